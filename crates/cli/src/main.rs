@@ -1,0 +1,3 @@
+//! The program `stead`: the only crate that prints or exits.
+
+fn main() {}

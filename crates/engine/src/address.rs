@@ -1,0 +1,80 @@
+//! Identity of a resource: its kind and its name. Knows no kind in particular.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Identity of a resource, shown as `kind:name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Address {
+    /// The kind, for instance `sysctl`.
+    pub kind: String,
+    /// The name within the kind, for instance `net.ipv4.ip_forward`.
+    pub name: String,
+}
+
+/// A text that is not `KIND:NAME`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not an address; an address is `KIND:NAME`")]
+pub struct AddressError(String);
+
+impl Address {
+    /// Makes the address of `name` within `kind`.
+    pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.name)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.split_once(':') {
+            Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(Self::new(kind, name)),
+            _ => Err(AddressError(text.to_owned())),
+        }
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_being_written_and_read() {
+        let address: Address = "iptables-rule:a:b".parse().unwrap();
+        assert_eq!(address, Address::new("iptables-rule", "a:b"));
+        assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+    }
+
+    #[test]
+    fn a_text_without_kind_or_name_is_no_address() {
+        for text in ["", "file", ":x", "file:"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

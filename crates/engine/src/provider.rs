@@ -1,0 +1,146 @@
+//! What a kind of resource can do. Everything else is derived from this, once, in the engine.
+
+use std::{error::Error, future::Future};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    address::Address,
+    change::{Change, Effects},
+    schema::{Problem, Schema},
+};
+
+/// A world that resources live in. The real one is a Linux host; the tests of the engine bring their own.
+pub trait Host: Send + Sync + 'static {
+    /// One moment of the host, read only: what it has read once it need not read again.
+    type Reader: Send + Sync + 'static;
+    /// The power to change the host.
+    type Writer: Send + Sync + 'static;
+
+    /// Starts a new moment, so that nothing read earlier is believed.
+    fn reader(writer: &Self::Writer) -> Self::Reader;
+}
+
+/// A kind of resource on hosts of type `H`.
+pub trait Provider<H: Host>: Send + Sync + 'static {
+    /// The word that users write.
+    const KIND: &'static str;
+
+    /// The most changes that one `apply` carries out together; a step of the journal holds at most this many.
+    const BATCH: usize = 1;
+
+    /// Managed attributes. `None` in a desired state: leave alone. `None` in an observed state: cannot be observed.
+    /// Values are canonical: two states that mean the same serialise to the same JSON.
+    type State: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+
+    /// What a user may write for this kind.
+    fn schema(&self) -> Schema;
+
+    /// Says what is wrong with a name. Pure.
+    fn check_name(&self, name: &str) -> Result<(), Problem>;
+
+    /// Says what is wrong with a desired state as a whole; single attributes are checked by the schema. Pure.
+    fn check(&self, _name: &str, _desired: &Self::State) -> Vec<Problem> {
+        vec![]
+    }
+
+    /// Completes a desired state from the host: turns `Input` attributes into compared ones, and says what can never hold here.
+    fn prepare(
+        &self,
+        _host: &H::Reader,
+        _name: &str,
+        desired: Self::State,
+    ) -> impl Future<Output = Result<Self::State, Vec<Problem>>> + Send {
+        async move { Ok(desired) }
+    }
+
+    /// Reads all `names` in one batch: one request to a daemon, one `iptables-save`, however many names.
+    /// The answers stand in the order of `names`; `None` means that it does not exist.
+    fn read(
+        &self,
+        host: &H::Reader,
+        names: &[&str],
+    ) -> impl Future<Output = Result<Vec<Option<Self::State>>, ProviderError>> + Send;
+
+    /// Puts aside what `before` refers to but does not hold (the bytes behind a digest), so that it can be restored later.
+    /// Called before the journal entry of the step, never during rollback.
+    fn save(
+        &self,
+        _host: &H::Writer,
+        _name: &str,
+        _before: &Self::State,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send {
+        async move { Ok(()) }
+    }
+
+    /// Carries out changes, at most `BATCH`, in order. The engine has just checked that each `before` still holds.
+    fn apply(
+        &self,
+        host: &H::Writer,
+        changes: Vec<(&str, Change<Self::State>)>,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send;
+
+    /// Removes what a killed `apply` of this name may have left beside the resource, such as a temporary file.
+    /// Called before rollback and recovery look at the resource.
+    fn clean(
+        &self,
+        _host: &H::Writer,
+        _name: &str,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send {
+        async move { Ok(()) }
+    }
+
+    /// Names every resource of this kind that import should write down.
+    fn list(
+        &self,
+        host: &H::Reader,
+    ) -> impl Future<Output = Result<Vec<String>, ProviderError>> + Send;
+
+    /// Addresses that this one needs first, if the spec has them; edges that the user need not write.
+    fn requires(&self, _name: &str, _desired: &Self::State) -> Vec<Address> {
+        vec![]
+    }
+
+    /// What the change costs and may break.
+    fn effects(&self, _name: &str, _change: &Change<Self::State>) -> Effects {
+        Effects::default()
+    }
+}
+
+/// The world's refusal: which resource, what was attempted, and what the system answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: cannot {attempted}")]
+pub struct ProviderError {
+    /// The resource.
+    pub address: Address,
+    /// What was attempted, as an infinitive: `replace /etc/motd`.
+    pub attempted: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+    /// What the system answered.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl ProviderError {
+    /// Makes an error of `kind:name`; `attempted` is an infinitive.
+    pub fn new(
+        address: Address,
+        attempted: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            address,
+            attempted: attempted.into(),
+            help: None,
+            source: source.into(),
+        }
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

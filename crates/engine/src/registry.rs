@@ -1,0 +1,249 @@
+//! The kinds of a build, and the one adapter between their `State` types and JSON. Nothing else knows both worlds.
+
+use std::{collections::BTreeMap, marker::PhantomData};
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use crate::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Host, Provider, ProviderError},
+    schema::{Problem, Schema},
+};
+
+/// A state as the engine sees it.
+pub type State = Value;
+
+/// The kinds of a build, by name.
+pub struct Registry<H: Host> {
+    kinds: BTreeMap<&'static str, Box<dyn Kind<H>>>,
+}
+
+impl<H: Host> Default for Registry<H> {
+    fn default() -> Self {
+        Self {
+            kinds: BTreeMap::new(),
+        }
+    }
+}
+
+impl<H: Host> Registry<H> {
+    /// Adds a kind.
+    ///
+    /// # Panics
+    /// If the kind is there already: the list is written in one place and this is a mistake in it.
+    #[must_use]
+    pub fn with<P: Provider<H>>(mut self, provider: P) -> Self {
+        let clash = self
+            .kinds
+            .insert(P::KIND, Box::new(Erased(provider, PhantomData)))
+            .is_some();
+        assert!(!clash, "kind `{}` is registered twice", P::KIND);
+        self
+    }
+
+    /// Returns a kind by its name.
+    pub fn get(&self, kind: &str) -> Option<&dyn Kind<H>> {
+        self.kinds.get(kind).map(Box::as_ref)
+    }
+
+    /// Returns all kinds, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &dyn Kind<H>)> {
+        self.kinds.iter().map(|(name, kind)| (*name, kind.as_ref()))
+    }
+
+    /// Returns the kind of an address that a checked spec, plan or journal holds.
+    ///
+    /// # Errors
+    /// If this build does not know the kind: the plan or journal comes from another version.
+    pub fn of(&self, address: &Address) -> Result<&dyn Kind<H>, UnknownKind> {
+        self.get(&address.kind)
+            .ok_or_else(|| UnknownKind(address.clone()))
+    }
+}
+
+/// A plan or journal names a kind that this build does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}: this version of stead does not know the kind `{kind}`", kind = .0.kind)]
+pub struct UnknownKind(pub Address);
+
+/// A provider with its `State` erased to JSON.
+pub trait Kind<H: Host>: Send + Sync {
+    /// See [`Provider::BATCH`].
+    fn batch(&self) -> usize;
+    /// See [`Provider::schema`].
+    fn schema(&self) -> Schema;
+    /// See [`Provider::check_name`].
+    fn check_name(&self, name: &str) -> Result<(), Problem>;
+    /// See [`Provider::check`]; also says when the attributes do not form a state.
+    fn check(&self, name: &str, desired: &State) -> Vec<Problem>;
+    /// See [`Provider::prepare`].
+    fn prepare<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        desired: State,
+    ) -> BoxFuture<'a, Result<State, Vec<Problem>>>;
+    /// See [`Provider::read`].
+    fn read<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        names: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<State>>, ProviderError>>;
+    /// See [`Provider::save`].
+    fn save<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        name: &'a str,
+        before: &'a State,
+    ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    /// See [`Provider::apply`].
+    fn apply<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        changes: Vec<(&'a str, Change<State>)>,
+    ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    /// See [`Provider::clean`].
+    fn clean<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    /// See [`Provider::list`].
+    fn list<'a>(&'a self, host: &'a H::Reader)
+    -> BoxFuture<'a, Result<Vec<String>, ProviderError>>;
+    /// See [`Provider::requires`].
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address>;
+    /// See [`Provider::effects`].
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects;
+}
+
+struct Erased<P, H>(P, PhantomData<fn() -> H>);
+
+impl<P: Provider<H>, H: Host> Erased<P, H> {
+    fn state(name: &str, state: State) -> Result<P::State, ProviderError> {
+        serde_json::from_value(state).map_err(|error| {
+            ProviderError::new(
+                Address::new(P::KIND, name),
+                "understand its recorded state",
+                error,
+            )
+        })
+    }
+
+    fn erase(state: &P::State) -> State {
+        serde_json::to_value(state).expect("a State has string keys and no failing serialisers")
+    }
+}
+
+impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
+    fn batch(&self) -> usize {
+        P::BATCH
+    }
+
+    fn schema(&self) -> Schema {
+        self.0.schema()
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        self.0.check_name(name)
+    }
+
+    fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
+        match serde_json::from_value(desired.clone()) {
+            Ok(state) => self.0.check(name, &state),
+            Err(error) => vec![Problem::new(error.to_string())],
+        }
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        desired: State,
+    ) -> BoxFuture<'a, Result<State, Vec<Problem>>> {
+        Box::pin(async move {
+            let desired = serde_json::from_value(desired)
+                .map_err(|error| vec![Problem::new(error.to_string())])?;
+            Ok(Self::erase(&self.0.prepare(host, name, desired).await?))
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        names: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<State>>, ProviderError>> {
+        Box::pin(async move {
+            let states = self.0.read(host, names).await?;
+            assert_eq!(
+                states.len(),
+                names.len(),
+                "{}: one answer for each name",
+                P::KIND
+            );
+            Ok(states
+                .iter()
+                .map(|state| state.as_ref().map(Self::erase))
+                .collect())
+        })
+    }
+
+    fn save<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        name: &'a str,
+        before: &'a State,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            self.0
+                .save(host, name, &Self::state(name, before.clone())?)
+                .await
+        })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        changes: Vec<(&'a str, Change<State>)>,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let changes = changes
+                .into_iter()
+                .map(|(name, change)| Ok((name, change.try_map(|state| Self::state(name, state))?)))
+                .collect::<Result<_, ProviderError>>()?;
+            self.0.apply(host, changes).await
+        })
+    }
+
+    fn clean<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.0.clean(host, name))
+    }
+
+    fn list<'a>(
+        &'a self,
+        host: &'a H::Reader,
+    ) -> BoxFuture<'a, Result<Vec<String>, ProviderError>> {
+        Box::pin(self.0.list(host))
+    }
+
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        Self::state(name, desired.clone())
+            .map_or_else(|_| vec![], |state| self.0.requires(name, &state))
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        change
+            .clone()
+            .try_map(|state| Self::state(name, state))
+            .map_or_else(
+                |_| Effects::default(),
+                |change| self.0.effects(name, &change),
+            )
+    }
+}

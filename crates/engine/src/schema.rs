@@ -1,0 +1,127 @@
+//! What a user may write for one kind: the table that decoding, `kinds`, `explain` and completions are derived from.
+
+use serde::Serialize;
+
+/// Everything a user may write for one kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Schema {
+    /// One sentence: what the kind is.
+    pub summary: &'static str,
+    /// What the name is, for instance `absolute path`.
+    pub name: &'static str,
+    /// The attribute that the second argument of a node fills, if the kind has a main value.
+    pub main: Option<&'static str>,
+    /// The attributes, in the order in which they are documented and shown.
+    pub attributes: &'static [Attribute],
+    /// Whether `absent=#true` makes sense.
+    pub absence: Absence,
+    /// A resource as a user would write it: KDL, one or more nodes of this kind.
+    pub example: &'static str,
+}
+
+/// One attribute of a kind. Its name is the name of the field in the kind's `State`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attribute {
+    /// The name, as written and as serialised.
+    pub name: &'static str,
+    /// What values it takes.
+    pub shape: Shape,
+    /// Who writes it and whether it is compared.
+    pub role: Role,
+    /// One sentence: what it means, with its unit and its default.
+    pub doc: &'static str,
+    /// Says what is wrong with a text that the shape allows; `None` if every such text is fine.
+    #[serde(skip)]
+    pub check: Option<fn(&str) -> Result<(), Problem>>,
+}
+
+/// What values an attribute takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// A string.
+    Text,
+    /// `#true` or `#false`.
+    Flag,
+    /// A whole number.
+    Integer,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// The path of a file, relative to the spec that names it; decoded to an absolute path.
+    Path,
+    /// Several strings: the arguments of a child node.
+    List,
+}
+
+/// Who writes an attribute and whether a difference in it is a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Written by users, observed on hosts, compared.
+    Managed,
+    /// Written by users, never observed, never compared; `prepare` turns it into others, and a change carries it along.
+    Input,
+    /// Never written by users; observed or made by `prepare`, and compared.
+    Derived,
+    /// Never written by users; observed so that going back is exact; never compared.
+    Context,
+}
+
+impl Role {
+    /// Whether a user may write the attribute.
+    pub fn is_written(self) -> bool {
+        matches!(self, Self::Managed | Self::Input)
+    }
+
+    /// Whether a difference in the attribute is a change.
+    pub fn is_compared(self) -> bool {
+        matches!(self, Self::Managed | Self::Derived)
+    }
+}
+
+/// Whether a resource of a kind can be asked not to exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Absence {
+    /// `absent=#true` is allowed.
+    Allowed,
+    /// It is not; the text says why and what to write instead.
+    Refused(&'static str),
+}
+
+/// A mistake in what the user wrote, found by the kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// The attribute at fault; `None` for the name or the resource as a whole.
+    pub attribute: Option<String>,
+    /// The fact, lower case, no full stop.
+    pub message: String,
+    /// What to type instead.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// Makes a problem of the resource as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            attribute: None,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Names the attribute at fault.
+    #[must_use]
+    pub fn at(mut self, attribute: impl Into<String>) -> Self {
+        self.attribute = Some(attribute.into());
+        self
+    }
+
+    /// Says what to type instead.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

@@ -1,0 +1,70 @@
+//! The checked spec: what the user wrote, with the places where it stands.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use crate::{address::Address, registry::State};
+
+/// What the user wrote for one host, checked.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The name of the host node.
+    pub host: String,
+    /// The resources, in the order in which they were written.
+    pub resources: Vec<Resource>,
+}
+
+/// One resource of a spec.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Its identity.
+    pub address: Address,
+    /// What is wanted.
+    pub desired: Desired,
+    /// Edges that the user wrote with `needs`.
+    pub requires: Vec<(Address, Span)>,
+    /// The node, without its children.
+    pub span: Span,
+    /// The place of each written attribute; `name` is the place of the name.
+    pub attributes: BTreeMap<String, Span>,
+}
+
+/// What is wanted of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Desired {
+    /// It exists with these attributes; what is not written is not managed.
+    Present(State),
+    /// It does not exist.
+    Absent,
+}
+
+/// A range of bytes in a source.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The source.
+    pub source: Arc<Source>,
+    /// Offset of the first byte.
+    pub offset: usize,
+    /// Number of bytes.
+    pub length: usize,
+}
+
+/// One file of a spec.
+#[derive(Debug)]
+pub struct Source {
+    /// The path as the user gave it.
+    pub path: PathBuf,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Span {
+    /// Returns the line of the first byte, counted from 1.
+    pub fn line(&self) -> usize {
+        self.source.text.as_bytes()[..self.offset.min(self.source.text.len())]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            + 1
+    }
+}

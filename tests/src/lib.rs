@@ -1,0 +1,1 @@
+//! Runs stead on hosts that a test made and throws away.
