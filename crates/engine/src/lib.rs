@@ -7,3 +7,4 @@ pub mod provider;
 pub mod registry;
 pub mod schema;
 pub mod spec;
+pub mod spec_error;

@@ -32,8 +32,11 @@ pub struct Attribute {
     pub doc: &'static str,
     /// Says what is wrong with a text that the shape allows; `None` if every such text is fine.
     #[serde(skip)]
-    pub check: Option<fn(&str) -> Result<(), Problem>>,
+    pub check: Option<Check>,
 }
+
+/// Says what is wrong with a text.
+pub type Check = fn(&str) -> Result<(), Problem>;
 
 /// What values an attribute takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

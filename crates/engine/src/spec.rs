@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+
 use crate::{address::Address, registry::State};
 
 /// What the user wrote for one host, checked.
@@ -61,10 +63,28 @@ pub struct Source {
 impl Span {
     /// Returns the line of the first byte, counted from 1.
     pub fn line(&self) -> usize {
-        self.source.text.as_bytes()[..self.offset.min(self.source.text.len())]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
+        self.source.text[..self.offset.min(self.source.text.len())]
+            .matches('\n')
             .count()
             + 1
+    }
+}
+
+impl SourceCode for Source {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let contents = self.text.read_span(span, before, after)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.path.display().to_string(),
+            contents.data(),
+            *contents.span(),
+            contents.line(),
+            contents.column(),
+            contents.line_count(),
+        )))
     }
 }
