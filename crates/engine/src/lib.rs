@@ -2,9 +2,24 @@
 //! and the only files it touches are those of its own run folder.
 
 pub mod address;
+pub mod apply;
 pub mod change;
+pub mod diff;
+mod digest;
+pub mod event;
+pub mod graph;
+pub mod history;
+pub mod journal;
+pub mod lock;
+pub mod observe;
+pub mod plan;
 pub mod provider;
+pub mod recover;
 pub mod registry;
+pub mod report;
+mod rollback;
 pub mod schema;
 pub mod spec;
 pub mod spec_error;
+pub mod state_folder;
+pub mod undo;

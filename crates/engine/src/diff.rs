@@ -1,0 +1,160 @@
+//! Merging and comparing states, the same for every kind. Pure.
+
+use serde_json::Value;
+
+use crate::{registry::State, schema::Schema};
+
+/// What remains of a wish after it was laid over a reading.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The observed state with the desired attributes in it.
+    pub after: State,
+    /// Desired attributes that could not be observed, so that nothing can be said about them.
+    pub unseen: Vec<String>,
+}
+
+/// Lays a desired state over an observed one. An attribute that was not observed is not compared: it is reported.
+pub fn merge(schema: &Schema, observed: &State, desired: &State) -> Merged {
+    let mut after = observed.clone();
+    let mut unseen = vec![];
+    for attribute in schema.attributes {
+        let Some(wish) = get(desired, attribute.name) else {
+            continue;
+        };
+        if attribute.role.is_compared() && get(observed, attribute.name).is_none() {
+            unseen.push(attribute.name.to_owned());
+        } else {
+            lay(&mut after[attribute.name], wish);
+        }
+    }
+    Merged { after, unseen }
+}
+
+/// Whether two states are equal in every attribute that is compared.
+pub fn is_same(schema: &Schema, one: &State, other: &State) -> bool {
+    differences(schema, one, other).next().is_none()
+}
+
+/// Whether two readings are equal: both absent, or equal in every attribute that is compared.
+pub fn is_same_reading(schema: &Schema, one: Option<&State>, other: Option<&State>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => is_same(schema, one, other),
+        _ => false,
+    }
+}
+
+/// Names the compared attributes in which two states differ, in the order of the schema.
+pub fn differences<'a>(
+    schema: &Schema,
+    one: &'a State,
+    other: &'a State,
+) -> impl Iterator<Item = &'static str> + use<'a> {
+    schema
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.role.is_compared())
+        .map(|attribute| attribute.name)
+        .filter(|name| get(one, name) != get(other, name))
+}
+
+/// Returns the part of a state that is compared: what a stale plan is told by.
+pub fn compared(schema: &Schema, state: &State) -> State {
+    schema
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.role.is_compared())
+        .filter_map(|attribute| {
+            Some((
+                attribute.name.to_owned(),
+                get(state, attribute.name)?.clone(),
+            ))
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn get<'a>(state: &'a State, attribute: &str) -> Option<&'a Value> {
+    state.get(attribute).filter(|value| !value.is_null())
+}
+
+fn lay(under: &mut Value, over: &Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                lay(under.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::schema::{Absence, Attribute, Role, Shape};
+
+    fn schema() -> Schema {
+        const fn attribute(name: &'static str, role: Role) -> Attribute {
+            Attribute {
+                name,
+                shape: Shape::Text,
+                role,
+                doc: "",
+                check: None,
+            }
+        }
+        const ATTRIBUTES: &[Attribute] = &[
+            attribute("a", Role::Managed),
+            attribute("b", Role::Managed),
+            attribute("input", Role::Input),
+            attribute("context", Role::Context),
+        ];
+        Schema {
+            summary: "",
+            name: "",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "",
+        }
+    }
+
+    #[test]
+    fn an_attribute_not_written_is_not_managed() {
+        let merged = merge(&schema(), &json!({"a": "1", "b": "2"}), &json!({"a": "3"}));
+        assert_eq!(merged.after, json!({"a": "3", "b": "2"}));
+    }
+
+    #[test]
+    fn an_attribute_that_cannot_be_observed_is_reported_and_not_a_difference() {
+        let observed = json!({"a": "1"});
+        let merged = merge(&schema(), &observed, &json!({"b": "2"}));
+        assert_eq!(merged.unseen, ["b"]);
+        assert!(is_same(&schema(), &observed, &merged.after));
+    }
+
+    #[test]
+    fn maps_are_merged_key_by_key() {
+        let merged = merge(
+            &schema(),
+            &json!({"a": {"x": 1, "y": 2}}),
+            &json!({"a": {"y": 3}}),
+        );
+        assert_eq!(merged.after, json!({"a": {"x": 1, "y": 3}}));
+    }
+
+    #[test]
+    fn inputs_and_context_are_carried_and_never_compared() {
+        let observed = json!({"a": "1", "context": "c"});
+        let merged = merge(&schema(), &observed, &json!({"a": "1", "input": "i"}));
+        assert_eq!(
+            merged.after,
+            json!({"a": "1", "context": "c", "input": "i"})
+        );
+        assert!(is_same(&schema(), &observed, &merged.after));
+        assert_eq!(compared(&schema(), &merged.after), json!({"a": "1"}));
+    }
+}

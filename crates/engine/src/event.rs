@@ -1,0 +1,50 @@
+//! What a run tells whoever watches it. Data; nobody prints here.
+
+use serde::Serialize;
+
+use crate::address::Address;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A run left unfinished by an earlier process is taken back first.
+    Recovering {
+        /// Its number.
+        run: u64,
+    },
+    /// The run has its number and its journal.
+    Started {
+        /// The number.
+        run: u64,
+        /// How many steps it has.
+        steps: usize,
+    },
+    /// A step begins.
+    Step {
+        /// Its number, counted from 1.
+        step: usize,
+        /// What it changes.
+        addresses: Vec<Address>,
+    },
+    /// A step has ended well.
+    StepDone {
+        /// Its number.
+        step: usize,
+    },
+    /// The host is read again to see that it is as planned.
+    Verifying,
+    /// The run has failed and goes back.
+    RollingBack {
+        /// Why, from the general to the particular.
+        cause: Vec<String>,
+    },
+    /// A resource is put back.
+    Reverting {
+        /// Which.
+        address: Address,
+    },
+}
+
+/// Whoever watches a run.
+pub type Observer<'a> = &'a (dyn Fn(&Event) + Send + Sync);

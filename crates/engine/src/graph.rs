@@ -1,0 +1,315 @@
+//! The resources of a spec and what needs what. Pure; the order in which a plan works follows from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+};
+
+use petgraph::{
+    Direction,
+    algo::tarjan_scc,
+    graph::{DiGraph, NodeIndex},
+    visit::EdgeRef,
+};
+
+use crate::{
+    address::Address,
+    provider::Host,
+    registry::Registry,
+    spec::{Desired, Resource, Spec},
+    spec_error::{SpecError, SpecErrors},
+};
+
+/// The resources of a spec with their edges; free of cycles.
+#[derive(Debug)]
+pub struct Graph {
+    host: String,
+    edges: DiGraph<Resource, Edge>,
+    order: Vec<NodeIndex>,
+}
+
+/// Where an edge comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The user wrote `needs`.
+    Written,
+    /// The kind says so.
+    Implied,
+}
+
+impl Graph {
+    /// Draws the written and the implied edges and finds the order.
+    ///
+    /// # Errors
+    /// A cycle, with every member labelled; a resource that needs one that shall not exist.
+    pub fn build<H: Host>(spec: &Spec, registry: &Registry<H>) -> Result<Self, SpecErrors> {
+        let mut edges = DiGraph::new();
+        let nodes: HashMap<Address, NodeIndex> = spec
+            .resources
+            .iter()
+            .map(|resource| (resource.address.clone(), edges.add_node(resource.clone())))
+            .collect();
+        let mut errors = vec![];
+        for (resource, from) in spec
+            .resources
+            .iter()
+            .zip(edges.node_indices().collect::<Vec<_>>())
+        {
+            let needed = Needed::of(resource, registry);
+            for (address, edge) in needed.0 {
+                let Some(&to) = nodes.get(&address) else {
+                    continue;
+                };
+                if from == to && edge == Edge::Implied {
+                    continue;
+                }
+                edges.update_edge(from, to, edge);
+                let contradiction =
+                    edges[from].desired != Desired::Absent && edges[to].desired == Desired::Absent;
+                if contradiction {
+                    errors.push(needs_absent(&edges[from], &edges[to]));
+                }
+            }
+        }
+        errors.extend(cycles(&edges));
+        if !errors.is_empty() {
+            return Err(SpecErrors(errors));
+        }
+        let order = order(&edges);
+        Ok(Self {
+            host: spec.host.clone(),
+            edges,
+            order,
+        })
+    }
+
+    /// Returns the name of the host node.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the resources in apply order: present ones along the edges, then absent ones against them.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.order.iter().map(|&node| &self.edges[node])
+    }
+
+    /// Returns every edge: who needs, who is needed, and why.
+    pub fn needs(&self) -> impl Iterator<Item = (&Address, &Address, Edge)> {
+        self.edges.edge_references().map(|edge| {
+            (
+                &self.edges[edge.source()].address,
+                &self.edges[edge.target()].address,
+                *edge.weight(),
+            )
+        })
+    }
+
+    /// Draws the graph in Graphviz' language; an arrow points at what is needed first.
+    pub fn dot(&self) -> String {
+        let mut text = "digraph stead {\n    rankdir = LR;\n    node [shape = box];\n".to_owned();
+        for resource in self.edges.node_weights() {
+            let style = if resource.desired == Desired::Absent {
+                " [style = dashed]"
+            } else {
+                ""
+            };
+            write_line(
+                &mut text,
+                format_args!("    {:?}{style};", resource.address.to_string()),
+            );
+        }
+        for (from, to, edge) in self.needs() {
+            let style = if edge == Edge::Implied {
+                " [style = dotted]"
+            } else {
+                ""
+            };
+            write_line(
+                &mut text,
+                format_args!("    {:?} -> {:?}{style};", from.to_string(), to.to_string()),
+            );
+        }
+        text + "}\n"
+    }
+
+    /// Draws the graph in Mermaid's language; an arrow points at what is needed first.
+    pub fn mermaid(&self) -> String {
+        let mut text = "flowchart LR\n".to_owned();
+        for node in self.edges.node_indices() {
+            let label = self.edges[node].address.to_string().replace('"', "#quot;");
+            write_line(
+                &mut text,
+                format_args!("    n{}[\"{label}\"]", node.index()),
+            );
+        }
+        for edge in self.edges.edge_references() {
+            let arrow = if *edge.weight() == Edge::Implied {
+                "-.->"
+            } else {
+                "-->"
+            };
+            write_line(
+                &mut text,
+                format_args!(
+                    "    n{} {arrow} n{}",
+                    edge.source().index(),
+                    edge.target().index()
+                ),
+            );
+        }
+        text
+    }
+}
+
+fn write_line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a String cannot fail");
+}
+
+struct Needed(BTreeMap<Address, Edge>);
+
+impl Needed {
+    fn of<H: Host>(resource: &Resource, registry: &Registry<H>) -> Self {
+        let address = &resource.address;
+        let kind = registry.of(address).expect("decoding checked the kind");
+        let implied = match &resource.desired {
+            Desired::Present(state) => kind.requires(&address.name, state),
+            Desired::Absent => kind.requires(&address.name, &serde_json::json!({})),
+        };
+        let mut needed: BTreeMap<_, _> = implied
+            .into_iter()
+            .map(|address| (address, Edge::Implied))
+            .collect();
+        needed.extend(
+            resource
+                .requires
+                .iter()
+                .map(|(address, _)| (address.clone(), Edge::Written)),
+        );
+        Self(needed)
+    }
+}
+
+fn needs_absent(from: &Resource, to: &Resource) -> SpecError {
+    SpecError::new(
+        "spec::needs-absent",
+        format!(
+            "`{}` needs `{}`, which shall not exist",
+            from.address, to.address
+        ),
+        from.span.clone(),
+    )
+    .label(to.span.clone(), "asked not to exist here")
+    .help(format!(
+        "write `absent=#true` on `{}` as well, or take it off `{}`",
+        from.address, to.address
+    ))
+}
+
+fn cycles(edges: &DiGraph<Resource, Edge>) -> Vec<SpecError> {
+    let mut cycles: Vec<_> = tarjan_scc(edges)
+        .into_iter()
+        .filter(|members| members.len() > 1 || edges.contains_edge(members[0], members[0]))
+        .map(|mut members| {
+            members.sort();
+            members
+        })
+        .collect();
+    cycles.sort();
+    cycles
+        .iter()
+        .map(|members| cycle_error(edges, members))
+        .collect()
+}
+
+fn cycle_error(edges: &DiGraph<Resource, Edge>, members: &[NodeIndex]) -> SpecError {
+    let mut labels = vec![];
+    for &member in members {
+        for edge in edges
+            .edges(member)
+            .filter(|edge| members.contains(&edge.target()))
+        {
+            let (from, to) = (&edges[member], &edges[edge.target()].address);
+            let written = from.requires.iter().find(|(address, _)| address == to);
+            labels.push(match written {
+                Some((_, span)) => (span.clone(), format!("`{}` needs `{to}`", from.address)),
+                None => (
+                    from.span.clone(),
+                    format!("`{}` needs `{to}` by its nature", from.address),
+                ),
+            });
+        }
+    }
+    let names: Vec<_> = members
+        .iter()
+        .map(|&member| format!("`{}`", edges[member].address))
+        .collect();
+    SpecError {
+        message: format!("these need each other: {}", names.join(", ")),
+        code: "spec::cycle",
+        help: Some("remove one of these edges".to_owned()),
+        labels,
+    }
+}
+
+/// Present ones along the edges, then absent ones against them. Among those that are free to go, the kind of the last one
+/// goes on, so that changes of one kind can be made together; else the one written first. Deterministic.
+fn order(edges: &DiGraph<Resource, Edge>) -> Vec<NodeIndex> {
+    let is_absent = |node: NodeIndex| edges[node].desired == Desired::Absent;
+    let (absent, present): (Vec<_>, Vec<_>) =
+        edges.node_indices().partition(|&node| is_absent(node));
+    let mut order = drain(edges, &present, Direction::Outgoing);
+    order.extend(drain(edges, &absent, Direction::Incoming));
+    order
+}
+
+fn drain(
+    edges: &DiGraph<Resource, Edge>,
+    nodes: &[NodeIndex],
+    before: Direction,
+) -> Vec<NodeIndex> {
+    let members: BTreeSet<_> = nodes.iter().copied().collect();
+    let inside = |node: NodeIndex, direction| {
+        edges
+            .neighbors_directed(node, direction)
+            .filter(|other| members.contains(other))
+            .collect::<Vec<_>>()
+    };
+    let mut waiting: HashMap<NodeIndex, usize> = nodes
+        .iter()
+        .map(|&node| (node, inside(node, before).len()))
+        .collect();
+    let mut ready: BTreeMap<&str, BTreeSet<NodeIndex>> = BTreeMap::new();
+    for &node in nodes.iter().filter(|node| waiting[*node] == 0) {
+        ready
+            .entry(&edges[node].address.kind)
+            .or_default()
+            .insert(node);
+    }
+    let mut order = vec![];
+    let mut last = "";
+    loop {
+        ready.retain(|_, nodes| !nodes.is_empty());
+        let next = ready
+            .get(last)
+            .and_then(BTreeSet::first)
+            .or_else(|| ready.values().filter_map(BTreeSet::first).min())
+            .copied();
+        let Some(node) = next else { return order };
+        last = &edges[node].address.kind;
+        ready
+            .get_mut(last)
+            .expect("the node came from there")
+            .remove(&node);
+        order.push(node);
+        for other in inside(node, before.opposite()) {
+            let count = waiting.get_mut(&other).expect("a member");
+            *count -= 1;
+            if *count == 0 {
+                ready
+                    .entry(&edges[other].address.kind)
+                    .or_default()
+                    .insert(other);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The write-ahead journal of a run: what was there before each step, on disk before the step.
+//!
+//! A file of lines, each a CRC-32 and a JSON record. A torn tail is no record: the step it would have announced never began.
+
+use std::{collections::BTreeMap, fs::File, path::PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    registry::State,
+    state_folder::{self, StateFolder, StateFolderError},
+};
+
+/// The version of the records. A reader refuses a greater one.
+pub const VERSION: u32 = 1;
+
+/// One record of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum Record {
+    /// The run began.
+    Started {
+        /// [`VERSION`].
+        version: u32,
+        /// When.
+        at: Timestamp,
+        /// The version of stead.
+        stead: String,
+        /// The run that this one takes back, if it does.
+        undoes: Option<u64>,
+    },
+    /// A step is about to begin: its changes go from these states.
+    Step {
+        /// What the step changes, with what is there just before; `None` means that it does not exist.
+        before: Vec<(Address, Option<State>)>,
+    },
+    /// The newest step has ended well.
+    Done,
+    /// The run has failed and goes back.
+    RollingBack {
+        /// Why.
+        cause: String,
+    },
+    /// The run has ended.
+    Ended {
+        /// When.
+        at: Timestamp,
+        /// How.
+        outcome: Outcome,
+        /// What was there at the end, for each address that a run changed; what `undo` goes by. Empty unless done.
+        after: BTreeMap<Address, Option<State>>,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Applied and verified.
+    Done {
+        /// The run.
+        run: u64,
+    },
+    /// Failed; the host is as before.
+    Failed {
+        /// The run.
+        run: u64,
+        /// Why, from the general to the particular.
+        cause: Vec<String>,
+        /// What was put back, newest first.
+        reverted: Vec<Address>,
+    },
+    /// Failed; not everything could be put back.
+    Residue {
+        /// The run.
+        run: u64,
+        /// Why it failed.
+        cause: Vec<String>,
+        /// What was put back, newest first.
+        reverted: Vec<Address>,
+        /// What is not as it was.
+        residue: Vec<Residue>,
+    },
+    /// The host has moved since the plan; nothing was done.
+    Stale {
+        /// What moved.
+        addresses: Vec<Address>,
+    },
+}
+
+/// Something that a rollback could not put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Residue {
+    /// What.
+    pub address: Address,
+    /// Why not.
+    pub reason: String,
+}
+
+/// A journal that is open for writing.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+/// The journal of a run cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It was written by a newer stead.
+    #[error(
+        "run {run} was written by a newer stead (journal version {version}, this one knows {VERSION})"
+    )]
+    Newer {
+        /// The run.
+        run: u64,
+        /// The version of its journal.
+        version: u32,
+    },
+    /// Its file.
+    #[error(transparent)]
+    Folder(#[from] StateFolderError),
+}
+
+impl Journal {
+    /// Opens the journal of a run at its end; what follows the last whole record is cut off.
+    pub fn open(state: &StateFolder, run: u64) -> Result<Self, JournalError> {
+        let path = path(state, run);
+        let (_, length) = parse(&state_folder::read(&path)?.unwrap_or_default());
+        let file = state_folder::open_append(&path)?;
+        state_folder::truncate(&file, &path, length)?;
+        Ok(Self { file, path })
+    }
+
+    /// Appends a record and waits until it is on disk.
+    pub fn write(&mut self, record: &Record) -> Result<(), StateFolderError> {
+        let json = serde_json::to_string(record)
+            .expect("records have string keys and no failing serialisers");
+        let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+        state_folder::append(&mut self.file, &self.path, line.as_bytes())
+    }
+}
+
+/// Reads the records of a run. A run without any never began.
+pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> {
+    let (records, _) = parse(&state_folder::read(&path(state, run))?.unwrap_or_default());
+    match records.first() {
+        Some(&Record::Started { version, .. }) if version > VERSION => {
+            Err(JournalError::Newer { run, version })
+        }
+        _ => Ok(records),
+    }
+}
+
+fn path(state: &StateFolder, run: u64) -> PathBuf {
+    state.run(run).join("journal")
+}
+
+/// Returns the whole records and the number of bytes that they take.
+fn parse(bytes: &[u8]) -> (Vec<Record>, u64) {
+    let mut records = vec![];
+    let mut length = 0;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let Some(record) = parse_line(line) else {
+            break;
+        };
+        records.push(record);
+        length += line.len() as u64;
+    }
+    (records, length)
+}
+
+fn parse_line(line: &[u8]) -> Option<Record> {
+    let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (checksum, json) = line.split_once(' ')?;
+    let is_whole = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(json.as_bytes());
+    is_whole.then(|| serde_json::from_str(json).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn records() -> Vec<Record> {
+        let address = Address::new("thing", "a");
+        vec![
+            Record::Started {
+                version: VERSION,
+                at: Timestamp::UNIX_EPOCH,
+                stead: "0".into(),
+                undoes: None,
+            },
+            Record::Step {
+                before: vec![(address, Some(serde_json::json!({"text": "two\nlines"})))],
+            },
+            Record::Done,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_torn_journal_yields_its_whole_records_and_goes_on(cut in 0_usize..400) {
+            let folder = tempfile::tempdir().unwrap();
+            let state = StateFolder::create(&folder.path().join("state")).unwrap();
+            let run = state.next_run().unwrap();
+            let mut journal = Journal::open(&state, run).unwrap();
+            for record in records() {
+                journal.write(&record).unwrap();
+            }
+            drop(journal);
+            let bytes = std::fs::read(path(&state, run)).unwrap();
+            let cut = cut.min(bytes.len());
+            std::fs::write(path(&state, run), &bytes[..cut]).unwrap();
+            let whole = str::from_utf8(&bytes[..cut]).unwrap().lines().count() - usize::from(!bytes[..cut].ends_with(b"\n") && cut > 0);
+            prop_assert_eq!(read(&state, run).unwrap(), &records()[..whole]);
+            Journal::open(&state, run).unwrap().write(&Record::Done).unwrap();
+            let mut expected = records()[..whole].to_vec();
+            expected.push(Record::Done);
+            prop_assert_eq!(read(&state, run).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_record_with_a_flipped_bit_ends_the_journal() {
+        let json = serde_json::to_string(&Record::Done).unwrap();
+        let good = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+        assert_eq!(parse_line(good.as_bytes()), Some(Record::Done));
+        assert_eq!(parse_line(good.replace("done", "dome").as_bytes()), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! One run at a time: a lock that the kernel takes away when its holders are gone.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl},
+    sys::signal::kill,
+    unistd::Pid,
+};
+
+/// How long to wait for programs that a killed run left behind: the deadline of a program is 30 s.
+const ORPHANS: Duration = Duration::from_secs(35);
+
+/// The lock of the host. Programs that a run starts hold it too, so that a recovery never races one that outlived its run.
+#[derive(Debug)]
+pub struct Lock(Flock<File>);
+
+/// The lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run has it.
+    #[error("another run holds the lock `{path}`{}", holder(*.pid, *.run))]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, if it said so.
+        pid: Option<i32>,
+        /// Its run, if it has one already.
+        run: Option<u64>,
+    },
+    /// The file could not be used.
+    #[error("cannot lock `{path}`")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+fn holder(pid: Option<i32>, run: Option<u64>) -> String {
+    match (pid, run) {
+        (Some(pid), Some(run)) => format!(" (run {run}, process {pid})"),
+        (Some(pid), None) => format!(" (process {pid})"),
+        _ => String::new(),
+    }
+}
+
+impl Lock {
+    /// Takes the lock, or says who has it. Waits only for programs of a run that is dead itself.
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = open(path).map_err(failed)?;
+        let deadline = Instant::now() + ORPHANS;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut lock) => {
+                    note(&mut lock, None).map_err(failed)?;
+                    return Ok(Self(lock));
+                }
+                Err((mut unlocked, Errno::EWOULDBLOCK)) => {
+                    let (pid, run) = read_note(&mut unlocked);
+                    if pid.is_none_or(is_alive) || Instant::now() > deadline {
+                        return Err(LockError::Held {
+                            path: path.to_owned(),
+                            pid,
+                            run,
+                        });
+                    }
+                    file = unlocked;
+                    sleep(Duration::from_millis(20));
+                }
+                Err((_, errno)) => return Err(failed(errno.into())),
+            }
+        }
+    }
+
+    /// Tells others which run this is.
+    pub(crate) fn name_run(&mut self, run: u64) -> std::io::Result<()> {
+        note(&mut self.0, Some(run))
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)?;
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(file)
+}
+
+fn note(file: &mut File, run: Option<u64>) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    let run = run.map_or_else(String::new, |run| run.to_string());
+    writeln!(file, "{} {run}", std::process::id())
+}
+
+fn read_note(file: &mut File) -> (Option<i32>, Option<u64>) {
+    let mut text = String::new();
+    if file
+        .rewind()
+        .and_then(|()| file.read_to_string(&mut text))
+        .is_err()
+    {
+        return (None, None);
+    }
+    let mut words = text.split_whitespace();
+    (
+        words.next().and_then(|word| word.parse().ok()),
+        words.next().and_then(|word| word.parse().ok()),
+    )
+}
+
+fn is_alive(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/lock");
+        let mut lock = Lock::acquire(&path).unwrap();
+        lock.name_run(7).unwrap();
+        let error = Lock::acquire(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with(&format!("(run 7, process {})", std::process::id())),
+            "{error}"
+        );
+        drop(lock);
+        drop(Lock::acquire(&path).unwrap());
+    }
+
+    #[test]
+    fn a_lock_file_that_is_a_link_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap();
+        assert!(matches!(Lock::acquire(&path), Err(LockError::Io { .. })));
+        assert!(!folder.path().join("elsewhere").exists());
+    }
+}

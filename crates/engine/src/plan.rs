@@ -1,0 +1,357 @@
+//! The plan: what would change, in which order, why, and at what cost. Inert data; the same bytes for the same spec and readings.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    change::{Change, Effects},
+    diff,
+    digest::digest,
+    graph::Graph,
+    observe::{ObserveError, Observed, observe},
+    provider::Host,
+    registry::{Registry, State},
+    schema::Problem,
+    spec::{Desired, Resource},
+    spec_error::{SpecError, SpecErrors},
+};
+
+/// The format of a plan document. A change of its shape raises the number.
+pub const FORMAT: &str = "stead.plan/1";
+
+/// What would change, in apply order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The name of the host node of the spec.
+    pub host: String,
+    /// The changes, in apply order.
+    pub changes: Vec<PlannedChange>,
+    /// Attributes that are wanted but could not be seen, for instance without root.
+    pub unseen: Vec<Unseen>,
+    /// Counts and costs.
+    pub summary: Summary,
+    /// What is wanted, as the spec says it, so that verifying an apply needs no spec.
+    pub wanted: Vec<Wanted>,
+    /// A digest of what was read for each address (SHA-256 of its compared attributes, or `absent`), to tell a stale plan.
+    pub readings: BTreeMap<Address, String>,
+    /// SHA-256 of all of the above.
+    pub fingerprint: String,
+}
+
+/// One change of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedChange {
+    /// What changes.
+    pub address: Address,
+    /// How.
+    #[serde(flatten)]
+    pub change: Change<State>,
+    /// Why.
+    pub because: Because,
+    /// At what cost.
+    pub effects: Effects,
+}
+
+/// Why something is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "lowercase")]
+pub enum Because {
+    /// A line of a spec.
+    Spec {
+        /// The file, as the user named it.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// A run is taken back.
+    Undo {
+        /// Its number.
+        run: u64,
+    },
+}
+
+/// Something wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Of which resource.
+    pub address: Address,
+    /// What.
+    pub desired: Desired,
+    /// Why.
+    pub because: Because,
+}
+
+/// An attribute that is wanted but could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// Of which resource.
+    pub address: Address,
+    /// Its name.
+    pub attribute: String,
+}
+
+/// Counts and costs of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Resources to create.
+    pub create: usize,
+    /// Resources to change.
+    pub change: usize,
+    /// Resources to remove.
+    pub remove: usize,
+    /// Services to restart, each counted once.
+    pub restarts: usize,
+    /// Bytes to download.
+    pub download: u64,
+    /// Resources that were read.
+    pub resources: usize,
+}
+
+/// No plan could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The spec asks for something that this host cannot have.
+    #[error(transparent)]
+    Spec(#[from] SpecErrors),
+    /// The same, found where there is no spec at hand: a saved plan, an undo, a verification.
+    #[error("{}: {}", .0[0].0, .0[0].1)]
+    Problems(Vec<(Address, Problem)>),
+    /// The host could not be read.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+}
+
+impl Plan {
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Makes a plan of changes that are known already, such as those of an undo.
+    pub fn of(
+        host: String,
+        wanted: Vec<Wanted>,
+        comparison: Comparison,
+        readings: BTreeMap<Address, String>,
+    ) -> Self {
+        let Comparison { changes, unseen } = comparison;
+        let mut plan = Self {
+            format: FORMAT.to_owned(),
+            host,
+            summary: Summary::of(&changes, readings.len()),
+            changes,
+            unseen,
+            wanted,
+            readings,
+            fingerprint: String::new(),
+        };
+        plan.fingerprint = digest(&plan);
+        plan
+    }
+
+    /// Whether the document is what was saved: its format is known and its fingerprint fits.
+    pub fn is_intact(&self) -> bool {
+        let mut copy = self.clone();
+        copy.fingerprint = String::new();
+        self.format == FORMAT && digest(&copy) == self.fingerprint
+    }
+}
+
+impl Summary {
+    fn of(changes: &[PlannedChange], resources: usize) -> Self {
+        let count = |wanted: fn(&Change<State>) -> bool| {
+            changes
+                .iter()
+                .filter(|planned| wanted(&planned.change))
+                .count()
+        };
+        let restarts: std::collections::BTreeSet<_> = changes
+            .iter()
+            .flat_map(|planned| &planned.effects.restarts)
+            .collect();
+        Self {
+            create: count(|change| matches!(change, Change::Create { .. })),
+            change: count(|change| matches!(change, Change::Update { .. })),
+            remove: count(|change| matches!(change, Change::Delete { .. })),
+            restarts: restarts.len(),
+            download: changes.iter().map(|planned| planned.effects.download).sum(),
+            resources,
+        }
+    }
+}
+
+/// Plans a spec on the host that `reader` reads. Writes nothing.
+///
+/// # Errors
+/// What the host says the spec cannot have, all of it; or what could not be read.
+pub async fn plan<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    graph: &Graph,
+) -> Result<Plan, PlanError> {
+    let resources: BTreeMap<&Address, &Resource> = graph
+        .resources()
+        .map(|resource| (&resource.address, resource))
+        .collect();
+    let wanted = graph.resources().map(Wanted::from).collect();
+    plan_wanted(registry, reader, graph.host(), wanted)
+        .await
+        .map_err(|error| match error {
+            PlanError::Problems(problems) => PlanError::Spec(SpecErrors(
+                problems
+                    .into_iter()
+                    .map(|(address, problem)| SpecError::of(resources[&address], problem))
+                    .collect(),
+            )),
+            other => other,
+        })
+}
+
+/// Plans what is wanted, in its order, where there may be no spec at hand.
+///
+/// # Errors
+/// As [`plan`], but without places.
+pub async fn plan_wanted<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    host: &str,
+    wanted: Vec<Wanted>,
+) -> Result<Plan, PlanError> {
+    let observed = observe(
+        registry,
+        reader,
+        wanted.iter().map(|wanted| &wanted.address),
+    )
+    .await?;
+    let prepared = prepare(registry, reader, &wanted).await?;
+    let comparison = compare(registry, &prepared, &observed);
+    let readings = observed
+        .iter()
+        .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
+        .collect();
+    Ok(Plan::of(host.to_owned(), wanted, comparison, readings))
+}
+
+/// Returns the digest of one reading, as `Plan::readings` has it.
+pub fn reading<H: Host>(
+    registry: &Registry<H>,
+    address: &Address,
+    state: Option<&State>,
+) -> String {
+    match (registry.of(address), state) {
+        (Ok(kind), Some(state)) => digest(&diff::compared(&kind.schema(), state)),
+        _ => "absent".to_owned(),
+    }
+}
+
+impl From<&Resource> for Wanted {
+    fn from(resource: &Resource) -> Self {
+        Self {
+            address: resource.address.clone(),
+            desired: resource.desired.clone(),
+            because: Because::Spec {
+                file: resource.span.source.path.clone(),
+                line: resource.span.line(),
+            },
+        }
+    }
+}
+
+async fn prepare<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    wanted: &[Wanted],
+) -> Result<Vec<Wanted>, PlanError> {
+    let prepared = wanted.iter().map(async |wanted| match &wanted.desired {
+        Desired::Absent => Ok(wanted.clone()),
+        Desired::Present(state) => {
+            let kind = registry.of(&wanted.address).expect("observed before");
+            match kind
+                .prepare(reader, &wanted.address.name, state.clone())
+                .await
+            {
+                Ok(state) => Ok(Wanted {
+                    desired: Desired::Present(state),
+                    ..wanted.clone()
+                }),
+                Err(problems) => Err(problems
+                    .into_iter()
+                    .map(|problem| (wanted.address.clone(), problem))),
+            }
+        }
+    });
+    let mut ready = vec![];
+    let mut problems = vec![];
+    for prepared in join_all(prepared).await {
+        match prepared {
+            Ok(wanted) => ready.push(wanted),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() {
+        Ok(ready)
+    } else {
+        Err(PlanError::Problems(problems))
+    }
+}
+
+/// What a comparison of the wanted with the observed found.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// The changes, in the order of what is wanted.
+    pub changes: Vec<PlannedChange>,
+    /// Attributes about which nothing can be said.
+    pub unseen: Vec<Unseen>,
+}
+
+/// Compares what is wanted, already prepared, with what was observed. Pure.
+fn compare<H: Host>(registry: &Registry<H>, wanted: &[Wanted], observed: &Observed) -> Comparison {
+    let schemas: BTreeMap<&str, _> = registry
+        .iter()
+        .map(|(name, kind)| (name, kind.schema()))
+        .collect();
+    let mut comparison = Comparison::default();
+    for Wanted {
+        address,
+        desired,
+        because,
+    } in wanted
+    {
+        let schema = &schemas[address.kind.as_str()];
+        let before = observed.get(address).cloned().flatten();
+        let after = match (desired, &before) {
+            (Desired::Absent, _) => None,
+            (Desired::Present(state), None) => Some(state.clone()),
+            (Desired::Present(state), Some(before)) => {
+                let merged = diff::merge(schema, before, state);
+                comparison
+                    .unseen
+                    .extend(merged.unseen.into_iter().map(|attribute| Unseen {
+                        address: address.clone(),
+                        attribute,
+                    }));
+                Some(merged.after)
+            }
+        };
+        if diff::is_same_reading(schema, before.as_ref(), after.as_ref()) {
+            continue;
+        }
+        let change = Change::between(before, after).expect("two absent ones are the same");
+        let effects = registry
+            .of(address)
+            .expect("observed before")
+            .effects(&address.name, &change);
+        comparison.changes.push(PlannedChange {
+            address: address.clone(),
+            change,
+            because: because.clone(),
+            effects,
+        });
+    }
+    comparison
+}

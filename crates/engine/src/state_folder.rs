@@ -1,0 +1,229 @@
+//! The folder where stead keeps its runs: root's own, 0700, never through a link.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{fcntl::OFlag, unistd::geteuid};
+
+/// The folder of all runs, `/var/lib/stead` unless told otherwise.
+#[derive(Clone, Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+}
+
+/// The state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFolderError {
+    /// Somebody else could read or change what undo relies on.
+    #[error("the state folder `{path}` {fault}")]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The system refused.
+    #[error("cannot {attempted} `{path}`")]
+    Io {
+        /// What was attempted.
+        attempted: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StateFolderError {
+    fn io(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            attempted,
+            path,
+            source,
+        }
+    }
+}
+
+impl StateFolder {
+    /// Names the folder without touching it; reading it when it does not exist finds no runs.
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// Makes the folder if it is missing, and checks that it is ours alone.
+    pub fn create(path: &Path) -> Result<Self, StateFolderError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(StateFolderError::io("make the state folder", path))?;
+        let runs = path.join("runs");
+        make_folder(&runs)?;
+        for folder in [path, &runs] {
+            check(folder)?;
+        }
+        Ok(Self::at(path))
+    }
+
+    /// Returns where contents are kept that are too large for a journal.
+    pub fn blobs(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+
+    /// Returns the numbers of all runs, oldest first.
+    pub fn runs(&self) -> Result<Vec<u64>, StateFolderError> {
+        let folder = self.path.join("runs");
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(StateFolderError::io("list", &folder)(error)),
+        };
+        let mut runs = vec![];
+        for entry in entries {
+            let entry = entry.map_err(StateFolderError::io("list", &folder))?;
+            runs.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<u64>().ok()),
+            );
+        }
+        runs.sort_unstable();
+        Ok(runs)
+    }
+
+    /// Returns the folder of a run.
+    pub fn run(&self, run: u64) -> PathBuf {
+        self.path.join("runs").join(format!("{run:06}"))
+    }
+
+    /// Makes the folder of the next run.
+    pub(crate) fn next_run(&self) -> Result<u64, StateFolderError> {
+        let run = self.runs()?.last().map_or(1, |last| last + 1);
+        make_folder(&self.run(run))?;
+        sync_folder(&self.path.join("runs"))?;
+        Ok(run)
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), StateFolderError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StateFolderError::io("make the folder", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check(path: &Path) -> Result<(), StateFolderError> {
+    let meta = std::fs::symlink_metadata(path).map_err(StateFolderError::io("look at", path))?;
+    let fault = if !meta.is_dir() {
+        "is not a folder".to_owned()
+    } else if meta.uid() != geteuid().as_raw() {
+        format!("belongs to user {}, not to {}", meta.uid(), geteuid())
+    } else if meta.mode() & 0o077 != 0 {
+        format!(
+            "is open to others (mode {:04o}, should be 0700)",
+            meta.mode() & 0o7777
+        )
+    } else {
+        return Ok(());
+    };
+    Err(StateFolderError::Unsafe {
+        path: path.to_owned(),
+        fault,
+    })
+}
+
+/// Writes a file that is there whole or not at all.
+pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), StateFolderError> {
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(&temporary)
+        .map_err(StateFolderError::io("create", &temporary))?;
+    file.write_all(contents)
+        .map_err(StateFolderError::io("write", &temporary))?;
+    file.sync_all()
+        .map_err(StateFolderError::io("sync", &temporary))?;
+    std::fs::rename(&temporary, path).map_err(StateFolderError::io("rename into place", path))?;
+    sync_folder(path.parent().expect("a file has a folder"))
+}
+
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StateFolderError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(StateFolderError::io("sync", path))
+}
+
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateFolderError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StateFolderError::io("read", path)(error)),
+    }
+}
+
+/// Opens a file for appending whole records.
+pub(crate) fn open_append(path: &Path) -> Result<File, StateFolderError> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)
+        .map_err(StateFolderError::io("open", path))?;
+    sync_folder(path.parent().expect("a file has a folder"))?;
+    Ok(file)
+}
+
+/// Appends bytes and waits until they are on disk.
+pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StateFolderError> {
+    file.write_all(bytes)
+        .map_err(StateFolderError::io("write", path))?;
+    file.sync_data().map_err(StateFolderError::io("sync", path))
+}
+
+/// Cuts a file back to `length` bytes.
+pub(crate) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), StateFolderError> {
+    file.set_len(length)
+        .map_err(StateFolderError::io("cut back", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        StateFolder::create(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = StateFolder::create(&path).unwrap_err().to_string();
+        assert!(error.contains("mode 0755"), "{error}");
+    }
+
+    #[test]
+    fn runs_are_numbered_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::create(&folder.path().join("state")).unwrap();
+        assert_eq!(state.next_run().unwrap(), 1);
+        assert_eq!(state.next_run().unwrap(), 2);
+        assert_eq!(state.runs().unwrap(), [1, 2]);
+    }
+}

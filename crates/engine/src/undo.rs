@@ -1,0 +1,110 @@
+//! Taking one run back: an ordinary plan to where the host was before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    address::Address,
+    change::Change,
+    diff,
+    history::{self, HistoryError},
+    journal::{Outcome, Record},
+    observe::{ObserveError, observe},
+    plan::{Because, Comparison, Plan, PlannedChange, Wanted, reading},
+    provider::Host,
+    registry::{Registry, State, UnknownKind},
+    spec::Desired,
+    state_folder::StateFolder,
+};
+
+/// A run cannot be taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// The run changed nothing that is still there: it failed and went back, or was stale.
+    #[error("run {0} did not succeed: there is nothing to take back")]
+    NothingDone(u64),
+    /// The host has moved since: taking the run back would lose what came later. Never empty.
+    #[error("{} changed since that run", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Conflicts(Vec<Address>),
+    /// The run.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The host.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// A journal of another version.
+    #[error(transparent)]
+    UnknownKind(#[from] UnknownKind),
+}
+
+/// Plans to take `run` back, newest change first. What is as before already is left alone.
+///
+/// # Errors
+/// All addresses that are neither as the run left them nor as it found them.
+pub async fn undo<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    state: &StateFolder,
+    run: u64,
+) -> Result<Plan, UndoError> {
+    let history = history::show(state, run)?;
+    let Some(Record::Ended {
+        outcome: Outcome::Done { .. },
+        after,
+        ..
+    }) = history.records.last()
+    else {
+        return Err(UndoError::NothingDone(run));
+    };
+    let steps = history.records.iter().filter_map(|record| match record {
+        Record::Step { before } => Some(before),
+        _ => None,
+    });
+    let before: Vec<&(Address, Option<State>)> = steps.flatten().collect();
+    let observed = observe(registry, reader, before.iter().map(|(address, _)| address)).await?;
+    let host = history
+        .plan
+        .as_ref()
+        .map_or_else(String::new, |plan| plan.host.clone());
+
+    let mut comparison = Comparison::default();
+    let mut wanted = vec![];
+    let mut conflicts = vec![];
+    let mut seen = BTreeSet::new();
+    for (address, before) in before.iter().rev() {
+        assert!(seen.insert(address), "a plan changes each address once");
+        let kind = registry.of(address)?;
+        let schema = kind.schema();
+        let now = &observed[address];
+        let because = Because::Undo { run };
+        let desired = before.clone().map_or(Desired::Absent, Desired::Present);
+        wanted.push(Wanted {
+            address: address.clone(),
+            desired,
+            because: because.clone(),
+        });
+        if diff::is_same_reading(&schema, now.as_ref(), before.as_ref()) {
+            continue;
+        }
+        let left = after.get(address).cloned().flatten();
+        if !diff::is_same_reading(&schema, now.as_ref(), left.as_ref()) {
+            conflicts.push(address.clone());
+            continue;
+        }
+        let change = Change::between(now.clone(), before.clone()).expect("the two differ");
+        let effects = kind.effects(&address.name, &change);
+        comparison.changes.push(PlannedChange {
+            address: address.clone(),
+            change,
+            because,
+            effects,
+        });
+    }
+    if !conflicts.is_empty() {
+        return Err(UndoError::Conflicts(conflicts));
+    }
+    let readings: BTreeMap<_, _> = observed
+        .iter()
+        .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
+        .collect();
+    Ok(Plan::of(host, wanted, comparison, readings))
+}
