@@ -24,6 +24,9 @@ pub(crate) struct Rollback {
     pub(crate) residue: Vec<Residue>,
 }
 
+/// How often a rollback tries what it could not put back: what held it up may have passed.
+const PASSES: usize = 2;
+
 /// Puts back every step, newest first, past its own failures, and looks at what came of it.
 pub(crate) async fn roll_back<H: Host>(
     registry: &Registry<H>,
@@ -31,67 +34,110 @@ pub(crate) async fn roll_back<H: Host>(
     steps: &[Before],
     observer: Observer<'_>,
 ) -> Rollback {
-    let mut failures: BTreeMap<Address, String> = BTreeMap::new();
+    let mut rollback = Rollback::default();
+    for _ in 0..PASSES {
+        let failures = pass(registry, writer, steps, observer).await;
+        rollback = verify(registry, writer, steps, failures).await;
+        if rollback.residue.is_empty() {
+            break;
+        }
+    }
+    rollback
+}
+
+/// Puts back every step once and says what refused. A step goes back as it went, several changes at once;
+/// if that is refused, one by one.
+async fn pass<H: Host>(
+    registry: &Registry<H>,
+    writer: &H::Writer,
+    steps: &[Before],
+    observer: Observer<'_>,
+) -> BTreeMap<Address, String> {
+    let mut failures = BTreeMap::new();
     for step in steps.iter().rev() {
-        for (address, before) in step.iter().rev() {
+        for (address, _) in step.iter().rev() {
             observer(&Event::Reverting {
                 address: address.clone(),
             });
-            match put_back(registry, writer, address, before.as_ref()).await {
-                Ok(()) => drop(failures.remove(address)),
-                Err(reason) => drop(failures.insert(address.clone(), reason)),
+        }
+        if put_back(registry, writer, step).await.is_ok() {
+            continue;
+        }
+        for change in step.iter().rev() {
+            if let Err(reason) = put_back(registry, writer, std::slice::from_ref(change)).await {
+                failures.insert(change.0.clone(), reason);
             }
         }
     }
-    verify(registry, writer, steps, failures).await
+    failures
 }
 
+/// Puts back changes of one kind, the last one first.
 async fn put_back<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
-    address: &Address,
-    before: Option<&State>,
+    step: &[(Address, Option<State>)],
 ) -> Result<(), String> {
-    let kind = registry.of(address).map_err(|error| error.to_string())?;
-    let name = address.name.as_str();
-    kind.clean(writer, name)
-        .await
-        .map_err(|error| chain(&error).join(": "))?;
-    let mut now = kind
-        .read(&H::reader(writer), &[name])
-        .await
-        .map_err(|error| chain(&error).join(": "))?;
-    let now = now.pop().flatten();
-    if now.as_ref() == before {
-        return Ok(());
-    }
-    let Some(change) = Change::between(now, before.cloned()) else {
+    let Some((first, _)) = step.first() else {
         return Ok(());
     };
-    kind.apply(writer, vec![(name, change)])
+    let kind = registry.of(first).map_err(|error| error.to_string())?;
+    for (address, _) in step {
+        kind.clean(writer, &address.name)
+            .await
+            .map_err(|error| said(&error))?;
+    }
+    let names: Vec<_> = step
+        .iter()
+        .map(|(address, _)| address.name.as_str())
+        .collect();
+    let now = kind
+        .read(&H::reader(writer), &names)
         .await
-        .map_err(|error| chain(&error).join(": "))
+        .map_err(|error| said(&error))?;
+    let changes: Vec<_> = step
+        .iter()
+        .zip(now)
+        .rev()
+        .filter(|((_, before), now)| before != now)
+        .filter_map(|((address, before), now)| {
+            Some((address.name.as_str(), Change::between(now, before.clone())?))
+        })
+        .collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    kind.apply(writer, changes)
+        .await
+        .map_err(|error| said(&error))
 }
 
-/// Compares every address with the oldest state that a step recorded for it.
+/// Compares every address with what its step recorded; a plan changes each address once.
 async fn verify<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
     steps: &[Before],
     failures: BTreeMap<Address, String>,
 ) -> Rollback {
-    let mut oldest: BTreeMap<&Address, Option<&State>> = BTreeMap::new();
-    let mut newest_first = vec![];
-    for (address, before) in steps.iter().rev().flat_map(|step| step.iter().rev()) {
-        oldest.insert(address, before.as_ref());
-        newest_first.push(address);
-    }
+    let newest_first = || steps.iter().rev().flat_map(|step| step.iter().rev());
+    let together = observe(
+        registry,
+        &H::reader(writer),
+        newest_first().map(|(address, _)| address),
+    )
+    .await;
     let mut rollback = Rollback::default();
-    for address in newest_first {
-        let Some(before) = oldest.remove(address) else {
-            continue;
+    for (address, before) in newest_first() {
+        let now = match &together {
+            Ok(observed) => Ok(observed[address].clone()),
+            Err(_) => observe(registry, &H::reader(writer), [address])
+                .await
+                .map(|mut observed| observed.remove(address).flatten())
+                .map_err(|error| said(&error)),
         };
-        match difference(registry, writer, address, before).await {
+        match now.map_or_else(Some, |now| {
+            difference(registry, address, before.as_ref(), now.as_ref())
+        }) {
             None => rollback.reverted.push(address.clone()),
             Some(difference) => rollback.residue.push(Residue {
                 address: address.clone(),
@@ -102,24 +148,25 @@ async fn verify<H: Host>(
     rollback
 }
 
-async fn difference<H: Host>(
+/// Says in what a reading is not as before, if it is not.
+fn difference<H: Host>(
     registry: &Registry<H>,
-    writer: &H::Writer,
     address: &Address,
     before: Option<&State>,
+    now: Option<&State>,
 ) -> Option<String> {
-    let observed = match observe(registry, &H::reader(writer), [address]).await {
-        Ok(mut observed) => observed.remove(address).flatten(),
-        Err(error) => return Some(chain(&error).join(": ")),
-    };
-    let schema = registry.of(address).ok()?.schema();
-    match (before, &observed) {
+    match (before, now) {
         (None, None) => None,
         (None, Some(_)) => Some("still exists".to_owned()),
         (Some(_), None) => Some("does not exist any more".to_owned()),
         (Some(before), Some(now)) => {
+            let schema = registry.of(address).ok()?.schema();
             let names: Vec<_> = diff::differences(&schema, before, now).collect();
             (!names.is_empty()).then(|| format!("{} is not as before", names.join(", ")))
         }
     }
+}
+
+fn said(error: &dyn std::error::Error) -> String {
+    chain(error).join(": ")
 }

@@ -1,0 +1,413 @@
+//! The six promises, as properties over a strict world in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use proptest::prelude::*;
+use stead_engine::{
+    address::Address,
+    apply::Apply,
+    graph::Graph,
+    journal::Outcome,
+    lock::Lock,
+    plan::{Because, Plan, Wanted, plan, plan_wanted},
+    recover::recover,
+    spec::{Desired, Resource, Source, Span, Spec},
+    state_folder::StateFolder,
+    undo::{UndoError, undo},
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+mod world;
+use world::{Fault, Folder, Handle, Leaf, Memory, Node, Tree, differing, parents, registry};
+
+const FOLDERS: [&str; 4] = ["a", "a/b", "a/b/c", "d"];
+const LEAVES: [&str; 6] = ["x", "a/x", "a/y", "a/b/x", "a/b/c/x", "d/x"];
+
+struct Case {
+    start: Tree,
+    spec: Spec,
+}
+
+/// One stead on one world.
+struct Site {
+    runtime: Runtime,
+    host: Handle,
+    folder: TempDir,
+}
+
+impl Site {
+    fn new(tree: Tree) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        Self {
+            runtime,
+            host: Handle::new(tree),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn plan(&self, spec: &Spec) -> Plan {
+        let graph = Graph::build(spec, &registry()).unwrap();
+        self.runtime
+            .block_on(plan(&registry(), &self.host, &graph))
+            .unwrap()
+    }
+
+    /// Applies, or returns `None` if the process was killed on the way.
+    fn apply(&self, plan: &Plan) -> Option<Outcome> {
+        self.with(async |apply, lock| apply.run(lock, plan).await.unwrap())
+    }
+
+    /// Recovers, or returns `None` if the process was killed on the way.
+    fn recover(&self) -> Option<Option<Outcome>> {
+        self.with(async |apply, lock| recover(apply, lock).await.unwrap())
+    }
+
+    fn undo(&self, run: u64) -> Result<Plan, UndoError> {
+        let state = StateFolder::at(&self.state_path());
+        self.runtime
+            .block_on(undo(&registry(), &self.host, &state, run))
+    }
+
+    fn with<T>(&self, act: impl AsyncFnOnce(&Apply<'_, Memory>, &mut Lock) -> T) -> Option<T> {
+        let mut lock = Lock::acquire(&self.folder.path().join("lock")).unwrap();
+        let state = StateFolder::create(&self.state_path()).unwrap();
+        let registry = registry();
+        let apply = Apply {
+            registry: &registry,
+            writer: &self.host,
+            state: &state,
+            observer: &|_| (),
+            stop: &AtomicBool::new(false),
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.host.killed.notified() => None,
+                result = act(&apply, &mut lock) => Some(result),
+            }
+        })
+    }
+}
+
+fn present(state: &impl serde::Serialize) -> Desired {
+    Desired::Present(serde_json::to_value(state).unwrap())
+}
+
+fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
+    let source = Arc::new(Source {
+        path: "host.kdl".into(),
+        text: String::new(),
+    });
+    let span = Span {
+        source,
+        offset: 0,
+        length: 0,
+    };
+    let resource = |(address, desired)| Resource {
+        address,
+        desired,
+        requires: vec![],
+        span: span.clone(),
+        attributes: BTreeMap::new(),
+    };
+    Spec {
+        host: "world".into(),
+        resources: wishes.into_iter().map(resource).collect(),
+    }
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("1".to_owned()),
+        Just("2".to_owned()),
+        Just("3".to_owned())
+    ]
+}
+
+/// A tree without orphans.
+fn tree() -> impl Strategy<Value = Tree> {
+    let folders = prop::collection::vec(prop::option::of(text()), FOLDERS.len());
+    let leaves = prop::collection::vec(prop::option::of((text(), text())), LEAVES.len());
+    (folders, leaves).prop_map(|(folders, leaves)| {
+        let mut tree = Tree::new();
+        for (path, mode) in FOLDERS.iter().zip(folders) {
+            if let Some(mode) = mode {
+                tree.insert(
+                    (*path).to_owned(),
+                    Node::Folder(Folder { mode: Some(mode) }),
+                );
+            }
+        }
+        for (path, leaf) in LEAVES.iter().zip(leaves) {
+            if let Some((mode, text)) = leaf {
+                tree.insert(
+                    (*path).to_owned(),
+                    Node::Leaf(Leaf {
+                        mode: Some(mode),
+                        text: Some(text),
+                    }),
+                );
+            }
+        }
+        let whole = tree.clone();
+        tree.retain(|path, _| parents(path).all(|parent| whole.contains_key(parent)));
+        tree
+    })
+}
+
+/// A spec that asks for any mixture, in any order, and never for something within what shall not exist.
+fn wishes() -> impl Strategy<Value = Vec<(Address, Desired)>> {
+    let wish = prop_oneof![3 => Just(Some(true)), 1 => Just(Some(false)), 1 => Just(None)];
+    let details = (wish, prop::option::of(text()), prop::option::of(text()));
+    prop::collection::vec(details, FOLDERS.len() + LEAVES.len())
+        .prop_map(|details| {
+            let folders = FOLDERS.map(|path| ("folder", path));
+            let leaves = LEAVES.map(|path| ("leaf", path));
+            let mut wishes: BTreeMap<&str, (Address, Desired)> = BTreeMap::new();
+            for ((kind, path), (wish, mode, text)) in folders.into_iter().chain(leaves).zip(details)
+            {
+                let is_inside_absent = parents(path)
+                    .any(|parent| matches!(wishes.get(parent), Some((_, Desired::Absent))));
+                let desired = match wish {
+                    None => continue,
+                    Some(true) if !is_inside_absent && kind == "folder" => {
+                        present(&Folder { mode })
+                    }
+                    Some(true) if !is_inside_absent => present(&Leaf { mode, text }),
+                    Some(_) => Desired::Absent,
+                };
+                wishes.insert(path, (Address::new(kind, path), desired));
+            }
+            wishes.into_values().collect::<Vec<_>>()
+        })
+        .prop_shuffle()
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (tree(), wishes()).prop_map(|(start, wishes)| Case {
+        start,
+        spec: spec(wishes),
+    })
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "start {:#?}", self.start)?;
+        f.debug_list()
+            .entries(
+                self.spec
+                    .resources
+                    .iter()
+                    .map(|r| (r.address.to_string(), &r.desired)),
+            )
+            .finish()
+    }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop::sample::select(vec![
+        Fault::Refused,
+        Fault::Half,
+        Fault::Whole,
+        Fault::KilledBefore,
+        Fault::KilledHalf,
+        Fault::KilledAfter,
+    ])
+}
+
+/// Applies and recovers until nobody is killed any more; returns the last outcome.
+fn apply_and_recover(site: &Site, plan: &Plan) -> Outcome {
+    if let Some(outcome) = site.apply(plan) {
+        return outcome;
+    }
+    loop {
+        if let Some(outcome) = site.recover() {
+            return outcome.expect("a killed run is unfinished");
+        }
+    }
+}
+
+fn check_outcome(site: &Site, start: &Tree, outcome: &Outcome, spec: &Spec) {
+    let moved = differing(start, &site.host.tree());
+    match outcome {
+        Outcome::Done { .. } => assert!(site.plan(spec).is_empty()),
+        Outcome::Failed { .. } => assert_eq!(moved, BTreeSet::new(), "{outcome:?}"),
+        Outcome::Residue { residue, .. } => {
+            let named: BTreeSet<_> = residue
+                .iter()
+                .map(|residue| residue.address.name.clone())
+                .collect();
+            assert_eq!(named, moved, "{outcome:?}");
+        }
+        Outcome::Stale { .. } => panic!("nobody moved the world"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_an_apply_the_plan_is_empty(case in case()) {
+        let site = Site::new(case.start.clone());
+        let outcome = site.apply(&site.plan(&case.spec)).unwrap();
+        check_outcome(&site, &case.start, &outcome, &case.spec);
+    }
+
+    #[test]
+    fn a_fault_or_a_kill_anywhere_leaves_the_start_or_an_exact_residue(
+        case in case(),
+        faults in prop::collection::btree_map(0_usize..24, fault(), 1..4),
+    ) {
+        let site = Site::new(case.start.clone());
+        let plan = site.plan(&case.spec);
+        site.host.lock().faults = faults;
+        let outcome = apply_and_recover(&site, &plan);
+        check_outcome(&site, &case.start, &outcome, &case.spec);
+    }
+
+    #[test]
+    fn a_single_fault_leaves_nothing(case in case(), at in 0_usize..10, fault in fault()) {
+        let site = Site::new(case.start.clone());
+        let plan = site.plan(&case.spec);
+        site.host.lock().faults = [(at, fault)].into();
+        let outcome = apply_and_recover(&site, &plan);
+        let is_clean = matches!(outcome, Outcome::Done { .. } | Outcome::Failed { .. });
+        prop_assert!(is_clean, "{:?}", outcome);
+        check_outcome(&site, &case.start, &outcome, &case.spec);
+    }
+
+    #[test]
+    fn what_is_there_written_down_as_wanted_plans_nothing(start in tree()) {
+        let site = Site::new(start);
+        let wanted = site.runtime.block_on(async {
+            let mut wanted = vec![];
+            for (kind, provider) in registry().iter() {
+                let names = provider.list(&site.host).await.unwrap();
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                for (name, state) in names.iter().zip(provider.read(&site.host, &names).await.unwrap()) {
+                    wanted.push(Wanted {
+                        address: Address::new(kind, *name),
+                        desired: Desired::Present(state.unwrap()),
+                        because: Because::Spec { file: "import.kdl".into(), line: 1 },
+                    });
+                }
+            }
+            wanted
+        });
+        prop_assert_eq!(wanted.len(), site.host.tree().len());
+        let plan = site.runtime.block_on(plan_wanted(&registry(), &site.host, "world", wanted)).unwrap();
+        prop_assert!(plan.is_empty());
+    }
+
+    #[test]
+    fn undo_returns_to_the_start_and_undoing_that_to_the_end(case in case()) {
+        let site = Site::new(case.start.clone());
+        if let Some(Outcome::Done { run }) = site.apply(&site.plan(&case.spec)) {
+            let end = site.host.tree();
+            let back = site.apply(&site.undo(run).unwrap()).unwrap();
+            let Outcome::Done { run } = back else { panic!("{back:?}") };
+            prop_assert_eq!(&site.host.tree(), &case.start);
+            let forth = site.apply(&site.undo(run).unwrap()).unwrap();
+            prop_assert!(matches!(forth, Outcome::Done { .. }), "{:?}", forth);
+            prop_assert_eq!(site.host.tree(), end);
+        }
+    }
+
+    #[test]
+    fn a_rollback_takes_children_before_parents(start in tree(), at in 0_usize..10) {
+        let wishes = FOLDERS.map(|path| (Address::new("folder", path), present(&Folder::default())));
+        let leaves = LEAVES.map(|path| (Address::new("leaf", path), present(&Leaf::default())));
+        let spec = spec(leaves.into_iter().chain(wishes).collect());
+        let site = Site::new(start.clone());
+        let plan = site.plan(&spec);
+        site.host.lock().faults = [(at, Fault::Whole)].into();
+        let outcome = site.apply(&plan).unwrap();
+        check_outcome(&site, &start, &outcome, &spec);
+        let removed = site.host.lock().removed.clone();
+        for (index, path) in removed.iter().enumerate() {
+            let inside = format!("{path}/");
+            prop_assert!(removed[index..].iter().all(|later| !later.starts_with(&inside)), "{:?}", removed);
+        }
+        if at < plan.changes.len() {
+            prop_assert!(matches!(outcome, Outcome::Failed { .. }), "{:?}", outcome);
+            let created = plan.changes[..=at].iter().filter(|planned| planned.change.before().is_none()).count();
+            prop_assert_eq!(removed.len(), created);
+        }
+    }
+
+    #[test]
+    fn a_host_that_moved_since_the_plan_is_refused_and_left_untouched(case in case(), pick in any::<prop::sample::Index>()) {
+        let site = Site::new(case.start.clone());
+        let plan = site.plan(&case.spec);
+        prop_assume!(!plan.readings.is_empty());
+        let address = pick.get(&plan.readings.keys().collect::<Vec<_>>()).to_owned().clone();
+        let moved = match address.kind.as_str() {
+            "folder" => Node::Folder(Folder { mode: Some("moved".into()) }),
+            _ => Node::Leaf(Leaf { mode: Some("moved".into()), text: None }),
+        };
+        site.host.lock().tree.insert(address.name.clone(), moved);
+        let before = site.host.tree();
+        let outcome = site.apply(&plan).unwrap();
+        prop_assert_eq!(outcome, Outcome::Stale { addresses: vec![address] });
+        prop_assert_eq!(site.host.tree(), before);
+        prop_assert_eq!(site.host.lock().writes, 0);
+        prop_assert_eq!(StateFolder::at(&site.state_path()).runs().unwrap(), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn planning_writes_nothing_and_says_the_same_twice(case in case()) {
+        let site = Site::new(case.start.clone());
+        let (one, two) = (site.plan(&case.spec), site.plan(&case.spec));
+        prop_assert_eq!(serde_json::to_string(&one).unwrap(), serde_json::to_string(&two).unwrap());
+        prop_assert!(one.is_intact());
+        prop_assert_eq!(site.host.lock().writes, 0);
+        prop_assert_eq!(site.host.tree(), case.start);
+        prop_assert!(!site.state_path().exists());
+    }
+}
+
+#[test]
+fn undo_refuses_a_host_that_moved_since_and_names_what_moved() {
+    let site = Site::new(Tree::new());
+    let leaf = |text: &str| Leaf {
+        mode: None,
+        text: Some(text.into()),
+    };
+    let spec = spec(vec![(Address::new("leaf", "x"), present(&leaf("1")))]);
+    let Some(Outcome::Done { run }) = site.apply(&site.plan(&spec)) else {
+        panic!("must apply")
+    };
+    site.host
+        .lock()
+        .tree
+        .insert("x".into(), Node::Leaf(leaf("by hand")));
+    let Err(UndoError::Conflicts(conflicts)) = site.undo(run) else {
+        panic!("must conflict")
+    };
+    assert_eq!(conflicts, [Address::new("leaf", "x")]);
+    assert!(matches!(site.undo(run + 1), Err(UndoError::History(_))));
+}
+
+#[test]
+fn a_plan_that_was_tampered_with_is_refused() {
+    let site = Site::new(Tree::new());
+    let spec = spec(vec![(Address::new("leaf", "x"), present(&Leaf::default()))]);
+    let mut plan = site.plan(&spec);
+    plan.changes.clear();
+    assert!(!plan.is_intact());
+}

@@ -1,0 +1,360 @@
+//! A host in memory, stricter than a real one: creating what exists fails, a folder with children cannot be removed,
+//! nothing lives without its folder, and a state that is not the one the change starts from is refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Host, Provider, ProviderError},
+    registry::Registry,
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+use tokio::sync::Notify;
+
+/// What exists: a path within the world, and what stands there.
+pub(crate) type Tree = BTreeMap<String, Node>;
+
+/// One thing in the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    /// Holds others.
+    Folder(Folder),
+    /// Holds a text.
+    Leaf(Leaf),
+}
+
+/// State of the kind `folder`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Folder {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<String>,
+}
+
+/// State of the kind `leaf`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Leaf {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+}
+
+/// What goes wrong at one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Refused; nothing is done.
+    Refused,
+    /// Half of it is done, then refused.
+    Half,
+    /// All of it is done, and yet an error is reported.
+    Whole,
+    /// The process is killed before it.
+    KilledBefore,
+    /// The process is killed half way.
+    KilledHalf,
+    /// The process is killed after it.
+    KilledAfter,
+}
+
+/// The world and what is to happen to it.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) tree: Tree,
+    /// Faults by the number of the write, counted from 0 over the life of the world.
+    pub(crate) faults: BTreeMap<usize, Fault>,
+    /// Writes so far.
+    pub(crate) writes: usize,
+    /// Everything that was taken away, in order.
+    pub(crate) removed: Vec<String>,
+}
+
+/// A handle to a world: its reader and its writer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Handle {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) killed: Arc<Notify>,
+}
+
+/// Worlds in memory.
+pub(crate) struct Memory;
+
+impl Host for Memory {
+    type Reader = Handle;
+    type Writer = Handle;
+
+    fn reader(writer: &Handle) -> Handle {
+        writer.clone()
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(tree: Tree) -> Self {
+        let handle = Self::default();
+        handle.lock().tree = tree;
+        handle
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    pub(crate) fn tree(&self) -> Tree {
+        self.lock().tree.clone()
+    }
+}
+
+/// Returns the kinds of the world.
+pub(crate) fn registry() -> Registry<Memory> {
+    Registry::default().with(Folders).with(Leaves)
+}
+
+/// The folders of a path, nearest first.
+pub(crate) fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').map(|(end, _)| &path[..end])
+}
+
+struct Folders;
+struct Leaves;
+
+/// What the two kinds differ in.
+trait Thing: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static {
+    const KIND: &'static str;
+    const BATCH: usize;
+    const ATTRIBUTES: &'static [Attribute];
+    fn of(node: &Node) -> Option<&Self>;
+    fn into_node(self) -> Node;
+    /// What is there when only half of the change from `before` to `self` was made.
+    fn half(self, before: Option<&Self>) -> Self;
+}
+
+const fn attribute(name: &'static str) -> Attribute {
+    Attribute {
+        name,
+        shape: Shape::Text,
+        role: Role::Managed,
+        doc: "Some text.",
+        check: None,
+    }
+}
+
+impl Thing for Folder {
+    const KIND: &'static str = "folder";
+    const BATCH: usize = 1;
+    const ATTRIBUTES: &'static [Attribute] = &[attribute("mode")];
+
+    fn of(node: &Node) -> Option<&Self> {
+        match node {
+            Node::Folder(folder) => Some(folder),
+            Node::Leaf(_) => None,
+        }
+    }
+
+    fn into_node(self) -> Node {
+        Node::Folder(self)
+    }
+
+    fn half(self, before: Option<&Self>) -> Self {
+        before.cloned().unwrap_or_else(|| Self {
+            mode: Some("half".into()),
+        })
+    }
+}
+
+impl Thing for Leaf {
+    const KIND: &'static str = "leaf";
+    const BATCH: usize = 3;
+    const ATTRIBUTES: &'static [Attribute] = &[attribute("mode"), attribute("text")];
+
+    fn of(node: &Node) -> Option<&Self> {
+        match node {
+            Node::Leaf(leaf) => Some(leaf),
+            Node::Folder(_) => None,
+        }
+    }
+
+    fn into_node(self) -> Node {
+        Node::Leaf(self)
+    }
+
+    fn half(self, before: Option<&Self>) -> Self {
+        Self {
+            mode: before.map_or(Some("half".into()), |before| before.mode.clone()),
+            ..self
+        }
+    }
+}
+
+macro_rules! provider {
+    ($provider:ty, $state:ty) => {
+        impl Provider<Memory> for $provider {
+            const KIND: &'static str = <$state as Thing>::KIND;
+            const BATCH: usize = <$state as Thing>::BATCH;
+            type State = $state;
+
+            fn schema(&self) -> Schema {
+                Schema {
+                    summary: "Something in memory.",
+                    name: "path",
+                    main: None,
+                    attributes: <$state as Thing>::ATTRIBUTES,
+                    absence: Absence::Allowed,
+                    example: "",
+                }
+            }
+
+            fn check_name(&self, _name: &str) -> Result<(), Problem> {
+                Ok(())
+            }
+
+            async fn read(
+                &self,
+                host: &Handle,
+                names: &[&str],
+            ) -> Result<Vec<Option<$state>>, ProviderError> {
+                let world = host.lock();
+                Ok(names
+                    .iter()
+                    .map(|name| world.tree.get(*name).and_then(<$state>::of).cloned())
+                    .collect())
+            }
+
+            async fn apply(
+                &self,
+                host: &Handle,
+                changes: Vec<(&str, Change<$state>)>,
+            ) -> Result<(), ProviderError> {
+                for (name, change) in changes {
+                    write(host, name, change).await?;
+                }
+                Ok(())
+            }
+
+            async fn list(&self, host: &Handle) -> Result<Vec<String>, ProviderError> {
+                let world = host.lock();
+                let mine = world
+                    .tree
+                    .iter()
+                    .filter(|(_, node)| <$state>::of(node).is_some());
+                Ok(mine.map(|(name, _)| name.clone()).collect())
+            }
+
+            fn requires(&self, name: &str, _desired: &$state) -> Vec<Address> {
+                parents(name)
+                    .map(|parent| Address::new("folder", parent))
+                    .collect()
+            }
+        }
+    };
+}
+
+provider!(Folders, Folder);
+provider!(Leaves, Leaf);
+
+async fn write<T: Thing>(
+    host: &Handle,
+    name: &str,
+    change: Change<T>,
+) -> Result<(), ProviderError> {
+    let fault = {
+        let mut world = host.lock();
+        let number = world.writes;
+        world.writes += 1;
+        world.faults.get(&number).copied()
+    };
+    if fault == Some(Fault::KilledBefore) {
+        die::<()>(host).await;
+    }
+    let refused = || {
+        Err(ProviderError::new(
+            Address::new(T::KIND, name),
+            "write",
+            "a fault of the test",
+        ))
+    };
+    if fault == Some(Fault::Refused) {
+        return refused();
+    }
+    let change = match fault {
+        Some(Fault::Half | Fault::KilledHalf) => halve(change),
+        _ => Some(change),
+    };
+    if let Some(change) = change {
+        commit(&mut host.lock(), name, change)
+            .map_err(|fact| ProviderError::new(Address::new(T::KIND, name), "write", fact))?;
+    }
+    match fault {
+        Some(Fault::KilledHalf | Fault::KilledAfter) => die(host).await,
+        Some(Fault::Half | Fault::Whole) => refused(),
+        _ => Ok(()),
+    }
+}
+
+async fn die<T>(host: &Handle) -> T {
+    host.killed.notify_one();
+    pending().await
+}
+
+fn halve<T: Thing>(change: Change<T>) -> Option<Change<T>> {
+    match change {
+        Change::Create { after } => Some(Change::Create {
+            after: after.half(None),
+        }),
+        Change::Update { before, after } => {
+            let after = after.half(Some(&before));
+            Some(Change::Update { before, after })
+        }
+        Change::Delete { .. } => None,
+    }
+}
+
+fn commit<T: Thing>(world: &mut World, name: &str, change: Change<T>) -> Result<(), String> {
+    let there = world.tree.get(name);
+    let is_as_told = match (there, change.before()) {
+        (None, None) => true,
+        (Some(node), Some(before)) => T::of(node) == Some(before),
+        _ => false,
+    };
+    if !is_as_told {
+        return Err(format!(
+            "{name} is {there:?}, which is not where the change starts"
+        ));
+    }
+    if let Some(orphan) = parents(name)
+        .next()
+        .filter(|parent| !matches!(world.tree.get(*parent), Some(Node::Folder(_))))
+    {
+        return Err(format!("{orphan} is no folder"));
+    }
+    match change {
+        Change::Create { after } | Change::Update { after, .. } => {
+            world.tree.insert(name.to_owned(), after.into_node());
+        }
+        Change::Delete { .. } => {
+            let inside = format!("{name}/");
+            if let Some(child) = world.tree.keys().find(|path| path.starts_with(&inside)) {
+                return Err(format!("{name} still holds {child}"));
+            }
+            world.tree.remove(name);
+            world.removed.push(name.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Names what differs between two trees, as addresses of either kind.
+pub(crate) fn differing(one: &Tree, other: &Tree) -> BTreeSet<String> {
+    let paths: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    paths
+        .into_iter()
+        .filter(|path| one.get(*path) != other.get(*path))
+        .cloned()
+        .collect()
+}
