@@ -1,7 +1,5 @@
 //! The six promises, as properties over a strict world in memory.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -24,15 +22,14 @@ use stead_engine::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-mod world;
-use world::{Fault, Folder, Handle, Leaf, Memory, Node, Tree, differing, parents, registry};
+use crate::world::{Fault, Folder, Handle, Leaf, Memory, Node, Tree, differing, parents, registry};
 
 const FOLDERS: [&str; 4] = ["a", "a/b", "a/b/c", "d"];
 const LEAVES: [&str; 6] = ["x", "a/x", "a/y", "a/b/x", "a/b/c/x", "d/x"];
 
-struct Case {
+pub(crate) struct Case {
     start: Tree,
-    spec: Spec,
+    pub(crate) spec: Spec,
 }
 
 /// One stead on one world.
@@ -73,8 +70,13 @@ impl Site {
     }
 
     /// Recovers, or returns `None` if the process was killed on the way.
-    fn recover(&self) -> Option<Option<Outcome>> {
-        self.with(async |apply, lock| recover(apply, lock).await.unwrap())
+    fn recover(&self) -> Option<Outcome> {
+        self.with(async |apply, lock| {
+            recover(apply, lock)
+                .await
+                .unwrap()
+                .expect("a killed run is unfinished")
+        })
     }
 
     fn undo(&self, run: u64) -> Result<Plan, UndoError> {
@@ -104,11 +106,11 @@ impl Site {
     }
 }
 
-fn present(state: &impl serde::Serialize) -> Desired {
+pub(crate) fn present(state: &impl serde::Serialize) -> Desired {
     Desired::Present(serde_json::to_value(state).unwrap())
 }
 
-fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
+pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
     let source = Arc::new(Source {
         path: "host.kdl".into(),
         text: String::new(),
@@ -198,7 +200,7 @@ fn wishes() -> impl Strategy<Value = Vec<(Address, Desired)>> {
         .prop_shuffle()
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub(crate) fn case() -> impl Strategy<Value = Case> {
     (tree(), wishes()).prop_map(|(start, wishes)| Case {
         start,
         spec: spec(wishes),
@@ -237,7 +239,7 @@ fn apply_and_recover(site: &Site, plan: &Plan) -> Outcome {
     }
     loop {
         if let Some(outcome) = site.recover() {
-            return outcome.expect("a killed run is unfinished");
+            return outcome;
         }
     }
 }

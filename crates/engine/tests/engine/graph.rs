@@ -1,0 +1,166 @@
+//! The graph: order, cycles, contradictions.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use proptest::prelude::*;
+use stead_engine::{
+    address::Address,
+    graph::{Edge, Graph},
+    spec::{Desired, Resource, Source, Span, Spec},
+};
+
+use crate::{
+    promises::case,
+    world::{Folder, registry},
+};
+
+/// Makes a spec of lines `NAME [absent] [needs NAME]…`, each a folder.
+fn spec(text: &str) -> Spec {
+    let source = Arc::new(Source {
+        path: "host.kdl".into(),
+        text: text.to_owned(),
+    });
+    let span = |word: &str| {
+        let offset = word.as_ptr() as usize - text.as_ptr() as usize;
+        assert!(offset <= text.len(), "a word of the caller's text");
+        Span {
+            source: source.clone(),
+            offset,
+            length: word.len(),
+        }
+    };
+    let resource = |line: &str| {
+        let at = text.find(line).unwrap();
+        let line = &text[at..at + line.len()];
+        let words: Vec<&str> = line.split(' ').collect();
+        let needs = words
+            .windows(2)
+            .filter(|pair| pair[0] == "needs")
+            .map(|pair| pair[1]);
+        Resource {
+            address: Address::new("folder", words[0]),
+            desired: if words.contains(&"absent") {
+                Desired::Absent
+            } else {
+                Desired::Present(serde_json::to_value(Folder::default()).unwrap())
+            },
+            requires: needs
+                .map(|name| (Address::new("folder", name), span(name)))
+                .collect(),
+            span: span(line),
+            attributes: BTreeMap::new(),
+        }
+    };
+    Spec {
+        host: "world".into(),
+        resources: text.lines().map(resource).collect(),
+    }
+}
+
+fn check_order(text: &str, expected: &[&str]) {
+    let graph = Graph::build(&spec(text), &registry()).unwrap();
+    let order: Vec<_> = graph
+        .resources()
+        .map(|resource| resource.address.name.as_str())
+        .collect();
+    assert_eq!(order, expected);
+}
+
+fn rendered_error(text: &str) -> String {
+    let errors = Graph::build(&spec(text), &registry()).unwrap_err();
+    let mut rendered = String::new();
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none());
+    for error in &errors.0 {
+        handler.render_report(&mut rendered, error).unwrap();
+    }
+    rendered
+}
+
+#[test]
+fn what_is_needed_comes_first_and_the_rest_as_written() {
+    check_order("c needs a\nb\na", &["b", "a", "c"]);
+}
+
+#[test]
+fn a_folder_is_needed_by_what_is_in_it() {
+    check_order("p/q/r\np/q\np", &["p", "p/q", "p/q/r"]);
+}
+
+#[test]
+fn absent_ones_come_last_and_against_the_order() {
+    check_order("p absent\np/q absent\nz", &["z", "p/q", "p"]);
+}
+
+#[test]
+fn a_cycle_labels_every_member() {
+    insta::assert_snapshot!(rendered_error("a needs b\nb needs c\nc needs a\nd needs a"), @"
+    spec::cycle
+
+      x these need each other: `folder:a`, `folder:b`, `folder:c`
+       ,-[host.kdl:1:9]
+     1 | a needs b
+       :         |
+       :         `-- `folder:a` needs `folder:b`
+     2 | b needs c
+       :         |
+       :         `-- `folder:b` needs `folder:c`
+     3 | c needs a
+       :         |
+       :         `-- `folder:c` needs `folder:a`
+     4 | d needs a
+       `----
+      help: remove one of these edges
+    ");
+}
+
+#[test]
+fn a_thing_that_needs_itself_is_a_cycle() {
+    insta::assert_snapshot!(rendered_error("a needs a"), @"
+    spec::cycle
+
+      x these need each other: `folder:a`
+       ,-[host.kdl:1:9]
+     1 | a needs a
+       :         |
+       :         `-- `folder:a` needs `folder:a`
+       `----
+      help: remove one of these edges
+    ");
+}
+
+#[test]
+fn a_thing_within_what_shall_not_exist_is_refused() {
+    insta::assert_snapshot!(rendered_error("p absent\np/q"), @"
+    spec::needs-absent
+
+      x `folder:p/q` needs `folder:p`, which shall not exist
+       ,-[host.kdl:1:1]
+     1 | p absent
+       : ^^^^|^^^
+       :     `-- asked not to exist here
+     2 | p/q
+       : ^^^
+       `----
+      help: write `absent=#true` on `folder:p/q` as well, or take it off `folder:p`
+    ");
+}
+
+proptest! {
+    #[test]
+    fn the_order_keeps_every_edge(case in case()) {
+        let graph = Graph::build(&case.spec, &registry()).unwrap();
+        let order: BTreeMap<_, _> =
+            graph.resources().enumerate().map(|(place, resource)| (&resource.address, (place, &resource.desired))).collect();
+        for (from, to, edge) in graph.needs() {
+            prop_assert_eq!(edge, Edge::Implied);
+            let ((from, wish), (to, other)) = (order[from], order[to]);
+            match (wish, other) {
+                (Desired::Present(_), Desired::Present(_)) => prop_assert!(to < from),
+                (Desired::Absent, Desired::Absent) => prop_assert!(from < to),
+                (Desired::Absent, Desired::Present(_)) => prop_assert!(to < from),
+                (Desired::Present(_), Desired::Absent) => prop_assert!(false, "refused before"),
+            }
+        }
+    }
+}
