@@ -1,8 +1,17 @@
-//! The host: the only room that touches files, programs and sockets. A `Reader` has no way to write.
+//! The host: the only room that touches files, programs and sockets. A [`Reader`] has no way to write.
 
-use std::path::{Path, PathBuf};
+pub mod confine;
+mod error;
+mod place;
+mod program;
+mod reader;
+mod writer;
 
+pub use error::HostError;
+pub use program::Query;
+pub use reader::{Digested, Meta, MetaKind, Reader};
 use stead_engine::provider::Host;
+pub use writer::{Access, Existing, Writer};
 
 /// A live Linux host.
 #[derive(Debug)]
@@ -13,48 +22,6 @@ impl Host for Live {
     type Writer = Writer;
 
     fn reader(writer: &Writer) -> Reader {
-        Reader::new(&writer.root)
-    }
-}
-
-/// One moment of the host, read only.
-#[derive(Debug)]
-pub struct Reader {
-    root: PathBuf,
-}
-
-/// The power to change the host.
-#[derive(Debug)]
-pub struct Writer {
-    root: PathBuf,
-    blobs: PathBuf,
-}
-
-impl Reader {
-    /// Reads the host whose root folder is `root`. Programs are only run where that is `/`.
-    pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
-    }
-
-    /// Returns the root folder.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-}
-
-impl Writer {
-    /// Changes the host whose root folder is `root`; contents that undo needs go to the folder `blobs`.
-    pub fn new(root: &Path, blobs: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            blobs: blobs.to_owned(),
-        }
-    }
-
-    /// Returns the folder of saved contents.
-    pub fn blobs(&self) -> &Path {
-        &self.blobs
+        Reader::new(writer.root())
     }
 }

@@ -1,0 +1,178 @@
+//! The kind `directory`: a folder with its mode and owner; what is in it is not managed.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Problem, Schema},
+};
+
+use crate::{
+    access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners},
+    host::{Live, Meta, MetaKind, Reader, Writer},
+    path::{ancestors, check, other_kind, refused},
+};
+
+/// Mode of a new directory where none is written.
+const DEFAULT_MODE: u32 = 0o755;
+/// How many entries of a directory that is not empty an error names.
+const NAMED: usize = 3;
+
+/// The kind `directory`.
+pub(crate) struct Directory;
+
+/// State of a directory.
+///
+/// ```kdl
+/// directory "/srv/data" mode="0750" owner="root" group="adm"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Owner>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<OwnerGroup>,
+}
+
+impl Provider<Live> for Directory {
+    const KIND: &'static str = "directory";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A folder; what is in it is not managed.",
+            name: "absolute path",
+            main: None,
+            attributes: &[MODE, OWNER, GROUP],
+            absence: Absence::Allowed,
+            example: "directory \"/srv/data\" mode=\"0750\" owner=\"root\" group=\"adm\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        check(name)
+    }
+
+    async fn prepare(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        canonical_owners(&mut desired.owner, &mut desired.group)?;
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        names
+            .iter()
+            .map(|name| {
+                Ok(meta(host, name)?.map(|meta| State {
+                    mode: Some(Mode::new(meta.mode)),
+                    owner: Some(Owner::of(meta.uid)),
+                    group: Some(OwnerGroup::of(meta.gid)),
+                }))
+            })
+            .collect()
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let path = Path::new(name);
+            let reader = Reader::new(host.root());
+            match change {
+                Change::Delete { .. } => {
+                    refuse_if_full(&reader, name)?;
+                    host.remove_folder(path)
+                        .map_err(refused(Self::KIND, name, "remove it"))?;
+                }
+                Change::Create { after } => host
+                    .make_folder(path, wanted_access(name, &after, None)?)
+                    .map_err(refused(Self::KIND, name, "make it"))?,
+                Change::Update { after, .. } => {
+                    let there = meta(&reader, name)?;
+                    host.set_access(path, wanted_access(name, &after, there.as_ref())?)
+                        .map_err(refused(Self::KIND, name, "change its owner and mode"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![])
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        ancestors(name)
+    }
+}
+
+fn meta(host: &Reader, name: &str) -> Result<Option<Meta>, ProviderError> {
+    let found = host
+        .stat(Path::new(name))
+        .map_err(refused(Directory::KIND, name, "look at it"))?;
+    match found {
+        Some(meta) if meta.kind != MetaKind::Folder => {
+            Err(other_kind(Directory::KIND, name, &meta))
+        }
+        found => Ok(found),
+    }
+}
+
+fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
+    let entries = host.list_folder(Path::new(name)).map_err(refused(
+        Directory::KIND,
+        name,
+        "look into it",
+    ))?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut named: Vec<_> = entries
+        .iter()
+        .take(NAMED)
+        .map(|entry| entry.to_string_lossy().into_owned())
+        .collect();
+    if entries.len() > NAMED {
+        named.push(format!("{} more", entries.len() - NAMED));
+    }
+    let fact = format!("it is not empty: {}", named.join(", "));
+    Err(ProviderError::new(Address::new(Directory::KIND, name), "remove it", fact)
+        .help("stead removes no folder with something in it: empty it first, or declare what is in it absent"))
+}
+
+fn wanted_access(
+    name: &str,
+    after: &State,
+    there: Option<&Meta>,
+) -> Result<crate::host::Access, ProviderError> {
+    access(
+        after.mode,
+        after.owner.as_ref(),
+        after.group.as_ref(),
+        there,
+        DEFAULT_MODE,
+    )
+    .map_err(|problem| {
+        ProviderError::new(
+            Address::new(Directory::KIND, name),
+            "find its owner",
+            problem,
+        )
+    })
+}

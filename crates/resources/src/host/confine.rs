@@ -1,0 +1,76 @@
+//! A promise that the kernel keeps: whoever only plans cannot write.
+
+use std::path::Path;
+
+use landlock::{
+    ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus,
+};
+
+/// The newest kernel interface that is used; on an older kernel, what that one has.
+const NEWEST: ABI = ABI::V5;
+
+/// Whether the kernel keeps the promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// Nothing can be written any more.
+    Enforced,
+    /// The kernel has no Landlock, or only a part of it.
+    Partial,
+}
+
+/// Takes from this thread, and all that it starts, every right to write files, except below `except` and to /dev/null.
+/// There is no way back.
+pub fn read_only(except: &[&Path]) -> Result<Confinement, RulesetError> {
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_write(NEWEST))?
+        .create()?;
+    for path in except.iter().copied().chain([Path::new("/dev/null")]) {
+        if let Ok(folder) = PathFd::new(path) {
+            rules = rules.add_rule(PathBeneath::new(folder, AccessFs::from_write(NEWEST)))?;
+        }
+    }
+    let status = rules.restrict_self()?;
+    let is_enforced = matches!(
+        status.ruleset,
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced
+    );
+    Ok(if is_enforced {
+        Confinement::Enforced
+    } else {
+        Confinement::Partial
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_confined_thread_reads_and_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let allowed = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("there"), "text").unwrap();
+        let confinement = thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                let confinement = read_only(&[allowed.path()]).unwrap();
+                assert_eq!(
+                    fs::read_to_string(folder.path().join("there")).unwrap(),
+                    "text"
+                );
+                fs::write(allowed.path().join("new"), "text").unwrap();
+                let refused = fs::write(folder.path().join("new"), "text").is_err();
+                assert_eq!(refused, confinement == Confinement::Enforced);
+                confinement
+            });
+            confined.join().unwrap()
+        });
+        fs::write(folder.path().join("new"), "only that thread was confined").unwrap();
+        let has_landlock = fs::read_to_string("/sys/kernel/security/lsm")
+            .is_ok_and(|list| list.contains("landlock"));
+        assert!(!has_landlock || confinement == Confinement::Enforced);
+    }
+}

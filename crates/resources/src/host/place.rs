@@ -1,0 +1,198 @@
+//! Finding a path without ever following a symlink: the folder is opened component by component by the kernel,
+//! then everything is done relative to that folder.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::fd::OwnedFd,
+    path::{Component, Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat},
+    sys::stat::{FileStat, Mode, SFlag, fstatat},
+};
+
+use super::HostError;
+
+/// A name in an open folder.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The folder.
+    pub(crate) folder: OwnedFd,
+    /// The name in it; `.` for the root folder itself.
+    pub(crate) name: OsString,
+    /// The whole path, for messages.
+    pub(crate) path: PathBuf,
+}
+
+impl Place {
+    /// Opens the folder of `path` below `root`; `None` if that folder does not exist.
+    pub(crate) fn find(root: &Path, path: &Path) -> Result<Option<Self>, HostError> {
+        let name = path.file_name().unwrap_or(OsStr::new(".")).to_owned();
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        match open_folder(root, folder) {
+            Ok(folder) => Ok(Some(Self {
+                folder,
+                name,
+                path: path.to_owned(),
+            })),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(Errno::ELOOP) => {
+                let link = first_link(root, folder);
+                Err(HostError::ThroughSymlink {
+                    path: path.to_owned(),
+                    link,
+                })
+            }
+            Err(errno) => Err(HostError::io("open the folder of", path)(errno)),
+        }
+    }
+
+    /// Opens the folder of `path`, which must exist.
+    pub(crate) fn must(root: &Path, path: &Path) -> Result<Self, HostError> {
+        Self::find(root, path)?.ok_or_else(|| {
+            HostError::io("open the folder of", path)(io::Error::from(Errno::ENOENT))
+        })
+    }
+
+    /// Names something beside this place.
+    pub(crate) fn beside(&self, name: &OsStr) -> Result<Self, HostError> {
+        let folder = self
+            .folder
+            .try_clone()
+            .map_err(HostError::io("open the folder of", &self.path))?;
+        Ok(Self {
+            folder,
+            name: name.to_owned(),
+            path: self.path.with_file_name(name),
+        })
+    }
+
+    /// Looks at what is there, without following it.
+    pub(crate) fn stat(&self) -> Result<Option<FileStat>, HostError> {
+        match fstatat(
+            &self.folder,
+            self.name.as_os_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        ) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => Err(HostError::io("look at", &self.path)(errno)),
+        }
+    }
+
+    /// Opens what is there without following it; `None` if there is nothing.
+    pub(crate) fn open(&self, flags: OFlag) -> Result<Option<std::fs::File>, HostError> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match nix::fcntl::openat(
+            &self.folder,
+            self.name.as_os_str(),
+            flags,
+            Mode::from_bits_truncate(0o600),
+        ) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(HostError::io("open", &self.path)(errno)),
+        }
+    }
+
+    /// Returns the target of a symlink.
+    pub(crate) fn read_link(&self) -> Result<PathBuf, HostError> {
+        readlinkat(&self.folder, self.name.as_os_str())
+            .map(PathBuf::from)
+            .map_err(HostError::io("read the link", &self.path))
+    }
+}
+
+/// Opens a folder below `root`, following no link.
+pub(crate) fn open_folder(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let root = open(root, flags, Mode::empty())?;
+    let path: PathBuf = path
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .collect();
+    if path.as_os_str().is_empty() {
+        return Ok(root);
+    }
+    let how = || {
+        OpenHow::new()
+            .flags(flags)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS)
+    };
+    match openat2(&root, &path, how()) {
+        Err(Errno::ENOSYS) => walk(root, &path, flags),
+        other => other,
+    }
+}
+
+/// As `openat2` with `RESOLVE_NO_SYMLINKS`, for kernels before 5.6: openat2(2), HISTORY.
+fn walk(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let mut folder = root;
+    for part in path.components() {
+        let stat = fstatat(&folder, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFLNK {
+            return Err(Errno::ELOOP);
+        }
+        folder = nix::fcntl::openat(
+            &folder,
+            part.as_os_str(),
+            flags | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )?;
+    }
+    Ok(folder)
+}
+
+fn first_link(root: &Path, folder: &Path) -> PathBuf {
+    let mut ancestors: Vec<_> = folder.ancestors().collect();
+    ancestors.reverse();
+    ancestors
+        .into_iter()
+        .find(|ancestor| matches!(open_folder(root, ancestor), Err(Errno::ELOOP)))
+        .unwrap_or(folder)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_link_on_the_way_is_followed_with_or_without_openat2() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", root.path().join("link")).unwrap();
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+        let walked = |path: &str| {
+            let folder = open(root.path(), flags, Mode::empty()).unwrap();
+            walk(folder, Path::new(path), flags).map(drop)
+        };
+        for (path, expected) in [
+            ("a/b", Ok(())),
+            ("link/b", Err(Errno::ELOOP)),
+            ("c", Err(Errno::ENOENT)),
+        ] {
+            assert_eq!(
+                open_folder(root.path(), Path::new(path)).map(drop),
+                expected,
+                "{path}"
+            );
+            assert_eq!(walked(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_link_on_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("b", root.path().join("a/link")).unwrap();
+        let error = Place::find(root.path(), Path::new("/a/link/c/d")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`/a/link` on the way to `/a/link/c/d` is a symlink; write the real path"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Running programs: an argument vector, a closed or given input, a deadline, a bounded output. Never a shell.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+    time::timeout,
+};
+
+use super::{HostError, Reader, Writer};
+
+/// How long a program may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How much a program may say, in bytes.
+const OUTPUT_LIMIT: u64 = 64 << 20;
+/// Where programs are looked for; the caller's PATH is not believed.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// How much of what a program said goes into an error, in bytes.
+const TAIL: usize = 2_000;
+
+/// The programs that a reader may run: those that only read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Prints all rules of one back end and family; the name of the program.
+    Rules(&'static str),
+}
+
+impl Query {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Rules(program) => program,
+        }
+    }
+}
+
+impl Reader {
+    /// Runs a program that only reads, and returns what it printed.
+    pub async fn query(&self, query: Query) -> Result<Vec<u8>, HostError> {
+        run(self.root(), query.program(), &[], b"").await
+    }
+
+    /// Whether a program is installed.
+    pub fn has_program(&self, program: &str) -> bool {
+        self.root() == Path::new("/") && find(program).is_some()
+    }
+}
+
+impl Writer {
+    /// Runs a program with `input` on its standard input, and returns what it printed.
+    pub async fn run(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        input: &[u8],
+    ) -> Result<Vec<u8>, HostError> {
+        run(self.root(), program, arguments, input).await
+    }
+}
+
+/// Returns the path of a program.
+fn find(program: &str) -> Option<PathBuf> {
+    FOLDERS
+        .iter()
+        .map(|folder| Path::new(folder).join(program))
+        .find(|path| is_executable(path))
+}
+
+fn is_executable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file()
+}
+
+fn package(program: &str) -> &'static str {
+    match program {
+        "modprobe" => "kmod",
+        _ => "iptables",
+    }
+}
+
+async fn run(
+    root: &Path,
+    program: &str,
+    arguments: &[&str],
+    input: &[u8],
+) -> Result<Vec<u8>, HostError> {
+    let called = || [&[program], arguments].concat().join(" ");
+    let failed = |fault: String| HostError::Program {
+        program: called(),
+        fault,
+    };
+    if root != Path::new("/") {
+        return Err(failed(format!(
+            "is not run for the host below {}",
+            root.display()
+        )));
+    }
+    let missing = || HostError::NoProgram {
+        program: program.to_owned(),
+        package: package(program),
+    };
+    let path = find(program).ok_or_else(missing)?;
+    let mut child = Command::new(&path)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", FOLDERS.join(":"))
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(HostError::io("start", &path))?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let talk = async {
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A program that ends early says why by its exit status.
+                drop(stdin.write_all(input).await);
+            }
+        };
+        let mut said = vec![];
+        let mut complained = vec![];
+        let listen = stdout.expect("piped").take(OUTPUT_LIMIT);
+        let hear = stderr.expect("piped").take(OUTPUT_LIMIT);
+        let (mut listen, mut hear) = (listen, hear);
+        let ((), one, two, status) = tokio::join!(
+            feed,
+            listen.read_to_end(&mut said),
+            hear.read_to_end(&mut complained),
+            child.wait()
+        );
+        one.and(two)
+            .and(status)
+            .map(|status| (status, said, complained))
+    };
+    let (status, said, complained) = timeout(DEADLINE, talk)
+        .await
+        .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
+        .map_err(HostError::io("run", &path))?;
+    if said.len() as u64 >= OUTPUT_LIMIT {
+        return Err(failed(format!("said more than {OUTPUT_LIMIT} bytes")));
+    }
+    if status.success() {
+        return Ok(said);
+    }
+    let complaint = String::from_utf8_lossy(&complained[complained.len().saturating_sub(TAIL)..])
+        .trim()
+        .to_owned();
+    Err(failed(format!("failed ({status}): {complaint}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn run_here(program: &str, arguments: &[&str], input: &[u8]) -> Result<String, String> {
+        let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
+        let said = writer.run(program, arguments, input).await;
+        said.map(|bytes| String::from_utf8(bytes).unwrap())
+            .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_its_arguments_as_they_are_and_its_input() {
+        assert_eq!(
+            run_here("printf", &["%s", "$(id); a b"], b"")
+                .await
+                .unwrap(),
+            "$(id); a b"
+        );
+        assert_eq!(run_here("cat", &[], b"given").await.unwrap(), "given");
+        assert_eq!(run_here("cat", &[], b"").await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_failure_tells_the_program_its_status_and_what_it_said() {
+        let error = run_here("ls", &["/does/not/exist"], b"").await.unwrap_err();
+        assert!(
+            error.contains("`ls /does/not/exist` failed (exit status: 2): ")
+                && error.contains("cannot access"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_names_its_package() {
+        let error = run_here("iptables-nowhere", &[], b"").await.unwrap_err();
+        assert_eq!(
+            error,
+            "the program `iptables-nowhere` is not installed; install the package `iptables`"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_host_below_another_root_runs_no_program_of_this_one() {
+        let writer = Writer::new(Path::new("/tmp"), Path::new("/nowhere"));
+        assert!(writer.run("true", &[], b"").await.is_err());
+    }
+}

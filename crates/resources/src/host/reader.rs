@@ -1,0 +1,235 @@
+//! Reading files of the host.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::OFlag,
+    sys::stat::{FileStat, Mode, SFlag},
+};
+use sha2::{Digest, Sha256};
+use xattr::FileExt;
+
+use super::{HostError, place::Place};
+
+/// One moment of the host, read only.
+#[derive(Debug)]
+pub struct Reader {
+    root: PathBuf,
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// What it is.
+    pub kind: MetaKind,
+    /// Permission bits, 0 to 0o7777.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What can stand at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symlink.
+    Symlink,
+    /// A device, a socket, a pipe.
+    Other,
+}
+
+impl MetaKind {
+    /// Says what it is, with its article.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::File => "a file",
+            Self::Folder => "a folder",
+            Self::Symlink => "a symlink",
+            Self::Other => "a device, socket or pipe",
+        }
+    }
+}
+
+/// Length and SHA-256 of contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digested {
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Reader {
+    /// Reads the host whose root folder is `root`. Programs are only run where that is `/`.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// Returns the root folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Looks at a path without following it; `None` if nothing is there.
+    pub fn stat(&self, path: &Path) -> Result<Option<Meta>, HostError> {
+        let Some(place) = Place::find(&self.root, path)? else {
+            return Ok(None);
+        };
+        Ok(place.stat()?.map(|stat| meta(&stat)))
+    }
+
+    /// Opens a regular file or a file of /proc; `None` if nothing is there.
+    pub fn open(&self, path: &Path) -> Result<Option<File>, HostError> {
+        match Place::find(&self.root, path)? {
+            Some(place) => place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a whole file of at most `limit` bytes; `None` if nothing is there.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, HostError> {
+        let Some(file) = self.open(path)? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![];
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(HostError::io("read", path))?;
+        if bytes.len() as u64 > limit {
+            return Err(HostError::io("read", path)(io::Error::from(Errno::EFBIG)));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Reads a text of at most `limit` bytes; bytes that are no UTF-8 are replaced. `None` if nothing is there.
+    pub fn read_text(&self, path: &Path, limit: u64) -> Result<Option<String>, HostError> {
+        Ok(self
+            .read(path, limit)?
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Digests a file without holding it.
+    pub fn digest(&self, path: &Path) -> Result<Option<Digested>, HostError> {
+        let Some(mut file) = self.open(path)? else {
+            return Ok(None);
+        };
+        let mut hasher = Hashing {
+            hasher: Sha256::new(),
+            size: 0,
+        };
+        io::copy(&mut file, &mut hasher).map_err(HostError::io("read", path))?;
+        Ok(Some(hasher.finish()))
+    }
+
+    /// Returns the target of a symlink.
+    pub fn read_link(&self, path: &Path) -> Result<PathBuf, HostError> {
+        Place::must(&self.root, path)?.read_link()
+    }
+
+    /// Names what is in a folder, sorted; nothing if the folder does not exist.
+    pub fn list_folder(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
+        let Some(place) = Place::find(&self.root, path)? else {
+            return Ok(vec![]);
+        };
+        let Some(folder) = place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY)? else {
+            return Ok(vec![]);
+        };
+        let mut names = vec![];
+        for entry in Dir::from_fd(folder.into()).map_err(HostError::io("list", path))? {
+            let entry = entry.map_err(HostError::io("list", path))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(std::os::unix::ffi::OsStringExt::from_vec(name.to_vec()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Returns the extended attributes of a file or folder, ACLs among them; values in hexadecimal.
+    pub fn xattrs(&self, path: &Path) -> Result<BTreeMap<String, String>, HostError> {
+        match self.open(path)? {
+            Some(file) => {
+                xattrs(&file).map_err(HostError::io("read the extended attributes of", path))
+            }
+            None => Ok(BTreeMap::new()),
+        }
+    }
+}
+
+/// Returns the extended attributes of an open file; none where the file system has none.
+pub(super) fn xattrs(file: &File) -> io::Result<BTreeMap<String, String>> {
+    let names = match file.list_xattr() {
+        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {
+            return Ok(BTreeMap::new());
+        }
+        names => names?,
+    };
+    let mut found = BTreeMap::new();
+    for name in names {
+        if let (Some(text), Some(value)) = (name.to_str(), file.get_xattr(&name)?) {
+            found.insert(text.to_owned(), hex::encode(value));
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn meta(stat: &FileStat) -> Meta {
+    let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => MetaKind::File,
+        SFlag::S_IFDIR => MetaKind::Folder,
+        SFlag::S_IFLNK => MetaKind::Symlink,
+        _ => MetaKind::Other,
+    };
+    Meta {
+        kind,
+        mode: Mode::from_bits_truncate(stat.st_mode).bits(),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+    }
+}
+
+/// A sink that digests what is written to it.
+pub(super) struct Hashing {
+    pub(super) hasher: Sha256,
+    pub(super) size: u64,
+}
+
+impl Hashing {
+    pub(super) fn finish(self) -> Digested {
+        Digested {
+            sha256: hex::encode(self.hasher.finalize()),
+            size: self.size,
+        }
+    }
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

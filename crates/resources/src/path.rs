@@ -1,0 +1,142 @@
+//! Absolute paths as names of resources.
+
+use std::path::Path;
+
+use stead_engine::{address::Address, provider::ProviderError, schema::Problem};
+
+use crate::host::{HostError, Meta};
+
+/// Longest path in bytes: limits.h, `PATH_MAX`, without the closing NUL.
+const LONGEST: usize = 4095;
+/// Longest part of a path in bytes: limits.h, `NAME_MAX`.
+const LONGEST_PART: usize = 255;
+
+/// Says what is wrong with a path that names a resource: it must be absolute and in its only spelling.
+pub(crate) fn check(path: &str) -> Result<(), Problem> {
+    if !path.starts_with('/') {
+        return Err(Problem::new(format!("`{path}` is not an absolute path"))
+            .help(format!("write `/{path}`")));
+    }
+    if path == "/" {
+        return Err(Problem::new("`/` cannot be managed"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(
+            Problem::new(format!("`{path}` contains `..`")).help("write the path that is meant")
+        );
+    }
+    let parts: Vec<_> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    let canonical = format!("/{}", parts.join("/"));
+    if path != canonical {
+        return Err(
+            Problem::new(format!("`{path}` is not the plain spelling of a path"))
+                .help(format!("write `{canonical}`")),
+        );
+    }
+    if path.len() > LONGEST || parts.iter().any(|part| part.len() > LONGEST_PART) {
+        return Err(Problem::new(format!(
+            "the path is too long: at most {LONGEST} bytes, and {LONGEST_PART} between two slashes"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns what the folders on the way to a path could be declared as.
+pub(crate) fn ancestors(path: &str) -> Vec<Address> {
+    let above = path
+        .rmatch_indices('/')
+        .map(|(end, _)| &path[..end])
+        .filter(|above| !above.is_empty());
+    above
+        .flat_map(|above| {
+            [
+                Address::new("directory", above),
+                Address::new("symlink", above),
+            ]
+        })
+        .collect()
+}
+
+/// Makes the error of a path at which something else stands than the kind manages.
+pub(crate) fn other_kind(kind: &str, path: &str, there: &Meta) -> ProviderError {
+    ProviderError::new(
+        Address::new(kind, path),
+        format!("manage `{path}` as {kind}"),
+        format!("{} stands there", there.kind.noun()),
+    )
+    .help("stead replaces nothing of another kind: move it away first, or ask for it to be absent as what it is")
+}
+
+/// Makes the error of something that the host refused.
+pub(crate) fn refused(
+    kind: &str,
+    path: &str,
+    attempted: &str,
+) -> impl FnOnce(HostError) -> ProviderError {
+    let address = Address::new(kind, path);
+    let attempted = attempted.to_owned();
+    move |error| {
+        let help = help(&error, Path::new(&address.name));
+        let error = ProviderError::new(address, attempted, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+fn help(error: &HostError, path: &Path) -> Option<String> {
+    let HostError::Io { source, .. } = error else {
+        return None;
+    };
+    match source.raw_os_error().map(nix::errno::Errno::from_raw)? {
+        nix::errno::Errno::EPERM => Some(format!(
+            "it may be immutable: `lsattr -d {}` shows it",
+            path.display()
+        )),
+        nix::errno::Errno::EROFS => Some("the file system is mounted read-only".to_owned()),
+        nix::errno::Errno::ENOSPC => Some("the file system is full".to_owned()),
+        nix::errno::Errno::EACCES => Some("run stead as root".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_help(path: &str, expected: Option<&str>) {
+        assert_eq!(check(path).unwrap_err().help.as_deref(), expected, "{path}");
+    }
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        check("/etc/motd").unwrap();
+        check_help("etc/motd", Some("write `/etc/motd`"));
+        check_help("/etc//motd/", Some("write `/etc/motd`"));
+        check_help("/etc/./motd", Some("write `/etc/motd`"));
+        check_help("/etc/../motd", Some("write the path that is meant"));
+        check_help("/", None);
+        assert!(check(&format!("/{}", "x".repeat(256))).is_err());
+    }
+
+    #[test]
+    fn the_folders_on_the_way_are_needed_first() {
+        let needed: Vec<_> = ancestors("/a/b/c")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            needed,
+            [
+                "directory:/a/b",
+                "symlink:/a/b",
+                "directory:/a",
+                "symlink:/a"
+            ]
+        );
+    }
+}

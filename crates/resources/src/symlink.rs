@@ -1,0 +1,141 @@
+//! The kind `symlink`: a symbolic link and what it points at.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    host::{Existing, Live, MetaKind, Reader, Writer},
+    path::{ancestors, check, other_kind, refused},
+};
+
+/// The kind `symlink`.
+pub(crate) struct Symlink;
+
+/// State of a symlink.
+///
+/// ```kdl
+/// symlink "/etc/localtime" "/usr/share/zoneinfo/Europe/Berlin"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<PathBuf>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[Attribute {
+    name: "target",
+    shape: Shape::Text,
+    role: Role::Managed,
+    doc: "What it points at, as it stands in the link: absolute, or relative to the folder of the link.",
+    check: Some(check_target),
+}];
+
+fn check_target(target: &str) -> Result<(), Problem> {
+    if target.is_empty() || target.contains('\0') {
+        return Err(Problem::new("a link must point at something"));
+    }
+    Ok(())
+}
+
+impl Provider<Live> for Symlink {
+    const KIND: &'static str = "symlink";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A symbolic link, replaced atomically.",
+            name: "absolute path",
+            main: Some("target"),
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "symlink \"/etc/localtime\" \"/usr/share/zoneinfo/Europe/Berlin\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        check(name)
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        match desired.target {
+            Some(_) => vec![],
+            None => {
+                vec![Problem::new("a symlink needs its target").help("write it behind the path")]
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        names
+            .iter()
+            .map(|name| {
+                let path = Path::new(name);
+                match host
+                    .stat(path)
+                    .map_err(refused(Self::KIND, name, "look at it"))?
+                {
+                    None => Ok(None),
+                    Some(meta) if meta.kind != MetaKind::Symlink => {
+                        Err(other_kind(Self::KIND, name, &meta))
+                    }
+                    Some(_) => {
+                        let target =
+                            host.read_link(path)
+                                .map_err(refused(Self::KIND, name, "read it"))?;
+                        Ok(Some(State {
+                            target: Some(target),
+                        }))
+                    }
+                }
+            })
+            .collect()
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let path = Path::new(name);
+            let (after, existing) = match change {
+                Change::Delete { .. } => {
+                    host.remove_file(path)
+                        .map_err(refused(Self::KIND, name, "remove it"))?;
+                    continue;
+                }
+                Change::Create { after } => (after, Existing::Refuse),
+                Change::Update { after, .. } => (after, Existing::Replace),
+            };
+            let target = after.target.unwrap_or_default();
+            host.put_link(path, &target, existing)
+                .map_err(refused(Self::KIND, name, "make it"))?;
+        }
+        Ok(())
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        host.clean(Path::new(name))
+            .map_err(refused(Self::KIND, name, "remove a temporary link"))
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![])
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        ancestors(name)
+    }
+}
