@@ -1,13 +1,16 @@
 //! The kinds that stead knows. This file is the list of them and nothing else.
 
 mod access;
+mod boot_files;
 mod content;
 pub mod host;
 mod path;
+mod setting;
 
 mod directory;
 mod file;
 mod symlink;
+mod sysctl;
 
 use stead_engine::registry::Registry;
 
@@ -17,4 +20,5 @@ pub fn registry() -> Registry<host::Live> {
         .with(directory::Directory)
         .with(file::File)
         .with(symlink::Symlink)
+        .with(sysctl::Sysctl)
 }

@@ -75,7 +75,7 @@ pub(crate) fn refused(
     kind: &str,
     path: &str,
     attempted: &str,
-) -> impl FnOnce(HostError) -> ProviderError {
+) -> impl FnOnce(HostError) -> ProviderError + use<> {
     let address = Address::new(kind, path);
     let attempted = attempted.to_owned();
     move |error| {

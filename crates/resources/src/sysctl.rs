@@ -1,0 +1,623 @@
+//! The kind `sysctl`: a setting of the kernel, now and after a reboot.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    boot_files::{BootFile, boot_files, read as read_boot_file},
+    host::{HostError, Live, Reader, Writer},
+    path::refused,
+    setting::Setting,
+};
+
+/// Where files for boot are looked for, in order of precedence: sysctl.d(5).
+const FOLDERS: [&str; 5] = [
+    "/etc/sysctl.d",
+    "/run/sysctl.d",
+    "/usr/local/lib/sysctl.d",
+    "/usr/lib/sysctl.d",
+    "/lib/sysctl.d",
+];
+/// Read after all of them by procps' `sysctl --system`: sysctl(8).
+const LAST: &str = "/etc/sysctl.conf";
+/// Ours; its name sorts behind what packages and people usually write.
+const OURS: &str = "/etc/sysctl.d/99-zz-stead.conf";
+const HEADER: &str = "# Written by stead. Change the spec and run `stead apply` instead.\n";
+/// The largest value that is read, in bytes.
+const LIMIT: u64 = 64 << 10;
+
+/// The kind `sysctl`.
+pub(crate) struct Sysctl;
+
+/// State of a sysctl.
+///
+/// ```kdl
+/// sysctl "net.ipv4.ip_forward" "1"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    persist: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    running: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<Setting>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "value",
+        shape: Shape::Text,
+        role: Role::Input,
+        doc: "The value, as `sysctl -n` prints it.",
+        check: Some(check_value),
+    },
+    Attribute {
+        name: "persist",
+        shape: Shape::Flag,
+        role: Role::Input,
+        doc: "Whether it also holds after a reboot. True unless written.",
+        check: None,
+    },
+    Attribute {
+        name: "running",
+        shape: Shape::Text,
+        role: Role::Derived,
+        doc: "The value that the kernel has now.",
+        check: None,
+    },
+    Attribute {
+        name: "boot",
+        shape: Shape::Text,
+        role: Role::Derived,
+        doc: "The value that the files in sysctl.d give it at boot.",
+        check: None,
+    },
+];
+
+fn check_value(value: &str) -> Result<(), Problem> {
+    if value.contains(['\n', '\0']) {
+        return Err(Problem::new("a value has one line"));
+    }
+    if value.trim().is_empty() {
+        return Err(Problem::new("the value is empty"));
+    }
+    Ok(())
+}
+
+impl Provider<Live> for Sysctl {
+    const KIND: &'static str = "sysctl";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A setting of the kernel, now and after a reboot.",
+            name: "key",
+            main: Some("value"),
+            attributes: ATTRIBUTES,
+            absence: Absence::Refused("the kernel always has a value; write the one that you want"),
+            example: "sysctl \"net.ipv4.ip_forward\" \"1\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        if name.starts_with('/') || (name.contains('/') && !name.contains('.')) {
+            let dotted = name.trim_start_matches('/').replace('/', ".");
+            return Err(
+                Problem::new("a sysctl is written with dots").help(format!("write `{dotted}`"))
+            );
+        }
+        let is_key = |part: &str| {
+            let is_plain = part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-/@:".contains(&byte));
+            is_plain
+                && !part.is_empty()
+                && !part.split('/').any(|part| part.is_empty() || part == "..")
+        };
+        if name.contains('.') && name.split('.').all(is_key) {
+            return Ok(());
+        }
+        Err(Problem::new(format!("`{name}` is not the key of a sysctl"))
+            .help("such as `net.ipv4.ip_forward`"))
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        match (&desired.value, &desired.running) {
+            (None, None) => {
+                vec![Problem::new("a sysctl needs its value").help("write it behind the key")]
+            }
+            _ => vec![],
+        }
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        let path = path(name);
+        let there = host
+            .stat(&path)
+            .map_err(|error| vec![Problem::new(error.to_string())])?;
+        match there {
+            None => return Err(vec![unknown(host, name)]),
+            Some(meta) if meta.mode & 0o222 == 0 => {
+                return Err(vec![Problem::new(
+                    "the kernel lets nobody write this sysctl",
+                )]);
+            }
+            Some(_) => {}
+        }
+        if let Some(value) = &desired.value {
+            let value = canonical(value);
+            if desired.persist != Some(false) {
+                refuse_if_overruled(host, name, &value)?;
+                desired.boot = Some(Setting::Value(value.clone()));
+            }
+            desired.running = Some(value);
+        }
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let refuse = |name: &str| refused(Self::KIND, name, "read the files for boot");
+        let files = files(host).map_err(refuse(names.first().unwrap_or(&"")))?;
+        names
+            .iter()
+            .map(|name| {
+                let running = match host.read_text(&path(name), LIMIT) {
+                    Err(HostError::Io { source, .. })
+                        if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                    {
+                        Some(None)
+                    }
+                    running => running
+                        .map_err(refused(Self::KIND, name, "read it"))?
+                        .map(Some),
+                };
+                Ok(running.map(|running| State {
+                    running: running.map(|text| canonical(&text)),
+                    boot: Some(boot(&files, name)),
+                    ..State::default()
+                }))
+            })
+            .collect()
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let Change::Update { before, after } = change else {
+                let fact = "the kernel makes and removes sysctls, nobody else";
+                return Err(ProviderError::new(
+                    Address::new(Self::KIND, name),
+                    "create or remove it",
+                    fact,
+                ));
+            };
+            if before.boot != after.boot {
+                set_boot(host, name, after.boot.as_ref()).map_err(refused(
+                    Self::KIND,
+                    name,
+                    "set it for boot",
+                ))?;
+            }
+            if let Some(value) = after
+                .running
+                .filter(|value| before.running.as_ref() != Some(value))
+            {
+                host.put_kernel(&path(name), value.as_bytes())
+                    .map_err(refused(Self::KIND, name, &format!("set it to `{value}`")))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        host.clean(Path::new(OURS))
+            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![])
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        let module = match name {
+            name if name.starts_with("net.bridge.") => "br_netfilter",
+            name if name.starts_with("net.netfilter.nf_conntrack") => "nf_conntrack",
+            _ => return vec![],
+        };
+        vec![Address::new("kernel-module", module)]
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let is_off = change
+            .after()
+            .is_some_and(|after| after.running.as_deref() == Some("0"));
+        let was_on = change
+            .before()
+            .is_some_and(|before| before.running.as_deref() != Some("0"));
+        let forwards = name.ends_with(".forwarding") || name == "net.ipv4.ip_forward";
+        Effects {
+            may_cut_network: (forwards && is_off && was_on)
+                .then(|| "packets are no longer forwarded".to_owned()),
+            ..Effects::default()
+        }
+    }
+}
+
+/// Returns the file of a key. A slash in a key stands for a dot in the name of a file: sysctl.d(5), CONFIGURATION FORMAT.
+fn path(name: &str) -> PathBuf {
+    let swapped: String = name
+        .chars()
+        .map(|character| match character {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect();
+    Path::new("/proc/sys").join(swapped)
+}
+
+/// Runs of blanks are one blank, for the kernel and for us.
+fn canonical(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn unknown(host: &Reader, name: &str) -> Problem {
+    let problem = Problem::new(format!("there is no sysctl `{name}` on this host"));
+    let path = path(name);
+    let folder = path.parent().unwrap_or(Path::new("/proc/sys"));
+    let last = path.file_name().unwrap_or_default().to_string_lossy();
+    let siblings = host.list_folder(folder).unwrap_or_default();
+    let near = siblings
+        .iter()
+        .map(|sibling| sibling.to_string_lossy())
+        .map(|sibling| (strsim::damerau_levenshtein(&sibling, &last), sibling))
+        .filter(|(distance, _)| *distance <= last.len().div_ceil(3))
+        .min();
+    match (near, name.rsplit_once('.')) {
+        (Some((_, near)), Some((above, _))) => {
+            problem.help(format!("did you mean `{above}.{near}`?"))
+        }
+        _ => problem.help("it may come with a kernel module that is not loaded"),
+    }
+}
+
+/// Every file that is read at boot, in its order.
+fn files(host: &Reader) -> Result<Vec<BootFile>, HostError> {
+    let mut files = boot_files(host, &FOLDERS)?;
+    files.push(read_boot_file(host, PathBuf::from(LAST))?);
+    Ok(files)
+}
+
+/// Returns what the files give a key: the last assignment wins.
+fn boot(files: &[BootFile], name: &str) -> Setting {
+    files
+        .iter()
+        .rev()
+        .find_map(|file| assigned(&file.text, name))
+        .map_or(Setting::Unset, |(value, _)| Setting::Value(value))
+}
+
+/// Returns the last value that a text gives a key, and the line of it, counted from 1.
+fn assigned(text: &str, name: &str) -> Option<(String, usize)> {
+    let wanted = path(name);
+    let lines = text.lines().enumerate().filter_map(|(index, line)| {
+        let line = line.trim();
+        let (key, value) = line
+            .split_once('=')
+            .filter(|_| !line.starts_with(['#', ';']))?;
+        let key = key.trim();
+        let key = key.strip_prefix('-').unwrap_or(key);
+        (key_path(key) == wanted).then(|| (canonical(value), index + 1))
+    });
+    lines.last()
+}
+
+/// The first separator of a key says whether dots or slashes separate its parts: sysctl.d(5).
+fn key_path(key: &str) -> PathBuf {
+    match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
+        Some(b'/') => Path::new("/proc/sys").join(key.trim_start_matches('/')),
+        _ => path(key),
+    }
+}
+
+/// A file that is read after ours and sets the key would win at every boot.
+fn refuse_if_overruled(host: &Reader, name: &str, value: &str) -> Result<(), Vec<Problem>> {
+    let files = files(host).map_err(|error| vec![Problem::new(error.to_string())])?;
+    let later = files.iter().rev().take_while(|file| {
+        file.path.file_name() > Path::new(OURS).file_name() || file.path == Path::new(LAST)
+    });
+    for file in later {
+        if let Some((other, line)) = assigned(&file.text, name).filter(|(other, _)| other != value)
+        {
+            let problem = Problem::new(format!(
+                "after a reboot it would be `{other}`: {}:{line} sets it, and is read last",
+                file.path.display()
+            ));
+            return Err(vec![
+                problem.help("remove that line, or write `persist=#false`"),
+            ]);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the files for boot give `setting`: ours only says what the others do not.
+fn set_boot(host: &Writer, name: &str, setting: Option<&Setting>) -> Result<(), HostError> {
+    let reader = Reader::new(host.root());
+    let text = reader
+        .read_text(Path::new(OURS), LIMIT)?
+        .unwrap_or_default();
+    let ours = path(name);
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .filter(|line| {
+            line.split_once('=')
+                .is_none_or(|(key, _)| key_path(key.trim()) != ours)
+        })
+        .map(str::to_owned)
+        .collect();
+    let mut others = files(&reader)?;
+    others.retain(|file| file.path != Path::new(OURS));
+    if let Some(Setting::Value(value)) = setting
+        && boot(&others, name) != Setting::Value(value.clone())
+    {
+        lines.push(format!("{name} = {value}"));
+    }
+    lines.sort();
+    if lines.is_empty() {
+        return if text.is_empty() {
+            Ok(())
+        } else {
+            host.remove_file(Path::new(OURS))
+        };
+    }
+    let whole = format!("{HEADER}{}\n", lines.join("\n"));
+    if whole == text {
+        return Ok(());
+    }
+    host.put_text(Path::new(OURS), whole.as_bytes(), 0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    struct Root(tempfile::TempDir);
+
+    impl Root {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let root = Self(tempfile::tempdir().unwrap());
+            for (path, text) in files {
+                let path = root.0.path().join(path.trim_start_matches('/'));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            root
+        }
+
+        fn writer(&self) -> Writer {
+            Writer::new(self.0.path(), &self.0.path().join("blobs"))
+        }
+
+        fn reader(&self) -> Reader {
+            Reader::new(self.0.path())
+        }
+
+        fn ours(&self) -> Option<String> {
+            fs::read_to_string(self.0.path().join(&OURS[1..])).ok()
+        }
+    }
+
+    const KEY: &str = "net.ipv4.ip_forward";
+
+    fn check_boot(files: &[(&str, &str)], expected: Option<&str>) {
+        let root = Root::new(files);
+        let expected = expected.map_or(Setting::Unset, |value| Setting::Value(value.to_owned()));
+        assert_eq!(
+            boot(&super::files(&root.reader()).unwrap(), KEY),
+            expected,
+            "{files:?}"
+        );
+    }
+
+    #[test]
+    fn the_last_assignment_in_the_order_of_names_wins() {
+        check_boot(&[], None);
+        check_boot(
+            &[("/etc/sysctl.d/10-a.conf", "net.ipv4.ip_forward=1")],
+            Some("1"),
+        );
+        check_boot(
+            &[(
+                "/etc/sysctl.d/10-a.conf",
+                "-net/ipv4/ip_forward = 1\n# net.ipv4.ip_forward=0",
+            )],
+            Some("1"),
+        );
+        check_boot(
+            &[
+                ("/usr/lib/sysctl.d/50-b.conf", "net.ipv4.ip_forward=1"),
+                ("/etc/sysctl.d/10-a.conf", "net.ipv4.ip_forward=0"),
+            ],
+            Some("1"),
+        );
+        check_boot(
+            &[
+                ("/usr/lib/sysctl.d/50-b.conf", "net.ipv4.ip_forward=1"),
+                ("/etc/sysctl.d/50-b.conf", "; empty"),
+            ],
+            None,
+        );
+        check_boot(
+            &[
+                ("/etc/sysctl.conf", "net.ipv4.ip_forward = 0"),
+                (OURS, "net.ipv4.ip_forward = 1"),
+            ],
+            Some("0"),
+        );
+        check_boot(&[("/etc/sysctl.d/10-a", "net.ipv4.ip_forward=1")], None);
+    }
+
+    #[test]
+    fn our_file_comes_and_goes_and_keeps_what_others_need_of_it() {
+        let root = Root::new(&[("/etc/sysctl.d/10-a.conf", "net.ipv4.ip_forward=0")]);
+        let host = root.writer();
+        let set = |name: &str, value: &str| {
+            set_boot(&host, name, Some(&Setting::Value(value.to_owned()))).unwrap();
+        };
+        set("vm.swappiness", "10");
+        let one = root.ours().unwrap();
+        set(KEY, "1");
+        assert_eq!(
+            root.ours().unwrap(),
+            format!("{HEADER}net.ipv4.ip_forward = 1\nvm.swappiness = 10\n")
+        );
+        set(KEY, "0");
+        assert_eq!(root.ours().unwrap(), one, "the other file says it already");
+        set_boot(&host, "vm.swappiness", Some(&Setting::Unset)).unwrap();
+        assert_eq!(root.ours(), None);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_does_not_exist_names_the_nearest() {
+        let root = Root::new(&[("/proc/sys/net/ipv4/ip_forward", "0\n")]);
+        let desired = State {
+            value: Some("1".to_owned()),
+            ..State::default()
+        };
+        let problems = Sysctl
+            .prepare(&root.reader(), "net.ipv4.ip_foward", desired)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            problems[0].help.as_deref(),
+            Some("did you mean `net.ipv4.ip_forward`?")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_later_file_that_would_win_at_boot_is_a_problem() {
+        let root = Root::new(&[
+            ("/proc/sys/net/ipv4/ip_forward", "0\n"),
+            ("/etc/sysctl.conf", "\nnet.ipv4.ip_forward=0\n"),
+        ]);
+        let desired = State {
+            value: Some("1".to_owned()),
+            ..State::default()
+        };
+        let problems = Sysctl
+            .prepare(&root.reader(), KEY, desired.clone())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            problems[0].message,
+            "after a reboot it would be `0`: /etc/sysctl.conf:2 sets it, and is read last"
+        );
+        let only_now = State {
+            persist: Some(false),
+            ..desired
+        };
+        assert_eq!(
+            Sysctl
+                .prepare(&root.reader(), KEY, only_now)
+                .await
+                .unwrap()
+                .boot,
+            None
+        );
+    }
+
+    #[tokio::test]
+    async fn both_columns_are_read_changed_and_put_back() {
+        let root = Root::new(&[
+            ("/proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
+            ("/etc/sysctl.d/README", ""),
+        ]);
+        let name = "net.ipv4.tcp_rmem";
+        let before = Sysctl
+            .read(&root.reader(), &[name])
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        assert_eq!(before.running.as_deref(), Some("4096 131072 6291456"));
+        let desired = State {
+            value: Some("1  2 3".to_owned()),
+            ..State::default()
+        };
+        let after = Sysctl.prepare(&root.reader(), name, desired).await.unwrap();
+        let change = Change::Update {
+            before: before.clone(),
+            after,
+        };
+        Sysctl
+            .apply(&root.writer(), vec![(name, change)])
+            .await
+            .unwrap();
+        let now = Sysctl
+            .read(&root.reader(), &[name])
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        assert_eq!(
+            (now.running.as_deref(), &now.boot),
+            (Some("1 2 3"), &Some(Setting::Value("1 2 3".into())))
+        );
+        let back = Change::Update {
+            before: now,
+            after: before.clone(),
+        };
+        Sysctl
+            .apply(&root.writer(), vec![(name, back)])
+            .await
+            .unwrap();
+        assert_eq!(
+            Sysctl.read(&root.reader(), &[name]).await.unwrap(),
+            [Some(before)]
+        );
+        assert_eq!(root.ours(), None);
+    }
+
+    #[test]
+    fn a_key_has_one_spelling() {
+        Sysctl
+            .check_name("net.ipv4.conf.eth0/100.forwarding")
+            .unwrap();
+        assert_eq!(
+            path("net.ipv4.conf.eth0/100.forwarding"),
+            Path::new("/proc/sys/net/ipv4/conf/eth0.100/forwarding")
+        );
+        let help = |name: &str| Sysctl.check_name(name).unwrap_err().help.unwrap();
+        assert_eq!(help("/net/ipv4/ip_forward"), "write `net.ipv4.ip_forward`");
+        assert_eq!(help("net/ipv4/ip_forward"), "write `net.ipv4.ip_forward`");
+        assert!(Sysctl.check_name("kernel").is_err());
+        assert!(Sysctl.check_name("a/../b.c").is_err());
+    }
+}
