@@ -61,6 +61,15 @@ pub struct Source {
 }
 
 impl Span {
+    /// Makes the span of a range of bytes of `source`.
+    pub fn of(source: &Arc<Source>, range: std::ops::Range<usize>) -> Self {
+        Self {
+            source: source.clone(),
+            offset: range.start,
+            length: range.end - range.start,
+        }
+    }
+
     /// Returns the line of the first byte, counted from 1.
     pub fn line(&self) -> usize {
         self.source.text[..self.offset.min(self.source.text.len())]

@@ -1,0 +1,611 @@
+//! A KDL document to a spec: which node is which resource, and everything that is wrong with it, at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use kdl::{KdlDocument, KdlEntry, KdlNode};
+
+use crate::{
+    address::Address,
+    parse::parse,
+    provider::Host,
+    registry::{Kind, Registry},
+    schema::{Absence, Attribute, Schema},
+    spec::{Desired, Resource, Source, Span, Spec},
+    spec_error::{SpecError, SpecErrors},
+    suggest,
+    value::{Decoded, decode_value, entry_span, shown, value_span},
+};
+
+/// Decodes a source into a spec for the kinds of `registry`. Reads nothing of the host.
+///
+/// # Errors
+/// All mistakes; those of grammar alone where there are any, because what follows from them would only confuse.
+pub fn decode<H: Host>(source: &Arc<Source>, registry: &Registry<H>) -> Result<Spec, SpecErrors> {
+    let document = parse(source)?;
+    let mut decoder = Decoder {
+        source,
+        registry,
+        errors: vec![],
+    };
+    let spec = decoder.spec(&document);
+    if decoder.errors.is_empty() {
+        return Ok(spec);
+    }
+    let mut errors = decoder.errors;
+    errors.sort_by_key(|error| error.labels.first().map_or(0, |(span, _)| span.offset));
+    Err(SpecErrors(errors))
+}
+
+struct Decoder<'a, H: Host> {
+    source: &'a Arc<Source>,
+    registry: &'a Registry<H>,
+    errors: Vec<SpecError>,
+}
+
+/// One attribute as it was written: `name=value`, or a child node.
+struct Written<'a> {
+    name: &'a str,
+    /// Where the name stands.
+    name_span: Span,
+    /// Where all of it stands.
+    span: Span,
+    values: Vec<&'a KdlEntry>,
+    /// What stands in it that an attribute cannot have: a property or a child of its own.
+    nested: Option<Span>,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Main,
+    Property,
+    Child,
+}
+
+impl<H: Host> Decoder<'_, H> {
+    fn spec(&mut self, document: &KdlDocument) -> Spec {
+        let mut spec = Spec {
+            host: String::new(),
+            resources: vec![],
+        };
+        let mut first: Option<Span> = None;
+        for node in document.nodes() {
+            let span = self.head(node);
+            if node.name().value() != "host" {
+                self.errors.push(self.stray(node));
+                continue;
+            }
+            if let Some(first) = &first {
+                self.errors.push(
+                    SpecError::new("spec::second-host", "a spec describes one host", span)
+                        .label(first.clone(), "described here already")
+                        .help("put all resources between the braces of one `host`"),
+                );
+            } else {
+                first = Some(span);
+                spec.host = self.host_name(node);
+            }
+            for node in node.children().map_or(&[][..], KdlDocument::nodes) {
+                spec.resources.extend(self.resource(node));
+            }
+        }
+        if first.is_none() && self.errors.is_empty() {
+            self.errors.push(
+                SpecError::new("spec::empty", "the spec has no `host`", self.at(0, 0))
+                    .help(crate::source::SKELETON),
+            );
+        }
+        self.check_duplicates(&spec.resources);
+        self.check_needs(&spec.resources);
+        spec
+    }
+
+    fn stray(&self, node: &KdlNode) -> SpecError {
+        let name = node.name().value();
+        let span = self.name_of(node);
+        let error = SpecError::new(
+            "spec::top-level",
+            format!("`{name}` stands outside of `host`"),
+            span,
+        );
+        if self.registry.get(name).is_some() {
+            return error.help("put it between the braces of `host \"NAME\" { … }`");
+        }
+        match suggest::nearest(name, ["host"]) {
+            Some(meant) => error.help(format!("did you mean `{meant}`?")),
+            None => error.help(crate::source::SKELETON),
+        }
+    }
+
+    fn host_name(&mut self, node: &KdlNode) -> String {
+        self.refuse_annotations(node);
+        let span = self.head(node);
+        let help = "write `host \"NAME\" { … }`";
+        match node.entries() {
+            [entry] if entry.name().is_none() => {
+                if let Some(name) = entry.value().as_string().filter(|name| is_plain(name)) {
+                    return name.to_owned();
+                }
+                let span = entry_span(self.source, entry);
+                self.errors.push(
+                    SpecError::new(
+                        "spec::host-name",
+                        "the name of the host is one line of text",
+                        span,
+                    )
+                    .help(help),
+                );
+            }
+            [] => self
+                .errors
+                .push(SpecError::new("spec::host-name", "the host has no name", span).help(help)),
+            [_, rest @ ..] => {
+                let extra = rest.first().unwrap_or(&node.entries()[0]);
+                let span = entry_span(self.source, extra);
+                self.errors.push(
+                    SpecError::new(
+                        "spec::host-name",
+                        "a host has a name and nothing else",
+                        span,
+                    )
+                    .help(help),
+                );
+            }
+        }
+        String::new()
+    }
+
+    fn resource(&mut self, node: &KdlNode) -> Option<Resource> {
+        self.refuse_annotations(node);
+        let kind = node.name().value();
+        let Some(provider) = self.registry.get(kind) else {
+            let kinds = self.registry.iter().map(|(name, _)| name);
+            self.errors.push(
+                SpecError::new(
+                    "spec::unknown-kind",
+                    format!("unknown kind `{kind}`"),
+                    self.name_of(node),
+                )
+                .help(suggest::help("the kinds are", kind, kinds)),
+            );
+            return None;
+        };
+        let schema = provider.schema();
+        let (name, main) = self.arguments(node, &schema)?;
+        let name_span = value_span(self.source, name);
+        let address = Address::new(kind, name.value().as_string().unwrap_or_default());
+        let mut resource = Resource {
+            address,
+            desired: Desired::Absent,
+            requires: vec![],
+            span: self.head(node),
+            attributes: BTreeMap::from([("name".to_owned(), name_span)]),
+        };
+        let count = self.errors.len();
+        self.check_name(provider, &resource);
+        let written = self.written(node, main, &schema);
+        let is_absent = self.attributes(&written, &schema, &mut resource);
+        if is_absent {
+            self.check_absent(&written, &schema, &mut resource);
+        } else if self.errors.len() == count {
+            let problems = match &resource.desired {
+                Desired::Present(state) => provider.check(&resource.address.name, state),
+                Desired::Absent => vec![],
+            };
+            self.errors.extend(
+                problems
+                    .into_iter()
+                    .map(|problem| SpecError::of(&resource, problem)),
+            );
+        }
+        Some(resource)
+    }
+
+    /// Finds the name and the main value among the arguments of a node.
+    fn arguments<'n>(
+        &mut self,
+        node: &'n KdlNode,
+        schema: &Schema,
+    ) -> Option<(&'n KdlEntry, Option<&'n KdlEntry>)> {
+        let kind = node.name().value();
+        let mut arguments = node.entries().iter().filter(|entry| entry.name().is_none());
+        let usage = match schema.main {
+            Some(main) => format!(
+                "write `{kind} \"{}\" \"{main}\"`",
+                schema.name.to_uppercase()
+            ),
+            None => format!("write `{kind} \"{}\"`", schema.name.to_uppercase()),
+        };
+        let Some(name) = arguments.next() else {
+            self.errors.push(
+                SpecError::new(
+                    "spec::no-name",
+                    format!("this {kind} has no name"),
+                    self.name_of(node),
+                )
+                .help(usage),
+            );
+            return None;
+        };
+        if name.value().as_string().is_none() {
+            let span = value_span(self.source, name);
+            let text = shown(self.source, name);
+            self.errors.push(
+                SpecError::new(
+                    "spec::type",
+                    format!("a name is a text, and `{text}` is not"),
+                    span,
+                )
+                .help(format!("write it in quotes: `\"{text}\"`")),
+            );
+            return None;
+        }
+        let main = schema.main.and_then(|_| arguments.next());
+        for extra in arguments {
+            let span = value_span(self.source, extra);
+            let text = shown(self.source, extra);
+            self.errors.push(
+                SpecError::new(
+                    "spec::argument",
+                    format!("`{text}` is one argument too many"),
+                    span,
+                )
+                .help(format!("{usage}; attributes are written `NAME=VALUE`")),
+            );
+        }
+        Some((name, main))
+    }
+
+    fn check_name(&mut self, provider: &dyn Kind<H>, resource: &Resource) {
+        let name = &resource.address.name;
+        if is_plain(name) {
+            if let Err(problem) = provider.check_name(name) {
+                let mut error = SpecError::of(resource, problem.at("name"));
+                error.code = "spec::name";
+                self.errors.push(error);
+            }
+            return;
+        }
+        let fault = match name.chars().find(|c| c.is_control()) {
+            None => "is empty".to_owned(),
+            Some('\0') => "contains a NUL character".to_owned(),
+            Some('\n') => "contains a line break".to_owned(),
+            Some(other) => format!("contains the control character U+{:04X}", u32::from(other)),
+        };
+        self.errors.push(
+            SpecError::new(
+                "spec::name",
+                format!("the name of this {} {fault}", resource.address.kind),
+                resource.attributes["name"].clone(),
+            )
+            .help(format!("write its {}", provider.schema().name)),
+        );
+    }
+
+    /// Collects everything that is written in a node behind its name.
+    fn written<'n>(
+        &self,
+        node: &'n KdlNode,
+        main: Option<&'n KdlEntry>,
+        schema: &Schema,
+    ) -> Vec<Written<'n>> {
+        let mut written = vec![];
+        if let (Some(entry), Some(name)) = (main, schema.main) {
+            written.push(Written {
+                name,
+                name_span: value_span(self.source, entry),
+                span: entry_span(self.source, entry),
+                values: vec![entry],
+                nested: None,
+                form: Form::Main,
+            });
+        }
+        for entry in node.entries() {
+            if let Some(name) = entry.name() {
+                let span = name.span();
+                written.push(Written {
+                    name: name.value(),
+                    name_span: self.at(span.offset(), span.len()),
+                    span: entry_span(self.source, entry),
+                    values: vec![entry],
+                    nested: None,
+                    form: Form::Property,
+                });
+            }
+        }
+        for child in node.children().map_or(&[][..], KdlDocument::nodes) {
+            written.push(Written {
+                name: child.name().value(),
+                name_span: self.name_of(child),
+                span: self.head(child),
+                values: child.entries().iter().collect(),
+                nested: self.nested(child),
+                form: Form::Child,
+            });
+        }
+        written
+    }
+
+    /// Decodes the attributes into `resource`; returns whether it is asked not to exist.
+    fn attributes(
+        &mut self,
+        written: &[Written<'_>],
+        schema: &Schema,
+        resource: &mut Resource,
+    ) -> bool {
+        let mut state = serde_json::Map::new();
+        let mut is_absent = false;
+        for one in written {
+            if one.name == "needs" {
+                self.needs(one, resource);
+                continue;
+            }
+            if let Some(first) = resource
+                .attributes
+                .get(one.name)
+                .filter(|_| one.name != "name")
+                .cloned()
+            {
+                self.errors.push(
+                    SpecError::new(
+                        "spec::twice",
+                        format!("`{}` is written twice", one.name),
+                        one.name_span.clone(),
+                    )
+                    .label(first, "first here")
+                    .help("keep one of them"),
+                );
+                continue;
+            }
+            let absent = schema_of_absent();
+            let known = if one.name == "absent" {
+                Some(&absent)
+            } else {
+                schema
+                    .attributes
+                    .iter()
+                    .find(|attribute| attribute.role.is_written() && attribute.name == one.name)
+            };
+            let Some(attribute) = known else {
+                self.unknown_attribute(one, schema, resource);
+                continue;
+            };
+            resource
+                .attributes
+                .insert(one.name.to_owned(), one.value_span(self.source));
+            if let Some(nested) = &one.nested {
+                self.errors.push(
+                    SpecError::new(
+                        "spec::type",
+                        format!("`{}` has values, and nothing of its own", one.name),
+                        nested.clone(),
+                    )
+                    .help("write texts behind it; what they contain is put in quotes"),
+                );
+                continue;
+            }
+            match decode_value(
+                self.source,
+                &resource.address,
+                attribute,
+                &one.values,
+                &one.span,
+            ) {
+                Decoded::Value(value) if one.name == "absent" => is_absent = value == true,
+                Decoded::Value(value) => drop(state.insert(one.name.to_owned(), value)),
+                Decoded::Wrong(errors) => self.errors.extend(errors),
+            }
+        }
+        if !is_absent {
+            resource.desired = Desired::Present(state.into());
+        }
+        is_absent
+    }
+
+    fn unknown_attribute(&mut self, one: &Written<'_>, schema: &Schema, resource: &Resource) {
+        let allowed = schema
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.role.is_written())
+            .map(|attribute| attribute.name)
+            .chain(["needs"])
+            .chain((schema.absence == Absence::Allowed).then_some("absent"));
+        self.errors.push(
+            SpecError::new(
+                "spec::unknown-attribute",
+                format!("unknown attribute `{}` on {}", one.name, resource.address),
+                one.name_span.clone(),
+            )
+            .help(suggest::help("its attributes are", one.name, allowed)),
+        );
+    }
+
+    fn needs(&mut self, one: &Written<'_>, resource: &mut Resource) {
+        if one.values.is_empty() {
+            self.errors.push(
+                SpecError::new("spec::type", "`needs` names nothing", one.span.clone())
+                    .help("write `needs \"KIND:NAME\"`"),
+            );
+        }
+        for entry in &one.values {
+            let span = value_span(self.source, entry);
+            let address = entry.value().as_string().and_then(|text| text.parse().ok());
+            match address {
+                Some(address) => resource.requires.push((address, span)),
+                None => self.errors.push(
+                    SpecError::new("spec::needs", format!("`{}` is not an address", shown(self.source, entry)), span)
+                        .help("write `needs=\"KIND:NAME\"`, for instance `needs=\"sysctl:net.ipv4.ip_forward\"`"),
+                ),
+            }
+        }
+    }
+
+    fn check_absent(&mut self, written: &[Written<'_>], schema: &Schema, resource: &mut Resource) {
+        resource.desired = Desired::Absent;
+        let span = resource.attributes["absent"].clone();
+        if let Absence::Refused(why) = schema.absence {
+            self.errors.push(
+                SpecError::new(
+                    "spec::absent",
+                    format!("{} cannot be absent", resource.address),
+                    span,
+                )
+                .help(why),
+            );
+            return;
+        }
+        for one in written
+            .iter()
+            .filter(|one| !matches!(one.name, "absent" | "needs"))
+        {
+            self.errors.push(
+                SpecError::new(
+                    "spec::absent",
+                    format!("{} shall not exist and has an attribute", resource.address),
+                    one.span.clone(),
+                )
+                .label(span.clone(), "asked not to exist here")
+                .help(match one.form {
+                    Form::Main => "take the value away, or `absent=#true`".to_owned(),
+                    Form::Property | Form::Child => {
+                        format!("take `{}` away, or `absent=#true`", one.name)
+                    }
+                }),
+            );
+        }
+    }
+
+    fn check_duplicates(&mut self, resources: &[Resource]) {
+        let mut first: HashMap<&Address, &Span> = HashMap::new();
+        for resource in resources {
+            let span = &resource.attributes["name"];
+            match first.get(&resource.address) {
+                None => drop(first.insert(&resource.address, span)),
+                Some(first) => self.errors.push(
+                    SpecError::new(
+                        "spec::duplicate",
+                        format!("{} is declared twice", resource.address),
+                        span.clone(),
+                    )
+                    .label((*first).clone(), "first here")
+                    .help("put all its attributes into one of them"),
+                ),
+            }
+        }
+    }
+
+    fn check_needs(&mut self, resources: &[Resource]) {
+        let declared: BTreeSet<String> = resources
+            .iter()
+            .map(|resource| resource.address.to_string())
+            .collect();
+        for (address, span) in resources.iter().flat_map(|resource| &resource.requires) {
+            let wanted = address.to_string();
+            if declared.contains(&wanted) {
+                continue;
+            }
+            let help = match suggest::nearest(&wanted, declared.iter().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "declare it in this spec, or take the `needs` away".to_owned(),
+            };
+            self.errors.push(
+                SpecError::new(
+                    "spec::needs",
+                    format!("`{wanted}` is not declared"),
+                    span.clone(),
+                )
+                .help(help),
+            );
+        }
+    }
+
+    fn refuse_annotations(&mut self, node: &KdlNode) {
+        let on_entries = node.entries().iter().filter_map(KdlEntry::ty);
+        let children = node.children().filter(|_| node.name().value() != "host");
+        let below = children.map_or(&[][..], KdlDocument::nodes).iter();
+        let on_children = below.flat_map(|child| {
+            child
+                .ty()
+                .into_iter()
+                .chain(child.entries().iter().filter_map(KdlEntry::ty))
+        });
+        let found: Vec<_> = node
+            .ty()
+            .into_iter()
+            .chain(on_entries)
+            .chain(on_children)
+            .collect();
+        for annotation in found {
+            let span = annotation.span();
+            self.errors.push(
+                SpecError::new(
+                    "spec::annotation",
+                    format!(
+                        "type annotations such as `({})` are not supported yet",
+                        annotation.value()
+                    ),
+                    self.at(span.offset(), span.len()),
+                )
+                .help("write the value itself"),
+            );
+        }
+    }
+
+    /// Returns the span of a node without its children.
+    fn head(&self, node: &KdlNode) -> Span {
+        let start = node.name().span().offset();
+        let end = node.entries().last().map_or_else(
+            || start + node.name().span().len(),
+            |entry| {
+                let span = entry_span(self.source, entry);
+                span.offset + span.length
+            },
+        );
+        self.at(start, end.saturating_sub(start))
+    }
+
+    fn nested(&self, node: &KdlNode) -> Option<Span> {
+        let property = node.entries().iter().find(|entry| entry.name().is_some());
+        let below = node
+            .children()
+            .and_then(|children| children.nodes().first());
+        property
+            .map(|entry| entry_span(self.source, entry))
+            .or_else(|| below.map(|node| self.name_of(node)))
+    }
+
+    fn name_of(&self, node: &KdlNode) -> Span {
+        let span = node.name().span();
+        self.at(span.offset(), span.len())
+    }
+
+    fn at(&self, offset: usize, length: usize) -> Span {
+        Span::of(self.source, offset..offset + length)
+    }
+}
+
+impl Written<'_> {
+    fn value_span(&self, source: &Arc<Source>) -> Span {
+        match self.values.as_slice() {
+            [only] => value_span(source, only),
+            _ => self.span.clone(),
+        }
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+fn schema_of_absent() -> Attribute {
+    Attribute {
+        name: "absent",
+        shape: crate::schema::Shape::Flag,
+        role: crate::schema::Role::Managed,
+        doc: "Asks for the resource not to exist.",
+        check: None,
+    }
+}

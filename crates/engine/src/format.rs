@@ -1,0 +1,270 @@
+//! The one layout of a spec: four spaces for each level, one between words. Words, comments and line breaks stay as written.
+
+use std::sync::Arc;
+
+use crate::{
+    lexer::{Lexeme, Token, tokens},
+    parse::parse,
+    spec::Source,
+    spec_error::SpecErrors,
+};
+
+const LEVEL: &str = "    ";
+
+/// Returns the text of a source in the layout of a spec; the same text if it has it already.
+///
+/// # Errors
+/// Mistakes of grammar: what cannot be read is not laid out.
+pub fn format(source: &Arc<Source>) -> Result<String, SpecErrors> {
+    parse(source)?;
+    Ok(lay_out(&source.text))
+}
+
+/// Words of one line of the text; strings and comments of several lines are one word.
+#[derive(Default)]
+struct Line<'a> {
+    words: Vec<Word<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    lexeme: Lexeme,
+    text: &'a str,
+    is_glued: bool,
+}
+
+fn lay_out(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut depth = 0_usize;
+    let mut is_continued = false;
+    let mut was_blank = true;
+    for line in lines(text) {
+        let Some(first) = line.words.first() else {
+            if !was_blank {
+                out.push('\n');
+                was_blank = true;
+            }
+            continue;
+        };
+        if first.lexeme == Lexeme::Close && out.ends_with("\n\n") {
+            out.pop();
+        }
+        let closes = line
+            .words
+            .iter()
+            .take_while(|word| word.lexeme == Lexeme::Close)
+            .count();
+        let level = depth.saturating_sub(closes) + usize::from(is_continued);
+        line.write(&mut out, level);
+        for word in &line.words {
+            match word.lexeme {
+                Lexeme::Open => depth += 1,
+                Lexeme::Close => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let code = line.words.iter().rfind(|word| !is_comment(word.lexeme));
+        is_continued = code.map_or(is_continued, |word| word.lexeme == Lexeme::Backslash);
+        // A line break at the start of a block is as good as none.
+        was_blank = code.is_some_and(|word| word.lexeme == Lexeme::Open) || is_continued;
+    }
+    while out.ends_with("\n\n") {
+        out.pop();
+    }
+    out
+}
+
+fn lines(text: &str) -> Vec<Line<'_>> {
+    let mut lines = vec![Line::default()];
+    let mut is_glued = false;
+    for Token { lexeme, start, end } in tokens(text) {
+        match lexeme {
+            Lexeme::Space => is_glued = false,
+            Lexeme::Newline => lines.push(Line::default()),
+            _ => {
+                let line = lines.last_mut().expect("there is always one");
+                line.words.push(Word {
+                    lexeme,
+                    text: &text[start..end],
+                    is_glued,
+                });
+                is_glued = true;
+            }
+        }
+    }
+    lines
+}
+
+impl Line<'_> {
+    fn write(&self, out: &mut String, level: usize) {
+        let indentation = LEVEL.repeat(level);
+        out.push_str(&indentation);
+        let mut before: Option<&Word<'_>> = None;
+        for word in &self.words {
+            if before.is_some_and(|before| is_spaced(before, word)) {
+                out.push(' ');
+            }
+            match word.lexeme {
+                Lexeme::Multiline | Lexeme::RawMultiline => {
+                    out.push_str(&shift(word.text, &(LEVEL.to_owned() + &indentation)));
+                }
+                _ => out.push_str(word.text.trim_end_matches([' ', '\t'])),
+            }
+            before = Some(word);
+        }
+        out.push('\n');
+    }
+}
+
+fn is_comment(lexeme: Lexeme) -> bool {
+    matches!(lexeme, Lexeme::LineComment | Lexeme::BlockComment)
+}
+
+fn is_spaced(before: &Word<'_>, word: &Word<'_>) -> bool {
+    match (before.lexeme, word.lexeme) {
+        (Lexeme::OpenParen | Lexeme::Equals, _)
+        | (_, Lexeme::CloseParen | Lexeme::Equals | Lexeme::Semicolon)
+        | (Lexeme::Open, Lexeme::Close) => is_comment(before.lexeme) || is_comment(word.lexeme),
+        (Lexeme::CloseParen, _) => is_comment(word.lexeme),
+        (Lexeme::Slashdash, _) => !word.is_glued,
+        _ => true,
+    }
+}
+
+/// Moves a string of several lines so that its closing quotes stand behind `indentation`. Left alone where its lines are not
+/// plainly indented, because moving them could change what they mean.
+fn shift(text: &str, indentation: &str) -> String {
+    let unified = text.replace("\r\n", "\n");
+    let mut lines: Vec<&str> = unified.split('\n').collect();
+    let is_plain = !unified.contains(['\r', '\u{85}', '\u{b}', '\u{c}', '\u{2028}', '\u{2029}'])
+        && !unified.contains("\\\n")
+        && !unified.contains("\\ ")
+        && !unified.contains("\\\t");
+    let (Some(opening), Some(closing)) = (lines.first().copied(), lines.last().copied()) else {
+        return text.to_owned();
+    };
+    let quotes = closing.trim_start();
+    let prefix = &closing[..closing.len() - quotes.len()];
+    let body = &mut lines[1..];
+    let fits = |line: &&str| line.trim().is_empty() || line.starts_with(prefix);
+    if !is_plain || !body.iter().all(fits) {
+        return text.to_owned();
+    }
+    let mut shifted = opening.to_owned();
+    for line in body {
+        shifted.push('\n');
+        if !line.trim().is_empty() {
+            shifted.push_str(indentation);
+            shifted.push_str(&line[prefix.len()..]);
+        }
+    }
+    shifted
+}
+
+#[cfg(test)]
+mod tests {
+    use kdl::KdlDocument;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let source = Arc::new(Source {
+            path: "host.kdl".into(),
+            text: text.to_owned(),
+        });
+        let formatted = format(&source).unwrap();
+        assert_eq!(formatted, expected);
+        assert_eq!(lay_out(&formatted), formatted, "twice is once");
+        assert_eq!(meaning(&formatted), meaning(text));
+    }
+
+    fn meaning(text: &str) -> String {
+        let mut document = KdlDocument::parse_v2(text).unwrap();
+        document.autoformat_no_comments();
+        document.to_string()
+    }
+
+    #[test]
+    fn blanks_are_laid_out_and_everything_else_stays() {
+        check(
+            "// A laptop.\nhost   \"x\" {\n\n\n  sysctl \"a.b\"   \"1\"// why\n\n\n\n  file \"/a\" mode = \"0644\"{\n\
+             \n content \"x\" ; }\n/* one\n  two */\n  /-directory \"/b\" { }\n\n}",
+            "// A laptop.\nhost \"x\" {\n    sysctl \"a.b\" \"1\" // why\n\n    file \"/a\" mode=\"0644\" {\n        \
+             content \"x\"; }\n    /* one\n  two */\n    /-directory \"/b\" {}\n}\n",
+        );
+    }
+
+    #[test]
+    fn a_continued_line_is_indented() {
+        check(
+            "host \"x\" {\nmatch \"-p\" \\\n\"tcp\" \\ // why\n  \"--dport\"\nb\n}\n",
+            "host \"x\" {\n    match \"-p\" \\\n        \"tcp\" \\ // why\n        \"--dport\"\n    b\n}\n",
+        );
+    }
+
+    #[test]
+    fn texts_of_several_lines_move_with_their_node() {
+        check(
+            "a {\n  b \"\"\"\n  one\n\n    two\n  \"\"\" c=#\"\"\"\n   raw \\\n \"\"\"#\n}\n",
+            "a {\n    b \"\"\"\n        one\n\n          two\n        \"\"\" c=#\"\"\"\n   raw \\\n \"\"\"#\n}\n",
+        );
+    }
+
+    #[test]
+    fn an_empty_text_stays_empty() {
+        assert_eq!(lay_out("\n\n"), "");
+        assert_eq!(lay_out(""), "");
+    }
+
+    fn blank() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![" ", "   ", "\t", " /* c */ ", " \\\n  ", " \\ // c\n"])
+            .prop_map(str::to_owned)
+    }
+
+    fn word() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "a",
+            "\"b c\"",
+            "#\"r\\\"#",
+            "12",
+            "#true",
+            "k=1",
+            "k = \"v\"",
+            "\"\"\"\n    one\n\n  two\n  \"\"\"",
+            "\"\"\"\n  one\n   \\   two\n  \"\"\"",
+            "/-x",
+            "(t)\"y\"",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        prop::collection::vec((blank(), word()), 0..5).prop_map(|words| {
+            words
+                .into_iter()
+                .fold("n".to_owned(), |line, (blank, word)| line + &blank + &word)
+        })
+    }
+
+    fn node() -> impl Strategy<Value = String> {
+        let end = || prop::sample::select(vec!["\n", "\n\n\n", ";", " // c\n", "  \n", "\r\n"]);
+        let leaf = (line(), end()).prop_map(|(line, end)| line + end);
+        leaf.prop_recursive(3, 24, 4, move |inner| {
+            (line(), blank(), prop::collection::vec(inner, 0..4), end()).prop_map(
+                |(line, blank, inner, end)| format!("{line}{blank}{{{}}}{end}", inner.concat()),
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn layout_changes_no_meaning_and_is_stable(nodes in prop::collection::vec(node(), 0..4)) {
+            let text = nodes.concat();
+            prop_assume!(KdlDocument::parse_v2(&text).is_ok());
+            let formatted = lay_out(&text);
+            prop_assert_eq!(meaning(&formatted), meaning(&text), "{}", formatted);
+            prop_assert_eq!(lay_out(&formatted), formatted.clone());
+        }
+    }
+}

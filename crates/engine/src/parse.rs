@@ -1,0 +1,154 @@
+//! Source text to a KDL document. Whatever could exhaust the stack of the parser is refused before it is called.
+
+use std::{sync::Arc, thread};
+
+use kdl::{KdlDiagnostic, KdlDocument, KdlError};
+
+use crate::{
+    lexer::{Lexeme, is_newline, tokens},
+    spec::{Source, Span},
+    spec_error::{SpecError, SpecErrors},
+    syntax,
+};
+
+/// Stack of the thread that parses, in bytes: 128 levels take some 3 MB in a build without optimisation, the rest is
+/// for mistakes that only the parser knows. The pages are used only when they are needed.
+const STACK: usize = 64 << 20;
+
+/// Texts above this many bytes are not tried as KDL 1: nobody writes such a spec by hand.
+const OLD_SYNTAX_LIMIT: usize = 1 << 20;
+
+/// Parses a source; all mistakes of grammar at once.
+pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
+    let mut errors = syntax::check(source);
+    if errors.is_empty() {
+        match on_a_large_stack(&blank_comments(&source.text), KdlDocument::parse_v2) {
+            Ok(document) => return Ok(document),
+            Err(error) => errors = syntax_errors(source, &error),
+        }
+    }
+    if is_old_syntax(&source.text) {
+        errors = vec![old_syntax(errors)];
+    }
+    Err(SpecErrors(errors))
+}
+
+/// Replaces comments by as many spaces: the parser goes deeper on the stack for each `*` and `/` in a comment.
+fn blank_comments(text: &str) -> String {
+    let mut blank = String::with_capacity(text.len());
+    let mut copied = 0;
+    for token in tokens(text) {
+        if matches!(token.lexeme, Lexeme::LineComment | Lexeme::BlockComment) {
+            blank.push_str(&text[copied..token.start]);
+            blank.extend(std::iter::repeat_n(' ', token.end - token.start));
+            copied = token.end;
+        }
+    }
+    blank.push_str(&text[copied..]);
+    blank
+}
+
+fn on_a_large_stack<T: Send>(
+    text: &str,
+    parse: fn(&str) -> Result<T, KdlError>,
+) -> Result<T, KdlError> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("parse".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, || parse(text));
+        match thread {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => parse(text),
+        }
+    })
+}
+
+fn syntax_errors(source: &Arc<Source>, error: &KdlError) -> Vec<SpecError> {
+    let mut errors: Vec<SpecError> = vec![];
+    for diagnostic in &error.diagnostics {
+        let span = narrow(source, diagnostic);
+        if errors
+            .iter()
+            .any(|known| known.labels[0].0.offset == span.offset)
+        {
+            continue;
+        }
+        let message = diagnostic.message.as_deref().unwrap_or("this is not KDL 2");
+        errors.push(SpecError {
+            message: sentence(message),
+            code: "spec::syntax",
+            help: Some(diagnostic.help.clone().unwrap_or_else(|| {
+                "see https://kdl.dev for the language; texts stand in quotes".to_owned()
+            })),
+            labels: vec![(span, diagnostic.label.clone().unwrap_or_default())],
+        });
+    }
+    errors
+}
+
+/// Cuts the place of a mistake down to the first line that has something on it.
+fn narrow(source: &Arc<Source>, diagnostic: &KdlDiagnostic) -> Span {
+    let text = &source.text;
+    let mut start = diagnostic.span.offset().min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = (start + diagnostic.span.len()).min(text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    let place = &text[start..end];
+    let trimmed = place.trim_start();
+    start += place.len() - trimmed.len();
+    let length = trimmed.find(is_newline).unwrap_or(trimmed.len());
+    Span::of(source, start..start + trimmed[..length].trim_end().len())
+}
+
+fn sentence(message: &str) -> String {
+    let mut chars = message.trim_end_matches('.').chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
+fn is_old_syntax(text: &str) -> bool {
+    text.len() <= OLD_SYNTAX_LIMIT
+        && deepest(text) <= syntax::DEPTH
+        && on_a_large_stack(&blank_comments(text), KdlDocument::parse_v1).is_ok()
+}
+
+/// Returns the most braces that are open at once, whatever they stand in.
+fn deepest(text: &str) -> usize {
+    let mut open = 0_usize;
+    let mut deepest = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'{' => open += 1,
+            b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest
+}
+
+fn old_syntax(errors: Vec<SpecError>) -> SpecError {
+    SpecError {
+        message: "this is KDL 1; a spec is written in KDL 2".to_owned(),
+        code: "spec::kdl-1",
+        help: Some(
+            "write `#true`, `#false` and `#null` for `true`, `false` and `null`, `#\"…\"#` for `r\"…\"`, \
+             and put a text of several lines between `\"\"\"` and `\"\"\"`"
+                .to_owned(),
+        ),
+        labels: errors
+            .into_iter()
+            .map(|error| {
+                let (span, _) = error.labels.into_iter().next().expect("each mistake of grammar has a place");
+                (span, error.message)
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,234 @@
+//! Values of attributes: KDL to JSON by the shape that the schema gives, and what is wrong with them.
+
+use std::{path::absolute, sync::Arc};
+
+use kdl::{KdlEntry, KdlValue};
+use serde_json::Value;
+
+use crate::{
+    address::Address,
+    schema::{Attribute, Shape},
+    spec::{Source, Span},
+    spec_error::SpecError,
+    suggest,
+};
+
+/// What became of a value.
+pub(crate) enum Decoded {
+    /// Its JSON.
+    Value(Value),
+    /// What is wrong with it; never empty.
+    Wrong(Vec<SpecError>),
+}
+
+/// Decodes the values of one attribute; `span` is where all of it stands.
+pub(crate) fn decode_value(
+    source: &Arc<Source>,
+    address: &Address,
+    attribute: &Attribute,
+    values: &[&KdlEntry],
+    span: &Span,
+) -> Decoded {
+    let context = Context {
+        source,
+        address,
+        attribute,
+    };
+    if attribute.shape == Shape::List {
+        return context.list(values, span);
+    }
+    match values {
+        [only] => match context.single(only) {
+            Ok(value) => Decoded::Value(value),
+            Err(error) => Decoded::Wrong(vec![error]),
+        },
+        [] => Decoded::Wrong(vec![
+            context
+                .error(
+                    "spec::type",
+                    &format!("`{}` has no value", attribute.name),
+                    span.clone(),
+                )
+                .help(context.usage()),
+        ]),
+        [_, second, ..] => Decoded::Wrong(vec![
+            context
+                .error(
+                    "spec::type",
+                    &format!("`{}` has one value, not {}", attribute.name, values.len()),
+                    entry_span(source, second),
+                )
+                .help(context.usage()),
+        ]),
+    }
+}
+
+struct Context<'a> {
+    source: &'a Arc<Source>,
+    address: &'a Address,
+    attribute: &'a Attribute,
+}
+
+impl Context<'_> {
+    fn list(&self, values: &[&KdlEntry], span: &Span) -> Decoded {
+        if values.is_empty() {
+            let message = format!("`{}` has no values", self.attribute.name);
+            return Decoded::Wrong(vec![
+                self.error("spec::type", &message, span.clone())
+                    .help(self.usage()),
+            ]);
+        }
+        let (texts, errors): (Vec<_>, Vec<_>) = values
+            .iter()
+            .map(|entry| self.text(entry))
+            .partition(Result::is_ok);
+        if errors.is_empty() {
+            return Decoded::Value(texts.into_iter().flatten().collect());
+        }
+        Decoded::Wrong(errors.into_iter().filter_map(Result::err).collect())
+    }
+
+    fn single(&self, entry: &KdlEntry) -> Result<Value, SpecError> {
+        match self.attribute.shape {
+            Shape::Text | Shape::List => self.text(entry).map(Value::from),
+            Shape::Flag => match entry.value() {
+                KdlValue::Bool(flag) => Ok((*flag).into()),
+                KdlValue::String(text) if text == "true" || text == "false" => Err(self
+                    .wrong_type(entry, "`#true` or `#false`")
+                    .help(format!("write `#{text}` without quotes"))),
+                _ => Err(self.wrong_type(entry, "`#true` or `#false`")),
+            },
+            Shape::Integer => match entry.value() {
+                KdlValue::Integer(number) => i64::try_from(*number)
+                    .map(Value::from)
+                    .map_err(|_| self.wrong_type(entry, "a whole number of 64 bits")),
+                _ => Err(self.wrong_type(entry, "a whole number")),
+            },
+            Shape::OneOf(words) => {
+                let text = self.text(entry)?;
+                if words.contains(&text.as_str()) {
+                    return Ok(text.into());
+                }
+                Err(self
+                    .fault(
+                        "spec::unknown-value",
+                        format!("`{text}` is no value of `{}`", self.attribute.name),
+                        entry,
+                    )
+                    .help(suggest::help("write one of", &text, words.iter().copied())))
+            }
+            Shape::Path => {
+                let text = self.text(entry)?;
+                let folder = self.source.path.parent().map(|folder| folder.join(&text));
+                let path =
+                    absolute(folder.unwrap_or_else(|| text.clone().into())).map_err(|error| {
+                        self.fault(
+                            "spec::value",
+                            format!("`{text}` is not a path: {error}"),
+                            entry,
+                        )
+                    })?;
+                path.to_str().map(Value::from).ok_or_else(|| {
+                    self.fault(
+                        "spec::value",
+                        "the folder of the spec has a name that is not UTF-8".to_owned(),
+                        entry,
+                    )
+                })
+            }
+        }
+    }
+
+    fn text(&self, entry: &KdlEntry) -> Result<String, SpecError> {
+        let Some(text) = entry.value().as_string() else {
+            return Err(self.wrong_type(entry, "a text"));
+        };
+        if text.contains('\0') {
+            return Err(self.fault(
+                "spec::value",
+                format!("`{}` contains a NUL character", self.attribute.name),
+                entry,
+            ));
+        }
+        if let Some(Err(problem)) = self.attribute.check.map(|check| check(text)) {
+            let error = self.fault("spec::value", problem.message, entry);
+            return Err(match problem.help {
+                Some(help) => error.help(help),
+                None => error,
+            });
+        }
+        Ok(text.to_owned())
+    }
+
+    fn wrong_type(&self, entry: &KdlEntry, expected: &str) -> SpecError {
+        let text = shown(self.source, entry);
+        let name = self.attribute.name;
+        if entry.value().is_null() {
+            return self
+                .fault("spec::null", format!("`{name}` cannot be `#null`"), entry)
+                .help("an attribute that is not to be managed is not written");
+        }
+        let error = self.fault(
+            "spec::type",
+            format!("`{name}` is {expected}, and `{text}` is not"),
+            entry,
+        );
+        match (expected, entry.value()) {
+            ("a text", KdlValue::Integer(_) | KdlValue::Float(_) | KdlValue::Bool(_)) => error
+                .help(format!(
+                    "write it in quotes: `\"{}\"`",
+                    text.trim_start_matches('#')
+                )),
+            _ => error,
+        }
+    }
+
+    fn usage(&self) -> String {
+        let name = self.attribute.name;
+        match self.attribute.shape {
+            Shape::Flag => format!("write `{name}=#true` or `{name}=#false`"),
+            Shape::Integer => format!("write `{name}=1`"),
+            Shape::List => format!("write `{name} \"…\" \"…\"` between the braces"),
+            Shape::OneOf(words) => format!("write `{name}=\"{}\"`", words.first().unwrap_or(&"…")),
+            Shape::Text | Shape::Path => format!("write `{name}=\"…\"`"),
+        }
+    }
+
+    fn fault(&self, code: &'static str, message: String, entry: &KdlEntry) -> SpecError {
+        self.error(code, &message, value_span(self.source, entry))
+    }
+
+    fn error(&self, code: &'static str, message: &str, span: Span) -> SpecError {
+        SpecError::new(code, format!("{}: {message}", self.address), span)
+    }
+}
+
+/// Returns where an entry stands, name and value, without the blanks around it.
+pub(crate) fn entry_span(source: &Arc<Source>, entry: &KdlEntry) -> Span {
+    let span = entry.span();
+    trim(source, span.offset(), span.offset() + span.len())
+}
+
+/// Returns where the value of an entry stands.
+pub(crate) fn value_span(source: &Arc<Source>, entry: &KdlEntry) -> Span {
+    let whole = entry_span(source, entry);
+    let end = whole.offset + whole.length;
+    let Some(name) = entry.name() else {
+        return whole;
+    };
+    let after = name.span().offset() + name.span().len();
+    let equals = source.text.get(after..end).and_then(|rest| rest.find('='));
+    equals.map_or_else(|| whole.clone(), |at| trim(source, after + at + 1, end))
+}
+
+/// Returns the value of an entry as it was written.
+pub(crate) fn shown(source: &Arc<Source>, entry: &KdlEntry) -> String {
+    let span = value_span(source, entry);
+    source.text[span.offset..span.offset + span.length].to_owned()
+}
+
+fn trim(source: &Arc<Source>, start: usize, end: usize) -> Span {
+    let text = &source.text[start.min(source.text.len())..end.min(source.text.len())];
+    let start = start + (text.len() - text.trim_start().len());
+    Span::of(source, start..start + text.trim().len())
+}
