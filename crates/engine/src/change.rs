@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One change of one resource; `before` is all that going back needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Change<S> {
     /// The resource does not exist and shall.
@@ -70,7 +70,7 @@ impl<S> Change<S> {
 }
 
 /// What a change costs and may break, known before it is made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Effects {
     /// Services that the change restarts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::address::Address;
 
 /// Something that happened in a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A run left unfinished by an earlier process is taken back first.

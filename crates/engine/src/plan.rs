@@ -23,7 +23,7 @@ use crate::{
 pub const FORMAT: &str = "stead.plan/1";
 
 /// What would change, in apply order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Plan {
     /// [`FORMAT`].
     pub format: String,
@@ -44,7 +44,7 @@ pub struct Plan {
 }
 
 /// One change of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlannedChange {
     /// What changes.
     pub address: Address,
@@ -58,7 +58,7 @@ pub struct PlannedChange {
 }
 
 /// Why something is wanted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "reason", rename_all = "lowercase")]
 pub enum Because {
     /// A line of a spec.
@@ -76,7 +76,7 @@ pub enum Because {
 }
 
 /// Something wanted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Wanted {
     /// Of which resource.
     pub address: Address,
@@ -87,7 +87,7 @@ pub struct Wanted {
 }
 
 /// An attribute that is wanted but could not be seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Unseen {
     /// Of which resource.
     pub address: Address,
@@ -96,7 +96,7 @@ pub struct Unseen {
 }
 
 /// Counts and costs of a plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// Resources to create.
     pub create: usize,

@@ -31,7 +31,9 @@ pub struct Resource {
 }
 
 /// What is wanted of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Desired {
     /// It exists with these attributes; what is not written is not managed.
@@ -76,6 +78,12 @@ impl Span {
             .matches('\n')
             .count()
             + 1
+    }
+
+    /// Returns the column of the first byte in characters, counted from 1.
+    pub fn column(&self) -> usize {
+        let before = &self.source.text[..self.offset.min(self.source.text.len())];
+        before.rsplit('\n').next().unwrap_or("").chars().count() + 1
     }
 }
 

@@ -112,7 +112,7 @@ impl Context<'_> {
                 Err(self
                     .fault(
                         "spec::unknown-value",
-                        format!("`{text}` is no value of `{}`", self.attribute.name),
+                        &format!("`{text}` is no value of `{}`", self.attribute.name),
                         entry,
                     )
                     .help(suggest::help("write one of", &text, words.iter().copied())))
@@ -124,14 +124,14 @@ impl Context<'_> {
                     absolute(folder.unwrap_or_else(|| text.clone().into())).map_err(|error| {
                         self.fault(
                             "spec::value",
-                            format!("`{text}` is not a path: {error}"),
+                            &format!("`{text}` is not a path: {error}"),
                             entry,
                         )
                     })?;
                 path.to_str().map(Value::from).ok_or_else(|| {
                     self.fault(
                         "spec::value",
-                        "the folder of the spec has a name that is not UTF-8".to_owned(),
+                        "the folder of the spec has a name that is not UTF-8",
                         entry,
                     )
                 })
@@ -146,12 +146,12 @@ impl Context<'_> {
         if text.contains('\0') {
             return Err(self.fault(
                 "spec::value",
-                format!("`{}` contains a NUL character", self.attribute.name),
+                &format!("`{}` contains a NUL character", self.attribute.name),
                 entry,
             ));
         }
         if let Some(Err(problem)) = self.attribute.check.map(|check| check(text)) {
-            let error = self.fault("spec::value", problem.message, entry);
+            let error = self.fault("spec::value", &problem.message, entry);
             return Err(match problem.help {
                 Some(help) => error.help(help),
                 None => error,
@@ -165,12 +165,12 @@ impl Context<'_> {
         let name = self.attribute.name;
         if entry.value().is_null() {
             return self
-                .fault("spec::null", format!("`{name}` cannot be `#null`"), entry)
+                .fault("spec::null", &format!("`{name}` cannot be `#null`"), entry)
                 .help("an attribute that is not to be managed is not written");
         }
         let error = self.fault(
             "spec::type",
-            format!("`{name}` is {expected}, and `{text}` is not"),
+            &format!("`{name}` is {expected}, and `{text}` is not"),
             entry,
         );
         match (expected, entry.value()) {
@@ -194,8 +194,8 @@ impl Context<'_> {
         }
     }
 
-    fn fault(&self, code: &'static str, message: String, entry: &KdlEntry) -> SpecError {
-        self.error(code, &message, value_span(self.source, entry))
+    fn fault(&self, code: &'static str, message: &str, entry: &KdlEntry) -> SpecError {
+        self.error(code, message, value_span(self.source, entry))
     }
 
     fn error(&self, code: &'static str, message: &str, span: Span) -> SpecError {

@@ -60,7 +60,7 @@ const ATTRIBUTES: &[Attribute] = &[
         name: "content",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "The whole text.",
+        doc: "The whole text. A text between three quotes ends with a line break if an empty line stands before the last three.",
         check: None,
     },
     Attribute {

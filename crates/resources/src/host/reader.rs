@@ -40,6 +40,17 @@ pub struct Meta {
     pub size: u64,
 }
 
+impl Meta {
+    /// Returns who owns it and who may do what.
+    pub fn access(&self) -> super::Access {
+        super::Access {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+}
+
 /// What can stand at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetaKind {

@@ -1,0 +1,241 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
+#[derive(Debug, Parser)]
+#[command(name = "stead", version, max_term_width = 100, after_help = CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
+3 changes are pending; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock.";
+
+/// Where things are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// Folder of the runs and of what undo needs
+    #[arg(
+        long,
+        global = true,
+        env = "STEAD_STATE_DIR",
+        value_name = "FOLDER",
+        hide_env = true
+    )]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Root folder of the host
+    #[arg(long, global = true, hide = true, default_value = "/")]
+    pub(crate) root: PathBuf,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what would change and why; writes nothing
+    Plan(Plan),
+    /// Plan, ask, apply and verify; on failure roll back
+    Apply(Apply),
+    /// Check a spec without looking at the host
+    Validate(Spec),
+    /// Lay out spec files in the one way
+    Fmt(Fmt),
+    /// Draw what needs what
+    Graph(Graph),
+    /// List the kinds of resource
+    Kinds(Kinds),
+    /// Explain a kind and its attributes
+    Explain {
+        /// The kind, for instance `file`
+        kind: String,
+    },
+    /// List the runs
+    History {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run: what it planned, did and left
+    Show {
+        /// Its number
+        run: u64,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take one run back
+    Undo {
+        /// Its number
+        run: u64,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Finish what an interrupted run left: put the host back
+    Recover {
+        /// Print a JSON line for each event
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Spec {
+    /// The spec [default: ./host.kdl, then /etc/stead/host.kdl]
+    pub(crate) spec: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) spec: Spec,
+    /// Save the plan, to be applied as it is: `stead apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the plan as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Only {
+    /// Look at these alone, not at what they need
+    #[arg(long, value_name = "KIND[:NAME]")]
+    pub(crate) only: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Consent {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print a JSON line for each event; the last one is the outcome
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Apply {
+    /// The spec or a saved plan [default: ./host.kdl, then /etc/stead/host.kdl]
+    pub(crate) spec: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    /// Refuse a plan that downloads more, for instance 50M
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) max_download: Option<u64>,
+    /// Refuse a plan that restarts more services
+    #[arg(long, value_name = "N")]
+    pub(crate) max_restarts: Option<usize>,
+    #[command(flatten)]
+    pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fmt {
+    /// The files, `-` for standard input [default: ./host.kdl, then /etc/stead/host.kdl]
+    pub(crate) files: Vec<PathBuf>,
+    /// Change nothing; exit with 3 and show the difference if a file is laid out otherwise
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    pub(crate) spec: Spec,
+    /// The language to draw in
+    #[arg(long, value_enum, default_value_t = Drawing::Dot)]
+    pub(crate) format: Drawing,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Drawing {
+    /// Graphviz
+    Dot,
+    /// Mermaid, as Markdown pages show it
+    Mermaid,
+    /// A picture for browsers
+    Svg,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Kinds {
+    /// Print one JSON document with every attribute
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the JSON Schema of what `--json` prints elsewhere
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) schema: bool,
+}
+
+impl Command {
+    /// Whether errors are printed as data too.
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Self::Plan(plan) => plan.json,
+            Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
+            Self::History { json } | Self::Show { json, .. } | Self::Recover { json } => *json,
+            Self::Kinds(kinds) => kinds.json,
+            _ => false,
+        }
+    }
+}
+
+/// Reads a number of bytes with an optional k, M or G, each 1000 times the one before.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        _ => return Err("write a number with k, M or G, for instance `50M`".to_owned()),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "write a number, for instance `50M`".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "that is too much".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_are_read_with_their_unit() {
+        for (text, expected) in [
+            ("0", 0),
+            ("50M", 50_000_000),
+            ("2k", 2_000),
+            ("1GB", 1_000_000_000),
+        ] {
+            assert_eq!(bytes(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "M", "5X", "-1", "99999999999G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! `stead graph`.
+
+use crate::{
+    args::{Drawing, Graph},
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::{Session, spec_path},
+};
+
+/// Draws what needs what.
+pub(crate) fn graph(session: &Session, args: &Graph) -> Result<Exit, Failure> {
+    let graph = session.graph(&spec_path(args.spec.spec.as_deref())?, &[])?;
+    render::data(&match args.format {
+        Drawing::Dot => graph.dot(),
+        Drawing::Mermaid => graph.mermaid(),
+        Drawing::Svg => crate::render::svg(&graph),
+    });
+    Ok(Exit::Done)
+}

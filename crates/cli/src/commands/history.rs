@@ -1,0 +1,50 @@
+//! `stead history` and `stead show`.
+
+use serde::Serialize;
+use stead_engine::{
+    history::{self, Run},
+    state_folder::StateFolder,
+};
+
+use crate::{exit::Exit, failure::Failure, render, session::Session};
+
+/// Lists the runs, oldest first.
+pub(crate) fn history(session: &Session, as_json: bool) -> Result<Exit, Failure> {
+    let runs = history::list(&StateFolder::at(&session.state))?;
+    if as_json {
+        print(&runs);
+    } else if runs.is_empty() {
+        render::message("There was no run yet.\n");
+    } else {
+        render::data(&runs.iter().map(render::summary_of_run).collect::<String>());
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows what a run planned, and how it ended.
+pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit, Failure> {
+    let run: Run = history::show(&StateFolder::at(&session.state), number)?;
+    if as_json {
+        print(&run);
+        return Ok(Exit::Done);
+    }
+    let mut text = render::summary_of_run(&run);
+    if let Some(plan) = &run.plan {
+        text.push('\n');
+        text += &render::plan(&session.registry, plan);
+    }
+    text.push('\n');
+    match &run.outcome {
+        Some(outcome) => text += &render::outcome(outcome),
+        None => {
+            text += "It has not ended: it is under way, or it was interrupted. `stead recover` puts the host back.\n";
+        }
+    }
+    render::data(&text);
+    Ok(Exit::Done)
+}
+
+fn print(document: &impl Serialize) {
+    let document = serde_json::to_string_pretty(document).expect("runs have string keys");
+    render::data(&format!("{document}\n"));
+}

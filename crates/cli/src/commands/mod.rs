@@ -1,0 +1,40 @@
+//! One thin file for each command.
+
+mod apply;
+mod explain;
+mod fmt;
+mod graph;
+mod history;
+mod kinds;
+mod plan;
+mod recover;
+mod shell;
+mod undo;
+mod validate;
+
+use crate::{
+    args::{Args, Command},
+    exit::Exit,
+    failure::Failure,
+    session::Session,
+};
+
+/// Does what was typed.
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    let session = Session::new(&args.place);
+    match args.command {
+        Command::Plan(args) => plan::plan(&session, &args),
+        Command::Apply(args) => apply::apply(&session, &args),
+        Command::Validate(args) => validate::validate(&session, &args),
+        Command::Fmt(args) => fmt::fmt(&args),
+        Command::Graph(args) => graph::graph(&session, &args),
+        Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),
+        Command::Explain { kind } => explain::explain(&session, &kind),
+        Command::History { json } => history::history(&session, json),
+        Command::Show { run, json } => history::show(&session, run, json),
+        Command::Undo { run, consent } => undo::undo(&session, run, &consent),
+        Command::Recover { json } => recover::recover(&session, json),
+        Command::Completions { shell } => Ok(shell::completions(shell)),
+        Command::Man => shell::man(),
+    }
+}

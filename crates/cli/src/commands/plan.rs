@@ -1,0 +1,86 @@
+//! `stead plan`.
+
+use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Instant};
+
+use stead_engine::{plan, recover::interrupted, state_folder::StateFolder};
+
+use crate::{
+    args::Plan,
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::{Session, spec_path},
+};
+
+/// Shows what would change; writes nothing but the file that was asked for.
+pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
+    let path = spec_path(args.spec.spec.as_deref())?;
+    let graph = session.graph(&path, &args.only.only)?;
+    let begin = Instant::now();
+    let plan =
+        session.confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??;
+    let time = begin.elapsed();
+    if let Some(out) = &args.out {
+        save(out, &plan)?;
+    }
+    if args.json {
+        let document = serde_json::to_string_pretty(&plan).expect("a plan has string keys");
+        render::data(&format!("{document}\n"));
+    } else if plan.is_empty() {
+        render::data(&render::no_changes(&plan, &path, time));
+    } else {
+        render::data(&render::plan(&session.registry, &plan));
+        match &args.out {
+            Some(out) => render::message(&format!(
+                "Saved; `stead apply {}` carries it out.\n",
+                out.display()
+            )),
+            None => render::message(&format!(
+                "`stead apply {}` carries it out.\n",
+                path.display()
+            )),
+        }
+    }
+    // Without root the runs cannot be read, and then there is nothing to say about them.
+    if let Ok(Some(run)) = interrupted(&StateFolder::at(&session.state)) {
+        render::message(&format!(
+            "{} run {run} has not ended. If it is not under way, it was interrupted: `stead recover` puts the host back.\n",
+            render::paint::warning("note:")
+        ));
+    }
+    Ok(if plan.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Pending
+    })
+}
+
+fn save(path: &Path, plan: &plan::Plan) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot save `{}`: {error}", path.display()),
+            "name another file",
+        )
+    };
+    let document = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.stead-new"));
+    let write = || {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+            .open(&temporary)?;
+        file.write_all(&document)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(failed)
+}

@@ -1,0 +1,27 @@
+//! `stead undo`.
+
+use stead_engine::undo;
+
+use super::apply::{Bench, exit};
+use crate::{args::Consent, exit::Exit, failure::Failure, render, session::Session};
+
+/// Takes one run back, or says what stands in the way.
+pub(crate) fn undo(session: &Session, run: u64, consent: &Consent) -> Result<Exit, Failure> {
+    session.must_be_root("undo")?;
+    let mut bench = Bench::set_up(session, consent.json)?;
+    if let Some(outcome) = bench.recover()?
+        && exit(&outcome) == Exit::Residue
+    {
+        return Ok(Exit::Residue);
+    }
+    let state = bench.state().clone();
+    let plan = session
+        .confined(async |registry, reader| undo::undo(registry, reader, &state, run).await)??;
+    if plan.is_empty() {
+        render::message(&format!(
+            "Nothing to do: everything is as it was before run {run}.\n"
+        ));
+        return Ok(Exit::Done);
+    }
+    bench.carry_out(&plan, consent)
+}

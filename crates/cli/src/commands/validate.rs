@@ -1,0 +1,23 @@
+//! `stead validate`.
+
+use crate::{
+    args::Spec,
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::{Session, spec_path},
+};
+
+/// Checks a spec without looking at the host.
+pub(crate) fn validate(session: &Session, args: &Spec) -> Result<Exit, Failure> {
+    let path = spec_path(args.spec.as_deref())?;
+    let graph = session.graph(&path, &[])?;
+    let count = graph.resources().count();
+    let noun = if count == 1 { "resource" } else { "resources" };
+    render::message(&format!(
+        "{} is valid: {}, {count} {noun}.\n",
+        path.display(),
+        graph.host()
+    ));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,174 @@
+//! The JSON documents that stead prints, besides the plan itself, and the schema of them all.
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use stead_engine::{event::Event, journal::Outcome, plan::Plan, spec_error::SpecError};
+
+/// What went wrong, as data.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ErrorDocument {
+    /// `stead.error/1`.
+    format: String,
+    /// The exit code of the process.
+    exit: u8,
+    /// All that went wrong; never empty.
+    errors: Vec<ErrorEntry>,
+}
+
+/// One thing that went wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ErrorEntry {
+    /// A stable code, for mistakes in a spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
+    /// The fact.
+    pub(crate) message: String,
+    /// What caused it, from the general to the particular.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) causes: Vec<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+    /// Where in the spec, the main place first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) labels: Vec<Label>,
+}
+
+/// A place in a spec.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Label {
+    /// The file, as it was named.
+    file: String,
+    /// The line, counted from 1.
+    line: usize,
+    /// The column in characters, counted from 1.
+    column: usize,
+    /// The first byte.
+    offset: usize,
+    /// Bytes.
+    length: usize,
+    /// What is to be said there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    text: String,
+}
+
+/// One line of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct EventDocument {
+    /// `stead.event/1`.
+    format: String,
+    #[serde(flatten)]
+    line: Line,
+}
+
+/// What a line of a run says.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Line {
+    /// Something happened.
+    Event(Event),
+    /// The last line, or that of an interrupted run that was put back first.
+    Last(Last),
+}
+
+/// How a run ended.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Last {
+    /// It ended so.
+    Outcome {
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// An interrupted run was put back so.
+    Recovered {
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// There was nothing to do.
+    Unchanged,
+}
+
+impl ErrorDocument {
+    pub(crate) fn new(exit: u8, errors: Vec<ErrorEntry>) -> Self {
+        Self {
+            format: "stead.error/1".to_owned(),
+            exit,
+            errors,
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        line_of(self)
+    }
+}
+
+impl EventDocument {
+    pub(crate) fn line(line: Line) -> String {
+        line_of(&Self {
+            format: "stead.event/1".to_owned(),
+            line,
+        })
+    }
+}
+
+impl From<&SpecError> for ErrorEntry {
+    fn from(error: &SpecError) -> Self {
+        let labels = error.labels.iter().map(|(span, text)| Label {
+            file: span.source.path.display().to_string(),
+            line: span.line(),
+            column: span.column(),
+            offset: span.offset,
+            length: span.length,
+            text: text.clone(),
+        });
+        Self {
+            code: Some(error.code.to_owned()),
+            message: error.message.clone(),
+            causes: vec![],
+            help: error.help.clone(),
+            labels: labels.collect(),
+        }
+    }
+}
+
+fn line_of(document: &impl Serialize) -> String {
+    let text = serde_json::to_string(document).expect("documents have string keys");
+    text + "\n"
+}
+
+/// Returns the JSON Schema of all documents.
+pub(crate) fn schema() -> String {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let documents = json!({
+        "stead.plan/1": reference::<Plan>(&mut generator),
+        "stead.event/1": reference::<EventDocument>(&mut generator),
+        "stead.error/1": reference::<ErrorDocument>(&mut generator),
+    });
+    let definitions: Map<String, Value> = generator.take_definitions(true);
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Documents that stead prints, by their format",
+        "oneOf": documents.as_object().into_iter().flat_map(Map::values).collect::<Vec<_>>(),
+        "$defs": definitions,
+    });
+    format!("{schema:#}\n")
+}
+
+fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_schema_in_the_repository_is_the_one_that_is_printed() {
+        let kept = include_str!("../schema/stead.json");
+        assert_eq!(
+            super::schema(),
+            kept,
+            "write it anew: `stead kinds --schema > crates/cli/schema/stead.json`"
+        );
+    }
+}

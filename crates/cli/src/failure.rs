@@ -1,0 +1,274 @@
+//! What went wrong before a run could say so itself: printed for people, or as data.
+
+use std::{error::Error, io::IsTerminal};
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use stead_engine::{
+    apply::ApplyError, history::HistoryError, lock::LockError, observe::ObserveError,
+    plan::PlanError, provider::ProviderError, recover::RecoverError, report::chain,
+    spec_error::SpecErrors, state_folder::StateFolderError, undo::UndoError,
+};
+
+use crate::{
+    document::{ErrorDocument, ErrorEntry},
+    exit::Exit,
+    render::{data, line, message, paint, plain},
+};
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Mistakes in the spec.
+    Spec(SpecErrors),
+    /// Anything else, with the code to end with.
+    Faults(Exit, Vec<Fault>),
+}
+
+/// One thing that went wrong.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// What, from the general to the particular.
+    lines: Vec<String>,
+    /// What to do about it.
+    help: Option<String>,
+}
+
+impl Failure {
+    /// Makes a mistake in what was typed.
+    pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message, help)
+    }
+
+    /// Makes a failure with a way out.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
+        let fault = Fault {
+            lines: vec![message.into()],
+            help: Some(help.into()),
+        };
+        Self::Faults(exit, vec![fault])
+    }
+
+    /// Makes a failure of an error and what caused it.
+    pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
+        Self::Faults(
+            exit,
+            vec![Fault {
+                lines: chain(error),
+                help: None,
+            }],
+        )
+    }
+
+    /// Says what to do about it.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        if let Self::Faults(_, faults) = &mut self
+            && let Some(fault) = faults.last_mut()
+        {
+            fault.help = Some(help.into());
+        }
+        self
+    }
+
+    /// Returns the code to end with.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Spec(_) => Exit::Usage,
+            Self::Faults(exit, _) => *exit,
+        }
+    }
+
+    /// Prints it: for people on standard error, and as data on standard output if asked.
+    pub(crate) fn print(&self, as_json: bool) {
+        if as_json {
+            data(&self.document().text());
+        }
+        message(&self.text());
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Spec(errors) => report(errors),
+            Self::Faults(_, faults) => faults.iter().map(Fault::text).collect(),
+        }
+    }
+
+    fn document(&self) -> ErrorDocument {
+        let errors = match self {
+            Self::Spec(errors) => errors.0.iter().map(ErrorEntry::from).collect(),
+            Self::Faults(_, faults) => faults.iter().map(Fault::entry).collect(),
+        };
+        ErrorDocument::new(self.exit() as u8, errors)
+    }
+}
+
+impl Fault {
+    fn entry(&self) -> ErrorEntry {
+        let (message, causes) = self.lines.split_first().expect("a fault has a line");
+        ErrorEntry {
+            code: None,
+            message: message.clone(),
+            causes: causes.to_vec(),
+            help: self.help.clone(),
+            labels: vec![],
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (index, shown) in self.lines.iter().enumerate() {
+            let shown = plain(shown);
+            match index {
+                0 => line(
+                    &mut text,
+                    format_args!("{} {shown}", paint::error("error:")),
+                ),
+                _ => line(&mut text, format_args!("  {shown}")),
+            }
+        }
+        if let Some(help) = &self.help {
+            line(
+                &mut text,
+                format_args!("  {} {}", paint::help("help:"), plain(help)),
+            );
+        }
+        text
+    }
+}
+
+/// Draws mistakes in a spec with the lines they stand in.
+fn report(errors: &SpecErrors) -> String {
+    let theme = match (
+        std::io::stderr().is_terminal(),
+        std::env::var_os("NO_COLOR").is_some(),
+    ) {
+        (true, false) => GraphicalTheme::unicode(),
+        (true, true) => GraphicalTheme::unicode_nocolor(),
+        (false, _) => GraphicalTheme::none(),
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(100)
+        .with_links(false);
+    let mut text = String::new();
+    for error in &errors.0 {
+        let error: &dyn Diagnostic = error;
+        handler
+            .render_report(&mut text, error)
+            .expect("writing to a String cannot fail");
+    }
+    text + &format!("{errors}\n")
+}
+
+impl From<SpecErrors> for Failure {
+    fn from(errors: SpecErrors) -> Self {
+        Self::Spec(errors)
+    }
+}
+
+impl From<ObserveError> for Failure {
+    fn from(error: ObserveError) -> Self {
+        match error {
+            ObserveError::Provider(errors) => {
+                let fault = |error: ProviderError| Fault {
+                    lines: chain(&error),
+                    help: error.help,
+                };
+                Self::Faults(Exit::Failed, errors.into_iter().map(fault).collect())
+            }
+            ObserveError::UnknownKind(_) => Self::of(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Spec(errors) => Self::Spec(errors),
+            PlanError::Observe(error) => error.into(),
+            PlanError::Problems(problems) => {
+                let faults = problems.into_iter().map(|(address, problem)| Fault {
+                    lines: vec![format!("{address}: {}", problem.message)],
+                    help: problem.help,
+                });
+                Self::Faults(Exit::Failed, faults.collect())
+            }
+        }
+    }
+}
+
+impl From<StateFolderError> for Failure {
+    fn from(error: StateFolderError) -> Self {
+        let failure = Self::of(Exit::Failed, &error);
+        match error {
+            StateFolderError::Unsafe { path, .. } => failure.help(format!(
+                "stead keeps there what undo relies on, so nobody else may write to it: `chown root: {path}` and `chmod 0700 {path}` after a look inside, or take another folder with `--state-dir`",
+                path = path.display()
+            )),
+            StateFolderError::Io { .. } => failure,
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match &error {
+            LockError::Held { .. } => Self::of(Exit::Locked, &error)
+                .help("wait until it has ended; `stead history` shows it"),
+            LockError::Io { .. } => Self::of(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Damaged => {
+                Self::of(Exit::Usage, &error).help("make it again with `stead plan --out FILE`")
+            }
+            ApplyError::Observe(error) => error.into(),
+            ApplyError::Folder(error) => error.into(),
+            ApplyError::Journal(_) => Self::of(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<RecoverError> for Failure {
+    fn from(error: RecoverError) -> Self {
+        match error {
+            RecoverError::Folder(error) => error.into(),
+            RecoverError::Journal(_) => Self::of(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        match &error {
+            HistoryError::NoSuchRun(_) => {
+                Self::of(Exit::Usage, &error).help("`stead history` lists the runs")
+            }
+            _ => Self::of(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<UndoError> for Failure {
+    fn from(error: UndoError) -> Self {
+        match error {
+            UndoError::Conflicts(addresses) => {
+                let moved = addresses.iter().map(|address| Fault {
+                    lines: vec![format!("{address} has changed since that run")],
+                    help: None,
+                });
+                Self::Faults(Exit::Stale, moved.collect()).help(
+                    "nothing was done: taking the run back would lose what came later; undo the later runs first, or change these by hand",
+                )
+            }
+            UndoError::NothingDone(_) => {
+                Self::of(Exit::Usage, &error).help("`stead history` shows which runs succeeded")
+            }
+            UndoError::History(error) => error.into(),
+            UndoError::Observe(error) => error.into(),
+            UndoError::UnknownKind(_) => Self::of(Exit::Failed, &error),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A plan as people read it.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+use similar::TextDiff;
+use stead_engine::{
+    change::Change,
+    diff,
+    plan::{Because, Plan, PlannedChange},
+    registry::{Registry, State},
+    schema::Schema,
+};
+use stead_resources::host::Live;
+
+use super::{
+    line, paint,
+    value::{bytes, plain, value},
+};
+
+/// The lines of a text's diff that are shown; the rest is counted.
+const DIFF_LINES: usize = 60;
+/// The lines of context around a difference.
+const CONTEXT: usize = 3;
+
+/// Shows a plan: each change with its reason, then what it all costs.
+pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan) -> String {
+    let mut text = String::new();
+    for planned in &plan.changes {
+        let Ok(kind) = registry.of(&planned.address) else {
+            continue;
+        };
+        text += &change(&kind.schema(), planned);
+        text.push('\n');
+    }
+    text += &costs(plan);
+    text += &unseen(plan);
+    text += &summary(plan);
+    text
+}
+
+/// Says that nothing differs.
+pub(crate) fn no_changes(plan: &Plan, source: &Path, time: Duration) -> String {
+    let count = plan.summary.resources;
+    let noun = if count == 1 { "resource" } else { "resources" };
+    format!(
+        "{}No changes. The host matches {} ({count} {noun} read in {} ms).\n",
+        unseen(plan),
+        source.display(),
+        time.as_millis()
+    )
+}
+
+fn change(schema: &Schema, planned: &PlannedChange) -> String {
+    let address = plain(&planned.address.to_string());
+    let mut text = match &planned.change {
+        Change::Create { .. } => format!("  {} {}\n", paint::added("+"), paint::bold(&address)),
+        Change::Update { .. } => format!("  {} {}\n", paint::changed("~"), paint::bold(&address)),
+        Change::Delete { .. } => format!("  {} {}\n", paint::removed("-"), paint::bold(&address)),
+    };
+    let attributes: Vec<(&str, Option<&Value>, Option<&Value>)> = match &planned.change {
+        Change::Create { after } => shown(schema, after)
+            .map(|(name, new)| (name, None, Some(new)))
+            .collect(),
+        Change::Update { before, after } => diff::differences(schema, before, after)
+            .map(|name| (name, Some(&before[name]), Some(&after[name])))
+            .collect(),
+        Change::Delete { before } => shown(schema, before)
+            .map(|(name, old)| (name, Some(old), None))
+            .collect(),
+    };
+    let width = attributes
+        .iter()
+        .map(|(name, ..)| name.len())
+        .max()
+        .unwrap_or(0);
+    for (name, old, new) in attributes {
+        text += &attribute(name, width, old, new);
+    }
+    text + &format!("      {}\n", paint::faint(&because(&planned.because)))
+}
+
+fn shown<'a>(schema: &Schema, state: &'a State) -> impl Iterator<Item = (&'static str, &'a Value)> {
+    schema
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.role.is_compared())
+        .map(|attribute| (attribute.name, &state[attribute.name]))
+        .filter(|(_, value)| !value.is_null())
+}
+
+fn attribute(name: &str, width: usize, old: Option<&Value>, new: Option<&Value>) -> String {
+    let texts = (
+        old.map_or(Some(""), Value::as_str),
+        new.map_or(Some(""), Value::as_str),
+    );
+    if let (Some(one), Some(other)) = texts
+        && (one.contains('\n') || other.contains('\n'))
+    {
+        return format!("      {name}\n{}", text_diff(one, other));
+    }
+    let line = match (old, new) {
+        (Some(old), Some(new)) => {
+            format!(
+                "{} → {}",
+                paint::removed(&value(old)),
+                paint::added(&value(new))
+            )
+        }
+        (None, Some(new)) => paint::added(&value(new)),
+        (Some(old), None) => paint::removed(&value(old)),
+        (None, None) => String::new(),
+    };
+    format!("      {name:width$}  {line}\n")
+}
+
+fn text_diff(old: &str, new: &str) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
+    let mut text = String::new();
+    let mut left = 0;
+    for (index, shown) in unified.lines().enumerate() {
+        if index >= DIFF_LINES {
+            left += 1;
+            continue;
+        }
+        let shown = plain(shown);
+        let shown = match shown.chars().next() {
+            Some('+') => paint::added(&shown),
+            Some('-') => paint::removed(&shown),
+            Some('@') => paint::faint(&shown),
+            _ => shown,
+        };
+        line(&mut text, format_args!("        {shown}"));
+    }
+    if left > 0 {
+        line(
+            &mut text,
+            format_args!("        … {left} more lines; `--json` has all of them"),
+        );
+    }
+    text
+}
+
+fn because(because: &Because) -> String {
+    match because {
+        Because::Spec { file, line } => format!("because {}:{line}", file.display()),
+        Because::Undo { run } => format!("because run {run} is taken back"),
+    }
+}
+
+fn costs(plan: &Plan) -> String {
+    let mut text = String::new();
+    for PlannedChange {
+        address, effects, ..
+    } in &plan.changes
+    {
+        if effects.download > 0 {
+            line(
+                &mut text,
+                format_args!("  {address} downloads {}", bytes(effects.download)),
+            );
+        }
+        for service in &effects.restarts {
+            let outage = Duration::from_millis(effects.outage);
+            line(
+                &mut text,
+                format_args!(
+                    "  {address} restarts {service} (about {} s without it)",
+                    outage.as_secs()
+                ),
+            );
+        }
+        if let Some(why) = &effects.may_cut_network {
+            line(
+                &mut text,
+                format_args!(
+                    "  {} {address}: {why}",
+                    paint::warning("may cut the network:")
+                ),
+            );
+        }
+        if let Some(what) = &effects.irreversible {
+            line(
+                &mut text,
+                format_args!(
+                    "  {} {address}: {what}",
+                    paint::warning("cannot be undone:")
+                ),
+            );
+        }
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn unseen(plan: &Plan) -> String {
+    let mut text = String::new();
+    for unseen in &plan.unseen {
+        line(
+            &mut text,
+            format_args!(
+                "  could not be seen: {} of {}",
+                unseen.attribute, unseen.address
+            ),
+        );
+    }
+    if !text.is_empty() {
+        line(
+            &mut text,
+            format_args!("  root can see them: write `sudo stead plan`"),
+        );
+        text.push('\n');
+    }
+    text
+}
+
+fn summary(plan: &Plan) -> String {
+    let summary = &plan.summary;
+    let noun = if summary.restarts == 1 {
+        "restart"
+    } else {
+        "restarts"
+    };
+    format!(
+        "Plan: {} to create, {} to change, {} to remove, {} {noun}, {} to download.\n",
+        summary.create,
+        summary.change,
+        summary.remove,
+        summary.restarts,
+        bytes(summary.download)
+    )
+}

@@ -1,0 +1,98 @@
+//! Values of attributes in a line of text.
+
+use serde_json::Value;
+
+/// Makes a text safe to show: control characters could redraw the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' && character != '\t' {
+            plain.extend(character.escape_unicode());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+/// Shows a value in one line.
+pub(crate) fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "unknown".to_owned(),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(values) => values.iter().map(self::value).collect::<Vec<_>>().join(" "),
+        Value::Object(map) if map.contains_key("unset") => "unset".to_owned(),
+        Value::Object(map) => match (map.get("size"), map.get("sha256").and_then(Value::as_str)) {
+            (Some(Value::Number(size)), Some(sha256)) => {
+                let size = size.as_u64().map_or_else(String::new, bytes);
+                format!("{size} (sha256 {})", sha256.get(..12).unwrap_or(sha256))
+            }
+            _ => value.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// Shows a number of bytes in units of 1000.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut whole = count;
+    let mut rest = 0;
+    let mut unit = "B";
+    for next in UNITS {
+        if whole < 1000 {
+            break;
+        }
+        rest = whole % 1000 / 100;
+        whole /= 1000;
+        unit = next;
+    }
+    if whole < 10 {
+        format!("{whole}.{rest} {unit}")
+    } else {
+        format!("{whole} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_fit_into_a_line() {
+        for (input, expected) in [
+            (json!("a\nb\u{1b}"), r#""a\nb\u{1b}""#),
+            (json!({"unset": true}), "unset"),
+            (
+                json!({"sha256": "0123456789abcdef", "size": 1_234_567}),
+                "1.2 MB (sha256 0123456789ab)",
+            ),
+            (json!(true), "true"),
+            (json!(null), "unknown"),
+        ] {
+            assert_eq!(value(&input), expected);
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_in_units() {
+        for (count, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_500, "1.5 kB"),
+            (50_000_000, "50 MB"),
+        ] {
+            assert_eq!(bytes(count), expected);
+        }
+    }
+
+    #[test]
+    fn control_characters_cannot_redraw_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\n");
+    }
+}

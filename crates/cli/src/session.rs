@@ -1,0 +1,170 @@
+//! What every command works with: the host, the kinds, the run folder and the spec.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use nix::unistd::geteuid;
+use stead_engine::state_folder::StateFolder;
+use stead_engine::{
+    decode::decode,
+    graph::Graph,
+    registry::Registry,
+    source::{LIMIT, load},
+    spec::{Source, Spec},
+    suggest,
+};
+use stead_resources::host::{Live, Reader, Writer, confine::read_only};
+use tokio::runtime;
+
+use crate::{args::Place, exit::Exit, failure::Failure};
+
+/// Where the state folder is.
+const STATE: &str = "var/lib/stead";
+/// Where the lock is.
+const LOCK: &str = "run/stead/lock";
+/// Where a spec is looked for when none is named.
+const SPECS: [&str; 2] = ["host.kdl", "/etc/stead/host.kdl"];
+
+/// What every command works with.
+pub(crate) struct Session {
+    pub(crate) registry: Registry<Live>,
+    pub(crate) root: PathBuf,
+    pub(crate) state: PathBuf,
+}
+
+impl Session {
+    pub(crate) fn new(place: &Place) -> Self {
+        Self {
+            registry: stead_resources::registry(),
+            root: place.root.clone(),
+            state: place
+                .state_dir
+                .clone()
+                .unwrap_or_else(|| place.root.join(STATE)),
+        }
+    }
+
+    /// Returns the path of the lock.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join(LOCK)
+    }
+
+    /// Makes the power to change the host.
+    pub(crate) fn writer(&self) -> Writer {
+        Writer::new(&self.root, &StateFolder::at(&self.state).blobs())
+    }
+
+    /// Says so when this user cannot change the host.
+    pub(crate) fn must_be_root(&self, command: &str) -> Result<(), Failure> {
+        if geteuid().is_root() || self.root != Path::new("/") {
+            return Ok(());
+        }
+        let message = format!("`stead {command}` changes this host, and only root can");
+        Err(Failure::new(
+            Exit::Failed,
+            message,
+            format!("write `sudo stead {command}`"),
+        ))
+    }
+
+    /// Reads and decodes a spec, and draws its graph.
+    pub(crate) fn graph(&self, path: &Path, only: &[String]) -> Result<Graph, Failure> {
+        let source = source(path)?;
+        let mut spec = decode(&source, &self.registry)?;
+        let graph = Graph::build(&spec, &self.registry)?;
+        if only.is_empty() {
+            return Ok(graph);
+        }
+        select(&mut spec, only)?;
+        Ok(Graph::build(&spec, &self.registry)?)
+    }
+
+    /// Runs `work` with a reader, on a thread that the kernel lets write nothing.
+    pub(crate) fn confined<T: Send>(
+        &self,
+        work: impl AsyncFnOnce(&Registry<Live>, &Reader) -> T + Send,
+    ) -> Result<T, Failure> {
+        thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                read_only(&[]).map_err(|error| Failure::of(Exit::Failed, &error))?;
+                let runtime = runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(|error| Failure::of(Exit::Failed, &error))?;
+                Ok(runtime.block_on(work(&self.registry, &Reader::new(&self.root))))
+            });
+            confined
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+/// Returns the path of the spec: the one that was named, else the first that exists of the usual ones.
+pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    SPECS
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .ok_or_else(|| {
+            Failure::usage(
+                format!(
+                    "no spec is named, and there is neither `{}` nor `{}`",
+                    SPECS[0], SPECS[1]
+                ),
+                "name one, for instance `stead plan laptop.kdl`",
+            )
+        })
+}
+
+/// Reads a file that the user named, but no more of it than a spec can have.
+pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::usage(
+            format!("cannot read `{}`: {error}", path.display()),
+            "name a file that exists and that you may read",
+        )
+    };
+    let mut bytes = vec![];
+    let file = std::fs::File::open(path).map_err(failed)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, LIMIT + 1), &mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}
+
+fn source(path: &Path) -> Result<Arc<Source>, Failure> {
+    Ok(load(path.to_owned(), read_input(path)?)?)
+}
+
+/// Keeps what `KIND` or `KIND:NAME` names.
+fn select(spec: &mut Spec, only: &[String]) -> Result<(), Failure> {
+    let is_meant = |pattern: &str, kind: &str, address: &str| pattern == kind || pattern == address;
+    for pattern in only {
+        let mut known: Vec<String> = vec![];
+        for resource in &spec.resources {
+            known.push(resource.address.kind.clone());
+            known.push(resource.address.to_string());
+        }
+        if !known.contains(pattern) {
+            known.sort();
+            known.dedup();
+            let help = suggest::help("this spec has", pattern, known.iter().map(String::as_str));
+            return Err(Failure::usage(
+                format!("nothing in the spec is `{pattern}`"),
+                help,
+            ));
+        }
+    }
+    spec.resources.retain(|resource| {
+        let address = resource.address.to_string();
+        only.iter()
+            .any(|pattern| is_meant(pattern, &resource.address.kind, &address))
+    });
+    Ok(())
+}
