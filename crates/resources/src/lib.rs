@@ -4,11 +4,15 @@ mod access;
 mod boot_files;
 mod content;
 pub mod host;
+mod modules;
 mod path;
+#[cfg(test)]
+mod root;
 mod setting;
 
 mod directory;
 mod file;
+mod kernel_module;
 mod symlink;
 mod sysctl;
 
@@ -19,6 +23,7 @@ pub fn registry() -> Registry<host::Live> {
     Registry::default()
         .with(directory::Directory)
         .with(file::File)
+        .with(kernel_module::KernelModule)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
 }
