@@ -10,6 +10,10 @@ pub mod event;
 pub mod graph;
 pub mod history;
 pub mod journal;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run folder and its lock are what the engine itself keeps"
+)]
 pub mod lock;
 pub mod observe;
 pub mod plan;
@@ -21,5 +25,9 @@ mod rollback;
 pub mod schema;
 pub mod spec;
 pub mod spec_error;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run folder and its lock are what the engine itself keeps"
+)]
 pub mod state_folder;
 pub mod undo;

@@ -178,6 +178,10 @@ fn wanted_access(
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File as OpenFile,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -293,19 +292,24 @@ fn open_bytes(
     if let Some(kept) = host.open_blob(sha256)? {
         return Ok(Box::new(kept));
     }
-    let source = source.unwrap_or(Path::new("/")).to_owned();
-    let opened = OpenFile::open(&source).map_err(HostError::io("open the source", &source))?;
-    Ok(Box::new(opened))
+    let source = source.ok_or_else(|| HostError::NoContents {
+        sha256: sha256.to_owned(),
+    })?;
+    let reader = Reader::new(Path::new("/"));
+    let missing = || HostError::Changed {
+        path: source.to_owned(),
+    };
+    let opened = reader.open(&reader.resolve(source)?)?;
+    Ok(Box::new(opened.ok_or_else(missing)?))
 }
 
 /// Reads the source of a spec: a file of the person who runs stead, wherever it is, so links to it are followed.
 fn read_source(source: &Path) -> Result<Content, Problem> {
     let shown = source.display();
-    let resolved = source.canonicalize().map_err(|error| {
-        Problem::new(format!("cannot read `{shown}`: {error}"))
-            .help("`source` is a path relative to the spec")
-    })?;
     let reader = Reader::new(Path::new("/"));
+    let resolved = reader
+        .resolve(source)
+        .map_err(|error| said(&error).help("`source` is a path relative to the spec"))?;
     let meta = reader.stat(&resolved).map_err(|error| said(&error))?;
     let Some(meta) = meta else {
         return Err(Problem::new(format!("`{shown}` does not exist")));
@@ -332,6 +336,10 @@ fn said(error: &HostError) -> Problem {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
 mod tests {
     use std::{
         fs,
@@ -528,6 +536,19 @@ mod tests {
         fs::write(root.at("/source"), b"\xffone").unwrap();
         change(&root, NAME, Some(after)).await.unwrap();
         assert_eq!(fs::read(root.at(NAME)).unwrap(), b"\xffone");
+    }
+
+    #[tokio::test]
+    async fn contents_that_nobody_kept_are_an_error_and_not_an_empty_file() {
+        let root = Root::new(&[(NAME, "old")]);
+        fs::write(root.at("/source"), b"\xff").unwrap();
+        let after = State {
+            source: None,
+            ..prepared(&root, "/source").await.unwrap()
+        };
+        let error = change(&root, NAME, Some(after)).await.unwrap_err();
+        assert!(error.contains("were not kept"), "{error}");
+        assert_eq!(root.text(NAME).as_deref(), Some("old"));
     }
 
     async fn check_source(root: &Root, source: &str, fact: &str) {

@@ -7,6 +7,10 @@ pub mod host;
 mod modules;
 mod path;
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
 mod root;
 mod setting;
 

@@ -149,6 +149,10 @@ impl Provider<Live> for Symlink {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
 mod tests {
     use std::{fs, os::unix::ffi::OsStrExt};
 

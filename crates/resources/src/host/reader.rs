@@ -143,6 +143,12 @@ impl Reader {
         Place::must(&self.root, path)?.read_link()
     }
 
+    /// Returns the path that a path leads to. Follows links, so it is not for what is managed: it finds what belongs to
+    /// the person who runs this, such as a file beside the spec.
+    pub fn resolve(&self, path: &Path) -> Result<PathBuf, HostError> {
+        path.canonicalize().map_err(HostError::io("find", path))
+    }
+
     /// Names what is in a folder, sorted; nothing if the folder does not exist.
     pub fn list_folder(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
         let Some(place) = Place::find(&self.root, path)? else {
