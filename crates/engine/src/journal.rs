@@ -180,6 +180,10 @@ fn parse_line(line: &[u8]) -> Option<Record> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
 mod tests {
     use proptest::prelude::*;
 

@@ -13,6 +13,10 @@ pub mod graph;
 pub mod history;
 pub mod journal;
 mod lexer;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run folder and its lock are what the engine itself keeps"
+)]
 pub mod lock;
 pub mod observe;
 mod parse;
@@ -26,6 +30,10 @@ pub mod schema;
 pub mod source;
 pub mod spec;
 pub mod spec_error;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run folder and its lock are what the engine itself keeps"
+)]
 pub mod state_folder;
 pub mod suggest;
 mod syntax;

@@ -206,6 +206,7 @@ pub(crate) fn access(
             Some(group) => group.gid()?,
             None => there.map_or_else(|| getegid().as_raw(), |meta| meta.gid),
         },
+        xattrs: None,
     })
 }
 

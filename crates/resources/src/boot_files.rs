@@ -7,10 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::host::{HostError, MetaKind, Reader};
+use crate::host::{HostError, MetaKind, Reader, Writer};
 
 /// The largest file that is read, in bytes.
 const LIMIT: u64 = 4 << 20;
+/// First line of a file that is ours.
+pub(crate) const HEADER: &str =
+    "# Written by stead. Change the spec and run `stead apply` instead.";
+/// Mode of a file that is ours, when it is new.
+const MODE: u32 = 0o644;
 
 /// One file that is read at boot.
 pub(crate) struct BootFile {
@@ -76,4 +81,88 @@ fn resolve(link: &Path, target: &Path) -> PathBuf {
         }
     }
     resolved
+}
+
+/// Sets the one line of a file of ours for which `is_wanted` holds, or takes it out; every other line stays as it is.
+/// The file comes with its first line and goes with its last, so that going back leaves no trace.
+pub(crate) fn set_line(
+    host: &Writer,
+    path: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+    line: Option<&str>,
+) -> Result<(), HostError> {
+    let reader = Reader::new(host.root());
+    let there = reader.stat(path)?;
+    let text = reader.read_text(path, LIMIT)?.unwrap_or_default();
+    let whole = edited(&text, is_wanted, line);
+    if whole == text {
+        return Ok(());
+    }
+    if whole.is_empty() {
+        return host.remove_file(path);
+    }
+    let mode = there.map_or(MODE, |meta| meta.mode);
+    host.put_text(path, whole.as_bytes(), mode)
+}
+
+/// Returns the text with the line in it, empty when nothing of worth is left.
+fn edited(text: &str, is_wanted: impl Fn(&str) -> bool, line: Option<&str>) -> String {
+    let is_setting = |line: &str| !line.starts_with(['#', ';']) && !line.trim().is_empty();
+    let is_old = |line: &str| is_setting(line) && is_wanted(line);
+    let ends = if text.is_empty() || text.ends_with('\n') {
+        "\n"
+    } else {
+        ""
+    };
+    let mut lines: Vec<&str> = if text.is_empty() {
+        vec![HEADER]
+    } else {
+        text.lines().collect()
+    };
+    let old = lines.iter().position(|line| is_old(line));
+    lines.retain(|line| !is_old(line));
+    if let Some(line) = line {
+        let sorted = || {
+            lines
+                .iter()
+                .position(|other| is_setting(other) && *other > line)
+        };
+        lines.insert(old.or_else(sorted).unwrap_or(lines.len()), line);
+    }
+    if lines
+        .iter()
+        .all(|line| *line == HEADER || line.trim().is_empty())
+    {
+        return String::new();
+    }
+    lines.join("\n") + ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, line: Option<&str>, expected: &str) {
+        let is_b = |line: &str| line.starts_with('b');
+        assert_eq!(edited(text, is_b, line), expected, "{text:?} {line:?}");
+    }
+
+    #[test]
+    fn one_line_is_set_and_every_other_byte_stays() {
+        check("", Some("b1"), &format!("{HEADER}\nb1\n"));
+        check("c\n# note\na\n", Some("b1"), "b1\nc\n# note\na\n");
+        check("# bee\na\nb0\nc\n", Some("b1"), "# bee\na\nb1\nc\n");
+        check("z\n\nb0\na", Some("b1"), "z\n\nb1\na");
+        check("a", Some("b1"), "a\nb1");
+    }
+
+    #[test]
+    fn taking_the_line_out_undoes_putting_it_in() {
+        check(&format!("{HEADER}\nb1\n"), None, "");
+        check("b1\nc\n# note\na\n", None, "c\n# note\na\n");
+        check("a\nb1", None, "a");
+        check("# mine\nb1\n", None, "# mine\n");
+        check("a\n", None, "a\n");
+        check("", None, "");
+    }
 }

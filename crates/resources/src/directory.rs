@@ -101,11 +101,11 @@ impl Provider<Live> for Directory {
                         .map_err(refused(Self::KIND, name, "remove it"))?;
                 }
                 Change::Create { after } => host
-                    .make_folder(path, wanted_access(name, &after, None)?)
+                    .make_folder(path, &wanted_access(name, &after, None)?)
                     .map_err(refused(Self::KIND, name, "make it"))?,
                 Change::Update { after, .. } => {
                     let there = meta(&reader, name)?;
-                    host.set_access(path, wanted_access(name, &after, there.as_ref())?)
+                    host.set_access(path, &wanted_access(name, &after, there.as_ref())?)
                         .map_err(refused(Self::KIND, name, "change its owner and mode"))?;
                 }
             }
@@ -175,4 +175,118 @@ fn wanted_access(
             problem,
         )
     })
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use stead_engine::report::chain;
+
+    use super::*;
+    use crate::root::Root;
+
+    const NAME: &str = "/srv/data";
+
+    async fn observed(root: &Root) -> Result<Option<State>, String> {
+        let states = Directory.read(&root.reader(), &[NAME]).await;
+        states
+            .map(|mut states| states.remove(0))
+            .map_err(|error| chain(&error).join(": "))
+    }
+
+    async fn change(root: &Root, after: Option<State>) -> Result<(), String> {
+        let change = Change::between(observed(root).await.unwrap(), after).unwrap();
+        Directory
+            .apply(&root.writer(), vec![(NAME, change)])
+            .await
+            .map_err(|error| chain(&error).join(": "))
+    }
+
+    fn state(mode: u32, uid: u32) -> State {
+        State {
+            mode: Some(Mode::new(mode)),
+            owner: Some(Owner::of(uid)),
+            group: Some(OwnerGroup::of(nix::unistd::getegid().as_raw())),
+        }
+    }
+
+    /// Somebody else, where we may give folders away.
+    fn owner() -> u32 {
+        let me = nix::unistd::geteuid();
+        if me.is_root() { 12345 } else { me.as_raw() }
+    }
+
+    async fn check_there_and_back(files: &[(&str, &str)], after: Option<State>) {
+        let root = Root::new(files);
+        let before = observed(&root).await.unwrap();
+        change(&root, after.clone()).await.unwrap();
+        assert_eq!(observed(&root).await.unwrap(), after);
+        change(&root, before.clone()).await.unwrap();
+        assert_eq!(observed(&root).await.unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_made_changed_and_put_back() {
+        let above = [("/srv/other", "")];
+        check_there_and_back(&above, Some(state(0o2750, owner()))).await;
+        check_there_and_back(&above, Some(state(0o1777, owner()))).await;
+        check_there_and_back(&[("/srv/data/file", "")], Some(state(0o2700, owner()))).await;
+    }
+
+    #[tokio::test]
+    async fn an_empty_folder_goes_and_comes_back_as_it_was() {
+        let root = Root::new(&[("/srv/other", "")]);
+        change(&root, Some(state(0o2701, owner()))).await.unwrap();
+        change(&root, None).await.unwrap();
+        assert!(!root.at(NAME).exists());
+        change(&root, Some(state(0o2701, owner()))).await.unwrap();
+        assert_eq!(observed(&root).await.unwrap(), Some(state(0o2701, owner())));
+    }
+
+    #[tokio::test]
+    async fn a_folder_with_something_in_it_stays_whole() {
+        let paths = ["/srv/data/a", "/srv/data/b/c", "/srv/data/d", "/srv/data/e"];
+        let root = Root::new(&paths.map(|path| (path, path)));
+        assert_eq!(
+            change(&root, None).await.unwrap_err(),
+            "directory:/srv/data: cannot remove it: it is not empty: a, b, d, 1 more"
+        );
+        for path in paths {
+            assert_eq!(root.text(path).as_deref(), Some(path));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_folder_is_not_managed_as_one() {
+        let root = Root::new(&[(NAME, "a file")]);
+        assert_eq!(
+            observed(&root).await.unwrap_err(),
+            "directory:/srv/data: cannot manage `/srv/data` as directory: a file stands there"
+        );
+        fs::remove_file(root.at(NAME)).unwrap();
+        symlink("/etc", root.at(NAME)).unwrap();
+        assert!(
+            observed(&root)
+                .await
+                .unwrap_err()
+                .contains("a symlink stands there")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_folder_below_a_symlink_is_refused() {
+        let root = Root::new(&[("/real/data/file", "")]);
+        symlink("real", root.at("/srv")).unwrap();
+        assert!(
+            observed(&root)
+                .await
+                .unwrap_err()
+                .contains("`/srv` on the way to `/srv/data` is a symlink; write the real path")
+        );
+    }
 }

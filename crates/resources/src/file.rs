@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File as OpenFile,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -168,9 +167,8 @@ impl Provider<Live> for File {
                 Change::Create { after } => put(host, name, &after, Existing::Refuse)?,
                 Change::Update { before, after } if before.content == after.content => {
                     let there = meta(&reader(host), name)?;
-                    host.set_access(path, wanted_access(name, &after, there.as_ref())?)
+                    host.set_access(path, &wanted_access(name, &after, there.as_ref())?)
                         .map_err(refused(Self::KIND, name, "change its owner and mode"))?;
-                    restore_xattrs(host, name, &after)?;
                 }
                 Change::Update { after, .. } => put(host, name, &after, Existing::Replace)?,
             }
@@ -240,16 +238,21 @@ fn wanted_access(
     after: &State,
     there: Option<&Meta>,
 ) -> Result<crate::host::Access, ProviderError> {
-    access(
+    let access = access(
         after.mode,
         after.owner.as_ref(),
         after.group.as_ref(),
         there,
         DEFAULT_MODE,
-    )
-    .map_err(|problem| {
-        ProviderError::new(Address::new(File::KIND, name), "find its owner", problem)
-    })
+    );
+    access
+        .map(|access| crate::host::Access {
+            xattrs: after.xattrs.clone(),
+            ..access
+        })
+        .map_err(|problem| {
+            ProviderError::new(Address::new(File::KIND, name), "find its owner", problem)
+        })
 }
 
 fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(), ProviderError> {
@@ -261,7 +264,7 @@ fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(
         .clone()
         .unwrap_or(Content::Text(String::new()));
     let result = match &content {
-        Content::Text(text) => host.put_file(path, &mut text.as_bytes(), None, access, existing),
+        Content::Text(text) => host.put_file(path, &mut text.as_bytes(), None, &access, existing),
         Content::Digest { sha256, .. } => {
             let mut bytes = open_bytes(host, sha256, after.source.as_deref()).map_err(refused(
                 File::KIND,
@@ -272,24 +275,12 @@ fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(
                 path,
                 &mut bytes,
                 content.digested().as_ref(),
-                access,
+                &access,
                 existing,
             )
         }
     };
-    result.map_err(refused(File::KIND, name, "write it"))?;
-    restore_xattrs(host, name, after)
-}
-
-fn restore_xattrs(host: &Writer, name: &str, after: &State) -> Result<(), ProviderError> {
-    match &after.xattrs {
-        Some(xattrs) => host.set_xattrs(Path::new(name), xattrs).map_err(refused(
-            File::KIND,
-            name,
-            "set its extended attributes",
-        )),
-        None => Ok(()),
-    }
+    result.map_err(refused(File::KIND, name, "write it"))
 }
 
 /// Opens the bytes of a digest: where they were kept, else the source. They are checked while they are written.
@@ -301,19 +292,24 @@ fn open_bytes(
     if let Some(kept) = host.open_blob(sha256)? {
         return Ok(Box::new(kept));
     }
-    let source = source.unwrap_or(Path::new("/")).to_owned();
-    let opened = OpenFile::open(&source).map_err(HostError::io("open the source", &source))?;
-    Ok(Box::new(opened))
+    let source = source.ok_or_else(|| HostError::NoContents {
+        sha256: sha256.to_owned(),
+    })?;
+    let reader = Reader::new(Path::new("/"));
+    let missing = || HostError::Changed {
+        path: source.to_owned(),
+    };
+    let opened = reader.open(&reader.resolve(source)?)?;
+    Ok(Box::new(opened.ok_or_else(missing)?))
 }
 
 /// Reads the source of a spec: a file of the person who runs stead, wherever it is, so links to it are followed.
 fn read_source(source: &Path) -> Result<Content, Problem> {
     let shown = source.display();
-    let resolved = source.canonicalize().map_err(|error| {
-        Problem::new(format!("cannot read `{shown}`: {error}"))
-            .help("`source` is a path relative to the spec")
-    })?;
     let reader = Reader::new(Path::new("/"));
+    let resolved = reader
+        .resolve(source)
+        .map_err(|error| said(&error).help("`source` is a path relative to the spec"))?;
     let meta = reader.stat(&resolved).map_err(|error| said(&error))?;
     let Some(meta) = meta else {
         return Err(Problem::new(format!("`{shown}` does not exist")));
@@ -337,4 +333,251 @@ fn read_source(source: &Path) -> Result<Content, Problem> {
 
 fn said(error: &HostError) -> Problem {
     Problem::new(chain(error).join(": "))
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
+
+    use super::*;
+    use crate::root::Root;
+
+    const NAME: &str = "/etc/motd";
+
+    fn said_by<T>(result: Result<T, ProviderError>) -> Result<T, String> {
+        result.map_err(|error| chain(&error).join(": "))
+    }
+
+    async fn observed(root: &Root, name: &str) -> Result<Option<State>, String> {
+        said_by(File.read(&root.reader(), &[name]).await).map(|mut states| states.remove(0))
+    }
+
+    /// Saves and applies, as a step of the engine does.
+    async fn change(root: &Root, name: &str, after: Option<State>) -> Result<(), String> {
+        let before = observed(root, name).await.unwrap();
+        let host = root.writer();
+        if let Some(before) = &before {
+            said_by(File.save(&host, name, before).await)?;
+        }
+        let change = Change::between(before, after).unwrap();
+        said_by(File.apply(&host, vec![(name, change)]).await)
+    }
+
+    fn text(text: &str) -> State {
+        State {
+            content: Some(Content::Text(text.to_owned())),
+            ..State::default()
+        }
+    }
+
+    /// Makes a file with these bytes, lets `after` make another state of it, and goes back.
+    async fn check_there_and_back(
+        name: &str,
+        bytes: Option<&[u8]>,
+        after: impl FnOnce(Option<State>) -> Option<State>,
+    ) {
+        let root = Root::new(&[("/etc/other", "")]);
+        if let Some(bytes) = bytes {
+            fs::write(root.at(name), bytes).unwrap();
+            fs::set_permissions(root.at(name), fs::Permissions::from_mode(0o4711)).unwrap();
+            // Not every file system has them; where they are, they must come back.
+            xattr::set(root.at(name), "user.x", b"\xff").ok();
+        }
+        let before = observed(&root, name).await.unwrap();
+        let after = after(before.clone());
+        change(&root, name, after.clone()).await.unwrap();
+        let now = observed(&root, name).await.unwrap();
+        assert_eq!(now.is_some(), after.is_some());
+        assert!(now.is_none() || now != before);
+        if let (Some(now), Some(after)) = (now, after) {
+            assert_eq!(now.content, after.content);
+            assert_eq!(
+                after.mode.unwrap_or(Mode::new(DEFAULT_MODE)),
+                now.mode.unwrap()
+            );
+        }
+        change(&root, name, before.clone()).await.unwrap();
+        assert_eq!(observed(&root, name).await.unwrap(), before);
+        assert_eq!(fs::read(root.at(name)).ok().as_deref(), bytes);
+        let there = if bytes.is_some() { 2 } else { 1 };
+        assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), there);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_made_changed_removed_and_put_back() {
+        let with = |content: &'static str, mode: u32| {
+            move |before: Option<State>| {
+                Some(State {
+                    mode: Some(Mode::new(mode)),
+                    ..State {
+                        content: text(content).content,
+                        ..before.unwrap_or_default()
+                    }
+                })
+            }
+        };
+        let long = vec![b'x'; 1 + usize::try_from(INLINE).unwrap()];
+        let longest_name = format!("/etc/{}", "x".repeat(255));
+        for bytes in [&b"old\n"[..], b"", b"\xff\0\xfe", &long] {
+            for name in [NAME, &longest_name] {
+                check_there_and_back(name, Some(bytes), with("new\n", 0o6750)).await;
+                check_there_and_back(name, Some(bytes), |_| None).await;
+            }
+        }
+        check_there_and_back(NAME, None, |_| Some(text("new"))).await;
+        check_there_and_back(&longest_name, None, with("new", 0o2600)).await;
+        check_there_and_back(NAME, Some(b"same"), with("same", 0o600)).await;
+    }
+
+    async fn check_content(bytes: &[u8], is_text: bool) {
+        let root = Root::new(&[(NAME, "")]);
+        fs::write(root.at(NAME), bytes).unwrap();
+        let content = observed(&root, NAME).await.unwrap().unwrap().content;
+        match content.unwrap() {
+            Content::Text(text) => assert!(is_text && text.as_bytes() == bytes),
+            Content::Digest { size, .. } => assert!(!is_text && size == bytes.len() as u64),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plan_holds_short_text_and_only_the_digest_of_all_else() {
+        let longest = usize::try_from(INLINE).unwrap();
+        check_content(b"", true).await;
+        check_content(&vec![b'x'; longest], true).await;
+        check_content(&vec![b'x'; longest + 1], false).await;
+        check_content(b"caf\xe9", false).await;
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_changes_takes_no_mode_bits_along() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        check_there_and_back(NAME, Some(b"text"), |before| {
+            Some(State {
+                owner: Some(Owner::of(12345)),
+                group: Some(OwnerGroup::of(12346)),
+                ..before.unwrap()
+            })
+        })
+        .await;
+    }
+
+    async fn check_refused(root: &Root, name: &str, fact: &str) {
+        let error = observed(root, name).await.unwrap_err();
+        assert!(error.contains(fact), "{error}");
+        let create = Change::Create { after: text("new") };
+        let host = root.writer();
+        said_by(File.apply(&host, vec![(name, create)]).await).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_through_or_over_a_symlink() {
+        let root = Root::new(&[("/real/motd", "old")]);
+        symlink("real", root.at("/etc")).unwrap();
+        symlink("motd", root.at("/real/link")).unwrap();
+        let fact = "`/etc` on the way to `/etc/motd` is a symlink; write the real path";
+        check_refused(&root, NAME, fact).await;
+        let fact = "cannot manage `/real/link` as file: a symlink stands there";
+        check_refused(&root, "/real/link", fact).await;
+        assert_eq!(root.text("/real/motd").as_deref(), Some("old"));
+        assert!(root.at("/real/link").is_symlink());
+        assert_eq!(fs::read_dir(root.at("/real")).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_not_managed_as_one() {
+        let root = Root::new(&[("/etc/motd/file", "")]);
+        check_refused(&root, NAME, "a folder stands there").await;
+        nix::unistd::mkfifo(&root.at("/etc/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        check_refused(&root, "/etc/pipe", "a device, socket or pipe stands there").await;
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_write_left_is_cleaned() {
+        let root = Root::new(&[("/etc/.motd.stead-new", "half"), (NAME, "old")]);
+        File.clean(&root.writer(), NAME).await.unwrap();
+        assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 1);
+        assert_eq!(root.text(NAME).as_deref(), Some("old"));
+    }
+
+    fn from_source(source: PathBuf) -> State {
+        State {
+            source: Some(source),
+            ..State::default()
+        }
+    }
+
+    async fn prepared(root: &Root, source: &str) -> Result<State, Problem> {
+        File.prepare(&root.reader(), NAME, from_source(root.at(source)))
+            .await
+            .map_err(|mut problems| problems.remove(0))
+    }
+
+    #[tokio::test]
+    async fn a_source_that_moved_since_the_plan_replaces_nothing() {
+        let root = Root::new(&[(NAME, "old")]);
+        fs::write(root.at("/source"), b"\xffone").unwrap();
+        let after = prepared(&root, "/source").await.unwrap();
+        fs::write(root.at("/source"), b"\xfftwo").unwrap();
+        let error = change(&root, NAME, Some(after.clone())).await.unwrap_err();
+        assert!(
+            error.contains("has changed since the plan was made"),
+            "{error}"
+        );
+        assert_eq!(root.text(NAME).as_deref(), Some("old"));
+        fs::write(root.at("/source"), b"\xffone").unwrap();
+        change(&root, NAME, Some(after)).await.unwrap();
+        assert_eq!(fs::read(root.at(NAME)).unwrap(), b"\xffone");
+    }
+
+    #[tokio::test]
+    async fn contents_that_nobody_kept_are_an_error_and_not_an_empty_file() {
+        let root = Root::new(&[(NAME, "old")]);
+        fs::write(root.at("/source"), b"\xff").unwrap();
+        let after = State {
+            source: None,
+            ..prepared(&root, "/source").await.unwrap()
+        };
+        let error = change(&root, NAME, Some(after)).await.unwrap_err();
+        assert!(error.contains("were not kept"), "{error}");
+        assert_eq!(root.text(NAME).as_deref(), Some("old"));
+    }
+
+    async fn check_source(root: &Root, source: &str, fact: &str) {
+        let problem = prepared(root, source).await.unwrap_err();
+        assert_eq!(problem.attribute.as_deref(), Some("source"));
+        assert!(problem.message.contains(fact), "{}", problem.message);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_cannot_be_used_is_a_problem_at_source() {
+        let root = Root::new(&[("/folder/file", "")]);
+        check_source(&root, "/missing", "No such file or directory").await;
+        check_source(&root, "/folder", "is a folder, not a file").await;
+        symlink("nowhere", root.at("/dangling")).unwrap();
+        check_source(&root, "/dangling", "No such file or directory").await;
+        nix::unistd::mkfifo(&root.at("/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        check_source(&root, "/pipe", "is a device, socket or pipe, not a file").await;
+        let sparse = fs::File::create(root.at("/sparse")).unwrap();
+        sparse.set_len(5 << 30).unwrap();
+        check_source(
+            &root,
+            "/sparse",
+            "has 5368709120 bytes; a source has at most",
+        )
+        .await;
+        symlink("folder/file", root.at("/link")).unwrap();
+        assert_eq!(
+            prepared(&root, "/link").await.unwrap().content,
+            text("").content
+        );
+    }
 }

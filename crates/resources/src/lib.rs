@@ -4,11 +4,19 @@ mod access;
 mod boot_files;
 mod content;
 pub mod host;
+mod modules;
 mod path;
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
+mod root;
 mod setting;
 
 mod directory;
 mod file;
+mod kernel_module;
 mod symlink;
 mod sysctl;
 
@@ -19,6 +27,7 @@ pub fn registry() -> Registry<host::Live> {
     Registry::default()
         .with(directory::Directory)
         .with(file::File)
+        .with(kernel_module::KernelModule)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
 }

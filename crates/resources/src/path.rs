@@ -1,7 +1,5 @@
 //! Absolute paths as names of resources.
 
-use std::path::Path;
-
 use stead_engine::{address::Address, provider::ProviderError, schema::Problem};
 
 use crate::host::{HostError, Meta};
@@ -79,7 +77,7 @@ pub(crate) fn refused(
     let address = Address::new(kind, path);
     let attempted = attempted.to_owned();
     move |error| {
-        let help = help(&error, Path::new(&address.name));
+        let help = help(&error);
         let error = ProviderError::new(address, attempted, error);
         match help {
             Some(help) => error.help(help),
@@ -88,8 +86,8 @@ pub(crate) fn refused(
     }
 }
 
-fn help(error: &HostError, path: &Path) -> Option<String> {
-    let HostError::Io { source, .. } = error else {
+fn help(error: &HostError) -> Option<String> {
+    let HostError::Io { source, path, .. } = error else {
         return None;
     };
     match source.raw_os_error().map(nix::errno::Errno::from_raw)? {
@@ -121,6 +119,17 @@ mod tests {
         check_help("/etc/../motd", Some("write the path that is meant"));
         check_help("/", None);
         assert!(check(&format!("/{}", "x".repeat(256))).is_err());
+    }
+
+    #[test]
+    fn help_names_the_path_that_refused_and_not_the_resource() {
+        let path = std::path::Path::new("/etc/sysctl.d/99-zz-stead.conf");
+        let error = HostError::io("remove", path)(nix::errno::Errno::EPERM);
+        let error = refused("sysctl", "net.ipv4.ip_forward", "set it for boot")(error);
+        assert_eq!(
+            error.help.as_deref(),
+            Some("it may be immutable: `lsattr -d /etc/sysctl.d/99-zz-stead.conf` shows it")
+        );
     }
 
     #[test]

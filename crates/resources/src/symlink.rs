@@ -94,6 +94,14 @@ impl Provider<Live> for Symlink {
                         let target =
                             host.read_link(path)
                                 .map_err(refused(Self::KIND, name, "read it"))?;
+                        if target.to_str().is_none() {
+                            let fact = format!("its target is not UTF-8: {}", target.display());
+                            return Err(ProviderError::new(
+                                Address::new(Self::KIND, *name),
+                                "record it",
+                                fact,
+                            ));
+                        }
                         Ok(Some(State {
                             target: Some(target),
                         }))
@@ -137,5 +145,99 @@ impl Provider<Live> for Symlink {
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         ancestors(name)
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
+mod tests {
+    use std::{fs, os::unix::ffi::OsStrExt};
+
+    use stead_engine::report::chain;
+
+    use super::*;
+    use crate::root::Root;
+
+    const NAME: &str = "/etc/localtime";
+
+    async fn observed(root: &Root) -> Result<Option<State>, String> {
+        let states = Symlink.read(&root.reader(), &[NAME]).await;
+        states
+            .map(|mut states| states.remove(0))
+            .map_err(|error| chain(&error).join(": "))
+    }
+
+    async fn change(root: &Root, after: Option<State>) {
+        let change = Change::between(observed(root).await.unwrap(), after).unwrap();
+        Symlink
+            .apply(&root.writer(), vec![(NAME, change)])
+            .await
+            .unwrap();
+    }
+
+    fn link(root: &Root, target: impl AsRef<Path>) {
+        std::os::unix::fs::symlink(target, root.at(NAME)).unwrap();
+    }
+
+    fn to(target: &str) -> State {
+        State {
+            target: Some(PathBuf::from(target)),
+        }
+    }
+
+    async fn check_there_and_back(there: Option<&str>, after: Option<State>) {
+        let root = Root::new(&[("/etc/other", "")]);
+        if let Some(target) = there {
+            link(&root, target);
+        }
+        assert_eq!(observed(&root).await.unwrap(), there.map(to));
+        change(&root, after.clone()).await;
+        assert_eq!(observed(&root).await.unwrap(), after);
+        change(&root, there.map(to)).await;
+        assert_eq!(observed(&root).await.unwrap(), there.map(to));
+        assert_eq!(
+            fs::read_dir(root.at("/etc")).unwrap().count(),
+            1 + there.iter().count()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_link_is_made_changed_removed_and_put_back() {
+        check_there_and_back(None, Some(to("../usr/x"))).await;
+        check_there_and_back(Some("/nowhere/at/all"), Some(to("other"))).await;
+        check_there_and_back(Some("other"), None).await;
+    }
+
+    async fn check_refused(root: &Root, fact: &str) {
+        let error = observed(root).await.unwrap_err();
+        assert!(error.contains(fact), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_link_is_not_managed_as_one() {
+        check_refused(&Root::new(&[(NAME, "")]), "a file stands there").await;
+        check_refused(
+            &Root::new(&[("/etc/localtime/file", "")]),
+            "a folder stands there",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_target_that_no_plan_can_hold_is_refused() {
+        let root = Root::new(&[("/etc/other", "")]);
+        link(&root, std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        check_refused(&root, "its target is not UTF-8").await;
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_write_left_is_cleaned() {
+        let root = Root::new(&[("/etc/other", "")]);
+        std::os::unix::fs::symlink("x", root.at("/etc/.localtime.stead-new")).unwrap();
+        Symlink.clean(&root.writer(), NAME).await.unwrap();
+        assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 1);
     }
 }

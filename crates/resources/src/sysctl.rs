@@ -11,7 +11,7 @@ use stead_engine::{
 };
 
 use crate::{
-    boot_files::{BootFile, boot_files, read as read_boot_file},
+    boot_files::{BootFile, boot_files, read as read_boot_file, set_line},
     host::{HostError, Live, Reader, Writer},
     path::refused,
     setting::Setting,
@@ -29,7 +29,6 @@ const FOLDERS: [&str; 5] = [
 const LAST: &str = "/etc/sysctl.conf";
 /// Ours; its name sorts behind what packages and people usually write.
 const OURS: &str = "/etc/sysctl.d/99-zz-stead.conf";
-const HEADER: &str = "# Written by stead. Change the spec and run `stead apply` instead.\n";
 /// The largest value that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
 
@@ -366,73 +365,26 @@ fn refuse_if_overruled(host: &Reader, name: &str, value: &str) -> Result<(), Vec
 
 /// Makes the files for boot give `setting`: ours only says what the others do not.
 fn set_boot(host: &Writer, name: &str, setting: Option<&Setting>) -> Result<(), HostError> {
-    let reader = Reader::new(host.root());
-    let text = reader
-        .read_text(Path::new(OURS), LIMIT)?
-        .unwrap_or_default();
-    let ours = path(name);
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-        .filter(|line| {
-            line.split_once('=')
-                .is_none_or(|(key, _)| key_path(key.trim()) != ours)
-        })
-        .map(str::to_owned)
-        .collect();
-    let mut others = files(&reader)?;
+    let mut others = files(&Reader::new(host.root()))?;
     others.retain(|file| file.path != Path::new(OURS));
-    if let Some(Setting::Value(value)) = setting
-        && boot(&others, name) != Setting::Value(value.clone())
-    {
-        lines.push(format!("{name} = {value}"));
-    }
-    lines.sort();
-    if lines.is_empty() {
-        return if text.is_empty() {
-            Ok(())
-        } else {
-            host.remove_file(Path::new(OURS))
-        };
-    }
-    let whole = format!("{HEADER}{}\n", lines.join("\n"));
-    if whole == text {
-        return Ok(());
-    }
-    host.put_text(Path::new(OURS), whole.as_bytes(), 0o644)
+    let line = match setting {
+        Some(Setting::Value(value)) if boot(&others, name) != Setting::Value(value.clone()) => {
+            Some(format!("{name} = {value}"))
+        }
+        _ => None,
+    };
+    let wanted = path(name);
+    let is_wanted = |line: &str| {
+        line.split_once('=')
+            .is_some_and(|(key, _)| key_path(key.trim()) == wanted)
+    };
+    set_line(host, Path::new(OURS), is_wanted, line.as_deref())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
-
-    struct Root(tempfile::TempDir);
-
-    impl Root {
-        fn new(files: &[(&str, &str)]) -> Self {
-            let root = Self(tempfile::tempdir().unwrap());
-            for (path, text) in files {
-                let path = root.0.path().join(path.trim_start_matches('/'));
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            root
-        }
-
-        fn writer(&self) -> Writer {
-            Writer::new(self.0.path(), &self.0.path().join("blobs"))
-        }
-
-        fn reader(&self) -> Reader {
-            Reader::new(self.0.path())
-        }
-
-        fn ours(&self) -> Option<String> {
-            fs::read_to_string(self.0.path().join(&OURS[1..])).ok()
-        }
-    }
+    use crate::{boot_files::HEADER, root::Root};
 
     const KEY: &str = "net.ipv4.ip_forward";
 
@@ -492,16 +444,20 @@ mod tests {
             set_boot(&host, name, Some(&Setting::Value(value.to_owned()))).unwrap();
         };
         set("vm.swappiness", "10");
-        let one = root.ours().unwrap();
+        let one = root.text(OURS).unwrap();
         set(KEY, "1");
         assert_eq!(
-            root.ours().unwrap(),
-            format!("{HEADER}net.ipv4.ip_forward = 1\nvm.swappiness = 10\n")
+            root.text(OURS).unwrap(),
+            format!("{HEADER}\nnet.ipv4.ip_forward = 1\nvm.swappiness = 10\n")
         );
         set(KEY, "0");
-        assert_eq!(root.ours().unwrap(), one, "the other file says it already");
+        assert_eq!(
+            root.text(OURS).unwrap(),
+            one,
+            "the other file says it already"
+        );
         set_boot(&host, "vm.swappiness", Some(&Setting::Unset)).unwrap();
-        assert_eq!(root.ours(), None);
+        assert_eq!(root.text(OURS), None);
     }
 
     #[tokio::test]
@@ -602,7 +558,7 @@ mod tests {
             Sysctl.read(&root.reader(), &[name]).await.unwrap(),
             [Some(before)]
         );
-        assert_eq!(root.ours(), None);
+        assert_eq!(root.text(OURS), None);
     }
 
     #[test]

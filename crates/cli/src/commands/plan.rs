@@ -55,6 +55,10 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the saved plan is output, not the host"
+)]
 fn save(path: &Path, plan: &plan::Plan) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(

@@ -44,6 +44,10 @@ pub fn read_only(except: &[&Path]) -> Result<Confinement, RulesetError> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
 mod tests {
     use std::{fs, thread};
 

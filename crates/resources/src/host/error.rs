@@ -32,6 +32,12 @@ pub enum HostError {
         /// The path.
         path: PathBuf,
     },
+    /// The bytes of a digest are nowhere.
+    #[error("the contents with SHA-256 {sha256} were not kept")]
+    NoContents {
+        /// The digest, in hexadecimal.
+        sha256: String,
+    },
     /// A program that is needed is not there.
     #[error("the program `{program}` is not installed; install the package `{package}`")]
     NoProgram {

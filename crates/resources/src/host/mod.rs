@@ -3,8 +3,20 @@
 pub mod confine;
 mod error;
 mod place;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host is the room that touches it"
+)]
 mod program;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host is the room that touches it"
+)]
 mod reader;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host is the room that touches it"
+)]
 mod writer;
 
 pub use error::HostError;

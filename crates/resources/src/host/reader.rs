@@ -47,6 +47,7 @@ impl Meta {
             mode: self.mode,
             uid: self.uid,
             gid: self.gid,
+            xattrs: None,
         }
     }
 }
@@ -152,6 +153,12 @@ impl Reader {
     /// Returns the target of a symlink.
     pub fn read_link(&self, path: &Path) -> Result<PathBuf, HostError> {
         Place::must(&self.root, path)?.read_link()
+    }
+
+    /// Returns the path that a path leads to. Follows links, so it is not for what is managed: it finds what belongs to
+    /// the person who runs this, such as a file beside the spec.
+    pub fn resolve(&self, path: &Path) -> Result<PathBuf, HostError> {
+        path.canonicalize().map_err(HostError::io("find", path))
     }
 
     /// Names what is in a folder, sorted; nothing if the folder does not exist.

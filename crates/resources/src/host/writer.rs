@@ -11,9 +11,9 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, RenameFlags, renameat, renameat2},
-    sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, mkdirat},
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, fsync, symlinkat, unlinkat},
+    fcntl::{OFlag, RenameFlags, renameat, renameat2},
+    sys::stat::{Mode, fchmod, mkdirat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
 use sha2::{Digest, Sha256};
 use xattr::FileExt;
@@ -35,7 +35,7 @@ pub struct Writer {
 }
 
 /// Who owns something and who may do what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Permission bits, 0 to 0o7777.
     pub mode: u32,
@@ -43,6 +43,8 @@ pub struct Access {
     pub uid: u32,
     /// The group's number.
     pub gid: u32,
+    /// Extended attributes, ACLs among them, values in hexadecimal; `None` leaves those that are there.
+    pub xattrs: Option<BTreeMap<String, String>>,
 }
 
 /// What to do with what is at a path already.
@@ -75,23 +77,14 @@ impl Writer {
         path: &Path,
         contents: &mut dyn Read,
         expected: Option<&Digested>,
-        access: Access,
+        access: &Access,
         existing: Existing,
     ) -> Result<(), HostError> {
         let place = Place::must(&self.root, path)?;
         let temporary = temporary(&place)?;
         let result = fill(&place, &temporary, contents, expected, access, existing)
             .and_then(|()| rename(&temporary, &place, existing));
-        if result.is_err() {
-            // The first failure is the one to tell; `clean` finds what is left.
-            unlinkat(
-                &temporary.folder,
-                temporary.name.as_os_str(),
-                UnlinkatFlags::NoRemoveDir,
-            )
-            .ok();
-        }
-        result
+        discard_on_failure(&temporary, result)
     }
 
     /// Writes a small file as [`Self::put_file`] does, owned by whoever runs this.
@@ -100,8 +93,9 @@ impl Writer {
             mode,
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            xattrs: None,
         };
-        self.put_file(path, &mut &*text, None, access, Existing::Replace)
+        self.put_file(path, &mut &*text, None, &access, Existing::Replace)
     }
 
     /// Writes to a file of the kernel, such as one below /proc/sys, in one call.
@@ -132,7 +126,7 @@ impl Writer {
     }
 
     /// Makes a folder where nothing is.
-    pub fn make_folder(&self, path: &Path, access: Access) -> Result<(), HostError> {
+    pub fn make_folder(&self, path: &Path, access: &Access) -> Result<(), HostError> {
         let place = Place::must(&self.root, path)?;
         mkdirat(
             &place.folder,
@@ -155,11 +149,13 @@ impl Writer {
         let temporary = temporary(&place)?;
         symlinkat(target, &temporary.folder, temporary.name.as_os_str())
             .map_err(HostError::io("make the link", path))?;
-        rename(&temporary, &place, existing)
+        let result = rename(&temporary, &place, existing);
+        discard_on_failure(&temporary, result)
     }
 
-    /// Sets owner, group and mode of a file or folder, in this order, because a change of owner clears mode bits.
-    pub fn set_access(&self, path: &Path, access: Access) -> Result<(), HostError> {
+    /// Sets owner, group, extended attributes and mode of a file or folder. In this order: a change of owner clears
+    /// mode bits and capabilities (chown(2)), and an ACL that is set brings its own mode (acl(5)).
+    pub fn set_access(&self, path: &Path, access: &Access) -> Result<(), HostError> {
         let place = Place::must(&self.root, path)?;
         let is_link = place
             .stat()?
@@ -169,41 +165,11 @@ impl Writer {
                 io::Error::from(Errno::ELOOP),
             ));
         }
-        fchownat(
-            &place.folder,
-            place.name.as_os_str(),
-            Some(Uid::from_raw(access.uid)),
-            Some(Gid::from_raw(access.gid)),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .map_err(HostError::io("change the owner of", path))?;
-        // No flag: before kernel 6.6 fchmodat knows none; the look above and the folder that only root writes stand for it.
-        let mode = Mode::from_bits_truncate(access.mode);
-        fchmodat(
-            &place.folder,
-            place.name.as_os_str(),
-            mode,
-            FchmodatFlags::FollowSymlink,
-        )
-        .map_err(HostError::io("change the mode of", path))?;
-        match place.open(OFlag::O_RDONLY)? {
-            Some(file) => fsync(&file).map_err(HostError::io("sync", path)),
-            None => Ok(()),
-        }
-    }
-
-    /// Gives a file or folder exactly these extended attributes, values in hexadecimal.
-    pub fn set_xattrs(
-        &self,
-        path: &Path,
-        wanted: &BTreeMap<String, String>,
-    ) -> Result<(), HostError> {
-        let place = Place::must(&self.root, path)?;
-        let Some(file) = place.open(OFlag::O_RDONLY)? else {
-            return Ok(());
-        };
-        replace_xattrs(&file, wanted)
-            .map_err(HostError::io("set the extended attributes of", path))?;
+        let missing = || HostError::io("open", path)(io::Error::from(Errno::ENOENT));
+        let file = place
+            .open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?
+            .ok_or_else(missing)?;
+        give(&file, path, access, access.xattrs.as_ref())?;
         fsync(&file).map_err(HostError::io("sync", path))
     }
 
@@ -243,13 +209,14 @@ impl Writer {
             mode: 0o600,
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            xattrs: None,
         };
         let blobs = Self::new(&self.blobs, &self.blobs);
         blobs.put_file(
             Path::new(&format!("/{}", digested.sha256)),
             &mut file,
             Some(digested),
-            access,
+            &access,
             Existing::Replace,
         )
     }
@@ -267,7 +234,7 @@ fn fill(
     temporary: &Place,
     contents: &mut dyn Read,
     expected: Option<&Digested>,
-    access: Access,
+    access: &Access,
     existing: Existing,
 ) -> Result<(), HostError> {
     let path = &place.path;
@@ -282,21 +249,40 @@ fn fill(
     if expected.is_some_and(|expected| *expected != digested) {
         return Err(HostError::Changed { path: path.clone() });
     }
-    fchown(
+    let kept = match (&access.xattrs, replaced) {
+        (None, Some(replaced)) => Some(
+            xattrs(&replaced).map_err(HostError::io("read the extended attributes of", path))?,
+        ),
+        _ => None,
+    };
+    give(
         &file,
+        path,
+        access,
+        access.xattrs.as_ref().or(kept.as_ref()),
+    )?;
+    fsync(&file).map_err(HostError::io("sync", &temporary.path))
+}
+
+/// Gives an open file its access, in the order that [`Writer::set_access`] explains.
+fn give(
+    file: &File,
+    path: &Path,
+    access: &Access,
+    xattrs: Option<&BTreeMap<String, String>>,
+) -> Result<(), HostError> {
+    fchown(
+        file,
         Some(Uid::from_raw(access.uid)),
         Some(Gid::from_raw(access.gid)),
     )
     .map_err(HostError::io("change the owner of", path))?;
-    if let Some(replaced) = replaced {
-        let kept =
-            xattrs(&replaced).map_err(HostError::io("read the extended attributes of", path))?;
-        replace_xattrs(&file, &kept)
+    if let Some(wanted) = xattrs {
+        replace_xattrs(file, wanted)
             .map_err(HostError::io("set the extended attributes of", path))?;
     }
-    fchmod(&file, Mode::from_bits_truncate(access.mode))
-        .map_err(HostError::io("change the mode of", path))?;
-    fsync(&file).map_err(HostError::io("sync", &temporary.path))
+    fchmod(file, Mode::from_bits_truncate(access.mode))
+        .map_err(HostError::io("change the mode of", path))
 }
 
 fn copy(contents: &mut dyn Read, file: &mut File) -> io::Result<Digested> {
@@ -329,6 +315,19 @@ fn replace_xattrs(file: &File, wanted: &BTreeMap<String, String>) -> io::Result<
         file.set_xattr(name, &value)?;
     }
     Ok(())
+}
+
+/// Removes the temporary file of a write that failed. The first failure is the one to tell; `clean` finds what is left.
+fn discard_on_failure(temporary: &Place, result: Result<(), HostError>) -> Result<(), HostError> {
+    if result.is_err() {
+        unlinkat(
+            &temporary.folder,
+            temporary.name.as_os_str(),
+            UnlinkatFlags::NoRemoveDir,
+        )
+        .ok();
+    }
+    result
 }
 
 fn rename(temporary: &Place, place: &Place, existing: Existing) -> Result<(), HostError> {
@@ -377,4 +376,249 @@ fn temporary_name(name: &OsStr) -> OsString {
         hex::encode(Sha256::digest(name.as_bytes()))
     )
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    };
+
+    use super::*;
+    use crate::{host::Reader, root::Root};
+
+    const PATH: &str = "/etc/motd";
+    /// rw for the owner, rw for user 12345, r for the group, mask rw, r for others: `linux/posix_acl_xattr.h`, version 2.
+    const ACL: &str = "02000000\
+        01000600ffffffff\
+        0200060039300000\
+        04000400ffffffff\
+        10000600ffffffff\
+        20000400ffffffff";
+
+    fn access(mode: u32) -> Access {
+        Access {
+            mode,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            xattrs: None,
+        }
+    }
+
+    fn put(root: &Root, path: &str, text: &str, existing: Existing) -> Result<(), HostError> {
+        root.writer().put_file(
+            Path::new(path),
+            &mut text.as_bytes(),
+            None,
+            &access(0o644),
+            existing,
+        )
+    }
+
+    fn mode(root: &Root, path: &str) -> u32 {
+        fs::metadata(root.at(path)).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn names(root: &Root, folder: &str) -> Vec<OsString> {
+        Reader::list_folder(&root.reader(), Path::new(folder)).unwrap()
+    }
+
+    /// Gives a file an extended attribute; whether the file system has them.
+    fn set_xattr(root: &Root, path: &str, name: &str, value: &str) -> bool {
+        match xattr::set(root.at(path), name, &hex::decode(value).unwrap()) {
+            Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => false,
+            result => result.map(|()| true).unwrap(),
+        }
+    }
+
+    fn check_kept(name: &str, value: &str) {
+        let root = Root::new(&[(PATH, "old")]);
+        if !set_xattr(&root, PATH, name, value) {
+            return;
+        }
+        let before = root.reader().xattrs(Path::new(PATH)).unwrap();
+        assert_eq!(before.get(name).map(String::as_str), Some(value));
+        let mode = mode(&root, PATH);
+        root.writer()
+            .put_text(Path::new(PATH), b"new", mode)
+            .unwrap();
+        assert_eq!(root.text(PATH).as_deref(), Some("new"));
+        assert_eq!(root.reader().xattrs(Path::new(PATH)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_extended_attributes_and_acls() {
+        check_kept("user.x", "00ff");
+        check_kept("system.posix_acl_access", ACL);
+    }
+
+    #[test]
+    fn a_mode_that_is_asked_for_wins_over_the_mode_of_an_acl() {
+        let root = Root::new(&[(PATH, "old")]);
+        if !set_xattr(&root, PATH, "system.posix_acl_access", ACL) {
+            return;
+        }
+        let there = Access {
+            xattrs: Some(root.reader().xattrs(Path::new(PATH)).unwrap()),
+            ..access(0o600)
+        };
+        root.writer().set_access(Path::new(PATH), &there).unwrap();
+        assert_eq!(mode(&root, PATH), 0o600);
+        let back = Access {
+            mode: 0o664,
+            ..there.clone()
+        };
+        root.writer().set_access(Path::new(PATH), &back).unwrap();
+        assert_eq!(mode(&root, PATH), 0o664);
+        assert_eq!(root.reader().xattrs(Path::new(PATH)).ok(), there.xattrs);
+    }
+
+    #[test]
+    fn a_setuid_bit_survives_the_change_of_owner() {
+        let root = Root::new(&[(PATH, "")]);
+        let mut access = access(0o6755);
+        if nix::unistd::geteuid().is_root() {
+            (access.uid, access.gid) = (12345, 12346);
+        }
+        let check = || {
+            let meta = fs::metadata(root.at(PATH)).unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (access.uid, access.gid));
+            assert_eq!(mode(&root, PATH), 0o6755);
+        };
+        root.writer().set_access(Path::new(PATH), &access).unwrap();
+        check();
+        root.writer()
+            .put_file(
+                Path::new(PATH),
+                &mut &b"new"[..],
+                None,
+                &access,
+                Existing::Replace,
+            )
+            .unwrap();
+        check();
+    }
+
+    #[test]
+    fn bytes_that_were_not_planned_replace_nothing() {
+        let root = Root::new(&[(PATH, "old")]);
+        let expected = Digested {
+            sha256: hex::encode(Sha256::digest("other")),
+            size: 5,
+        };
+        let put = |text: &str| {
+            root.writer().put_file(
+                Path::new(PATH),
+                &mut text.as_bytes(),
+                Some(&expected),
+                &access(0o644),
+                Existing::Replace,
+            )
+        };
+        assert!(matches!(put("wrong"), Err(HostError::Changed { .. })));
+        assert_eq!(root.text(PATH).as_deref(), Some("old"));
+        assert_eq!(names(&root, "/etc"), ["motd"]);
+        put("other").unwrap();
+        assert_eq!(root.text(PATH).as_deref(), Some("other"));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_beside_it() {
+        let root = Root::new(&[("/etc/folder/file", ""), (PATH, "old")]);
+        for path in ["/etc/folder", PATH] {
+            assert!(put(&root, path, "new", Existing::Refuse).is_err());
+            let link = root
+                .writer()
+                .put_link(Path::new(path), Path::new("/"), Existing::Refuse);
+            assert!(link.is_err());
+        }
+        assert!(put(&root, "/etc/folder", "new", Existing::Replace).is_err());
+        let link =
+            root.writer()
+                .put_link(Path::new("/etc/folder"), Path::new("/"), Existing::Replace);
+        assert!(link.is_err());
+        assert_eq!(names(&root, "/etc"), ["folder", "motd"]);
+        assert_eq!(root.text(PATH).as_deref(), Some("old"));
+    }
+
+    fn check_refused(path: &str, attempt: impl Fn(&Writer, &Path) -> Result<(), HostError>) {
+        let root = Root::new(&[("/real/file", "old"), ("/real/folder/x", "")]);
+        symlink("real", root.at("/link")).unwrap();
+        symlink("file", root.at("/real/link")).unwrap();
+        attempt(&root.writer(), Path::new(path)).unwrap_err();
+        assert_eq!(names(&root, "/real"), ["file", "folder", "link"], "{path}");
+        assert_eq!(root.text("/real/file").as_deref(), Some("old"));
+        assert_eq!(mode(&root, "/real/file"), 0o644);
+    }
+
+    #[test]
+    fn nothing_is_changed_through_a_symlink() {
+        check_refused("/link/file", |host, path| {
+            host.put_text(path, b"new", 0o600)
+        });
+        check_refused("/link/file", Writer::remove_file);
+        check_refused("/link/folder", Writer::remove_folder);
+        check_refused("/link/new", |host, path| {
+            host.make_folder(path, &access(0o700))
+        });
+        check_refused("/link/new", |host, path| {
+            host.put_link(path, Path::new("x"), Existing::Refuse)
+        });
+        check_refused("/link/file", |host, path| {
+            host.set_access(path, &access(0o600))
+        });
+        check_refused("/real/link", |host, path| {
+            host.set_access(path, &access(0o600))
+        });
+        check_refused("/link/file", |host, path| host.put_kernel(path, b"new"));
+        check_refused("/real/link", |host, path| host.put_kernel(path, b"new"));
+        check_refused("/real/link", |host, path| {
+            host.put_text(path, b"new", 0o600)
+        });
+    }
+
+    fn check_cleaned(name: &str, left: &str) {
+        let root = Root::new(&[("/etc/other", "")]);
+        fs::write(root.at("/etc").join(left), "half").unwrap();
+        root.writer().clean(&Path::new("/etc").join(name)).unwrap();
+        assert_eq!(names(&root, "/etc"), ["other"], "{name}");
+    }
+
+    #[test]
+    fn what_a_killed_write_left_is_found_by_its_name() {
+        check_cleaned("motd", ".motd.stead-new");
+        let long = "x".repeat(NAME_MAX);
+        let digest = hex::encode(Sha256::digest(&long));
+        check_cleaned(&long, &format!(".{digest}.stead-new"));
+        let root = Root::new(&[]);
+        root.writer().clean(Path::new("/no/folder")).unwrap();
+    }
+
+    #[test]
+    fn a_new_write_goes_over_what_a_killed_one_left() {
+        let root = Root::new(&[("/etc/.motd.stead-new", "half")]);
+        put(&root, PATH, "whole", Existing::Refuse).unwrap();
+        assert_eq!(root.text(PATH).as_deref(), Some("whole"));
+        assert_eq!(names(&root, "/etc"), ["motd"]);
+    }
+
+    #[test]
+    fn contents_are_kept_by_digest_and_only_if_they_are_what_was_read() {
+        let root = Root::new(&[(PATH, "old")]);
+        let path = Path::new(PATH);
+        let digested = root.reader().digest(path).unwrap().unwrap();
+        fs::write(root.at(PATH), "changed").unwrap();
+        let error = root.writer().save_blob(path, &digested).unwrap_err();
+        assert!(matches!(error, HostError::Changed { .. }));
+        assert!(root.writer().open_blob(&digested.sha256).unwrap().is_none());
+        fs::write(root.at(PATH), "old").unwrap();
+        root.writer().save_blob(path, &digested).unwrap();
+        let mut kept = String::new();
+        let blob = root.writer().open_blob(&digested.sha256).unwrap();
+        blob.unwrap().read_to_string(&mut kept).unwrap();
+        assert_eq!(kept, "old");
+        assert_eq!(mode(&root, "/blobs"), 0o700);
+        assert_eq!(mode(&root, &format!("/blobs/{}", digested.sha256)), 0o600);
+    }
 }

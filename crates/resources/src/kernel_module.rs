@@ -1,0 +1,576 @@
+//! The kind `kernel-module`: a module of the kernel, now and after a reboot, with its options.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Provider, ProviderError},
+    report::chain,
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    boot_files::set_line,
+    host::{HostError, Live, Reader, Writer},
+    modules::{
+        Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
+        option_line, shown,
+    },
+    path::refused,
+};
+
+/// Longest name of a module in bytes: linux/moduleparam.h, `MODULE_NAME_LEN`, without the closing NUL.
+const LONGEST: usize = 55;
+
+/// The kind `kernel-module`.
+pub(crate) struct KernelModule;
+
+/// State of a kernel module.
+///
+/// ```kdl
+/// kernel-module "nf_conntrack" options="hashsize=65536"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    /// What all files together give it; empty if none gives it any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    options: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    persist: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    running: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<bool>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "options",
+        shape: Shape::Text,
+        role: Role::Managed,
+        doc: "What modprobe.d gives it, as `key=value` separated by blanks; \"\" for nothing. \
+              A module that is loaded already takes it at its next load, at the latest after a reboot.",
+        check: Some(check_options),
+    },
+    Attribute {
+        name: "persist",
+        shape: Shape::Flag,
+        role: Role::Input,
+        doc: "Whether it is also loaded at boot. True unless written.",
+        check: None,
+    },
+    Attribute {
+        name: "running",
+        shape: Shape::Flag,
+        role: Role::Derived,
+        doc: "Whether the kernel has it now, loaded or built in.",
+        check: None,
+    },
+    Attribute {
+        name: "boot",
+        shape: Shape::Flag,
+        role: Role::Derived,
+        doc: "Whether a file in modules-load.d, or /etc/modules, loads it at boot.",
+        check: None,
+    },
+];
+
+fn check_options(options: &str) -> Result<(), Problem> {
+    if options.contains(['\n', '\0']) || options.ends_with('\\') {
+        return Err(Problem::new("options have one line"));
+    }
+    Ok(())
+}
+
+impl Provider<Live> for KernelModule {
+    const KIND: &'static str = "kernel-module";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A module of the kernel, now and after a reboot.",
+            name: "module",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "kernel-module \"nf_conntrack\" options=\"hashsize=65536\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        let is_module = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if !is_module || name.is_empty() || name.len() > LONGEST {
+            return Err(
+                Problem::new(format!("`{name}` is not the name of a kernel module"))
+                    .help("such as `br_netfilter`"),
+            );
+        }
+        if name.contains('-') {
+            return Err(Problem::new("the kernel writes names of modules with `_`")
+                .help(format!("write `{}`", canonical_name(name))));
+        }
+        Ok(())
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        let said = |error: HostError| vec![Problem::new(chain(&error).join(": "))];
+        let modules = Modules::read(host).map_err(said)?;
+        if !modules.is_running(name) {
+            let tree = Tree::read(host).map_err(said)?;
+            if !tree.loadable.contains(name) {
+                return Err(vec![tree.unknown(name)]);
+            }
+        }
+        desired.running = Some(true);
+        if desired.persist != Some(false) {
+            desired.boot = Some(true);
+        }
+        if let Some(options) = &mut desired.options {
+            *options = canonical_options(options);
+            let others = modules.others_options(name);
+            if others.ours(options).is_none() {
+                return Err(vec![others.problem().at("options")]);
+            }
+        }
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let modules = Modules::read(host).map_err(refused(
+            Self::KIND,
+            names.first().unwrap_or(&""),
+            "read the lists of modules",
+        ))?;
+        Ok(names.iter().map(|name| state(&modules, name)).collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            apply(host, name, change).await?;
+        }
+        Ok(())
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        host.clean(Path::new(OUR_LOADS))
+            .and_then(|()| host.clean(Path::new(OUR_OPTIONS)))
+            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+    }
+
+    /// Names what somebody chose, in /etc, and what is loaded: a module that the host could not load is no state to bring back.
+    async fn list(&self, host: &Reader) -> Result<Vec<String>, ProviderError> {
+        let modules =
+            Modules::read(host).map_err(refused(Self::KIND, "", "read the lists of modules"))?;
+        let names: BTreeSet<_> = modules
+            .loads
+            .iter()
+            .filter(|file| file.path.starts_with("/etc"))
+            .flat_map(|file| listed(&file.text))
+            .filter(|name| modules.is_running(name) && self.check_name(name).is_ok())
+            .collect();
+        Ok(names.into_iter().collect())
+    }
+}
+
+/// A module exists if it is running, if boot loads it, or if our options wait for it.
+fn state(modules: &Modules, name: &str) -> Option<State> {
+    let options = modules.options(name);
+    let running = modules.is_running(name);
+    let boot = modules.is_loaded_at_boot(name);
+    let exists = running || boot || options != modules.others_options(name).with("");
+    exists.then_some(State {
+        options: Some(options),
+        persist: None,
+        running: Some(running),
+        boot: Some(boot),
+    })
+}
+
+/// Files first: a module that cannot be loaded or unloaded now is at least right after a reboot, and going back is the same.
+async fn apply(host: &Writer, name: &str, change: Change<State>) -> Result<(), ProviderError> {
+    let fail = |attempted: &str| refused(KernelModule::KIND, name, attempted);
+    let modules = Modules::read(&Reader::new(host.root())).map_err(fail("read the lists"))?;
+    let (before, after) = match change {
+        Change::Create { after } => (State::default(), after),
+        Change::Update { before, after } => (before, after),
+        Change::Delete { before } => (before, gone(&modules, name)?),
+    };
+    if let Some(boot) = after.boot.filter(|boot| before.boot != Some(*boot)) {
+        set_boot(host, &modules, name, boot)?;
+    }
+    if let Some(options) = &after.options
+        && before.options.as_ref() != Some(options)
+    {
+        set_options(host, &modules, name, options)?;
+    }
+    match after.running {
+        running if running == before.running => Ok(()),
+        Some(true) => host
+            .run("modprobe", &[name], b"")
+            .await
+            .map(drop)
+            .map_err(fail("load it")),
+        Some(false) => unload(host, &modules, name)
+            .await
+            .map_err(fail("unload it")),
+        None => Ok(()),
+    }
+}
+
+/// Returns the state of a module that is gone, if it can go.
+fn gone(modules: &Modules, name: &str) -> Result<State, ProviderError> {
+    if modules.built_in.contains(name) {
+        let fact = "it is built into the kernel";
+        return Err(error(name, "unload it", fact));
+    }
+    Ok(State {
+        options: Some(modules.others_options(name).with("")),
+        persist: None,
+        running: Some(false),
+        boot: Some(false),
+    })
+}
+
+fn set_boot(host: &Writer, modules: &Modules, name: &str, boot: bool) -> Result<(), ProviderError> {
+    let foreign = modules.foreign_loads(name);
+    if !boot && !foreign.is_empty() {
+        let fact = format!("{} names it", shown(foreign.iter().copied()));
+        let help = "stead edits only its own file: remove the line there first";
+        return Err(error(name, "keep it from being loaded at boot", &fact).help(help));
+    }
+    let is_wanted = |line: &str| listed(line).contains(name);
+    let line = (boot && foreign.is_empty()).then_some(name);
+    set_line(host, Path::new(OUR_LOADS), is_wanted, line).map_err(refused(
+        KernelModule::KIND,
+        name,
+        "set it for boot",
+    ))
+}
+
+fn set_options(
+    host: &Writer,
+    modules: &Modules,
+    name: &str,
+    options: &str,
+) -> Result<(), ProviderError> {
+    let others = modules.others_options(name);
+    let attempted = format!("set its options to `{options}`");
+    let ours = others
+        .ours(options)
+        .ok_or_else(|| error(name, &attempted, &others.problem().message))?;
+    let is_wanted = |line: &str| option_line(line).is_some_and(|(module, _)| module == name);
+    let line = (!ours.is_empty()).then(|| format!("options {name} {ours}"));
+    set_line(host, Path::new(OUR_OPTIONS), is_wanted, line.as_deref()).map_err(refused(
+        KernelModule::KIND,
+        name,
+        &attempted,
+    ))
+}
+
+/// Unloads a module. `modprobe -r` also unloads what it needed and nobody else uses now (modprobe(8));
+/// what boot loads for its own sake comes back.
+async fn unload(host: &Writer, modules: &Modules, name: &str) -> Result<(), HostError> {
+    host.run("modprobe", &["-r", name], b"").await?;
+    let now = Modules::read(&Reader::new(host.root()))?;
+    let gone = modules.loaded.difference(&now.loaded);
+    for also in gone.filter(|also| *also != name) {
+        if now
+            .loads
+            .iter()
+            .any(|file| listed(&file.text).contains(also))
+        {
+            host.run("modprobe", &[also], b"").await?;
+        }
+    }
+    Ok(())
+}
+
+fn error(name: &str, attempted: &str, fact: &str) -> ProviderError {
+    ProviderError::new(Address::new(KernelModule::KIND, name), attempted, fact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{boot_files::HEADER, root::Root};
+
+    const NAME: &str = "nf_conntrack";
+    const LOADED: (&str, &str) = (
+        "/proc/modules",
+        "nf_conntrack 172032 2 nf_nat,xt_conntrack, Live 0x0000000000000000\n",
+    );
+    const RELEASE: (&str, &str) = ("/proc/sys/kernel/osrelease", "6.8.0-31-generic\n");
+    const DEPENDENCIES: (&str, &str) = (
+        "/usr/lib/modules/6.8.0-31-generic/modules.dep",
+        "kernel/net/netfilter/nf_conntrack.ko.zst: kernel/lib/libcrc32c.ko.zst\n",
+    );
+    const BUILT_IN: (&str, &str) = (
+        "/usr/lib/modules/6.8.0-31-generic/modules.builtin",
+        "kernel/fs/ext4/ext4.ko\nkernel/net/netfilter/nf_conntrack.ko\n",
+    );
+    /// The folders that packages bring.
+    const FOLDERS: [(&str, &str); 2] = [
+        ("/etc/modules-load.d/README", ""),
+        ("/etc/modprobe.d/README", ""),
+    ];
+
+    fn host(files: &[(&str, &str)]) -> Root {
+        Root::new(&[&FOLDERS, files].concat())
+    }
+
+    async fn observed(root: &Root) -> Option<State> {
+        KernelModule
+            .read(&root.reader(), &[NAME])
+            .await
+            .unwrap()
+            .remove(0)
+    }
+
+    async fn change(root: &Root, after: Option<State>) -> Result<(), String> {
+        let change = Change::between(observed(root).await, after).unwrap();
+        KernelModule
+            .apply(&root.writer(), vec![(NAME, change)])
+            .await
+            .map_err(|error| chain(&error).join(": "))
+    }
+
+    fn state(running: bool, boot: bool, options: &str) -> State {
+        State {
+            options: Some(options.to_owned()),
+            persist: None,
+            running: Some(running),
+            boot: Some(boot),
+        }
+    }
+
+    async fn check_observed(files: &[(&str, &str)], expected: Option<State>) {
+        assert_eq!(observed(&host(files)).await, expected, "{files:?}");
+    }
+
+    #[tokio::test]
+    async fn a_module_is_what_the_kernel_and_the_files_say() {
+        check_observed(&[], None).await;
+        check_observed(&[LOADED], Some(state(true, false, ""))).await;
+        check_observed(&[RELEASE, BUILT_IN], Some(state(true, false, ""))).await;
+        let listed = "# at boot\nnf-conntrack\n";
+        check_observed(
+            &[("/usr/lib/modules-load.d/a.conf", listed)],
+            Some(state(false, true, "")),
+        )
+        .await;
+        check_observed(&[("/etc/modules", listed)], Some(state(false, true, ""))).await;
+        check_observed(
+            &[
+                ("/usr/lib/modules-load.d/a.conf", listed),
+                ("/etc/modules-load.d/a.conf", ""),
+            ],
+            None,
+        )
+        .await;
+        let options = "options nf_conntrack hashsize=1\n";
+        check_observed(&[("/etc/modprobe.d/a.conf", options)], None).await;
+        check_observed(
+            &[LOADED, ("/etc/modprobe.d/a.conf", options)],
+            Some(state(true, false, "hashsize=1")),
+        )
+        .await;
+        check_observed(
+            &[(OUR_OPTIONS, options)],
+            Some(state(false, false, "hashsize=1")),
+        )
+        .await;
+    }
+
+    async fn check_there_and_back(
+        files: &[(&str, &str)],
+        after: State,
+        expected: [Option<&str>; 2],
+    ) {
+        let root = host(files);
+        let ours = || [root.text(OUR_LOADS), root.text(OUR_OPTIONS)];
+        let files_before = ours();
+        let before = observed(&root).await;
+        change(&root, Some(after.clone())).await.unwrap();
+        assert_eq!(observed(&root).await, Some(after), "{files:?}");
+        let with_header = |text: Option<&str>| text.map(|text| format!("{HEADER}\n{text}"));
+        assert_eq!(ours(), expected.map(with_header), "{files:?}");
+        change(&root, before.clone()).await.unwrap();
+        assert_eq!(observed(&root).await, before, "{files:?}");
+        assert_eq!(ours(), files_before, "{files:?}");
+    }
+
+    #[tokio::test]
+    async fn our_files_come_and_go_and_leave_no_trace() {
+        let both = [Some("nf_conntrack\n"), Some("options nf_conntrack a=1\n")];
+        check_there_and_back(&[LOADED], state(true, true, "a=1"), both).await;
+        check_there_and_back(&[LOADED], state(true, true, ""), [both[0], None]).await;
+        check_there_and_back(&[LOADED], state(true, false, "a=1"), [None, both[1]]).await;
+        let ours = format!("{HEADER}\nbr_netfilter\noverlay\n");
+        check_there_and_back(
+            &[LOADED, (OUR_LOADS, &ours)],
+            state(true, true, ""),
+            [Some("br_netfilter\nnf_conntrack\noverlay\n"), None],
+        )
+        .await;
+        let ours = format!("{HEADER}\noptions nf_conntrack a=0\n");
+        check_there_and_back(
+            &[LOADED, (OUR_OPTIONS, &ours)],
+            state(true, true, "a=1"),
+            both,
+        )
+        .await;
+        let theirs = ("/etc/modprobe.d/a.conf", "options nf_conntrack z=1\n");
+        check_there_and_back(&[LOADED, theirs], state(true, true, "z=1 a=1"), both).await;
+    }
+
+    #[tokio::test]
+    async fn absence_takes_our_lines_and_only_ours() {
+        let loads = format!("{HEADER}\nnf_conntrack\noverlay\n");
+        let options = format!("{HEADER}\noptions nf_conntrack a=1\n");
+        let root = host(&[
+            (OUR_LOADS, &loads),
+            (OUR_OPTIONS, &options),
+            ("/etc/modprobe.d/a.conf", "options nf_conntrack z=1\n"),
+        ]);
+        change(&root, None).await.unwrap();
+        assert_eq!(observed(&root).await, None);
+        assert_eq!(root.text(OUR_LOADS), Some(format!("{HEADER}\noverlay\n")));
+        assert_eq!(root.text(OUR_OPTIONS), None);
+    }
+
+    async fn check_stays(files: &[(&str, &str)], expected: &str) {
+        let root = host(files);
+        assert_eq!(change(&root, None).await.unwrap_err(), expected);
+        for (path, text) in files {
+            assert_eq!(root.text(path).as_deref(), Some(*text));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_load_cannot_be_made_absent() {
+        check_stays(
+            &[LOADED, ("/etc/modules", "nf_conntrack\n"), (OUR_LOADS, "nf_conntrack\n")],
+            "kernel-module:nf_conntrack: cannot keep it from being loaded at boot: /etc/modules names it",
+        )
+        .await;
+        check_stays(
+            &[RELEASE, BUILT_IN, (OUR_LOADS, "nf_conntrack\n")],
+            "kernel-module:nf_conntrack: cannot unload it: it is built into the kernel",
+        )
+        .await;
+    }
+
+    async fn prepared(
+        files: &[(&str, &str)],
+        name: &str,
+        desired: State,
+    ) -> Result<State, Problem> {
+        KernelModule
+            .prepare(&host(files).reader(), name, desired)
+            .await
+            .map_err(|mut problems| problems.remove(0))
+    }
+
+    #[tokio::test]
+    async fn a_wish_is_to_run_and_to_be_loaded_at_boot_unless_it_says_otherwise() {
+        let files = [RELEASE, DEPENDENCIES];
+        let wish = prepared(&files, NAME, State::default()).await.unwrap();
+        assert_eq!(
+            (wish.running, wish.boot, wish.options),
+            (Some(true), Some(true), None)
+        );
+        let only_now = State {
+            persist: Some(false),
+            options: Some(" a=1   b=2 ".to_owned()),
+            ..State::default()
+        };
+        let wish = prepared(&files, NAME, only_now).await.unwrap();
+        assert_eq!((wish.running, wish.boot), (Some(true), None));
+        assert_eq!(wish.options.as_deref(), Some("a=1 b=2"));
+    }
+
+    async fn check_problem(files: &[(&str, &str)], name: &str, message: &str, help: &str) {
+        let desired = State {
+            options: Some("a=1".to_owned()),
+            ..State::default()
+        };
+        let problem = prepared(files, name, desired).await.unwrap_err();
+        assert_eq!(
+            (&*problem.message, problem.help.as_deref()),
+            (message, Some(help))
+        );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_is_said_before_anything_is_done() {
+        check_problem(
+            &[RELEASE, DEPENDENCIES],
+            "nf_contrack",
+            "the running kernel `6.8.0-31-generic` has no module `nf_contrack`",
+            "did you mean `nf_conntrack`?",
+        )
+        .await;
+        check_problem(
+            &[RELEASE, DEPENDENCIES],
+            "overlay",
+            "the running kernel `6.8.0-31-generic` has no module `overlay`",
+            "it may come with a package, such as `linux-modules-extra-6.8.0-31-generic`",
+        )
+        .await;
+        check_problem(
+            &[RELEASE],
+            NAME,
+            "there are no modules for the running kernel `6.8.0-31-generic`",
+            "reboot, if the kernel was upgraded",
+        )
+        .await;
+        check_problem(
+            &[
+                LOADED,
+                ("/etc/modprobe.d/x.conf", "options nf_conntrack z=1\n"),
+            ],
+            NAME,
+            "/etc/modprobe.d/x.conf already gives it `z=1`",
+            "write these too: `options=\"z=1 …\"`, or remove them there",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn import_names_what_somebody_chose_and_what_runs() {
+        let root = host(&[
+            LOADED,
+            ("/etc/modules-load.d/a.conf", "nf-conntrack\noverlay\n"),
+            ("/usr/lib/modules-load.d/b.conf", "fuse\n"),
+        ]);
+        assert_eq!(KernelModule.list(&root.reader()).await.unwrap(), [NAME]);
+    }
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        KernelModule.check_name("8021q").unwrap();
+        let help = |name: &str| KernelModule.check_name(name).unwrap_err().help.unwrap();
+        assert_eq!(help("nf-conntrack"), "write `nf_conntrack`");
+        for name in ["", "a b", "../a", "a.ko", &"a".repeat(56)] {
+            assert_eq!(help(name), "such as `br_netfilter`", "{name}");
+        }
+    }
+}
