@@ -104,10 +104,7 @@ impl Session {
 }
 
 /// Returns the path of the spec: the one that was named, else the first that exists of the usual ones.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a spec is input, not the host"
-)]
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
 pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(path) = named {
         return Ok(path.to_owned());
@@ -128,10 +125,7 @@ pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Reads a file that the user named, but no more of it than a spec can have.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a spec is input, not the host"
-)]
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
 pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(

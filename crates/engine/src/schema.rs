@@ -20,7 +20,7 @@ pub struct Schema {
 }
 
 /// One attribute of a kind. Its name is the name of the field in the kind's `State`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Attribute {
     /// The name, as written and as serialised.
     pub name: &'static str,

@@ -5,6 +5,7 @@ mod boot_files;
 mod content;
 pub mod host;
 mod modules;
+mod netfilter;
 mod path;
 #[cfg(test)]
 #[expect(
@@ -16,6 +17,9 @@ mod setting;
 
 mod directory;
 mod file;
+mod iptables_chain;
+mod iptables_policy;
+mod iptables_rule;
 mod kernel_module;
 mod symlink;
 mod sysctl;
@@ -27,6 +31,9 @@ pub fn registry() -> Registry<host::Live> {
     Registry::default()
         .with(directory::Directory)
         .with(file::File)
+        .with(iptables_chain::IptablesChain)
+        .with(iptables_policy::IptablesPolicy)
+        .with(iptables_rule::IptablesRule)
         .with(kernel_module::KernelModule)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)

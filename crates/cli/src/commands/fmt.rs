@@ -87,6 +87,12 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         ));
     };
     Writer::new(root, root)
-        .put_file(&real, &mut text.as_bytes(), None, &access, Existing::Replace)
+        .put_file(
+            &real,
+            &mut text.as_bytes(),
+            None,
+            &access,
+            Existing::Replace,
+        )
         .map_err(failed)
 }

@@ -1,11 +1,14 @@
 //! Running programs: an argument vector, a closed or given input, a deadline, a bounded output. Never a shell.
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
+use iptables::IPTables;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Command,
@@ -24,24 +27,41 @@ const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const TAIL: usize = 2_000;
 
 /// The programs that a reader may run: those that only read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
-    /// Prints all rules of one back end and family; the name of the program.
-    Rules(&'static str),
+    /// Prints the IPv4 rules of the back end nft.
+    IptablesNftSave,
+    /// Prints the IPv4 rules of the back end legacy.
+    IptablesLegacySave,
+    /// Prints the IPv6 rules of the back end nft.
+    Ip6tablesNftSave,
+    /// Prints the IPv6 rules of the back end legacy.
+    Ip6tablesLegacySave,
 }
 
 impl Query {
-    fn program(self) -> &'static str {
+    /// Returns the name of the program.
+    pub fn program(self) -> &'static str {
         match self {
-            Self::Rules(program) => program,
+            Self::IptablesNftSave => "iptables-nft-save",
+            Self::IptablesLegacySave => "iptables-legacy-save",
+            Self::Ip6tablesNftSave => "ip6tables-nft-save",
+            Self::Ip6tablesLegacySave => "ip6tables-legacy-save",
         }
     }
 }
 
 impl Reader {
-    /// Runs a program that only reads, and returns what it printed.
-    pub async fn query(&self, query: Query) -> Result<Vec<u8>, HostError> {
-        run(self.root(), query.program(), &[], b"").await
+    /// Runs a program that only reads, once in the moment that this reader is, and returns what it printed.
+    pub async fn query(&self, query: Query) -> Result<Arc<[u8]>, HostError> {
+        let answer = self.answer(query);
+        answer
+            .get_or_try_init(async || {
+                let said = run(self.root(), query.program(), &[], b"").await?;
+                Ok(said.into())
+            })
+            .await
+            .cloned()
     }
 
     /// Whether a program is installed.
@@ -51,6 +71,32 @@ impl Reader {
 }
 
 impl Writer {
+    /// Calls the crate `iptables` with the program at `cmd`.
+    pub async fn iptables(
+        &self,
+        cmd: &'static str,
+        call: impl FnOnce(&IPTables) -> Result<(), Box<dyn Error>> + Send + 'static,
+    ) -> Result<(), HostError> {
+        let failed = |fault: String| HostError::Program {
+            program: cmd.to_owned(),
+            fault,
+        };
+        locate(self.root(), cmd.rsplit('/').next().unwrap_or(cmd))?;
+        let tables = IPTables {
+            cmd,
+            has_check: true,
+            has_wait: true,
+            is_numeric: false,
+        };
+        let called =
+            tokio::task::spawn_blocking(move || call(&tables).map_err(|error| error.to_string()));
+        timeout(DEADLINE, called)
+            .await
+            .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
+            .expect("the crate does not panic")
+            .map_err(|fault| failed(format!("failed: {}", fault.trim())))
+    }
+
     /// Runs a program with `input` on its standard input, and returns what it printed.
     pub async fn run(
         &self,
@@ -60,6 +106,20 @@ impl Writer {
     ) -> Result<Vec<u8>, HostError> {
         run(self.root(), program, arguments, input).await
     }
+}
+
+/// Returns the path of a program, which acts on the running host and so is not run for another root folder.
+fn locate(root: &Path, program: &str) -> Result<PathBuf, HostError> {
+    if root != Path::new("/") {
+        return Err(HostError::Program {
+            program: program.to_owned(),
+            fault: format!("is not run for the host below {}", root.display()),
+        });
+    }
+    find(program).ok_or_else(|| HostError::NoProgram {
+        program: program.to_owned(),
+        package: package(program),
+    })
 }
 
 /// Returns the path of a program.
@@ -92,17 +152,7 @@ async fn run(
         program: called(),
         fault,
     };
-    if root != Path::new("/") {
-        return Err(failed(format!(
-            "is not run for the host below {}",
-            root.display()
-        )));
-    }
-    let missing = || HostError::NoProgram {
-        program: program.to_owned(),
-        package: package(program),
-    };
-    let path = find(program).ok_or_else(missing)?;
+    let path = locate(root, program)?;
     let mut child = Command::new(&path)
         .args(arguments)
         .env_clear()

@@ -1,11 +1,12 @@
 //! Reading files of the host.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsString,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use nix::{
@@ -15,15 +16,20 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag},
 };
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use xattr::FileExt;
 
-use super::{HostError, place::Place};
+use super::{HostError, Query, place::Place};
 
 /// One moment of the host, read only.
 #[derive(Debug)]
 pub struct Reader {
     root: PathBuf,
+    answers: Mutex<HashMap<Query, Answer>>,
 }
+
+/// What a program printed, once it has run.
+type Answer = Arc<OnceCell<Arc<[u8]>>>;
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +97,14 @@ impl Reader {
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            answers: Mutex::default(),
         }
+    }
+
+    /// Returns the place for the answer to a query in this moment.
+    pub(super) fn answer(&self, query: Query) -> Answer {
+        let mut answers = self.answers.lock().expect("no holder panics");
+        answers.entry(query).or_default().clone()
     }
 
     /// Returns the root folder.

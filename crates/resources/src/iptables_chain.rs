@@ -1,0 +1,176 @@
+//! The kind `iptables-chain`: a chain of a user's own.
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    change::Change,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Schema},
+};
+
+use crate::{
+    host::{Live, Reader, Writer},
+    netfilter::{BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Reading, Tables},
+    path::refused,
+};
+
+/// The kind `iptables-chain`.
+pub(crate) struct IptablesChain;
+
+/// State of a chain: in which columns it exists.
+///
+/// ```kdl
+/// iptables-chain "filter/MINE"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
+    #[serde(flatten)]
+    columns: Columns<bool>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    FAMILY, BACKEND, COLUMNS[0], COLUMNS[1], COLUMNS[2], COLUMNS[3],
+];
+
+impl Provider<Live> for IptablesChain {
+    const KIND: &'static str = "iptables-chain";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A chain of your own in a table of iptables; its rules are resources of their own.",
+            name: "table/CHAIN",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "iptables-chain \"filter/MINE\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        ChainName::parse(name)?.check_user_chain()
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        let tables = Tables::read(host)
+            .await
+            .map_err(|error| vec![Problem::new(error.to_string())])?;
+        let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
+        let columns = tables
+            .choose(desired.family.as_deref(), desired.backend.as_deref(), chain)
+            .map_err(|problem| vec![problem])?;
+        if desired.columns.iter().next().is_none() {
+            for column in columns {
+                desired.columns.set(column, true);
+            }
+        }
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let first = names.first().copied().unwrap_or_default();
+        let tables =
+            Tables::read(host)
+                .await
+                .map_err(refused(Self::KIND, first, "read the tables"))?;
+        Ok(names.iter().map(|name| read(&tables, name)).collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            for column in Column::ALL {
+                let is_there = |state: Option<&State>| {
+                    state.and_then(|state| state.columns.get(column).copied())
+                };
+                let is = is_there(change.before()).unwrap_or(false);
+                let shall_be = match change.after() {
+                    None => false,
+                    after => is_there(after).unwrap_or(is),
+                };
+                if is != shall_be {
+                    set(host, name, column, shall_be).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![])
+    }
+}
+
+fn read(tables: &Tables, name: &str) -> Option<State> {
+    let mut state = State::default();
+    let chain = ChainName::parse(name).expect("the name was checked");
+    let mut is_hidden = false;
+    for column in Column::ALL {
+        match tables.column(column) {
+            Reading::Read(saved) => {
+                state
+                    .columns
+                    .set(column, saved.chain(chain.table, chain.chain).is_some());
+            }
+            Reading::Unseen => is_hidden = true,
+            Reading::Missing => {}
+        }
+    }
+    (is_hidden || state.columns.iter().any(|(_, is_there)| *is_there)).then_some(state)
+}
+
+async fn set(
+    host: &Writer,
+    name: &str,
+    column: Column,
+    shall_be: bool,
+) -> Result<(), ProviderError> {
+    let (table, chain) = name.split_once('/').expect("the name was checked");
+    let (table, chain) = (table.to_owned(), chain.to_owned());
+    let attempted = match shall_be {
+        true => format!("create it in {}", column.name()),
+        false => format!(
+            "remove it from {} (it must be empty and nothing may jump to it)",
+            column.name()
+        ),
+    };
+    host.iptables(column.program(), move |tables| match shall_be {
+        true => tables.new_chain(&table, &chain),
+        false => tables.delete_chain(&table, &chain),
+    })
+    .await
+    .map_err(refused(IptablesChain::KIND, name, &attempted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_has_a_name_that_iptables_takes() {
+        let check = |name: &str| {
+            IptablesChain
+                .check_name(name)
+                .map_err(|problem| problem.message)
+        };
+        assert_eq!(check("filter/MINE"), Ok(()));
+        assert!(check("filter/INPUT").unwrap_err().contains("built-in"));
+        let long = format!("filter/{}", "A".repeat(29));
+        assert!(check(&long).unwrap_err().contains("has 29 characters"));
+    }
+}

@@ -1,0 +1,243 @@
+//! The kind `iptables-policy`: what a built-in chain does with what no rule decided.
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    host::{Live, Reader, Writer},
+    netfilter::{BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Reading, Tables},
+    path::refused,
+};
+
+/// The policy of a chain of a table that the kernel does not have yet.
+const UNTOUCHED: &str = "ACCEPT";
+
+/// The kind `iptables-policy`.
+pub(crate) struct IptablesPolicy;
+
+/// State of a policy.
+///
+/// ```kdl
+/// iptables-policy "filter/FORWARD" "ACCEPT"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
+    #[serde(flatten)]
+    columns: Columns<String>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "policy",
+        shape: Shape::OneOf(&["ACCEPT", "DROP"]),
+        role: Role::Input,
+        doc: "What happens to a packet that no rule decided about.",
+        check: None,
+    },
+    FAMILY,
+    BACKEND,
+    COLUMNS[0],
+    COLUMNS[1],
+    COLUMNS[2],
+    COLUMNS[3],
+];
+
+impl Provider<Live> for IptablesPolicy {
+    const KIND: &'static str = "iptables-policy";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "What a built-in chain of iptables does with packets that no rule decided about.",
+            name: "table/CHAIN",
+            main: Some("policy"),
+            attributes: ATTRIBUTES,
+            absence: Absence::Refused(
+                "a built-in chain always has a policy; write `ACCEPT` or `DROP`",
+            ),
+            example: "iptables-policy \"filter/FORWARD\" \"ACCEPT\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        let name = ChainName::parse(name)?;
+        if name.is_built_in() {
+            return Ok(());
+        }
+        Err(Problem::new(format!(
+            "`{}` is no built-in chain of the table {}, and only those have a policy",
+            name.chain, name.table
+        ))
+        .help(format!(
+            "its built-in chains are {}",
+            name.built_in().join(", ")
+        )))
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        match desired.policy {
+            None => vec![
+                Problem::new("the policy is missing")
+                    .help("write `\"ACCEPT\"` or `\"DROP\"` behind the name"),
+            ],
+            Some(_) => vec![],
+        }
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        let Some(policy) = desired.policy.clone() else {
+            return Ok(desired);
+        };
+        let tables = Tables::read(host)
+            .await
+            .map_err(|error| vec![Problem::new(error.to_string())])?;
+        let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
+        let columns = tables
+            .choose(desired.family.as_deref(), desired.backend.as_deref(), chain)
+            .map_err(|problem| vec![problem])?;
+        for column in columns {
+            desired.columns.set(column, policy.clone());
+        }
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let first = names.first().copied().unwrap_or_default();
+        let tables =
+            Tables::read(host)
+                .await
+                .map_err(refused(Self::KIND, first, "read the tables"))?;
+        Ok(names.iter().map(|name| Some(read(&tables, name))).collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let (Some(before), Some(after)) = (change.before(), change.after()) else {
+                let fact = "a built-in chain is always there";
+                return Err(ProviderError::new(
+                    Address::new(Self::KIND, name),
+                    "create or remove it",
+                    fact,
+                ));
+            };
+            for (column, policy) in after.columns.iter() {
+                if before.columns.get(column) != Some(policy) {
+                    set(host, name, column, policy.clone()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![])
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let drops = change
+            .after()
+            .is_some_and(|after| after.columns.iter().any(|(_, policy)| policy == "DROP"));
+        let accepted = change
+            .before()
+            .is_some_and(|before| before.columns.iter().any(|(_, policy)| policy == "ACCEPT"));
+        Effects {
+            may_cut_network: (drops && accepted)
+                .then(|| format!("packets that no rule of {name} accepts are dropped")),
+            ..Effects::default()
+        }
+    }
+}
+
+fn read(tables: &Tables, name: &str) -> State {
+    let mut state = State::default();
+    let chain = ChainName::parse(name).expect("the name was checked");
+    for column in Column::ALL {
+        if let Reading::Read(saved) = tables.column(column) {
+            let policy = saved
+                .chain(chain.table, chain.chain)
+                .and_then(|chain| chain.policy.clone());
+            state
+                .columns
+                .set(column, policy.unwrap_or_else(|| UNTOUCHED.to_owned()));
+        }
+    }
+    state
+}
+
+async fn set(
+    host: &Writer,
+    name: &str,
+    column: Column,
+    policy: String,
+) -> Result<(), ProviderError> {
+    let (table, chain) = name.split_once('/').expect("the name was checked");
+    let (table, chain) = (table.to_owned(), chain.to_owned());
+    let attempted = format!("set the policy of {} to {policy}", column.name());
+    host.iptables(column.program(), move |tables| {
+        tables.set_policy(&table, &chain, &policy)
+    })
+    .await
+    .map_err(refused(IptablesPolicy::KIND, name, &attempted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_built_in_chains_have_a_policy() {
+        let check = |name: &str| {
+            IptablesPolicy
+                .check_name(name)
+                .map_err(|problem| problem.message)
+        };
+        assert_eq!(check("filter/FORWARD"), Ok(()));
+        assert_eq!(
+            check("filter/MINE").unwrap_err(),
+            "`MINE` is no built-in chain of the table filter, and only those have a policy"
+        );
+        assert_eq!(
+            check("filtre/FORWARD").unwrap_err(),
+            "unknown table `filtre`"
+        );
+    }
+
+    #[test]
+    fn a_state_survives_json() {
+        let mut state = State {
+            policy: Some("DROP".into()),
+            ..State::default()
+        };
+        state.columns.set(Column::ALL[1], "DROP".to_owned());
+        let json = serde_json::to_value(&state).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"policy": "DROP", "ipv4-legacy": "DROP"})
+        );
+        assert_eq!(serde_json::from_value::<State>(json).unwrap(), state);
+    }
+}

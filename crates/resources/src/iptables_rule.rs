@@ -1,0 +1,576 @@
+//! The kind `iptables-rule`: one rule, found again by the name in its comment. Foreign rules are never touched or reordered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Host, Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    host::{Live, Reader, Writer},
+    netfilter::{
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, Reading, Rule,
+        Spot, TABLES, Tables, check_words, script,
+    },
+    path::refused,
+    setting::Setting,
+};
+
+/// Longest comment in bytes: `XT_MAX_COMMENT_LEN` of linux/netfilter/xt_comment.h, less the closing NUL.
+const LONGEST_COMMENT: usize = 255;
+/// The table of a rule that names none, as for iptables itself.
+const DEFAULT_TABLE: &str = "filter";
+
+/// The kind `iptables-rule`.
+pub(crate) struct IptablesRule;
+
+/// State of a rule.
+///
+/// ```kdl
+/// iptables-rule "allow ssh" chain="INPUT" position="first" {
+///     match "-p" "tcp" "--dport" "22"
+///     jump "ACCEPT"
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chain: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    matches: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jump: Option<Vec<String>>,
+    #[serde(flatten)]
+    columns: Columns<Setting>,
+    /// Where it stands, by column, so that going back is exact.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    places: BTreeMap<String, Place>,
+}
+
+/// Where a rule stands, and its text as iptables prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    table: String,
+    chain: String,
+    /// Counted from 1.
+    place: usize,
+    text: String,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "table",
+        shape: Shape::OneOf(TABLES),
+        role: Role::Input,
+        doc: "The table. filter unless written.",
+        check: None,
+    },
+    Attribute {
+        name: "chain",
+        shape: Shape::Text,
+        role: Role::Input,
+        doc: "The chain, built-in or your own.",
+        check: None,
+    },
+    FAMILY,
+    BACKEND,
+    Attribute {
+        name: "position",
+        shape: Shape::Text,
+        role: Role::Input,
+        doc: "Where it goes when it is created or moved: first, last, before:NAME or after:NAME of another rule of the spec. last unless written.",
+        check: Some(check_position),
+    },
+    Attribute {
+        name: "match",
+        shape: Shape::List,
+        role: Role::Input,
+        doc: "What it applies to, in iptables' own words. Everything unless written.",
+        check: None,
+    },
+    Attribute {
+        name: "jump",
+        shape: Shape::List,
+        role: Role::Input,
+        doc: "What happens: a target with its options, in iptables' own words.",
+        check: None,
+    },
+    COLUMNS[0],
+    COLUMNS[1],
+    COLUMNS[2],
+    COLUMNS[3],
+    Attribute {
+        name: "places",
+        shape: Shape::List,
+        role: Role::Context,
+        doc: "Where it stands among the others.",
+        check: None,
+    },
+];
+
+fn check_position(position: &str) -> Result<(), Problem> {
+    spot(position).map(drop).ok_or_else(|| {
+        Problem::new(format!("`{position}` is no position"))
+            .help("write `first`, `last`, `before:NAME` or `after:NAME`")
+    })
+}
+
+fn spot(position: &str) -> Option<Spot> {
+    match position.split_once(':') {
+        None if position == "first" => Some(Spot::First),
+        None if position == "last" => Some(Spot::Last),
+        Some(("before", name)) if !name.is_empty() => Some(Spot::Before(name.to_owned())),
+        Some(("after", name)) if !name.is_empty() => Some(Spot::After(name.to_owned())),
+        _ => None,
+    }
+}
+
+impl State {
+    fn chain_name(&self) -> Result<ChainName<'_>, Problem> {
+        let table = self.table.as_deref().unwrap_or(DEFAULT_TABLE);
+        let chain = self.chain.as_deref().unwrap_or_default();
+        ChainName::of(table, chain)
+    }
+
+    /// Returns all words behind the chain, without the name.
+    fn words(&self) -> Vec<String> {
+        let mut words = split(self.matches.as_deref());
+        let jump = split(self.jump.as_deref());
+        if !jump.is_empty() {
+            words.push("-j".to_owned());
+            words.extend(jump);
+        }
+        words
+    }
+
+    fn is_written(&self) -> bool {
+        self.chain.is_some()
+    }
+}
+
+/// One word with blanks is a line of words.
+fn split(words: Option<&[String]>) -> Vec<String> {
+    match words {
+        Some([line]) => shlex::split(line).unwrap_or_else(|| vec![line.clone()]),
+        Some(words) => words.to_vec(),
+        None => vec![],
+    }
+}
+
+impl Provider<Live> for IptablesRule {
+    const KIND: &'static str = "iptables-rule";
+    const BATCH: usize = 1000;
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A rule of iptables, known by the name in its comment; foreign rules stay as they are.",
+            name: "name of your own",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "iptables-rule \"allow ssh\" chain=\"INPUT\" position=\"first\" {\n    match \"-p\" \"tcp\" \"--dport\" \"22\"\n    jump \"ACCEPT\"\n}\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        if name.contains(['"', '\'', '\\']) {
+            return Err(
+                Problem::new("a name of a rule has no quotes and no backslashes").help(
+                    "it becomes the comment of the rule: use letters, digits, blanks and `-`",
+                ),
+            );
+        }
+        let length = MARK.len() + name.len();
+        if length > LONGEST_COMMENT {
+            let most = LONGEST_COMMENT - MARK.len();
+            return Err(
+                Problem::new(format!("the name has {} bytes", name.len())).help(format!(
+                    "it becomes the comment of the rule: at most {most} bytes"
+                )),
+            );
+        }
+        Ok(())
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        if desired.chain.is_none() {
+            return vec![Problem::new("the chain is missing").help("write `chain=\"INPUT\"`")];
+        }
+        let mut problems = vec![];
+        if let Err(problem) = desired.chain_name() {
+            problems.push(problem.at("chain"));
+        }
+        if desired.matches.is_none() && desired.jump.is_none() {
+            problems.push(
+                Problem::new("a rule needs a `match` or a `jump`")
+                    .help("write `{ jump \"ACCEPT\" }`"),
+            );
+        }
+        let families = Family::of(desired.family.as_deref());
+        problems.extend(check_words(
+            "match",
+            &split(desired.matches.as_deref()),
+            families,
+        ));
+        problems.extend(check_words(
+            "jump",
+            &split(desired.jump.as_deref()),
+            families,
+        ));
+        problems
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        _name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if !desired.is_written() {
+            return Ok(desired);
+        }
+        let tables = Tables::read(host)
+            .await
+            .map_err(|error| vec![Problem::new(error.to_string())])?;
+        let mut columns = Columns::default();
+        let name = desired.chain_name().map_err(|problem| vec![problem])?;
+        let chosen = tables
+            .choose(desired.family.as_deref(), desired.backend.as_deref(), name)
+            .map_err(|problem| vec![problem])?;
+        for column in Column::ALL {
+            if chosen.contains(&column) {
+                let plain = Rule::plain(&desired.words(), column.family);
+                columns.set(column, Setting::Value(plain.text(name)));
+            } else if let Reading::Read(_) = tables.column(column) {
+                columns.set(column, Setting::Unset);
+            }
+        }
+        desired.columns = columns;
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let first = names.first().copied().unwrap_or_default();
+        let tables =
+            Tables::read(host)
+                .await
+                .map_err(refused(Self::KIND, first, "read the tables"))?;
+        let mut states = vec![State::default(); names.len()];
+        let mut is_hidden = false;
+        for column in Column::ALL {
+            let saved = match tables.column(column) {
+                Reading::Read(saved) => saved,
+                Reading::Unseen => {
+                    is_hidden = true;
+                    continue;
+                }
+                Reading::Missing => continue,
+            };
+            let named = saved.named();
+            for (name, state) in names.iter().zip(&mut states) {
+                let found = named.get(name).map_or(&[][..], Vec::as_slice);
+                let [only] = found else {
+                    if found.is_empty() {
+                        state.columns.set(column, Setting::Unset);
+                        continue;
+                    }
+                    return Err(twice(name, column, found.len()));
+                };
+                let chain = ChainName {
+                    table: only.table,
+                    chain: only.chain,
+                };
+                let words = shlex::split(only.text).unwrap_or_default();
+                let plain = Rule::plain(&words, column.family);
+                state.columns.set(column, Setting::Value(plain.text(chain)));
+                let place = Place {
+                    table: only.table.to_owned(),
+                    chain: only.chain.to_owned(),
+                    place: only.place,
+                    text: only.text.to_owned(),
+                };
+                state.places.insert(column.name().to_owned(), place);
+            }
+        }
+        let exists = |state: &State| is_hidden || !state.places.is_empty();
+        Ok(states
+            .into_iter()
+            .map(|state| exists(&state).then_some(state))
+            .collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        let Some((first, _)) = changes.first() else {
+            return Ok(());
+        };
+        let tables = Tables::read(&Live::reader(host)).await.map_err(refused(
+            Self::KIND,
+            first,
+            "read the tables",
+        ))?;
+        for column in Column::ALL {
+            let Reading::Read(saved) = tables.column(column) else {
+                continue;
+            };
+            let mut removed = vec![];
+            let mut inserted = vec![];
+            for (name, change) in &changes {
+                let edit = Edit::of(name, change, column);
+                removed.extend(edit.is_removed.then_some(*name));
+                inserted.extend(edit.inserted);
+            }
+            if removed.is_empty() && inserted.is_empty() {
+                continue;
+            }
+            let attempted = format!("change the rules of {}", column.name());
+            let input = script(saved, &removed, &inserted).map_err(|error| {
+                ProviderError::new(Address::new(Self::KIND, *first), attempted.clone(), error)
+            })?;
+            host.run(
+                column.restore_program(),
+                &["--noflush", "--wait"],
+                input.as_bytes(),
+            )
+            .await
+            .map_err(refused(Self::KIND, first, &attempted))?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
+        Ok(vec![])
+    }
+
+    fn requires(&self, _name: &str, desired: &State) -> Vec<Address> {
+        let table = desired.table.as_deref().unwrap_or(DEFAULT_TABLE);
+        let chains = desired
+            .chain
+            .iter()
+            .cloned()
+            .chain(split(desired.jump.as_deref()).into_iter().next());
+        let mut needed: Vec<_> = chains
+            .map(|chain| Address::new("iptables-chain", format!("{table}/{chain}")))
+            .collect();
+        if let Some(Spot::Before(name) | Spot::After(name)) =
+            desired.position.as_deref().and_then(spot)
+        {
+            needed.push(Address::new(Self::KIND, name));
+        }
+        needed
+    }
+
+    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
+        let drops = change.after().is_some_and(|after| {
+            after.columns.iter().any(|(_, rule)| {
+                matches!(rule, Setting::Value(text) if text.contains(" -j DROP") || text.contains(" -j REJECT"))
+            })
+        });
+        Effects {
+            may_cut_network: drops.then(|| "it stops packets".to_owned()),
+            ..Effects::default()
+        }
+    }
+}
+
+/// What becomes of one rule in one column.
+struct Edit {
+    is_removed: bool,
+    inserted: Option<Insert>,
+}
+
+impl Edit {
+    fn of(name: &str, change: &Change<State>, column: Column) -> Self {
+        let before = change.before().and_then(|state| state.columns.get(column));
+        let after = change.after().and_then(|state| state.columns.get(column));
+        let stands = change
+            .before()
+            .and_then(|state| state.places.get(column.name()));
+        let place = |state: &State| state.places.get(column.name()).cloned();
+        let is_moved = change.after().and_then(place).as_ref() != stands;
+        let wanted = match after {
+            Some(Setting::Value(_)) => change.after(),
+            _ => None,
+        };
+        let is_kept = match (before, after) {
+            // Not managed in this column.
+            (_, None) => change.after().is_some(),
+            (before, after) => before == after && !is_moved,
+        };
+        if is_kept {
+            return Self {
+                is_removed: false,
+                inserted: None,
+            };
+        }
+        let inserted = wanted.map(|state| insert(name, state, after, column, stands));
+        Self {
+            is_removed: stands.is_some(),
+            inserted,
+        }
+    }
+}
+
+fn insert(
+    name: &str,
+    state: &State,
+    wanted: Option<&Setting>,
+    column: Column,
+    stands: Option<&Place>,
+) -> Insert {
+    if let Some(place) = state
+        .places
+        .get(column.name())
+        .filter(|place| is_recorded(place, wanted, column))
+    {
+        return Insert {
+            table: place.table.clone(),
+            chain: place.chain.clone(),
+            text: place.text.clone(),
+            name: name.to_owned(),
+            spot: Spot::Place(place.place),
+        };
+    }
+    let table = state.table.as_deref().unwrap_or(DEFAULT_TABLE).to_owned();
+    let chain = state.chain.clone().unwrap_or_default();
+    let stays = stands.filter(|place| place.table == table && place.chain == chain);
+    let spot = match (stays, state.position.as_deref().and_then(spot)) {
+        (Some(place), _) => Spot::Place(place.place),
+        (None, spot) => spot.unwrap_or(Spot::Last),
+    };
+    let mut words = vec![
+        "-m".to_owned(),
+        "comment".to_owned(),
+        "--comment".to_owned(),
+        format!("{MARK}{name}"),
+    ];
+    words.extend(state.words());
+    let text = words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ");
+    Insert {
+        table,
+        chain,
+        text,
+        name: name.to_owned(),
+        spot,
+    }
+}
+
+/// Whether what was recorded of a rule is what is wanted: then it goes back word for word.
+fn is_recorded(place: &Place, wanted: Option<&Setting>, column: Column) -> bool {
+    let chain = ChainName {
+        table: &place.table,
+        chain: &place.chain,
+    };
+    let words = shlex::split(&place.text).unwrap_or_default();
+    wanted
+        == Some(&Setting::Value(
+            Rule::plain(&words, column.family).text(chain),
+        ))
+}
+
+/// Writes a word as `iptables-restore` reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,!+%@=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn twice(name: &str, column: Column, count: usize) -> ProviderError {
+    ProviderError::new(
+        Address::new(IptablesRule::KIND, name),
+        "tell it from others",
+        format!(
+            "{count} rules of {} carry the comment `{MARK}{name}`",
+            column.name()
+        ),
+    )
+    .help("remove all but one of them by hand")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_restore() {
+        for (word, expected) in [
+            ("tcp", "tcp"),
+            ("a b", "\"a b\""),
+            ("a\"b\\", "\"a\\\"b\\\\\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn a_position_is_a_place_or_a_neighbour() {
+        for position in ["first", "last", "before:a b", "after:x:y"] {
+            assert!(spot(position).is_some(), "{position}");
+        }
+        for position in ["", "second", "before:", "beside:x"] {
+            assert!(spot(position).is_none(), "{position}");
+        }
+    }
+
+    #[test]
+    fn one_line_is_split_and_several_words_are_not() {
+        assert_eq!(
+            split(Some(&["-p tcp --dport 22".to_owned()])),
+            ["-p", "tcp", "--dport", "22"]
+        );
+        assert_eq!(
+            split(Some(&["--log-prefix".to_owned(), "a b".to_owned()])),
+            ["--log-prefix", "a b"]
+        );
+    }
+
+    #[test]
+    fn a_rule_needs_its_chain_and_its_target() {
+        let state = State {
+            chain: Some("IN".into()),
+            jump: Some(vec!["MINE".into()]),
+            position: Some("after:x".into()),
+            ..State::default()
+        };
+        let needed: Vec<_> = IptablesRule
+            .requires("r", &state)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            needed,
+            [
+                "iptables-chain:filter/IN",
+                "iptables-chain:filter/MINE",
+                "iptables-rule:x"
+            ]
+        );
+    }
+}

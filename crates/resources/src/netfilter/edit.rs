@@ -1,0 +1,190 @@
+//! Several changes of rules as one input of `iptables-restore --noflush`, which the kernel takes whole or not at all for each table.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use super::Saved;
+
+/// A rule to be put into a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Insert {
+    /// The table.
+    pub(crate) table: String,
+    /// The chain.
+    pub(crate) chain: String,
+    /// The rule as `iptables-restore` reads it, without table and chain, with its name in a comment.
+    pub(crate) text: String,
+    /// The name.
+    pub(crate) name: String,
+    /// Where.
+    pub(crate) spot: Spot,
+}
+
+/// Where a rule goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// Where it stood: the place in the chain, counted from 1, or the end if the chain is shorter now.
+    Place(usize),
+    /// Before all others.
+    First,
+    /// Behind all others.
+    Last,
+    /// Just before the rule of ours with this name.
+    Before(String),
+    /// Just behind it.
+    After(String),
+}
+
+/// A rule that another one shall stand beside does not stand in that chain.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no rule `{beside}` in {table}/{chain} to stand beside")]
+pub(crate) struct NoSuchNeighbour {
+    beside: String,
+    table: String,
+    chain: String,
+}
+
+/// Writes the input that removes the rules with the names of `removed` and puts in `inserted`.
+/// First all go, then those come that know their place, from the first place on, then the others in order: so all places are right.
+pub(crate) fn script(
+    saved: &Saved,
+    removed: &[&str],
+    inserted: &[Insert],
+) -> Result<String, NoSuchNeighbour> {
+    let mut chains: BTreeMap<(String, String), Vec<Option<String>>> = BTreeMap::new();
+    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (table, names) in &saved.tables {
+        for (chain, rules) in names {
+            let mut kept = vec![];
+            for rule in &rules.rules {
+                match &rule.name {
+                    Some(name) if removed.contains(&name.as_str()) => {
+                        lines
+                            .entry(table.clone())
+                            .or_default()
+                            .push(format!("-D {chain} {}", rule.text));
+                    }
+                    name => kept.push(name.clone()),
+                }
+            }
+            chains.insert((table.clone(), chain.clone()), kept);
+        }
+    }
+    let mut sorted: Vec<&Insert> = inserted.iter().collect();
+    sorted.sort_by_key(|insert| match insert.spot {
+        Spot::Place(place) => place,
+        _ => usize::MAX,
+    });
+    for Insert {
+        table,
+        chain,
+        text,
+        name,
+        spot,
+    } in sorted
+    {
+        let rules = chains.entry((table.clone(), chain.clone())).or_default();
+        let beside = |name: &String| {
+            rules
+                .iter()
+                .position(|rule| rule.as_ref() == Some(name))
+                .ok_or_else(|| NoSuchNeighbour {
+                    beside: name.clone(),
+                    table: table.clone(),
+                    chain: chain.clone(),
+                })
+        };
+        let index = match spot {
+            Spot::Place(place) => place.saturating_sub(1).min(rules.len()),
+            Spot::First => 0,
+            Spot::Last => rules.len(),
+            Spot::Before(name) => beside(name)?,
+            Spot::After(name) => beside(name)? + 1,
+        };
+        let line = if index == rules.len() {
+            format!("-A {chain} {text}")
+        } else {
+            format!("-I {chain} {} {text}", index + 1)
+        };
+        rules.insert(index, Some(name.clone()));
+        lines.entry(table.clone()).or_default().push(line);
+    }
+    let mut script = String::new();
+    for (table, lines) in lines {
+        write!(script, "*{table}\n{}\nCOMMIT\n", lines.join("\n"))
+            .expect("writing to a String cannot fail");
+    }
+    Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVED: &str = "*filter\n:INPUT ACCEPT [0:0]\n\
+        -A INPUT -m comment --comment \"stead:a\" -j ACCEPT\n\
+        -A INPUT -j DROP\n\
+        -A INPUT -m comment --comment \"stead:b\" -j ACCEPT\nCOMMIT\n";
+
+    fn insert(name: &str, spot: Spot) -> Insert {
+        Insert {
+            table: "filter".into(),
+            chain: "INPUT".into(),
+            text: name.into(),
+            name: name.into(),
+            spot,
+        }
+    }
+
+    fn check(removed: &[&str], inserted: &[Insert], expected: &[&str]) {
+        let script = script(&Saved::parse(SAVED), removed, inserted).unwrap();
+        let lines: Vec<_> = script.lines().collect();
+        assert_eq!(&lines[1..lines.len() - 1], expected);
+    }
+
+    #[test]
+    fn rules_come_back_to_their_places_in_whatever_order_they_are_named() {
+        let gone = [
+            "-D INPUT -m comment --comment \"stead:a\" -j ACCEPT",
+            "-D INPUT -m comment --comment \"stead:b\" -j ACCEPT",
+        ];
+        check(
+            &["a", "b"],
+            &[insert("b", Spot::Place(2)), insert("a", Spot::Place(1))],
+            &[gone[0], gone[1], "-I INPUT 1 a", "-I INPUT 2 b"],
+        );
+    }
+
+    #[test]
+    fn positions_follow_what_the_batch_itself_has_put_in() {
+        check(
+            &[],
+            &[
+                insert("c", Spot::First),
+                insert("d", Spot::After("c".into())),
+                insert("e", Spot::Before("b".into())),
+                insert("f", Spot::Last),
+            ],
+            &["-I INPUT 1 c", "-I INPUT 2 d", "-I INPUT 5 e", "-A INPUT f"],
+        );
+    }
+
+    #[test]
+    fn a_neighbour_that_is_not_there_is_named() {
+        let error = script(
+            &Saved::parse(SAVED),
+            &[],
+            &[insert("c", Spot::After("x".into()))],
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no rule `x` in filter/INPUT to stand beside"
+        );
+    }
+
+    #[test]
+    fn a_chain_that_is_not_there_yet_is_filled_from_the_start() {
+        let script = script(&Saved::default(), &[], &[insert("c", Spot::Place(7))]).unwrap();
+        assert_eq!(script, "*filter\n-A INPUT c\nCOMMIT\n");
+    }
+}

@@ -1,0 +1,239 @@
+//! The four saved tables of one moment, read at most once, and the choice of back end.
+
+use stead_engine::schema::Problem;
+
+use std::path::Path;
+
+use nix::unistd::geteuid;
+
+use super::{
+    Backend, Column, Family,
+    names::ChainName,
+    saved::{Chain, Saved},
+};
+use crate::host::{HostError, Reader};
+
+/// Longest list of table names that is read, in bytes.
+const NAMES_LIMIT: u64 = 4096;
+
+/// The saved tables of all columns.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    columns: [Reading; 4],
+    preferred: [Option<Backend>; 2],
+}
+
+/// What could be read of one column.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// The programs of the back end are not installed.
+    Missing,
+    /// Only root may read it.
+    Unseen,
+    /// Its tables.
+    Read(Saved),
+}
+
+impl Tables {
+    /// Reads all columns at once: at most one child process for each in one moment of the host.
+    pub(crate) async fn read(reader: &Reader) -> Result<Self, HostError> {
+        let [a, b, c, d] = Column::ALL.map(|column| read(reader, column));
+        let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
+        let columns = [a, b, c, d];
+        let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
+        Ok(Self { columns, preferred })
+    }
+
+    /// Returns what could be read of a column.
+    pub(crate) fn column(&self, column: Column) -> &Reading {
+        &self.columns[column.index()]
+    }
+
+    /// Chooses the columns that the attributes `family` and `backend` mean for a chain.
+    pub(crate) fn choose(
+        &self,
+        family: Option<&str>,
+        backend: Option<&str>,
+        name: ChainName<'_>,
+    ) -> Result<Vec<Column>, Problem> {
+        let mut columns = vec![];
+        for family in Family::of(family) {
+            let asked: &[Backend] = match backend {
+                Some("nft") => &[Backend::Nft],
+                Some("legacy") => &[Backend::Legacy],
+                Some("both") => &[Backend::Nft, Backend::Legacy],
+                _ => &[self.automatic(*family, name)?],
+            };
+            for backend in asked {
+                let column = Column::new(*family, *backend);
+                if matches!(self.column(column), Reading::Missing) {
+                    return Err(not_installed(column));
+                }
+                columns.push(column);
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Returns the back end that holds rules in a chain; if neither does, the only one that has the chain; else the host's own.
+    fn automatic(&self, family: Family, name: ChainName<'_>) -> Result<Backend, Problem> {
+        let backends = [Backend::Nft, Backend::Legacy];
+        let that = |test: fn(&Chain) -> bool| {
+            backends.into_iter().filter(move |backend| {
+                let chain = self.chain(Column::new(family, *backend), name);
+                chain.is_some_and(test)
+            })
+        };
+        let holding: Vec<_> = that(|chain| !chain.rules.is_empty()).collect();
+        let [nft, legacy] =
+            backends.map(
+                |backend| match self.chain(Column::new(family, backend), name) {
+                    Some(chain) => chain.rules.len(),
+                    None => 0,
+                },
+            );
+        if holding.len() > 1 {
+            return Err(Problem::new(format!(
+                "both back ends hold rules in {}/{} ({}): nft has {nft}, legacy has {legacy}",
+                name.table,
+                name.chain,
+                family.word(),
+            ))
+            .at("backend")
+            .help("write backend=\"nft\", backend=\"legacy\" or backend=\"both\", or remove the rules of the one that is not meant"));
+        }
+        let having: Vec<_> = that(|chain| chain.policy.is_none()).collect();
+        let there: Vec<_> = backends
+            .into_iter()
+            .filter(|backend| {
+                !matches!(self.column(Column::new(family, *backend)), Reading::Missing)
+            })
+            .collect();
+        match (&holding[..], &having[..], &there[..]) {
+            ([only], _, _) | (_, [only], _) | (_, _, [only]) => Ok(*only),
+            (_, _, []) => Err(not_installed(Column::new(family, Backend::Nft))),
+            _ => Ok(self.preferred[family as usize].unwrap_or(Backend::Nft)),
+        }
+    }
+
+    fn chain(&self, column: Column, name: ChainName<'_>) -> Option<&Chain> {
+        match self.column(column) {
+            Reading::Read(saved) => saved.chain(name.table, name.chain),
+            Reading::Missing | Reading::Unseen => None,
+        }
+    }
+}
+
+async fn read(reader: &Reader, column: Column) -> Result<Reading, HostError> {
+    if !reader.has_program(column.query().program()) {
+        return Ok(Reading::Missing);
+    }
+    if !geteuid().is_root() {
+        return Ok(Reading::Unseen);
+    }
+    if column.backend == Backend::Legacy && !has_legacy_tables(reader, column.family)? {
+        return Ok(Reading::Read(Saved::default()));
+    }
+    let text = reader.query(column.query()).await?;
+    Ok(Reading::Read(Saved::parse(&String::from_utf8_lossy(&text))))
+}
+
+/// Whether the kernel has a table of the legacy back end; printing one that it has not would make it.
+fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError> {
+    let names = match family {
+        Family::Ipv4 => "/proc/self/net/ip_tables_names",
+        Family::Ipv6 => "/proc/self/net/ip6_tables_names",
+    };
+    Ok(reader
+        .read_text(Path::new(names), NAMES_LIMIT)?
+        .is_some_and(|names| !names.trim().is_empty()))
+}
+
+/// Returns the back end of the host's own `iptables`: the alternatives of Debian and Ubuntu say it without a child process.
+fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
+    let link = Path::new("/etc/alternatives").join(family.program());
+    let target = reader.read_link(&link).ok()?;
+    let name = target.file_name()?.to_str()?;
+    match name {
+        name if name.contains("legacy") => Some(Backend::Legacy),
+        name if name.contains("nft") => Some(Backend::Nft),
+        _ => None,
+    }
+}
+
+fn not_installed(column: Column) -> Problem {
+    Problem::new(format!(
+        "the back end {} is not installed: there is no `{}`",
+        column.backend.word(),
+        column.query().program()
+    ))
+    .at("backend")
+    .help("install the package `iptables`, or write another backend")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n";
+    const MINE: &str = "*filter\n:MINE - [0:0]\nCOMMIT\n";
+    const NONE: &str = "";
+
+    fn choose(
+        nft: &str,
+        legacy: &str,
+        backend: &str,
+        chain: &str,
+    ) -> Result<Vec<&'static str>, String> {
+        let tables = Tables {
+            columns: [nft, legacy, NONE, NONE].map(|text| Reading::Read(Saved::parse(text))),
+            preferred: [Some(Backend::Legacy), None],
+        };
+        tables
+            .choose(None, Some(backend), ChainName::parse(chain).unwrap())
+            .map(|columns| columns.into_iter().map(Column::name).collect())
+            .map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn auto_means_the_back_end_that_holds_rules_in_the_chain() {
+        assert_eq!(
+            choose(RULES, NONE, "auto", "filter/INPUT").unwrap(),
+            ["ipv4-nft"]
+        );
+        assert_eq!(
+            choose(NONE, RULES, "auto", "filter/INPUT").unwrap(),
+            ["ipv4-legacy"]
+        );
+    }
+
+    #[test]
+    fn auto_means_the_only_back_end_that_has_the_chain() {
+        assert_eq!(
+            choose(MINE, NONE, "auto", "filter/MINE").unwrap(),
+            ["ipv4-nft"]
+        );
+    }
+
+    #[test]
+    fn auto_means_the_hosts_own_where_nothing_stands() {
+        assert_eq!(
+            choose(NONE, NONE, "auto", "filter/INPUT").unwrap(),
+            ["ipv4-legacy"]
+        );
+        assert_eq!(
+            choose(RULES, NONE, "auto", "filter/OUTPUT").unwrap(),
+            ["ipv4-legacy"]
+        );
+    }
+
+    #[test]
+    fn auto_refuses_when_both_hold_rules_in_the_chain() {
+        let message = choose(RULES, RULES, "auto", "filter/INPUT").unwrap_err();
+        assert!(message.contains("nft has 1, legacy has 1"), "{message}");
+        assert_eq!(
+            choose(RULES, RULES, "both", "filter/INPUT").unwrap(),
+            ["ipv4-nft", "ipv4-legacy"]
+        );
+    }
+}
