@@ -45,6 +45,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     }
 
     /// Completes a desired state from the host: turns `Input` attributes into compared ones, and says what can never hold here.
+    /// Compared attributes that are set already stay: then it is a recorded state to go back to, not a wish of a user.
     fn prepare(
         &self,
         _host: &H::Reader,

@@ -131,9 +131,10 @@ impl Provider<Live> for KernelModule {
                 return Err(vec![tree.unknown(name)]);
             }
         }
-        desired.running = Some(true);
+        // What is set already is a state to go back to.
+        desired.running.get_or_insert(true);
         if desired.persist != Some(false) {
-            desired.boot = Some(true);
+            desired.boot.get_or_insert(true);
         }
         if let Some(options) = &mut desired.options {
             *options = canonical_options(options);
@@ -505,6 +506,17 @@ mod tests {
         let wish = prepared(&files, NAME, only_now).await.unwrap();
         assert_eq!((wish.running, wish.boot), (Some(true), None));
         assert_eq!(wish.options.as_deref(), Some("a=1 b=2"));
+    }
+
+    #[tokio::test]
+    async fn a_state_to_go_back_to_stays_as_it_is() {
+        let before = State {
+            running: Some(true),
+            boot: Some(false),
+            ..State::default()
+        };
+        let wish = prepared(&[RELEASE, DEPENDENCIES], NAME, before.clone()).await;
+        assert_eq!(wish.unwrap(), before);
     }
 
     async fn check_problem(files: &[(&str, &str)], name: &str, message: &str, help: &str) {

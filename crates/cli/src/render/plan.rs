@@ -86,7 +86,12 @@ fn shown<'a>(schema: &Schema, state: &'a State) -> impl Iterator<Item = (&'stati
         .iter()
         .filter(|attribute| attribute.role.is_compared())
         .map(|attribute| (attribute.name, &state[attribute.name]))
-        .filter(|(_, value)| !value.is_null())
+        .filter(|(_, value)| !is_nothing(value))
+}
+
+/// Whether a value says that something is not there, which goes without saying for what comes or goes.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || *value == Value::Bool(false) || value.get("unset").is_some()
 }
 
 fn attribute(name: &str, width: usize, old: Option<&Value>, new: Option<&Value>) -> String {

@@ -141,11 +141,13 @@ async fn read(reader: &Reader, column: Column) -> Result<Reading, HostError> {
 /// Whether the kernel has a table of the legacy back end; printing one that it has not would make it.
 fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError> {
     let names = match family {
-        Family::Ipv4 => "/proc/self/net/ip_tables_names",
-        Family::Ipv6 => "/proc/self/net/ip6_tables_names",
+        Family::Ipv4 => "ip_tables_names",
+        Family::Ipv6 => "ip6_tables_names",
     };
+    // /proc/net and /proc/self are links, and the reader follows none.
+    let path = format!("/proc/{}/net/{names}", std::process::id());
     Ok(reader
-        .read_text(Path::new(names), NAMES_LIMIT)?
+        .read_text(Path::new(&path), NAMES_LIMIT)?
         .is_some_and(|names| !names.trim().is_empty()))
 }
 

@@ -1,0 +1,300 @@
+//! The promises, on a real kernel.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test looks at its sandbox with its own eyes"
+)]
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use e2e::{Sandbox, difference};
+
+/// Twelve changes of every kind.
+const SPEC: &str = r##"host "test" {
+    kernel-module "dummy"
+    sysctl "net.ipv4.ip_forward" "1"
+    sysctl "net.ipv4.conf.all.rp_filter" "2"
+    iptables-policy "filter/FORWARD" "DROP"
+    iptables-chain "filter/MINE"
+    iptables-rule "in" chain="FORWARD" position="first" { match "-s 10.1.0.0/16"; jump "MINE"; }
+    iptables-rule "mine" chain="MINE" { match "-p tcp --dport 443"; jump "ACCEPT"; }
+    iptables-rule "six" chain="OUTPUT" family="ipv6" { match "-d 2001:db8::/32"; jump "REJECT"; }
+    directory "/srv/app" mode="0750"
+    file "/srv/app/text" mode="0600" { content "new\n"; }
+    file "/srv/old" mode="0640" { content "changed\n"; }
+    symlink "/srv/link" target="app/text"
+    file "/srv/gone" absent=#true
+}
+"##;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.put("/srv/old", "old\n");
+    sandbox.put("/srv/gone", "still here\n");
+    sandbox.put("/host.kdl", "");
+    sandbox.put("/run/host.kdl", SPEC);
+    sandbox
+}
+
+#[test]
+fn after_an_apply_the_plan_is_empty_and_undo_takes_it_all_back() {
+    let sandbox = sandbox();
+    let start = sandbox.fingerprint();
+    let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
+    assert_eq!(planned.code, Some(3), "{planned:?}");
+    assert!(
+        planned.out.ends_with(
+            "Plan: 7 to create, 5 to change, 1 to remove, 0 restarts, 0 B to download.\n"
+        ),
+        "{}",
+        planned.out
+    );
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let again = sandbox.stead(&["plan", "/run/host.kdl"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(again.out.starts_with("No changes."), "{again:?}");
+    assert_eq!(sandbox.get("/srv/link").as_deref(), Some("new\n"));
+    assert_ne!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+
+    let undone = sandbox.stead(&["undo", "--yes", "1"]);
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+}
+
+#[test]
+fn a_step_that_the_kernel_refuses_takes_everything_back() {
+    let sandbox = sandbox();
+    let spec = SPEC.replace("target=\"app/text\"", "target=\"app/text\" needs=\"iptables-rule:broken\"").replace(
+        "directory",
+        "iptables-rule \"broken\" chain=\"NOWHERE\" needs=\"file:/srv/old\" { jump \"ACCEPT\"; }\n    directory",
+    );
+    sandbox.put("/run/host.kdl", &spec);
+    let start = sandbox.fingerprint();
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(1), "{applied:?}");
+    assert!(
+        applied.err.contains("The host is as it was before run 1."),
+        "{}",
+        applied.err
+    );
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+    assert!(sandbox.stead(&["history"]).out.contains("failed, put back"));
+}
+
+#[test]
+fn a_host_that_changed_between_plan_and_apply_is_refused_and_left_alone() {
+    let sandbox = sandbox();
+    sandbox.stead(&["plan", "--out", "/run/plan.json", "/run/host.kdl"]);
+    sandbox.put("/srv/old", "somebody else\n");
+    sandbox.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
+    let start = sandbox.fingerprint();
+    let applied = sandbox.stead(&["apply", "--yes", "/run/plan.json"]);
+    assert_eq!(applied.code, Some(5), "{applied:?}");
+    for address in ["file:/srv/old", "iptables-policy:filter/FORWARD"] {
+        assert!(applied.err.contains(address), "{}", applied.err);
+    }
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+}
+
+#[test]
+fn a_saved_plan_is_carried_out_as_it_is() {
+    let sandbox = sandbox();
+    sandbox.stead(&["plan", "--out", "/run/plan.json", "/run/host.kdl"]);
+    let mode = fs::metadata(sandbox.at("/run/plan.json")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&mode) & 0o777, 0o600);
+    assert_eq!(
+        sandbox.stead(&["apply", "--yes", "/run/plan.json"]).code,
+        Some(0)
+    );
+    assert_eq!(sandbox.stead(&["plan", "/run/host.kdl"]).code, Some(0));
+}
+
+#[test]
+fn undo_names_what_has_moved_since_and_does_nothing() {
+    let sandbox = sandbox();
+    assert_eq!(
+        sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
+        Some(0)
+    );
+    sandbox.put("/srv/old", "later\n");
+    let start = sandbox.fingerprint();
+    let undone = sandbox.stead(&["undo", "--yes", "1"]);
+    assert_eq!(undone.code, Some(5), "{undone:?}");
+    assert!(
+        undone
+            .err
+            .contains("file:/srv/old has changed since that run"),
+        "{}",
+        undone.err
+    );
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+}
+
+#[test]
+fn rules_of_others_are_neither_touched_nor_reordered() {
+    let sandbox = sandbox();
+    let foreign = |sandbox: &Sandbox| {
+        let out = sandbox.must(&["iptables-nft-save"]).out;
+        out.lines()
+            .filter(|line| line.contains("192.0.2."))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let before = foreign(&sandbox);
+    assert_eq!(
+        sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
+        Some(0)
+    );
+    assert_eq!(foreign(&sandbox), before);
+    let moved = SPEC.replace("-s 10.1.0.0/16", "-s 10.2.0.0/16");
+    sandbox.put("/run/host.kdl", &moved);
+    assert_eq!(
+        sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
+        Some(0)
+    );
+    let out = sandbox.must(&["iptables-nft-save"]).out;
+    let first = out
+        .lines()
+        .find(|line| line.starts_with("-A FORWARD"))
+        .unwrap();
+    assert!(
+        first.contains("-s 10.2.0.0/16") && first.contains("stead:in"),
+        "{out}"
+    );
+    assert_eq!(foreign(&sandbox), before);
+}
+
+#[test]
+fn a_plan_writes_nothing_under_a_read_only_mount() {
+    let sandbox = sandbox();
+    assert_eq!(
+        sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
+        Some(0)
+    );
+    for place in ["/etc", "/run", "/var/lib", "/srv", "/"] {
+        sandbox.must(&["mount", "-o", "remount,bind,ro", place]);
+    }
+    assert_ne!(
+        sandbox.run(&["touch", "/var/lib/x"]).code,
+        Some(0),
+        "the mount is not read-only"
+    );
+    let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
+    assert_eq!(planned.code, Some(0), "{planned:?}");
+    sandbox.must(&["iptables-nft", "-P", "FORWARD", "ACCEPT"]);
+    let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
+    assert_eq!(planned.code, Some(3), "{planned:?}");
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(1), "{applied:?}");
+    assert!(
+        applied.err.contains("Read-only file system"),
+        "{}",
+        applied.err
+    );
+}
+
+#[test]
+fn a_plan_asks_the_kernel_to_let_it_write_nothing() {
+    let sandbox = sandbox();
+    let stead = e2e::program("stead");
+    let trace = [
+        "strace",
+        "-f",
+        "-qqq",
+        "-e",
+        "trace=landlock_create_ruleset,landlock_restrict_self,openat",
+        stead.to_str().unwrap(),
+        "plan",
+        "/run/host.kdl",
+    ];
+    let said = sandbox.run(&trace);
+    let has_landlock = said
+        .err
+        .lines()
+        .any(|line| line.contains("LANDLOCK_CREATE_RULESET_VERSION") && !line.contains("= -1"));
+    let restricted = said
+        .err
+        .lines()
+        .any(|line| line.contains("landlock_restrict_self(") && line.contains("= 0"));
+    assert_eq!(restricted, has_landlock, "{}", said.err);
+    let writes = |line: &&str| {
+        (line.contains("O_WRONLY") || line.contains("O_RDWR") || line.contains("O_CREAT"))
+            && !line.contains("= -1")
+            && !line.contains("/dev/null")
+    };
+    let written: Vec<_> = said.err.lines().filter(writes).collect();
+    assert_eq!(written, [""; 0]);
+}
+
+#[test]
+fn a_thousand_files_and_five_hundred_rules_take_at_most_four_programs() {
+    let sandbox = Sandbox::new();
+    let mut files = "host \"many\" {\n".to_owned();
+    for number in 0..1000 {
+        writeln!(
+            files,
+            "    file \"/srv/{number}\" {{ content \"{number}\"; }}"
+        )
+        .unwrap();
+    }
+    let mut rules = "host \"many\" {\n".to_owned();
+    for number in 0..500 {
+        let address = format!("10.{}.{}.0/24", number / 250, number % 250);
+        writeln!(rules, "    iptables-rule \"r{number}\" chain=\"FORWARD\" {{ match \"-s {address}\"; jump \"ACCEPT\"; }}").unwrap();
+    }
+    sandbox.put("/run/files.kdl", &(files + "}\n"));
+    sandbox.put("/run/rules.kdl", &(rules + "}\n"));
+    for (spec, most) in [("/run/files.kdl", 0), ("/run/rules.kdl", 4)] {
+        let applied = sandbox.stead(&["apply", "--yes", spec]);
+        assert_eq!(applied.code, Some(0), "{}", applied.err);
+        let stead = e2e::program("stead");
+        let said = sandbox.run(&[
+            "strace",
+            "-f",
+            "-qqq",
+            "-e",
+            "trace=execve",
+            stead.to_str().unwrap(),
+            "plan",
+            spec,
+        ]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let programs = said
+            .err
+            .lines()
+            .filter(|line| line.contains("execve(") && line.contains("= 0"))
+            .count()
+            - 1;
+        assert!(
+            programs <= most,
+            "{spec}: {programs} programs\n{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn the_examples_are_applied_and_taken_back() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hosts");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let sandbox = Sandbox::new();
+        // What is not of a namespace is not the sandbox's to change.
+        let text = fs::read_to_string(&path)
+            .unwrap()
+            .replace("    sysctl \"vm.swappiness\" \"10\"\n", "");
+        sandbox.put("/run/host.kdl", &text);
+        let start = sandbox.fingerprint();
+        let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+        assert_eq!(applied.code, Some(0), "{}: {}", path.display(), applied.err);
+        assert_eq!(sandbox.stead(&["plan", "/run/host.kdl"]).code, Some(0));
+        let undone = sandbox.stead(&["undo", "--yes", "1"]);
+        assert_eq!(undone.code, Some(0), "{}: {}", path.display(), undone.err);
+        assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+        count += 1;
+    }
+    assert!(count >= 2, "there are no examples");
+}
