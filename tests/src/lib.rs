@@ -233,7 +233,7 @@ impl Sandbox {
         self.run(&argv)
     }
 
-    /// Runs stead under strace with one `inject` expression.
+    /// Runs stead under strace with one `inject` expression; the trace goes to /run/trace.
     pub fn stead_injected(&self, calls: &str, injection: &str, arguments: &[&str]) -> Said {
         let stead = program("stead");
         let trace = format!("trace={calls}");
@@ -241,9 +241,9 @@ impl Sandbox {
         let mut argv = vec![
             "strace",
             "-f",
-            "-qqq",
+            "-q",
             "-o",
-            "/dev/null",
+            "/run/trace",
             "-e",
             &trace,
             "-e",
@@ -345,6 +345,33 @@ impl From<Output> for Said {
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Changes of every kind: seven to create, five to change, one to remove.
+pub const SPEC: &str = r##"host "test" {
+    kernel-module "dummy"
+    sysctl "net.ipv4.ip_forward" "1"
+    sysctl "net.ipv4.conf.all.rp_filter" "2"
+    iptables-policy "filter/FORWARD" "DROP"
+    iptables-chain "filter/MINE"
+    iptables-rule "in" chain="FORWARD" position="first" { match "-s 10.1.0.0/16"; jump "MINE"; }
+    iptables-rule "mine" chain="MINE" { match "-p tcp --dport 443"; jump "ACCEPT"; }
+    iptables-rule "six" chain="OUTPUT" family="ipv6" { match "-d 2001:db8::/32"; jump "REJECT"; }
+    directory "/srv/app" mode="0750"
+    file "/srv/app/text" mode="0600" { content "new\n"; }
+    file "/srv/old" mode="0640" { content "changed\n"; }
+    symlink "/srv/link" target="app/text"
+    file "/srv/gone" absent=#true
+}
+"##;
+
+/// Makes a sandbox with [`SPEC`] in /run/host.kdl, and what it changes and removes.
+pub fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.put("/srv/old", "old\n");
+    sandbox.put("/srv/gone", "still here\n");
+    sandbox.put("/run/host.kdl", SPEC);
+    sandbox
 }
 
 /// Says in which keys two fingerprints differ, with both values.

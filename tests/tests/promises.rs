@@ -6,34 +6,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use e2e::{Sandbox, difference};
-
-/// Twelve changes of every kind.
-const SPEC: &str = r##"host "test" {
-    kernel-module "dummy"
-    sysctl "net.ipv4.ip_forward" "1"
-    sysctl "net.ipv4.conf.all.rp_filter" "2"
-    iptables-policy "filter/FORWARD" "DROP"
-    iptables-chain "filter/MINE"
-    iptables-rule "in" chain="FORWARD" position="first" { match "-s 10.1.0.0/16"; jump "MINE"; }
-    iptables-rule "mine" chain="MINE" { match "-p tcp --dport 443"; jump "ACCEPT"; }
-    iptables-rule "six" chain="OUTPUT" family="ipv6" { match "-d 2001:db8::/32"; jump "REJECT"; }
-    directory "/srv/app" mode="0750"
-    file "/srv/app/text" mode="0600" { content "new\n"; }
-    file "/srv/old" mode="0640" { content "changed\n"; }
-    symlink "/srv/link" target="app/text"
-    file "/srv/gone" absent=#true
-}
-"##;
-
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.put("/srv/old", "old\n");
-    sandbox.put("/srv/gone", "still here\n");
-    sandbox.put("/host.kdl", "");
-    sandbox.put("/run/host.kdl", SPEC);
-    sandbox
-}
+use e2e::{SPEC, Sandbox, difference, sandbox};
 
 #[test]
 fn after_an_apply_the_plan_is_empty_and_undo_takes_it_all_back() {

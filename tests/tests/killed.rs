@@ -1,0 +1,167 @@
+//! Killed, or refused by the kernel, at every system call that writes: the host is the one before or the one after, never anything between.
+
+use e2e::{Fingerprint, Said, Sandbox, difference, sandbox};
+
+/// Calls by which something reaches the disk or the kernel, each as one list for strace.
+const CALLS: [&str; 3] = [
+    "fsync,fdatasync,renameat,renameat2,unlinkat,mkdirat,symlinkat,fchmod,fchmodat,fchown,fchownat,ftruncate",
+    "write,pwrite64,writev",
+    "sendmsg,setsockopt",
+];
+/// More calls of one list than a run of that size can make; reaching it means that the loop does not end by itself.
+const TOO_MANY: usize = 2000;
+
+/// Where a check leaves the sandbox.
+#[derive(PartialEq)]
+enum After {
+    AtAnEnd,
+    Residue,
+}
+
+struct Ends {
+    start: Fingerprint,
+    end: Fingerprint,
+}
+
+impl Ends {
+    /// Learns what the host looks like before and after an apply.
+    fn of(sandbox: &Sandbox) -> Self {
+        let start = sandbox.fingerprint();
+        assert_eq!(
+            sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
+            Some(0)
+        );
+        let end = sandbox.fingerprint();
+        assert_ne!(difference(&start, &end), [""; 0]);
+        let ends = Self { start, end };
+        ends.go_back(sandbox);
+        ends
+    }
+
+    /// Takes the newest run back.
+    fn go_back(&self, sandbox: &Sandbox) {
+        let runs = sandbox.stead(&["history"]).out.lines().count().to_string();
+        let undone = sandbox.stead(&["undo", "--yes", &runs]);
+        assert_eq!(undone.code, Some(0), "{undone:?}");
+        assert_eq!(difference(&self.start, &sandbox.fingerprint()), [""; 0]);
+    }
+
+    /// Sees that the host is at one of its two ends, and takes it to the start.
+    fn check(&self, sandbox: &Sandbox, what: &str) {
+        let now = sandbox.fingerprint();
+        let (from_start, from_end) = (difference(&self.start, &now), difference(&self.end, &now));
+        if !from_start.is_empty() {
+            assert!(
+                from_end.is_empty(),
+                "{what}: neither the start {from_start:#?} nor the end {from_end:#?}"
+            );
+            self.go_back(sandbox);
+        }
+    }
+}
+
+/// Runs an apply again and again with something injected into the first call, the second, and so on, until none is left.
+fn each(calls: &str, injection: &str, check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After) {
+    let mut sandbox = sandbox();
+    let ends = Ends::of(&sandbox);
+    for number in 1..TOO_MANY {
+        let inject = format!("{injection}:when={number}");
+        let said = sandbox.stead_injected(calls, &inject, &["apply", "--yes", "/run/host.kdl"]);
+        let what = format!("{injection} at call {number} of {calls}: {said:?}");
+        let trace = sandbox.get("/run/trace").expect("strace writes it");
+        if !trace.contains("INJECTED") && !trace.contains("killed by SIGKILL") {
+            assert_eq!(said.code, Some(0), "{what}");
+            assert!(number > 1, "nothing was injected: {what}");
+            return;
+        }
+        if check(&sandbox, &ends, &said, &what) == After::Residue {
+            sandbox = e2e::sandbox();
+        }
+    }
+    panic!("{injection} at {calls} does not end");
+}
+
+fn check_kill(calls: &str) {
+    each(calls, "signal=KILL", |sandbox, ends, _, what| {
+        let recovered = sandbox.stead(&["recover"]);
+        assert_eq!(recovered.code, Some(0), "{what}, then {recovered:?}");
+        ends.check(sandbox, what);
+        After::AtAnEnd
+    });
+}
+
+fn check_error(calls: &str) {
+    for error in ["ENOSPC", "EIO", "EROFS", "EACCES"] {
+        each(
+            calls,
+            &format!("error={error}"),
+            |sandbox, ends, said, what| {
+                let expected = match said.code {
+                    Some(0) => &ends.end,
+                    Some(1) => &ends.start,
+                    // Each program that a run starts meets the error anew, that of the rollback too.
+                    Some(4) => {
+                        check_residue(ends, sandbox, said, what);
+                        return After::Residue;
+                    }
+                    _ => panic!("{what}"),
+                };
+                assert_eq!(
+                    difference(expected, &sandbox.fingerprint()),
+                    [""; 0],
+                    "{what}"
+                );
+                assert_eq!(sandbox.stead(&["recover"]).code, Some(0), "{what}");
+                ends.check(sandbox, what);
+                After::AtAnEnd
+            },
+        );
+    }
+}
+
+/// Sees that a rollback that could not put everything back says what is left, and that nothing else is.
+fn check_residue(ends: &Ends, sandbox: &Sandbox, said: &Said, what: &str) {
+    let now = sandbox.fingerprint();
+    assert_ne!(difference(&ends.start, &now), [""; 0], "{what}");
+    let residue = said
+        .err
+        .split("residue:")
+        .nth(1)
+        .expect("the message names it");
+    for left in difference(&ends.start, &now) {
+        assert!(
+            left.contains("tables") && residue.contains("iptables-"),
+            "{what}: {left}"
+        );
+    }
+}
+
+#[test]
+fn killed_at_a_call_that_changes_a_file() {
+    check_kill(CALLS[0]);
+}
+
+#[test]
+fn killed_at_a_call_that_writes_bytes() {
+    check_kill(CALLS[1]);
+}
+
+#[test]
+fn killed_at_a_call_that_talks_to_the_kernel() {
+    check_kill(CALLS[2]);
+}
+
+#[test]
+fn refused_at_a_call_that_changes_a_file() {
+    check_error(CALLS[0]);
+}
+
+#[test]
+fn refused_at_a_call_that_writes_bytes() {
+    check_error(CALLS[1]);
+}
+
+#[test]
+fn refused_at_a_call_that_talks_to_the_kernel() {
+    check_error(CALLS[2]);
+}
