@@ -90,33 +90,31 @@ fn check_kill(calls: &str) {
     });
 }
 
-fn check_error(calls: &str) {
-    for error in ["ENOSPC", "EIO", "EROFS", "EACCES"] {
-        each(
-            calls,
-            &format!("error={error}"),
-            |sandbox, ends, said, what| {
-                let expected = match said.code {
-                    Some(0) => &ends.end,
-                    Some(1) => &ends.start,
-                    // Each program that a run starts meets the error anew, that of the rollback too.
-                    Some(4) => {
-                        check_residue(ends, sandbox, said, what);
-                        return After::Residue;
-                    }
-                    _ => panic!("{what}"),
-                };
-                assert_eq!(
-                    difference(expected, &sandbox.fingerprint()),
-                    [""; 0],
-                    "{what}"
-                );
-                assert_eq!(sandbox.stead(&["recover"]).code, Some(0), "{what}");
-                ends.check(sandbox, what);
-                After::AtAnEnd
-            },
-        );
-    }
+fn check_error(calls: &str, error: &str) {
+    each(
+        calls,
+        &format!("error={error}"),
+        |sandbox, ends, said, what| {
+            let expected = match said.code {
+                Some(0) => &ends.end,
+                Some(1) => &ends.start,
+                // Each program that a run starts meets the error anew, that of the rollback too.
+                Some(4) => {
+                    check_residue(ends, sandbox, said, what);
+                    return After::Residue;
+                }
+                _ => panic!("{what}"),
+            };
+            assert_eq!(
+                difference(expected, &sandbox.fingerprint()),
+                [""; 0],
+                "{what}"
+            );
+            assert_eq!(sandbox.stead(&["recover"]).code, Some(0), "{what}");
+            ends.check(sandbox, what);
+            After::AtAnEnd
+        },
+    );
 }
 
 /// Sees that a rollback that could not put everything back says what is left, and that nothing else is.
@@ -151,17 +149,27 @@ fn killed_at_a_call_that_talks_to_the_kernel() {
     check_kill(CALLS[2]);
 }
 
-#[test]
-fn refused_at_a_call_that_changes_a_file() {
-    check_error(CALLS[0]);
+/// A test for each list of calls and each error.
+macro_rules! refused {
+    ($($name:ident: $calls:expr, $error:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            check_error(CALLS[$calls], $error);
+        }
+    )*};
 }
 
-#[test]
-fn refused_at_a_call_that_writes_bytes() {
-    check_error(CALLS[1]);
-}
-
-#[test]
-fn refused_at_a_call_that_talks_to_the_kernel() {
-    check_error(CALLS[2]);
+refused! {
+    no_space_for_a_file: 0, "ENOSPC";
+    no_disk_for_a_file: 0, "EIO";
+    no_writing_of_a_file: 0, "EROFS";
+    no_right_to_a_file: 0, "EACCES";
+    no_space_for_bytes: 1, "ENOSPC";
+    no_disk_for_bytes: 1, "EIO";
+    no_writing_of_bytes: 1, "EROFS";
+    no_right_to_bytes: 1, "EACCES";
+    no_space_in_the_kernel: 2, "ENOSPC";
+    no_disk_in_the_kernel: 2, "EIO";
+    no_writing_in_the_kernel: 2, "EROFS";
+    no_right_in_the_kernel: 2, "EACCES";
 }

@@ -281,7 +281,7 @@ impl<H: Host> Decoder<'_, H> {
                 format!("the name of this {} {fault}", resource.address.kind),
                 resource.attributes["name"].clone(),
             )
-            .help(format!("write its {}", provider.schema().name)),
+            .help("a name is one line of text without control characters"),
         );
     }
 

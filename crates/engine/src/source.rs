@@ -20,7 +20,7 @@ pub(crate) const SKELETON: &str =
 /// Makes a source of the bytes of the file at `path`.
 pub fn load(path: PathBuf, bytes: Vec<u8>) -> Result<Arc<Source>, SpecErrors> {
     if bytes.len() as u64 > LIMIT {
-        return Err(too_large(&path, bytes.len()));
+        return Err(too_large(&path));
     }
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
@@ -37,12 +37,11 @@ fn empty(source: &Arc<Source>) -> SpecError {
     SpecError::new("spec::empty", "the spec is empty", Span::of(source, 0..0)).help(SKELETON)
 }
 
-fn too_large(path: &Path, size: usize) -> SpecErrors {
+fn too_large(path: &Path) -> SpecErrors {
     SpecErrors(vec![SpecError {
         message: format!(
-            "`{}` has {} MB; a spec has at most {} MiB",
+            "`{}` has more than {} MiB, and no spec has",
             path.display(),
-            size / 1_000_000,
             LIMIT >> 20
         ),
         code: "spec::too-large",

@@ -65,11 +65,10 @@ impl StateFolder {
             .mode(0o700)
             .create(path)
             .map_err(StateFolderError::io("make the state folder", path))?;
+        check(path)?;
         let runs = path.join("runs");
         make_folder(&runs)?;
-        for folder in [path, &runs] {
-            check(folder)?;
-        }
+        check(&runs)?;
         Ok(Self::at(path))
     }
 

@@ -64,6 +64,14 @@ impl Reader {
             .cloned()
     }
 
+    /// Makes the error of a program that cannot be run here.
+    pub(crate) fn no_program(&self, program: &str) -> HostError {
+        match locate(self.root(), program) {
+            Err(error) => error,
+            Ok(_) => missing(program),
+        }
+    }
+
     /// Whether a program is installed.
     pub fn has_program(&self, program: &str) -> bool {
         self.root() == Path::new("/") && find(program).is_some()
@@ -116,10 +124,14 @@ fn locate(root: &Path, program: &str) -> Result<PathBuf, HostError> {
             fault: format!("is not run for the host below {}", root.display()),
         });
     }
-    find(program).ok_or_else(|| HostError::NoProgram {
+    find(program).ok_or_else(|| missing(program))
+}
+
+fn missing(program: &str) -> HostError {
+    HostError::NoProgram {
         program: program.to_owned(),
         package: package(program),
-    })
+    }
 }
 
 /// Returns the path of a program.

@@ -40,6 +40,12 @@ impl Tables {
         let [a, b, c, d] = Column::ALL.map(|column| read(reader, column));
         let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
         let columns = [a, b, c, d];
+        if columns
+            .iter()
+            .all(|column| matches!(column, Reading::Missing))
+        {
+            return Err(reader.no_program(Column::ALL[0].query().program()));
+        }
         let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
         Ok(Self { columns, preferred })
     }
