@@ -1,6 +1,40 @@
+# The programs that stead and its tests run, and the Debian packages that have them.
+PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace
+NEEDED := iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace
+# Namespaces with tables and mounts of their own are root's to make.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
+
 .DEFAULT_GOAL := help
-.PHONY: help test
+.PHONY: help build demo test lint packages runner
+
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
-test: ## run all tests
-	cargo test --workspace
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+build: ## build the program: target/release/stead
+	cargo build --release --package stead
+
+demo: packages build ## plan, apply, plan again and undo an example, in namespaces of its own
+	$(AS_ROOT) unshare --mount --net --uts --propagation private examples/demo
+
+test: packages runner ## run all tests
+	cargo build --workspace
+	$(AS_ROOT) cargo nextest run --workspace
+
+lint: ## check layout and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+packages:
+	@for program in $(NEEDED); do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v $$program >/dev/null && continue; \
+		echo "$$program is missing; installing the packages: $(PACKAGES)"; \
+		$(AS_ROOT) apt-get update -qq && \
+		$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); \
+		exit; \
+	done
+
+runner:
+	@command -v cargo-nextest >/dev/null || { \
+		echo "cargo-nextest is missing; installing it with cargo"; \
+		cargo install --locked cargo-nextest; \
+	}

@@ -169,10 +169,7 @@ impl Sandbox {
         let modules = self.folder.path().join("modules");
         let tree = modules.join(kernel.release());
         fs::create_dir_all(&tree).unwrap();
-        let built_in: String = MODULES
-            .iter()
-            .map(|name| format!("kernel/{name}.ko\n"))
-            .collect();
+        let built_in = MODULES.map(|name| format!("kernel/{name}.ko\n")).concat();
         fs::write(tree.join("modules.builtin"), built_in).unwrap();
         fs::write(tree.join("modules.dep"), "").unwrap();
         let place = fs::canonicalize("/lib").unwrap().join("modules");
@@ -348,7 +345,7 @@ impl From<Output> for Said {
 }
 
 /// Changes of every kind: seven to create, five to change, one to remove.
-pub const SPEC: &str = r##"host "test" {
+pub const SPEC: &str = r#"host "test" {
     kernel-module "dummy"
     sysctl "net.ipv4.ip_forward" "1"
     sysctl "net.ipv4.conf.all.rp_filter" "2"
@@ -363,7 +360,7 @@ pub const SPEC: &str = r##"host "test" {
     symlink "/srv/link" target="app/text"
     file "/srv/gone" absent=#true
 }
-"##;
+"#;
 
 /// Makes a sandbox with [`SPEC`] in /run/host.kdl, and what it changes and removes.
 pub fn sandbox() -> Sandbox {

@@ -1,6 +1,7 @@
 //! Bad input: exit 2, and a message that says where, what, and what to type.
 #![expect(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
     reason = "a test makes the files that it gives to the program"
 )]
 

@@ -142,16 +142,20 @@ async fn set(
 ) -> Result<(), ProviderError> {
     let (table, chain) = name.split_once('/').expect("the name was checked");
     let (table, chain) = (table.to_owned(), chain.to_owned());
-    let attempted = match shall_be {
-        true => format!("create it in {}", column.name()),
-        false => format!(
+    let attempted = if shall_be {
+        format!("create it in {}", column.name())
+    } else {
+        format!(
             "remove it from {} (it must be empty and nothing may jump to it)",
             column.name()
-        ),
+        )
     };
-    host.iptables(column.program(), move |tables| match shall_be {
-        true => tables.new_chain(&table, &chain),
-        false => tables.delete_chain(&table, &chain),
+    host.iptables(column.program(), move |tables| {
+        if shall_be {
+            tables.new_chain(&table, &chain)
+        } else {
+            tables.delete_chain(&table, &chain)
+        }
     })
     .await
     .map_err(refused(IptablesChain::KIND, name, &attempted))

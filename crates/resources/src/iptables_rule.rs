@@ -20,7 +20,7 @@ use crate::{
     setting::Setting,
 };
 
-/// Longest comment in bytes: `XT_MAX_COMMENT_LEN` of linux/netfilter/xt_comment.h, less the closing NUL.
+/// Longest comment in bytes: `XT_MAX_COMMENT_LEN` of `linux/netfilter/xt_comment.h`, less the closing NUL.
 const LONGEST_COMMENT: usize = 255;
 /// The table of a rule that names none, as for iptables itself.
 const DEFAULT_TABLE: &str = "filter";
@@ -65,7 +65,7 @@ struct Place {
     table: String,
     chain: String,
     /// Counted from 1.
-    place: usize,
+    index: usize,
     text: String,
 }
 
@@ -283,9 +283,9 @@ impl Provider<Live> for IptablesRule {
                 }
                 Reading::Missing => continue,
             };
-            let named = saved.named();
+            let by_name = saved.named();
             for (name, state) in names.iter().zip(&mut states) {
-                let found = named.get(name).map_or(&[][..], Vec::as_slice);
+                let found = by_name.get(name).map_or(&[][..], Vec::as_slice);
                 let [only] = found else {
                     if found.is_empty() {
                         state.columns.set(column, Setting::Unset);
@@ -303,7 +303,7 @@ impl Provider<Live> for IptablesRule {
                 let place = Place {
                     table: only.table.to_owned(),
                     chain: only.chain.to_owned(),
-                    place: only.place,
+                    index: only.place,
                     text: only.text.to_owned(),
                 };
                 state.places.insert(column.name().to_owned(), place);
@@ -448,14 +448,14 @@ fn insert(
             chain: place.chain.clone(),
             text: place.text.clone(),
             name: name.to_owned(),
-            spot: Spot::Place(place.place),
+            spot: Spot::Place(place.index),
         };
     }
     let table = state.table.as_deref().unwrap_or(DEFAULT_TABLE).to_owned();
     let chain = state.chain.clone().unwrap_or_default();
     let stays = stands.filter(|place| place.table == table && place.chain == chain);
     let spot = match (stays, state.position.as_deref().and_then(spot)) {
-        (Some(place), _) => Spot::Place(place.place),
+        (Some(place), _) => Spot::Place(place.index),
         (None, spot) => spot.unwrap_or(Spot::Last),
     };
     let mut words = vec![

@@ -295,18 +295,19 @@ impl Word {
     /// Brings the values into the form that `iptables-save` prints.
     fn settle(&mut self, family: Family) {
         if self.name == "--syn" {
-            self.name = "--tcp-flags".to_owned();
+            "--tcp-flags".clone_into(&mut self.name);
             self.values = vec!["FIN,SYN,RST,ACK".to_owned(), "SYN".to_owned()];
         }
         for (index, value) in self.values.iter_mut().enumerate() {
             let settled = match self.name.as_str() {
                 "-s" | "-d" => address(value),
                 "-p" => protocol(value),
-                "--ctstate" | "--state" | "--src-type" | "--dst-type" => sorted(value),
-                "--dports" | "--sports" | "--ports" => value.clone(),
+                "--ctstate" | "--state" | "--src-type" | "--dst-type" | "--tcp-flags" => {
+                    sorted(value)
+                }
+                "--sport" | "--dport" => ports(value),
                 "--icmp-type" => icmp(value, family),
                 "--mac-source" => value.to_lowercase(),
-                "--tcp-flags" => sorted(value),
                 "--mark" | "--set-xmark" | "--nfmask" | "--ctmask" if index == 0 => mark(value),
                 "--limit" => value.replace("/second", "/sec").replace("/minute", "/min"),
                 "--log-level" => log_level(value),
@@ -362,9 +363,27 @@ const TARGET_OPTIONS: [&str; 16] = [
 ];
 
 fn address(value: &str) -> String {
-    match (value.parse::<IpNet>(), value.parse::<IpAddr>()) {
-        (Ok(network), _) => network.trunc().to_string(),
-        (_, Ok(address)) => IpNet::from(address).to_string(),
+    network(value).map_or(value.to_owned(), |network| network.trunc().to_string())
+}
+
+/// Reads an address, alone, with the length of its network or with its mask.
+fn network(value: &str) -> Option<IpNet> {
+    if let Some((address, mask)) = value.split_once('/')
+        && let Ok(mask) = mask.parse()
+    {
+        return IpNet::with_netmask(address.parse().ok()?, mask).ok();
+    }
+    value
+        .parse()
+        .ok()
+        .or_else(|| value.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Closes a range of ports that is open at one end.
+fn ports(value: &str) -> String {
+    match value.split_once(':') {
+        Some(("", last)) => format!("0:{last}"),
+        Some((first, "")) => format!("{first}:65535"),
         _ => value.to_owned(),
     }
 }
@@ -419,11 +438,7 @@ fn log_level(value: &str) -> String {
 
 fn check_addresses(value: &str, families: &[Family]) -> Option<Problem> {
     for part in value.split(',') {
-        let address = part
-            .parse::<IpNet>()
-            .map(|network| network.addr())
-            .or_else(|_| part.parse::<IpAddr>());
-        let Ok(address) = address else {
+        let Some(address) = network(part).map(|network| network.addr()) else {
             return Some(
                 Problem::new(format!("`{part}` is not an address"))
                     .help("such as `10.0.0.0/8` or `2001:db8::1`"),

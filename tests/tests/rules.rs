@@ -1,0 +1,157 @@
+//! What a user writes of a rule and what the real `iptables-save` prints of it are the same to stead, in every column.
+
+use std::fmt::Write as _;
+
+use e2e::Sandbox;
+
+/// A rule in words of a user: chain, matches and target.
+const RULES: [(&str, &str, &str, &str); 26] = [
+    ("filter", "INPUT", "-s 10.0.0.1", "ACCEPT"),
+    (
+        "filter",
+        "INPUT",
+        "--source 10.1.2.3/8 --protocol 6",
+        "ACCEPT",
+    ),
+    (
+        "filter",
+        "INPUT",
+        "! -s 10.0.0.0/8 -d 10.0.0.0/255.0.0.0",
+        "DROP",
+    ),
+    ("filter", "INPUT", "-p tcp --dport 22", "ACCEPT"),
+    (
+        "filter",
+        "INPUT",
+        "-p tcp --destination-port 8000:8080 --source-port 1024:",
+        "ACCEPT",
+    ),
+    ("filter", "INPUT", "-p tcp --syn", "DROP"),
+    (
+        "filter",
+        "INPUT",
+        "-p tcp ! --syn -m conntrack --ctstate NEW",
+        "DROP",
+    ),
+    ("filter", "INPUT", "-p tcp --tcp-flags SYN,ACK SYN", "DROP"),
+    (
+        "filter",
+        "INPUT",
+        "-p udp -m multiport --dports 53,67:68",
+        "ACCEPT",
+    ),
+    (
+        "filter",
+        "INPUT",
+        "-p tcp -m multiport --ports 80,443",
+        "ACCEPT",
+    ),
+    (
+        "filter",
+        "INPUT",
+        "-p icmp --icmp-type echo-request",
+        "ACCEPT",
+    ),
+    (
+        "filter",
+        "INPUT",
+        "-m conntrack --ctstate ESTABLISHED,RELATED",
+        "ACCEPT",
+    ),
+    ("filter", "INPUT", "-m state --state NEW", "ACCEPT"),
+    ("filter", "INPUT", "-i lo", "ACCEPT"),
+    ("filter", "FORWARD", "-i cni+ ! -o eth0", "ACCEPT"),
+    (
+        "filter",
+        "FORWARD",
+        "-m limit --limit 5/minute",
+        "LOG --log-prefix dropped:",
+    ),
+    (
+        "filter",
+        "FORWARD",
+        "-m limit --limit 10/second --limit-burst 20",
+        "LOG --log-level info",
+    ),
+    ("filter", "FORWARD", "-m mark --mark 1", "ACCEPT"),
+    ("filter", "FORWARD", "-m mark --mark 0x10/0xff", "ACCEPT"),
+    ("filter", "FORWARD", "-s 0.0.0.0/0", "REJECT"),
+    (
+        "filter",
+        "FORWARD",
+        "-p tcp",
+        "REJECT --reject-with tcp-reset",
+    ),
+    ("filter", "OUTPUT", "-m addrtype --dst-type LOCAL", "RETURN"),
+    ("mangle", "PREROUTING", "-p tcp", "MARK --set-mark 7"),
+    (
+        "nat",
+        "POSTROUTING",
+        "-s 10.1.0.0/16 ! -d 10.1.0.0/16",
+        "MASQUERADE",
+    ),
+    (
+        "nat",
+        "PREROUTING",
+        "-p tcp --dport 80",
+        "DNAT --to-destination 10.1.0.5:8080",
+    ),
+    (
+        "nat",
+        "PREROUTING",
+        "-p tcp --dport 81",
+        "REDIRECT --to-ports 8081",
+    ),
+];
+
+#[test]
+fn what_is_written_is_what_the_kernel_prints() {
+    let sandbox = Sandbox::new();
+    let mut spec = "host \"test\" {\n".to_owned();
+    for (number, (table, chain, matches, jump)) in RULES.iter().enumerate() {
+        writeln!(
+            spec,
+            "    iptables-rule \"r{number}\" table=\"{table}\" chain=\"{chain}\" backend=\"both\" {{\n        match \"{matches}\"\n        jump \"{jump}\"\n    }}"
+        )
+        .unwrap();
+    }
+    sandbox.put("/run/host.kdl", &(spec + "}\n"));
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(0), "{}", applied.err);
+    assert_eq!(sandbox.stead(&["plan", "/run/host.kdl"]).code, Some(0));
+    for column in ["iptables-nft", "iptables-legacy"] {
+        // What somebody changes by hand is seen.
+        let rule = [
+            "-t",
+            "filter",
+            "-R",
+            "INPUT",
+            number_of(&sandbox, column, "stead:r0"),
+            "-j",
+            "ACCEPT",
+            "-m",
+            "comment",
+            "--comment",
+            "stead:r0",
+        ];
+        sandbox.must(&[&[column], &rule[..]].concat());
+        let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
+        assert_eq!(planned.code, Some(3), "{planned:?}");
+        assert!(planned.out.contains("iptables-rule:r0"), "{}", planned.out);
+        assert_eq!(
+            sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
+            Some(0)
+        );
+    }
+}
+
+/// Returns the place of a rule in INPUT.
+fn number_of(sandbox: &Sandbox, program: &str, comment: &str) -> &'static str {
+    let save = format!("{program}-save");
+    let out = sandbox.must(&[&save, "-t", "filter"]).out;
+    let place = out
+        .lines()
+        .filter(|line| line.starts_with("-A INPUT"))
+        .position(|line| line.contains(&format!("{comment}\"")));
+    ["1", "2", "3", "4"][place.expect("the rule is there")]
+}
