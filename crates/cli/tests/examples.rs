@@ -1,5 +1,9 @@
 //! Every example parses, is laid out as `stead fmt` does it, and draws its graph.
-#![expect(clippy::disallowed_methods, reason = "a test reads the examples")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads the examples and stops at the first surprise"
+)]
 
 use std::{fs, path::Path, process::Command};
 
