@@ -271,3 +271,52 @@ fn the_examples_are_applied_and_taken_back() {
     }
     assert!(count >= 2, "there are no examples");
 }
+
+#[test]
+fn a_run_is_told_as_data_line_by_line() {
+    let sandbox = sandbox();
+    let lines = |said: &e2e::Said| -> Vec<serde_json::Value> {
+        said.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let applied = sandbox.stead(&["apply", "--yes", "--json", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let events = lines(&applied);
+    assert!(
+        events
+            .iter()
+            .all(|event| event["format"] == "stead.event/1"),
+        "{events:?}"
+    );
+    assert_eq!(events.first().unwrap()["event"], "started");
+    assert_eq!(events.last().unwrap()["event"], "outcome");
+    assert_eq!(events.last().unwrap()["outcome"], "done");
+    let again = lines(&sandbox.stead(&["apply", "--yes", "--json", "/run/host.kdl"]));
+    assert_eq!(again.last().unwrap()["event"], "unchanged");
+
+    let planned = sandbox.stead(&["plan", "--json", "--only", "file", "/run/host.kdl"]);
+    let plan: serde_json::Value = serde_json::from_str(&planned.out).unwrap();
+    assert_eq!(
+        (&plan["format"], &plan["summary"]["resources"]),
+        (&"stead.plan/1".into(), &3.into())
+    );
+    let wrong = sandbox.stead(&["plan", "--json", "--only", "flie", "/run/host.kdl"]);
+    assert_eq!(wrong.code, Some(2));
+    let error: serde_json::Value = serde_json::from_str(&wrong.out).unwrap();
+    assert_eq!(
+        (&error["format"], &error["exit"]),
+        (&"stead.error/1".into(), &2.into())
+    );
+}
+
+#[test]
+fn nothing_is_done_without_a_yes() {
+    let sandbox = sandbox();
+    let start = sandbox.fingerprint();
+    let said = sandbox.stead(&["apply", "/run/host.kdl"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("add `--yes`"), "{}", said.err);
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+}

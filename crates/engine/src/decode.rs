@@ -12,11 +12,12 @@ use crate::{
     parse::parse,
     provider::Host,
     registry::{Kind, Registry},
-    schema::{Absence, Attribute, Schema},
+    schema::{ABSENT, Absence, Schema},
     spec::{Desired, Resource, Source, Span, Spec},
     spec_error::{SpecError, SpecErrors},
     suggest,
     value::{Decoded, decode_value, entry_span, shown, value_span},
+    written::{Form, Written, head, name_of, written},
 };
 
 /// Decodes a source into a spec for the kinds of `registry`. Reads nothing of the host.
@@ -45,26 +46,6 @@ struct Decoder<'a, H: Host> {
     errors: Vec<SpecError>,
 }
 
-/// One attribute as it was written: `name=value`, or a child node.
-struct Written<'a> {
-    name: &'a str,
-    /// Where the name stands.
-    name_span: Span,
-    /// Where all of it stands.
-    span: Span,
-    values: Vec<&'a KdlEntry>,
-    /// What stands in it that an attribute cannot have: a property or a child of its own.
-    nested: Option<Span>,
-    form: Form,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    Main,
-    Property,
-    Child,
-}
-
 impl<H: Host> Decoder<'_, H> {
     fn spec(&mut self, document: &KdlDocument) -> Spec {
         let mut spec = Spec {
@@ -73,7 +54,7 @@ impl<H: Host> Decoder<'_, H> {
         };
         let mut first: Option<Span> = None;
         for node in document.nodes() {
-            let span = self.head(node);
+            let span = head(self.source, node);
             if node.name().value() != "host" {
                 self.errors.push(self.stray(node));
                 continue;
@@ -105,7 +86,7 @@ impl<H: Host> Decoder<'_, H> {
 
     fn stray(&self, node: &KdlNode) -> SpecError {
         let name = node.name().value();
-        let span = self.name_of(node);
+        let span = name_of(self.source, node);
         let error = SpecError::new(
             "spec::top-level",
             format!("`{name}` stands outside of `host`"),
@@ -122,7 +103,7 @@ impl<H: Host> Decoder<'_, H> {
 
     fn host_name(&mut self, node: &KdlNode) -> String {
         self.refuse_annotations(node);
-        let span = self.head(node);
+        let span = head(self.source, node);
         let help = "write `host \"NAME\" { … }`";
         match node.entries() {
             [entry] if entry.name().is_none() => {
@@ -167,7 +148,7 @@ impl<H: Host> Decoder<'_, H> {
                 SpecError::new(
                     "spec::unknown-kind",
                     format!("unknown kind `{kind}`"),
-                    self.name_of(node),
+                    name_of(self.source, node),
                 )
                 .help(suggest::help("the kinds are", kind, kinds)),
             );
@@ -181,12 +162,12 @@ impl<H: Host> Decoder<'_, H> {
             address,
             desired: Desired::Absent,
             requires: vec![],
-            span: self.head(node),
+            span: head(self.source, node),
             attributes: BTreeMap::from([("name".to_owned(), name_span)]),
         };
         let count = self.errors.len();
         self.check_name(provider, &resource);
-        let written = self.written(node, main, &schema);
+        let written = written(self.source, node, main, &schema);
         let is_absent = self.attributes(&written, &schema, &mut resource);
         if is_absent {
             self.check_absent(&written, &schema, &mut resource);
@@ -224,7 +205,7 @@ impl<H: Host> Decoder<'_, H> {
                 SpecError::new(
                     "spec::no-name",
                     format!("this {kind} has no name"),
-                    self.name_of(node),
+                    name_of(self.source, node),
                 )
                 .help(usage),
             );
@@ -285,50 +266,6 @@ impl<H: Host> Decoder<'_, H> {
         );
     }
 
-    /// Collects everything that is written in a node behind its name.
-    fn written<'n>(
-        &self,
-        node: &'n KdlNode,
-        main: Option<&'n KdlEntry>,
-        schema: &Schema,
-    ) -> Vec<Written<'n>> {
-        let mut written = vec![];
-        if let (Some(entry), Some(name)) = (main, schema.main) {
-            written.push(Written {
-                name,
-                name_span: value_span(self.source, entry),
-                span: entry_span(self.source, entry),
-                values: vec![entry],
-                nested: None,
-                form: Form::Main,
-            });
-        }
-        for entry in node.entries() {
-            if let Some(name) = entry.name() {
-                let span = name.span();
-                written.push(Written {
-                    name: name.value(),
-                    name_span: self.at(span.offset(), span.len()),
-                    span: entry_span(self.source, entry),
-                    values: vec![entry],
-                    nested: None,
-                    form: Form::Property,
-                });
-            }
-        }
-        for child in node.children().map_or(&[][..], KdlDocument::nodes) {
-            written.push(Written {
-                name: child.name().value(),
-                name_span: self.name_of(child),
-                span: self.head(child),
-                values: child.entries().iter().collect(),
-                nested: self.nested(child),
-                form: Form::Child,
-            });
-        }
-        written
-    }
-
     /// Decodes the attributes into `resource`; returns whether it is asked not to exist.
     fn attributes(
         &mut self,
@@ -360,9 +297,8 @@ impl<H: Host> Decoder<'_, H> {
                 );
                 continue;
             }
-            let absent = schema_of_absent();
             let known = if one.name == "absent" {
-                Some(&absent)
+                Some(&ABSENT)
             } else {
                 schema
                     .attributes
@@ -554,58 +490,11 @@ impl<H: Host> Decoder<'_, H> {
         }
     }
 
-    /// Returns the span of a node without its children.
-    fn head(&self, node: &KdlNode) -> Span {
-        let start = node.name().span().offset();
-        let end = node.entries().last().map_or_else(
-            || start + node.name().span().len(),
-            |entry| {
-                let span = entry_span(self.source, entry);
-                span.offset + span.length
-            },
-        );
-        self.at(start, end.saturating_sub(start))
-    }
-
-    fn nested(&self, node: &KdlNode) -> Option<Span> {
-        let property = node.entries().iter().find(|entry| entry.name().is_some());
-        let below = node
-            .children()
-            .and_then(|children| children.nodes().first());
-        property
-            .map(|entry| entry_span(self.source, entry))
-            .or_else(|| below.map(|node| self.name_of(node)))
-    }
-
-    fn name_of(&self, node: &KdlNode) -> Span {
-        let span = node.name().span();
-        self.at(span.offset(), span.len())
-    }
-
     fn at(&self, offset: usize, length: usize) -> Span {
         Span::of(self.source, offset..offset + length)
     }
 }
 
-impl Written<'_> {
-    fn value_span(&self, source: &Arc<Source>) -> Span {
-        match self.values.as_slice() {
-            [only] => value_span(source, only),
-            _ => self.span.clone(),
-        }
-    }
-}
-
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(char::is_control)
-}
-
-fn schema_of_absent() -> Attribute {
-    Attribute {
-        name: "absent",
-        shape: crate::schema::Shape::Flag,
-        role: crate::schema::Role::Managed,
-        doc: "Asks for the resource not to exist.",
-        check: None,
-    }
 }

@@ -39,3 +39,4 @@ pub mod suggest;
 mod syntax;
 pub mod undo;
 mod value;
+mod written;

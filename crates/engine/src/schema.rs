@@ -35,6 +35,15 @@ pub struct Attribute {
     pub check: Option<Check>,
 }
 
+/// What every kind that allows it has: the wish that the resource does not exist.
+pub(crate) const ABSENT: Attribute = Attribute {
+    name: "absent",
+    shape: Shape::Flag,
+    role: Role::Managed,
+    doc: "Asks for it not to exist.",
+    check: None,
+};
+
 /// Says what is wrong with a text.
 pub type Check = fn(&str) -> Result<(), Problem>;
 

@@ -60,13 +60,9 @@ impl Provider<Live> for IptablesChain {
         name: &str,
         mut desired: State,
     ) -> Result<State, Vec<Problem>> {
-        let tables = Tables::read(host)
-            .await
-            .map_err(|error| vec![Problem::new(error.to_string())])?;
         let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
-        let columns = tables
-            .choose(desired.family.as_deref(), desired.backend.as_deref(), chain)
-            .map_err(|problem| vec![problem])?;
+        let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
+        let (_, columns) = Tables::chosen(host, family, backend, chain).await?;
         if desired.columns.iter().next().is_none() {
             for column in columns {
                 desired.columns.set(column, true);

@@ -104,13 +104,9 @@ impl Provider<Live> for IptablesPolicy {
         let Some(policy) = desired.policy.clone() else {
             return Ok(desired);
         };
-        let tables = Tables::read(host)
-            .await
-            .map_err(|error| vec![Problem::new(error.to_string())])?;
         let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
-        let columns = tables
-            .choose(desired.family.as_deref(), desired.backend.as_deref(), chain)
-            .map_err(|problem| vec![problem])?;
+        let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
+        let (_, columns) = Tables::chosen(host, family, backend, chain).await?;
         for column in columns {
             desired.columns.set(column, policy.clone());
         }

@@ -14,7 +14,7 @@ use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, Reading, Rule,
-        Spot, TABLES, Tables, check_words, script,
+        Spot, TABLES, Tables, check_words, quoted, script, split,
     },
     path::refused,
     setting::Setting,
@@ -160,15 +160,6 @@ impl State {
     }
 }
 
-/// One word with blanks is a line of words.
-fn split(words: Option<&[String]>) -> Vec<String> {
-    match words {
-        Some([line]) => shlex::split(line).unwrap_or_else(|| vec![line.clone()]),
-        Some(words) => words.to_vec(),
-        None => vec![],
-    }
-}
-
 impl Provider<Live> for IptablesRule {
     const KIND: &'static str = "iptables-rule";
     const BATCH: usize = 1000;
@@ -242,14 +233,10 @@ impl Provider<Live> for IptablesRule {
         if !desired.is_written() {
             return Ok(desired);
         }
-        let tables = Tables::read(host)
-            .await
-            .map_err(|error| vec![Problem::new(error.to_string())])?;
         let mut columns = Columns::default();
         let name = desired.chain_name().map_err(|problem| vec![problem])?;
-        let chosen = tables
-            .choose(desired.family.as_deref(), desired.backend.as_deref(), name)
-            .map_err(|problem| vec![problem])?;
+        let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
+        let (tables, chosen) = Tables::chosen(host, family, backend, name).await?;
         for column in Column::ALL {
             if chosen.contains(&column) {
                 let plain = Rule::plain(&desired.words(), column.family);
@@ -492,15 +479,6 @@ fn is_recorded(place: &Place, wanted: Option<&Setting>, column: Column) -> bool 
         ))
 }
 
-/// Writes a word as `iptables-restore` reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,!+%@=".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 fn twice(name: &str, column: Column, count: usize) -> ProviderError {
     ProviderError::new(
         Address::new(IptablesRule::KIND, name),
@@ -518,18 +496,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_for_restore() {
-        for (word, expected) in [
-            ("tcp", "tcp"),
-            ("a b", "\"a b\""),
-            ("a\"b\\", "\"a\\\"b\\\\\""),
-            ("", "\"\""),
-        ] {
-            assert_eq!(quoted(word), expected);
-        }
-    }
-
-    #[test]
     fn a_position_is_a_place_or_a_neighbour() {
         for position in ["first", "last", "before:a b", "after:x:y"] {
             assert!(spot(position).is_some(), "{position}");
@@ -537,18 +503,6 @@ mod tests {
         for position in ["", "second", "before:", "beside:x"] {
             assert!(spot(position).is_none(), "{position}");
         }
-    }
-
-    #[test]
-    fn one_line_is_split_and_several_words_are_not() {
-        assert_eq!(
-            split(Some(&["-p tcp --dport 22".to_owned()])),
-            ["-p", "tcp", "--dport", "22"]
-        );
-        assert_eq!(
-            split(Some(&["--log-prefix".to_owned(), "a b".to_owned()])),
-            ["--log-prefix", "a b"]
-        );
     }
 
     #[test]

@@ -145,6 +145,24 @@ struct Word {
     values: Vec<String>,
 }
 
+/// One word with blanks is a line of words.
+pub(crate) fn split(words: Option<&[String]>) -> Vec<String> {
+    match words {
+        Some([line]) => shlex::split(line).unwrap_or_else(|| vec![line.clone()]),
+        Some(words) => words.to_vec(),
+        None => vec![],
+    }
+}
+
+/// Writes a word as `iptables-restore` reads it.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,!+%@=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// Says what is wrong with the words of a rule: what would be another command, an address or a port that cannot be.
 pub(crate) fn check_words(attribute: &str, words: &[String], families: &[Family]) -> Vec<Problem> {
     let mut problems = vec![];
@@ -550,5 +568,29 @@ mod tests {
         ] {
             assert_eq!(refused(written, ipv4), None, "{written}");
         }
+    }
+
+    #[test]
+    fn words_are_quoted_for_restore() {
+        for (word, expected) in [
+            ("tcp", "tcp"),
+            ("a b", "\"a b\""),
+            ("a\"b\\", "\"a\\\"b\\\\\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn one_line_is_split_and_several_words_are_not() {
+        assert_eq!(
+            split(Some(&["-p tcp --dport 22".to_owned()])),
+            ["-p", "tcp", "--dport", "22"]
+        );
+        assert_eq!(
+            split(Some(&["--log-prefix".to_owned(), "a b".to_owned()])),
+            ["--log-prefix", "a b"]
+        );
     }
 }

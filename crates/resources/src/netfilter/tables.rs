@@ -1,6 +1,6 @@
 //! The four saved tables of one moment, read at most once, and the choice of back end.
 
-use stead_engine::schema::Problem;
+use stead_engine::{report::chain, schema::Problem};
 
 use std::path::Path;
 
@@ -50,13 +50,29 @@ impl Tables {
         Ok(Self { columns, preferred })
     }
 
+    /// Reads all columns, and chooses those that `family` and `backend` mean for a chain.
+    pub(crate) async fn chosen(
+        reader: &Reader,
+        family: Option<&str>,
+        backend: Option<&str>,
+        name: ChainName<'_>,
+    ) -> Result<(Self, Vec<Column>), Vec<Problem>> {
+        let tables = Self::read(reader)
+            .await
+            .map_err(|error| vec![Problem::new(chain(&error).join(": "))])?;
+        let columns = tables
+            .choose(family, backend, name)
+            .map_err(|problem| vec![problem])?;
+        Ok((tables, columns))
+    }
+
     /// Returns what could be read of a column.
     pub(crate) fn column(&self, column: Column) -> &Reading {
         &self.columns[column.index()]
     }
 
     /// Chooses the columns that the attributes `family` and `backend` mean for a chain.
-    pub(crate) fn choose(
+    fn choose(
         &self,
         family: Option<&str>,
         backend: Option<&str>,

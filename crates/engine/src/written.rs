@@ -1,0 +1,115 @@
+//! What is written in a node behind its name, in whatever form, and where.
+
+use std::sync::Arc;
+
+use kdl::{KdlDocument, KdlEntry, KdlNode};
+
+use crate::{
+    schema::Schema,
+    spec::{Source, Span},
+    value::{entry_span, value_span},
+};
+
+/// One attribute as it was written: `name=value`, or a child node.
+pub(crate) struct Written<'a> {
+    pub(crate) name: &'a str,
+    /// Where the name stands.
+    pub(crate) name_span: Span,
+    /// Where all of it stands.
+    pub(crate) span: Span,
+    pub(crate) values: Vec<&'a KdlEntry>,
+    /// What stands in it that an attribute cannot have: a property or a child of its own.
+    pub(crate) nested: Option<Span>,
+    pub(crate) form: Form,
+}
+
+/// In which form.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Form {
+    Main,
+    Property,
+    Child,
+}
+
+impl Written<'_> {
+    /// Returns where the value stands, or all of it where there are several.
+    pub(crate) fn value_span(&self, source: &Arc<Source>) -> Span {
+        match self.values.as_slice() {
+            [only] => value_span(source, only),
+            _ => self.span.clone(),
+        }
+    }
+}
+
+/// Collects everything that is written in a node behind its name.
+pub(crate) fn written<'n>(
+    source: &Arc<Source>,
+    node: &'n KdlNode,
+    main: Option<&'n KdlEntry>,
+    schema: &Schema,
+) -> Vec<Written<'n>> {
+    let mut written = vec![];
+    if let (Some(entry), Some(name)) = (main, schema.main) {
+        written.push(Written {
+            name,
+            name_span: value_span(source, entry),
+            span: entry_span(source, entry),
+            values: vec![entry],
+            nested: None,
+            form: Form::Main,
+        });
+    }
+    for entry in node.entries() {
+        if let Some(name) = entry.name() {
+            let span = name.span();
+            written.push(Written {
+                name: name.value(),
+                name_span: Span::of(source, span.offset()..span.offset() + span.len()),
+                span: entry_span(source, entry),
+                values: vec![entry],
+                nested: None,
+                form: Form::Property,
+            });
+        }
+    }
+    for child in node.children().map_or(&[][..], KdlDocument::nodes) {
+        written.push(Written {
+            name: child.name().value(),
+            name_span: name_of(source, child),
+            span: head(source, child),
+            values: child.entries().iter().collect(),
+            nested: nested(source, child),
+            form: Form::Child,
+        });
+    }
+    written
+}
+
+fn nested(source: &Arc<Source>, node: &KdlNode) -> Option<Span> {
+    let property = node.entries().iter().find(|entry| entry.name().is_some());
+    let below = node
+        .children()
+        .and_then(|children| children.nodes().first());
+    property
+        .map(|entry| entry_span(source, entry))
+        .or_else(|| below.map(|node| name_of(source, node)))
+}
+
+/// Returns the span of a node without its children.
+pub(crate) fn head(source: &Arc<Source>, node: &KdlNode) -> Span {
+    let start = node.name().span().offset();
+    let end = node.entries().last().map_or_else(
+        || start + node.name().span().len(),
+        |entry| {
+            let span = entry_span(source, entry);
+            span.offset + span.length
+        },
+    );
+    Span::of(source, start..end.max(start))
+}
+
+/// Returns the span of the name of a node.
+pub(crate) fn name_of(source: &Arc<Source>, node: &KdlNode) -> Span {
+    let span = node.name().span();
+    Span::of(source, span.offset()..span.offset() + span.len())
+}
