@@ -20,18 +20,18 @@ pub(crate) struct ErrorDocument {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ErrorEntry {
     /// A stable code, for mistakes in a spec.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<String>,
     /// The fact.
     pub(crate) message: String,
     /// What caused it, from the general to the particular.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) causes: Vec<String>,
     /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) help: Option<String>,
     /// Where in the spec, the main place first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) labels: Vec<Label>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Label {
     /// Bytes.
     length: usize,
     /// What is to be said there.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     text: String,
 }
 
