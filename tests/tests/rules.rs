@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use e2e::Sandbox;
+use e2e::{Sandbox, difference};
 
 /// A rule in words of a user: chain, matches and target.
 const RULES: [(&str, &str, &str, &str); 26] = [
@@ -143,6 +143,56 @@ fn what_is_written_is_what_the_kernel_prints() {
             Some(0)
         );
     }
+}
+
+#[test]
+fn rules_that_were_taken_away_come_back_to_their_places() {
+    let sandbox = Sandbox::new();
+    let rule = |name: &str, position: &str, source: &str| {
+        format!(
+            "    iptables-rule \"{name}\" chain=\"FORWARD\" position=\"{position}\" {{\n        match \"-s\" \"{source}\"\n        jump \"ACCEPT\"\n    }}\n"
+        )
+    };
+    let apply = |resources: &str| {
+        sandbox.put(
+            "/run/host.kdl",
+            &format!("host \"test\" {{\n{resources}}}\n"),
+        );
+        let said = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+    };
+    let all = [
+        rule("b", "first", "10.2.0.0/16"),
+        rule("a", "before:b", "10.1.0.0/16"),
+        rule("c", "last", "10.3.0.0/16"),
+    ];
+    apply(&all.concat());
+    sandbox.must(&[
+        "iptables-nft",
+        "-A",
+        "FORWARD",
+        "-s",
+        "192.0.2.9",
+        "-j",
+        "ACCEPT",
+    ]);
+    sandbox.must(&[
+        "iptables-nft",
+        "-I",
+        "FORWARD",
+        "2",
+        "-s",
+        "192.0.2.8",
+        "-j",
+        "ACCEPT",
+    ]);
+    let start = sandbox.fingerprint();
+    let gone = |name: &str| format!("    iptables-rule \"{name}\" absent=#true\n");
+    apply(&(gone("a") + &rule("b", "first", "10.9.0.0/16") + &gone("c")));
+    assert_ne!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+    let undone = sandbox.stead(&["undo", "--yes", "2"]);
+    assert_eq!(undone.code, Some(0), "{}", undone.err);
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
 }
 
 /// Returns the place of a rule in INPUT.
