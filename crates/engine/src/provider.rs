@@ -91,11 +91,13 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         async move { Ok(()) }
     }
 
-    /// Names every resource of this kind that import should write down.
+    /// Names every resource of this kind that import should write down; none unless the kind says which.
     fn list(
         &self,
-        host: &H::Reader,
-    ) -> impl Future<Output = Result<Vec<String>, ProviderError>> + Send;
+        _host: &H::Reader,
+    ) -> impl Future<Output = Result<Vec<String>, ProviderError>> + Send {
+        async move { Ok(vec![]) }
+    }
 
     /// Addresses that this one needs first, if the spec has them; edges that the user need not write.
     fn requires(&self, _name: &str, _desired: &Self::State) -> Vec<Address> {

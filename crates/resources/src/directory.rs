@@ -113,10 +113,6 @@ impl Provider<Live> for Directory {
         Ok(())
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
-
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         ancestors(name)
     }

@@ -181,10 +181,6 @@ impl Provider<Live> for File {
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
-
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         ancestors(name)
     }

@@ -106,10 +106,6 @@ impl Provider<Live> for IptablesChain {
         }
         Ok(())
     }
-
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
 }
 
 fn read(tables: &Tables, name: &str) -> Option<State> {

@@ -149,10 +149,6 @@ impl Provider<Live> for IptablesPolicy {
         Ok(())
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
-
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let drops = change
             .after()

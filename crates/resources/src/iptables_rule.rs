@@ -345,10 +345,6 @@ impl Provider<Live> for IptablesRule {
         Ok(())
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
-
     fn requires(&self, _name: &str, desired: &State) -> Vec<Address> {
         let table = desired.table.as_deref().unwrap_or(DEFAULT_TABLE);
         let chains = desired

@@ -139,10 +139,6 @@ impl Provider<Live> for Symlink {
             .map_err(refused(Self::KIND, name, "remove a temporary link"))
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
-
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         ancestors(name)
     }

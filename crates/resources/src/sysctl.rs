@@ -236,10 +236,6 @@ impl Provider<Live> for Sysctl {
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Vec<String>, ProviderError> {
-        Ok(vec![])
-    }
-
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         let module = match name {
             name if name.starts_with("net.bridge.") => "br_netfilter",
