@@ -230,8 +230,14 @@ impl Sandbox {
         self.run(&argv)
     }
 
-    /// Runs stead under strace with one `inject` expression; the trace goes to /run/trace.
-    pub fn stead_injected(&self, calls: &str, injection: &str, arguments: &[&str]) -> Said {
+    /// Runs stead under strace with one `inject` expression, on all files or only on `paths`; the trace goes to /run/trace.
+    pub fn stead_injected(
+        &self,
+        calls: &str,
+        injection: &str,
+        paths: &[String],
+        arguments: &[&str],
+    ) -> Said {
         let stead = program("stead");
         let trace = format!("trace={calls}");
         let inject = format!("inject={calls}:{injection}");
@@ -245,9 +251,9 @@ impl Sandbox {
             &trace,
             "-e",
             &inject,
-            "--",
-            stead.to_str().unwrap(),
         ];
+        argv.extend(paths.iter().flat_map(|path| ["-P", path]));
+        argv.extend(["--", stead.to_str().unwrap()]);
         argv.extend(arguments);
         self.run(&argv)
     }

@@ -60,13 +60,40 @@ impl Ends {
     }
 }
 
+fn everywhere(_run: usize) -> Vec<String> {
+    vec![]
+}
+
+/// The files that the run writes bytes to. An error of anything else that takes bytes, such as the event descriptors
+/// by which threads wake each other, cannot happen: eventfd(2), ERRORS.
+fn on_files(run: usize) -> Vec<String> {
+    let own = ["plan.new", "journal"].map(|name| format!("/var/lib/stead/runs/{run:06}/{name}"));
+    let others = [
+        "/run/stead/lock",
+        "/etc/modules-load.d/.stead.conf.stead-new",
+        "/etc/sysctl.d/.99-zz-stead.conf.stead-new",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/net/ipv4/conf/all/rp_filter",
+        "/srv/app/.text.stead-new",
+        "/srv/.old.stead-new",
+    ];
+    own.into_iter().chain(others.map(str::to_owned)).collect()
+}
+
 /// Runs an apply again and again with something injected into the first call, the second, and so on, until none is left.
-fn each(calls: &str, injection: &str, check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After) {
+fn each(
+    calls: &str,
+    injection: &str,
+    paths: fn(usize) -> Vec<String>,
+    check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After,
+) {
     let mut sandbox = sandbox();
     let ends = Ends::of(&sandbox);
     for number in 1..TOO_MANY {
         let inject = format!("{injection}:when={number}");
-        let said = sandbox.stead_injected(calls, &inject, &["apply", "--yes", "/run/host.kdl"]);
+        let run = sandbox.stead(&["history"]).out.lines().count() + 1;
+        let arguments = ["apply", "--yes", "/run/host.kdl"];
+        let said = sandbox.stead_injected(calls, &inject, &paths(run), &arguments);
         let what = format!("{injection} at call {number} of {calls}: {said:?}");
         let trace = sandbox.get("/run/trace").expect("strace writes it");
         if !trace.contains("INJECTED") && !trace.contains("killed by SIGKILL") {
@@ -82,18 +109,29 @@ fn each(calls: &str, injection: &str, check: impl Fn(&Sandbox, &Ends, &Said, &st
 }
 
 fn check_kill(calls: &str) {
-    each(calls, "signal=KILL", |sandbox, ends, _, what| {
-        let recovered = sandbox.stead(&["recover"]);
-        assert_eq!(recovered.code, Some(0), "{what}, then {recovered:?}");
-        ends.check(sandbox, what);
-        After::AtAnEnd
-    });
+    each(
+        calls,
+        "signal=KILL",
+        everywhere,
+        |sandbox, ends, _, what| {
+            let recovered = sandbox.stead(&["recover"]);
+            assert_eq!(recovered.code, Some(0), "{what}, then {recovered:?}");
+            ends.check(sandbox, what);
+            After::AtAnEnd
+        },
+    );
 }
 
 fn check_error(calls: &str, error: &str) {
+    let paths = if calls == CALLS[1] {
+        on_files
+    } else {
+        everywhere
+    };
     each(
         calls,
         &format!("error={error}"),
+        paths,
         |sandbox, ends, said, what| {
             let expected = match said.code {
                 Some(0) => &ends.end,

@@ -256,6 +256,7 @@ fn what_is_left_is_named_with_a_code_of_its_own() {
     let said = sandbox.stead_injected(
         "renameat",
         "error=EIO:when=2+",
+        &[],
         &["apply", "--yes", "/run/host.kdl"],
     );
     assert_eq!(said.code, Some(4), "{said:?}");
