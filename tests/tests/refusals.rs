@@ -222,7 +222,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
     );
     sandbox.must(&["mkdir", "-p", "/run/stead"]);
     let mut holder = sandbox
-        .command(&["flock", "/run/stead/lock", "sleep", "60"])
+        .command(&["flock", "--no-fork", "/run/stead/lock", "sleep", "60"])
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
