@@ -1,14 +1,19 @@
 # The programs that stead and its tests run, and the Debian packages that have them.
-PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace
-NEEDED := iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace
+PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace \
+	mmdebstrap systemd-container squashfs-tools git
+NEEDED := iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace \
+	mmdebstrap systemd-nspawn mksquashfs git
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 
+# The tests that boot a host.
+BOOTED := binary(/^host_/)
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint packages runner
+.PHONY: help build demo test test-fast test-host lint packages runner
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
 build: ## build the program: target/release/stead
 	cargo build --release --package stead
@@ -18,7 +23,21 @@ demo: packages build ## plan, apply, plan again and undo an example, in namespac
 
 test: packages runner ## run all tests
 	cargo build --workspace
-	$(AS_ROOT) cargo nextest run --workspace
+	@if $(AS_ROOT) target/debug/test-host check; then \
+		$(MAKE) --no-print-directory test-host && $(AS_ROOT) cargo nextest run --workspace; \
+	else \
+		echo "SKIPPED, all tests on booted hosts:"; \
+		cargo nextest list --package e2e --filterset '$(BOOTED)' --message-format oneline; \
+		$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED)'; \
+	fi
+
+test-fast: packages runner ## run the tests that boot no host
+	cargo build --workspace
+	$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED)'
+
+test-host: packages ## build the images of the test hosts that are missing, and boot each once
+	cargo build --package e2e --package stead
+	$(AS_ROOT) target/debug/test-host build
 
 lint: ## check layout and lints
 	cargo fmt --all --check

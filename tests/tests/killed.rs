@@ -1,6 +1,6 @@
 //! Killed, or refused by the kernel, at every system call that writes: the host is the one before or the one after, never anything between.
 
-use e2e::{Fingerprint, Said, Sandbox, difference, sandbox};
+use e2e::{Fingerprint, Inside, Said, Sandbox, difference, sandbox};
 
 /// Calls by which something reaches the disk or the kernel, each as one list for strace.
 const CALLS: [&str; 3] = [
@@ -93,7 +93,8 @@ fn each(
         let inject = format!("{injection}:when={number}");
         let run = sandbox.stead(&["history"]).out.lines().count() + 1;
         let arguments = ["apply", "--yes", "/run/host.kdl"];
-        let said = sandbox.stead_injected(calls, &inject, &paths(run), &arguments);
+        let mut injected = sandbox.stead_injected(calls, &inject, &paths(run), &arguments);
+        let said = Said::from(injected.output().unwrap());
         let what = format!("{injection} at call {number} of {calls}: {said:?}");
         let trace = sandbox.get("/run/trace").expect("strace writes it");
         if !trace.contains("INJECTED") && !trace.contains("killed by SIGKILL") {

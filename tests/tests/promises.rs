@@ -6,7 +6,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use e2e::{SPEC, Sandbox, difference, sandbox};
+use e2e::{Inside, SPEC, Sandbox, difference, sandbox};
 
 #[test]
 fn after_an_apply_the_plan_is_empty_and_undo_takes_it_all_back() {

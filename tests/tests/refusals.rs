@@ -6,7 +6,7 @@
 
 use std::{fs, os::unix::fs::symlink, process::Stdio};
 
-use e2e::{Said, Sandbox, difference, program};
+use e2e::{Inside, Said, Sandbox, difference, program};
 
 /// Applies these resources, which must be refused with `expected` in the message, and leave the host alone.
 fn check(sandbox: &Sandbox, resources: &str, expected: &str) -> Said {
@@ -253,12 +253,13 @@ fn what_is_left_is_named_with_a_code_of_its_own() {
         "host \"test\" {\n    file \"/srv/first\" { content \"new\\n\"; }\n    file \"/srv/none/x\" needs=\"file:/srv/first\" { content \"a\"; }\n}\n",
     );
     // After the first rename no other succeeds: the change cannot be taken back.
-    let said = sandbox.stead_injected(
+    let mut injected = sandbox.stead_injected(
         "renameat",
         "error=EIO:when=2+",
         &[],
         &["apply", "--yes", "/run/host.kdl"],
     );
+    let said = Said::from(injected.output().unwrap());
     assert_eq!(said.code, Some(4), "{said:?}");
     assert!(
         said.err.contains("residue:") && said.err.contains("file:/srv/first: "),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use e2e::{Sandbox, difference};
+use e2e::{Inside, Sandbox, difference};
 
 /// A rule in words of a user: chain, matches and target.
 const RULES: [(&str, &str, &str, &str); 26] = [

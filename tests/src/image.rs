@@ -1,0 +1,304 @@
+//! Images of test hosts: layers of files and a disk that was booted once, built from Debian's packages and kept in a cache.
+
+use std::{
+    fs::{self, File, FileTimes},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    host::Host,
+    inside::{Inside, succeed},
+    standin,
+};
+
+/// What a test host is booted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// Debian 13: a snapd that holds single snaps, without a store; Docker is installed and not enabled.
+    Debian13,
+    /// Debian 12: an older snapd, built with its test keys, and its store on the host itself.
+    Debian12,
+}
+
+impl Image {
+    /// All images.
+    pub const ALL: [Self; 2] = [Self::Debian13, Self::Debian12];
+
+    /// Returns its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debian13 => "debian-13",
+            Self::Debian12 => "debian-12",
+        }
+    }
+
+    const fn suite(self) -> &'static str {
+        match self {
+            Self::Debian13 => "trixie",
+            Self::Debian12 => "bookworm",
+        }
+    }
+
+    /// Returns the folders that make up its files, topmost first, after building those that are missing.
+    pub(crate) fn layers(self) -> Vec<PathBuf> {
+        let mut layers = vec![standin::microk8s(), kubernetes()];
+        layers.extend(self.first_layers());
+        layers
+    }
+
+    /// The layers that its disk is booted over: what is put into a host later may change without booting it again.
+    fn first_layers(self) -> Vec<PathBuf> {
+        let mut layers = vec![files("host"), standin::bases()];
+        if self == Self::Debian12 {
+            layers.splice(0..0, [files("store-host"), store()]);
+        }
+        layers.push(self.root());
+        layers
+    }
+
+    /// Returns the disk of a host that was booted once, after making it if it is missing.
+    pub(crate) fn disk(self) -> PathBuf {
+        let layers = self.first_layers();
+        let inputs: Vec<&[u8]> = layers
+            .iter()
+            .map(|layer| layer.as_os_str().as_encoded_bytes())
+            .collect();
+        let name = format!("{}-disk", self.name());
+        let folder = entry(&name, &inputs, |folder| {
+            let mut host = Host::start(layers.clone(), None);
+            for snap in ["core22", "snapd"] {
+                let file = format!("{}/{snap}.snap", standin::FOLDER);
+                host.must(&["snap", "install", "--dangerous", &file]);
+            }
+            if self == Self::Debian13 {
+                // It has no store, and would wait for one when it stops.
+                host.must(&["snap", "set", "system", "store.access=offline"]);
+            }
+            fs::rename(host.power_off(), folder.join("disk.img")).unwrap();
+        });
+        folder.join("disk.img")
+    }
+
+    /// A root folder as Debian's packages make it, with what no test waits for switched off.
+    fn root(self) -> PathBuf {
+        let packages = PACKAGES.join(",");
+        let switch_off = format!("chroot \"$1\" systemctl --quiet disable {UNUSED}");
+        entry(
+            &format!("{}-root", self.name()),
+            &[packages.as_bytes(), switch_off.as_bytes()],
+            |folder| {
+                let mut command = Command::new("mmdebstrap");
+                command
+                    .args(["--quiet", "--variant=minbase", "--format=directory"])
+                    .arg("--aptopt=APT::Install-Recommends \"false\"")
+                    .arg(format!("--include={packages}"))
+                    .arg(format!("--customize-hook={switch_off}"))
+                    .arg(self.suite())
+                    .arg(folder.join("root"));
+                succeed(&mut command);
+            },
+        )
+        .join("root")
+    }
+}
+
+/// What is installed on every test host.
+const PACKAGES: [&str; 26] = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "iptables",
+    "iptables-persistent",
+    "iproute2",
+    "nftables",
+    "kmod",
+    "procps",
+    "netbase",
+    "e2fsprogs",
+    "strace",
+    "ca-certificates",
+    "curl",
+    "openssl",
+    "openssh-server",
+    "git",
+    "python3",
+    "snapd",
+    "squashfs-tools",
+    "squashfuse",
+    "fuse3",
+    "docker.io",
+    "etcd-server",
+    "nginx-light",
+    "less",
+];
+
+/// Services that Debian enables. A test that wants one of them enables it.
+const UNUSED: &str = "docker.service docker.socket containerd.service etcd.service nginx.service \
+    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer";
+
+/// The Kubernetes programs of Debian's source package.
+fn kubernetes() -> PathBuf {
+    let packages = "ca-certificates,golang-1.19-go,golang-go,rsync,jq,make,dpkg-dev,golang-github-modern-go-reflect2-dev";
+    built("kubernetes", packages, "usr/lib/kubernetes/bin")
+}
+
+/// snapd with its own test keys, and the store that signs with them.
+fn store() -> PathBuf {
+    built("store", "ca-certificates,dpkg-dev", "usr/lib/snapd")
+}
+
+/// Runs the recipe of a name in a root folder of Debian 12 and returns a layer that has what it made in a folder.
+fn built(name: &str, packages: &str, place: &str) -> PathBuf {
+    let recipe = recipes().join(name);
+    let text = fs::read(&recipe).unwrap();
+    entry(name, &[&text, packages.as_bytes()], |folder| {
+        let place = folder.join(place);
+        fs::create_dir_all(&place).unwrap();
+        let mut command = Command::new("mmdebstrap");
+        command
+            .args(["--quiet", "--variant=minbase", "--format=null"])
+            .arg(format!("--include={packages}"))
+            .arg(format!(
+                "--customize-hook=copy-in {} /root",
+                recipe.display()
+            ))
+            .arg(format!("--customize-hook=chroot \"$1\" /root/{name}"))
+            .arg(format!(
+                "--customize-hook=sync-out /out {}",
+                place.display()
+            ))
+            .args(["bookworm", "-"])
+            .env("TMPDIR", folder);
+        succeed(&mut command);
+    })
+}
+
+/// A layer with the files of a folder beside the recipes, all of them root's.
+fn files(name: &str) -> PathBuf {
+    let source = recipes().join(name);
+    entry(name, &[&contents(&source)], |folder| {
+        fs::remove_dir(folder).unwrap();
+        succeed(
+            Command::new("cp")
+                .args(["--recursive", "--no-dereference", "--preserve=mode"])
+                .args([source.as_path(), folder]),
+        );
+    })
+}
+
+/// The folder of the recipes.
+pub(crate) fn recipes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("images")
+}
+
+/// Names, modes and contents of all files under a folder, in a fixed order: what a digest of the folder is taken from.
+pub(crate) fn contents(folder: &Path) -> Vec<u8> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let mode = meta.permissions().mode();
+        all.extend(format!("{}\0{mode:o}\0", path.file_name().unwrap().display()).bytes());
+        if meta.is_dir() {
+            all.extend(contents(&path));
+        } else if meta.is_symlink() {
+            all.extend(fs::read_link(&path).unwrap().as_os_str().as_encoded_bytes());
+        } else {
+            all.extend(fs::read(&path).unwrap());
+        }
+        all.push(0);
+    }
+    all
+}
+
+/// Returns the folder of the cache: `STEAD_TEST_CACHE`, or one in the user's own.
+///
+/// # Panics
+/// If there is neither that variable nor a home.
+pub(crate) fn cache() -> PathBuf {
+    if let Some(cache) = std::env::var_os("STEAD_TEST_CACHE") {
+        return cache.into();
+    }
+    let home = std::env::home_dir().expect("HOME or STEAD_TEST_CACHE is set");
+    home.join(".cache/stead-tests")
+}
+
+/// How long an entry that nobody used stays in the cache.
+const KEPT: Duration = Duration::from_hours(14 * 24);
+
+/// Returns the entry of the cache that was built from these inputs, after building it if it is missing.
+pub(crate) fn entry(name: &str, inputs: &[&[u8]], build: impl FnOnce(&Path)) -> PathBuf {
+    let mut digest = Sha256::new();
+    for input in inputs {
+        digest.update((input.len() as u64).to_le_bytes());
+        digest.update(input);
+    }
+    let digest = hex::encode(&digest.finalize()[..8]);
+    let entries = cache().join("images");
+    fs::create_dir_all(&entries).unwrap();
+    let folder = entries.join(format!("{name}-{digest}"));
+    let _claim = claim(&entries.join(format!("{name}.lock")), Wait::Yes);
+    if !folder.exists() {
+        announce(&format!("building {name} (kept in {})", folder.display()));
+        let partial = entries.join(format!("{name}.partial"));
+        drop(fs::remove_dir_all(&partial));
+        fs::create_dir(&partial).unwrap();
+        build(&partial);
+        fs::rename(&partial, &folder).unwrap();
+        remove_unused(&entries, name);
+    }
+    let now = FileTimes::new().set_modified(SystemTime::now());
+    File::open(&folder).unwrap().set_times(now).unwrap();
+    folder
+}
+
+fn remove_unused(entries: &Path, name: &str) {
+    for entry in fs::read_dir(entries).unwrap() {
+        let entry = entry.unwrap();
+        let used = entry.metadata().unwrap().modified().unwrap();
+        let file_name = entry.file_name();
+        let digest = file_name
+            .to_str()
+            .and_then(|file_name| file_name.strip_prefix(name)?.strip_prefix('-'));
+        if digest.is_some_and(|digest| digest.len() == 16)
+            && used.elapsed().is_ok_and(|age| age > KEPT)
+        {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "minutes pass, and someone waits for them"
+)]
+fn announce(text: &str) {
+    eprintln!("test hosts: {text}");
+}
+
+/// Whether to wait for a claim of someone else to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
+
+/// Claims a file for this process alone; it ends when the process does. Returns `None` if someone else has it.
+pub(crate) fn claim(path: &Path, wait: Wait) -> Option<Flock<File>> {
+    let file = File::create(path).unwrap();
+    let how = match wait {
+        Wait::Yes => FlockArg::LockExclusive,
+        Wait::No => FlockArg::LockExclusiveNonblock,
+    };
+    Flock::lock(file, how).ok()
+}

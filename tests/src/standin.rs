@@ -1,0 +1,122 @@
+//! Snaps that stand in for those of the store, packed from the files in `standin/`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    image::{contents, entry},
+    inside::succeed,
+};
+
+/// Where a test host has the packed snaps, each as `NAME.snap`.
+pub const FOLDER: &str = "/usr/share/stead-tests/snaps";
+
+/// Top-level folders that snapd wants to find in a base.
+const BASE: [&str; 13] = [
+    "dev", "etc", "home", "lib", "media", "mnt", "proc", "root", "run", "snap", "sys", "usr", "var",
+];
+
+/// A snap that stands in for `MicroK8s`: its file, the folder of its files, and the version that it says it is.
+const MICROK8S: [(&str, &str, &str); 4] = [
+    ("microk8s_1", "microk8s", "v1.32.9"),
+    ("microk8s_2", "microk8s", "v1.33.5"),
+    ("microk8s-1.13_1", "microk8s-1.13", "v1.13.4"),
+    ("microk8s-1.13_2", "microk8s-1.13", "v1.13.5"),
+];
+
+/// Returns a layer with the snaps that every host has installed, after packing them if their files have changed.
+pub(crate) fn bases() -> PathBuf {
+    let source = source();
+    let inputs = ["core22", "snapd"].map(|name| contents(&source.join(name)));
+    entry("bases", &[&inputs[0], &inputs[1]], |folder| {
+        let target = target(folder);
+        let work = folder.join("work");
+        fs::create_dir(&work).unwrap();
+        for name in ["core22", "snapd"] {
+            copy(&source.join(name), &work.join(name));
+        }
+        for name in BASE {
+            fs::create_dir_all(work.join("core22").join(name)).unwrap();
+        }
+        for name in ["core22", "snapd"] {
+            pack(&work.join(name), &target.join(format!("{name}.snap")));
+        }
+        fs::remove_dir_all(&work).unwrap();
+    })
+}
+
+/// Returns a layer with the snaps that stand in for `MicroK8s`, after packing them if their files have changed.
+pub(crate) fn microk8s() -> PathBuf {
+    let source = source();
+    let versions = format!("{MICROK8S:?}");
+    let inputs = [&contents(&source), versions.as_bytes()];
+    entry("microk8s", &inputs, |folder| {
+        let target = target(folder);
+        let work = folder.join("work");
+        copy(&source, &work);
+        for repository in ["core", "community"] {
+            make_repository(&work.join("microk8s/addons").join(repository));
+        }
+        for (file, name, version) in MICROK8S {
+            let snap = work.join(file);
+            copy(&work.join(name), &snap);
+            copy(&work.join("common/."), &snap);
+            let about = snap.join("meta/snap.yaml");
+            let text = fs::read_to_string(&about).unwrap();
+            fs::write(&about, text.replace("@VERSION@", version)).unwrap();
+            pack(&snap, &target.join(format!("{file}.snap")));
+        }
+        fs::remove_dir_all(&work).unwrap();
+    })
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("standin")
+}
+
+fn target(layer: &Path) -> PathBuf {
+    let target = layer.join(FOLDER.trim_start_matches('/'));
+    fs::create_dir_all(&target).unwrap();
+    target
+}
+
+fn copy(from: &Path, to: &Path) {
+    succeed(
+        Command::new("cp")
+            .args(["--recursive", "--no-dereference", "--preserve=mode"])
+            .args([from, to]),
+    );
+}
+
+/// Makes a git repository of a folder: `MicroK8s` clones its addons from the snap.
+fn make_repository(folder: &Path) {
+    for arguments in [
+        &["init", "--quiet", "--initial-branch=main"][..],
+        &["add", "--all"],
+        &["commit", "--quiet", "--message=addons"],
+    ] {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(folder).args(arguments);
+        for who in ["AUTHOR", "COMMITTER"] {
+            command
+                .env(format!("GIT_{who}_NAME"), "stand-in")
+                .env(format!("GIT_{who}_EMAIL"), "stand-in@localhost")
+                .env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
+        }
+        succeed(&mut command);
+    }
+}
+
+fn pack(folder: &Path, snap: &Path) {
+    succeed(Command::new("mksquashfs").args([folder, snap]).args([
+        "-noappend",
+        "-comp",
+        "xz",
+        "-all-root",
+        "-no-progress",
+        "-quiet",
+    ]));
+}

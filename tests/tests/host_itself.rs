@@ -1,0 +1,209 @@
+//! Test hosts themselves: they boot, reboot and lose their power as hosts do, and leave nothing on the machine.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test looks at the machine with its own eyes and stops at the first surprise"
+)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use e2e::{Host, Image, Inside, difference};
+
+#[test]
+fn a_reboot_keeps_what_is_on_the_disk_and_nothing_else() {
+    let mut host = Host::boot(Image::Debian13);
+    let before = host.get("/proc/sys/kernel/random/boot_id");
+    host.put("/srv/kept", "on the disk");
+    host.put("/run/lost", "in memory");
+    host.must(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
+    let pid = host.must(&["readlink", "/proc/1/ns/net"]).out;
+    host.reboot();
+    assert_eq!(host.get("/srv/kept").as_deref(), Some("on the disk"));
+    assert_eq!(host.get("/run/lost"), None);
+    assert_eq!(
+        host.get("/proc/sys/net/ipv4/ip_forward").as_deref(),
+        Some("0\n")
+    );
+    assert_ne!(host.must(&["readlink", "/proc/1/ns/net"]).out, pid);
+    assert!(before.is_some());
+}
+
+#[test]
+fn a_power_cut_loses_what_was_not_synced() {
+    let mut host = Host::boot(Image::Debian13);
+    host.must(&["sync"]);
+    host.must(&[
+        "dd",
+        "if=/dev/zero",
+        "of=/srv/synced",
+        "bs=1k",
+        "count=1",
+        "conv=fsync",
+        "status=none",
+    ]);
+    host.must(&["sync", "/srv"]);
+    host.must(&[
+        "dd",
+        "if=/dev/zero",
+        "of=/srv/careless",
+        "bs=1k",
+        "count=1",
+        "status=none",
+    ]);
+    host.must(&["test", "-s", "/srv/careless"]);
+    host.power_cut();
+    host.must(&["test", "-s", "/srv/synced"]);
+    let careless = host.run(&["test", "-s", "/srv/careless"]);
+    assert_eq!(careless.code, Some(1), "nobody synced it");
+}
+
+#[test]
+fn several_run_at_once_and_do_not_see_each_other() {
+    let one = Host::boot(Image::Debian13);
+    let other = Host::boot(Image::Debian12);
+    one.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
+    one.must(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
+    one.put("/srv/mine", "");
+    let there = difference(&one.fingerprint(), &other.fingerprint());
+    let there = there.join("\n");
+    for key in [
+        "/srv/mine",
+        "sysctl net.ipv4.ip_forward",
+        "iptables-nft-save filter",
+    ] {
+        assert!(there.contains(&format!("{key}: Some(")), "{key}: {there}");
+    }
+    assert_eq!(other.get("/srv/mine"), None);
+    assert_eq!(
+        other.must(&["iptables-nft", "-S", "FORWARD"]).out,
+        "-P FORWARD ACCEPT\n"
+    );
+}
+
+#[test]
+fn a_fingerprint_is_the_same_until_something_changes() {
+    let host = Host::boot(Image::Debian13);
+    let before = host.fingerprint();
+    assert_eq!(
+        difference(&before, &host.fingerprint()),
+        Vec::<String>::new()
+    );
+    for (key, argv) in [
+        ("/etc/motd.new", &["touch", "/etc/motd.new"][..]),
+        (
+            "sysctl net.ipv4.ip_forward",
+            &["sysctl", "-w", "net.ipv4.ip_forward=1"],
+        ),
+        (
+            "enabled ssh.service",
+            &["systemctl", "disable", "--quiet", "ssh.service"],
+        ),
+        ("active ssh.service", &["systemctl", "stop", "ssh.service"]),
+        (
+            "ip6tables-legacy-save filter",
+            &["ip6tables-legacy", "-P", "FORWARD", "DROP"],
+        ),
+        (
+            "iptables-nft-save filter",
+            &["iptables-nft", "-A", "FORWARD", "-j", "DROP"],
+        ),
+        ("snap core22", &["snap", "remove", "core22"]),
+    ] {
+        let before = host.fingerprint();
+        host.must(argv);
+        let changed = difference(&before, &host.fingerprint());
+        assert!(
+            changed.iter().any(|line| line.starts_with(key)),
+            "{argv:?}: {changed:?}"
+        );
+    }
+}
+
+/// What a machine has of mounts, loop devices, cgroups, network namespaces and processes of test hosts.
+fn traces() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    found.extend(mounts.lines().map(|line| format!("mount {line}")));
+    for device in fs::read_dir("/sys/block").unwrap() {
+        let backing = device.unwrap().path().join("loop/backing_file");
+        found.extend(fs::read_to_string(backing).map(|path| format!("loop {path}")));
+    }
+    for argv in [
+        &["find", "/sys/fs/cgroup", "-type", "d", "-name", "stead-*"][..],
+        &[
+            "lsns",
+            "--noheadings",
+            "--output",
+            "TYPE,NS",
+            "--type",
+            "net",
+        ],
+        &["pgrep", "--list-full", "systemd-nspawn"],
+        &["ip", "-oneline", "link"],
+    ] {
+        let output = Command::new(argv[0]).args(&argv[1..]).output().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        found.extend(output.lines().map(|line| format!("{} {line}", argv[0])));
+    }
+    found
+}
+
+#[test]
+fn nothing_of_a_host_is_left_on_the_machine() {
+    let before = traces();
+    let host = Host::boot(Image::Debian13);
+    let during = traces();
+    assert!(
+        during.difference(&before).count() >= 4,
+        "a running host is seen: {during:?}"
+    );
+    drop(host);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let after = traces();
+        let mut left = after
+            .difference(&before)
+            .filter(|trace| during.contains(*trace));
+        let Some(trace) = left.next() else { break };
+        assert!(Instant::now() < deadline, "left behind: {trace}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_host_goes_with_a_test_that_was_killed() {
+    let before = traces();
+    let mut shell = Command::new(e2e::program("test-host"))
+        .args(["shell", "debian-13"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let of_it = format!("stead-{}-0", shell.id());
+    let is_there = || {
+        traces()
+            .iter()
+            .any(|trace| trace.contains(&of_it) && trace.starts_with("find"))
+    };
+    while !is_there() {
+        assert!(Instant::now() < deadline, "it does not boot");
+        sleep(Duration::from_millis(50));
+    }
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let running = |trace: &&String| trace.contains(&of_it) && !trace.starts_with("find");
+    while let Some(trace) = traces().difference(&before).find(running) {
+        assert!(Instant::now() < deadline, "left behind: {trace}");
+        sleep(Duration::from_millis(100));
+    }
+    // The folder and the cgroup are removed by whoever boots next.
+    drop(Host::boot(Image::Debian13));
+    assert!(!is_there());
+}

@@ -1,0 +1,92 @@
+//! The power goes in the middle of an apply, at many of the calls that reach the disk, and the host boots again.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use e2e::{Fingerprint, Host, Image, Inside, SPEC, difference};
+
+/// Calls by which an apply reaches the disk.
+const CALLS: &str =
+    "fsync,fdatasync,renameat,renameat2,unlinkat,mkdirat,symlinkat,fchmod,ftruncate";
+
+/// Starts an apply that stops for ever after its `number`th call. Returns whether it came that far.
+fn apply_until(host: &Host, number: usize) -> bool {
+    let inject = format!("signal=STOP:when={number}");
+    let arguments = ["apply", "--yes", "/root/host.kdl"];
+    let mut apply = host
+        .stead_injected(CALLS, &inject, &[], &arguments)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("strace is on the host");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let trace = host.get("/run/trace").unwrap_or_default();
+        if trace.contains("stopped by SIGSTOP") {
+            // The power cut ends it, and this process must not wait for it here.
+            std::thread::spawn(move || drop(apply.wait()));
+            return true;
+        }
+        if apply.try_wait().expect("it is ours").is_some() {
+            return false;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "neither stopped nor ended: {trace}"
+        );
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
+    let mut host = Host::boot(Image::Debian13);
+    host.put("/srv/old", "old\n");
+    host.put("/srv/gone", "still here\n");
+    let spec = SPEC.replace("    kernel-module \"dummy\"\n", "");
+    host.put("/root/host.kdl", &spec);
+    host.must(&["sync"]);
+    host.reboot();
+    let start = host.fingerprint();
+
+    let (mut cuts, mut halfway) = (0, 0);
+    for number in (1..1000).step_by(2) {
+        if !apply_until(&host, number) {
+            break;
+        }
+        host.power_cut();
+        let cut = difference(&start, &host.fingerprint());
+        let recovered = host.stead(&["recover"]);
+        assert_eq!(recovered.code, Some(0), "cut at {number}: {recovered:?}");
+        let left = difference(&start, &host.fingerprint());
+        if !left.is_empty() && recovered.err.contains("Nothing to recover") {
+            // The end of the run was on the disk already: then everything that it did is there too.
+            break;
+        }
+        assert_eq!(left, Vec::<String>::new(), "cut at {number}: {recovered:?}");
+        cuts += 1;
+        halfway += usize::from(!cut.is_empty());
+    }
+    assert!(cuts > 5, "the apply has more calls than {cuts}");
+    assert!(halfway > 2, "some cuts must leave something to take back");
+
+    // The last apply came to its end. It is on the disk, although nobody synced the disk for it.
+    host.power_cut();
+    let end = files(&host);
+    assert_eq!(host.get("/srv/old").as_deref(), Some("changed\n"));
+    assert_eq!(host.get("/srv/link").as_deref(), Some("new\n"));
+    assert_eq!(host.get("/srv/gone"), None);
+    let again = host.stead(&["apply", "--yes", "/root/host.kdl"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(difference(&end, &files(&host)), Vec::<String>::new());
+    let plan = host.stead(&["plan", "/root/host.kdl"]);
+    assert_eq!(plan.code, Some(0), "{plan:?}");
+}
+
+/// The files of a fingerprint: rules and settings of the kernel end with the power.
+fn files(host: &Host) -> Fingerprint {
+    let mut found = host.fingerprint();
+    found.retain(|key, _| key.starts_with('/'));
+    found
+}
