@@ -64,6 +64,10 @@ pub trait Inside {
             "-e",
             &inject,
         ];
+        if injection.starts_with("error=") {
+            // Stops at these calls alone, which is much faster. It does not work with signals.
+            argv.push("--seccomp-bpf");
+        }
         argv.extend(paths.iter().flat_map(|path| ["-P", path]));
         argv.extend(["--", stead.as_str()]);
         argv.extend(arguments);

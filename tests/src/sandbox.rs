@@ -86,6 +86,30 @@ const FOREIGN: [&[&str]; 6] = [
     ],
 ];
 
+/// What a sandbox has of the machine's /etc: what the programs that run in it read.
+const ETC: [&str; 20] = [
+    "alternatives",
+    "ethertypes",
+    "group",
+    "hostname",
+    "hosts",
+    "iproute2",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "modprobe.d",
+    "modules",
+    "modules-load.d",
+    "nsswitch.conf",
+    "passwd",
+    "protocols",
+    "services",
+    "sysctl.conf",
+    "sysctl.d",
+    "systemd",
+    "xtables.conf",
+];
+
 /// Modules that the kernel of a sandbox has.
 const MODULES: [&str; 3] = ["br_netfilter", "overlay", "dummy"];
 
@@ -129,7 +153,10 @@ impl Sandbox {
 
     fn furnish(&self) {
         let etc = self.folder.path().join("etc");
-        succeed(Command::new("cp").args(["-a", "/etc"]).arg(&etc));
+        fs::create_dir(&etc).unwrap();
+        let there = ETC.map(|name| Path::new("/etc").join(name));
+        let there = there.iter().filter(|path| path.exists());
+        succeed(Command::new("cp").arg("-a").args(there).arg(&etc));
         for (name, at) in [
             ("etc", "/etc"),
             ("run", "/run"),

@@ -94,7 +94,7 @@ fn each(
         let run = sandbox.stead(&["history"]).out.lines().count() + 1;
         let arguments = ["apply", "--yes", "/run/host.kdl"];
         let mut injected = sandbox.stead_injected(calls, &inject, &paths(run), &arguments);
-        let said = Said::from(injected.output().unwrap());
+        let said = Said::from(injected.output().expect("strace is installed"));
         let what = format!("{injection} at call {number} of {calls}: {said:?}");
         let trace = sandbox.get("/run/trace").expect("strace writes it");
         if !trace.contains("INJECTED") && !trace.contains("killed by SIGKILL") {
