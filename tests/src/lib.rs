@@ -5,13 +5,16 @@
     reason = "tests look at the host with their own eyes and stop at the first surprise"
 )]
 
+mod fake_snapd;
 mod fingerprint;
 mod host;
 mod image;
 mod inside;
 mod sandbox;
 pub mod standin;
+mod store;
 
+pub use fake_snapd::{FakeSnapd, Fault, Offer, World};
 pub use fingerprint::{Fingerprint, difference};
 pub use host::Host;
 pub use image::Image;

@@ -1,0 +1,330 @@
+//! A snapd for what the real one cannot be made to do: changes that fail, conflicts, a daemon that goes away in the middle, slow
+//! downloads, an old release. It is stricter: a request that the real one would read loosely makes the test fail.
+//!
+//! Answers and kinds of errors: snapd, `daemon/api_snaps.go`, `daemon/errors.go` and `client/errors.go`.
+
+mod change;
+mod installed;
+mod requests;
+mod world;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    thread::{self, JoinHandle, sleep},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path as Segment, Query, Request, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use tokio::{net::UnixListener, runtime::Runtime, sync::Notify};
+
+use change::Tick;
+pub use installed::Offer;
+use world::Refusal;
+pub use world::{Fault, World};
+
+/// A running fake; it ends when this goes.
+///
+/// # Panics
+/// When it goes, if a request was not as snapd's documentation has it.
+#[derive(Debug)]
+pub struct FakeSnapd {
+    socket: PathBuf,
+    shared: Arc<Shared>,
+    server: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    world: Mutex<World>,
+    complaints: Mutex<Vec<String>>,
+    /// Ends the server: for a while, or for ever when there is no `vanish`.
+    stop: Notify,
+    vanish: Mutex<Option<Duration>>,
+}
+
+type Parameters = Query<std::collections::BTreeMap<String, String>>;
+
+impl FakeSnapd {
+    /// Starts one that listens on a socket.
+    pub fn start(socket: &Path, world: World) -> Self {
+        let shared = Arc::new(Shared {
+            world: Mutex::new(world),
+            complaints: Mutex::default(),
+            stop: Notify::new(),
+            vanish: Mutex::default(),
+        });
+        let runtime = Runtime::new().unwrap();
+        let listener = listen(&runtime, socket);
+        let server = thread::spawn({
+            let (shared, socket) = (Arc::clone(&shared), socket.to_owned());
+            move || serve(&shared, &socket, runtime, listener)
+        });
+        Self {
+            socket: socket.to_owned(),
+            shared,
+            server: Some(server),
+        }
+    }
+
+    /// Makes something go wrong with the next change.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.world().inject(fault);
+    }
+
+    /// Returns what was wrong with the requests so far, and forgets it.
+    pub fn take_complaints(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.complaints.lock().unwrap())
+    }
+}
+
+impl Drop for FakeSnapd {
+    fn drop(&mut self) {
+        self.shared.stop.notify_one();
+        if let Some(server) = self.server.take() {
+            server.join().expect("it does not panic");
+        }
+        drop(fs::remove_file(&self.socket));
+        let complaints = self.take_complaints();
+        assert!(
+            complaints.is_empty() || thread::panicking(),
+            "requests that snapd does not know: {complaints:?}"
+        );
+    }
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn complain(&self, what: String) -> Response {
+        let answer = error(StatusCode::BAD_REQUEST, &what, None, Value::Null);
+        self.complaints.lock().unwrap().push(what);
+        answer
+    }
+}
+
+fn listen(runtime: &Runtime, socket: &Path) -> UnixListener {
+    drop(fs::remove_file(socket));
+    let _inside = runtime.enter();
+    UnixListener::bind(socket).unwrap()
+}
+
+/// Serves until it is stopped. While it has vanished, neither the socket nor any connection is there.
+fn serve(shared: &Arc<Shared>, socket: &Path, mut runtime: Runtime, mut listener: UnixListener) {
+    loop {
+        let router = router(Arc::clone(shared));
+        runtime.block_on(async {
+            tokio::select! {
+                served = axum::serve(listener, router) => served.unwrap(),
+                () = shared.stop.notified() => {}
+            }
+        });
+        runtime.shutdown_background();
+        let Some(pause) = shared.vanish.lock().unwrap().take() else {
+            return;
+        };
+        fs::remove_file(socket).unwrap();
+        sleep(pause);
+        runtime = Runtime::new().unwrap();
+        listener = listen(&runtime, socket);
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v2/system-info", get(system_info))
+        .route("/v2/snaps", get(snaps).post(many))
+        .route("/v2/snaps/{name}", get(snap).post(change_snap))
+        .route("/v2/snaps/{name}/conf", get(conf).put(set_conf))
+        .route("/v2/find", get(find))
+        .route("/v2/changes/{id}", get(change))
+        .route("/v2/apps", get(apps).post(change_apps))
+        .route("/v2/assertions", post(assertions))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(shared)
+}
+
+async fn system_info(State(shared): State<Arc<Shared>>) -> Response {
+    sync(&shared.world().system_info())
+}
+
+async fn snaps(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+    if let Err(what) = requests::parameters(&parameters, &["select", "snaps"]) {
+        return shared.complain(format!("GET /v2/snaps: {what}"));
+    }
+    let names: Option<Vec<&str>> = parameters
+        .get("snaps")
+        .map(|names| names.split(',').collect());
+    let all = parameters
+        .get("select")
+        .is_some_and(|select| select == "all");
+    sync(&shared.world().snaps(names.as_deref(), all))
+}
+
+async fn snap(State(shared): State<Arc<Shared>>, Segment(name): Segment<String>) -> Response {
+    answer(shared.world().snap(&name))
+}
+
+async fn find(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+    if let Err(what) = requests::parameters(&parameters, &["name", "q", "select", "scope"]) {
+        return shared.complain(format!("GET /v2/find: {what}"));
+    }
+    let name = parameters.get("name").map(String::as_str);
+    let refresh = parameters
+        .get("select")
+        .is_some_and(|select| select == "refresh");
+    answer(shared.world().find(name, refresh))
+}
+
+async fn change(State(shared): State<Arc<Shared>>, Segment(id): Segment<String>) -> Response {
+    let ticked = shared.world().tick(&id);
+    match ticked {
+        Ok(Tick { change, vanish }) => {
+            if vanish.is_some() {
+                *shared.vanish.lock().unwrap() = vanish;
+                shared.stop.notify_one();
+            }
+            sync(&change)
+        }
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+async fn change_snap(
+    State(shared): State<Arc<Shared>>,
+    Segment(name): Segment<String>,
+    body: Bytes,
+) -> Response {
+    let action = match requests::action(&body) {
+        Ok(action) => action,
+        Err(what) => return shared.complain(format!("POST /v2/snaps/{name}: {what}")),
+    };
+    accept(shared.world().change(&name, &action))
+}
+
+/// A file to install comes in parts; several snaps at once come as JSON.
+async fn many(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let kind = request.headers().get(CONTENT_TYPE).cloned();
+    let kind = kind
+        .as_ref()
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if !kind.starts_with("multipart/form-data") {
+        return shared.complain(format!("POST /v2/snaps with the content type {kind:?}"));
+    }
+    match requests::sideload(request).await {
+        Ok(sideload) => accept(shared.world().sideload(&sideload)),
+        Err(what) => shared.complain(format!("POST /v2/snaps: {what}")),
+    }
+}
+
+async fn conf(
+    State(shared): State<Arc<Shared>>,
+    Segment(name): Segment<String>,
+    parameters: Parameters,
+) -> Response {
+    if let Err(what) = requests::parameters(&parameters, &["keys"]) {
+        return shared.complain(format!("GET /v2/snaps/{name}/conf: {what}"));
+    }
+    let keys = parameters.get("keys").map(|keys| keys.split(',').collect());
+    answer(shared.world().conf(&name, keys))
+}
+
+async fn set_conf(
+    State(shared): State<Arc<Shared>>,
+    Segment(name): Segment<String>,
+    body: Bytes,
+) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(patch)) => accept(shared.world().set_conf(&name, patch)),
+        _ => shared.complain(format!(
+            "PUT /v2/snaps/{name}/conf: the body is no JSON object"
+        )),
+    }
+}
+
+async fn apps(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+    if let Err(what) = requests::parameters(&parameters, &["select", "names"]) {
+        return shared.complain(format!("GET /v2/apps: {what}"));
+    }
+    let names: Option<Vec<&str>> = parameters
+        .get("names")
+        .map(|names| names.split(',').collect());
+    answer(shared.world().apps(names.as_deref()))
+}
+
+async fn change_apps(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match requests::services(&body) {
+        Ok(services) => accept(shared.world().change_apps(&services)),
+        Err(what) => shared.complain(format!("POST /v2/apps: {what}")),
+    }
+}
+
+async fn assertions(State(shared): State<Arc<Shared>>, body: String) -> Response {
+    if body.starts_with("type: ") {
+        sync(&Value::Null)
+    } else {
+        shared.complain("POST /v2/assertions: the body is no stream of assertions".to_owned())
+    }
+}
+
+async fn unknown(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    shared.complain(format!("{} {}", request.method(), request.uri()))
+}
+
+fn answer(result: Result<Value, Refusal>) -> Response {
+    result.map_or_else(refuse, |result| sync(&result))
+}
+
+/// Answers with the change that was begun.
+fn accept(change: Result<String, Refusal>) -> Response {
+    match change {
+        Ok(id) => {
+            let body = json!({"type": "async", "status-code": 202, "status": "Accepted", "result": null, "change": id});
+            (StatusCode::ACCEPTED, Json(body)).into_response()
+        }
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+fn sync(result: &Value) -> Response {
+    Json(json!({"type": "sync", "status-code": 200, "status": "OK", "result": result}))
+        .into_response()
+}
+
+fn refuse(refusal: Refusal) -> Response {
+    let Refusal {
+        code,
+        kind,
+        message,
+        value,
+    } = refusal;
+    let code = StatusCode::from_u16(code).expect("the world has codes of HTTP only");
+    error(code, &message, kind, value)
+}
+
+fn error(code: StatusCode, message: &str, kind: Option<&str>, value: Value) -> Response {
+    let mut result = json!({"message": message});
+    if let Some(kind) = kind {
+        result["kind"] = kind.into();
+    }
+    if !value.is_null() {
+        result["value"] = value;
+    }
+    let status = code.canonical_reason().unwrap_or_default();
+    let body =
+        json!({"type": "error", "status-code": code.as_u16(), "status": status, "result": result});
+    (code, Json(body)).into_response()
+}

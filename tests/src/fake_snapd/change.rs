@@ -1,0 +1,91 @@
+//! Changes under way: their tasks, how far they are, and what they do when they are done.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::installed::Offer;
+
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) tasks: Vec<Task>,
+    pub(super) effect: Option<Effect>,
+    pub(super) error: Option<String>,
+    pub(super) vanish: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) kind: &'static str,
+    pub(super) done: u64,
+    pub(super) total: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Effect {
+    Add(Offer),
+    Remove,
+    Revert(usize),
+    Enable(bool),
+    Track(String),
+    Hold(Option<String>),
+    Run(bool),
+    Conf(Map<String, Value>),
+}
+
+/// A change as it stands after one more step of it.
+#[derive(Debug)]
+pub(super) struct Tick {
+    pub(super) change: Value,
+    pub(super) vanish: Option<Duration>,
+}
+
+/// A download is done after so many looks at it.
+pub(super) const LOOKS: u64 = 10;
+pub(super) const MOMENT: &str = "2026-01-01T00:00:00Z";
+
+impl Change {
+    pub(super) fn is_ready(&self) -> bool {
+        self.tasks.iter().all(|task| task.done == task.total)
+    }
+
+    pub(super) fn show(&self, id: &str) -> Value {
+        let ready = self.is_ready();
+        let ended = if self.error.is_some() {
+            "Error"
+        } else {
+            "Done"
+        };
+        let summary = format!("{} {}", self.kind, self.name);
+        let tasks: Vec<Value> = self
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| {
+                let last = at + 1 == self.tasks.len();
+                let status = match (task.done, task.done == task.total) {
+                    (_, true) if self.error.is_some() && ready => if last { "Error" } else { "Undone" },
+                    (_, true) => "Done",
+                    (0, _) => "Do",
+                    _ => "Doing",
+                };
+                json!({
+                    "id": format!("{id}{at}"), "kind": task.kind, "summary": task.kind, "status": status, "spawn-time": MOMENT,
+                    "progress": {"label": if task.kind == "download-snap" { self.name.as_str() } else { "" }, "done": task.done, "total": task.total},
+                })
+            })
+            .collect();
+        let mut shown = json!({
+            "id": id, "kind": self.kind, "summary": summary, "ready": ready, "tasks": tasks, "spawn-time": MOMENT,
+            "status": if ready { ended } else { "Doing" }, "data": {"snap-names": [self.name]},
+        });
+        if ready && let Some(error) = &self.error {
+            let last = self.tasks.last().map_or("", |task| task.kind);
+            shown["err"] =
+                format!("cannot perform the following tasks:\n- {last} ({error})").into();
+        }
+        shown
+    }
+}

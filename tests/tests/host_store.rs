@@ -1,0 +1,159 @@
+//! Snaps on a booted host: by channel from a store of its own with an older snapd, from files with holds with a newer one.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use e2e::{FakeSnapd, Host, Image, Inside, Offer, World, standin};
+use serde_json::{Value, json};
+
+/// Asks a snapd through its socket.
+fn ask(host: &Host, socket: &str, method: &str, path: &str, body: Option<&Value>) -> Value {
+    let body = body.map(Value::to_string);
+    let url = format!("http://localhost{path}");
+    let mut argv = vec![
+        "curl",
+        "--silent",
+        "--request",
+        method,
+        "--unix-socket",
+        socket,
+        &url,
+    ];
+    if let Some(body) = &body {
+        argv.extend(["--header", "Content-Type: application/json", "--data", body]);
+    }
+    serde_json::from_str(&host.must(&argv).out).unwrap()
+}
+
+const SNAPD: &str = "/run/snapd.socket";
+
+fn microk8s(host: &Host) -> Value {
+    ask(host, SNAPD, "GET", "/v2/snaps/microk8s", None)["result"].clone()
+}
+
+#[test]
+fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
+    let host = Host::boot(Image::Debian12);
+    host.publish("microk8s", "microk8s_1", 1);
+    host.must(&[
+        "snap",
+        "install",
+        "microk8s",
+        "--classic",
+        "--channel=1.32/stable",
+    ]);
+    let snap = microk8s(&host);
+    assert_eq!(
+        (&snap["revision"], &snap["tracking-channel"]),
+        (&json!("1"), &json!("1.32/stable"))
+    );
+    assert_eq!(snap["publisher"]["validation"], "verified");
+
+    host.publish("microk8s", "microk8s_2", 2);
+    let list = host.must(&["snap", "refresh", "--list"]).out;
+    assert!(list.contains("v1.33.5"), "{list}");
+    host.must(&["snap", "refresh", "microk8s", "--channel=1.33/stable"]);
+    let snap = microk8s(&host);
+    assert_eq!(
+        (&snap["revision"], &snap["tracking-channel"]),
+        (&json!("2"), &json!("1.33/stable"))
+    );
+    host.must(&["snap", "revert", "microk8s"]);
+    assert_eq!(microk8s(&host)["revision"], "1");
+    let kept = ask(
+        &host,
+        SNAPD,
+        "GET",
+        "/v2/snaps?select=all&snaps=microk8s",
+        None,
+    );
+    assert_eq!(kept["result"].as_array().unwrap().len(), 2);
+
+    let hold = host.run(&["snap", "refresh", "--hold", "microk8s"]);
+    assert_ne!(hold.code, Some(0), "this snapd holds no single snap");
+}
+
+#[test]
+fn a_newer_snapd_holds_a_single_snap() {
+    let host = Host::boot(Image::Debian13);
+    let file = format!("{}/microk8s_1.snap", standin::FOLDER);
+    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+    host.must(&["snap", "refresh", "--hold", "microk8s"]);
+    assert!(microk8s(&host)["hold"].is_string());
+    host.must(&["snap", "refresh", "--unhold", "microk8s"]);
+    assert!(microk8s(&host)["hold"].is_null());
+}
+
+/// What the fake answers is what the real one answers, wherever both can be asked.
+#[test]
+fn the_fake_snapd_answers_as_the_real_one_does() {
+    let host = Host::boot(Image::Debian12);
+    host.publish("microk8s", "microk8s_1", 1);
+    host.must(&[
+        "snap",
+        "install",
+        "microk8s",
+        "--classic",
+        "--channel=1.32/stable",
+    ]);
+    let offer = Offer {
+        name: "microk8s".to_owned(),
+        channel: "1.32/stable".to_owned(),
+        revision: "1".to_owned(),
+        version: "v1.32.9".to_owned(),
+        bytes: 40_960,
+        classic: true,
+    };
+    let socket = host.at("/root/snapd.socket");
+    let fake = FakeSnapd::start(&socket, World::new((2, 57), vec![offer]));
+    let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
+    let begun = ask(
+        &host,
+        "/root/snapd.socket",
+        "POST",
+        "/v2/snaps/microk8s",
+        Some(&install),
+    );
+    let change = format!("/v2/changes/{}", begun["change"].as_str().unwrap());
+    while ask(&host, "/root/snapd.socket", "GET", &change, None)["result"]["ready"] == false {}
+
+    let absent = "/v2/snaps/none-such";
+    let present = "/v2/snaps/microk8s";
+    let hold = json!({"action": "hold", "time": "forever", "hold-level": "general"});
+    let mut others = vec![];
+    for (method, path, body) in [
+        ("GET", present, None),
+        ("GET", absent, None),
+        ("GET", "/v2/changes/none-such", None),
+        ("GET", "/v2/snaps/microk8s/conf?keys=none-such", None),
+        ("GET", "/v2/apps?names=none-such", None),
+        ("POST", present, Some(&install)),
+        ("POST", present, Some(&hold)),
+        ("POST", present, Some(&json!({"action": "refresh"}))),
+        ("POST", present, Some(&json!({"action": "revert"}))),
+        ("POST", absent, Some(&json!({"action": "remove"}))),
+        ("POST", absent, Some(&json!({"action": "refresh"}))),
+        (
+            "POST",
+            absent,
+            Some(&json!({"action": "switch", "channel": "1.32/stable"})),
+        ),
+    ] {
+        let real = ask(&host, SNAPD, method, path, body);
+        let ours = ask(&host, "/root/snapd.socket", method, path, body);
+        let mut same = ["status-code", "type"]
+            .iter()
+            .all(|field| real[field] == ours[field]);
+        same &= real["result"]["kind"] == ours["result"]["kind"];
+        // It knows less, but what it knows has the names and types of the real one.
+        for (field, value) in ours["result"].as_object().into_iter().flatten() {
+            let theirs = &real["result"][field];
+            same &= std::mem::discriminant(theirs) == std::mem::discriminant(value);
+        }
+        if !same {
+            others.push(format!(
+                "{method} {path} {body:?}\n  real {real}\n  fake {ours}"
+            ));
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
+    drop(fake);
+}
