@@ -35,3 +35,26 @@ fn docker_sets_forward_to_drop_at_each_boot_and_saved_rules_do_not_help() {
     assert_eq!(restored.out, "active\n");
     assert_eq!(policy(&host), "-P FORWARD DROP", "and dockerd did it again");
 }
+
+#[test]
+fn the_example_of_the_readme_ends_it() {
+    let readme = include_str!("../../README.md");
+    let spec = readme.split("```kdl\n").nth(1).unwrap();
+    let spec = spec.split("```").next().unwrap();
+    let mut host = Host::boot(Image::Debian13);
+    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.reboot();
+    assert_eq!(policy(&host), "-P FORWARD DROP", "dockerd did it");
+
+    host.put("/root/laptop.kdl", spec);
+    let applied = host.stead(&["apply", "--yes", "/root/laptop.kdl"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert_eq!(policy(&host), "-P FORWARD ACCEPT");
+
+    host.reboot();
+    let docker = host.must(&["systemctl", "is-active", "docker.service"]);
+    assert_eq!(docker.out, "active\n");
+    assert_eq!(policy(&host), "-P FORWARD ACCEPT");
+    let plan = host.stead(&["plan", "/root/laptop.kdl"]);
+    assert_eq!(plan.code, Some(0), "{plan:?}");
+}
