@@ -18,24 +18,21 @@ use crate::{
 };
 
 /// What a test host is booted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Image {
     /// Debian 13: a snapd that holds single snaps, without a store; Docker is installed and not enabled.
+    #[value(name = "debian-13")]
     Debian13,
     /// Debian 12: an older snapd, built with its test keys, and its store on the host itself.
+    #[value(name = "debian-12")]
     Debian12,
 }
 
 impl Image {
-    /// All images.
-    pub const ALL: [Self; 2] = [Self::Debian13, Self::Debian12];
-
     /// Returns its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Debian13 => "debian-13",
-            Self::Debian12 => "debian-12",
-        }
+    pub fn name(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self);
+        value.expect("no image is hidden").get_name().to_owned()
     }
 
     const fn suite(self) -> &'static str {

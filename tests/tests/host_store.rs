@@ -29,8 +29,8 @@ fn microk8s(host: &Host) -> Value {
     ask(host, SNAPD, "GET", "/v2/snaps/microk8s", None)["result"].clone()
 }
 
-#[test]
-fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
+/// Boots a host with a store and installs the first revision from it.
+fn host_with_microk8s() -> Host {
     let host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
     host.must(&[
@@ -40,6 +40,12 @@ fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
         "--classic",
         "--channel=1.32/stable",
     ]);
+    host
+}
+
+#[test]
+fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
+    let host = host_with_microk8s();
     let snap = microk8s(&host);
     assert_eq!(
         (&snap["revision"], &snap["tracking-channel"]),
@@ -85,15 +91,7 @@ fn a_newer_snapd_holds_a_single_snap() {
 /// What the fake answers is what the real one answers, wherever both can be asked.
 #[test]
 fn the_fake_snapd_answers_as_the_real_one_does() {
-    let host = Host::boot(Image::Debian12);
-    host.publish("microk8s", "microk8s_1", 1);
-    host.must(&[
-        "snap",
-        "install",
-        "microk8s",
-        "--classic",
-        "--channel=1.32/stable",
-    ]);
+    let host = host_with_microk8s();
     let offer = Offer {
         name: "microk8s".to_owned(),
         channel: "1.32/stable".to_owned(),

@@ -23,22 +23,14 @@ enum Command {
     /// Say why this machine cannot boot test hosts; exit 0 if it can
     Check,
     /// Boot a host and run a shell on it; the host goes when the shell ends
-    Shell { image: Name },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Name {
-    #[value(name = "debian-13")]
-    Debian13,
-    #[value(name = "debian-12")]
-    Debian12,
+    Shell { image: Image },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Build => {
-            for image in Image::ALL {
-                drop(Host::boot(image));
+            for image in Image::value_variants() {
+                drop(Host::boot(*image));
                 eprintln!("test hosts: {} boots", image.name());
             }
         }
@@ -49,10 +41,7 @@ fn main() -> ExitCode {
             }
         }
         Command::Shell { image } => {
-            let host = Host::boot(match image {
-                Name::Debian13 => Image::Debian13,
-                Name::Debian12 => Image::Debian12,
-            });
+            let host = Host::boot(image);
             let status = host.command(&["env", "TERM=xterm", "bash", "-l"]).status();
             return status.map_or(ExitCode::FAILURE, |status| {
                 ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
