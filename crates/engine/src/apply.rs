@@ -1,7 +1,7 @@
 //! Carrying out a plan: journal, step, verify; on any failure back to the start. The only place that changes a host.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -15,12 +15,12 @@ use crate::{
     event::{Event, Observer},
     journal::{Journal, JournalError, Outcome, Record, VERSION},
     lock::Lock,
-    observe::{ObserveError, observe},
-    plan::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
+    observe::{ObserveError, Observed, observe},
+    plan::{Because, Needs, Plan, PlanError, PlannedChange, plan_wanted, reading},
     provider::{Host, ProviderError},
     registry::{Registry, State, UnknownKind},
     report::chain,
-    rollback::{Before, roll_back},
+    rollback::{Begun, roll_back},
     state_folder::{self, StateFolder, StateFolderError},
 };
 
@@ -28,6 +28,9 @@ use crate::{
 const VERIFY_TRIES: usize = 3;
 /// How long it waits between two looks.
 const VERIFY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a run mends what its own steps moved in what needs them, before it takes that for a failure.
+const FOLLOW_UPS: usize = 2;
 
 /// What an apply works with.
 #[derive(Clone, Copy)]
@@ -91,7 +94,8 @@ impl<H: Host> Apply<'_, H> {
         if !plan.is_intact() {
             return Err(ApplyError::Damaged);
         }
-        let moved = self.moved(plan).await?;
+        let start = observe(self.registry, &H::reader(self.writer), plan.readings.keys()).await?;
+        let moved = self.moved(plan, &start);
         if !moved.is_empty() {
             return Ok(Outcome::Stale { addresses: moved });
         }
@@ -107,34 +111,51 @@ impl<H: Host> Apply<'_, H> {
         })?;
         // The note in the lock only helps the message of others.
         drop(lock.name_run(run));
-        Ok(self.carry_out(run, plan, &mut journal).await)
+        let mut running = Running {
+            plan,
+            needs: Needs::of(&plan.wanted),
+            start,
+            begun: vec![],
+            changed: BTreeSet::new(),
+        };
+        Ok(self.carry_out(run, &mut running, &mut journal).await)
     }
 
-    async fn moved(&self, plan: &Plan) -> Result<Vec<Address>, ObserveError> {
-        let observed =
-            observe(self.registry, &H::reader(self.writer), plan.readings.keys()).await?;
-        Ok(plan
-            .readings
+    fn moved(&self, plan: &Plan, start: &Observed) -> Vec<Address> {
+        plan.readings
             .iter()
             .filter(|(address, read)| {
-                reading(self.registry, address, observed[*address].as_ref()) != **read
+                reading(self.registry, address, start[*address].as_ref()) != **read
             })
             .map(|(address, _)| address.clone())
-            .collect())
+            .collect()
     }
 
-    async fn carry_out(&self, run: u64, plan: &Plan, journal: &mut Journal) -> Outcome {
-        let steps = steps(self.registry, &plan.changes);
+    async fn carry_out(
+        &self,
+        run: u64,
+        running: &mut Running<'_>,
+        journal: &mut Journal,
+    ) -> Outcome {
+        let mut next = steps(self.registry, &running.plan.changes);
         (self.observer)(&Event::Started {
             run,
-            steps: steps.len(),
+            steps: next.len(),
         });
-        let mut begun: Vec<Before> = vec![];
         let result = async {
-            for (index, step) in steps.iter().enumerate() {
-                self.step(index + 1, step, journal, &mut begun).await?;
-            }
-            let after = self.verify(plan).await?;
+            let mut number = 0;
+            let mut follow_ups = 0;
+            let after = loop {
+                for step in &next {
+                    number += 1;
+                    self.step(number, step, journal, running).await?;
+                }
+                match self.verify(running, follow_ups < FOLLOW_UPS).await? {
+                    Verified::Reached(after) => break after,
+                    Verified::Moved(changes) => next = steps(self.registry, &changes),
+                }
+                follow_ups += 1;
+            };
             journal.write(&Record::Ended {
                 at: Timestamp::now(),
                 outcome: Outcome::Done { run },
@@ -144,7 +165,7 @@ impl<H: Host> Apply<'_, H> {
         };
         match result.await {
             Ok(()) => Outcome::Done { run },
-            Err(failure) => self.go_back(run, &failure, &begun, journal).await,
+            Err(failure) => self.go_back(run, &failure, &running.begun, journal).await,
         }
     }
 
@@ -153,53 +174,92 @@ impl<H: Host> Apply<'_, H> {
         number: usize,
         step: &[PlannedChange],
         journal: &mut Journal,
-        begun: &mut Vec<Before>,
+        running: &mut Running<'_>,
     ) -> Result<(), Failure> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Failure::Stopped);
         }
         let addresses: Vec<_> = step.iter().map(|planned| planned.address.clone()).collect();
         let kind = self.registry.of(&addresses[0])?;
-        let schema = kind.schema();
-        let mut observed = observe(self.registry, &H::reader(self.writer), &addresses).await?;
-        let mut before = vec![];
+        let observed = observe(self.registry, &H::reader(self.writer), &addresses).await?;
+        let mut begun = Begun::default();
         let mut changes = vec![];
         for planned in step {
-            let now = observed.remove(&planned.address).flatten();
-            if !diff::is_same_reading(&schema, planned.change.before(), now.as_ref()) {
-                return Err(Failure::Stale(vec![planned.address.clone()]));
-            }
-            if let Some(now) = &now {
-                kind.save(self.writer, &planned.address.name, now).await?;
-            }
-            before.push((planned.address.clone(), now.clone()));
-            let change = Change::between(now, planned.change.after().cloned());
-            changes.extend(change.map(|change| (planned.address.name.as_str(), change)));
+            let Some(change) = self.current(planned, &observed, running).await? else {
+                continue;
+            };
+            kind.save(self.writer, &planned.address.name, &change)
+                .await?;
+            running.note(&mut begun, &planned.address, change.before());
+            changes.push((planned.address.name.as_str(), change));
+        }
+        if changes.is_empty() {
+            (self.observer)(&Event::StepDone { step: number });
+            return Ok(());
         }
         (self.observer)(&Event::Step {
             step: number,
             addresses,
         });
         journal.write(&Record::Step {
-            before: before.clone(),
+            before: begun.before.clone(),
+            moved: begun.moved.clone(),
         })?;
-        begun.push(before);
+        running.begun.push(begun);
         kind.apply(self.writer, changes).await?;
         journal.write(&Record::Done)?;
         (self.observer)(&Event::StepDone { step: number });
         Ok(())
     }
 
-    /// Looks again until nothing is left to change, and returns what is there now.
-    async fn verify(&self, plan: &Plan) -> Result<BTreeMap<Address, Option<State>>, Failure> {
+    /// Returns the change that a step is to make now. What it needs may have moved it since the plan, even to where it shall be;
+    /// what anybody else has moved is refused.
+    async fn current(
+        &self,
+        planned: &PlannedChange,
+        observed: &Observed,
+        running: &Running<'_>,
+    ) -> Result<Option<Change<State>>, Failure> {
+        let address = &planned.address;
+        let now = observed[address].clone();
+        let wanted = running
+            .plan
+            .wanted
+            .iter()
+            .find(|wanted| wanted.address == *address);
+        if let Some(wanted) = wanted.filter(|_| running.is_disturbed(address)) {
+            let reader = H::reader(self.writer);
+            let host = &running.plan.host;
+            let again = plan_wanted(self.registry, &reader, host, vec![wanted.clone()]).await?;
+            return Ok(again
+                .changes
+                .into_iter()
+                .next()
+                .map(|planned| planned.change));
+        }
+        let schema = self.registry.of(address)?.schema();
+        if !diff::is_same_reading(&schema, planned.change.before(), now.as_ref()) {
+            return Err(Failure::Stale(vec![address.clone()]));
+        }
+        Ok(Change::between(now, planned.change.after().cloned()))
+    }
+
+    /// Looks again until nothing is left to change, and returns what is there now; or what the steps have moved elsewhere,
+    /// if that may still be mended.
+    async fn verify(&self, running: &Running<'_>, may_mend: bool) -> Result<Verified, Failure> {
         (self.observer)(&Event::Verifying);
+        let plan = running.plan;
         for attempt in 1.. {
             let reader = H::reader(self.writer);
             let again =
                 plan_wanted(self.registry, &reader, &plan.host, plan.wanted.clone()).await?;
             if again.is_empty() {
-                let changed = plan.changes.iter().map(|planned| &planned.address);
-                return Ok(observe(self.registry, &reader, changed).await?);
+                let after = observe(self.registry, &reader, &running.changed).await?;
+                return Ok(Verified::Reached(after));
+            }
+            let is_ours = |planned: &PlannedChange| running.is_disturbed(&planned.address);
+            if may_mend && again.changes.iter().all(is_ours) {
+                return Ok(Verified::Moved(again.changes));
             }
             if attempt == VERIFY_TRIES {
                 return Err(Failure::Unverified(self.describe(&again)));
@@ -236,7 +296,7 @@ impl<H: Host> Apply<'_, H> {
         &self,
         run: u64,
         failure: &Failure,
-        begun: &[Before],
+        begun: &[Begun],
         journal: &mut Journal,
     ) -> Outcome {
         let cause = cause(failure);
@@ -265,6 +325,44 @@ impl<H: Host> Apply<'_, H> {
         drop(journal.write(&ended));
         outcome
     }
+}
+
+/// A run under way.
+struct Running<'a> {
+    plan: &'a Plan,
+    needs: Needs<'a>,
+    /// What was there when it began.
+    start: Observed,
+    /// The steps that have begun.
+    begun: Vec<Begun>,
+    /// What they have changed.
+    changed: BTreeSet<Address>,
+}
+
+impl Running<'_> {
+    /// Whether the run has changed anything that `address` needs.
+    fn is_disturbed(&self, address: &Address) -> bool {
+        self.needs
+            .is_any(address, |need| self.changed.contains(need))
+    }
+
+    /// Notes what is there just before a change.
+    fn note(&mut self, begun: &mut Begun, address: &Address, before: Option<&State>) {
+        let start = self.start.get(address).cloned().flatten();
+        if start.as_ref() != before && !self.changed.contains(address) {
+            begun.moved.insert(address.clone(), start);
+        }
+        begun.before.push((address.clone(), before.cloned()));
+        self.changed.insert(address.clone());
+    }
+}
+
+/// What a verification found.
+enum Verified {
+    /// All is as planned; this is what is there.
+    Reached(BTreeMap<Address, Option<State>>),
+    /// The steps of the run have moved these, which need them.
+    Moved(Vec<PlannedChange>),
 }
 
 pub(crate) fn outcome(
@@ -311,7 +409,7 @@ fn undoes(plan: &Plan) -> Option<u64> {
         .iter()
         .find_map(|planned| match planned.because {
             Because::Undo { run } => Some(run),
-            Because::Spec { .. } => None,
+            Because::Spec { .. } | Because::Implied { .. } => None,
         })
 }
 

@@ -1,22 +1,20 @@
 //! A KDL document to a spec: which node is which resource, and everything that is wrong with it, at once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use crate::{
     address::Address,
+    cross_check::{duplicates, unknown_needs},
     parse::parse,
     provider::Host,
     registry::{Kind, Registry},
-    schema::{ABSENT, Absence, Schema},
+    schema::{ABSENT, Absence, Schema, Shape},
     spec::{Desired, Resource, Source, Span, Spec},
     spec_error::{SpecError, SpecErrors},
     suggest,
-    value::{Decoded, decode_value, entry_span, shown, value_span},
+    value::{Decoded, decode_map, decode_value, entry_span, shown, value_span},
     written::{Form, Written, head, name_of, written},
 };
 
@@ -79,8 +77,8 @@ impl<H: Host> Decoder<'_, H> {
                     .help(crate::source::SKELETON),
             );
         }
-        self.check_duplicates(&spec.resources);
-        self.check_needs(&spec.resources);
+        self.errors.extend(duplicates(&spec.resources));
+        self.errors.extend(unknown_needs(&spec.resources));
         spec
     }
 
@@ -161,6 +159,7 @@ impl<H: Host> Decoder<'_, H> {
         let mut resource = Resource {
             address,
             desired: Desired::Absent,
+            implied_by: None,
             requires: vec![],
             span: head(self.source, node),
             attributes: BTreeMap::from([("name".to_owned(), name_span)]),
@@ -297,13 +296,10 @@ impl<H: Host> Decoder<'_, H> {
                 );
                 continue;
             }
-            let known = if one.name == "absent" {
-                Some(&ABSENT)
-            } else {
-                schema
-                    .attributes
-                    .iter()
-                    .find(|attribute| attribute.role.is_written() && attribute.name == one.name)
+            let known = match (one.name, one.form, schema.entries()) {
+                ("absent", ..) => Some(&ABSENT),
+                (_, Form::Child, Some(entries)) => schema.written(one.name).or(Some(entries)),
+                _ => schema.written(one.name),
             };
             let Some(attribute) = known else {
                 self.unknown_attribute(one, schema, resource);
@@ -312,6 +308,13 @@ impl<H: Host> Decoder<'_, H> {
             resource
                 .attributes
                 .insert(one.name.to_owned(), one.value_span(self.source));
+            if attribute.shape == Shape::Map {
+                match decode_map(self.source, &resource.address, attribute, one) {
+                    Ok(map) => drop(state.insert(one.name.to_owned(), map)),
+                    Err(errors) => self.errors.extend(errors),
+                }
+                continue;
+            }
             if let Some(nested) = &one.nested {
                 self.errors.push(
                     SpecError::new(
@@ -323,13 +326,20 @@ impl<H: Host> Decoder<'_, H> {
                 );
                 continue;
             }
-            match decode_value(
+            let decoded = decode_value(
                 self.source,
                 &resource.address,
                 attribute,
                 &one.values,
                 &one.span,
-            ) {
+            );
+            match decoded {
+                Decoded::Value(value) if attribute.shape == Shape::Entries => {
+                    let entries = state
+                        .entry(attribute.name)
+                        .or_insert_with(|| serde_json::json!({}));
+                    entries[one.name] = value;
+                }
                 Decoded::Value(value) if one.name == "absent" => is_absent = value == true,
                 Decoded::Value(value) => drop(state.insert(one.name.to_owned(), value)),
                 Decoded::Wrong(errors) => self.errors.extend(errors),
@@ -345,7 +355,7 @@ impl<H: Host> Decoder<'_, H> {
         let allowed = schema
             .attributes
             .iter()
-            .filter(|attribute| attribute.role.is_written())
+            .filter(|attribute| attribute.role.is_written() && attribute.shape != Shape::Entries)
             .map(|attribute| attribute.name)
             .chain(["needs"])
             .chain((schema.absence == Absence::Allowed).then_some("absent"));
@@ -410,50 +420,6 @@ impl<H: Host> Decoder<'_, H> {
                         format!("take `{}` away, or `absent=#true`", one.name)
                     }
                 }),
-            );
-        }
-    }
-
-    fn check_duplicates(&mut self, resources: &[Resource]) {
-        let mut first: HashMap<&Address, &Span> = HashMap::new();
-        for resource in resources {
-            let span = &resource.attributes["name"];
-            match first.get(&resource.address) {
-                None => drop(first.insert(&resource.address, span)),
-                Some(first) => self.errors.push(
-                    SpecError::new(
-                        "spec::duplicate",
-                        format!("{} is declared twice", resource.address),
-                        span.clone(),
-                    )
-                    .label((*first).clone(), "first here")
-                    .help("put all its attributes into one of them"),
-                ),
-            }
-        }
-    }
-
-    fn check_needs(&mut self, resources: &[Resource]) {
-        let declared: BTreeSet<String> = resources
-            .iter()
-            .map(|resource| resource.address.to_string())
-            .collect();
-        for (address, span) in resources.iter().flat_map(|resource| &resource.requires) {
-            let wanted = address.to_string();
-            if declared.contains(&wanted) {
-                continue;
-            }
-            let help = match suggest::nearest(&wanted, declared.iter().map(String::as_str)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "declare it in this spec, or take the `needs` away".to_owned(),
-            };
-            self.errors.push(
-                SpecError::new(
-                    "spec::needs",
-                    format!("`{wanted}` is not declared"),
-                    span.clone(),
-                )
-                .help(help),
             );
         }
     }

@@ -82,7 +82,12 @@ fn lay(under: &mut Value, over: &Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {
-                lay(under.entry(key).or_insert(Value::Null), value);
+                // As in a JSON merge patch (RFC 7396): null asks for a key not to be there.
+                if value.is_null() {
+                    under.remove(key);
+                } else {
+                    lay(under.entry(key).or_insert(Value::Null), value);
+                }
             }
         }
         (under, over) => *under = over.clone(),
@@ -144,6 +149,15 @@ mod tests {
             &json!({"a": {"y": 3}}),
         );
         assert_eq!(merged.after, json!({"a": {"x": 1, "y": 3}}));
+    }
+
+    #[test]
+    fn null_in_a_map_asks_for_a_key_not_to_be_there() {
+        let observed = json!({"a": {"x": 1, "y": 2}});
+        let merged = merge(&schema(), &observed, &json!({"a": {"y": null, "z": null}}));
+        assert_eq!(merged.after, json!({"a": {"x": 1}}));
+        let again = merge(&schema(), &merged.after, &json!({"a": {"y": null}}));
+        assert!(is_same(&schema(), &merged.after, &again.after));
     }
 
     #[test]

@@ -43,15 +43,14 @@ impl Graph {
     /// # Errors
     /// A cycle, with every member labelled; a resource that needs one that shall not exist.
     pub fn build<H: Host>(spec: &Spec, registry: &Registry<H>) -> Result<Self, SpecErrors> {
+        let resources = with_implied(&spec.resources, registry);
         let mut edges = DiGraph::new();
-        let nodes: HashMap<Address, NodeIndex> = spec
-            .resources
+        let nodes: HashMap<Address, NodeIndex> = resources
             .iter()
             .map(|resource| (resource.address.clone(), edges.add_node(resource.clone())))
             .collect();
         let mut errors = vec![];
-        for (resource, from) in spec
-            .resources
+        for (resource, from) in resources
             .iter()
             .zip(edges.node_indices().collect::<Vec<_>>())
         {
@@ -91,6 +90,18 @@ impl Graph {
     /// Returns the resources in apply order: present ones along the edges, then absent ones against them.
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.order.iter().map(|&node| &self.edges[node])
+    }
+
+    /// Returns what each resource needs first, directly.
+    pub fn needs_of(&self) -> BTreeMap<&Address, Vec<Address>> {
+        let mut needs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (from, to, _) in self.needs() {
+            needs.entry(from).or_default().push(to.clone());
+        }
+        for needs in needs.values_mut() {
+            needs.sort();
+        }
+        needs
     }
 
     /// Returns every edge: who needs, who is needed, and why.
@@ -159,6 +170,39 @@ impl Graph {
         }
         text
     }
+}
+
+/// Adds what resources bring with them, unless it is written. Something that several bring comes after all of them.
+fn with_implied<H: Host>(written: &[Resource], registry: &Registry<H>) -> Vec<Resource> {
+    let mut resources = written.to_vec();
+    let mut at = 0;
+    while at < resources.len() {
+        let by = resources[at].clone();
+        at += 1;
+        let Desired::Present(state) = &by.desired else {
+            continue;
+        };
+        let kind = registry.of(&by.address).expect("decoding checked the kind");
+        for (address, state) in kind.implies(&by.address.name, state) {
+            let edge = (by.address.clone(), by.span.clone());
+            match resources
+                .iter_mut()
+                .find(|resource| resource.address == address)
+            {
+                Some(there) if there.implied_by.is_some() => there.requires.push(edge),
+                Some(_) => {}
+                None => resources.push(Resource {
+                    address,
+                    desired: Desired::Present(state),
+                    implied_by: Some(by.address.clone()),
+                    requires: vec![edge],
+                    span: by.span.clone(),
+                    attributes: BTreeMap::new(),
+                }),
+            }
+        }
+    }
+    resources
 }
 
 fn write_line(text: &mut String, line: std::fmt::Arguments<'_>) {

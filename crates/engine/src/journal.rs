@@ -35,6 +35,9 @@ pub enum Record {
     Step {
         /// What the step changes, with what is there just before; `None` means that it does not exist.
         before: Vec<(Address, Option<State>)>,
+        /// What was there when the run began, for those of them that earlier steps of the run have moved since.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        moved: BTreeMap<Address, Option<State>>,
     },
     /// The newest step has ended well.
     Done,
@@ -200,6 +203,7 @@ mod tests {
             },
             Record::Step {
                 before: vec![(address, Some(serde_json::json!({"text": "two\nlines"})))],
+                moved: BTreeMap::new(),
             },
             Record::Done,
         ]

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod apply;
 pub mod change;
+mod cross_check;
 pub mod decode;
 pub mod diff;
 mod digest;

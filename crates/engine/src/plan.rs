@@ -1,6 +1,9 @@
 //! The plan: what would change, in which order, why, and at what cost. Inert data; the same bytes for the same spec and readings.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -68,6 +71,15 @@ pub enum Because {
         /// The line, counted from 1.
         line: usize,
     },
+    /// A resource of the spec brings it with it.
+    Implied {
+        /// Which.
+        by: Address,
+        /// The file where that stands, as the user named it.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
     /// A run is taken back.
     Undo {
         /// Its number.
@@ -82,6 +94,9 @@ pub struct Wanted {
     pub address: Address,
     /// What.
     pub desired: Desired,
+    /// What it needs first, directly. When that changes in a run, this is read again just before its own step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Address>,
     /// Why.
     pub because: Because,
 }
@@ -170,7 +185,7 @@ impl Summary {
                 .filter(|planned| wanted(&planned.change))
                 .count()
         };
-        let restarts: std::collections::BTreeSet<_> = changes
+        let restarts: BTreeSet<_> = changes
             .iter()
             .flat_map(|planned| &planned.effects.restarts)
             .collect();
@@ -198,7 +213,14 @@ pub async fn plan<H: Host>(
         .resources()
         .map(|resource| (&resource.address, resource))
         .collect();
-    let wanted = graph.resources().map(Wanted::from).collect();
+    let mut needs = graph.needs_of();
+    let wanted = graph
+        .resources()
+        .map(|resource| Wanted {
+            needs: needs.remove(&resource.address).unwrap_or_default(),
+            ..Wanted::from(resource)
+        })
+        .collect();
     plan_wanted(registry, reader, graph.host(), wanted)
         .await
         .map_err(|error| match error {
@@ -228,7 +250,7 @@ pub async fn plan_wanted<H: Host>(
         wanted.iter().map(|wanted| &wanted.address),
     )
     .await?;
-    let prepared = prepare(registry, reader, &wanted).await?;
+    let prepared = prepare(registry, reader, &wanted, &observed).await?;
     let comparison = compare(registry, &prepared, &observed);
     let readings = observed
         .iter()
@@ -251,12 +273,15 @@ pub fn reading<H: Host>(
 
 impl From<&Resource> for Wanted {
     fn from(resource: &Resource) -> Self {
+        let file = resource.span.source.path.clone();
+        let line = resource.span.line();
         Self {
             address: resource.address.clone(),
             desired: resource.desired.clone(),
-            because: Because::Spec {
-                file: resource.span.source.path.clone(),
-                line: resource.span.line(),
+            needs: vec![],
+            because: match resource.implied_by.clone() {
+                None => Because::Spec { file, line },
+                Some(by) => Because::Implied { by, file, line },
             },
         }
     }
@@ -266,7 +291,16 @@ async fn prepare<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     wanted: &[Wanted],
+    observed: &Observed,
 ) -> Result<Vec<Wanted>, PlanError> {
+    let needs = Needs::of(wanted);
+    let to_come: BTreeSet<&Address> = wanted
+        .iter()
+        .filter(|wanted| {
+            wanted.desired != Desired::Absent && matches!(observed.get(&wanted.address), Some(None))
+        })
+        .map(|wanted| &wanted.address)
+        .collect();
     let prepared = wanted.iter().map(async |wanted| match &wanted.desired {
         Desired::Absent => Ok(wanted.clone()),
         Desired::Present(state) => {
@@ -279,6 +313,10 @@ async fn prepare<H: Host>(
                     desired: Desired::Present(state),
                     ..wanted.clone()
                 }),
+                // What it needs is still to come, so that nothing can be said yet; its step asks again.
+                Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
+                    Ok(wanted.clone())
+                }
                 Err(problems) => Err(problems
                     .into_iter()
                     .map(|problem| (wanted.address.clone(), problem))),
@@ -300,6 +338,38 @@ async fn prepare<H: Host>(
     }
 }
 
+/// What needs what, however far away.
+#[derive(Debug)]
+pub(crate) struct Needs<'a>(BTreeMap<&'a Address, &'a [Address]>);
+
+impl<'a> Needs<'a> {
+    pub(crate) fn of(wanted: &'a [Wanted]) -> Self {
+        Self(
+            wanted
+                .iter()
+                .map(|wanted| (&wanted.address, wanted.needs.as_slice()))
+                .collect(),
+        )
+    }
+
+    /// Whether `address` needs anything that is so, directly or not. A spec has no cycles.
+    pub(crate) fn is_any(&self, address: &Address, is_so: impl Fn(&Address) -> bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![address];
+        while let Some(address) = next.pop() {
+            for need in self.0.get(address).copied().unwrap_or_default() {
+                if is_so(need) {
+                    return true;
+                }
+                if seen.insert(need) {
+                    next.push(need);
+                }
+            }
+        }
+        false
+    }
+}
+
 /// What a comparison of the wanted with the observed found.
 #[derive(Debug, Default)]
 pub struct Comparison {
@@ -316,15 +386,18 @@ fn compare<H: Host>(registry: &Registry<H>, wanted: &[Wanted], observed: &Observ
         .map(|(name, kind)| (name, kind.schema()))
         .collect();
     let mut comparison = Comparison::default();
+    let mut changed: BTreeSet<&Address> = BTreeSet::new();
     for Wanted {
         address,
         desired,
+        needs,
         because,
     } in wanted
     {
         let schema = &schemas[address.kind.as_str()];
+        let kind = registry.of(address).expect("observed before");
         let before = observed.get(address).cloned().flatten();
-        let after = match (desired, &before) {
+        let mut after = match (desired, &before) {
             (Desired::Absent, _) => None,
             (Desired::Present(state), None) => Some(state.clone()),
             (Desired::Present(state), Some(before)) => {
@@ -338,14 +411,16 @@ fn compare<H: Host>(registry: &Registry<H>, wanted: &[Wanted], observed: &Observ
                 Some(merged.after)
             }
         };
+        let by: Vec<_> = needs.iter().filter(|need| changed.contains(need)).collect();
+        if let (Some(before), Some(_), false) = (&before, &after, by.is_empty()) {
+            after = kind.disturbed(&address.name, before, &by).or(after);
+        }
         if diff::is_same_reading(schema, before.as_ref(), after.as_ref()) {
             continue;
         }
+        changed.insert(address);
         let change = Change::between(before, after).expect("two absent ones are the same");
-        let effects = registry
-            .of(address)
-            .expect("observed before")
-            .effects(&address.name, &change);
+        let effects = kind.effects(&address.name, &change);
         comparison.changes.push(PlannedChange {
             address: address.clone(),
             change,

@@ -26,6 +26,13 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     /// The word that users write.
     const KIND: &'static str;
 
+    /// Whether the state is what a running process was started with. Such a change is a restart: it is due when what it needs
+    /// has changed, and on the way back it comes last, when all that the process reads is as before.
+    const RESTARTS: bool = false;
+
+    /// Whether a reboot loses the state or programs overwrite it, so that the hooks bring it back.
+    const IS_RUNTIME: bool = false;
+
     /// The most changes that one `apply` carries out together; a step of the journal holds at most this many.
     const BATCH: usize = 1;
 
@@ -63,13 +70,13 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         names: &[&str],
     ) -> impl Future<Output = Result<Vec<Option<Self::State>>, ProviderError>> + Send;
 
-    /// Puts aside what `before` refers to but does not hold (the bytes behind a digest), so that it can be restored later.
-    /// Called before the journal entry of the step, never during rollback.
+    /// Puts aside what the state before a change refers to but does not hold (the bytes behind a digest), so that it can be
+    /// restored later. Called before the journal entry of the step, never during rollback.
     fn save(
         &self,
         _host: &H::Writer,
         _name: &str,
-        _before: &Self::State,
+        _change: &Change<Self::State>,
     ) -> impl Future<Output = Result<(), ProviderError>> + Send {
         async move { Ok(()) }
     }
@@ -102,6 +109,22 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     /// Addresses that this one needs first, if the spec has them; edges that the user need not write.
     fn requires(&self, _name: &str, _desired: &Self::State) -> Vec<Address> {
         vec![]
+    }
+
+    /// Resources that this one brings with it unless the spec writes them, each with what is wanted of it. They come after it.
+    fn implies(&self, _name: &str, _desired: &Self::State) -> Vec<(Address, serde_json::Value)> {
+        vec![]
+    }
+
+    /// What the state is to become, beyond what the spec says, because resources that it needs will have changed.
+    /// `None`: that does not matter. A restart is due by this.
+    fn disturbed(
+        &self,
+        _name: &str,
+        _before: &Self::State,
+        _by: &[&Address],
+    ) -> Option<Self::State> {
+        None
     }
 
     /// What the change costs and may break.

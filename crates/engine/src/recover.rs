@@ -10,7 +10,7 @@ use crate::{
     journal::{self, Journal, JournalError, Outcome, Record},
     lock::Lock,
     provider::Host,
-    rollback::roll_back,
+    rollback::{Begun, roll_back},
     state_folder::StateFolderError,
 };
 
@@ -38,7 +38,7 @@ pub async fn recover<H: Host>(
     let steps: Vec<_> = journal::read(apply.state, run)?
         .into_iter()
         .filter_map(|record| match record {
-            Record::Step { before } => Some(before),
+            Record::Step { before, moved } => Some(Begun { before, moved }),
             _ => None,
         })
         .collect();

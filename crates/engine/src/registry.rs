@@ -72,6 +72,10 @@ pub struct UnknownKind(pub Address);
 pub trait Kind<H: Host>: Send + Sync {
     /// See [`Provider::BATCH`].
     fn batch(&self) -> usize;
+    /// See [`Provider::RESTARTS`].
+    fn restarts(&self) -> bool;
+    /// See [`Provider::IS_RUNTIME`].
+    fn is_runtime(&self) -> bool;
     /// See [`Provider::schema`].
     fn schema(&self) -> Schema;
     /// See [`Provider::check_name`].
@@ -96,7 +100,7 @@ pub trait Kind<H: Host>: Send + Sync {
         &'a self,
         host: &'a H::Writer,
         name: &'a str,
-        before: &'a State,
+        change: &'a Change<State>,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
     /// See [`Provider::apply`].
     fn apply<'a>(
@@ -115,6 +119,10 @@ pub trait Kind<H: Host>: Send + Sync {
     -> BoxFuture<'a, Result<Vec<String>, ProviderError>>;
     /// See [`Provider::requires`].
     fn requires(&self, name: &str, desired: &State) -> Vec<Address>;
+    /// See [`Provider::implies`].
+    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, State)>;
+    /// See [`Provider::disturbed`].
+    fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State>;
     /// See [`Provider::effects`].
     fn effects(&self, name: &str, change: &Change<State>) -> Effects;
 }
@@ -140,6 +148,14 @@ impl<P: Provider<H>, H: Host> Erased<P, H> {
 impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     fn batch(&self) -> usize {
         P::BATCH
+    }
+
+    fn restarts(&self) -> bool {
+        P::RESTARTS
+    }
+
+    fn is_runtime(&self) -> bool {
+        P::IS_RUNTIME
     }
 
     fn schema(&self) -> Schema {
@@ -194,12 +210,11 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         &'a self,
         host: &'a H::Writer,
         name: &'a str,
-        before: &'a State,
+        change: &'a Change<State>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
-            self.0
-                .save(host, name, &Self::state(name, before.clone())?)
-                .await
+            let change = change.clone().try_map(|state| Self::state(name, state))?;
+            self.0.save(host, name, &change).await
         })
     }
 
@@ -235,6 +250,19 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         Self::state(name, desired.clone())
             .map_or_else(|_| vec![], |state| self.0.requires(name, &state))
+    }
+
+    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, State)> {
+        Self::state(name, desired.clone())
+            .map_or_else(|_| vec![], |state| self.0.implies(name, &state))
+    }
+
+    fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State> {
+        let before = Self::state(name, before.clone()).ok()?;
+        self.0
+            .disturbed(name, &before, by)
+            .as_ref()
+            .map(Self::erase)
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

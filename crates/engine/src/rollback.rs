@@ -1,6 +1,6 @@
 //! Going back: every step that began, newest first, to the state in its journal entry; verified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     address::Address,
@@ -10,12 +10,29 @@ use crate::{
     journal::Residue,
     observe::observe,
     provider::Host,
-    registry::{Registry, State},
+    registry::{Kind, Registry, State},
     report::chain,
 };
 
-/// What was there before a step.
-pub(crate) type Before = Vec<(Address, Option<State>)>;
+/// A step that has begun.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    /// What was there just before it.
+    pub(crate) before: Vec<(Address, Option<State>)>,
+    /// What was there when the run began, where its earlier steps had moved it since.
+    pub(crate) moved: BTreeMap<Address, Option<State>>,
+}
+
+impl Begun {
+    /// What going back puts back. What came to be with something that an earlier step made goes with that.
+    fn to_put_back(&self) -> Vec<(Address, Option<State>)> {
+        self.before
+            .iter()
+            .filter(|(address, _)| self.moved.get(address) != Some(&None))
+            .cloned()
+            .collect()
+    }
+}
 
 /// What a rollback achieved.
 #[derive(Debug, Default)]
@@ -31,7 +48,7 @@ const PASSES: usize = 2;
 pub(crate) async fn roll_back<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
-    steps: &[Before],
+    steps: &[Begun],
     observer: Observer<'_>,
 ) -> Rollback {
     let mut rollback = Rollback::default();
@@ -46,21 +63,27 @@ pub(crate) async fn roll_back<H: Host>(
 }
 
 /// Puts back every step once and says what refused. A step goes back as it went, several changes at once;
-/// if that is refused, one by one.
+/// if that is refused, one by one. Restarts come last, in the order in which they were made.
 async fn pass<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
-    steps: &[Before],
+    steps: &[Begun],
     observer: Observer<'_>,
 ) -> BTreeMap<Address, String> {
     let mut failures = BTreeMap::new();
-    for step in steps.iter().rev() {
+    let is_restart = |step: &&Begun| {
+        let first = step.before.first();
+        first.is_some_and(|(address, _)| registry.of(address).is_ok_and(Kind::restarts))
+    };
+    let (restarts, others): (Vec<_>, Vec<_>) = steps.iter().partition(is_restart);
+    for step in others.into_iter().rev().chain(restarts) {
+        let step = step.to_put_back();
         for (address, _) in step.iter().rev() {
             observer(&Event::Reverting {
                 address: address.clone(),
             });
         }
-        if put_back(registry, writer, step).await.is_ok() {
+        if put_back(registry, writer, &step).await.is_ok() {
             continue;
         }
         for change in step.iter().rev() {
@@ -112,14 +135,23 @@ async fn put_back<H: Host>(
         .map_err(|error| said(&error))
 }
 
-/// Compares every address with what its step recorded; a plan changes each address once.
+/// Compares every address with what was there when the run began: what the first step that changed it recorded.
 async fn verify<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
-    steps: &[Before],
+    steps: &[Begun],
     failures: BTreeMap<Address, String>,
 ) -> Rollback {
-    let newest_first = || steps.iter().rev().flat_map(|step| step.iter().rev());
+    let mut seen = BTreeSet::new();
+    let mut start: Vec<(&Address, &Option<State>)> = vec![];
+    for step in steps {
+        for (address, before) in &step.before {
+            if seen.insert(address) {
+                start.push((address, step.moved.get(address).unwrap_or(before)));
+            }
+        }
+    }
+    let newest_first = || start.iter().rev().copied();
     let together = observe(
         registry,
         &H::reader(writer),

@@ -63,6 +63,11 @@ pub enum Shape {
     Path,
     /// Several strings: the arguments of a child node.
     List,
+    /// A child node with children of its own, each a key and a text, a number, a flag, or `#null` for a key that is not set.
+    Map,
+    /// Every child node whose name is no attribute: its arguments as texts, or `#null` for one that shall not be there.
+    /// At most one attribute of a kind; its own name is never written.
+    Entries,
 }
 
 /// Who writes an attribute and whether a difference in it is a change.
@@ -77,6 +82,24 @@ pub enum Role {
     Derived,
     /// Never written by users; observed so that going back is exact; never compared.
     Context,
+}
+
+impl Schema {
+    /// Returns the attribute that a word in a spec fills.
+    pub(crate) fn written(&self, word: &str) -> Option<&'static Attribute> {
+        self.attributes.iter().find(|attribute| {
+            attribute.role.is_written()
+                && attribute.shape != Shape::Entries
+                && attribute.name == word
+        })
+    }
+
+    /// Returns the attribute that takes the child nodes whose names are no attributes.
+    pub(crate) fn entries(&self) -> Option<&'static Attribute> {
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.shape == Shape::Entries)
+    }
 }
 
 impl Role {

@@ -22,6 +22,8 @@ pub struct Resource {
     pub address: Address,
     /// What is wanted.
     pub desired: Desired,
+    /// The resource that brought this one with it, if the user did not write it.
+    pub implied_by: Option<Address>,
     /// Edges that the user wrote with `needs`.
     pub requires: Vec<(Address, Span)>,
     /// The node, without its children.

@@ -11,7 +11,7 @@ use crate::{
     observe::{ObserveError, observe},
     plan::{Because, Comparison, Plan, PlannedChange, Wanted, reading},
     provider::Host,
-    registry::{Registry, State, UnknownKind},
+    registry::{Kind, Registry, State, UnknownKind},
     spec::Desired,
     state_folder::StateFolder,
 };
@@ -55,11 +55,7 @@ pub async fn undo<H: Host>(
     else {
         return Err(UndoError::NothingDone(run));
     };
-    let steps = history.records.iter().filter_map(|record| match record {
-        Record::Step { before } => Some(before),
-        _ => None,
-    });
-    let before: Vec<&(Address, Option<State>)> = steps.flatten().collect();
+    let before = found(registry, &history.records);
     let observed = observe(registry, reader, before.iter().map(|(address, _)| address)).await?;
     let host = history
         .plan
@@ -69,9 +65,7 @@ pub async fn undo<H: Host>(
     let mut comparison = Comparison::default();
     let mut wanted = vec![];
     let mut conflicts = vec![];
-    let mut seen = BTreeSet::new();
-    for (address, before) in before.iter().rev() {
-        assert!(seen.insert(address), "a plan changes each address once");
+    for (address, before) in &before {
         let kind = registry.of(address)?;
         let schema = kind.schema();
         let now = &observed[address];
@@ -80,6 +74,7 @@ pub async fn undo<H: Host>(
         wanted.push(Wanted {
             address: address.clone(),
             desired,
+            needs: vec![],
             because: because.clone(),
         });
         if diff::is_same_reading(&schema, now.as_ref(), before.as_ref()) {
@@ -107,4 +102,26 @@ pub async fn undo<H: Host>(
         .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
         .collect();
     Ok(Plan::of(host, wanted, comparison, readings))
+}
+
+/// Returns what a run found of all that it changed, in the order of going back: newest first, and restarts last. What came to be
+/// with something that the run made goes with it, and is left out.
+fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, Option<State>)> {
+    let mut seen = BTreeSet::new();
+    let mut found = vec![];
+    for record in records {
+        let Record::Step { before, moved } = record else {
+            continue;
+        };
+        for (address, before) in before.iter().filter(|(address, _)| seen.insert(address)) {
+            match moved.get(address) {
+                Some(None) => {}
+                Some(start) => found.push((address.clone(), start.clone())),
+                None => found.push((address.clone(), before.clone())),
+            }
+        }
+    }
+    found.reverse();
+    found.sort_by_key(|(address, _)| registry.of(address).is_ok_and(Kind::restarts));
+    found
 }

@@ -3,7 +3,7 @@
 use std::{path::absolute, sync::Arc};
 
 use kdl::{KdlEntry, KdlValue};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     address::Address,
@@ -11,6 +11,7 @@ use crate::{
     spec::{Source, Span},
     spec_error::SpecError,
     suggest,
+    written::{Written, name_of},
 };
 
 /// What became of a value.
@@ -34,8 +35,24 @@ pub(crate) fn decode_value(
         address,
         attribute,
     };
-    if attribute.shape == Shape::List {
-        return context.list(values, span);
+    match attribute.shape {
+        Shape::Entries if values.iter().any(|entry| entry.value().is_null()) => {
+            return match values {
+                [_] => Decoded::Value(Value::Null),
+                _ => Decoded::Wrong(vec![
+                    context
+                        .error(
+                            "spec::null",
+                            "`#null` stands alone: it asks for something not to be there",
+                            span.clone(),
+                        )
+                        .help("take the other values away, or `#null`"),
+                ]),
+            };
+        }
+        Shape::Entries if values.is_empty() => return Decoded::Value(Value::Array(vec![])),
+        Shape::Entries | Shape::List => return context.list(values, span),
+        _ => {}
     }
     match values {
         [only] => match context.single(only) {
@@ -60,6 +77,75 @@ pub(crate) fn decode_value(
                 )
                 .help(context.usage()),
         ]),
+    }
+}
+
+/// Decodes a child node whose children are keys with values.
+pub(crate) fn decode_map(
+    source: &Arc<Source>,
+    address: &Address,
+    attribute: &Attribute,
+    one: &Written<'_>,
+) -> Result<Value, Vec<SpecError>> {
+    let context = Context {
+        source,
+        address,
+        attribute,
+    };
+    let mut errors: Vec<_> = one
+        .values
+        .iter()
+        .map(|entry| {
+            context
+                .error(
+                    "spec::type",
+                    &format!("`{}` has keys, and no value of its own", attribute.name),
+                    entry_span(source, entry),
+                )
+                .help(context.usage())
+        })
+        .collect();
+    let mut map = Map::new();
+    for child in one.children {
+        let key = child.name().value();
+        let value = match child.entries() {
+            [entry] if entry.name().is_none() && child.children().is_none() => {
+                scalar(entry.value())
+            }
+            _ => None,
+        };
+        let Some(value) = value else {
+            let message = format!("`{key}` takes one value");
+            errors.push(
+                context
+                    .error("spec::type", &message, name_of(source, child))
+                    .help(format!("write `{key} \"…\"`, or `{key} #null` for none")),
+            );
+            continue;
+        };
+        if map.insert(key.to_owned(), value).is_some() {
+            let message = format!("`{key}` is written twice");
+            errors.push(
+                context
+                    .error("spec::twice", &message, name_of(source, child))
+                    .help("keep one of them"),
+            );
+        }
+    }
+    if errors.is_empty() {
+        Ok(map.into())
+    } else {
+        Err(errors)
+    }
+}
+
+fn scalar(value: &KdlValue) -> Option<Value> {
+    match value {
+        KdlValue::String(text) => Some(text.clone().into()),
+        KdlValue::Integer(number) => i64::try_from(*number).ok().map(Value::from),
+        KdlValue::Float(number) => serde_json::Number::from_f64(*number).map(Value::from),
+        KdlValue::Bool(flag) => Some((*flag).into()),
+        KdlValue::Null => Some(Value::Null),
     }
 }
 
@@ -90,7 +176,9 @@ impl Context<'_> {
 
     fn single(&self, entry: &KdlEntry) -> Result<Value, SpecError> {
         match self.attribute.shape {
-            Shape::Text | Shape::List => self.text(entry).map(Value::from),
+            Shape::Text | Shape::List | Shape::Entries | Shape::Map => {
+                self.text(entry).map(Value::from)
+            }
             Shape::Flag => match entry.value() {
                 KdlValue::Bool(flag) => Ok((*flag).into()),
                 KdlValue::String(text) if text == "true" || text == "false" => Err(self
@@ -188,7 +276,10 @@ impl Context<'_> {
         match self.attribute.shape {
             Shape::Flag => format!("write `{name}=#true` or `{name}=#false`"),
             Shape::Integer => format!("write `{name}=1`"),
-            Shape::List => format!("write `{name} \"…\" \"…\"` between the braces"),
+            Shape::List | Shape::Entries => {
+                format!("write `{name} \"…\" \"…\"` between the braces")
+            }
+            Shape::Map => format!("write `{name} {{ KEY \"…\" }}`"),
             Shape::OneOf(words) => format!("write `{name}=\"{}\"`", words.first().unwrap_or(&"…")),
             Shape::Text | Shape::Path => format!("write `{name}=\"…\"`"),
         }

@@ -20,6 +20,8 @@ pub(crate) struct Written<'a> {
     pub(crate) values: Vec<&'a KdlEntry>,
     /// What stands in it that an attribute cannot have: a property or a child of its own.
     pub(crate) nested: Option<Span>,
+    /// The child nodes in it.
+    pub(crate) children: &'a [KdlNode],
     pub(crate) form: Form,
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn written<'n>(
             span: entry_span(source, entry),
             values: vec![entry],
             nested: None,
+            children: &[],
             form: Form::Main,
         });
     }
@@ -68,6 +71,7 @@ pub(crate) fn written<'n>(
                 span: entry_span(source, entry),
                 values: vec![entry],
                 nested: None,
+                children: &[],
                 form: Form::Property,
             });
         }
@@ -79,6 +83,7 @@ pub(crate) fn written<'n>(
             span: head(source, child),
             values: child.entries().iter().collect(),
             nested: nested(source, child),
+            children: child.children().map_or(&[], KdlDocument::nodes),
             form: Form::Child,
         });
     }

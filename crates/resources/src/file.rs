@@ -141,8 +141,14 @@ impl Provider<Live> for File {
         names.iter().map(|name| read(host, name)).collect()
     }
 
-    async fn save(&self, host: &Writer, name: &str, before: &State) -> Result<(), ProviderError> {
-        match before.content.as_ref().and_then(Content::digested) {
+    async fn save(
+        &self,
+        host: &Writer,
+        name: &str,
+        change: &Change<State>,
+    ) -> Result<(), ProviderError> {
+        let content = change.before().and_then(|before| before.content.as_ref());
+        match content.and_then(Content::digested) {
             Some(digested) => host.save_blob(Path::new(name), &digested).map_err(refused(
                 Self::KIND,
                 name,
@@ -359,10 +365,8 @@ mod tests {
     async fn change(root: &Root, name: &str, after: Option<State>) -> Result<(), String> {
         let before = observed(root, name).await.unwrap();
         let host = root.writer();
-        if let Some(before) = &before {
-            said_by(File.save(&host, name, before).await)?;
-        }
         let change = Change::between(before, after).unwrap();
+        said_by(File.save(&host, name, &change).await)?;
         said_by(File.apply(&host, vec![(name, change)]).await)
     }
 

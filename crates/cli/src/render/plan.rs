@@ -30,7 +30,7 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan) -> String {
         let Ok(kind) = registry.of(&planned.address) else {
             continue;
         };
-        text += &change(&kind.schema(), planned);
+        text += &change(&kind.schema(), kind.restarts(), planned);
         text.push('\n');
     }
     text += &costs(plan);
@@ -51,9 +51,10 @@ pub(crate) fn no_changes(plan: &Plan, source: &Path, time: Duration) -> String {
     )
 }
 
-fn change(schema: &Schema, planned: &PlannedChange) -> String {
+fn change(schema: &Schema, restarts: bool, planned: &PlannedChange) -> String {
     let address = plain(&planned.address.to_string());
     let mut text = match &planned.change {
+        _ if restarts => format!("  {} {}\n", paint::changed("↻"), paint::bold(&address)),
         Change::Create { .. } => format!("  {} {}\n", paint::added("+"), paint::bold(&address)),
         Change::Update { .. } => format!("  {} {}\n", paint::changed("~"), paint::bold(&address)),
         Change::Delete { .. } => format!("  {} {}\n", paint::removed("-"), paint::bold(&address)),
@@ -150,6 +151,9 @@ fn text_diff(old: &str, new: &str) -> String {
 fn because(because: &Because) -> String {
     match because {
         Because::Spec { file, line } => format!("because {}:{line}", file.display()),
+        Because::Implied { by, file, line } => {
+            format!("because {by} brings it, {}:{line}", file.display())
+        }
         Because::Undo { run } => format!("because run {run} is taken back"),
     }
 }

@@ -45,6 +45,7 @@ fn spec(text: &str) -> Spec {
             } else {
                 Desired::Present(serde_json::to_value(Folder::default()).unwrap())
             },
+            implied_by: None,
             requires: needs
                 .map(|name| (Address::new("folder", name), span(name)))
                 .collect(),

@@ -128,6 +128,7 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
     let resource = |(address, desired)| Resource {
         address,
         desired,
+        implied_by: None,
         requires: vec![],
         span: span.clone(),
         attributes: BTreeMap::new(),
@@ -310,6 +311,7 @@ proptest! {
                     wanted.push(Wanted {
                         address: Address::new(kind, *name),
                         desired: Desired::Present(state.unwrap()),
+                        needs: vec![],
                         because: Because::Spec { file: "import.kdl".into(), line: 1 },
                     });
                 }
