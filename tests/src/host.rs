@@ -222,6 +222,8 @@ impl Host {
             fingerprint::files(self, folder, &mut found);
         }
         fingerprint::sysctls(self, r"^(net|vm|fs\.inotify)\.", &mut found);
+        // Not a setting: how many connections the kernel follows just now.
+        found.remove("sysctl net.netfilter.nf_conntrack_count");
         fingerprint::rules(self, &mut found);
         fingerprint::lines(self, "snap", &["snap", "list", "--all"], &mut found);
         let units = [

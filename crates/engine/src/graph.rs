@@ -183,7 +183,7 @@ fn with_implied<H: Host>(written: &[Resource], registry: &Registry<H>) -> Vec<Re
             continue;
         };
         let kind = registry.of(&by.address).expect("decoding checked the kind");
-        for (address, state) in kind.implies(&by.address.name, state) {
+        for (address, desired) in kind.implies(&by.address.name, state) {
             let edge = (by.address.clone(), by.span.clone());
             match resources
                 .iter_mut()
@@ -193,7 +193,7 @@ fn with_implied<H: Host>(written: &[Resource], registry: &Registry<H>) -> Vec<Re
                 Some(_) => {}
                 None => resources.push(Resource {
                     address,
-                    desired: Desired::Present(state),
+                    desired,
                     implied_by: Some(by.address.clone()),
                     requires: vec![edge],
                     span: by.span.clone(),

@@ -7,7 +7,7 @@ pub mod change;
 mod cross_check;
 pub mod decode;
 pub mod diff;
-mod digest;
+pub mod digest;
 pub mod event;
 pub mod format;
 pub mod graph;

@@ -8,6 +8,7 @@ use crate::{
     address::Address,
     change::{Change, Effects},
     schema::{Problem, Schema},
+    spec::Desired,
 };
 
 /// A world that resources live in. The real one is a Linux host; the tests of the engine bring their own.
@@ -88,6 +89,16 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         changes: Vec<(&str, Change<Self::State>)>,
     ) -> impl Future<Output = Result<(), ProviderError>> + Send;
 
+    /// Carries out changes that lead back to where a failed run began. What the run itself made holds nothing of anybody's yet, so
+    /// that it need not be kept.
+    fn take_back(
+        &self,
+        host: &H::Writer,
+        changes: Vec<(&str, Change<Self::State>)>,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send {
+        self.apply(host, changes)
+    }
+
     /// Removes what a killed `apply` of this name may have left beside the resource, such as a temporary file.
     /// Called before rollback and recovery look at the resource.
     fn clean(
@@ -111,8 +122,9 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         vec![]
     }
 
-    /// Resources that this one brings with it unless the spec writes them, each with what is wanted of it. They come after it.
-    fn implies(&self, _name: &str, _desired: &Self::State) -> Vec<(Address, serde_json::Value)> {
+    /// Resources that this one brings with it unless the spec writes them, each with what is wanted of it: a state, or that it is not
+    /// there. They come after it.
+    fn implies(&self, _name: &str, _desired: &Self::State) -> Vec<(Address, Desired)> {
         vec![]
     }
 

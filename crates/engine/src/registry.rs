@@ -10,6 +10,7 @@ use crate::{
     change::{Change, Effects},
     provider::{Host, Provider, ProviderError},
     schema::{Problem, Schema},
+    spec::Desired,
 };
 
 /// A state as the engine sees it.
@@ -108,6 +109,12 @@ pub trait Kind<H: Host>: Send + Sync {
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    /// See [`Provider::take_back`].
+    fn take_back<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        changes: Vec<(&'a str, Change<State>)>,
+    ) -> BoxFuture<'a, Result<(), ProviderError>>;
     /// See [`Provider::clean`].
     fn clean<'a>(
         &'a self,
@@ -120,12 +127,15 @@ pub trait Kind<H: Host>: Send + Sync {
     /// See [`Provider::requires`].
     fn requires(&self, name: &str, desired: &State) -> Vec<Address>;
     /// See [`Provider::implies`].
-    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, State)>;
+    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)>;
     /// See [`Provider::disturbed`].
     fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State>;
     /// See [`Provider::effects`].
     fn effects(&self, name: &str, change: &Change<State>) -> Effects;
 }
+
+/// A change with the name of what it changes.
+type Named<'a, S> = (&'a str, Change<S>);
 
 struct Erased<P, H>(P, PhantomData<fn() -> H>);
 
@@ -138,6 +148,13 @@ impl<P: Provider<H>, H: Host> Erased<P, H> {
                 error,
             )
         })
+    }
+
+    fn typed(changes: Vec<Named<'_, State>>) -> Result<Vec<Named<'_, P::State>>, ProviderError> {
+        changes
+            .into_iter()
+            .map(|(name, change)| Ok((name, change.try_map(|state| Self::state(name, state))?)))
+            .collect()
     }
 
     fn erase(state: &P::State) -> State {
@@ -223,13 +240,15 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(async move {
-            let changes = changes
-                .into_iter()
-                .map(|(name, change)| Ok((name, change.try_map(|state| Self::state(name, state))?)))
-                .collect::<Result<_, ProviderError>>()?;
-            self.0.apply(host, changes).await
-        })
+        Box::pin(async move { self.0.apply(host, Self::typed(changes)?).await })
+    }
+
+    fn take_back<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        changes: Vec<(&'a str, Change<State>)>,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move { self.0.take_back(host, Self::typed(changes)?).await })
     }
 
     fn clean<'a>(
@@ -252,7 +271,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
             .map_or_else(|_| vec![], |state| self.0.requires(name, &state))
     }
 
-    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, State)> {
+    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)> {
         Self::state(name, desired.clone())
             .map_or_else(|_| vec![], |state| self.0.implies(name, &state))
     }

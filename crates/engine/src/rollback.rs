@@ -130,7 +130,7 @@ async fn put_back<H: Host>(
     if changes.is_empty() {
         return Ok(());
     }
-    kind.apply(writer, changes)
+    kind.take_back(writer, changes)
         .await
         .map_err(|error| said(&error))
 }

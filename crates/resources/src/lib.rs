@@ -1,9 +1,11 @@
 //! The kinds that stead knows. This file is the list of them and nothing else.
 
 mod access;
+mod args_file;
 mod boot_files;
 mod content;
 pub mod host;
+mod microk8s;
 mod modules;
 mod netfilter;
 mod path;
@@ -14,6 +16,10 @@ mod path;
 )]
 mod root;
 mod setting;
+mod snap_change;
+mod snap_file;
+mod snap_store;
+mod snapd;
 
 mod directory;
 mod file;
@@ -21,6 +27,10 @@ mod iptables_chain;
 mod iptables_policy;
 mod iptables_rule;
 mod kernel_module;
+mod kube_args;
+mod restart;
+mod snap;
+mod snap_config;
 mod symlink;
 mod sysctl;
 
@@ -35,6 +45,10 @@ pub fn registry() -> Registry<host::Live> {
         .with(iptables_policy::IptablesPolicy)
         .with(iptables_rule::IptablesRule)
         .with(kernel_module::KernelModule)
+        .with(kube_args::KubeArgs)
+        .with(restart::Restart)
+        .with(snap::Snap)
+        .with(snap_config::SnapConfig)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
 }

@@ -1,8 +1,8 @@
 //! A plan as people read it.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
     change::Change,
@@ -70,15 +70,47 @@ fn change(schema: &Schema, restarts: bool, planned: &PlannedChange) -> String {
             .map(|(name, old)| (name, Some(old), None))
             .collect(),
     };
+    let attributes: Vec<_> = attributes.into_iter().flat_map(unfolded).collect();
     let width = attributes
         .iter()
         .map(|(name, ..)| name.len())
         .max()
         .unwrap_or(0);
     for (name, old, new) in attributes {
-        text += &attribute(name, width, old, new);
+        text += &attribute(&name, width, old, new);
     }
     text + &format!("      {}\n", paint::faint(&because(&planned.because)))
+}
+
+type Side<'a> = Option<&'a Value>;
+
+/// Unfolds a map into those of its keys that differ.
+fn unfolded<'a>(
+    (name, old, new): (&'a str, Side<'a>, Side<'a>),
+) -> Vec<(String, Side<'a>, Side<'a>)> {
+    let map = |side: Side<'a>| side.and_then(Value::as_object);
+    let is_setting = |side: Side<'a>| {
+        side.is_some_and(|value| value.get("unset").is_some() || value.get("sha256").is_some())
+    };
+    let is_map = [old, new]
+        .iter()
+        .all(|side| side.is_none() || map(*side).is_some());
+    if !is_map || is_setting(old) || is_setting(new) {
+        return vec![(name.to_owned(), old, new)];
+    }
+    let keys: BTreeSet<_> = [map(old), map(new)]
+        .into_iter()
+        .flatten()
+        .flat_map(Map::keys)
+        .collect();
+    let get = |side: Side<'a>, key: &str| {
+        let value = map(side).and_then(|map| map.get(key));
+        value.filter(|value| !value.is_null())
+    };
+    keys.into_iter()
+        .map(|key| (key.clone(), get(old, key), get(new, key)))
+        .filter(|(_, old, new)| old != new)
+        .collect()
 }
 
 fn shown<'a>(schema: &Schema, state: &'a State) -> impl Iterator<Item = (&'static str, &'a Value)> {

@@ -19,7 +19,9 @@ pub(crate) fn plain(text: &str) -> String {
 pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Null => "unknown".to_owned(),
+        Value::String(text) if is_digest(text) => format!("sha256 {}", &text[..12]),
         Value::String(text) => format!("{text:?}"),
+        Value::Array(values) if values.is_empty() => "set".to_owned(),
         Value::Array(values) => values.iter().map(self::value).collect::<Vec<_>>().join(" "),
         Value::Object(map) if map.contains_key("unset") => "unset".to_owned(),
         Value::Object(map) => match (map.get("size"), map.get("sha256").and_then(Value::as_str)) {
@@ -31,6 +33,10 @@ pub(crate) fn value(value: &Value) -> String {
         },
         other => other.to_string(),
     }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Shows a number of bytes in units of 1000.

@@ -38,6 +38,14 @@ pub enum HostError {
         /// The digest, in hexadecimal.
         sha256: String,
     },
+    /// A service of the host did not answer as it should.
+    #[error("{service}: {fault}")]
+    Service {
+        /// The service: its socket, address or name.
+        service: String,
+        /// What happened.
+        fault: String,
+    },
     /// A program that is needed is not there.
     #[error("the program `{program}` is not installed; install the package `{package}`")]
     NoProgram {

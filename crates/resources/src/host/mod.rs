@@ -2,6 +2,12 @@
 
 pub mod confine;
 mod error;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host is the room that touches it"
+)]
+mod http;
+mod kubernetes;
 mod place;
 #[expect(
     clippy::disallowed_methods,
@@ -13,6 +19,7 @@ mod program;
     reason = "the host is the room that touches it"
 )]
 mod reader;
+mod systemd;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
@@ -20,9 +27,11 @@ mod reader;
 mod writer;
 
 pub use error::HostError;
+pub use http::Reply;
 pub use program::Query;
 pub use reader::{Digested, Meta, MetaKind, Reader};
 use stead_engine::provider::Host;
+pub use systemd::UnitStatus;
 pub use writer::{Access, Existing, Writer};
 
 /// A live Linux host.

@@ -120,6 +120,18 @@ impl Reader {
         Ok(place.stat()?.map(|stat| meta(&stat)))
     }
 
+    /// Returns when the contents of a file last changed, in microseconds since 1970; `None` if nothing is there.
+    pub fn modified(&self, path: &Path) -> Result<Option<u64>, HostError> {
+        let Some(place) = Place::find(&self.root, path)? else {
+            return Ok(None);
+        };
+        let in_microseconds = |stat: FileStat| {
+            let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+            seconds * 1_000_000 + u64::try_from(stat.st_mtime_nsec).unwrap_or(0) / 1_000
+        };
+        Ok(place.stat()?.map(in_microseconds))
+    }
+
     /// Opens a regular file or a file of /proc; `None` if nothing is there.
     pub fn open(&self, path: &Path) -> Result<Option<File>, HostError> {
         match Place::find(&self.root, path)? {

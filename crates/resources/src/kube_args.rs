@@ -1,0 +1,328 @@
+//! The kind `kube-args`: arguments of a part of MicroK8s, by key, in the file that it reads at its start.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    spec::Desired,
+};
+
+use crate::{
+    args_file::{ArgsFile, check_value},
+    host::{Access, Existing, HostError, Live, Reader, Writer},
+    microk8s::{self, Layout, SNAP},
+    restart::note_start,
+};
+
+/// What kube-proxy knows: `cmd/kube-proxy/app/server_linux.go` of Kubernetes. It ends at once with any other.
+const PROXY_MODES: [&str; 3] = ["iptables", "ipvs", "nftables"];
+/// The mode that kube-proxy had until 1.25, and that MicroK8s takes away at each start since.
+const USERSPACE: &str = "userspace";
+/// Who may read a new file: the group of MicroK8s may, as with those that it makes.
+const NEW_MODE: u32 = 0o660;
+
+/// The kind `kube-args`.
+pub(crate) struct KubeArgs;
+
+/// State of the arguments of a part of MicroK8s.
+///
+/// ```kdl
+/// kube-args "kube-proxy" {
+///     proxy-mode "iptables"
+///     metrics-bind-address #null
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    /// Flags without their dashes; no value is a bare flag, `None` one that is not set.
+    flags: BTreeMap<String, Option<Vec<String>>>,
+    /// The whole file, so that going back is exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "flags",
+        shape: Shape::Entries,
+        role: Role::Managed,
+        doc: "Flags without their dashes, each with its value; none for a bare flag, `#null` for one that shall not be set.",
+        check: None,
+    },
+    Attribute {
+        name: "text",
+        shape: Shape::Text,
+        role: Role::Context,
+        doc: "The whole file.",
+        check: None,
+    },
+];
+
+impl Provider<Live> for KubeArgs {
+    const KIND: &'static str = "kube-args";
+    const IS_RUNTIME: bool = true;
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "Arguments of a part of MicroK8s, such as kube-proxy. Those that are not written stay as they are.",
+            name: "component",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Refused(
+                "MicroK8s needs the file; write `FLAG #null` for each flag that shall not be set",
+            ),
+            example: "kube-args \"kube-proxy\" {\n    proxy-mode \"iptables\"\n    metrics-bind-address #null\n}\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        if microk8s::group(name).is_some() {
+            return Ok(());
+        }
+        let known: Vec<_> = microk8s::files().collect();
+        Err(
+            Problem::new(format!("MicroK8s has no arguments for `{name}`"))
+                .help(format!("it has them for {}", known.join(", "))),
+        )
+    }
+
+    fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
+        let mut problems = vec![];
+        for (flag, values) in &desired.flags {
+            if flag.starts_with('-') {
+                let message = format!("`{flag}` is written without its dashes");
+                let help = format!("write `{}`", flag.trim_start_matches('-'));
+                problems.push(Problem::new(message).at(flag).help(help));
+            } else if !flag
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            {
+                problems.push(Problem::new(format!("`{flag}` cannot be a flag")).at(flag));
+            }
+            if microk8s::is_own(name, flag) {
+                let message = format!("MicroK8s itself sets `{flag}` of {name} at each start");
+                problems.push(Problem::new(message).at(flag).help("take it away"));
+            }
+            if values.as_ref().is_some_and(|values| values.len() > 1) {
+                let message = format!("`{flag}` takes one value");
+                problems.push(
+                    Problem::new(message)
+                        .at(flag)
+                        .help("put a list into one text, as the flag takes it"),
+                );
+            }
+        }
+        problems
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if desired.text.is_some() {
+            return Ok(desired);
+        }
+        let layout = Layout::running(host)?;
+        if layout.is_worker && name.starts_with("kube-") && name != "kube-proxy" {
+            let message = format!("this node is a worker of another cluster and runs no {name}");
+            return Err(vec![
+                Problem::new(message).help("write it on the node that runs the control plane"),
+            ]);
+        }
+        let mut problems = vec![];
+        for (flag, values) in &desired.flags {
+            let Some(value) = values.iter().flatten().next() else {
+                continue;
+            };
+            if let Err(problem) = check_value(value, layout.grammar(name)) {
+                problems.push(problem.at(flag));
+            }
+            if (name, flag.as_str()) == ("kube-proxy", "proxy-mode") {
+                problems.extend(check_mode(value, &layout).err());
+            }
+        }
+        if problems.is_empty() {
+            Ok(desired)
+        } else {
+            Err(problems)
+        }
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let Some(layout) = Layout::find(host).map_err(refused(names[0], "find MicroK8s"))? else {
+            return Ok(vec![None; names.len()]);
+        };
+        let mut states = vec![];
+        for name in names {
+            let text = host
+                .read_text(&layout.args(name), microk8s::LIMIT)
+                .map_err(refused(name, "read its arguments"))?;
+            let file = ArgsFile::parse(text.as_deref().unwrap_or_default(), layout.grammar(name));
+            let flags = file.flags().into_iter();
+            states.push(Some(State {
+                flags: flags
+                    .filter(|(flag, _)| !microk8s::is_own(name, flag))
+                    .map(|(flag, value)| (flag, Some(value.into_iter().collect())))
+                    .collect(),
+                text,
+            }));
+        }
+        Ok(states)
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let Some(after) = change.after() else {
+                let fact = "MicroK8s needs the file";
+                return Err(ProviderError::new(
+                    Address::new(Self::KIND, name),
+                    "remove its arguments",
+                    fact,
+                ));
+            };
+            note_start(host, name)
+                .await
+                .map_err(refused(name, "see what its service was started with"))?;
+            write(host, name, after).map_err(refused(name, "write its arguments"))?;
+        }
+        Ok(())
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        let layout =
+            Layout::find(&Reader::new(host.root())).map_err(refused(name, "find MicroK8s"))?;
+        match layout {
+            Some(layout) => host
+                .clean(&layout.args(name))
+                .map_err(refused(name, "remove a temporary file")),
+            None => Ok(()),
+        }
+    }
+
+    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
+        vec![Address::new("snap", SNAP)]
+    }
+
+    fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
+        let group = microk8s::group(name).unwrap_or(name);
+        let restart = Address::new("restart", format!("{SNAP}/{group}"));
+        vec![(restart, Desired::Present(json!({})))]
+    }
+}
+
+fn refused<'a>(name: &'a str, attempted: &'a str) -> impl Fn(HostError) -> ProviderError + use<'a> {
+    move |error| ProviderError::new(Address::new(KubeArgs::KIND, name), attempted, error)
+}
+
+fn check_mode(mode: &str, layout: &Layout) -> Result<(), Problem> {
+    if mode == USERSPACE && layout.is_kubelite {
+        return Err(Problem::new(
+            "MicroK8s takes the mode `userspace` away at each start: kube-proxy has it no more",
+        )
+        .at("proxy-mode")
+        .help("write `iptables`"));
+    }
+    if mode == USERSPACE || PROXY_MODES.contains(&mode) {
+        return Ok(());
+    }
+    Err(Problem::new(format!(
+        "kube-proxy has no mode `{mode}` and would not start"
+    ))
+    .at("proxy-mode")
+    .help(format!("write one of {}", PROXY_MODES.join(", "))))
+}
+
+/// Writes the file: the recorded text where that is what is wanted, else an edit of what is there.
+fn write(host: &Writer, name: &str, after: &State) -> Result<(), HostError> {
+    let reader = Reader::new(host.root());
+    let Some(layout) = Layout::find(&reader)? else {
+        return Err(HostError::Service {
+            service: SNAP.to_owned(),
+            fault: "is not installed".to_owned(),
+        });
+    };
+    let path = layout.args(name);
+    let wanted = |flags: &BTreeMap<String, Option<String>>| {
+        let values = |value: &Option<String>| value.clone().into_iter().collect::<Vec<_>>();
+        let are_there = after
+            .flags
+            .iter()
+            .all(|(flag, wish)| flags.get(flag).map(values).as_ref() == wish.as_ref());
+        let others = flags.keys().filter(|flag| !microk8s::is_own(name, flag));
+        are_there
+            && others
+                .into_iter()
+                .all(|flag| after.flags.contains_key(flag))
+    };
+    let recorded = after
+        .text
+        .as_deref()
+        .map(|text| ArgsFile::parse(text, layout.grammar(name)));
+    let text = match (&after.text, recorded) {
+        (Some(text), Some(recorded)) if wanted(&recorded.flags()) => text.clone(),
+        _ => {
+            let there = reader
+                .read_text(&path, microk8s::LIMIT)?
+                .unwrap_or_default();
+            edited(&there, name, &layout, after)
+        }
+    };
+    let access = match reader.stat(&path)? {
+        Some(meta) => meta.access(),
+        None => Access {
+            mode: NEW_MODE,
+            uid: 0,
+            gid: 0,
+            xattrs: None,
+        },
+    };
+    host.put_file(
+        &path,
+        &mut text.as_bytes(),
+        None,
+        &access,
+        Existing::Replace,
+    )
+}
+
+/// Edits a text: the flags of `after` are what it then has, apart from those of MicroK8s itself.
+fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
+    let mut file = ArgsFile::parse(there, layout.grammar(name));
+    let flags = file.flags();
+    for (flag, wish) in &after.flags {
+        let is = flags
+            .get(flag)
+            .map(|value| value.clone().into_iter().collect::<Vec<_>>());
+        match wish {
+            wish if *wish == is => {}
+            None => file.unset(flag),
+            Some(values) => file.set(flag, values.first().map(String::as_str)),
+        }
+    }
+    // What was read lists all flags, so one that is not listed has gone since.
+    if after.text.is_some() {
+        for flag in flags.keys().filter(|flag| !microk8s::is_own(name, flag)) {
+            if !after.flags.contains_key(flag) {
+                file.unset(flag);
+            }
+        }
+    }
+    file.text()
+}

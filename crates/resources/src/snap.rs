@@ -1,0 +1,495 @@
+//! The kind `snap`: a snap of this host, from the store or from a file.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use stead_engine::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    spec::Desired,
+};
+
+use crate::{
+    host::{Live, Reader, Writer},
+    snap_change::{install, refresh, settle},
+    snap_file::{self, SnapFile},
+    snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
+    snapd::{self, SnapdError},
+};
+
+/// What `hold` says of a snap that is not held.
+pub(crate) const NOT_HELD: &str = "none";
+/// What `hold` says where snapd can only hold all snaps, and not for ever.
+pub(crate) const LONGEST: &str = "as long as this snapd can";
+/// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.
+const FOR_EVER_YEARS: i64 = 50;
+/// What `channel` says of a snap that follows none.
+pub(crate) const NO_CHANNEL: &str = "none";
+/// How long the services of a snap are away while it is refreshed, in milliseconds: an estimate for the plan.
+const REFRESH_OUTAGE: u64 = 30_000;
+
+/// The kind `snap`.
+pub(crate) struct Snap;
+
+/// State of a snap.
+///
+/// ```kdl
+/// snap "microk8s" channel="1.32/stable" classic=#true hold="forever"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) classic: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) devmode: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hold: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dangerous: Option<bool>,
+    /// SHA-256 of an installed file without assertions; `store` for all other snaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) contents: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) download: Option<u64>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    attribute(
+        "channel",
+        Shape::Text,
+        Role::Managed,
+        "The channel that it follows: `TRACK/RISK`, `TRACK` or `RISK`. Changing it refreshes the snap.",
+    ),
+    attribute(
+        "revision",
+        Shape::Text,
+        Role::Managed,
+        "The revision that is installed. It stays only while it is held too.",
+    ),
+    attribute(
+        "classic",
+        Shape::Flag,
+        Role::Managed,
+        "Whether it may be installed without confinement; needed by snaps that have none.",
+    ),
+    attribute(
+        "devmode",
+        Shape::Flag,
+        Role::Managed,
+        "Whether its confinement is off.",
+    ),
+    attribute(
+        "hold",
+        Shape::Text,
+        Role::Managed,
+        "Until when snapd must not refresh it by itself: `forever`, a time such as `2027-01-31T00:00:00Z`, or `none`.",
+    ),
+    attribute(
+        "enabled",
+        Shape::Flag,
+        Role::Managed,
+        "Whether it can be used and its services run.",
+    ),
+    attribute(
+        "config",
+        Shape::Map,
+        Role::Input,
+        "Settings, as `snap set` makes them; `#null` for one that shall not be set.",
+    ),
+    attribute(
+        "file",
+        Shape::Path,
+        Role::Input,
+        "A local file to install it from; the assertions beside it (`.assert`) are acknowledged first.",
+    ),
+    attribute(
+        "dangerous",
+        Shape::Flag,
+        Role::Input,
+        "Whether the file may be installed without assertions.",
+    ),
+    attribute(
+        "contents",
+        Shape::Text,
+        Role::Derived,
+        "SHA-256 of a file that was installed without assertions.",
+    ),
+    attribute("version", Shape::Text, Role::Context, "Its version."),
+    attribute(
+        "kept",
+        Shape::List,
+        Role::Context,
+        "The revisions that snapd keeps.",
+    ),
+    attribute(
+        "held_until",
+        Shape::Text,
+        Role::Context,
+        "Until when all snaps are held, where snapd cannot hold one.",
+    ),
+    attribute(
+        "download",
+        Shape::Integer,
+        Role::Context,
+        "Bytes that the store would send.",
+    ),
+];
+
+const fn attribute(name: &'static str, shape: Shape, role: Role, doc: &'static str) -> Attribute {
+    Attribute {
+        name,
+        shape,
+        role,
+        doc,
+        check: None,
+    }
+}
+
+impl Provider<Live> for Snap {
+    const KIND: &'static str = "snap";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A snap, from the store or from a file.",
+            name: "snap name",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "snap \"microk8s\" channel=\"1.32/stable\" classic=#true hold=\"forever\" {\n    config {\n        dns \"1.1.1.1\"\n    }\n}\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        // snap/naming/validate.go of snapd.
+        let is_fine = name.len() <= 40
+            && name.chars().any(|c| c.is_ascii_lowercase())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && !name.starts_with('-')
+            && !name.ends_with('-')
+            && !name.contains("--");
+        if is_fine {
+            return Ok(());
+        }
+        Err(
+            Problem::new(format!("`{name}` cannot be the name of a snap"))
+                .help("it has lower case letters, digits and single hyphens"),
+        )
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        let mut problems = vec![];
+        if let Some(hold) = desired.hold.as_deref()
+            && hold != "forever"
+            && hold != NOT_HELD
+            && hold.parse::<Timestamp>().is_err()
+        {
+            problems.push(
+                Problem::new(format!("`{hold}` is no time"))
+                    .at("hold")
+                    .help("write `forever`, `none`, or a time such as `2027-01-31T00:00:00Z`"),
+            );
+        }
+        if desired.file.is_some() {
+            for (is_there, name) in [
+                (desired.channel.is_some(), "channel"),
+                (desired.revision.is_some(), "revision"),
+            ] {
+                if is_there {
+                    let message = format!("a file has its own revision, so `{name}` says nothing");
+                    problems.push(
+                        Problem::new(message)
+                            .at(name)
+                            .help(format!("take `{name}` away")),
+                    );
+                }
+            }
+        } else if desired.dangerous.is_some() {
+            problems.push(
+                Problem::new("`dangerous` is about a `file`, and there is none")
+                    .at("dangerous")
+                    .help("write `file=\"PATH\"`, or take it away"),
+            );
+        }
+        if let Some(revision) = &desired.revision
+            && revision.parse::<u32>().is_err()
+        {
+            problems.push(
+                Problem::new(format!("`{revision}` is no revision of the store"))
+                    .at("revision")
+                    .help("write a number in quotes, for instance `revision=\"7394\"`"),
+            );
+        }
+        problems
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        // A recorded state to go back to.
+        if desired.version.is_some() {
+            return Ok(desired);
+        }
+        if !snapd::is_there(host).map_err(|error| vec![Problem::new(error.to_string())])? {
+            return Err(vec![
+                Problem::new("this host has no snapd").help("install the package `snapd`"),
+            ]);
+        }
+        desired.channel = desired.channel.as_deref().map(canonical_channel);
+        let failed = |error: SnapdError| vec![Problem::new(error.to_string())];
+        let there = snapd::installed(host, &[name])
+            .await
+            .map_err(failed)?
+            .remove(name);
+        if let Some(hold) = &desired.hold
+            && hold != NOT_HELD
+            && !snapd::holds_snaps(host).await.map_err(failed)?
+        {
+            if hold != "forever" {
+                return Err(vec![
+                    Problem::new(
+                        "this snapd is older than 2.58 and cannot hold one snap until a given time",
+                    )
+                    .at("hold")
+                    .help("write `hold=\"forever\"`: it then holds all snaps as long as it can"),
+                ]);
+            }
+            desired.hold = Some(LONGEST.to_owned());
+        }
+        if let Some(there) = &there {
+            refuse_other_confinement(name, there, &desired)?;
+        }
+        if let Some(file) = desired.file.clone() {
+            let is_dangerous = desired.dangerous == Some(true);
+            match snap_file::look(host, Path::new(&file), is_dangerous)? {
+                SnapFile::Asserted { revision } => desired.revision = Some(revision),
+                SnapFile::Bare { sha256 } => desired.contents = Some(sha256),
+            }
+            return Ok(desired);
+        }
+        ask_the_store(host, name, there.as_ref(), &mut desired).await?;
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let refused = refused(names.first().unwrap_or(&""), "ask snapd");
+        if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
+            return Ok(vec![None; names.len()]);
+        }
+        read(host, names).await.map_err(refused)
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            match change {
+                Change::Create { after } => {
+                    install(host, name, &after)
+                        .await
+                        .map_err(refused(name, "install it"))?;
+                    let before = State {
+                        enabled: Some(true),
+                        hold: Some(NOT_HELD.to_owned()),
+                        ..State::default()
+                    };
+                    settle(host, name, &before, &after).await
+                }
+                Change::Update { before, after } => {
+                    refresh(host, name, &before, &after)
+                        .await
+                        .map_err(refused(name, "change its revision or channel"))?;
+                    settle(host, name, &before, &after).await
+                }
+                Change::Delete { .. } => snapd::act(host, name, "remove", json!({"purge": true}))
+                    .await
+                    .map(drop),
+            }
+            .map_err(refused(name, "change it"))?;
+        }
+        Ok(())
+    }
+
+    async fn take_back(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        let (made, others): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .partition(|(_, change)| matches!(change, Change::Delete { .. }));
+        for (name, _) in made {
+            snapd::act(host, name, "remove", json!({"purge": true}))
+                .await
+                .map_err(refused(name, "remove it"))?;
+        }
+        self.apply(host, others).await
+    }
+
+    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
+        vec![Address::new("package", "snapd")]
+    }
+
+    fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        let settings = desired.config.iter().flatten();
+        settings
+            .map(|(key, value)| {
+                let address = Address::new("snap-config", format!("{name}/{key}"));
+                let desired = match value {
+                    Value::Null => Desired::Absent,
+                    value => Desired::Present(json!({"setting": value})),
+                };
+                (address, desired)
+            })
+            .collect()
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let (before, after) = (change.before(), change.after());
+        let moves = |field: fn(&State) -> &Option<String>| {
+            before.is_some() && after.is_some() && before.map(field) != after.map(field)
+        };
+        let is_refresh = moves(|state| &state.revision)
+            || moves(|state| &state.channel)
+            || moves(|state| &state.contents);
+        Effects {
+            download: after.and_then(|after| after.download).unwrap_or(0),
+            restarts: if is_refresh {
+                vec![format!("the services of {name}")]
+            } else {
+                vec![]
+            },
+            outage: if is_refresh { REFRESH_OUTAGE } else { 0 },
+            irreversible: match (before, after) {
+                (Some(before), None) if is_bare(before) => {
+                    Some("the file that it was installed from is not kept".to_owned())
+                }
+                _ => None,
+            },
+            ..Effects::default()
+        }
+    }
+}
+
+/// Whether a snap was installed from a file without assertions.
+pub(crate) fn is_bare(state: &State) -> bool {
+    let revision = state.revision.as_deref().unwrap_or_default();
+    revision.starts_with('x')
+}
+
+fn refused<'a>(
+    name: &'a str,
+    attempted: &'a str,
+) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
+    move |error| {
+        let help = match error.kind() {
+            "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
+            "insufficient-disk-space" => Some("make room on the disk"),
+            _ => None,
+        };
+        let error = ProviderError::new(Address::new(Snap::KIND, name), attempted, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {
+    let snaps = snapd::installed(host, names).await?;
+    let held_until = if snaps.is_empty() || snapd::holds_snaps(host).await? {
+        None
+    } else {
+        Some(
+            snapd::setting(host, "system", "refresh.hold")
+                .await?
+                .and_then(|value| value.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+        )
+    };
+    names
+        .iter()
+        .map(|name| {
+            let Some(snap) = snaps.get(*name) else {
+                return Ok(None);
+            };
+            let contents = match snap.revision.strip_prefix('x') {
+                Some(_) => snap_file::digest_installed(host, name, &snap.revision)?,
+                None => Some("store".to_owned()),
+            };
+            let hold = match &held_until {
+                None => canonical_hold(snap.hold.as_deref()),
+                Some(until) if is_later(until) => LONGEST.to_owned(),
+                Some(_) => NOT_HELD.to_owned(),
+            };
+            let channel = match snap.channel.as_str() {
+                "" => NO_CHANNEL.to_owned(),
+                channel => canonical_channel(channel),
+            };
+            Ok(Some(State {
+                channel: Some(channel),
+                revision: Some(snap.revision.clone()),
+                classic: Some(snap.classic),
+                devmode: Some(snap.devmode),
+                hold: Some(hold),
+                enabled: Some(snap.enabled),
+                contents,
+                version: Some(snap.version.clone()),
+                kept: Some(snap.kept.clone()),
+                held_until: held_until.clone(),
+                ..State::default()
+            }))
+        })
+        .collect()
+}
+
+fn is_later(time: &str) -> bool {
+    time.parse::<Timestamp>()
+        .is_ok_and(|time| time > Timestamp::now())
+}
+
+fn canonical_hold(hold: Option<&str>) -> String {
+    let Some(until) = hold.and_then(|hold| hold.parse::<Timestamp>().ok()) else {
+        return NOT_HELD.to_owned();
+    };
+    let left = until.duration_since(Timestamp::now());
+    if left > SignedDuration::from_hours(FOR_EVER_YEARS * 365 * 24) {
+        "forever".to_owned()
+    } else if left.is_positive() {
+        until.to_string()
+    } else {
+        NOT_HELD.to_owned()
+    }
+}

@@ -1,0 +1,178 @@
+//! Changes of snaps, as snapd carries them out.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    host::{Reader, Writer},
+    snap::{LONGEST, NO_CHANNEL, NOT_HELD, State, is_bare},
+    snap_file,
+    snap_store::canonical_channel,
+    snapd::{self, SnapdError},
+};
+
+/// snapd refreshes after this many days at the latest: `overlord/snapstate/autorefresh.go`, maxPostponement.
+const LONGEST_DAYS: i64 = 95;
+
+/// Installs a snap; where the state was recorded, with its data as they were.
+pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<(), SnapdError> {
+    if let Some(file) = &after.file {
+        return snap_file::install(
+            host,
+            name,
+            Path::new(file),
+            after.dangerous,
+            after.classic,
+            after.devmode,
+        )
+        .await;
+    }
+    if is_bare(after) {
+        let fault = "the file that it was installed from is not kept".to_owned();
+        return Err(SnapdError::Failed(fault));
+    }
+    let mut body = json!({});
+    for (field, flag) in [("classic", after.classic), ("devmode", after.devmode)] {
+        if flag == Some(true) {
+            body[field] = true.into();
+        }
+    }
+    for (field, text) in [("channel", &after.channel), ("revision", &after.revision)] {
+        if let Some(text) = text {
+            body[field] = text.as_str().into();
+        }
+    }
+    snapd::act(host, name, "install", body).await?;
+    if after.version.is_some() {
+        restore(host, name).await?;
+    }
+    Ok(())
+}
+
+/// Brings back the data of a snap that was removed: the newest snapshot is the one that was taken then.
+async fn restore(host: &Writer, name: &str) -> Result<(), SnapdError> {
+    let sets = snapd::get(
+        &Reader::new(host.root()),
+        &format!("/v2/snapshots?snaps={name}"),
+    )
+    .await?;
+    let newest = sets
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|set| set["id"].as_u64())
+        .max();
+    if let Some(set) = newest {
+        let body = |action: &str| json!({"action": action, "set": set, "snaps": [name]});
+        let services = |action: &str| json!({"action": action, "names": [name]});
+        snapd::change(host, "POST", "/v2/apps", &services("stop")).await?;
+        snapd::change(host, "POST", "/v2/snapshots", &body("restore")).await?;
+        snapd::change(host, "POST", "/v2/apps", &services("start")).await?;
+        snapd::change(host, "POST", "/v2/snapshots", &body("forget")).await?;
+    }
+    Ok(())
+}
+
+/// Moves an installed snap to another revision or channel. Where the state was recorded, no other revision stays.
+pub(crate) async fn refresh(
+    host: &Writer,
+    name: &str,
+    before: &State,
+    after: &State,
+) -> Result<(), SnapdError> {
+    let is_recorded = before.kept != after.kept;
+    if let Some(file) = after
+        .file
+        .as_ref()
+        .filter(|_| before.contents != after.contents || before.revision != after.revision)
+    {
+        return snap_file::install(
+            host,
+            name,
+            Path::new(file),
+            after.dangerous,
+            after.classic,
+            after.devmode,
+        )
+        .await;
+    }
+    let switches = after
+        .channel
+        .as_ref()
+        .filter(|channel| Some(*channel) != before.channel.as_ref() && *channel != NO_CHANNEL);
+    match &after.revision {
+        Some(revision) if Some(revision) != before.revision.as_ref() => {
+            let is_kept = before.kept.iter().flatten().any(|kept| kept == revision);
+            let action = if is_kept { "revert" } else { "refresh" };
+            snapd::act(host, name, action, json!({"revision": revision})).await?;
+        }
+        _ => {
+            if let Some(channel) = switches.filter(|_| !is_recorded) {
+                let refreshed =
+                    snapd::act(host, name, "refresh", json!({"channel": channel})).await;
+                match refreshed {
+                    Err(error) if error.kind() == "snap-no-update-available" => {}
+                    refreshed => drop(refreshed?),
+                }
+            }
+        }
+    }
+    if let Some(channel) = switches {
+        let reader = Reader::new(host.root());
+        let there = snapd::installed(&reader, &[name]).await?;
+        if there
+            .get(name)
+            .is_some_and(|there| canonical_channel(&there.channel) != *channel)
+        {
+            snapd::act(host, name, "switch", json!({"channel": channel})).await?;
+        }
+    }
+    if let (true, Some(kept)) = (is_recorded, &after.kept) {
+        for extra in before
+            .kept
+            .iter()
+            .flatten()
+            .filter(|one| !kept.contains(one))
+        {
+            snapd::act(host, name, "remove", json!({"revision": extra})).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets what goes without another revision.
+pub(crate) async fn settle(
+    host: &Writer,
+    name: &str,
+    before: &State,
+    after: &State,
+) -> Result<(), SnapdError> {
+    if let Some(enabled) = after.enabled.filter(|_| after.enabled != before.enabled) {
+        let action = if enabled { "enable" } else { "disable" };
+        snapd::act(host, name, action, json!({})).await?;
+    }
+    let Some(hold) = after.hold.as_deref().filter(|_| after.hold != before.hold) else {
+        return Ok(());
+    };
+    if !snapd::holds_snaps(&Reader::new(host.root())).await? {
+        let time = match (&after.held_until, hold) {
+            (_, LONGEST) if before.held_until == after.held_until || after.held_until.is_none() => {
+                let end = Timestamp::now() + SignedDuration::from_hours(24 * LONGEST_DAYS);
+                Value::from(end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+            }
+            (Some(until), _) if !until.is_empty() => until.as_str().into(),
+            _ => Value::Null,
+        };
+        return snapd::set(host, "system", &json!({"refresh.hold": time})).await;
+    }
+    match hold {
+        NOT_HELD => snapd::act(host, name, "unhold", json!({})).await,
+        time => {
+            let body = json!({"time": time, "hold-level": "general"});
+            snapd::act(host, name, "hold", body).await
+        }
+    }
+    .map(drop)
+}

@@ -1,0 +1,147 @@
+//! The kind `snap-config`: one setting of a snap, as `snap set` makes it. A `snap` with `config` brings these with it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    host::{Live, Reader, Writer},
+    snapd::{self, SnapdError},
+};
+
+/// The kind `snap-config`.
+pub(crate) struct SnapConfig;
+
+/// State of a setting.
+///
+/// ```kdl
+/// snap-config "system/refresh.timer" "fri,23:00-01:00"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setting: Option<Value>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "value",
+        shape: Shape::Text,
+        role: Role::Input,
+        doc: "The value, as `snap set` takes it: JSON, or a text.",
+        check: None,
+    },
+    Attribute {
+        name: "setting",
+        shape: Shape::Text,
+        role: Role::Derived,
+        doc: "The value as JSON.",
+        check: None,
+    },
+];
+
+impl Provider<Live> for SnapConfig {
+    const KIND: &'static str = "snap-config";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "One setting of a snap, or of snapd itself as `system`.",
+            name: "snap/key",
+            main: Some("value"),
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "snap-config \"system/refresh.timer\" \"fri,23:00-01:00\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        match name.split_once('/') {
+            Some((snap, key))
+                if !snap.is_empty() && !key.is_empty() && is_plain(snap) && is_plain(key) =>
+            {
+                Ok(())
+            }
+            _ => Err(Problem::new(format!("`{name}` names no setting"))
+                .help("write `SNAP/KEY`, for instance `system/refresh.timer`")),
+        }
+    }
+
+    async fn prepare(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if let Some(text) = &desired.value {
+            let value = serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into());
+            desired.setting = Some(value);
+        }
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let mut states = vec![];
+        for name in names {
+            let (snap, key) = split(name);
+            let setting = match snapd::setting(host, snap, key).await {
+                Err(error) if error.kind() == "snap-not-found" => None,
+                setting => setting.map_err(refused(name, "read it"))?,
+            };
+            states.push(setting.map(|value| State {
+                value: None,
+                setting: Some(value),
+            }));
+        }
+        Ok(states)
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let (snap, key) = split(name);
+            let setting = change.after().and_then(|after| after.setting.clone());
+            let value = setting.unwrap_or_default();
+            snapd::set(host, snap, &json!({key: value}))
+                .await
+                .map_err(refused(name, "set it"))?;
+        }
+        Ok(())
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        vec![Address::new("snap", split(name).0)]
+    }
+}
+
+fn split(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or((name, ""))
+}
+
+/// Whether a part of a name can stand in a URL as it is.
+fn is_plain(part: &str) -> bool {
+    part.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn refused<'a>(
+    name: &'a str,
+    attempted: &'a str,
+) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
+    move |error| ProviderError::new(Address::new(SnapConfig::KIND, name), attempted, error)
+}

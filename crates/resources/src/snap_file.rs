@@ -1,0 +1,173 @@
+//! Snaps as files: what a file is, and handing it to snapd.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use stead_engine::schema::Problem;
+
+use crate::{
+    host::{HostError, Reader, Writer},
+    snapd::{self, SnapdError},
+};
+
+/// The first bytes of a squashfs, which every snap is: `SQUASHFS_MAGIC` of the kernel.
+const MAGIC: &[u8] = b"hsqs";
+/// Where snapd keeps what it has installed.
+const KEPT: &str = "/var/lib/snapd/snaps";
+/// The longest assertions that are read, in bytes.
+const ASSERTIONS: u64 = 1 << 20;
+/// The largest snap that is sent, in bytes: it is held in memory.
+const LARGEST: u64 = 2 << 30;
+/// What separates the parts of an upload; longer than chance.
+const BOUNDARY: &str = "----stead-6f1c52d04b7e4f7d9a3c";
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SnapFile {
+    /// A snap with assertions beside it, which name its revision.
+    Asserted {
+        /// The revision in the store.
+        revision: String,
+    },
+    /// A snap alone.
+    Bare {
+        /// SHA-256 in hexadecimal.
+        sha256: String,
+    },
+}
+
+/// Looks at a file that shall be installed.
+pub(crate) fn look(
+    host: &Reader,
+    file: &Path,
+    is_dangerous: bool,
+) -> Result<SnapFile, Vec<Problem>> {
+    let shown = file.display();
+    let wrong = |problem: Problem| vec![problem.at("file")];
+    let failed = |error: HostError| wrong(Problem::new(error.to_string()));
+    let file = &host
+        .resolve(file)
+        .map_err(|_| wrong(Problem::new(format!("there is no file `{shown}`"))))?;
+    let Some(opened) = host.open(file).map_err(failed)? else {
+        return Err(wrong(Problem::new(format!("there is no file `{shown}`"))));
+    };
+    let mut start = vec![];
+    std::io::Read::read_to_end(&mut std::io::Read::take(opened, 4), &mut start)
+        .map_err(|error| wrong(Problem::new(format!("cannot read `{shown}`: {error}"))))?;
+    if start != MAGIC {
+        return Err(wrong(
+            Problem::new(format!("`{shown}` is not a snap"))
+                .help("name the `.snap` file that `snap download` fetched"),
+        ));
+    }
+    let assertions = host.read_text(&beside(file), ASSERTIONS).map_err(failed)?;
+    match assertions.as_deref().map(asserted_revision) {
+        Some(Some(revision)) => Ok(SnapFile::Asserted { revision }),
+        Some(None) => Err(wrong(Problem::new(format!(
+            "`{}` asserts no revision of a snap",
+            beside(file).display()
+        )))),
+        None if is_dangerous => {
+            let digested = host.digest(file).map_err(failed)?;
+            Ok(SnapFile::Bare {
+                sha256: digested.map(|digested| digested.sha256).unwrap_or_default(),
+            })
+        }
+        None => Err(wrong(
+            Problem::new(format!("there are no assertions beside `{shown}`")).help(format!(
+                "put `{}` there, as `snap download` fetches it, or write `dangerous=#true`",
+                beside(file)
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+            )),
+        )),
+    }
+}
+
+/// Returns SHA-256 of the file that snapd has installed.
+pub(crate) fn digest_installed(
+    host: &Reader,
+    name: &str,
+    revision: &str,
+) -> Result<Option<String>, HostError> {
+    let file = Path::new(KEPT).join(format!("{name}_{revision}.snap"));
+    Ok(host.digest(&file)?.map(|digested| digested.sha256))
+}
+
+/// Acknowledges the assertions beside a file, if there are any, and installs it.
+pub(crate) async fn install(
+    host: &Writer,
+    name: &str,
+    file: &Path,
+    dangerous: Option<bool>,
+    classic: Option<bool>,
+    devmode: Option<bool>,
+) -> Result<(), SnapdError> {
+    let reader = Reader::new(host.root());
+    let file = &reader.resolve(file)?;
+    let mut flags = vec![("classic", classic), ("devmode", devmode)];
+    match reader.read(&beside(file), ASSERTIONS)? {
+        Some(assertions) => {
+            let reply = host
+                .snapd_bytes(
+                    "/v2/assertions",
+                    "application/x.ubuntu.assertion",
+                    assertions,
+                )
+                .await?;
+            snapd::understand(&reply)?;
+        }
+        None => flags.push(("dangerous", dangerous)),
+    }
+    let Some(bytes) = reader.read(file, LARGEST)? else {
+        return Err(SnapdError::Failed(format!("`{}` is gone", file.display())));
+    };
+    let flags = flags.iter().filter(|(_, flag)| *flag == Some(true));
+    let flags: Vec<_> = flags.map(|(flag, _)| *flag).collect();
+    let form = format!("multipart/form-data; boundary={BOUNDARY}");
+    let reply = host
+        .snapd_bytes("/v2/snaps", &form, parts(name, &flags, &bytes))
+        .await?;
+    let reply: Value = snapd::understand(&reply)?;
+    let data = snapd::settle(host, &reply).await?;
+    match data["snap-name"].as_str() {
+        Some(other) if other != name => Err(SnapdError::Failed(format!(
+            "`{}` is the snap {other}, not {name}",
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn beside(file: &Path) -> PathBuf {
+    file.with_extension("assert")
+}
+
+/// Finds the revision in assertions: a header of the assertion of the type `snap-revision`.
+fn asserted_revision(assertions: &str) -> Option<String> {
+    let from = assertions.find("type: snap-revision\n")?;
+    let headers = assertions[from..].split("\n\n").next()?;
+    let value = headers
+        .lines()
+        .find_map(|line| line.strip_prefix("snap-revision: "))?;
+    Some(value.trim().to_owned())
+}
+
+fn parts(name: &str, flags: &[&str], snap: &[u8]) -> Vec<u8> {
+    let mut body = vec![];
+    for flag in flags {
+        let part = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{flag}\"\r\n\r\ntrue\r\n"
+        );
+        body.extend_from_slice(part.as_bytes());
+    }
+    let head = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"snap\"; filename=\"{name}.snap\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(snap);
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    body
+}

@@ -1,0 +1,157 @@
+//! What the store has to say about a snap before anything is asked of it.
+
+use stead_engine::schema::Problem;
+
+use crate::{
+    host::Reader,
+    snap::State,
+    snapd::{self, Installed, SnapdError},
+};
+
+/// Asks what the store would send, where something would have to be sent: what it refuses is known before anything changes.
+pub(crate) async fn ask_the_store(
+    host: &Reader,
+    name: &str,
+    there: Option<&Installed>,
+    desired: &mut State,
+) -> Result<(), Vec<Problem>> {
+    let channel = desired.channel.as_deref();
+    let revision = desired.revision.as_deref();
+    let is_there = there.is_some_and(|there| match revision {
+        Some(revision) => there.kept.iter().any(|kept| kept == revision),
+        None => channel.is_none_or(|channel| channel == there.channel),
+    });
+    if is_there {
+        return Ok(());
+    }
+    let offer = match peek(host, name, None, revision).await {
+        Ok(Some(offer)) if revision.is_none_or(|revision| revision == offer.revision) => offer,
+        // Only root may ask; the plan then says nothing about it.
+        Ok(None) => return Ok(()),
+        Ok(Some(_)) => return Err(vec![no_revision(name, desired)]),
+        Err(error) => return Err(vec![problem(name, &error, desired)]),
+    };
+    desired.download = Some(offer.size);
+    if channel.is_some() {
+        let of_channel = match peek(host, name, channel, None).await {
+            Ok(Some(offer)) => offer,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(vec![problem(name, &error, desired)]),
+        };
+        if revision.is_some_and(|revision| revision != of_channel.revision) {
+            let message = format!(
+                "the channel `{}` has revision {}, and `revision` asks for another",
+                channel.unwrap_or_default(),
+                of_channel.revision
+            );
+            return Err(vec![
+                Problem::new(message)
+                    .at("revision")
+                    .help("keep one of `channel` and `revision`"),
+            ]);
+        }
+        desired.download = Some(of_channel.size);
+    }
+    Ok(())
+}
+
+/// What the store would send.
+struct StoreOffer {
+    revision: String,
+    /// Bytes.
+    size: u64,
+}
+
+async fn peek(
+    host: &Reader,
+    name: &str,
+    channel: Option<&str>,
+    revision: Option<&str>,
+) -> Result<Option<StoreOffer>, SnapdError> {
+    let reply = host.peek_at_snap(name, channel, revision).await?;
+    match snapd::understand(&reply) {
+        Ok(_) => {}
+        Err(error) if error.kind() == "login-required" => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let file = reply.header("content-disposition").unwrap_or_default();
+    let revision = file
+        .rsplit_once('_')
+        .and_then(|(_, rest)| rest.trim_matches('"').strip_suffix(".snap"));
+    let size = reply
+        .header("snap-length")
+        .and_then(|size| size.parse().ok());
+    Ok(revision.map(|revision| StoreOffer {
+        revision: revision.to_owned(),
+        size: size.unwrap_or(0),
+    }))
+}
+
+fn no_revision(name: &str, desired: &State) -> Problem {
+    Problem::new(format!(
+        "the store has no revision {} of `{name}` for this host",
+        desired.revision.as_deref().unwrap_or_default()
+    ))
+    .at("revision")
+    .help(format!("`snap info {name}` lists the revisions"))
+}
+
+fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
+    let channel = desired.channel.as_deref().unwrap_or("latest/stable");
+    // What snapd says when the store answers with nothing at all: store/store_action.go.
+    let is_nothing = error
+        .to_string()
+        .contains("no install/refresh information results");
+    match error.kind() {
+        kind if kind == "snap-not-found" || is_nothing => {
+            Problem::new(format!("the store has no snap `{name}`"))
+                .at("name")
+                .help("look for it with `snap find`")
+        }
+        "snap-channel-not-available" => Problem::new(format!(
+            "the store has no `{name}` in the channel `{channel}`"
+        ))
+        .at("channel")
+        .help(format!("`snap info {name}` lists the channels")),
+        "snap-revision-not-available" => no_revision(name, desired),
+        "snap-architecture-not-available" => {
+            Problem::new(format!("the store has no `{name}` for this architecture"))
+        }
+        _ => Problem::new(format!("the store cannot be asked about `{name}`: {error}"))
+            .help("see whether this host reaches the store: `snap debug connectivity`"),
+    }
+}
+
+/// Gives a channel its one spelling: `TRACK/RISK[/BRANCH]`.
+pub(crate) fn canonical_channel(channel: &str) -> String {
+    let is_risk = |part: &str| matches!(part, "stable" | "candidate" | "beta" | "edge");
+    let parts: Vec<_> = channel.split('/').collect();
+    match parts.as_slice() {
+        [risk] if is_risk(risk) => format!("latest/{risk}"),
+        [track] => format!("{track}/stable"),
+        [risk, _] if is_risk(risk) => format!("latest/{channel}"),
+        _ => channel.to_owned(),
+    }
+}
+
+/// Says so when a snap would need another confinement than it has.
+pub(crate) fn refuse_other_confinement(
+    name: &str,
+    there: &Installed,
+    desired: &State,
+) -> Result<(), Vec<Problem>> {
+    for (wanted, is, attribute) in [
+        (desired.classic, there.classic, "classic"),
+        (desired.devmode, there.devmode, "devmode"),
+    ] {
+        if wanted.is_some_and(|wanted| wanted != is) {
+            let message = format!(
+                "{name} is installed with `{attribute}=#{is}`, and snapd does not change that"
+            );
+            return Err(vec![Problem::new(message).at(attribute).help(format!(
+                "write `{attribute}=#{is}`, or remove the snap first"
+            ))]);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! A client of snapd: snaps, changes, settings, services. Facts of its API are those of `daemon/api_*.go`.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::host::{HostError, Reader, Reply, Writer};
+
+/// The program of snapd; where it is missing, nobody will ever listen.
+const PROGRAM: &str = "/usr/lib/snapd/snapd";
+/// How often a change is looked at, as the command `snap` does.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long snapd may be gone: it restarts itself in the middle of a change.
+const GONE: Duration = Duration::from_secs(15);
+/// How long another change of the same snap may take before ours is given up.
+const CONFLICT: Duration = Duration::from_mins(5);
+/// How long a change may take: a slow line and a large snap.
+const CHANGE: Duration = Duration::from_hours(1);
+/// The first release that can hold a single snap.
+const HOLDS_SNAPS: (u32, u32) = (2, 58);
+
+/// A snap that is installed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Installed {
+    /// The current revision: a number, or `x1` for a file without assertions.
+    pub(crate) revision: String,
+    /// The channel that it follows; empty for a file without assertions.
+    pub(crate) channel: String,
+    /// Its version, in words of its makers.
+    pub(crate) version: String,
+    /// Whether it is unconfined by its nature.
+    pub(crate) classic: bool,
+    /// Whether its confinement is off.
+    pub(crate) devmode: bool,
+    /// Whether it is active.
+    pub(crate) enabled: bool,
+    /// Until when its automatic refresh is held, RFC 3339.
+    pub(crate) hold: Option<String>,
+    /// All revisions that are kept.
+    pub(crate) kept: Vec<String>,
+}
+
+/// What went wrong with snapd.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapdError {
+    /// It could not be asked.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// It refused.
+    #[error("snapd refused: {message}")]
+    Refused {
+        /// Its word for the reason, or nothing.
+        kind: String,
+        /// What it said.
+        message: String,
+    },
+    /// It tried, failed and went back.
+    #[error("snapd failed: {0}")]
+    Failed(String),
+    /// It took too long.
+    #[error("{0} after {1} s")]
+    Late(&'static str, u64),
+}
+
+impl SnapdError {
+    /// Returns snapd's word for the reason.
+    pub(crate) fn kind(&self) -> &str {
+        match self {
+            Self::Refused { kind, .. } => kind,
+            _ => "",
+        }
+    }
+}
+
+/// Whether snapd is there at all.
+pub(crate) fn is_there(host: &Reader) -> Result<bool, HostError> {
+    Ok(host.stat(Path::new("/run/snapd.socket"))?.is_some()
+        || host.stat(Path::new(PROGRAM))?.is_some())
+}
+
+/// Returns the snaps of these names that are installed.
+pub(crate) async fn installed(
+    host: &Reader,
+    names: &[&str],
+) -> Result<BTreeMap<String, Installed>, SnapdError> {
+    let path = format!("/v2/snaps?select=all&snaps={}", names.join(","));
+    let list = get(host, &path).await?;
+    let mut snaps: BTreeMap<String, Installed> = BTreeMap::new();
+    let text = |snap: &Value, field: &str| snap[field].as_str().unwrap_or_default().to_owned();
+    // Without an active revision, a disabled snap is the one that was installed last.
+    let mut revisions: Vec<&Value> = list.as_array().into_iter().flatten().collect();
+    revisions.sort_by_key(|snap| (snap["status"] == "active", text(snap, "install-date")));
+    for snap in revisions {
+        let there = snaps.entry(text(snap, "name")).or_default();
+        let mut kept = std::mem::take(&mut there.kept);
+        kept.push(text(snap, "revision"));
+        kept.sort();
+        *there = Installed {
+            revision: text(snap, "revision"),
+            channel: text(snap, "tracking-channel"),
+            version: text(snap, "version"),
+            classic: snap["confinement"] == "classic",
+            devmode: snap["devmode"] == true,
+            enabled: snap["status"] == "active",
+            hold: snap["hold"].as_str().map(str::to_owned),
+            kept,
+        };
+    }
+    Ok(snaps)
+}
+
+/// Whether this snapd can hold a single snap.
+pub(crate) async fn holds_snaps(host: &Reader) -> Result<bool, SnapdError> {
+    let about = get(host, "/v2/system-info").await?;
+    let mut parts = about["version"]
+        .as_str()
+        .unwrap_or_default()
+        .split(['.', '+', '-', '~']);
+    let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+    Ok((number(), number()) >= HOLDS_SNAPS)
+}
+
+/// Returns a setting of a snap, or of snapd itself as `system`; `None` if it is not set.
+pub(crate) async fn setting(
+    host: &Reader,
+    snap: &str,
+    key: &str,
+) -> Result<Option<Value>, SnapdError> {
+    match get(host, &format!("/v2/snaps/{snap}/conf?keys={key}")).await {
+        Ok(settings) => Ok(settings.get(key).cloned()),
+        Err(error) if error.kind() == "option-not-found" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets settings of a snap; null unsets.
+pub(crate) async fn set(host: &Writer, snap: &str, settings: &Value) -> Result<(), SnapdError> {
+    change(host, "PUT", &format!("/v2/snaps/{snap}/conf"), settings)
+        .await
+        .map(drop)
+}
+
+/// Asks for a change of a snap and waits for its end. `body` has the members of the action.
+pub(crate) async fn act(
+    host: &Writer,
+    snap: &str,
+    action: &str,
+    mut body: Value,
+) -> Result<Value, SnapdError> {
+    body["action"] = action.into();
+    change(host, "POST", &format!("/v2/snaps/{snap}"), &body).await
+}
+
+/// Restarts services, `SNAP.APP` each, and waits until snapd is done with it.
+pub(crate) async fn restart(host: &Writer, services: &[String]) -> Result<(), SnapdError> {
+    let body = json!({"action": "restart", "names": services});
+    change(host, "POST", "/v2/apps", &body).await.map(drop)
+}
+
+/// Asks for a change, waits for others of the same snap before it, and then for its end. Returns what the change carries.
+pub(crate) async fn change(
+    host: &Writer,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Result<Value, SnapdError> {
+    let reader = Reader::new(host.root());
+    let begin = Instant::now();
+    let mut since = begin;
+    loop {
+        let reply = match host.snapd(method, path, body).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                may_ask_again(&reader, since, error).await?;
+                continue;
+            }
+        };
+        since = Instant::now();
+        match understand(&reply) {
+            Ok(reply) => return settle(host, &reply).await,
+            Err(error) if error.kind().ends_with("-change-conflict") => {
+                if begin.elapsed() > CONFLICT {
+                    return Err(error);
+                }
+                sleep(PAUSE * 5).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the end of the change that an answer names, if it names one.
+pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdError> {
+    let Some(id) = reply["change"].as_str() else {
+        return Ok(Value::Null);
+    };
+    let begin = Instant::now();
+    while begin.elapsed() < CHANGE {
+        let reader = Reader::new(host.root());
+        let change = get(&reader, &format!("/v2/changes/{id}")).await?;
+        if change["ready"] == true {
+            return match change["status"].as_str() {
+                Some("Done") => Ok(change["data"].clone()),
+                _ => Err(SnapdError::Failed(
+                    change["err"]
+                        .as_str()
+                        .or(change["status"].as_str())
+                        .unwrap_or("it does not say why")
+                        .trim()
+                        .to_owned(),
+                )),
+            };
+        }
+        sleep(PAUSE).await;
+    }
+    Err(SnapdError::Late(
+        "the change has not ended",
+        CHANGE.as_secs(),
+    ))
+}
+
+/// Asks and returns the result.
+pub(crate) async fn get(host: &Reader, path: &str) -> Result<Value, SnapdError> {
+    let since = Instant::now();
+    loop {
+        match host.snapd(path).await {
+            Ok(reply) => return Ok(understand(&reply)?["result"].clone()),
+            Err(error) => may_ask_again(host, since, error).await?,
+        }
+    }
+}
+
+/// Waits a little if it makes sense to ask again: snapd is installed, and has not been away for long.
+async fn may_ask_again(host: &Reader, since: Instant, error: HostError) -> Result<(), SnapdError> {
+    let is_away = matches!(error, HostError::Io { .. } | HostError::Service { .. });
+    if is_away && since.elapsed() < GONE && is_there(host)? {
+        sleep(PAUSE).await;
+        return Ok(());
+    }
+    Err(error.into())
+}
+
+/// Takes an answer apart: the whole document, or what was refused.
+pub(crate) fn understand(reply: &Reply) -> Result<Value, SnapdError> {
+    let document = reply.json();
+    if document["type"] == "error" || reply.status >= 400 {
+        let result = &document["result"];
+        let said = |field: &str| result[field].as_str().unwrap_or_default().to_owned();
+        let message = match said("message") {
+            message if message.is_empty() => format!("status {}", reply.status),
+            message => message,
+        };
+        return Err(SnapdError::Refused {
+            kind: said("kind"),
+            message,
+        });
+    }
+    Ok(document)
+}

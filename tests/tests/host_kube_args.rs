@@ -1,0 +1,201 @@
+//! Arguments of MicroK8s and the restarts that they make due, on booted hosts.
+
+use std::{thread::sleep, time::Duration};
+
+use e2e::{Host, Image, Inside, Said, difference, standin};
+
+const SPEC: &str = "/root/host.kdl";
+const PROXY: &str = "/var/snap/microk8s/current/args/kube-proxy";
+
+fn boot(snap: &str) -> Host {
+    let host = Host::boot(Image::Debian13);
+    let file = format!("{}/{snap}.snap", standin::FOLDER);
+    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+    for _ in 0..300 {
+        if proxy_mode(&host, 10249).code == Some(0) {
+            return host;
+        }
+        sleep(Duration::from_millis(200));
+    }
+    panic!("kube-proxy does not come up: {}", host.console());
+}
+
+fn proxy_mode(host: &Host, port: u16) -> Said {
+    let url = format!("http://127.0.0.1:{port}/proxyMode");
+    host.run(&["curl", "--silent", "--fail", "--max-time", "2", &url])
+}
+
+fn write(host: &Host, resources: &str) {
+    host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
+}
+
+fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
+    let said = host.stead(arguments);
+    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
+    said
+}
+
+fn invocation(host: &Host, service: &str) -> String {
+    let unit = format!("snap.microk8s.{service}.service");
+    host.must(&[
+        "systemctl",
+        "show",
+        "--property=InvocationID",
+        "--value",
+        &unit,
+    ])
+    .out
+}
+
+#[test]
+fn arguments_are_edited_the_service_restarts_once_and_goes_back() {
+    let host = boot("microk8s_1");
+    let start = host.get(PROXY).unwrap();
+    write(
+        &host,
+        "kube-args \"kube-proxy\" {\n profiling #null\n proxy-mode \"iptables\"\n metrics-bind-address \"127.0.0.1:10301\"\n}",
+    );
+    let said = stead(&host, &["plan", SPEC], 3);
+    assert!(
+        said.out.contains("↻ restart:microk8s/kubernetes"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("1 restart,"), "{}", said.out);
+    let first = invocation(&host, "daemon-kubelite");
+    stead(&host, &["apply", "--yes", SPEC], 0);
+    stead(&host, &["plan", SPEC], 0);
+    assert_eq!(proxy_mode(&host, 10301).out, "iptables");
+    let second = invocation(&host, "daemon-kubelite");
+    assert_ne!(first, second);
+    stead(&host, &["apply", "--yes", SPEC], 0);
+    assert_eq!(invocation(&host, "daemon-kubelite"), second);
+
+    // A touched file is no reason; a changed one is, even where the file says again what is wanted.
+    host.must(&["touch", PROXY]);
+    stead(&host, &["plan", SPEC], 0);
+    host.must(&["sed", "-i", "s/10301/10302/", PROXY]);
+    let said = stead(&host, &["plan", SPEC], 3);
+    assert!(said.out.contains("~ kube-args:kube-proxy"), "{}", said.out);
+    host.must(&["sed", "-i", "s/10302/10301/", PROXY]);
+    stead(&host, &["plan", SPEC], 0);
+
+    stead(&host, &["undo", "--yes", "1"], 0);
+    let there = host.get(PROXY).unwrap();
+    let rest = |text: &str| -> Vec<String> {
+        let own = |line: &&str| !line.contains("conntrack-max-per-core");
+        text.lines().filter(own).map(str::to_owned).collect()
+    };
+    assert_eq!(rest(&there), rest(&start));
+    assert_eq!(proxy_mode(&host, 10249).out, "iptables");
+}
+
+#[test]
+fn a_file_that_is_right_and_a_process_that_is_stale_is_a_difference_of_its_own() {
+    let host = boot("microk8s_1");
+    write(
+        &host,
+        "kube-args \"kube-proxy\" {\n metrics-bind-address \"127.0.0.1:10301\"\n}",
+    );
+    sleep(Duration::from_secs(11));
+    host.must(&[
+        "sed",
+        "-i",
+        "1i --metrics-bind-address=127.0.0.1:10301",
+        PROXY,
+    ]);
+    let said = stead(&host, &["plan", SPEC], 3);
+    assert!(
+        said.out.contains("↻") && !said.out.contains("~ kube-args"),
+        "{}",
+        said.out
+    );
+    stead(&host, &["apply", "--yes", SPEC], 0);
+    assert_eq!(proxy_mode(&host, 10301).out, "iptables");
+    stead(&host, &["plan", SPEC], 0);
+}
+
+#[test]
+fn a_flag_that_keeps_the_daemon_down_is_taken_back_with_the_daemon() {
+    let host = boot("microk8s_1");
+    let start = host.fingerprint();
+    write(&host, "kube-args \"kube-proxy\" {\n no-such-flag \"1\"\n}");
+    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    assert!(
+        said.err
+            .contains("restart:microk8s/kubernetes: cannot bring daemon-kubelite up"),
+        "{}",
+        said.err
+    );
+    assert_eq!(proxy_mode(&host, 10249).out, "iptables");
+    assert_eq!(
+        difference(&start, &host.fingerprint()),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_old_release_leaves_userspace() {
+    let host = boot("microk8s-1.13_1");
+    assert_eq!(proxy_mode(&host, 10249).out, "userspace");
+    write(
+        &host,
+        "kube-args \"kube-proxy\" {\n proxy-mode \"iptables\"\n}",
+    );
+    let api = invocation(&host, "daemon-apiserver");
+    stead(&host, &["apply", "--yes", SPEC], 0);
+    assert_eq!(proxy_mode(&host, 10249).out, "iptables");
+    assert_eq!(
+        invocation(&host, "daemon-apiserver"),
+        api,
+        "only kube-proxy restarts"
+    );
+    stead(&host, &["plan", SPEC], 0);
+}
+
+#[test]
+fn what_cannot_be_is_said_before_anything_changes() {
+    let host = boot("microk8s_1");
+    for (resources, fault) in [
+        (
+            "kube-args \"kube-proxy\" { a \"b c\"; }",
+            "cannot be written there",
+        ),
+        (
+            "kube-args \"kube-proxy\" { proxy-mode \"userspace\"; }",
+            "takes the mode `userspace` away",
+        ),
+        (
+            "kube-args \"kube-proxy\" { proxy-mode \"iptable\"; }",
+            "has no mode `iptable`",
+        ),
+        (
+            "kube-args \"kubelet\" { resolv-conf \"/etc/resolv.conf\"; }",
+            "MicroK8s itself sets",
+        ),
+        (
+            "kube-args \"kube-dns\" { a \"b\"; }",
+            "no arguments for `kube-dns`",
+        ),
+        (
+            "kube-args \"kube-proxy\" { --a \"b\"; }",
+            "without its dashes",
+        ),
+    ] {
+        write(&host, resources);
+        let said = stead(&host, &["plan", SPEC], 2);
+        let flat = said.err.replace(['\n', '|', '│'], " ");
+        let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(fault), "{}", said.err);
+    }
+    let good = "kube-args \"kube-apiserver\" { profiling \"true\"; }";
+    write(&host, good);
+    let locks = "/var/snap/microk8s/current/var/lock";
+    host.put(&format!("{locks}/clustered.lock"), "");
+    let said = stead(&host, &["plan", SPEC], 2);
+    assert!(said.err.contains("worker"), "{}", said.err);
+    host.must(&["rm", &format!("{locks}/clustered.lock")]);
+    host.must(&["microk8s.stop"]);
+    let said = stead(&host, &["plan", SPEC], 2);
+    assert!(said.err.contains("MicroK8s is stopped"), "{}", said.err);
+}
