@@ -21,7 +21,7 @@ pub use image::Image;
 pub use inside::{Inside, Said, program};
 pub use sandbox::Sandbox;
 
-/// Changes of every kind: seven to create, five to change, one to remove.
+/// Changes of every kind: eight to create (one of them a hook that the rules bring), five to change, one to remove.
 pub const SPEC: &str = r#"host "test" {
     kernel-module "dummy"
     sysctl "net.ipv4.ip_forward" "1"

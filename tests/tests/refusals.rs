@@ -94,7 +94,7 @@ fn a_plan_of_somebody_who_is_not_root_says_what_it_could_not_see() {
     let sandbox = Sandbox::new();
     sandbox.put(
         "/run/host.kdl",
-        "host \"test\" {\n    iptables-policy \"filter/FORWARD\" \"DROP\"\n}\n",
+        "host \"test\" {\n    iptables-policy \"filter/FORWARD\" \"DROP\" persist=#false\n}\n",
     );
     fs::copy(program("stead"), sandbox.at("/srv/stead")).unwrap();
     let said = sandbox.run(&[

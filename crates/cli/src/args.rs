@@ -82,6 +82,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring back what was applied and has been overwritten since: settings of the kernel, arguments, services
+    Watch(Watch),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -123,6 +125,16 @@ pub(crate) struct Consent {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Print a JSON line for each event; the last one is the outcome
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// Look once and end; what the hooks run
+    #[arg(long, required = true)]
+    pub(crate) once: bool,
     /// Print a JSON line for each event; the last one is the outcome
     #[arg(long)]
     pub(crate) json: bool,
@@ -190,6 +202,7 @@ impl Command {
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
             Self::History { json } | Self::Show { json, .. } | Self::Recover { json } => *json,
             Self::Kinds(kinds) => kinds.json,
+            Self::Watch(watch) => watch.json,
             _ => false,
         }
     }

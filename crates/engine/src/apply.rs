@@ -190,6 +190,11 @@ impl<H: Host> Apply<'_, H> {
             };
             kind.save(self.writer, &planned.address.name, &change)
                 .await?;
+            if change.before().is_none() {
+                let reader = H::reader(self.writer);
+                let left = kind.leaves(&reader, &planned.address.name).await;
+                begun.left.insert(planned.address.clone(), left);
+            }
             running.note(&mut begun, &planned.address, change.before());
             changes.push((planned.address.name.as_str(), change));
         }
@@ -204,6 +209,7 @@ impl<H: Host> Apply<'_, H> {
         journal.write(&Record::Step {
             before: begun.before.clone(),
             moved: begun.moved.clone(),
+            left: begun.left.clone(),
         })?;
         running.begun.push(begun);
         kind.apply(self.writer, changes).await?;

@@ -1,11 +1,13 @@
 //! The runs that were: what was planned, what was done, how it ended.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
     journal::{self, JournalError, Outcome, Record},
-    plan::Plan,
+    plan::{Plan, Scope, Wanted},
     state_folder::{self, StateFolder, StateFolderError},
 };
 
@@ -59,6 +61,39 @@ pub fn list(state: &StateFolder) -> Result<Vec<Run>, HistoryError> {
         .into_iter()
         .map(|run| show(state, run))
         .collect()
+}
+
+/// Returns what the runs that count have asked for: the newest of a whole spec and the parts that came after it, without
+/// those that were taken back. `None` if there is none.
+pub fn committed(state: &StateFolder) -> Result<Option<(String, Vec<Wanted>)>, HistoryError> {
+    let mut undone = BTreeSet::new();
+    let mut wanted: Vec<Wanted> = vec![];
+    let mut host = None;
+    for run in list(state)?.into_iter().rev() {
+        let Some(plan) = run.plan.filter(|_| {
+            matches!(run.outcome, Some(Outcome::Done { .. })) && !undone.contains(&run.run)
+        }) else {
+            continue;
+        };
+        if let Some(other) = run.undoes {
+            undone.insert(other);
+            continue;
+        }
+        if plan.scope == Scope::Restore {
+            continue;
+        }
+        host.get_or_insert(plan.host);
+        let known: BTreeSet<_> = wanted.iter().map(|wanted| wanted.address.clone()).collect();
+        let older = plan.wanted.into_iter();
+        let older: Vec<_> = older
+            .filter(|wanted| !known.contains(&wanted.address))
+            .collect();
+        wanted.splice(0..0, older);
+        if plan.scope == Scope::Whole {
+            break;
+        }
+    }
+    Ok(host.map(|host| (host, wanted)))
 }
 
 /// Returns one run.

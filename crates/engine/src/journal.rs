@@ -2,7 +2,11 @@
 //!
 //! A file of lines, each a CRC-32 and a JSON record. A torn tail is no record: the step it would have announced never began.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::PathBuf,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,6 +42,9 @@ pub enum Record {
         /// What was there when the run began, for those of them that earlier steps of the run have moved since.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         moved: BTreeMap<Address, Option<State>>,
+        /// What removing those that are to be made would leave and was there already.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        left: BTreeMap<Address, BTreeSet<String>>,
     },
     /// The newest step has ended well.
     Done,
@@ -204,6 +211,7 @@ mod tests {
             Record::Step {
                 before: vec![(address, Some(serde_json::json!({"text": "two\nlines"})))],
                 moved: BTreeMap::new(),
+                left: BTreeMap::new(),
             },
             Record::Done,
         ]

@@ -32,6 +32,9 @@ pub struct Plan {
     pub format: String,
     /// The name of the host node of the spec.
     pub host: String,
+    /// Of how much of a spec it is.
+    #[serde(default, skip_serializing_if = "Scope::is_whole")]
+    pub scope: Scope,
     /// The changes, in apply order.
     pub changes: Vec<PlannedChange>,
     /// Attributes that are wanted but could not be seen, for instance without root.
@@ -44,6 +47,31 @@ pub struct Plan {
     pub readings: BTreeMap<Address, String>,
     /// SHA-256 of all of the above.
     pub fingerprint: String,
+}
+
+/// Of how much of a spec a plan is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// All of it: what it wants takes the place of what was wanted before.
+    #[default]
+    Whole,
+    /// Some resources of it, beside what was wanted before.
+    Part,
+    /// What was wanted before and is so no more.
+    Restore,
+}
+
+impl Scope {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's skip_serializing_if passes a reference"
+    )]
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
 }
 
 /// One change of a plan.
@@ -158,6 +186,7 @@ impl Plan {
         let mut plan = Self {
             format: FORMAT.to_owned(),
             host,
+            scope: Scope::Whole,
             summary: Summary::of(&changes, readings.len()),
             changes,
             unseen,
@@ -167,6 +196,15 @@ impl Plan {
         };
         plan.fingerprint = digest(&plan);
         plan
+    }
+
+    /// Says of how much of a spec it is.
+    #[must_use]
+    pub fn scoped(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self.fingerprint = String::new();
+        self.fingerprint = digest(&self);
+        self
     }
 
     /// Whether the document is what was saved: its format is known and its fingerprint fits.

@@ -1,6 +1,6 @@
 //! What a kind of resource can do. Everything else is derived from this, once, in the engine.
 
-use std::{error::Error, future::Future};
+use std::{collections::BTreeSet, error::Error, future::Future};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -97,6 +97,16 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         changes: Vec<(&str, Change<Self::State>)>,
     ) -> impl Future<Output = Result<(), ProviderError>> + Send {
         self.apply(host, changes)
+    }
+
+    /// Names what is there now that removing the resource would leave and that no state shows, such as what an installer made.
+    /// What a failed run adds to it is reported, not removed: nobody could tell whose it is.
+    fn leaves(
+        &self,
+        _host: &H::Reader,
+        _name: &str,
+    ) -> impl Future<Output = BTreeSet<String>> + Send {
+        async { BTreeSet::new() }
     }
 
     /// Removes what a killed `apply` of this name may have left beside the resource, such as a temporary file.

@@ -38,7 +38,15 @@ pub async fn recover<H: Host>(
     let steps: Vec<_> = journal::read(apply.state, run)?
         .into_iter()
         .filter_map(|record| match record {
-            Record::Step { before, moved } => Some(Begun { before, moved }),
+            Record::Step {
+                before,
+                moved,
+                left,
+            } => Some(Begun {
+                before,
+                moved,
+                left,
+            }),
             _ => None,
         })
         .collect();

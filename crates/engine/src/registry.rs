@@ -1,6 +1,9 @@
 //! The kinds of a build, and the one adapter between their `State` types and JSON. Nothing else knows both worlds.
 
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+};
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -115,6 +118,8 @@ pub trait Kind<H: Host>: Send + Sync {
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    /// See [`Provider::leaves`].
+    fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>>;
     /// See [`Provider::clean`].
     fn clean<'a>(
         &'a self,
@@ -249,6 +254,10 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move { self.0.take_back(host, Self::typed(changes)?).await })
+    }
+
+    fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>> {
+        Box::pin(self.0.leaves(host, name))
     }
 
     fn clean<'a>(

@@ -21,6 +21,8 @@ pub(crate) struct Begun {
     pub(crate) before: Vec<(Address, Option<State>)>,
     /// What was there when the run began, where its earlier steps had moved it since.
     pub(crate) moved: BTreeMap<Address, Option<State>>,
+    /// What removing those that are to be made would leave and was there already.
+    pub(crate) left: BTreeMap<Address, BTreeSet<String>>,
 }
 
 impl Begun {
@@ -170,7 +172,16 @@ async fn verify<H: Host>(
         match now.map_or_else(Some, |now| {
             difference(registry, address, before.as_ref(), now.as_ref())
         }) {
-            None => rollback.reverted.push(address.clone()),
+            None => {
+                rollback.reverted.push(address.clone());
+                let left = left_behind(registry, writer, steps, address).await;
+                if before.is_none() && !left.is_empty() {
+                    rollback.residue.push(Residue {
+                        address: address.clone(),
+                        reason: format!("leaves {}", left.join(", ")),
+                    });
+                }
+            }
             Some(difference) => rollback.residue.push(Residue {
                 address: address.clone(),
                 reason: failures.get(address).cloned().unwrap_or(difference),
@@ -178,6 +189,27 @@ async fn verify<H: Host>(
         }
     }
     rollback
+}
+
+/// Names what a resource that the run made has left, beyond what was there before its step.
+async fn left_behind<H: Host>(
+    registry: &Registry<H>,
+    writer: &H::Writer,
+    steps: &[Begun],
+    address: &Address,
+) -> Vec<String> {
+    let Ok(kind) = registry.of(address) else {
+        return vec![];
+    };
+    let before: BTreeSet<_> = steps
+        .iter()
+        .filter_map(|step| step.left.get(address))
+        .flatten()
+        .collect();
+    let now = kind.leaves(&H::reader(writer), &address.name).await;
+    now.into_iter()
+        .filter(|one| !before.contains(one))
+        .collect()
 }
 
 /// Says in what a reading is not as before, if it is not.

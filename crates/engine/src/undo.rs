@@ -110,7 +110,7 @@ fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, O
     let mut seen = BTreeSet::new();
     let mut found = vec![];
     for record in records {
-        let Record::Step { before, moved } = record else {
+        let Record::Step { before, moved, .. } = record else {
             continue;
         };
         for (address, before) in before.iter().filter(|(address, _)| seen.insert(address)) {

@@ -2,14 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
+    address::Address,
     change::Change,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Schema},
+    spec::Desired,
 };
 
 use crate::{
     host::{Live, Reader, Writer},
-    netfilter::{BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Reading, Tables},
+    netfilter::{
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, PERSIST, Reading, Tables,
+        implied_hook,
+    },
     path::refused,
 };
 
@@ -27,16 +32,19 @@ pub(crate) struct State {
     family: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    persist: Option<bool>,
     #[serde(flatten)]
     columns: Columns<bool>,
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    FAMILY, BACKEND, COLUMNS[0], COLUMNS[1], COLUMNS[2], COLUMNS[3],
+    FAMILY, BACKEND, PERSIST, COLUMNS[0], COLUMNS[1], COLUMNS[2], COLUMNS[3],
 ];
 
 impl Provider<Live> for IptablesChain {
     const KIND: &'static str = "iptables-chain";
+    const IS_RUNTIME: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -69,6 +77,10 @@ impl Provider<Live> for IptablesChain {
             }
         }
         Ok(desired)
+    }
+
+    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        implied_hook(desired.persist)
     }
 
     async fn read(

@@ -6,11 +6,15 @@ use stead_engine::{
     change::{Change, Effects},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    spec::Desired,
 };
 
 use crate::{
     host::{Live, Reader, Writer},
-    netfilter::{BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Reading, Tables},
+    netfilter::{
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, PERSIST, Reading, Tables,
+        implied_hook,
+    },
     path::refused,
 };
 
@@ -33,6 +37,8 @@ pub(crate) struct State {
     family: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    persist: Option<bool>,
     #[serde(flatten)]
     columns: Columns<String>,
 }
@@ -47,6 +53,7 @@ const ATTRIBUTES: &[Attribute] = &[
     },
     FAMILY,
     BACKEND,
+    PERSIST,
     COLUMNS[0],
     COLUMNS[1],
     COLUMNS[2],
@@ -55,6 +62,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for IptablesPolicy {
     const KIND: &'static str = "iptables-policy";
+    const IS_RUNTIME: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -111,6 +119,10 @@ impl Provider<Live> for IptablesPolicy {
             desired.columns.set(column, policy.clone());
         }
         Ok(desired)
+    }
+
+    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        implied_hook(desired.persist)
     }
 
     async fn read(

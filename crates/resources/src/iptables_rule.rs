@@ -8,13 +8,14 @@ use stead_engine::{
     change::{Change, Effects},
     provider::{Host, Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    spec::Desired,
 };
 
 use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, Reading, Rule,
-        Spot, TABLES, Tables, check_words, quoted, script, split,
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, PERSIST,
+        Reading, Rule, Spot, TABLES, Tables, check_words, implied_hook, quoted, script, split,
     },
     path::refused,
     setting::Setting,
@@ -46,6 +47,8 @@ pub(crate) struct State {
     family: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    persist: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     position: Option<String>,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
@@ -86,6 +89,7 @@ const ATTRIBUTES: &[Attribute] = &[
     },
     FAMILY,
     BACKEND,
+    PERSIST,
     Attribute {
         name: "position",
         shape: Shape::Text,
@@ -163,6 +167,7 @@ impl State {
 impl Provider<Live> for IptablesRule {
     const KIND: &'static str = "iptables-rule";
     const BATCH: usize = 1000;
+    const IS_RUNTIME: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -247,6 +252,10 @@ impl Provider<Live> for IptablesRule {
         }
         desired.columns = columns;
         Ok(desired)
+    }
+
+    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        implied_hook(desired.persist)
     }
 
     async fn read(

@@ -87,6 +87,7 @@ fn check_options(options: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for KernelModule {
     const KIND: &'static str = "kernel-module";
+    const IS_RUNTIME: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {

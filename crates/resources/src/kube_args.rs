@@ -14,6 +14,7 @@ use stead_engine::{
 
 use crate::{
     args_file::{ArgsFile, check_value},
+    hook,
     host::{Access, Existing, HostError, Live, Reader, Writer},
     microk8s::{self, Layout, SNAP},
     restart::note_start,
@@ -223,7 +224,7 @@ impl Provider<Live> for KubeArgs {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         let group = microk8s::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
-        vec![(restart, Desired::Present(json!({})))]
+        vec![(restart, Desired::Present(json!({}))), hook::snap_refresh()]
     }
 }
 

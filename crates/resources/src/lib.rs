@@ -6,6 +6,7 @@ mod boot_files;
 mod content;
 pub mod host;
 mod microk8s;
+mod microk8s_leaves;
 mod modules;
 mod netfilter;
 mod path;
@@ -23,6 +24,7 @@ mod snapd;
 
 mod directory;
 mod file;
+mod hook;
 mod iptables_chain;
 mod iptables_policy;
 mod iptables_rule;
@@ -34,6 +36,7 @@ mod snap_config;
 mod symlink;
 mod sysctl;
 
+pub use snapd::wait_until_settled;
 use stead_engine::registry::Registry;
 
 /// Returns all kinds.
@@ -41,6 +44,7 @@ pub fn registry() -> Registry<host::Live> {
     Registry::default()
         .with(directory::Directory)
         .with(file::File)
+        .with(hook::Hook)
         .with(iptables_chain::IptablesChain)
         .with(iptables_policy::IptablesPolicy)
         .with(iptables_rule::IptablesRule)

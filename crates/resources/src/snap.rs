@@ -1,6 +1,6 @@
 //! The kind `snap`: a snap of this host, from the store or from a file.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use stead_engine::{
 
 use crate::{
     host::{Live, Reader, Writer},
+    microk8s, microk8s_leaves,
     snap_change::{install, refresh, settle},
     snap_file::{self, SnapFile},
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
@@ -356,6 +357,14 @@ impl Provider<Live> for Snap {
                 .map_err(refused(name, "remove it"))?;
         }
         self.apply(host, others).await
+    }
+
+    async fn leaves(&self, host: &Reader, name: &str) -> BTreeSet<String> {
+        if name == microk8s::SNAP {
+            microk8s_leaves::leaves(host).await
+        } else {
+            BTreeSet::new()
+        }
     }
 
     fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {

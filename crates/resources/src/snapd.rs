@@ -21,6 +21,8 @@ const GONE: Duration = Duration::from_secs(15);
 const CONFLICT: Duration = Duration::from_mins(5);
 /// How long a change may take: a slow line and a large snap.
 const CHANGE: Duration = Duration::from_hours(1);
+/// How long the changes of others are waited for.
+const SETTLED: Duration = Duration::from_mins(10);
 /// The first release that can hold a single snap.
 const HOLDS_SNAPS: (u32, u32) = (2, 58);
 
@@ -112,6 +114,24 @@ pub(crate) async fn installed(
         };
     }
     Ok(snaps)
+}
+
+/// Waits until snapd has no change of MicroK8s under way: in the middle of a refresh nothing that MicroK8s runs says anything of the end.
+/// Gives up after some minutes, and at once where there is no snapd.
+pub async fn wait_until_settled(host: &Reader) {
+    let begin = Instant::now();
+    while begin.elapsed() < SETTLED {
+        let changes = match is_there(host) {
+            Ok(true) => get(host, "/v2/changes?select=in-progress&for=microk8s").await,
+            _ => return,
+        };
+        match changes {
+            Ok(changes) if changes.as_array().is_some_and(|list| !list.is_empty()) => {
+                sleep(PAUSE).await;
+            }
+            _ => return,
+        }
+    }
 }
 
 /// Whether this snapd can hold a single snap.

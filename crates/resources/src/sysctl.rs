@@ -96,6 +96,7 @@ fn check_value(value: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for Sysctl {
     const KIND: &'static str = "sysctl";
+    const IS_RUNTIME: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {

@@ -15,7 +15,7 @@ use stead_engine::{
     event::Event,
     journal::Outcome,
     lock::Lock,
-    plan::{self, FORMAT, Plan},
+    plan::{self, FORMAT, Plan, Scope},
     recover::recover,
     state_folder::StateFolder,
 };
@@ -57,7 +57,8 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     let plan = match input {
         Input::Saved(plan) => *plan,
         Input::Spec(graph) => session
-            .confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??,
+            .confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??
+            .scoped(scope(&args.only.only)),
     };
     if plan.is_empty() {
         if !args.consent.json {
@@ -68,6 +69,15 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     }
     refuse_too_costly(&plan, args)?;
     bench.carry_out(&plan, &args.consent)
+}
+
+/// Returns of how much of a spec a plan with `--only` is.
+pub(crate) fn scope(only: &[String]) -> Scope {
+    if only.is_empty() {
+        Scope::Whole
+    } else {
+        Scope::Part
+    }
 }
 
 /// What `apply` was given.
@@ -260,7 +270,7 @@ fn ask() -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-fn is_residue(outcome: &Outcome) -> bool {
+pub(crate) fn is_residue(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Residue { .. })
 }
 

@@ -11,6 +11,7 @@ mod recover;
 mod shell;
 mod undo;
 mod validate;
+mod watch;
 
 use crate::{
     args::{Args, Command},
@@ -34,6 +35,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Show { run, json } => history::show(&session, run, json),
         Command::Undo { run, consent } => undo::undo(&session, run, &consent),
         Command::Recover { json } => recover::recover(&session, json),
+        Command::Watch(args) => watch::watch(&session, &args),
         Command::Completions { shell } => Ok(shell::completions(shell)),
         Command::Man => shell::man(),
     }

@@ -4,6 +4,7 @@ use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Instant};
 
 use stead_engine::{plan, recover::interrupted, state_folder::StateFolder};
 
+use super::apply::scope;
 use crate::{
     args::Plan,
     exit::Exit,
@@ -17,8 +18,9 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
     let graph = session.graph(&path, &args.only.only)?;
     let begin = Instant::now();
-    let plan =
-        session.confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??;
+    let plan = session
+        .confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??
+        .scoped(scope(&args.only.only));
     let time = begin.elapsed();
     if let Some(out) = &args.out {
         save(out, &plan)?;

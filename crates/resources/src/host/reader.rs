@@ -186,6 +186,11 @@ impl Reader {
         path.canonicalize().map_err(HostError::io("find", path))
     }
 
+    /// Returns the path of the program that runs.
+    pub fn own_program(&self) -> Result<PathBuf, HostError> {
+        std::env::current_exe().map_err(HostError::io("find", Path::new("/proc/self/exe")))
+    }
+
     /// Names what is in a folder, sorted; nothing if the folder does not exist.
     pub fn list_folder(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
         let Some(place) = Place::find(&self.root, path)? else {

@@ -7,7 +7,11 @@ mod saved;
 mod tables;
 
 use serde::{Deserialize, Serialize};
-use stead_engine::schema::{Attribute, Role, Shape};
+use stead_engine::{
+    address::Address,
+    schema::{Attribute, Role, Shape},
+    spec::Desired,
+};
 
 use crate::host::Query;
 
@@ -34,6 +38,24 @@ pub(crate) const BACKEND: Attribute = Attribute {
     doc: "Which back end of the kernel. auto unless written: the one that holds rules in the chain, else the host's own.",
     check: None,
 };
+
+/// The attribute `persist`.
+pub(crate) const PERSIST: Attribute = Attribute {
+    name: "persist",
+    shape: Shape::Flag,
+    role: Role::Input,
+    doc: "Whether a boot brings it back too: true unless written; then a hook comes with it.",
+    check: None,
+};
+
+/// What comes with something that the kernel forgets at a reboot.
+pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
+    if persist == Some(false) {
+        vec![]
+    } else {
+        crate::hook::boot()
+    }
+}
 
 /// The attributes that hold what stands in each column.
 pub(crate) const COLUMNS: [Attribute; 4] = [

@@ -21,6 +21,17 @@ pub(crate) struct Chain {
     pub(crate) rules: Vec<SavedRule>,
 }
 
+/// The comment of rules that MicroK8s puts into both back ends at each start: `run-kubelite-with-args`.
+const IN_BOTH: &str = "generated for MicroK8s pods";
+
+impl Chain {
+    /// Counts the rules that tell which back end is used here.
+    pub(crate) fn telling_rules(&self) -> usize {
+        let tells = |rule: &&SavedRule| !rule.text.contains(IN_BOTH);
+        self.rules.iter().filter(tells).count()
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SavedRule {

@@ -106,11 +106,11 @@ impl Tables {
                 chain.is_some_and(test)
             })
         };
-        let holding: Vec<_> = that(|chain| !chain.rules.is_empty()).collect();
+        let holding: Vec<_> = that(|chain| chain.telling_rules() > 0).collect();
         let [nft, legacy] =
             backends.map(
                 |backend| match self.chain(Column::new(family, backend), name) {
-                    Some(chain) => chain.rules.len(),
+                    Some(chain) => chain.telling_rules(),
                     None => 0,
                 },
             );

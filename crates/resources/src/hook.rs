@@ -1,0 +1,350 @@
+//! The kind `hook`: what runs stead again when something has overwritten what it applied.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stead_engine::{
+    address::Address,
+    change::Change,
+    digest::digest,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    spec::Desired,
+};
+
+use crate::{
+    boot_files::HEADER,
+    host::{Access, Existing, HostError, Live, MetaKind, Reader, Writer},
+    microk8s::SNAP,
+};
+
+/// Runs at each start of the host, and whenever one of [`OVERWRITERS`] starts.
+const BOOT: &str = "boot";
+/// Runs after each refresh or revert of MicroK8s.
+const SNAP_REFRESH: &str = "snap-refresh";
+/// The unit that runs stead. It is a template with an instance for each reason, so that none is lost while another is at work.
+const UNIT: &str = "stead-restore@.service";
+/// Where units of the administrator are.
+const UNITS: &str = "/etc/systemd/system";
+/// Units that overwrite tables, settings or arguments when they start. The hook comes after them, each time.
+const OVERWRITERS: [&str; 6] = [
+    "docker.service",
+    "netfilter-persistent.service",
+    "ufw.service",
+    "firewalld.service",
+    "snap.microk8s.daemon-kubelite.service",
+    "snap.microk8s.daemon-proxy.service",
+];
+/// Where MicroK8s looks for executables to run: after a refresh, and every few seconds.
+const SNAP_HOOKS: &str = "/var/snap/microk8s/common/hooks";
+/// Our name there.
+const SCRIPT: &str = "50-stead";
+/// The largest file that is read, in bytes.
+const LIMIT: u64 = 64 << 10;
+
+/// The kind `hook`.
+pub(crate) struct Hook;
+
+/// State of a hook: the files that it is made of.
+///
+/// ```kdl
+/// hook "boot"
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    /// SHA-256 of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contents: Option<String>,
+    /// The text of each file, or `-> TARGET` of a link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<BTreeMap<String, String>>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "contents",
+        shape: Shape::Text,
+        role: Role::Derived,
+        doc: "SHA-256 of the files that it is made of.",
+        check: None,
+    },
+    Attribute {
+        name: "files",
+        shape: Shape::Text,
+        role: Role::Context,
+        doc: "The files that it is made of, with what is in them.",
+        check: None,
+    },
+];
+
+impl State {
+    fn of(files: BTreeMap<String, String>) -> Self {
+        Self {
+            contents: Some(digest(&files)),
+            files: Some(files),
+        }
+    }
+}
+
+impl Provider<Live> for Hook {
+    const KIND: &'static str = "hook";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "Runs stead again when a reboot, a program or a refresh has overwritten what it applied: \
+                      `boot` after every start of the host and of what is known to do so, `snap-refresh` after every refresh of MicroK8s.",
+            name: "boot or snap-refresh",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "hook \"boot\"\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        match name {
+            BOOT | SNAP_REFRESH => Ok(()),
+            _ => Err(Problem::new(format!("there is no hook `{name}`"))
+                .help(format!("the hooks are `{BOOT}` and `{SNAP_REFRESH}`"))),
+        }
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if desired.files.is_none() {
+            let program = host
+                .own_program()
+                .map_err(|error| vec![Problem::new(error.to_string())])?;
+            desired = State::of(wanted(name, &program));
+        }
+        Ok(desired)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        names
+            .iter()
+            .map(|name| {
+                let mut files = BTreeMap::new();
+                for path in wanted(name, Path::new("")).into_keys() {
+                    let there =
+                        read(host, Path::new(&path)).map_err(refused(name, "read its files"))?;
+                    files.extend(there.map(|text| (path, text)));
+                }
+                Ok((!files.is_empty()).then(|| State::of(files)))
+            })
+            .collect()
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let files = |state: Option<&State>| {
+                state
+                    .and_then(|state| state.files.clone())
+                    .unwrap_or_default()
+            };
+            let (before, after) = (files(change.before()), files(change.after()));
+            for path in before.keys().filter(|path| !after.contains_key(*path)) {
+                remove(host, Path::new(path)).map_err(refused(name, "remove its files"))?;
+            }
+            for (path, text) in after
+                .iter()
+                .filter(|(path, text)| before.get(*path) != Some(text))
+            {
+                write(host, Path::new(path), text).map_err(refused(name, "write its files"))?;
+            }
+            host.reload_units()
+                .await
+                .map_err(refused(name, "make systemd read its units again"))?;
+        }
+        Ok(())
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        for path in wanted(name, Path::new("")).into_keys() {
+            let path = Path::new(&path);
+            host.clean(path)
+                .and_then(|()| remove_empty(host, path))
+                .map_err(refused(name, "remove what a killed run left"))?;
+        }
+        Ok(())
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        match name {
+            SNAP_REFRESH => vec![Address::new("snap", SNAP)],
+            _ => vec![],
+        }
+    }
+
+    fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
+        match name {
+            // Its scripts start the unit of the other.
+            SNAP_REFRESH => vec![implied(BOOT)],
+            _ => vec![],
+        }
+    }
+}
+
+/// The hook that a resource brings with it, which a reboot loses.
+pub(crate) fn boot() -> Vec<(Address, Desired)> {
+    vec![implied(BOOT)]
+}
+
+/// The hook that a resource brings with it, which a refresh of MicroK8s may overwrite.
+pub(crate) fn snap_refresh() -> (Address, Desired) {
+    implied(SNAP_REFRESH)
+}
+
+fn implied(name: &str) -> (Address, Desired) {
+    (Address::new(Hook::KIND, name), Desired::Present(json!({})))
+}
+
+fn refused<'a>(name: &'a str, attempted: &'a str) -> impl Fn(HostError) -> ProviderError + use<'a> {
+    move |error| ProviderError::new(Address::new(Hook::KIND, name), attempted, error)
+}
+
+/// Returns the instance of the unit for a reason.
+fn instance(reason: &str) -> String {
+    UNIT.replace('@', &format!("@{reason}"))
+}
+
+/// Returns the files of a hook for a stead at `program`.
+fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
+    if name == SNAP_REFRESH {
+        let start = format!("systemctl start --no-block {}", instance(SNAP_REFRESH));
+        let after = format!("#!/bin/sh\n{HEADER}\nexec {start}\n");
+        // A revert runs no hook of a refresh; that the revision is another one is seen here.
+        let again = format!(
+            "#!/bin/sh\n{HEADER}\nseen=/run/stead/seen-revision\nnow=$(readlink /var/snap/microk8s/current)\n\
+             [ \"$now\" = \"$(cat $seen 2>/dev/null)\" ] && exit 0\n\
+             mkdir -p -m 0700 /run/stead && {start} && printf %s \"$now\" >$seen\n"
+        );
+        return BTreeMap::from([
+            (format!("{SNAP_HOOKS}/post-refresh.d/{SCRIPT}"), after),
+            (format!("{SNAP_HOOKS}/reconcile.d/{SCRIPT}"), again),
+        ]);
+    }
+    let after = OVERWRITERS.join(" ");
+    let program = program.display();
+    let unit = format!(
+        "{HEADER}\n[Unit]\nDescription=Bring back what stead applied (%i)\nAfter=snapd.service {after}\n\
+         StartLimitIntervalSec=600\nStartLimitBurst=20\n\n\
+         [Service]\nType=oneshot\nExecStart={program} watch --once\nTimeoutStartSec=20min\n"
+    );
+    let mut files = BTreeMap::from([(format!("{UNITS}/{UNIT}"), unit)]);
+    for starter in OVERWRITERS.iter().chain(&["multi-user.target"]) {
+        let reason = starter.rsplit_once('.').map_or(*starter, |(stem, _)| stem);
+        let link = format!("{UNITS}/{starter}.wants/{}", instance(reason));
+        files.insert(link, format!("-> ../{UNIT}"));
+    }
+    files
+}
+
+fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
+    match host.stat(path)? {
+        Some(meta) if meta.kind == MetaKind::Symlink => {
+            Ok(Some(format!("-> {}", host.read_link(path)?.display())))
+        }
+        Some(_) => host.read_text(path, LIMIT),
+        None => Ok(None),
+    }
+}
+
+fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if Reader::new(host.root()).stat(folder)?.is_none() {
+        let access = Access {
+            mode: 0o755,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            xattrs: None,
+        };
+        host.make_folder(folder, &access)?;
+    }
+    if let Some(target) = text.strip_prefix("-> ") {
+        return host.put_link(path, &PathBuf::from(target), Existing::Replace);
+    }
+    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+    host.put_text(path, text.as_bytes(), mode)
+}
+
+/// Removes a file, and its folder if that was made for it alone.
+fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
+    host.remove_file(path)?;
+    remove_empty(host, path)
+}
+
+/// Removes the folder of a link of a unit if it is empty; to systemd such a folder says nothing.
+fn remove_empty(host: &Writer, path: &Path) -> Result<(), HostError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let is_of_units = folder
+        .extension()
+        .is_some_and(|extension| extension == "wants");
+    let reader = Reader::new(host.root());
+    if is_of_units && reader.stat(folder)?.is_some() && reader.list_folder(folder)?.is_empty() {
+        host.remove_folder(folder)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[tokio::test]
+    async fn a_hook_comes_and_goes_with_all_its_files() {
+        let root = Root::new(&[("/etc/systemd/system/ssh.service", "")]);
+        let desired = State::of(wanted(BOOT, Path::new("/usr/bin/stead")));
+        let create = Change::Create {
+            after: desired.clone(),
+        };
+        Hook.apply(&root.writer(), vec![(BOOT, create)])
+            .await
+            .unwrap();
+        let there = Hook.read(&root.reader(), &[BOOT]).await.unwrap().remove(0);
+        assert_eq!(there.as_ref(), Some(&desired));
+        let unit = root.text(format!("{UNITS}/{UNIT}")).unwrap();
+        assert!(
+            unit.contains("ExecStart=/usr/bin/stead watch --once\n"),
+            "{unit}"
+        );
+        let delete = Change::Delete { before: desired };
+        Hook.apply(&root.writer(), vec![(BOOT, delete)])
+            .await
+            .unwrap();
+        let left = root.reader().list_folder(Path::new(UNITS)).unwrap();
+        assert_eq!(left, ["ssh.service"]);
+    }
+
+    #[tokio::test]
+    async fn a_hook_of_another_stead_is_a_difference() {
+        let root = Root::new(&[]);
+        let old = wanted(BOOT, Path::new("/old"));
+        let new = wanted(BOOT, Path::new("/new"));
+        assert_ne!(old, new);
+        let prepared = Hook
+            .prepare(&root.reader(), BOOT, State::default())
+            .await
+            .unwrap();
+        assert_ne!(prepared.files, Some(old));
+    }
+}

@@ -1,0 +1,57 @@
+//! What the snap of MicroK8s leaves on a host when it is removed.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    host::Reader,
+    netfilter::{Column, Reading, Tables},
+};
+
+/// The group that its install hook makes: `snap/hooks/install`.
+const GROUP: &str = "microk8s";
+/// A chain that every kube-proxy keeps in each table that it uses: `pkg/proxy/iptables/proxier.go` of Kubernetes.
+const CANARY: &str = "KUBE-PROXY-CANARY";
+/// Settings that kube-proxy changes: `cmd/kube-proxy/app/conntrack.go` and `pkg/proxy/iptables/proxier.go`.
+const SETTINGS: [&str; 4] = [
+    "net/ipv4/conf/all/route_localnet",
+    "net/netfilter/nf_conntrack_max",
+    "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
+    "net/netfilter/nf_conntrack_tcp_timeout_established",
+];
+/// The largest file that is read, in bytes.
+const LIMIT: u64 = 4 << 20;
+
+/// Names what of it is there now.
+pub(crate) async fn leaves(host: &Reader) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let groups = host
+        .read_text(Path::new("/etc/group"), LIMIT)
+        .ok()
+        .flatten();
+    let prefix = format!("{GROUP}:");
+    if groups.is_some_and(|text| text.lines().any(|line| line.starts_with(&prefix))) {
+        found.insert(format!("the group {GROUP}"));
+    }
+    // Where the programs are missing, nobody made chains with them.
+    if let Ok(tables) = Tables::read(host).await {
+        for column in Column::ALL {
+            if let Reading::Read(saved) = tables.column(column)
+                && saved
+                    .tables
+                    .values()
+                    .any(|chains| chains.contains_key(CANARY))
+            {
+                let program = column.query().program().trim_end_matches("-save");
+                found.insert(format!("chains of kube-proxy in {program}"));
+            }
+        }
+    }
+    for setting in SETTINGS {
+        let path = Path::new("/proc/sys").join(setting);
+        if let Ok(Some(value)) = host.read_text(&path, LIMIT) {
+            let key = setting.replace('/', ".");
+            found.insert(format!("the setting {key} at {}", value.trim()));
+        }
+    }
+    found
+}

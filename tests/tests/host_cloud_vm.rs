@@ -1,0 +1,216 @@
+//! A bare host becomes the one that `examples/hosts/cloud-vm.kdl` describes, word for word, and stays so.
+
+use std::{
+    collections::BTreeSet,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use e2e::{Fingerprint, Host, Image, Inside, Said, difference};
+
+const SPEC: &str = "/root/cloud-vm.kdl";
+
+fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
+    let said = host.stead(arguments);
+    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
+    said
+}
+
+/// Asks the real kube-proxy, which takes some seconds to start.
+fn proxy_mode(host: &Host) -> String {
+    let url = "http://127.0.0.1:10249/proxyMode";
+    let wait = ["--retry", "60", "--retry-delay", "1", "--retry-all-errors"];
+    host.must(&[&["curl", "--silent", "--fail"], &wait[..], &[url]].concat())
+        .out
+}
+
+fn policy(host: &Host) -> String {
+    let rules = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
+    rules.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Waits until nothing is left to do, without doing anything.
+fn wait_until_empty(host: &Host, patience: Duration) {
+    let begin = Instant::now();
+    loop {
+        let said = host.stead(&["plan", SPEC]);
+        if said.code == Some(0) {
+            return;
+        }
+        let journal = || {
+            host.run(&["journalctl", "--no-pager", "--unit", "stead-restore@*"])
+                .out
+        };
+        assert!(begin.elapsed() < patience, "{said:?}\n{}", journal());
+        sleep(Duration::from_millis(250));
+    }
+}
+
+#[test]
+fn a_bare_host_becomes_the_described_one_and_stays_so() {
+    let mut host = Host::boot(Image::Debian12);
+    host.publish("microk8s", "microk8s_1", 1);
+    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.reboot();
+    assert_eq!(policy(&host), "-P FORWARD DROP", "dockerd did it");
+    host.put(SPEC, include_str!("../../examples/hosts/cloud-vm.kdl"));
+
+    let said = stead(&host, &["apply", "--yes", SPEC], 0);
+    println!("{}{}", said.out, said.err);
+    stead(&host, &["plan", SPEC], 0);
+    assert_eq!(proxy_mode(&host), "iptables");
+    assert_eq!(policy(&host), "-P FORWARD ACCEPT");
+
+    // A reboot, with the real dockerd.
+    host.must(&[
+        "sed",
+        "-i",
+        "/ip_forward/d",
+        "/etc/sysctl.d/99-zz-stead.conf",
+    ]);
+    host.reboot();
+    wait_until_empty(&host, Duration::from_secs(30));
+    assert_eq!(policy(&host), "-P FORWARD ACCEPT");
+
+    // Docker again, while the host runs.
+    host.must(&["systemctl", "stop", "docker.service"]);
+    host.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
+    host.must(&["systemctl", "start", "docker.service"]);
+    wait_until_empty(&host, Duration::from_secs(10));
+    assert_eq!(policy(&host), "-P FORWARD ACCEPT");
+
+    // A refresh whose arguments are the defaults again.
+    host.publish("microk8s", "microk8s_2", 2);
+    host.must(&["snap", "refresh", "microk8s", "--channel=1.32/stable"]);
+    let args = "/var/snap/microk8s/current/args/kube-proxy";
+    assert!(
+        host.must(&["snap", "list", "microk8s"])
+            .out
+            .contains("v1.33.5")
+    );
+    wait_until_empty(&host, Duration::from_secs(30));
+    assert!(
+        host.get(args)
+            .unwrap_or_default()
+            .contains("--proxy-mode=iptables")
+    );
+    assert_eq!(proxy_mode(&host), "iptables");
+
+    // And back: the older arguments return, without the flag that was added since.
+    host.must(&[
+        "sed",
+        "-i",
+        "/proxy-mode/d",
+        "/var/snap/microk8s/1/args/kube-proxy",
+    ]);
+    host.must(&["snap", "revert", "microk8s"]);
+    wait_until_empty(&host, Duration::from_secs(30));
+    assert!(
+        host.get(args)
+            .unwrap_or_default()
+            .contains("--proxy-mode=iptables")
+    );
+}
+
+/// Says in what the host is not as before, in the words in which stead has to name it. The snap leaves these when it is removed.
+fn left(host: &Host, before: &Fingerprint) -> BTreeSet<String> {
+    difference(before, &host.fingerprint())
+        .into_iter()
+        .map(
+            |line| match line.split([' ', ':']).collect::<Vec<_>>().as_slice() {
+                [file, ..]
+                    if file.starts_with("/etc/group") || file.starts_with("/etc/gshadow") =>
+                {
+                    "the group microk8s".to_owned()
+                }
+                [program, ..]
+                    if program.starts_with("iptables-") && line.contains("KUBE-PROXY-CANARY") =>
+                {
+                    format!(
+                        "chains of kube-proxy in {}",
+                        program.trim_end_matches("-save")
+                    )
+                }
+                ["sysctl", key, ..] => format!("the setting {key} at"),
+                _ => line,
+            },
+        )
+        .collect()
+}
+
+/// Starts an apply and kills it once it says `line`.
+fn kill_at(host: &Host, line: &str) {
+    let log = "/root/apply.log";
+    let stead = host.stead_path();
+    let script = format!("exec {stead} apply --yes {SPEC} >{log} 2>&1");
+    let mut apply = host
+        .command(&["sh", "-c", &script])
+        .spawn()
+        .expect("sh is on the host");
+    let begin = Instant::now();
+    while !host.get(log).unwrap_or_default().contains(line) {
+        assert!(
+            begin.elapsed() < Duration::from_mins(2),
+            "{:?}",
+            host.get(log)
+        );
+        sleep(Duration::from_millis(20));
+    }
+    host.run(&["pkill", "-KILL", "-f", "apply --yes"]);
+    drop(apply.wait());
+    host.must(&["rm", log]);
+}
+
+#[test]
+fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
+    let host = Host::boot(Image::Debian12);
+    host.publish("microk8s", "microk8s_1", 1);
+    host.put(SPEC, include_str!("../../examples/hosts/cloud-vm.kdl"));
+    let start = host.fingerprint();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for line in [
+        "snap:microk8s",
+        "kube-args:",
+        "hook:boot",
+        "hook:snap-refresh",
+        "restart:",
+        "verifying",
+    ] {
+        kill_at(&host, line);
+        let said = host.stead(&["recover"]);
+        let left = left(&host, &start);
+        for name in left.iter().filter(|name| !known.contains(*name)) {
+            assert!(
+                said.err.contains(name.as_str()),
+                "killed at {line}: {name} is not named: {said:?}"
+            );
+        }
+        let named = said
+            .err
+            .split("leaves ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        for name in named.into_iter().flat_map(|names| names.split(", ")) {
+            assert!(
+                left.iter().any(|left| name.starts_with(left.as_str())),
+                "{name} is not left: {left:?}"
+            );
+        }
+        let expected = if named.is_some() { 4 } else { 0 };
+        assert_eq!(said.code, Some(expected), "killed at {line}: {said:?}");
+        known.extend(left);
+    }
+    stead(&host, &["apply", "--yes", SPEC], 0);
+    let unit = "snap.microk8s.daemon-kubelite.service";
+    let show = [
+        "systemctl",
+        "show",
+        "--property=InvocationID",
+        "--value",
+        unit,
+    ];
+    let once = host.must(&show).out;
+    stead(&host, &["apply", "--yes", SPEC], 0);
+    stead(&host, &["watch", "--once"], 0);
+    assert_eq!(host.must(&show).out, once);
+}
