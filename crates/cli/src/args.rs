@@ -16,7 +16,8 @@ pub(crate) struct Args {
 }
 
 const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
-3 changes are pending; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock.";
+3 changes are pending; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
+7 a check failed that had passed, the host is as before.";
 
 /// Where things are.
 #[derive(Debug, clap::Args)]

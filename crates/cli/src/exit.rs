@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Stale = 5,
     /// Another run holds the lock.
     Locked = 6,
+    /// A check failed that had passed, and the host was put back.
+    CheckFailed = 7,
 }
 
 impl From<Exit> for ExitCode {

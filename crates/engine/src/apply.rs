@@ -17,6 +17,7 @@ use crate::{
     lock::Lock,
     observe::{ObserveError, Observed, observe},
     plan::{Because, Needs, Plan, PlanError, PlannedChange, plan_wanted, reading},
+    probe::Probes,
     provider::{Host, ProviderError},
     registry::{Registry, State, UnknownKind},
     report::chain,
@@ -27,7 +28,7 @@ use crate::{
 /// How often verification looks again, since the kernel and daemons need time to settle.
 const VERIFY_TRIES: usize = 3;
 /// How long it waits between two looks.
-const VERIFY_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const VERIFY_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often a run mends what its own steps moved in what needs them, before it takes that for a failure.
 const FOLLOW_UPS: usize = 2;
@@ -81,6 +82,8 @@ enum Failure {
     Stale(Vec<Address>),
     #[error("after the changes the host is not as planned: {0}")]
     Unverified(String),
+    #[error("{0} passed before and fails now: {1}")]
+    Check(Address, String),
     #[error("stopped on request")]
     Stopped,
 }
@@ -142,6 +145,7 @@ impl<H: Host> Apply<'_, H> {
             run,
             steps: next.len(),
         });
+        let probes = Probes::before(self.registry, self.writer, running.plan).await;
         let result = async {
             let mut number = 0;
             let mut follow_ups = 0;
@@ -156,6 +160,10 @@ impl<H: Host> Apply<'_, H> {
                 }
                 follow_ups += 1;
             };
+            probes
+                .after(self.writer, self.observer)
+                .await
+                .map_err(|(address, reason)| Failure::Check(address, reason))?;
             journal.write(&Record::Ended {
                 at: Timestamp::now(),
                 outcome: Outcome::Done { run },
@@ -322,6 +330,21 @@ impl<H: Host> Apply<'_, H> {
                 cause,
                 roll_back(self.registry, self.writer, begun, self.observer).await,
             ),
+        };
+        let outcome = match (failure, outcome) {
+            (
+                Failure::Check(..),
+                Outcome::Failed {
+                    run,
+                    cause,
+                    reverted,
+                },
+            ) => Outcome::CheckFailed {
+                run,
+                cause,
+                reverted,
+            },
+            (_, outcome) => outcome,
         };
         let ended = Record::Ended {
             at: Timestamp::now(),

@@ -34,6 +34,13 @@ pub enum Event {
     },
     /// The host is read again to see that it is as planned.
     Verifying,
+    /// A check was made after the last step.
+    Checked {
+        /// Which.
+        address: Address,
+        /// Why it failed, if it did. Then it had failed before the run too, or the run goes back.
+        fault: Option<String>,
+    },
     /// The run has failed and goes back.
     RollingBack {
         /// Why, from the general to the particular.

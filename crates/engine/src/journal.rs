@@ -82,6 +82,15 @@ pub enum Outcome {
         /// What was put back, newest first.
         reverted: Vec<Address>,
     },
+    /// A check that passed before failed after; the host is as before.
+    CheckFailed {
+        /// The run.
+        run: u64,
+        /// Which check, and why.
+        cause: Vec<String>,
+        /// What was put back, newest first.
+        reverted: Vec<Address>,
+    },
     /// Failed; not everything could be put back.
     Residue {
         /// The run.

@@ -22,6 +22,7 @@ pub mod lock;
 pub mod observe;
 mod parse;
 pub mod plan;
+mod probe;
 pub mod provider;
 pub mod recover;
 pub mod registry;

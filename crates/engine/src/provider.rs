@@ -1,6 +1,6 @@
 //! What a kind of resource can do. Everything else is derived from this, once, in the engine.
 
-use std::{collections::BTreeSet, error::Error, future::Future};
+use std::{collections::BTreeSet, error::Error, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -97,6 +97,22 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         changes: Vec<(&str, Change<Self::State>)>,
     ) -> impl Future<Output = Result<(), ProviderError>> + Send {
         self.apply(host, changes)
+    }
+
+    /// Looks whether something works, if that is what the resource is about; says why not. Asked before the first step of a run
+    /// and after the last one.
+    fn probe(
+        &self,
+        _host: &H::Writer,
+        _name: &str,
+        _desired: &Self::State,
+    ) -> impl Future<Output = Option<Result<(), String>>> + Send {
+        async { None }
+    }
+
+    /// How long after the last step something may take until it works.
+    fn patience(&self, _desired: &Self::State) -> Duration {
+        Duration::ZERO
     }
 
     /// Names what is there now that removing the resource would leave and that no state shows, such as what an installer made.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     marker::PhantomData,
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -118,6 +119,15 @@ pub trait Kind<H: Host>: Send + Sync {
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    /// See [`Provider::probe`].
+    fn probe<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        name: &'a str,
+        desired: &'a State,
+    ) -> BoxFuture<'a, Option<Result<(), String>>>;
+    /// See [`Provider::patience`].
+    fn patience(&self, desired: &State) -> Duration;
     /// See [`Provider::leaves`].
     fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>>;
     /// See [`Provider::clean`].
@@ -254,6 +264,24 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move { self.0.take_back(host, Self::typed(changes)?).await })
+    }
+
+    fn probe<'a>(
+        &'a self,
+        host: &'a H::Writer,
+        name: &'a str,
+        desired: &'a State,
+    ) -> BoxFuture<'a, Option<Result<(), String>>> {
+        Box::pin(async move {
+            match Self::state(name, desired.clone()) {
+                Ok(desired) => self.0.probe(host, name, &desired).await,
+                Err(error) => Some(Err(error.to_string())),
+            }
+        })
+    }
+
+    fn patience(&self, desired: &State) -> Duration {
+        Self::state("", desired.clone()).map_or(Duration::ZERO, |desired| self.0.patience(&desired))
     }
 
     fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>> {

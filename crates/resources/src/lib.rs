@@ -22,6 +22,7 @@ mod snap_file;
 mod snap_store;
 mod snapd;
 
+mod check;
 mod directory;
 mod file;
 mod hook;
@@ -42,6 +43,7 @@ use stead_engine::registry::Registry;
 /// Returns all kinds.
 pub fn registry() -> Registry<host::Live> {
     Registry::default()
+        .with(check::Check)
         .with(directory::Directory)
         .with(file::File)
         .with(hook::Hook)

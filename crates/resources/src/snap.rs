@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
@@ -16,7 +16,7 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     microk8s, microk8s_leaves,
-    snap_change::{install, refresh, settle},
+    snap_change::{canonical_hold, install, is_later, refresh, settle},
     snap_file::{self, SnapFile},
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
     snapd::{self, SnapdError},
@@ -26,8 +26,6 @@ use crate::{
 pub(crate) const NOT_HELD: &str = "none";
 /// What `hold` says where snapd can only hold all snaps, and not for ever.
 pub(crate) const LONGEST: &str = "as long as this snapd can";
-/// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.
-const FOR_EVER_YEARS: i64 = 50;
 /// What `channel` says of a snap that follows none.
 pub(crate) const NO_CHANNEL: &str = "none";
 /// How long the services of a snap are away while it is refreshed, in milliseconds: an estimate for the plan.
@@ -482,23 +480,4 @@ async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, Snapd
             }))
         })
         .collect()
-}
-
-fn is_later(time: &str) -> bool {
-    time.parse::<Timestamp>()
-        .is_ok_and(|time| time > Timestamp::now())
-}
-
-fn canonical_hold(hold: Option<&str>) -> String {
-    let Some(until) = hold.and_then(|hold| hold.parse::<Timestamp>().ok()) else {
-        return NOT_HELD.to_owned();
-    };
-    let left = until.duration_since(Timestamp::now());
-    if left > SignedDuration::from_hours(FOR_EVER_YEARS * 365 * 24) {
-        "forever".to_owned()
-    } else if left.is_positive() {
-        until.to_string()
-    } else {
-        NOT_HELD.to_owned()
-    }
 }

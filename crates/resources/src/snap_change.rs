@@ -13,6 +13,8 @@ use crate::{
     snapd::{self, SnapdError},
 };
 
+/// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.
+const FOR_EVER_YEARS: i64 = 50;
 /// snapd refreshes after this many days at the latest: `overlord/snapstate/autorefresh.go`, maxPostponement.
 const LONGEST_DAYS: i64 = 95;
 
@@ -175,4 +177,25 @@ pub(crate) async fn settle(
         }
     }
     .map(drop)
+}
+
+/// Whether a time is still to come.
+pub(crate) fn is_later(time: &str) -> bool {
+    time.parse::<Timestamp>()
+        .is_ok_and(|time| time > Timestamp::now())
+}
+
+/// Gives the end of a hold its one spelling.
+pub(crate) fn canonical_hold(hold: Option<&str>) -> String {
+    let Some(until) = hold.and_then(|hold| hold.parse::<Timestamp>().ok()) else {
+        return NOT_HELD.to_owned();
+    };
+    let left = until.duration_since(Timestamp::now());
+    if left > SignedDuration::from_hours(FOR_EVER_YEARS * 365 * 24) {
+        "forever".to_owned()
+    } else if left.is_positive() {
+        until.to_string()
+    } else {
+        NOT_HELD.to_owned()
+    }
 }

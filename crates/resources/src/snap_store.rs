@@ -155,3 +155,21 @@ pub(crate) fn refuse_other_confinement(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_has_one_spelling() {
+        for (written, expected) in [
+            ("stable", "latest/stable"),
+            ("1.32", "1.32/stable"),
+            ("1.32/edge", "1.32/edge"),
+            ("edge/fix", "latest/edge/fix"),
+            ("1.32/edge/fix", "1.32/edge/fix"),
+        ] {
+            assert_eq!(canonical_channel(written), expected);
+        }
+    }
+}

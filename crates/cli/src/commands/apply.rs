@@ -279,6 +279,7 @@ pub(crate) fn exit(outcome: &Outcome) -> Exit {
     match outcome {
         Outcome::Done { .. } => Exit::Done,
         Outcome::Failed { .. } => Exit::Failed,
+        Outcome::CheckFailed { .. } => Exit::CheckFailed,
         Outcome::Residue { .. } => Exit::Residue,
         Outcome::Stale { .. } => Exit::Stale,
     }

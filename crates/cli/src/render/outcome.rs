@@ -91,7 +91,9 @@ fn words(event: &Event) -> String {
         Event::Recovering { run } => {
             format!("run {run} was interrupted; putting the host back first")
         }
-        Event::Started { .. } | Event::StepDone { .. } => String::new(),
+        Event::Started { .. } | Event::StepDone { .. } | Event::Checked { fault: None, .. } => {
+            String::new()
+        }
         Event::Step { step, addresses } => {
             let first = addresses
                 .first()
@@ -102,6 +104,10 @@ fn words(event: &Event) -> String {
             }
         }
         Event::Verifying => "verifying".to_owned(),
+        Event::Checked {
+            address,
+            fault: Some(fault),
+        } => format!("{} fails: {}", plain(&address.to_string()), plain(fault)),
         Event::RollingBack { cause } => format!(
             "going back: {}",
             plain(cause.first().map_or("", String::as_str))
@@ -117,6 +123,11 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             format!("Done and verified. This was run {run}; `stead undo {run}` takes it back.\n")
         }
         Outcome::Failed {
+            run,
+            cause,
+            reverted,
+        }
+        | Outcome::CheckFailed {
             run,
             cause,
             reverted,
@@ -195,6 +206,7 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
         None => "not ended",
         Some(Outcome::Done { .. }) => "done",
         Some(Outcome::Failed { .. }) => "failed, put back",
+        Some(Outcome::CheckFailed { .. }) => "check failed",
         Some(Outcome::Residue { .. }) => "failed, residue",
         Some(Outcome::Stale { .. }) => "stale, nothing done",
     };

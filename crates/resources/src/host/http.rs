@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
 
@@ -18,8 +18,8 @@ use super::{HostError, Reader, Writer};
 const SNAPD: &str = "run/snapd.socket";
 /// How long one answer may take. snapd asks the store for some of them.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// How long a service on loopback may take.
-const LOOPBACK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a page may take.
+const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an answer may be, in bytes.
 const LIMIT: usize = 16 << 20;
 
@@ -80,20 +80,38 @@ impl Reader {
 
     /// Asks a service on loopback by HTTP.
     pub async fn loopback(&self, port: u16, path: &str) -> Result<Reply, HostError> {
-        let shown = format!("http://127.0.0.1:{port}{path}");
+        self.page("127.0.0.1", port, path).await
+    }
+
+    /// Asks for a page by HTTP.
+    pub async fn page(&self, host: &str, port: u16, path: &str) -> Result<Reply, HostError> {
+        let shown = format!("http://{host}:{port}{path}");
         let asked = async {
-            let stream = TcpStream::connect(("127.0.0.1", port))
-                .await
-                .map_err(|error| failed(&shown, &error))?;
+            let stream = self.connect(host, port).await?;
             let request =
                 request(Method::GET, path, None).map_err(|error| failed(&shown, &error))?;
             exchange(stream, request)
                 .await
                 .map_err(|error| failed(&shown, &*error))
         };
-        timeout(LOOPBACK_DEADLINE, asked)
+        timeout(PAGE_DEADLINE, asked)
             .await
             .unwrap_or_else(|error| Err(failed(&shown, &error)))
+    }
+
+    /// Connects to a port.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, HostError> {
+        TcpStream::connect((host, port))
+            .await
+            .map_err(|error| failed(&format!("{host}:{port}"), &error))
+    }
+
+    /// Resolves a name as this host does.
+    pub async fn lookup(&self, name: &str) -> Result<(), HostError> {
+        lookup_host((name, 0))
+            .await
+            .map(drop)
+            .map_err(|error| failed(name, &error))
     }
 }
 

@@ -1,0 +1,255 @@
+//! The kind `check`: something that must work. What worked before a run and does not after it makes the run go back.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    change::Change,
+    provider::{Provider, ProviderError},
+    report::chain,
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+use tokio::time::timeout;
+
+use crate::host::{Live, Reader, Writer};
+
+/// How long something may take to work after a run, unless written, in seconds.
+const WITHIN: i64 = 30;
+/// How long one look may take.
+const LOOK: Duration = Duration::from_secs(10);
+/// The status that a page is expected to have, unless written.
+const STATUS: i64 = 200;
+
+/// The kind `check`.
+pub(crate) struct Check;
+
+/// State of a check: only wishes, so that nothing of it ever differs.
+///
+/// ```kdl
+/// check "the cluster answers" http="http://127.0.0.1:10249/healthz" within=60
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exec: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<i64>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    attribute("tcp", Shape::Text, "`HOST:PORT` that takes a connection."),
+    attribute(
+        "http",
+        Shape::Text,
+        "An `http://` address that answers with `status`.",
+    ),
+    attribute(
+        "status",
+        Shape::Integer,
+        "The status that `http` answers with; 200 unless written.",
+    ),
+    attribute("dns", Shape::Text, "A name that this host can resolve."),
+    attribute(
+        "exec",
+        Shape::List,
+        "A program with its arguments that ends well. No shell reads them.",
+    ),
+    attribute(
+        "within",
+        Shape::Integer,
+        "Seconds that it may take after a run until it works; 30 unless written.",
+    ),
+];
+
+const fn attribute(name: &'static str, shape: Shape, doc: &'static str) -> Attribute {
+    Attribute {
+        name,
+        shape,
+        role: Role::Input,
+        doc,
+        check: None,
+    }
+}
+
+impl Provider<Live> for Check {
+    const KIND: &'static str = "check";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "Something that must work: looked at before and after a run, which goes back if it worked before and does not after.",
+            name: "a name of yours",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Refused("take the check out of the spec"),
+            example: "check \"kube-proxy is well\" http=\"http://127.0.0.1:10249/healthz\" within=60\n\
+                      check \"names resolve\" dns=\"example.com\"\n\
+                      check \"sshd listens\" tcp=\"127.0.0.1:22\"\n\
+                      check \"pods run\" {\n    exec \"systemctl\" \"is-active\" \"snapd.service\"\n}\n",
+        }
+    }
+
+    fn check_name(&self, _name: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        let ways = [
+            desired.tcp.is_some(),
+            desired.http.is_some(),
+            desired.dns.is_some(),
+            desired.exec.is_some(),
+        ];
+        let mut problems = vec![];
+        match ways.iter().filter(|way| **way).count() {
+            1 => {}
+            0 => problems.push(
+                Problem::new("it does not say what to look at")
+                    .help("write one of `tcp`, `http`, `dns` and `exec`"),
+            ),
+            _ => problems.push(
+                Problem::new("it looks at several things")
+                    .help("write a check of its own for each"),
+            ),
+        }
+        if desired
+            .tcp
+            .as_deref()
+            .is_some_and(|tcp| address(tcp).is_none())
+        {
+            problems.push(
+                Problem::new("this is no address with a port")
+                    .at("tcp")
+                    .help("write `HOST:PORT`, for instance `127.0.0.1:22`"),
+            );
+        }
+        if desired
+            .http
+            .as_deref()
+            .is_some_and(|http| page(http).is_none())
+        {
+            problems.push(
+                Problem::new("this is no address of a page")
+                    .at("http")
+                    .help("write `http://HOST:PORT/PATH`; for https use `exec` with a program that speaks it"),
+            );
+        }
+        if desired.within.is_some_and(|within| within < 0) {
+            problems.push(Problem::new("a time is not negative").at("within"));
+        }
+        problems
+    }
+
+    async fn read(
+        &self,
+        _host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        Ok(vec![Some(State::default()); names.len()])
+    }
+
+    async fn apply(
+        &self,
+        _host: &Writer,
+        _changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn probe(
+        &self,
+        host: &Writer,
+        _name: &str,
+        desired: &State,
+    ) -> Option<Result<(), String>> {
+        let looked = timeout(LOOK, look(host, desired)).await;
+        Some(looked.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOK.as_secs()))))
+    }
+
+    fn patience(&self, desired: &State) -> Duration {
+        let seconds = desired.within.unwrap_or(WITHIN);
+        Duration::from_secs(seconds.try_into().unwrap_or(0))
+    }
+}
+
+async fn look(host: &Writer, desired: &State) -> Result<(), String> {
+    let said = |error: crate::host::HostError| chain(&error).join(": ");
+    let reader = Reader::new(host.root());
+    if let Some((name, port)) = desired.tcp.as_deref().and_then(address) {
+        reader.connect(name, port).await.map_err(said)?;
+    }
+    if let Some((name, port, path)) = desired.http.as_deref().and_then(page) {
+        let reply = reader.page(name, port, path).await.map_err(said)?;
+        let wanted = desired.status.unwrap_or(STATUS);
+        if i64::from(reply.status) != wanted {
+            return Err(format!("the status is {}, not {wanted}", reply.status));
+        }
+    }
+    if let Some(name) = &desired.dns {
+        reader.lookup(name).await.map_err(said)?;
+    }
+    if let Some((program, arguments)) = desired.exec.as_deref().and_then(<[String]>::split_first) {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        host.run(program, &arguments, b"").await.map_err(said)?;
+    }
+    Ok(())
+}
+
+/// Takes `HOST:PORT` apart.
+fn address(text: &str) -> Option<(&str, u16)> {
+    let (name, port) = text.rsplit_once(':')?;
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse().ok()?;
+    (!name.is_empty()).then_some((name, port))
+}
+
+/// Takes `http://HOST[:PORT][/PATH]` apart.
+fn page(text: &str) -> Option<(&str, u16, &str)> {
+    let rest = text.strip_prefix("http://")?;
+    let at = rest.find('/').unwrap_or(rest.len());
+    let (place, path) = rest.split_at(at);
+    let path = if path.is_empty() { "/" } else { path };
+    let (name, port) = address(place).or((!place.is_empty()).then_some((place, 80)))?;
+    Some((name, port, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        assert_eq!(address("[::1]:22"), Some(("::1", 22)));
+        assert_eq!(address("22"), None);
+        assert_eq!(address(":22"), None);
+        assert_eq!(page("http://a:1/b?c"), Some(("a", 1, "/b?c")));
+        assert_eq!(page("http://a"), Some(("a", 80, "/")));
+        assert_eq!(page("https://a"), None);
+        assert_eq!(page("http:///x"), None);
+    }
+
+    #[test]
+    fn a_check_looks_at_one_thing() {
+        let check = |state: State| Check.check("a", &state).len();
+        assert_eq!(check(State::default()), 1);
+        let tcp = State {
+            tcp: Some("a:1".to_owned()),
+            ..State::default()
+        };
+        assert_eq!(check(tcp.clone()), 0);
+        let both = State {
+            dns: Some("a".to_owned()),
+            ..tcp
+        };
+        assert_eq!(check(both), 1);
+    }
+}
