@@ -20,7 +20,7 @@ mod reader;
 mod writer;
 
 pub use error::HostError;
-pub use program::Query;
+pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader};
 use stead_engine::provider::Host;
 pub use writer::{Access, Existing, Writer};
