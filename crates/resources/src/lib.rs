@@ -1,6 +1,7 @@
 //! The kinds that stead knows. This file is the list of them and nothing else.
 
 mod access;
+mod accounts;
 mod boot_files;
 mod content;
 pub mod host;
@@ -17,6 +18,7 @@ mod setting;
 
 mod directory;
 mod file;
+mod group;
 mod iptables_chain;
 mod iptables_policy;
 mod iptables_rule;
@@ -31,6 +33,7 @@ pub fn registry() -> Registry<host::Live> {
     Registry::default()
         .with(directory::Directory)
         .with(file::File)
+        .with(group::Group)
         .with(iptables_chain::IptablesChain)
         .with(iptables_policy::IptablesPolicy)
         .with(iptables_rule::IptablesRule)
