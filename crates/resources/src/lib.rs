@@ -19,6 +19,7 @@ mod setting;
 mod directory;
 mod file;
 mod group;
+mod group_member;
 mod iptables_chain;
 mod iptables_policy;
 mod iptables_rule;
@@ -34,6 +35,7 @@ pub fn registry() -> Registry<host::Live> {
         .with(directory::Directory)
         .with(file::File)
         .with(group::Group)
+        .with(group_member::GroupMember)
         .with(iptables_chain::IptablesChain)
         .with(iptables_policy::IptablesPolicy)
         .with(iptables_rule::IptablesRule)
