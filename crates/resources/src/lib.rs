@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod boot_files;
 mod content;
+mod home;
 pub mod host;
 mod modules;
 mod netfilter;
@@ -26,6 +27,7 @@ mod iptables_rule;
 mod kernel_module;
 mod symlink;
 mod sysctl;
+mod user;
 
 use stead_engine::registry::Registry;
 
@@ -42,4 +44,5 @@ pub fn registry() -> Registry<host::Live> {
         .with(kernel_module::KernelModule)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
+        .with(user::User)
 }
