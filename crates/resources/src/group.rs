@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
+    address::Address,
     change::Change,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
-    accounts::{Accounts, check_new, check_number},
+    accounts::{Accounts, User, check_new, check_number},
     host::{Live, Reader, Writer},
     path::refused,
 };
@@ -114,6 +115,14 @@ impl Provider<Live> for Group {
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
         for (name, change) in changes {
+            if let Change::Delete { before } = &change {
+                let accounts = Accounts::read(&Reader::new(host.root())).map_err(refused(
+                    Self::KIND,
+                    name,
+                    "read the accounts",
+                ))?;
+                refuse_if_primary(&accounts, name, before)?;
+            }
             for call in calls(name, &change) {
                 let arguments: Vec<&str> = call[1..].iter().map(String::as_str).collect();
                 host.run(&call[0], &arguments, b"").await.map_err(refused(
@@ -125,6 +134,19 @@ impl Provider<Live> for Group {
         }
         Ok(())
     }
+}
+
+/// groupdel refuses it too; it does not know what to write.
+fn refuse_if_primary(accounts: &Accounts, name: &str, before: &State) -> Result<(), ProviderError> {
+    let is_primary = |user: &&User| before.gid == Some(user.gid);
+    let Some(user) = accounts.users.iter().find(is_primary) else {
+        return Ok(());
+    };
+    let fact = format!("it is the primary group of `{}`", user.name);
+    let error = ProviderError::new(Address::new(Group::KIND, name), "remove it", fact);
+    Err(error.help(format!(
+        "give that user another group; or, if it is to go too, write `needs=\"group:{name}\"` on it"
+    )))
 }
 
 /// Returns the programs of a change, each with its arguments.
@@ -228,6 +250,15 @@ mod tests {
                 "gpasswd --members anna,zoe media",
             ],
         );
+    }
+
+    #[test]
+    fn a_group_that_a_user_needs_says_what_to_write() {
+        let root = Root::new(&[("/etc/passwd", "zoe:x:3002:3000::/home/zoe:/bin/sh\n")]);
+        let accounts = Accounts::read(&root.reader()).unwrap();
+        let error = refuse_if_primary(&accounts, "choir", &state(3000, &[])).unwrap_err();
+        assert!(error.help.unwrap().contains("`needs=\"group:choir\"`"));
+        refuse_if_primary(&accounts, "choir", &state(3002, &[])).unwrap();
     }
 
     #[test]

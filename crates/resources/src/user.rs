@@ -291,7 +291,9 @@ async fn create(host: &Writer, name: &str, after: &State) -> Result<(), HostErro
     let Some(recorded) = &after.recorded else {
         return Ok(());
     };
-    run_some(host, "usermod", range_arguments(name, recorded)).await?;
+    for arguments in range_arguments(name, recorded) {
+        run_some(host, "usermod", arguments.into()).await?;
+    }
     let made = reader.stat(home)?.filter(|_| !has_home);
     if let (Some(meta), Some(mode)) = (made, recorded.home_mode) {
         let mut access = meta.access();
@@ -393,35 +395,31 @@ fn update_arguments(name: &str, before: &State, after: &State) -> Vec<String> {
 
 /// Returns the options that useradd and usermod have in common, for what differs.
 fn differing(before: &State, after: &State) -> Vec<String> {
-    let text = |value: &Option<i64>| value.map(|value| value.to_string());
+    let number = |uid: Option<i64>| uid.map(|uid| uid.to_string());
     let options = [
-        ("-u", text(&before.uid), text(&after.uid)),
+        ("-u", number(before.uid), number(after.uid)),
         ("-g", before.group.clone(), after.group.clone()),
         ("-d", before.home.clone(), after.home.clone()),
         ("-s", before.shell.clone(), after.shell.clone()),
         ("-c", before.comment.clone(), after.comment.clone()),
     ];
-    let differing = options
+    let words = options
         .into_iter()
-        .filter(|(_, before, after)| before != after);
-    let options = differing.filter_map(|(option, _, after)| Some([option.to_owned(), after?]));
-    options.flatten().collect()
+        .filter(|(_, before, after)| before != after)
+        .filter_map(|(option, _, after)| Some([option.to_owned(), after?]));
+    words.flatten().collect()
 }
 
-/// Returns the arguments of usermod that give back ranges of numbers; none if there were none.
-fn range_arguments(name: &str, recorded: &Recorded) -> Vec<String> {
-    let mut arguments = vec![];
-    for (option, ranges) in [
-        ("--add-subuids", &recorded.subuids),
-        ("--add-subgids", &recorded.subgids),
-    ] {
-        let ranges = ranges.iter().filter_map(|range| span(range));
-        arguments.extend(ranges.flat_map(|range| [option.to_owned(), range]));
-    }
-    if !arguments.is_empty() {
-        arguments.push(name.to_owned());
-    }
-    arguments
+/// Returns the arguments of each usermod that gives back a range of numbers: several at once would come in another order.
+fn range_arguments(name: &str, recorded: &Recorded) -> Vec<[String; 3]> {
+    let users = recorded.subuids.iter();
+    let groups = recorded.subgids.iter();
+    let ranges = users
+        .map(|range| ("--add-subuids", range))
+        .chain(groups.map(|range| ("--add-subgids", range)));
+    ranges
+        .filter_map(|(option, range)| Some([option.to_owned(), span(range)?, name.to_owned()]))
+        .collect()
 }
 
 /// Turns `FIRST:COUNT` into `FIRST-LAST`.
@@ -529,7 +527,7 @@ mod tests {
         check_created(&anna(), false, &format!("{all} --create-home {rest}"));
         check_created(&anna(), true, &format!("{all} --no-create-home {rest}"));
         let ranges = range_arguments("anna", &anna().recorded.unwrap());
-        assert_eq!(ranges.join(" "), "--add-subuids 100000-165535 anna");
+        assert_eq!(ranges, [["--add-subuids", "100000-165535", "anna"]]);
         assert!(range_arguments("anna", &Recorded::default()).is_empty());
     }
 
