@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod boot_files;
 mod content;
+mod dpkg;
 mod home;
 pub mod host;
 mod modules;
@@ -25,6 +26,7 @@ mod iptables_chain;
 mod iptables_policy;
 mod iptables_rule;
 mod kernel_module;
+mod package;
 mod symlink;
 mod sysctl;
 mod user;
@@ -42,6 +44,7 @@ pub fn registry() -> Registry<host::Live> {
         .with(iptables_policy::IptablesPolicy)
         .with(iptables_rule::IptablesRule)
         .with(kernel_module::KernelModule)
+        .with(package::Package)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
         .with(user::User)
