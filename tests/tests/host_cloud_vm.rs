@@ -169,11 +169,11 @@ fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
     let start = host.fingerprint();
     let mut known: BTreeSet<String> = BTreeSet::new();
     for line in [
-        "snap:microk8s",
-        "kube-args:",
-        "hook:boot",
-        "hook:snap-refresh",
-        "restart:",
+        ": snap:microk8s",
+        ": kube-args:",
+        ": hook:boot",
+        ": hook:snap-refresh",
+        ": restart:",
         "verifying",
     ] {
         kill_at(&host, line);

@@ -77,6 +77,9 @@ refused! {
     sysctl_that_does_not_exist: "    sysctl \"net.ipv4.ip_froward\" \"1\"";
     null_and_annotations: "    file \"/etc/motd\" mode=#null\n    file (var)\"/etc/x\"";
     several_at_once: "    file \"motd\" {\n        contnt \"x\"\n    }\n    directory \"/a\" absent=#true mode=\"0755\"\n    sysctl \"net.ipv4.ip_forward\"\n    iptables-policy \"filter/FORWARD\" absent=#true";
+    root_that_shall_not_exist: "    user \"root\" absent=#true\n    group \"root\" absent=#true gid=1";
+    accounts_that_cannot_be: "    user \"Anna\"\n    user \"root\" uid=7\n    user \"bert\" group=\"100\" comment=\"a:b\"\n    group \"choir\" gid=-1\n    group-member \"choir\"";
+    packages_that_cannot_be: "    package \"hello:i386\"\n    package \"hello\" version=\"0:1\"\n    package \"howdy\" version=\"latest\"";
     source_that_is_missing: "    file \"/etc/x\" source=\"missing\"";
     source_that_is_a_folder: "    file \"/etc/x\" source=\"proc\"";
 }

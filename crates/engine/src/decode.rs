@@ -170,6 +170,10 @@ impl<H: Host> Decoder<'_, H> {
         let is_absent = self.attributes(&written, &schema, &mut resource);
         if is_absent {
             self.check_absent(&written, &schema, &mut resource);
+            if let Err(problem) = provider.check_absent(&resource.address.name) {
+                let problem = problem.at("absent");
+                self.errors.push(SpecError::of(&resource, problem));
+            }
         } else if self.errors.len() == count {
             let problems = match &resource.desired {
                 Desired::Present(state) => provider.check(&resource.address.name, state),

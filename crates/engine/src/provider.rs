@@ -52,6 +52,11 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         vec![]
     }
 
+    /// Says what is wrong with the wish that a resource does not exist. Pure.
+    fn check_absent(&self, _name: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// Completes a desired state from the host: turns `Input` attributes into compared ones, and says what can never hold here.
     /// Compared attributes that are set already stay: then it is a recorded state to go back to, not a wish of a user.
     fn prepare(

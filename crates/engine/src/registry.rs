@@ -87,6 +87,8 @@ pub trait Kind<H: Host>: Send + Sync {
     fn check_name(&self, name: &str) -> Result<(), Problem>;
     /// See [`Provider::check`]; also says when the attributes do not form a state.
     fn check(&self, name: &str, desired: &State) -> Vec<Problem>;
+    /// See [`Provider::check_absent`].
+    fn check_absent(&self, name: &str) -> Result<(), Problem>;
     /// See [`Provider::prepare`].
     fn prepare<'a>(
         &'a self,
@@ -203,6 +205,10 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
             Ok(state) => self.0.check(name, &state),
             Err(error) => vec![Problem::new(error.to_string())],
         }
+    }
+
+    fn check_absent(&self, name: &str) -> Result<(), Problem> {
+        self.0.check_absent(name)
     }
 
     fn prepare<'a>(

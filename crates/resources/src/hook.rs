@@ -269,21 +269,29 @@ fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
 }
 
 fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if Reader::new(host.root()).stat(folder)?.is_none() {
-        let access = Access {
-            mode: 0o755,
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            xattrs: None,
-        };
-        host.make_folder(folder, &access)?;
+    // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
+    let folders: Vec<_> = path.ancestors().skip(1).collect();
+    for folder in folders.into_iter().rev() {
+        make_folder(host, folder)?;
     }
     if let Some(target) = text.strip_prefix("-> ") {
         return host.put_link(path, &PathBuf::from(target), Existing::Replace);
     }
     let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
     host.put_text(path, text.as_bytes(), mode)
+}
+
+fn make_folder(host: &Writer, folder: &Path) -> Result<(), HostError> {
+    if Reader::new(host.root()).stat(folder)?.is_some() {
+        return Ok(());
+    }
+    let access = Access {
+        mode: 0o755,
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        xattrs: None,
+    };
+    host.make_folder(folder, &access)
 }
 
 /// Removes a file, and its folder if that was made for it alone.

@@ -1,9 +1,12 @@
 //! The kinds that stead knows. This file is the list of them and nothing else.
 
 mod access;
+mod accounts;
 mod args_file;
 mod boot_files;
 mod content;
+mod dpkg;
+mod home;
 pub mod host;
 mod microk8s;
 mod microk8s_leaves;
@@ -25,17 +28,21 @@ mod snapd;
 mod check;
 mod directory;
 mod file;
+mod group;
+mod group_member;
 mod hook;
 mod iptables_chain;
 mod iptables_policy;
 mod iptables_rule;
 mod kernel_module;
 mod kube_args;
+mod package;
 mod restart;
 mod snap;
 mod snap_config;
 mod symlink;
 mod sysctl;
+mod user;
 
 pub use snapd::wait_until_settled;
 use stead_engine::registry::Registry;
@@ -46,15 +53,19 @@ pub fn registry() -> Registry<host::Live> {
         .with(check::Check)
         .with(directory::Directory)
         .with(file::File)
+        .with(group::Group)
+        .with(group_member::GroupMember)
         .with(hook::Hook)
         .with(iptables_chain::IptablesChain)
         .with(iptables_policy::IptablesPolicy)
         .with(iptables_rule::IptablesRule)
         .with(kernel_module::KernelModule)
         .with(kube_args::KubeArgs)
+        .with(package::Package)
         .with(restart::Restart)
         .with(snap::Snap)
         .with(snap_config::SnapConfig)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
+        .with(user::User)
 }

@@ -341,6 +341,12 @@ impl Provider<Live> for Snap {
         Ok(())
     }
 
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        snapd::abort_changes(host, name)
+            .await
+            .map_err(refused(name, "end the change that snapd has under way"))
+    }
+
     async fn take_back(
         &self,
         host: &Writer,

@@ -1,7 +1,7 @@
 //! A client of snapd: snaps, changes, settings, services. Facts of its API are those of `daemon/api_*.go`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -114,6 +114,40 @@ pub(crate) async fn installed(
         };
     }
     Ok(snaps)
+}
+
+/// Ends the changes of a snap that a killed run has begun, and waits until snapd has gone back.
+pub(crate) async fn abort_changes(host: &Writer, snap: &str) -> Result<(), SnapdError> {
+    let reader = Reader::new(host.root());
+    if !is_there(&reader)? {
+        return Ok(());
+    }
+    let begin = Instant::now();
+    let mut aborted = BTreeSet::new();
+    while begin.elapsed() < SETTLED {
+        let path = format!("/v2/changes?select=in-progress&for={snap}");
+        let changes = get(&reader, &path).await?;
+        let ids = changes.as_array().into_iter().flatten();
+        let ids: Vec<_> = ids.filter_map(|change| change["id"].as_str()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for id in ids {
+            if aborted.insert(id.to_owned()) {
+                let path = format!("/v2/changes/{id}");
+                // A change that has just ended cannot be aborted any more, and need not be.
+                drop(
+                    host.snapd("POST", &path, &json!({"action": "abort"}))
+                        .await?,
+                );
+            }
+        }
+        sleep(PAUSE).await;
+    }
+    Err(SnapdError::Late(
+        "snapd has not gone back",
+        SETTLED.as_secs(),
+    ))
 }
 
 /// Waits until snapd has no change of MicroK8s under way: in the middle of a refresh nothing that MicroK8s runs says anything of the end.

@@ -28,7 +28,7 @@ mod writer;
 
 pub use error::HostError;
 pub use http::Reply;
-pub use program::Query;
+pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader};
 use stead_engine::provider::Host;
 pub use systemd::UnitStatus;

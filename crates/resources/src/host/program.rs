@@ -51,13 +51,41 @@ impl Query {
     }
 }
 
+/// One call of a program that changes the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The program.
+    pub program: &'a str,
+    /// Its arguments.
+    pub arguments: &'a [&'a str],
+    /// What it reads on its standard input.
+    pub input: &'a [u8],
+    /// What it finds in its environment beside PATH and the language.
+    pub environment: &'a [(&'a str, &'a str)],
+    /// How long it may take.
+    pub deadline: Duration,
+}
+
+impl<'a> Call<'a> {
+    /// Makes a call without input that may take half a minute.
+    pub fn new(program: &'a str, arguments: &'a [&'a str]) -> Self {
+        Self {
+            program,
+            arguments,
+            input: b"",
+            environment: &[],
+            deadline: DEADLINE,
+        }
+    }
+}
+
 impl Reader {
     /// Runs a program that only reads, once in the moment that this reader is, and returns what it printed.
     pub async fn query(&self, query: Query) -> Result<Arc<[u8]>, HostError> {
         let answer = self.answer(query);
         answer
             .get_or_try_init(async || {
-                let said = run(self.root(), query.program(), &[], b"").await?;
+                let said = run(self.root(), Call::new(query.program(), &[])).await?;
                 Ok(said.into())
             })
             .await
@@ -112,7 +140,13 @@ impl Writer {
         arguments: &[&str],
         input: &[u8],
     ) -> Result<Vec<u8>, HostError> {
-        run(self.root(), program, arguments, input).await
+        let call = Call::new(program, arguments);
+        self.call(Call { input, ..call }).await
+    }
+
+    /// Runs a program as the call says, and returns what it printed.
+    pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, HostError> {
+        run(self.root(), call).await
     }
 }
 
@@ -149,16 +183,23 @@ fn is_executable(path: &Path) -> bool {
 fn package(program: &str) -> &'static str {
     match program {
         "modprobe" => "kmod",
+        "groupadd" | "groupmod" | "groupdel" | "gpasswd" | "useradd" | "usermod" | "userdel" => {
+            "passwd"
+        }
+        "apt-get" | "apt-mark" => "apt",
+        "dpkg" => "dpkg",
         _ => "iptables",
     }
 }
 
-async fn run(
-    root: &Path,
-    program: &str,
-    arguments: &[&str],
-    input: &[u8],
-) -> Result<Vec<u8>, HostError> {
+async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
+    let Call {
+        program,
+        arguments,
+        input,
+        environment,
+        deadline,
+    } = call;
     let called = || [&[program], arguments].concat().join(" ");
     let failed = |fault: String| HostError::Program {
         program: called(),
@@ -170,6 +211,7 @@ async fn run(
         .env_clear()
         .env("PATH", FOLDERS.join(":"))
         .env("LC_ALL", "C")
+        .envs(environment.iter().copied())
         .current_dir("/")
         .stdin(if input.is_empty() {
             Stdio::null()
@@ -204,9 +246,9 @@ async fn run(
             .and(status)
             .map(|status| (status, said, complained))
     };
-    let (status, said, complained) = timeout(DEADLINE, talk)
+    let (status, said, complained) = timeout(deadline, talk)
         .await
-        .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
+        .map_err(|_| failed(format!("did not end within {} s", deadline.as_secs())))?
         .map_err(HostError::io("run", &path))?;
     if said.len() as u64 >= OUTPUT_LIMIT {
         return Err(failed(format!("said more than {OUTPUT_LIMIT} bytes")));
@@ -241,6 +283,33 @@ mod tests {
         );
         assert_eq!(run_here("cat", &[], b"given").await.unwrap(), "given");
         assert_eq!(run_here("cat", &[], b"").await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_program_finds_in_its_environment_what_the_call_says() {
+        let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
+        let said = writer.call(Call {
+            environment: &[("DEBIAN_FRONTEND", "noninteractive")],
+            ..Call::new("env", &[])
+        });
+        let said = String::from_utf8(said.await.unwrap()).unwrap();
+        let mut names: Vec<_> = said
+            .lines()
+            .filter_map(|line| line.split('=').next())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["DEBIAN_FRONTEND", "LC_ALL", "PATH"]);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_takes_too_long_is_ended() {
+        let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
+        let call = Call {
+            deadline: Duration::from_millis(50),
+            ..Call::new("sleep", &["60"])
+        };
+        let error = writer.call(call).await.unwrap_err().to_string();
+        assert_eq!(error, "`sleep 60` did not end within 0 s");
     }
 
     #[tokio::test]

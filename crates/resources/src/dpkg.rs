@@ -1,0 +1,267 @@
+//! What dpkg has installed and what apt could install, from their own files: a plan runs none of their programs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use crate::host::{HostError, MetaKind, Reader};
+
+/// dpkg's database: dpkg(1), FILES.
+const STATUS: &str = "/var/lib/dpkg/status";
+/// Steps that dpkg has not entered into its database yet: dpkg(1) was interrupted.
+const UPDATES: &str = "/var/lib/dpkg/updates";
+/// Which packages were installed because others need them: apt-mark(8), FILES.
+const EXTENDED_STATES: &str = "/var/lib/apt/extended_states";
+/// What the archives have, as `apt-get update` has fetched it: apt-get(8), FILES.
+const LISTS: &str = "/var/lib/apt/lists";
+/// The largest database that is read, in bytes.
+const LIMIT: u64 = 256 << 20;
+
+/// A package that is on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Installed {
+    pub(crate) version: String,
+    /// Whether dpkg has finished it and is not to remove it.
+    pub(crate) is_configured: bool,
+    /// Whether apt leaves it at its version.
+    pub(crate) is_held: bool,
+    /// Whether it is there only because others need it.
+    pub(crate) is_automatic: bool,
+}
+
+/// Returns the packages of these names that are on the host, those of its own architecture.
+pub(crate) fn installed(
+    host: &Reader,
+    names: &[&str],
+) -> Result<BTreeMap<String, Installed>, HostError> {
+    let status = host
+        .read_text(Path::new(STATUS), LIMIT)?
+        .unwrap_or_default();
+    let extended = host.read_text(Path::new(EXTENDED_STATES), LIMIT)?;
+    let wanted: BTreeSet<&str> = names.iter().copied().collect();
+    // dpkg itself is always of the host's own architecture.
+    let native = stanzas(&status)
+        .find(|stanza| field(stanza, "Package") == Some("dpkg"))
+        .and_then(|stanza| field(stanza, "Architecture"));
+    let is_native = |stanza: &str| {
+        let architecture = field(stanza, "Architecture");
+        architecture == Some("all") || native.is_none() || architecture == native
+    };
+    let mut found = BTreeMap::new();
+    for stanza in stanzas(&status) {
+        let name = field(stanza, "Package").unwrap_or_default();
+        if wanted.contains(name) && is_native(stanza) {
+            found.extend(installed_by(stanza).map(|installed| (name.to_owned(), installed)));
+        }
+    }
+    for stanza in extended.iter().flat_map(|text| stanzas(text)) {
+        let package = found.get_mut(field(stanza, "Package").unwrap_or_default());
+        if let Some(package) = package.filter(|_| is_native(stanza)) {
+            package.is_automatic = field(stanza, "Auto-Installed") == Some("1");
+        }
+    }
+    Ok(found)
+}
+
+/// Reads what a stanza says; `None` if nothing of the package is there but its settings.
+fn installed_by(stanza: &str) -> Option<Installed> {
+    let mut words = field(stanza, "Status")?.split(' ');
+    let (wish, flag, state) = (words.next()?, words.next()?, words.next()?);
+    if matches!(state, "not-installed" | "config-files") {
+        return None;
+    }
+    let is_complete = matches!(state, "installed" | "triggers-awaited" | "triggers-pending");
+    Some(Installed {
+        version: field(stanza, "Version")?.to_owned(),
+        is_configured: is_complete && flag == "ok" && !matches!(wish, "deinstall" | "purge"),
+        is_held: wish == "hold",
+        is_automatic: false,
+    })
+}
+
+/// Whether dpkg was killed at work, so that it must be told to go on before it does anything else.
+pub(crate) fn is_interrupted(host: &Reader) -> Result<bool, HostError> {
+    let names = host.list_folder(Path::new(UPDATES))?;
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(names.iter().any(|name| is_number(&name.to_string_lossy())))
+}
+
+/// Returns the versions of a package that the archives have; `None` if their lists cannot be read here.
+pub(crate) fn available(host: &Reader, name: &str) -> Result<Option<BTreeSet<String>>, HostError> {
+    let mut versions = BTreeSet::new();
+    for list in host.list_folder(Path::new(LISTS))? {
+        let list = list.to_string_lossy().into_owned();
+        let Some((_, compression)) = list.rsplit_once("_Packages") else {
+            continue;
+        };
+        if !compression.is_empty() {
+            return Ok(None);
+        }
+        let Some(file) = host.open(&list_path(host, &list)?)? else {
+            return Ok(None);
+        };
+        add_versions(file, name, &mut versions)
+            .map_err(HostError::io("read", &Path::new(LISTS).join(&list)))?;
+    }
+    Ok(Some(versions))
+}
+
+/// Returns where a list is: apt makes a link to that of an archive which is a folder of the host.
+fn list_path(host: &Reader, list: &str) -> Result<PathBuf, HostError> {
+    let path = Path::new(LISTS).join(list);
+    match host.stat(&path)? {
+        Some(meta) if meta.kind == MetaKind::Symlink => host.read_link(&path),
+        _ => Ok(path),
+    }
+}
+
+/// Lists are large, so that they are not held.
+fn add_versions(file: File, name: &str, versions: &mut BTreeSet<String>) -> std::io::Result<()> {
+    let mut lines = BufReader::with_capacity(1 << 16, file);
+    let mut line = vec![];
+    let mut is_wanted = false;
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        if let Some(package) = line.strip_prefix(b"Package: ") {
+            is_wanted = package.trim_ascii() == name.as_bytes();
+        } else if let Some(version) = line.strip_prefix(b"Version: ").filter(|_| is_wanted) {
+            versions.insert(String::from_utf8_lossy(version.trim_ascii()).into_owned());
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+fn stanzas(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n\n")
+}
+
+/// Returns the value of a field that stands in one line: deb822(5).
+fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+    let mut values = stanza
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    values.next().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    const DATABASE: &str = "\
+Package: dpkg
+Essential: yes
+Status: install ok installed
+Architecture: amd64
+Version: 1.22
+
+Package: hello
+Status: hold ok installed
+Architecture: amd64
+Version: 2.10-3
+Description: greets
+ Package: none of these
+ .
+ Version: 9
+
+Package: hello
+Status: install ok installed
+Architecture: i386
+Version: 1.0
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 1
+
+Package: half
+Status: install ok half-configured
+Architecture: all
+Version: 1:2~rc1
+
+Package: waits
+Status: install ok triggers-pending
+Architecture: all
+Version: 3
+
+Package: torn
+Status: install reinstreq installed
+Architecture: all
+Version: 4
+
+Package: goes
+Status: deinstall ok installed
+Architecture: all
+Version: 5
+";
+
+    fn package(version: &str) -> Installed {
+        Installed {
+            version: version.to_owned(),
+            is_configured: true,
+            ..Installed::default()
+        }
+    }
+
+    #[test]
+    fn packages_are_what_the_database_says_of_them() {
+        let automatic = "Package: waits\nArchitecture: amd64\nAuto-Installed: 1\n\n\
+            Package: hello\nArchitecture: i386\nAuto-Installed: 1\n\n\
+            Package: half\nArchitecture: amd64\nAuto-Installed: 0\n";
+        let root = Root::new(&[(STATUS, DATABASE), (EXTENDED_STATES, automatic)]);
+        let names = ["goes", "gone", "half", "hello", "none", "torn", "waits"];
+        let found = installed(&root.reader(), &names).unwrap();
+        let mut half = package("1:2~rc1");
+        half.is_configured = false;
+        let mut hello = package("2.10-3");
+        hello.is_held = true;
+        let mut torn = package("4");
+        torn.is_configured = false;
+        let mut goes = package("5");
+        goes.is_configured = false;
+        let mut waits = package("3");
+        waits.is_automatic = true;
+        let expected = [
+            ("goes", goes),
+            ("half", half),
+            ("hello", hello),
+            ("torn", torn),
+            ("waits", waits),
+        ];
+        let expected = expected.map(|(name, package)| (name.to_owned(), package));
+        assert_eq!(found, BTreeMap::from(expected));
+        assert!(
+            installed(&Root::new(&[]).reader(), &names)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn versions_are_found_in_all_lists() {
+        let list = |name: &str| format!("{LISTS}/deb.example_dists_x_{name}");
+        let (one, two) = (list("main_Packages"), list("contrib_Packages"));
+        let (release, compressed) = (list("InRelease"), list("main_Packages.lz4"));
+        let hello = "Package: hello\nVersion: 2\n\nPackage: hello-doc\nVersion: 3\n";
+        let older = "Package: other\nVersion: 7\n\nPackage: hello\nArchitecture: all\nVersion: 1\n";
+        let root = Root::new(&[(&one, hello), (&two, older), (&release, "Version: 5")]);
+        let versions = |root: &Root, name| available(&root.reader(), name).unwrap();
+        let expected = ["1", "2"].map(str::to_owned);
+        assert_eq!(versions(&root, "hello"), Some(expected.into()));
+        assert_eq!(versions(&root, "helo"), Some(BTreeSet::new()));
+        assert_eq!(versions(&Root::new(&[]), "hello"), Some(BTreeSet::new()));
+        let unknown = Root::new(&[(&one, hello), (&compressed, "?")]);
+        assert_eq!(versions(&unknown, "hello"), None);
+    }
+
+    #[test]
+    fn a_dpkg_that_was_killed_left_numbered_steps() {
+        let interrupted = |files| is_interrupted(&Root::new(files).reader()).unwrap();
+        assert!(!interrupted(&[]));
+        assert!(!interrupted(&[("/var/lib/dpkg/updates/tmp.i", "")]));
+        assert!(interrupted(&[("/var/lib/dpkg/updates/0001", "")]));
+    }
+}

@@ -1,0 +1,272 @@
+//! The kind `group`: a group of this host.
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::Change,
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    accounts::{Accounts, User, check_new, check_number},
+    host::{Live, Reader, Writer},
+    path::refused,
+};
+
+/// The kind `group`.
+pub(crate) struct Group;
+
+/// State of a group. Read from /etc/group itself: groups of a directory service are not managed.
+///
+/// ```kdl
+/// group "media" gid=2000
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gid: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    system: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    members: Option<Vec<String>>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "gid",
+        shape: Shape::Integer,
+        role: Role::Managed,
+        doc: "Its number. A new group gets the next free one. Files that belong to another number keep it.",
+        check: None,
+    },
+    Attribute {
+        name: "system",
+        shape: Shape::Flag,
+        role: Role::Input,
+        doc: "Whether a new group gets a number from those of the system. False unless written.",
+        check: None,
+    },
+    Attribute {
+        name: "members",
+        shape: Shape::List,
+        role: Role::Context,
+        doc: "Who is in it, so that going back brings them back.",
+        check: None,
+    },
+];
+
+impl Provider<Live> for Group {
+    const KIND: &'static str = "group";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A group of this host.",
+            name: "name",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "group \"media\" gid=2000\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        check_new(name, Self::KIND)
+    }
+
+    fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
+        if name == "root" && desired.gid.is_some_and(|gid| gid != 0) {
+            let problem = Problem::new("the number of root is 0, and the host needs it");
+            return vec![problem.at("gid").help("take `gid` away")];
+        }
+        check_number("gid", desired.gid).into_iter().collect()
+    }
+
+    fn check_absent(&self, name: &str) -> Result<(), Problem> {
+        match name {
+            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let first = names.first().unwrap_or(&"");
+        let accounts =
+            Accounts::read(host).map_err(refused(Self::KIND, first, "read the accounts"))?;
+        let state = |name: &&str| {
+            accounts.group(name).map(|group| State {
+                gid: Some(group.gid),
+                system: None,
+                members: Some(group.members.clone()),
+            })
+        };
+        Ok(names.iter().map(state).collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            if let Change::Delete { before } = &change {
+                let accounts = Accounts::read(&Reader::new(host.root())).map_err(refused(
+                    Self::KIND,
+                    name,
+                    "read the accounts",
+                ))?;
+                refuse_if_primary(&accounts, name, before)?;
+            }
+            for call in calls(name, &change) {
+                let arguments: Vec<&str> = call[1..].iter().map(String::as_str).collect();
+                host.run(&call[0], &arguments, b"").await.map_err(refused(
+                    Self::KIND,
+                    name,
+                    attempted(&change),
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// groupdel refuses it too; it does not know what to write.
+fn refuse_if_primary(accounts: &Accounts, name: &str, before: &State) -> Result<(), ProviderError> {
+    let is_primary = |user: &&User| before.gid == Some(user.gid);
+    let Some(user) = accounts.users.iter().find(is_primary) else {
+        return Ok(());
+    };
+    let fact = format!("it is the primary group of `{}`", user.name);
+    let error = ProviderError::new(Address::new(Group::KIND, name), "remove it", fact);
+    Err(error.help(format!(
+        "give that user another group; or, if it is to go too, write `needs=\"group:{name}\"` on it"
+    )))
+}
+
+/// Returns the programs of a change, each with its arguments.
+fn calls(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
+    let call = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    match change {
+        Change::Create { after } => {
+            let gid = after.gid.map(|gid| gid.to_string());
+            let mut words = vec!["groupadd"];
+            words.extend((after.system == Some(true)).then_some("--system"));
+            words.extend(gid.iter().flat_map(|gid| ["--gid", gid]));
+            words.push(name);
+            let mut calls = vec![call(&words)];
+            let members = after.members.as_deref().unwrap_or_default();
+            if !members.is_empty() {
+                calls.push(call(&["gpasswd", "--members", &members.join(","), name]));
+            }
+            calls
+        }
+        Change::Update { before, after } => match after.gid {
+            Some(gid) if before.gid != after.gid => {
+                vec![call(&["groupmod", "--gid", &gid.to_string(), name])]
+            }
+            _ => vec![],
+        },
+        Change::Delete { .. } => vec![call(&["groupdel", name])],
+    }
+}
+
+fn attempted(change: &Change<State>) -> &'static str {
+    match change {
+        Change::Create { .. } => "make it",
+        Change::Update { .. } => "change its number",
+        Change::Delete { .. } => "remove it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    fn state(gid: i64, members: &[&str]) -> State {
+        State {
+            gid: Some(gid),
+            system: None,
+            members: Some(members.iter().map(|&member| member.to_owned()).collect()),
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_are_read_in_the_order_of_their_names() {
+        let root = Root::new(&[("/etc/group", "media:x:2000:zoe,anna\nempty:!:7:\n")]);
+        let names = ["none", "empty", "media"];
+        let states = Group.read(&root.reader(), &names).await.unwrap();
+        assert_eq!(
+            states,
+            [
+                None,
+                Some(state(7, &[])),
+                Some(state(2000, &["anna", "zoe"]))
+            ]
+        );
+    }
+
+    fn check_calls(before: Option<State>, after: Option<State>, expected: &[&str]) {
+        let change = Change::between(before, after).unwrap();
+        let calls: Vec<_> = calls("media", &change)
+            .iter()
+            .map(|call| call.join(" "))
+            .collect();
+        assert_eq!(calls, expected);
+    }
+
+    #[test]
+    fn a_change_is_as_few_programs_as_it_needs() {
+        check_calls(None, Some(State::default()), &["groupadd media"]);
+        let wish = State {
+            gid: Some(20),
+            system: Some(true),
+            members: None,
+        };
+        check_calls(None, Some(wish), &["groupadd --system --gid 20 media"]);
+        check_calls(
+            Some(state(1, &[])),
+            Some(state(2, &[])),
+            &["groupmod --gid 2 media"],
+        );
+        check_calls(Some(state(1, &["a"])), Some(state(1, &[])), &[]);
+        check_calls(Some(state(1, &[])), None, &["groupdel media"]);
+    }
+
+    #[test]
+    fn a_group_that_comes_back_has_its_members() {
+        let back = Some(state(2000, &["anna", "zoe"]));
+        check_calls(
+            None,
+            back,
+            &[
+                "groupadd --gid 2000 media",
+                "gpasswd --members anna,zoe media",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_group_that_a_user_needs_says_what_to_write() {
+        let root = Root::new(&[("/etc/passwd", "zoe:x:3002:3000::/home/zoe:/bin/sh\n")]);
+        let accounts = Accounts::read(&root.reader()).unwrap();
+        let error = refuse_if_primary(&accounts, "choir", &state(3000, &[])).unwrap_err();
+        assert!(error.help.unwrap().contains("`needs=\"group:choir\"`"));
+        refuse_if_primary(&accounts, "choir", &state(3002, &[])).unwrap();
+    }
+
+    #[test]
+    fn root_stays_and_keeps_its_number() {
+        assert!(Group.check_absent("root").is_err());
+        Group.check_absent("media").unwrap();
+        assert_eq!(Group.check("root", &state(1, &[])).len(), 1);
+        assert!(Group.check("root", &state(0, &[])).is_empty());
+        assert_eq!(Group.check("media", &state(-1, &[])).len(), 1);
+    }
+}

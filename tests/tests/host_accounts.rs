@@ -1,0 +1,401 @@
+//! Users, groups, their members and packages on a booted host, with the programs that really make them.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::{process::Stdio, thread::sleep, time::Duration};
+
+use e2e::{Fingerprint, Host, Image, Inside, difference};
+
+const SPEC: &str = "/root/host.kdl";
+
+/// Writes a spec with these resources.
+fn write(host: &Host, resources: &str) {
+    host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
+}
+
+/// Applies a spec and checks that nothing is left to change.
+fn apply(host: &Host, resources: &str) {
+    write(host, resources);
+    let applied = host.stead(&["apply", "--yes", SPEC]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let plan = host.stead(&["plan", SPEC]);
+    assert_eq!(plan.code, Some(0), "{plan:?}");
+    assert!(plan.out.contains("No changes."), "{plan:?}");
+}
+
+/// Applies a spec that fails for a reason, after which everything is as before.
+fn check_fails(host: &Host, resources: &str, reason: &str) {
+    let start = look(host);
+    write(host, resources);
+    let failed = host.stead(&["apply", "--yes", SPEC]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.err.contains(reason), "{failed:?}");
+    assert_eq!(difference(&start, &look(host)), [""; 0]);
+}
+
+fn undo(host: &Host, run: &str) {
+    let undone = host.stead(&["undo", "--yes", run]);
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+}
+
+/// Looks at the host, without the copies that the programs keep of the state before their last change, and with the accounts in
+/// an order of their own: who comes back comes last.
+fn look(host: &Host) -> Fingerprint {
+    let mut found = host.fingerprint();
+    for file in ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"] {
+        found.remove(&format!("/etc/{file}-"));
+        let text = found.get_mut(&format!("/etc/{file}")).unwrap();
+        let (access, lines) = text.split_at(text.match_indices(' ').nth(1).unwrap().0);
+        let mut lines: Vec<&str> = lines.trim_start().lines().collect();
+        lines.sort_by_key(|line| line.split(':').next());
+        *text = format!("{access} {}", lines.join("\n"));
+    }
+    for line in host
+        .must(&["find", "/home", "-printf", "%p %M %u:%g %l\\n"])
+        .out
+        .lines()
+    {
+        found.insert(format!("home {line}"), String::new());
+    }
+    let packages = [
+        "dpkg-query",
+        "--show",
+        "--showformat",
+        "${Package} ${Version} ${Status}\\n",
+    ];
+    for line in host.must(&packages).out.lines() {
+        found.insert(format!("package {line}"), String::new());
+    }
+    found
+}
+
+const ACCOUNTS: &str = r#"
+    group "anna" gid=2001
+    group "media" system=#true
+    user "anna" uid=2000 group="anna" shell="/bin/bash" comment="Anna, who sings"
+    user "streamer" group="media" home="/srv/streamer" system=#true
+    group-member "adm/anna"
+    group-member "media/anna"
+"#;
+
+#[test]
+fn accounts_are_made_changed_and_taken_back() {
+    let host = Host::boot(Image::Debian13);
+    let start = look(&host);
+    apply(&host, ACCOUNTS);
+    assert_eq!(
+        host.must(&["getent", "passwd", "anna"]).out,
+        "anna:x:2000:2001:Anna, who sings:/home/anna:/bin/bash\n"
+    );
+    let groups = host.must(&["id", "--groups", "--name", "anna"]).out;
+    assert_eq!(groups, "anna adm media\n");
+    host.must(&["test", "-f", "/home/anna/.bashrc"]);
+    assert_eq!(host.run(&["test", "-e", "/srv/streamer"]).code, Some(1));
+
+    let made = look(&host);
+    apply(
+        &host,
+        r#"
+        group "anna" gid=2002
+        user "anna" uid=2003 group="media" home="/home/sopran" shell="/bin/sh" comment=""
+        group-member "adm/anna" absent=#true
+        "#,
+    );
+    assert_eq!(
+        host.must(&["getent", "passwd", "anna"])
+            .out
+            .replace(&media(&host), "MEDIA"),
+        "anna:x:2003:MEDIA::/home/sopran:/bin/sh\n"
+    );
+    undo(&host, "2");
+    assert_eq!(difference(&made, &look(&host)), [""; 0]);
+    undo(&host, "1");
+    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+}
+
+/// Returns the number of the group media.
+fn media(host: &Host) -> String {
+    let group = host.must(&["getent", "group", "media"]).out;
+    group.split(':').nth(2).unwrap().to_owned()
+}
+
+#[test]
+fn accounts_that_go_come_back_as_they_were() {
+    let host = Host::boot(Image::Debian13);
+    for argv in [
+        &["groupadd", "--gid", "3000", "choir"][..],
+        &[
+            "useradd",
+            "--create-home",
+            "--uid",
+            "3001",
+            "--groups",
+            "choir,audio",
+            "--user-group",
+            "bert",
+        ],
+        &[
+            "useradd",
+            "--create-home",
+            "--uid",
+            "3002",
+            "--gid",
+            "choir",
+            "--comment",
+            "Zoe",
+            "zoe",
+        ],
+        &["usermod", "--add-subuids", "700000-700009", "bert"],
+        &["chmod", "0751", "/home/bert"],
+        &["touch", "/home/zoe/letter"],
+    ] {
+        host.must(argv);
+    }
+    let start = look(&host);
+    apply(
+        &host,
+        r#"
+        group "bert" absent=#true
+        group "choir" absent=#true
+        user "bert" absent=#true
+        user "zoe" absent=#true needs="group:choir"
+        group-member "audio/bert" absent=#true
+        "#,
+    );
+    assert_eq!(host.run(&["getent", "passwd", "bert", "zoe"]).out, "");
+    assert_eq!(host.run(&["getent", "group", "bert", "choir"]).out, "");
+    assert_eq!(host.run(&["test", "-e", "/home/bert"]).code, Some(1));
+    host.must(&["test", "-e", "/home/zoe/letter"]);
+    undo(&host, "1");
+    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+
+    // The group of the same name is nobody's to take along.
+    apply(&host, "    user \"bert\" absent=#true");
+    assert_eq!(
+        host.must(&["getent", "group", "bert"]).out,
+        "bert:x:3001:\n"
+    );
+    undo(&host, "3");
+    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+}
+
+#[test]
+fn accounts_that_cannot_be_leave_nothing() {
+    let host = Host::boot(Image::Debian13);
+    check_fails(
+        &host,
+        r#"
+        group "anna" gid=2001
+        user "anna" group="anna"
+        group-member "adm/anna"
+        group-member "no-such-group/anna"
+        "#,
+        "no-such-group",
+    );
+    check_fails(&host, "    group \"choir\" gid=0", "GID '0' already exists");
+    check_fails(
+        &host,
+        "    group \"anna\"\n    user \"anna\" uid=0 group=\"anna\"",
+        "UID 0 is not unique",
+    );
+    check_fails(
+        &host,
+        "    user \"sshd\" absent=#true\n    group \"root\" gid=0\n    group \"sudo\" gid=0",
+        "already exists",
+    );
+    host.must(&["useradd", "--gid", "audio", "bert"]);
+    check_fails(
+        &host,
+        "    group \"audio\" absent=#true",
+        "write `needs=\"group:audio\"` on it",
+    );
+    for (spec, said) in [
+        (
+            "user \"root\" absent=#true",
+            "user:root: the host needs its root",
+        ),
+        ("user \"root\" uid=7", "user:root: the number of root is 0"),
+        (
+            "user \"anna\"",
+            "user:anna: a new user needs its primary group",
+        ),
+        ("group \"Anna\"", "`Anna` is not the name of a group"),
+    ] {
+        write(&host, spec);
+        let refused = host.stead(&["plan", SPEC]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.err.contains(said), "{refused:?}");
+    }
+}
+
+const ARCHIVE: &str = "/opt/archive";
+
+/// Builds a package of the archive: one program, one file of settings, and what else its control file says.
+fn build(host: &Host, name: &str, version: &str, more: &str, after: Option<&str>) {
+    let folder = format!("/root/build/{name}_{version}");
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\n\
+         Description: greets\n{more}"
+    );
+    host.put(&format!("{folder}/DEBIAN/control"), &control);
+    host.put(
+        &format!("{folder}/DEBIAN/conffiles"),
+        &format!("/etc/{name}.conf\n"),
+    );
+    host.put(&format!("{folder}/etc/{name}.conf"), "loud = yes\n");
+    host.put(&format!("{folder}/usr/share/{name}/version"), version);
+    if let Some(after) = after {
+        let script = format!("{folder}/DEBIAN/postinst");
+        host.put(&script, &format!("#!/bin/sh\n{after}\n"));
+        host.must(&["chmod", "0755", &script]);
+    }
+    let file = format!("{ARCHIVE}/{name}_{version}_all.deb");
+    host.must(&["dpkg-deb", "--root-owner-group", "--build", &folder, &file]);
+    let size = host.must(&["stat", "--format=%s", &file]).out;
+    let digest = host.must(&["sha256sum", &file]).out;
+    let digest = digest.split(' ').next().unwrap();
+    let list = host.get(&format!("{ARCHIVE}/Packages")).unwrap_or_default();
+    let entry =
+        format!("{control}Filename: ./{name}_{version}_all.deb\nSize: {size}SHA256: {digest}\n\n");
+    host.put(&format!("{ARCHIVE}/Packages"), &(list + &entry));
+}
+
+/// Boots a host whose only archive is a folder of its own.
+fn host_with_archive() -> Host {
+    let host = Host::boot(Image::Debian13);
+    host.must(&["mkdir", "--parents", ARCHIVE]);
+    build(&host, "greeting", "1", "", None);
+    build(&host, "hello", "1.0", "Depends: greeting\n", None);
+    build(&host, "hello", "2.0", "Depends: greeting\n", None);
+    build(
+        &host,
+        "broken",
+        "1",
+        "",
+        Some("echo it cannot greet >&2; exit 1"),
+    );
+    build(&host, "slow", "1", "", Some("touch /run/slow; sleep 120"));
+    build(&host, "rude", "1", "Conflicts: greeting\n", None);
+    host.put("/etc/apt/sources.list", "");
+    host.put(
+        "/etc/apt/sources.list.d/test.list",
+        &format!("deb [trusted=yes] file:{ARCHIVE} ./\n"),
+    );
+    host.must(&["apt-get", "update"]);
+    host
+}
+
+fn version(host: &Host, name: &str) -> Option<String> {
+    host.get(&format!("/usr/share/{name}/version"))
+}
+
+#[test]
+fn packages_are_installed_held_changed_and_removed() {
+    let host = host_with_archive();
+    apply(&host, "    package \"hello\" version=\"1.0\" hold=#true");
+    assert_eq!(version(&host, "hello").as_deref(), Some("1.0"));
+    assert_eq!(host.must(&["apt-mark", "showhold"]).out, "hello\n");
+    host.must(&["apt-get", "--yes", "upgrade"]);
+    assert_eq!(version(&host, "hello").as_deref(), Some("1.0"));
+
+    host.put("/etc/hello.conf", "loud = no\n");
+    host.must(&["apt-mark", "auto", "hello"]);
+    let held = look(&host);
+    apply(&host, "    package \"hello\" version=\"2.0\"");
+    assert_eq!(version(&host, "hello").as_deref(), Some("2.0"));
+    assert_eq!(host.must(&["apt-mark", "showhold"]).out, "hello\n");
+    undo(&host, "2");
+    assert_eq!(difference(&held, &look(&host)), [""; 0]);
+
+    apply(&host, "    package \"hello\" absent=#true");
+    assert_eq!(version(&host, "hello"), None);
+    assert_eq!(version(&host, "greeting").as_deref(), Some("1"));
+    undo(&host, "4");
+    assert_eq!(difference(&held, &look(&host)), [""; 0]);
+    assert_eq!(host.must(&["apt-mark", "showauto", "hello"]).out, "hello\n");
+    assert_eq!(host.get("/etc/hello.conf").as_deref(), Some("loud = no\n"));
+
+    write(&host, "    package \"greeting\" absent=#true");
+    let refused = host.stead(&["apply", "--yes", SPEC]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.err.contains("hello depends on greeting"),
+        "{refused:?}"
+    );
+    host.must(&["apt-mark", "unhold", "hello"]);
+    write(&host, "    package \"rude\"");
+    let refused = host.stead(&["apply", "--yes", SPEC]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("remove is disabled"), "{refused:?}");
+    host.must(&["apt-mark", "hold", "hello"]);
+    assert_eq!(difference(&held, &look(&host)), [""; 0]);
+}
+
+#[test]
+fn packages_that_cannot_be_leave_only_their_settings() {
+    let host = host_with_archive();
+    for (spec, said) in [
+        (
+            "package \"hallo\"",
+            "no archive that apt knows has a package `hallo`",
+        ),
+        ("package \"hello\" version=\"3.0\"", "there is `1.0`, `2.0`"),
+        ("package \"hello:amd64\"", "write `package \"hello\"`"),
+    ] {
+        write(&host, spec);
+        let refused = host.stead(&["plan", SPEC]);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.err.contains(said), "{refused:?}");
+    }
+
+    write(&host, "    package \"broken\"\n    package \"hello\"");
+    let failed = host.stead(&["apply", "--yes", SPEC]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.err.contains("it cannot greet"), "{failed:?}");
+    for name in ["broken", "hello"] {
+        assert_eq!(version(&host, name), None, "{name}");
+    }
+    host.must(&["test", "-e", "/etc/broken.conf"]);
+
+    // What went away from the archive cannot come back, and is named.
+    apply(&host, "    package \"hello\" version=\"1.0\"");
+    apply(&host, "    package \"hello\" version=\"2.0\"");
+    let list = host.get(&format!("{ARCHIVE}/Packages")).unwrap();
+    host.put(
+        &format!("{ARCHIVE}/Packages"),
+        &list.replace("Version: 1.0\n", "Version: 1.1\n"),
+    );
+    host.must(&["apt-get", "update"]);
+    let refused = host.stead(&["undo", "--yes", "3"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused
+            .err
+            .contains("Version '1.0' for 'hello' was not found"),
+        "{refused:?}"
+    );
+    assert_eq!(version(&host, "hello").as_deref(), Some("2.0"));
+}
+
+#[test]
+fn a_power_cut_while_a_package_is_installed_is_taken_back() {
+    let mut host = host_with_archive();
+    write(&host, "    package \"slow\"");
+    host.must(&["sync"]);
+    let mut applying = host
+        .command(&["/usr/local/bin/stead", "apply", "--yes", SPEC])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while host.get("/run/slow").is_none() {
+        assert_eq!(applying.try_wait().unwrap(), None, "it ended too early");
+        sleep(Duration::from_millis(50));
+    }
+    host.power_cut();
+    applying.wait().unwrap();
+    let recovered = host.stead(&["recover"]);
+    assert_eq!(recovered.code, Some(0), "{recovered:?}");
+    assert_eq!(version(&host, "slow"), None);
+    assert_eq!(host.must(&["dpkg", "--audit"]).out, "");
+    apply(&host, "    package \"hello\"");
+}
