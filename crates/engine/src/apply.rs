@@ -22,6 +22,7 @@ use crate::{
     registry::{Registry, State, UnknownKind},
     report::chain,
     rollback::{Begun, roll_back},
+    schema::Schema,
     state_folder::{self, StateFolder, StateFolderError},
 };
 
@@ -203,7 +204,12 @@ impl<H: Host> Apply<'_, H> {
                 let left = kind.leaves(&reader, &planned.address.name).await;
                 begun.left.insert(planned.address.clone(), left);
             }
-            running.note(&mut begun, &planned.address, change.before());
+            running.note(
+                &mut begun,
+                &kind.schema(),
+                &planned.address,
+                change.before(),
+            );
             changes.push((planned.address.name.as_str(), change));
         }
         if changes.is_empty() {
@@ -376,9 +382,16 @@ impl Running<'_> {
     }
 
     /// Notes what is there just before a change.
-    fn note(&mut self, begun: &mut Begun, address: &Address, before: Option<&State>) {
+    fn note(
+        &mut self,
+        begun: &mut Begun,
+        schema: &Schema,
+        address: &Address,
+        before: Option<&State>,
+    ) {
         let start = self.start.get(address).cloned().flatten();
-        if start.as_ref() != before && !self.changed.contains(address) {
+        let is_moved = !diff::is_same_reading(schema, start.as_ref(), before);
+        if is_moved && !self.changed.contains(address) {
             begun.moved.insert(address.clone(), start);
         }
         begun.before.push((address.clone(), before.cloned()));
