@@ -8,8 +8,8 @@ use kube::{
 use super::{HostError, Reader};
 
 impl Reader {
-    /// Makes a client from the text of a kubeconfig. It can ask and change; readers of this host only hand out answers.
-    pub(crate) async fn cluster(&self, kubeconfig: &str) -> Result<Client, HostError> {
+    /// Makes a client from the text of a kubeconfig. It could change things too, so nobody else gets it.
+    async fn cluster(&self, kubeconfig: &str) -> Result<Client, HostError> {
         let parsed = Kubeconfig::from_yaml(kubeconfig).map_err(|error| failed(&error))?;
         let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
             .await
