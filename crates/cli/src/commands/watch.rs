@@ -8,6 +8,7 @@ use std::{
 use stead_engine::{
     history::committed,
     plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
+    recover::interrupted,
     registry::{Kind, Registry},
     state_folder::StateFolder,
 };
@@ -28,17 +29,35 @@ const PATIENCE: Duration = Duration::from_mins(15);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Brings back what was applied and is so no more, as far as reboots and programs overwrite it. Everything else stays as it is.
+/// It looks before it takes the lock, so that a hook that finds nothing stands in nobody's way.
 pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     session.must_be_root("watch --once")?;
+    let state = StateFolder::at(&session.state);
+    let begun = interrupted(&state).map_err(|error| Failure::of(Exit::Failed, &error))?;
+    if begun.is_none() && overwritten(session, &state)?.is_none() {
+        return Ok(Exit::Done);
+    }
     let mut bench = patiently(session, args.json)?;
     if let Some(outcome) = bench.recover()?
         && is_residue(&outcome)
     {
         return Ok(exit(&outcome));
     }
-    let Some((host, wanted)) = committed(&StateFolder::at(&session.state))? else {
-        render::message("Nothing was applied on this host yet.\n");
+    let Some(plan) = overwritten(session, &state)? else {
         return Ok(Exit::Done);
+    };
+    let consent = Consent {
+        yes: true,
+        json: args.json,
+    };
+    bench.carry_out(&plan, &consent)
+}
+
+/// Plans to bring back what has been overwritten; `None` if nothing has.
+fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, Failure> {
+    let Some((host, wanted)) = committed(state)? else {
+        render::message("Nothing was applied on this host yet.\n");
+        return Ok(None);
     };
     let wanted: Vec<_> = wanted
         .into_iter()
@@ -53,13 +72,9 @@ pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     })??;
     if plan.is_empty() {
         render::message("Nothing has been overwritten.\n");
-        return Ok(Exit::Done);
+        return Ok(None);
     }
-    let consent = Consent {
-        yes: true,
-        json: args.json,
-    };
-    bench.carry_out(&plan.scoped(Scope::Restore), &consent)
+    Ok(Some(plan.scoped(Scope::Restore)))
 }
 
 /// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
