@@ -35,6 +35,19 @@ pub struct Attribute {
     pub check: Option<Check>,
 }
 
+impl Attribute {
+    /// Makes an attribute whose shape says all about its values.
+    pub const fn new(name: &'static str, shape: Shape, role: Role, doc: &'static str) -> Self {
+        Self {
+            name,
+            shape,
+            role,
+            doc,
+            check: None,
+        }
+    }
+}
+
 /// What every kind that allows it has: the wish that the resource does not exist.
 pub(crate) const ABSENT: Attribute = Attribute {
     name: "absent",

@@ -55,30 +55,27 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "content",
-        shape: Shape::Text,
-        role: Role::Managed,
-        doc: "The whole text. A text between three quotes ends with a line break if an empty line stands before the last three.",
-        check: None,
-    },
-    Attribute {
-        name: "source",
-        shape: Shape::Path,
-        role: Role::Input,
-        doc: "A file beside the spec whose bytes are wanted, at most 1 GiB; instead of `content`.",
-        check: None,
-    },
+    Attribute::new(
+        "content",
+        Shape::Text,
+        Role::Managed,
+        "The whole text. A text between three quotes ends with a line break if an empty line stands before the last three.",
+    ),
+    Attribute::new(
+        "source",
+        Shape::Path,
+        Role::Input,
+        "A file beside the spec whose bytes are wanted, at most 1 GiB; instead of `content`.",
+    ),
     MODE,
     OWNER,
     GROUP,
-    Attribute {
-        name: "xattrs",
-        shape: Shape::List,
-        role: Role::Context,
-        doc: "Extended attributes and ACLs, kept when the file is replaced.",
-        check: None,
-    },
+    Attribute::new(
+        "xattrs",
+        Shape::List,
+        Role::Context,
+        "Extended attributes and ACLs, kept when the file is replaced.",
+    ),
 ];
 
 impl Provider<Live> for File {

@@ -34,27 +34,24 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "gid",
-        shape: Shape::Integer,
-        role: Role::Managed,
-        doc: "Its number. A new group gets the next free one. Files that belong to another number keep it.",
-        check: None,
-    },
-    Attribute {
-        name: "system",
-        shape: Shape::Flag,
-        role: Role::Input,
-        doc: "Whether a new group gets a number from those of the system. False unless written.",
-        check: None,
-    },
-    Attribute {
-        name: "members",
-        shape: Shape::List,
-        role: Role::Context,
-        doc: "Who is in it, so that going back brings them back.",
-        check: None,
-    },
+    Attribute::new(
+        "gid",
+        Shape::Integer,
+        Role::Managed,
+        "Its number. A new group gets the next free one. Files that belong to another number keep it.",
+    ),
+    Attribute::new(
+        "system",
+        Shape::Flag,
+        Role::Input,
+        "Whether a new group gets a number from those of the system. False unless written.",
+    ),
+    Attribute::new(
+        "members",
+        Shape::List,
+        Role::Context,
+        "Who is in it, so that going back brings them back.",
+    ),
 ];
 
 impl Provider<Live> for Group {

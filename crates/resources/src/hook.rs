@@ -20,6 +20,7 @@ use crate::{
     boot_files::HEADER,
     host::{Access, Existing, HostError, Live, MetaKind, Reader, Writer},
     microk8s::SNAP,
+    path::refused,
 };
 
 /// Runs at each start of the host, and whenever one of [`OVERWRITERS`] starts.
@@ -66,20 +67,18 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "contents",
-        shape: Shape::Text,
-        role: Role::Derived,
-        doc: "SHA-256 of the files that it is made of.",
-        check: None,
-    },
-    Attribute {
-        name: "files",
-        shape: Shape::Text,
-        role: Role::Context,
-        doc: "The files that it is made of, with what is in them.",
-        check: None,
-    },
+    Attribute::new(
+        "contents",
+        Shape::Text,
+        Role::Derived,
+        "SHA-256 of the files that it is made of.",
+    ),
+    Attribute::new(
+        "files",
+        Shape::Text,
+        Role::Context,
+        "The files that it is made of, with what is in them.",
+    ),
 ];
 
 impl State {
@@ -140,8 +139,11 @@ impl Provider<Live> for Hook {
             .map(|name| {
                 let mut files = BTreeMap::new();
                 for path in wanted(name, Path::new("")).into_keys() {
-                    let there =
-                        read(host, Path::new(&path)).map_err(refused(name, "read its files"))?;
+                    let there = read(host, Path::new(&path)).map_err(refused(
+                        Self::KIND,
+                        name,
+                        "read its files",
+                    ))?;
                     files.extend(there.map(|text| (path, text)));
                 }
                 Ok((!files.is_empty()).then(|| State::of(files)))
@@ -162,17 +164,27 @@ impl Provider<Live> for Hook {
             };
             let (before, after) = (files(change.before()), files(change.after()));
             for path in before.keys().filter(|path| !after.contains_key(*path)) {
-                remove(host, Path::new(path)).map_err(refused(name, "remove its files"))?;
+                remove(host, Path::new(path)).map_err(refused(
+                    Self::KIND,
+                    name,
+                    "remove its files",
+                ))?;
             }
             for (path, text) in after
                 .iter()
                 .filter(|(path, text)| before.get(*path) != Some(text))
             {
-                write(host, Path::new(path), text).map_err(refused(name, "write its files"))?;
+                write(host, Path::new(path), text).map_err(refused(
+                    Self::KIND,
+                    name,
+                    "write its files",
+                ))?;
             }
-            host.reload_units()
-                .await
-                .map_err(refused(name, "make systemd read its units again"))?;
+            host.reload_units().await.map_err(refused(
+                Self::KIND,
+                name,
+                "make systemd read its units again",
+            ))?;
         }
         Ok(())
     }
@@ -182,7 +194,7 @@ impl Provider<Live> for Hook {
             let path = Path::new(&path);
             host.clean(path)
                 .and_then(|()| remove_empty(host, path))
-                .map_err(refused(name, "remove what a killed run left"))?;
+                .map_err(refused(Self::KIND, name, "remove what a killed run left"))?;
         }
         Ok(())
     }
@@ -215,10 +227,6 @@ pub(crate) fn snap_refresh() -> (Address, Desired) {
 
 fn implied(name: &str) -> (Address, Desired) {
     (Address::new(Hook::KIND, name), Desired::Present(json!({})))
-}
-
-fn refused<'a>(name: &'a str, attempted: &'a str) -> impl Fn(HostError) -> ProviderError + use<'a> {
-    move |error| ProviderError::new(Address::new(Hook::KIND, name), attempted, error)
 }
 
 /// Returns the instance of the unit for a reason.

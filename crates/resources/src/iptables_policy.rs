@@ -44,13 +44,12 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "policy",
-        shape: Shape::OneOf(&["ACCEPT", "DROP"]),
-        role: Role::Input,
-        doc: "What happens to a packet that no rule decided about.",
-        check: None,
-    },
+    Attribute::new(
+        "policy",
+        Shape::OneOf(&["ACCEPT", "DROP"]),
+        Role::Input,
+        "What happens to a packet that no rule decided about.",
+    ),
     FAMILY,
     BACKEND,
     PERSIST,

@@ -73,20 +73,18 @@ struct Place {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "table",
-        shape: Shape::OneOf(TABLES),
-        role: Role::Input,
-        doc: "The table. filter unless written.",
-        check: None,
-    },
-    Attribute {
-        name: "chain",
-        shape: Shape::Text,
-        role: Role::Input,
-        doc: "The chain, built-in or your own.",
-        check: None,
-    },
+    Attribute::new(
+        "table",
+        Shape::OneOf(TABLES),
+        Role::Input,
+        "The table. filter unless written.",
+    ),
+    Attribute::new(
+        "chain",
+        Shape::Text,
+        Role::Input,
+        "The chain, built-in or your own.",
+    ),
     FAMILY,
     BACKEND,
     PERSIST,
@@ -97,31 +95,28 @@ const ATTRIBUTES: &[Attribute] = &[
         doc: "Where it goes when it is created or moved: first, last, before:NAME or after:NAME of another rule of the spec. last unless written.",
         check: Some(check_position),
     },
-    Attribute {
-        name: "match",
-        shape: Shape::List,
-        role: Role::Input,
-        doc: "What it applies to, in iptables' own words. Everything unless written.",
-        check: None,
-    },
-    Attribute {
-        name: "jump",
-        shape: Shape::List,
-        role: Role::Input,
-        doc: "What happens: a target with its options, in iptables' own words.",
-        check: None,
-    },
+    Attribute::new(
+        "match",
+        Shape::List,
+        Role::Input,
+        "What it applies to, in iptables' own words. Everything unless written.",
+    ),
+    Attribute::new(
+        "jump",
+        Shape::List,
+        Role::Input,
+        "What happens: a target with its options, in iptables' own words.",
+    ),
     COLUMNS[0],
     COLUMNS[1],
     COLUMNS[2],
     COLUMNS[3],
-    Attribute {
-        name: "places",
-        shape: Shape::List,
-        role: Role::Context,
-        doc: "Where it stands among the others.",
-        check: None,
-    },
+    Attribute::new(
+        "places",
+        Shape::List,
+        Role::Context,
+        "Where it stands among the others.",
+    ),
 ];
 
 fn check_position(position: &str) -> Result<(), Problem> {

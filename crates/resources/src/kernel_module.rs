@@ -55,27 +55,24 @@ const ATTRIBUTES: &[Attribute] = &[
               A module that is loaded already takes it at its next load, at the latest after a reboot.",
         check: Some(check_options),
     },
-    Attribute {
-        name: "persist",
-        shape: Shape::Flag,
-        role: Role::Input,
-        doc: "Whether it is also loaded at boot. True unless written.",
-        check: None,
-    },
-    Attribute {
-        name: "running",
-        shape: Shape::Flag,
-        role: Role::Derived,
-        doc: "Whether the kernel has it now, loaded or built in.",
-        check: None,
-    },
-    Attribute {
-        name: "boot",
-        shape: Shape::Flag,
-        role: Role::Derived,
-        doc: "Whether a file in modules-load.d, or /etc/modules, loads it at boot.",
-        check: None,
-    },
+    Attribute::new(
+        "persist",
+        Shape::Flag,
+        Role::Input,
+        "Whether it is also loaded at boot. True unless written.",
+    ),
+    Attribute::new(
+        "running",
+        Shape::Flag,
+        Role::Derived,
+        "Whether the kernel has it now, loaded or built in.",
+    ),
+    Attribute::new(
+        "boot",
+        Shape::Flag,
+        Role::Derived,
+        "Whether a file in modules-load.d, or /etc/modules, loads it at boot.",
+    ),
 ];
 
 fn check_options(options: &str) -> Result<(), Problem> {

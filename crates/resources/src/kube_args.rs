@@ -17,6 +17,7 @@ use crate::{
     hook,
     host::{Access, Existing, HostError, Live, Reader, Writer},
     microk8s::{self, Layout, SNAP},
+    path::refused,
     restart::note_start,
 };
 
@@ -49,20 +50,13 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "flags",
-        shape: Shape::Entries,
-        role: Role::Managed,
-        doc: "Flags without their dashes, each with its value; none for a bare flag, `#null` for one that shall not be set.",
-        check: None,
-    },
-    Attribute {
-        name: "text",
-        shape: Shape::Text,
-        role: Role::Context,
-        doc: "The whole file.",
-        check: None,
-    },
+    Attribute::new(
+        "flags",
+        Shape::Entries,
+        Role::Managed,
+        "Flags without their dashes, each with its value; none for a bare flag, `#null` for one that shall not be set.",
+    ),
+    Attribute::new("text", Shape::Text, Role::Context, "The whole file."),
 ];
 
 impl Provider<Live> for KubeArgs {
@@ -163,14 +157,16 @@ impl Provider<Live> for KubeArgs {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        let Some(layout) = Layout::find(host).map_err(refused(names[0], "find MicroK8s"))? else {
+        let Some(layout) =
+            Layout::find(host).map_err(refused(Self::KIND, names[0], "find MicroK8s"))?
+        else {
             return Ok(vec![None; names.len()]);
         };
         let mut states = vec![];
         for name in names {
             let text = host
                 .read_text(&layout.args(name), microk8s::LIMIT)
-                .map_err(refused(name, "read its arguments"))?;
+                .map_err(refused(Self::KIND, name, "read its arguments"))?;
             let file = ArgsFile::parse(text.as_deref().unwrap_or_default(), layout.grammar(name));
             let flags = file.flags().into_iter();
             states.push(Some(State {
@@ -198,21 +194,28 @@ impl Provider<Live> for KubeArgs {
                     fact,
                 ));
             };
-            note_start(host, name)
-                .await
-                .map_err(refused(name, "see what its service was started with"))?;
-            write(host, name, after).map_err(refused(name, "write its arguments"))?;
+            note_start(host, name).await.map_err(refused(
+                Self::KIND,
+                name,
+                "see what its service was started with",
+            ))?;
+            write(host, name, after).map_err(refused(Self::KIND, name, "write its arguments"))?;
         }
         Ok(())
     }
 
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        let layout =
-            Layout::find(&Reader::new(host.root())).map_err(refused(name, "find MicroK8s"))?;
+        let layout = Layout::find(&Reader::new(host.root())).map_err(refused(
+            Self::KIND,
+            name,
+            "find MicroK8s",
+        ))?;
         match layout {
-            Some(layout) => host
-                .clean(&layout.args(name))
-                .map_err(refused(name, "remove a temporary file")),
+            Some(layout) => host.clean(&layout.args(name)).map_err(refused(
+                Self::KIND,
+                name,
+                "remove a temporary file",
+            )),
             None => Ok(()),
         }
     }
@@ -226,10 +229,6 @@ impl Provider<Live> for KubeArgs {
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
         vec![(restart, Desired::Present(json!({}))), hook::snap_refresh()]
     }
-}
-
-fn refused<'a>(name: &'a str, attempted: &'a str) -> impl Fn(HostError) -> ProviderError + use<'a> {
-    move |error| ProviderError::new(Address::new(KubeArgs::KIND, name), attempted, error)
 }
 
 fn check_mode(mode: &str, layout: &Layout) -> Result<(), Problem> {

@@ -69,27 +69,24 @@ const ATTRIBUTES: &[Attribute] = &[
         doc: "Exactly this version, as `apt-cache policy` shows it. A new package gets the newest; one that is there stays.",
         check: Some(check_version),
     },
-    Attribute {
-        name: "hold",
-        shape: Shape::Flag,
-        role: Role::Managed,
-        doc: "Whether upgrades leave it alone, as `apt-mark hold` says it.",
-        check: None,
-    },
-    Attribute {
-        name: "configured",
-        shape: Shape::Flag,
-        role: Role::Derived,
-        doc: "Whether dpkg has finished installing it and is not to remove it.",
-        check: None,
-    },
-    Attribute {
-        name: "automatic",
-        shape: Shape::Flag,
-        role: Role::Context,
-        doc: "Whether it is there because others need it, so that going back keeps that.",
-        check: None,
-    },
+    Attribute::new(
+        "hold",
+        Shape::Flag,
+        Role::Managed,
+        "Whether upgrades leave it alone, as `apt-mark hold` says it.",
+    ),
+    Attribute::new(
+        "configured",
+        Shape::Flag,
+        Role::Derived,
+        "Whether dpkg has finished installing it and is not to remove it.",
+    ),
+    Attribute::new(
+        "automatic",
+        Shape::Flag,
+        Role::Context,
+        "Whether it is there because others need it, so that going back keeps that.",
+    ),
 ];
 
 /// deb-version(7).

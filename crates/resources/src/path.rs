@@ -73,12 +73,12 @@ pub(crate) fn refused(
     kind: &str,
     path: &str,
     attempted: &str,
-) -> impl FnOnce(HostError) -> ProviderError + use<> {
+) -> impl Fn(HostError) -> ProviderError + use<> {
     let address = Address::new(kind, path);
     let attempted = attempted.to_owned();
     move |error| {
         let help = help(&error);
-        let error = ProviderError::new(address, attempted, error);
+        let error = ProviderError::new(address.clone(), attempted.clone(), error);
         match help {
             Some(help) => error.help(help),
             None => error,

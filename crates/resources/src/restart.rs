@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use crate::{
     host::{HostError, Live, Reader, UnitStatus, Writer},
     microk8s::{self, KUBERNETES, Layout, SNAP},
+    path::refused,
     snapd,
 };
 
@@ -66,13 +67,12 @@ struct Note {
     digest: String,
 }
 
-const ATTRIBUTES: &[Attribute] = &[Attribute {
-    name: "started_with",
-    shape: Shape::Text,
-    role: Role::Derived,
-    doc: "For each service a digest of the arguments that it was started with.",
-    check: None,
-}];
+const ATTRIBUTES: &[Attribute] = &[Attribute::new(
+    "started_with",
+    Shape::Text,
+    Role::Derived,
+    "For each service a digest of the arguments that it was started with.",
+)];
 
 impl Provider<Live> for Restart {
     const KIND: &'static str = "restart";
@@ -134,7 +134,7 @@ impl Provider<Live> for Restart {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let mut states = vec![];
         for name in names {
-            let refused = refused(name, "see what it was started with");
+            let refused = refused(Self::KIND, name, "see what it was started with");
             let layout = Layout::find(host).map_err(&refused)?;
             states.push(match layout {
                 Some(layout) if host.has_systemd().map_err(&refused)? => {
@@ -213,10 +213,6 @@ fn unit(service: &str) -> String {
 
 fn note_of(service: &str) -> PathBuf {
     PathBuf::from(format!("{NOTES}-{service}.json"))
-}
-
-fn refused<'a>(name: &'a str, attempted: &'a str) -> impl Fn(HostError) -> ProviderError + use<'a> {
-    move |error| ProviderError::new(Address::new(Restart::KIND, name), attempted, error)
 }
 
 /// Digests what the files of a service say; comments, order and what MicroK8s itself sets do not count.
@@ -338,7 +334,7 @@ async fn restart(host: &Writer, name: &str, due: &[String]) -> Result<(), Provid
     let reader = || Reader::new(host.root());
     let shown = due.join(" and ");
     let attempted = format!("restart {shown}");
-    let refused = refused(name, &attempted);
+    let refused = refused(Restart::KIND, name, &attempted);
     let Some(layout) = Layout::find(&reader()).map_err(&refused)? else {
         return Ok(());
     };

@@ -74,96 +74,86 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    attribute(
+    Attribute::new(
         "channel",
         Shape::Text,
         Role::Managed,
         "The channel that it follows: `TRACK/RISK`, `TRACK` or `RISK`. Changing it refreshes the snap.",
     ),
-    attribute(
+    Attribute::new(
         "revision",
         Shape::Text,
         Role::Managed,
         "The revision that is installed. It stays only while it is held too.",
     ),
-    attribute(
+    Attribute::new(
         "classic",
         Shape::Flag,
         Role::Managed,
         "Whether it may be installed without confinement; needed by snaps that have none.",
     ),
-    attribute(
+    Attribute::new(
         "devmode",
         Shape::Flag,
         Role::Managed,
         "Whether its confinement is off.",
     ),
-    attribute(
+    Attribute::new(
         "hold",
         Shape::Text,
         Role::Managed,
         "Until when snapd must not refresh it by itself: `forever`, a time such as `2027-01-31T00:00:00Z`, or `none`.",
     ),
-    attribute(
+    Attribute::new(
         "enabled",
         Shape::Flag,
         Role::Managed,
         "Whether it can be used and its services run.",
     ),
-    attribute(
+    Attribute::new(
         "config",
         Shape::Map,
         Role::Input,
         "Settings, as `snap set` makes them; `#null` for one that shall not be set.",
     ),
-    attribute(
+    Attribute::new(
         "file",
         Shape::Path,
         Role::Input,
         "A local file to install it from; the assertions beside it (`.assert`) are acknowledged first.",
     ),
-    attribute(
+    Attribute::new(
         "dangerous",
         Shape::Flag,
         Role::Input,
         "Whether the file may be installed without assertions.",
     ),
-    attribute(
+    Attribute::new(
         "contents",
         Shape::Text,
         Role::Derived,
         "SHA-256 of a file that was installed without assertions.",
     ),
-    attribute("version", Shape::Text, Role::Context, "Its version."),
-    attribute(
+    Attribute::new("version", Shape::Text, Role::Context, "Its version."),
+    Attribute::new(
         "kept",
         Shape::List,
         Role::Context,
         "The revisions that snapd keeps.",
     ),
-    attribute(
+    Attribute::new(
         "held_until",
         Shape::Text,
         Role::Context,
         "Until when all snaps are held, where snapd cannot hold one.",
     ),
-    attribute(
+    Attribute::new(
         "download",
         Shape::Integer,
         Role::Context,
         "Bytes that the store would send.",
     ),
 ];
-
-const fn attribute(name: &'static str, shape: Shape, role: Role, doc: &'static str) -> Attribute {
-    Attribute {
-        name,
-        shape,
-        role,
-        doc,
-        check: None,
-    }
-}
 
 impl Provider<Live> for Snap {
     const KIND: &'static str = "snap";

@@ -32,20 +32,13 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "value",
-        shape: Shape::Text,
-        role: Role::Input,
-        doc: "The value, as `snap set` takes it: JSON, or a text.",
-        check: None,
-    },
-    Attribute {
-        name: "setting",
-        shape: Shape::Text,
-        role: Role::Derived,
-        doc: "The value as JSON.",
-        check: None,
-    },
+    Attribute::new(
+        "value",
+        Shape::Text,
+        Role::Input,
+        "The value, as `snap set` takes it: JSON, or a text.",
+    ),
+    Attribute::new("setting", Shape::Text, Role::Derived, "The value as JSON."),
 ];
 
 impl Provider<Live> for SnapConfig {

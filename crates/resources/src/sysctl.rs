@@ -61,27 +61,24 @@ const ATTRIBUTES: &[Attribute] = &[
         doc: "The value, as `sysctl -n` prints it.",
         check: Some(check_value),
     },
-    Attribute {
-        name: "persist",
-        shape: Shape::Flag,
-        role: Role::Input,
-        doc: "Whether it also holds after a reboot. True unless written.",
-        check: None,
-    },
-    Attribute {
-        name: "running",
-        shape: Shape::Text,
-        role: Role::Derived,
-        doc: "The value that the kernel has now.",
-        check: None,
-    },
-    Attribute {
-        name: "boot",
-        shape: Shape::Text,
-        role: Role::Derived,
-        doc: "The value that the files in sysctl.d give it at boot.",
-        check: None,
-    },
+    Attribute::new(
+        "persist",
+        Shape::Flag,
+        Role::Input,
+        "Whether it also holds after a reboot. True unless written.",
+    ),
+    Attribute::new(
+        "running",
+        Shape::Text,
+        Role::Derived,
+        "The value that the kernel has now.",
+    ),
+    Attribute::new(
+        "boot",
+        Shape::Text,
+        Role::Derived,
+        "The value that the files in sysctl.d give it at boot.",
+    ),
 ];
 
 fn check_value(value: &str) -> Result<(), Problem> {

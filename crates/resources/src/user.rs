@@ -73,13 +73,12 @@ struct Recorded {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: "uid",
-        shape: Shape::Integer,
-        role: Role::Managed,
-        doc: "Its number. A new user gets the next free one. What is in the home folder goes along, other files keep the old one.",
-        check: None,
-    },
+    Attribute::new(
+        "uid",
+        Shape::Integer,
+        Role::Managed,
+        "Its number. A new user gets the next free one. What is in the home folder goes along, other files keep the old one.",
+    ),
     Attribute {
         name: "group",
         shape: Shape::Text,
@@ -108,34 +107,30 @@ const ATTRIBUTES: &[Attribute] = &[
         doc: "Its full name or what it is for.",
         check: Some(check_comment),
     },
-    Attribute {
-        name: "system",
-        shape: Shape::Flag,
-        role: Role::Input,
-        doc: "Whether a new user is one of the system: a number from those of the system, no home folder. False unless written.",
-        check: None,
-    },
-    Attribute {
-        name: "create-home",
-        shape: Shape::Flag,
-        role: Role::Input,
-        doc: "Whether a new user gets its home folder made. True unless written or `system`.",
-        check: None,
-    },
-    Attribute {
-        name: "has-password",
-        shape: Shape::Flag,
-        role: Role::Context,
-        doc: "Whether it has a password, which would be lost.",
-        check: None,
-    },
-    Attribute {
-        name: "recorded",
-        shape: Shape::Text,
-        role: Role::Context,
-        doc: "Groups, ranges of numbers and mode of the home folder, so that going back brings them back.",
-        check: None,
-    },
+    Attribute::new(
+        "system",
+        Shape::Flag,
+        Role::Input,
+        "Whether a new user is one of the system: a number from those of the system, no home folder. False unless written.",
+    ),
+    Attribute::new(
+        "create-home",
+        Shape::Flag,
+        Role::Input,
+        "Whether a new user gets its home folder made. True unless written or `system`.",
+    ),
+    Attribute::new(
+        "has-password",
+        Shape::Flag,
+        Role::Context,
+        "Whether it has a password, which would be lost.",
+    ),
+    Attribute::new(
+        "recorded",
+        Shape::Text,
+        Role::Context,
+        "Groups, ranges of numbers and mode of the home folder, so that going back brings them back.",
+    ),
 ];
 
 fn check_group(group: &str) -> Result<(), Problem> {

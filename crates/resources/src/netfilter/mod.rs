@@ -22,31 +22,28 @@ pub(crate) use saved::{MARK, Saved};
 pub(crate) use tables::{Reading, Tables};
 
 /// The attribute `family`.
-pub(crate) const FAMILY: Attribute = Attribute {
-    name: "family",
-    shape: Shape::OneOf(&["ipv4", "ipv6", "both"]),
-    role: Role::Input,
-    doc: "Which addresses. ipv4 unless written.",
-    check: None,
-};
+pub(crate) const FAMILY: Attribute = Attribute::new(
+    "family",
+    Shape::OneOf(&["ipv4", "ipv6", "both"]),
+    Role::Input,
+    "Which addresses. ipv4 unless written.",
+);
 
 /// The attribute `backend`.
-pub(crate) const BACKEND: Attribute = Attribute {
-    name: "backend",
-    shape: Shape::OneOf(&["auto", "nft", "legacy", "both"]),
-    role: Role::Input,
-    doc: "Which back end of the kernel. auto unless written: the one that holds rules in the chain, else the host's own.",
-    check: None,
-};
+pub(crate) const BACKEND: Attribute = Attribute::new(
+    "backend",
+    Shape::OneOf(&["auto", "nft", "legacy", "both"]),
+    Role::Input,
+    "Which back end of the kernel. auto unless written: the one that holds rules in the chain, else the host's own.",
+);
 
 /// The attribute `persist`.
-pub(crate) const PERSIST: Attribute = Attribute {
-    name: "persist",
-    shape: Shape::Flag,
-    role: Role::Input,
-    doc: "Whether a boot brings it back too: true unless written; then a hook comes with it.",
-    check: None,
-};
+pub(crate) const PERSIST: Attribute = Attribute::new(
+    "persist",
+    Shape::Flag,
+    Role::Input,
+    "Whether a boot brings it back too: true unless written; then a hook comes with it.",
+);
 
 /// What comes with something that the kernel forgets at a reboot.
 pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
