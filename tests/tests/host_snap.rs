@@ -105,7 +105,7 @@ fn what_the_store_does_not_have_is_known_before_anything_changes() {
 }
 
 #[test]
-fn a_file_is_installed_held_and_removed_with_a_way_back() {
+fn a_file_is_installed_held_and_taken_back() {
     let host = Host::boot(Image::Debian13);
     let file = format!("{}/microk8s_1.snap", standin::FOLDER);
     let wish =
@@ -142,4 +142,30 @@ fn a_file_is_installed_held_and_removed_with_a_way_back() {
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.err.contains(fault), "{}", said.err);
     }
+}
+
+#[test]
+fn a_snap_that_goes_comes_back_with_its_data() {
+    let host = Host::boot(Image::Debian12);
+    host.publish("microk8s", "microk8s_1", 1);
+    apply(
+        &host,
+        "snap \"microk8s\" channel=\"1.32/stable\" classic=#true",
+    );
+    let (own, kept) = (
+        "/var/snap/microk8s/current/mine",
+        "/var/snap/microk8s/common/mine",
+    );
+    host.put(own, "of this revision");
+    host.put(kept, "of all revisions");
+    apply(&host, "snap \"microk8s\" absent=#true");
+    assert!(!list(&host).contains("microk8s"), "{}", list(&host));
+    assert_eq!(host.get(kept), None);
+    let said = host.stead(&["undo", "--yes", "2"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(list(&host).contains("1.32/stable"), "{}", list(&host));
+    assert_eq!(host.get(own).as_deref(), Some("of this revision"));
+    assert_eq!(host.get(kept).as_deref(), Some("of all revisions"));
+    let sets = host.must(&["snap", "saved"]);
+    assert!(!sets.out.contains("microk8s"), "{sets:?}");
 }

@@ -322,9 +322,10 @@ impl Provider<Live> for Snap {
                         .map_err(refused(name, "change its revision or channel"))?;
                     settle(host, name, &before, &after).await
                 }
-                Change::Delete { .. } => snapd::act(host, name, "remove", json!({"purge": true}))
-                    .await
-                    .map(drop),
+                // snapd keeps a snapshot of its data for some weeks.
+                Change::Delete { .. } => {
+                    snapd::act(host, name, "remove", json!({})).await.map(drop)
+                }
             }
             .map_err(refused(name, "change it"))?;
         }
