@@ -1,8 +1,13 @@
 //! Merging and comparing states, the same for every kind. Pure.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::{registry::State, schema::Schema};
+use crate::{
+    registry::State,
+    schema::{Role, Schema},
+};
 
 /// What remains of a wish after it was laid over a reading.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +79,19 @@ pub fn compared(schema: &Schema, state: &State) -> State {
         .into()
 }
 
+/// Returns what a kind has to say by its remarks in these states, each once.
+pub fn remarks(schema: &Schema, states: [Option<&State>; 2]) -> BTreeSet<String> {
+    let names = schema.attributes.iter();
+    names
+        .filter(|attribute| attribute.role == Role::Remark)
+        .flat_map(|attribute| states.map(|state| get(state?, attribute.name)?.as_array()))
+        .flatten()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
 fn get<'a>(state: &'a State, attribute: &str) -> Option<&'a Value> {
     state.get(attribute).filter(|value| !value.is_null())
 }
@@ -99,7 +117,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::schema::{Absence, Attribute, Role, Shape};
+    use crate::schema::{Absence, Attribute, Shape};
 
     fn schema() -> Schema {
         const fn attribute(name: &'static str, role: Role) -> Attribute {
@@ -116,6 +134,7 @@ mod tests {
             attribute("b", Role::Managed),
             attribute("input", Role::Input),
             attribute("context", Role::Context),
+            attribute("remark", Role::Remark),
         ];
         Schema {
             summary: "",
@@ -170,5 +189,14 @@ mod tests {
         );
         assert!(is_same(&schema(), &observed, &merged.after));
         assert_eq!(compared(&schema(), &merged.after), json!({"a": "1"}));
+    }
+    #[test]
+    fn remarks_are_said_once_and_never_compared() {
+        let observed = json!({"a": "1", "remark": ["two", "one"]});
+        let desired = json!({"a": "1", "remark": ["one"]});
+        let said = remarks(&schema(), [Some(&observed), Some(&desired)]);
+        assert_eq!(Vec::from_iter(said), ["one", "two"]);
+        assert!(is_same(&schema(), &observed, &desired));
+        assert_eq!(compared(&schema(), &observed), json!({"a": "1"}));
     }
 }

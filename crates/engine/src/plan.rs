@@ -39,6 +39,9 @@ pub struct Plan {
     pub changes: Vec<PlannedChange>,
     /// Attributes that are wanted but could not be seen, for instance without root.
     pub unseen: Vec<Unseen>,
+    /// What there is to say about resources, whether they change or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Remark>,
     /// Counts and costs.
     pub summary: Summary,
     /// What is wanted, as the spec says it, so that verifying an apply needs no spec.
@@ -138,6 +141,15 @@ pub struct Unseen {
     pub attribute: String,
 }
 
+/// Something that a kind has to say about a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Remark {
+    /// About which resource.
+    pub address: Address,
+    /// What.
+    pub text: String,
+}
+
 /// Counts and costs of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
@@ -182,7 +194,11 @@ impl Plan {
         comparison: Comparison,
         readings: BTreeMap<Address, String>,
     ) -> Self {
-        let Comparison { changes, unseen } = comparison;
+        let Comparison {
+            changes,
+            unseen,
+            remarks,
+        } = comparison;
         let mut plan = Self {
             format: FORMAT.to_owned(),
             host,
@@ -190,6 +206,7 @@ impl Plan {
             summary: Summary::of(&changes, readings.len()),
             changes,
             unseen,
+            remarks,
             wanted,
             readings,
             fingerprint: String::new(),
@@ -415,6 +432,8 @@ pub struct Comparison {
     pub changes: Vec<PlannedChange>,
     /// Attributes about which nothing can be said.
     pub unseen: Vec<Unseen>,
+    /// What the kinds have to say.
+    pub remarks: Vec<Remark>,
 }
 
 /// Compares what is wanted, already prepared, with what was observed. Pure.
@@ -435,6 +454,13 @@ fn compare<H: Host>(registry: &Registry<H>, wanted: &[Wanted], observed: &Observ
         let schema = &schemas[address.kind.as_str()];
         let kind = registry.of(address).expect("observed before");
         let before = observed.get(address).cloned().flatten();
+        let said = diff::remarks(schema, [before.as_ref(), desired.state()]);
+        comparison
+            .remarks
+            .extend(said.into_iter().map(|text| Remark {
+                address: address.clone(),
+                text,
+            }));
         let mut after = match (desired, &before) {
             (Desired::Absent, _) => None,
             (Desired::Present(state), None) => Some(state.clone()),

@@ -95,6 +95,8 @@ pub enum Role {
     Derived,
     /// Never written by users; observed so that going back is exact; never compared.
     Context,
+    /// Never written by users and never compared: a list of texts that a plan shows, about what was observed or prepared.
+    Remark,
 }
 
 impl Schema {

@@ -44,6 +44,16 @@ pub enum Desired {
     Absent,
 }
 
+impl Desired {
+    /// Returns the attributes of what shall exist.
+    pub fn state(&self) -> Option<&State> {
+        match self {
+            Self::Present(state) => Some(state),
+            Self::Absent => None,
+        }
+    }
+}
+
 /// A range of bytes in a source.
 #[derive(Clone, Debug)]
 pub struct Span {

@@ -34,6 +34,7 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan) -> String {
         text.push('\n');
     }
     text += &costs(plan);
+    text += &remarks(plan);
     text += &unseen(plan);
     text += &summary(plan);
     text
@@ -44,7 +45,8 @@ pub(crate) fn no_changes(plan: &Plan, source: &Path, time: Duration) -> String {
     let count = plan.summary.resources;
     let noun = if count == 1 { "resource" } else { "resources" };
     format!(
-        "{}No changes. The host matches {} ({count} {noun} read in {} ms).\n",
+        "{}{}No changes. The host matches {} ({count} {noun} read in {} ms).\n",
+        remarks(plan),
         unseen(plan),
         source.display(),
         time.as_millis()
@@ -230,6 +232,21 @@ fn costs(plan: &Plan) -> String {
                 ),
             );
         }
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn remarks(plan: &Plan) -> String {
+    let mut text = String::new();
+    for remark in &plan.remarks {
+        let said = plain(&remark.text);
+        line(
+            &mut text,
+            format_args!("  note: {}: {said}", remark.address),
+        );
     }
     if !text.is_empty() {
         text.push('\n');
