@@ -1,20 +1,123 @@
-//! The API server of this host, by the crate `kube`.
+//! The API server of this host, by the crate `kube`. A reader only asks; a writer keeps one record and deletes by number.
 
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
 };
 
-use super::{HostError, Reader};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, Config, Error,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+    },
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{GroupVersion, PartialObjectMeta},
+    discovery::{pinned_group, verbs},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{HostError, Reader, Writer};
+
+/// How long the API server may take for one answer.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How many questions are asked at once.
+const AT_ONCE: usize = 8;
+/// What `kubectl apply` notes on what it made.
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// What the API server notes on what it keeps up by itself.
+const AUTOMATIC: &str = "kube-aggregator.kubernetes.io/automanaged";
+/// What Kubernetes makes for every service account, until 1.23.
+const TOKEN: &str = "kubernetes.io/service-account.name";
+/// What makes an account for each of its own parts, when that first runs.
+const CONTROLLER: &str = "kube-controller-manager";
+/// Kinds that programs of the cluster make and change by themselves all the time.
+const RESTLESS: [&str; 11] = [
+    "events",
+    "endpoints",
+    "endpointslices",
+    "leases",
+    "componentstatuses",
+    "nodes",
+    "csinodes",
+    "controllerrevisions",
+    "flowschemas",
+    "prioritylevelconfigurations",
+    "persistentvolumes",
+];
+/// Who changes things for stead, as the API server notes it.
+const MANAGER: &str = "stead";
+
+/// An object of the cluster, without its contents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterObject {
+    /// Which it is.
+    pub identity: Identity,
+    /// Whether another object owns it, and it goes with that.
+    pub is_owned: bool,
+    /// Whether it is being deleted.
+    pub is_going: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The program that made it, as the API server notes it.
+    pub maker: Option<String>,
+    /// The manifest that `kubectl apply` made it from, in JSON; never that of a secret.
+    pub applied: Option<String>,
+}
+
+/// Which object of the cluster it is, for good: another one of the same name has another number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its group, empty for the core.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// The version of the group.
+    pub version: String,
+    /// Its kind: `Deployment`.
+    pub kind: String,
+    /// Its kind in a URL: `deployments`.
+    pub plural: String,
+    /// Its namespace, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: String,
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let namespace = self.namespace.iter();
+        let words: Vec<_> = namespace.chain([&self.name]).map(String::as_str).collect();
+        write!(f, "{} {}", self.kind, words.join("/"))
+    }
+}
+
+impl Identity {
+    fn resource(&self) -> ApiResource {
+        let is_core = self.group.is_empty();
+        ApiResource {
+            group: self.group.clone(),
+            version: self.version.clone(),
+            api_version: if is_core {
+                self.version.clone()
+            } else {
+                format!("{}/{}", self.group, self.version)
+            },
+            kind: self.kind.clone(),
+            plural: self.plural.clone(),
+        }
+    }
+}
 
 impl Reader {
     /// Makes a client from the text of a kubeconfig. It could change things too, so nobody else gets it.
     async fn cluster(&self, kubeconfig: &str) -> Result<Client, HostError> {
-        let parsed = Kubeconfig::from_yaml(kubeconfig).map_err(|error| failed(&error))?;
-        let config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-            .await
-            .map_err(|error| failed(&error))?;
-        Client::try_from(config).map_err(|error| failed(&error))
+        client(kubeconfig).await
     }
 
     /// Asks the API server for a path such as `/readyz`.
@@ -28,6 +131,203 @@ impl Reader {
             .await
             .map_err(|error| failed(&error))
     }
+
+    /// Names what is in the cluster, sorted, once in the moment that this reader is; without what changes by itself all the time.
+    pub async fn cluster_objects(
+        &self,
+        kubeconfig: &str,
+    ) -> Result<Arc<[ClusterObject]>, HostError> {
+        let asked = self.cluster.get_or_try_init(async || {
+            let client = self.cluster(kubeconfig).await?;
+            let mut objects = objects(&client).await.map_err(|error| failed(&error))?;
+            mark_going(&mut objects);
+            objects.sort_by(|one, other| one.identity.cmp(&other.identity));
+            Ok(objects.into())
+        });
+        asked.await.cloned()
+    }
+
+    /// Returns the texts of a `ConfigMap`; `None` if there is none.
+    pub async fn config_map(
+        &self,
+        kubeconfig: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, HostError> {
+        let client = self.cluster(kubeconfig).await?;
+        let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
+        let map = maps.get_opt(name).await.map_err(|error| failed(&error))?;
+        Ok(map.map(|map| map.data.unwrap_or_default()))
+    }
+}
+
+impl Writer {
+    /// Makes a `ConfigMap` have these texts and no others.
+    pub async fn put_config_map(
+        &self,
+        kubeconfig: &str,
+        namespace: &str,
+        name: &str,
+        data: &BTreeMap<String, String>,
+    ) -> Result<(), HostError> {
+        let maps: Api<ConfigMap> = Api::namespaced(client(kubeconfig).await?, namespace);
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": data,
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        maps.patch(name, &parameters, &Patch::Apply(map))
+            .await
+            .map(drop)
+            .map_err(|error| failed(&error))
+    }
+
+    /// Deletes this very object and what it owns. One that is gone, or another of its name, is no error.
+    pub async fn delete_object(
+        &self,
+        kubeconfig: &str,
+        identity: &Identity,
+    ) -> Result<(), HostError> {
+        let client = client(kubeconfig).await?;
+        let resource = identity.resource();
+        let objects: Api<DynamicObject> = match &identity.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let this = Preconditions {
+            uid: Some(identity.uid.clone()),
+            resource_version: None,
+        };
+        let parameters = DeleteParams::background().preconditions(this);
+        match objects.delete(&identity.name, &parameters).await {
+            Ok(_) => Ok(()),
+            Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+async fn client(kubeconfig: &str) -> Result<Client, HostError> {
+    let parsed = Kubeconfig::from_yaml(kubeconfig).map_err(|error| failed(&error))?;
+    let mut config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| failed(&error))?;
+    config.connect_timeout = Some(DEADLINE);
+    config.read_timeout = Some(DEADLINE);
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+async fn objects(client: &Client) -> Result<Vec<ClusterObject>, Error> {
+    let core = ApiVersion {
+        group: String::new(),
+        version: "v1".to_owned(),
+    };
+    let groups = client.list_api_groups().await?.groups;
+    let preferred = groups.into_iter().filter_map(|group| {
+        let version = group.preferred_version.or(group.versions.first().cloned());
+        Some(ApiVersion {
+            group: group.name,
+            version: version?.version,
+        })
+    });
+    let asked = stream::iter(preferred.chain([core]))
+        .map(|version| resources(client, version))
+        .buffer_unordered(AT_ONCE);
+    let resources: Vec<Vec<ApiResource>> = asked.try_collect().await?;
+    let asked = stream::iter(resources.into_iter().flatten())
+        .map(|resource| listed(client, resource))
+        .buffer_unordered(AT_ONCE);
+    let objects: Vec<Vec<ClusterObject>> = asked.try_collect().await?;
+    Ok(objects.into_iter().flatten().collect())
+}
+
+struct ApiVersion {
+    group: String,
+    version: String,
+}
+
+/// Returns what a group has that can be listed. A group that an addon serves may be away for a while; nothing is kept there.
+async fn resources(client: &Client, version: ApiVersion) -> Result<Vec<ApiResource>, Error> {
+    let found = pinned_group(client, &GroupVersion::gv(&version.group, &version.version)).await;
+    let group = match found {
+        Err(Error::Api(status)) if matches!(status.code, 404 | 503) => return Ok(vec![]),
+        found => found?,
+    };
+    let resources = group.recommended_resources().into_iter();
+    Ok(resources
+        .filter(|(resource, can)| {
+            can.supports_operation(verbs::LIST) && !RESTLESS.contains(&resource.plural.as_str())
+        })
+        .map(|(resource, _)| resource)
+        .collect())
+}
+
+async fn listed(client: &Client, resource: ApiResource) -> Result<Vec<ClusterObject>, Error> {
+    let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let list = match all.list_metadata(&ListParams::default()).await {
+        Err(Error::Api(status)) if matches!(status.code, 404 | 405 | 503) => return Ok(vec![]),
+        list => list?,
+    };
+    let objects = list.items.into_iter();
+    Ok(objects
+        .filter(|object| !is_automatic(&resource.kind, object))
+        .map(|object| ClusterObject {
+            identity: Identity {
+                group: resource.group.clone(),
+                version: resource.version.clone(),
+                kind: resource.kind.clone(),
+                plural: resource.plural.clone(),
+                namespace: object.metadata.namespace,
+                name: object.metadata.name.unwrap_or_default(),
+                uid: object.metadata.uid.unwrap_or_default(),
+            },
+            is_owned: object
+                .metadata
+                .owner_references
+                .is_some_and(|owners| !owners.is_empty()),
+            is_going: object.metadata.deletion_timestamp.is_some(),
+            labels: object.metadata.labels.unwrap_or_default(),
+            maker: object
+                .metadata
+                .managed_fields
+                .and_then(|fields| fields.into_iter().next()?.manager),
+            applied: object
+                .metadata
+                .annotations
+                .and_then(|mut notes| notes.remove(APPLIED))
+                .filter(|_| resource.kind != "Secret"),
+        })
+        .collect())
+}
+
+/// What is in a namespace that is going goes too, and is not marked itself for a while.
+fn mark_going(objects: &mut [ClusterObject]) {
+    let going: BTreeSet<_> = objects
+        .iter()
+        .filter(|object| object.is_going && object.identity.kind == "Namespace")
+        .map(|object| object.identity.name.clone())
+        .collect();
+    for object in objects {
+        let namespace = object.identity.namespace.as_ref();
+        object.is_going |= namespace.is_some_and(|namespace| going.contains(namespace));
+    }
+}
+
+/// Whether Kubernetes made it by itself, for a namespace, a service account or a group.
+fn is_automatic(kind: &str, object: &PartialObjectMeta<DynamicObject>) -> bool {
+    let has = |map: &Option<BTreeMap<String, String>>, key| {
+        map.as_ref().is_some_and(|map| map.contains_key(key))
+    };
+    let name = object.metadata.name.as_deref();
+    let fields = object.metadata.managed_fields.as_ref();
+    let maker = fields.and_then(|fields| fields.first()?.manager.as_deref());
+    has(&object.metadata.labels, AUTOMATIC)
+        || has(&object.metadata.annotations, TOKEN)
+        || matches!(name, Some("kube-root-ca.crt"))
+        || (kind == "ServiceAccount" && name == Some("default"))
+        || (kind == "ServiceAccount" && maker == Some(CONTROLLER))
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> HostError {

@@ -28,6 +28,7 @@ mod writer;
 
 pub use error::HostError;
 pub use http::Reply;
+pub use kubernetes::{ClusterObject, Identity};
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader};
 use stead_engine::provider::Host;

@@ -188,6 +188,7 @@ fn package(program: &str) -> &'static str {
         }
         "apt-get" | "apt-mark" => "apt",
         "dpkg" => "dpkg",
+        "snap" => "snapd",
         _ => "iptables",
     }
 }
@@ -256,10 +257,16 @@ async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
     if status.success() {
         return Ok(said);
     }
-    let complaint = String::from_utf8_lossy(&complained[complained.len().saturating_sub(TAIL)..])
-        .trim()
-        .to_owned();
+    // Some programs complain on their standard output.
+    let complaint = Some(tail(&complained)).filter(|complaint| !complaint.is_empty());
+    let complaint = complaint.unwrap_or_else(|| tail(&said));
     Err(failed(format!("failed ({status}): {complaint}")))
+}
+
+/// Returns the end of what a program said.
+fn tail(said: &[u8]) -> String {
+    let end = &said[said.len().saturating_sub(TAIL)..];
+    String::from_utf8_lossy(end).trim().to_owned()
 }
 
 #[cfg(test)]

@@ -19,13 +19,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use xattr::FileExt;
 
-use super::{HostError, Query, place::Place};
+use super::{HostError, Query, kubernetes::ClusterObject, place::Place};
 
 /// One moment of the host, read only.
 #[derive(Debug)]
 pub struct Reader {
     root: PathBuf,
     answers: Mutex<HashMap<Query, Answer>>,
+    /// What is in the cluster, once it was asked.
+    pub(super) cluster: OnceCell<Arc<[ClusterObject]>>,
 }
 
 /// What a program printed, once it has run.
@@ -98,6 +100,7 @@ impl Reader {
         Self {
             root: root.to_owned(),
             answers: Mutex::default(),
+            cluster: OnceCell::new(),
         }
     }
 
