@@ -68,6 +68,10 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
     stead(&host, &["plan", SPEC], 0);
     assert_eq!(proxy_mode(&host), "iptables");
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
+    let addons = host.must(&["microk8s", "status", "--format", "short"]).out;
+    for addon in ["core/dns", "core/hostpath-storage"] {
+        assert!(addons.contains(&format!("{addon}: enabled\n")), "{addons}");
+    }
 
     // A reboot, with the real dockerd.
     host.must(&[
@@ -187,6 +191,7 @@ fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
         ": hook:boot",
         ": hook:snap-refresh",
         ": restart:",
+        ": addons:",
         "verifying",
     ] {
         kill_at(&host, line);

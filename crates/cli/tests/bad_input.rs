@@ -79,6 +79,7 @@ refused! {
     several_at_once: "    file \"motd\" {\n        contnt \"x\"\n    }\n    directory \"/a\" absent=#true mode=\"0755\"\n    sysctl \"net.ipv4.ip_forward\"\n    iptables-policy \"filter/FORWARD\" absent=#true";
     root_that_shall_not_exist: "    user \"root\" absent=#true\n    group \"root\" absent=#true gid=1";
     accounts_that_cannot_be: "    user \"Anna\"\n    user \"root\" uid=7\n    user \"bert\" group=\"100\" comment=\"a:b\"\n    group \"choir\" gid=-1\n    group-member \"choir\"";
+    addons_that_cannot_be: "    addons \"microk8s\" {\n        dns:1.1.1.1\n        metallb \"--help\"\n    }\n    addons \"microk8\"\n    addon-repo \"my addons\" url=\"x\"\n    addon-repo \"mine\" reference=\"-x\"\n    addon-repo \"core\" absent=#true";
     packages_that_cannot_be: "    package \"hello:i386\"\n    package \"hello\" version=\"0:1\"\n    package \"howdy\" version=\"latest\"";
     source_that_is_missing: "    file \"/etc/x\" source=\"missing\"";
     source_that_is_a_folder: "    file \"/etc/x\" source=\"proc\"";

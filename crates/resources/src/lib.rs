@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod addon;
 mod args_file;
 mod boot_files;
 mod content;
@@ -25,6 +26,8 @@ mod snap_file;
 mod snap_store;
 mod snapd;
 
+mod addon_repo;
+mod addons;
 mod check;
 mod directory;
 mod file;
@@ -50,6 +53,8 @@ use stead_engine::registry::Registry;
 /// Returns all kinds.
 pub fn registry() -> Registry<host::Live> {
     Registry::default()
+        .with(addon_repo::AddonRepo)
+        .with(addons::Addons)
         .with(check::Check)
         .with(directory::Directory)
         .with(file::File)

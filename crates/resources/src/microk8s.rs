@@ -16,6 +16,10 @@ use crate::{
 pub(crate) const SNAP: &str = "microk8s";
 /// Where the data of the current revision is: a symlink to the folder of that revision.
 const CURRENT: &str = "/var/snap/microk8s/current";
+/// Where the data of all revisions is.
+pub(crate) const COMMON: &str = "/var/snap/microk8s/common";
+/// Where its revisions are mounted.
+const MOUNTED: &str = "/snap/microk8s";
 /// The largest file of arguments that is read, in bytes.
 pub(crate) const LIMIT: u64 = 1 << 20;
 
@@ -104,6 +108,11 @@ impl Layout {
             ]);
         }
         Ok(layout)
+    }
+
+    /// Returns the folder of the snap itself, which nobody can change.
+    pub(crate) fn snap(&self) -> PathBuf {
+        Path::new(MOUNTED).join(self.data.file_name().unwrap_or_default())
     }
 
     /// Returns the path of a file of arguments.

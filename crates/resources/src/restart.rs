@@ -330,7 +330,11 @@ fn note(host: &Writer, service: &str, invocation: String, digest: String) -> Res
 }
 
 /// Restarts services, waits until they are healthy, and notes what they were started with.
-async fn restart(host: &Writer, name: &str, due: &[String]) -> Result<(), ProviderError> {
+pub(crate) async fn restart(
+    host: &Writer,
+    name: &str,
+    due: &[String],
+) -> Result<(), ProviderError> {
     let reader = || Reader::new(host.root());
     let shown = due.join(" and ");
     let attempted = format!("restart {shown}");

@@ -1,0 +1,383 @@
+//! Which addons are enabled, and whose objects are whose. `MicroK8s` takes any object with the right name for its addon; here what was
+//! recorded counts, and else what the addon's own manifests say.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{
+    catalogue::{Addon, Catalogue, Check, Manifest, is_open},
+    record::{Record, Records},
+};
+use crate::{
+    host::{ClusterObject, HostError, Identity, Reader},
+    microk8s::Layout,
+};
+
+/// Kinds that last as long as their addon. Jobs end, and programs of addons replace their own settings and secrets.
+const LASTING: [&str; 16] = [
+    "APIService",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "DaemonSet",
+    "Deployment",
+    "Ingress",
+    "IngressClass",
+    "Namespace",
+    "Role",
+    "RoleBinding",
+    "Service",
+    "ServiceAccount",
+    "StatefulSet",
+    "StorageClass",
+    "ValidatingWebhookConfiguration",
+];
+/// The service that runs the API server.
+const KUBELITE: &str = "snap.microk8s.daemon-kubelite.service";
+/// How long the API server may be on its way after its service was started.
+const STARTING: Duration = Duration::from_mins(2);
+/// How often it is asked then.
+const PAUSE: Duration = Duration::from_millis(300);
+/// The addon whose arguments can be seen: the name servers to which `CoreDNS` forwards.
+const DNS: &str = "core/dns";
+/// What `CoreDNS` forwards to when nobody says where to.
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// What there is to see.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// `MicroK8s` is not installed.
+    Nothing,
+    /// It is, and nothing can be said about its addons: it is stopped, a worker, or too old, or only root may ask.
+    Unknown,
+    /// All of it.
+    Cluster(Box<Cluster>),
+}
+
+/// A cluster in one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    pub(crate) kubeconfig: String,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) records: Records,
+    pub(crate) objects: Arc<[ClusterObject]>,
+    /// The addons that a file makes known.
+    files: BTreeSet<String>,
+    /// Where `CoreDNS` forwards to.
+    forwarders: Option<Vec<String>>,
+}
+
+/// How it is with an addon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is not enabled.
+    Disabled,
+    /// It is.
+    Enabled(Owner),
+    /// Stead enabled it, and these have gone since.
+    Broken(Vec<Identity>),
+    /// It is not, but `MicroK8s` takes these for it.
+    Mistaken(Vec<Identity>),
+}
+
+/// Who enabled an addon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Stead did.
+    Stead,
+    /// Somebody else did.
+    Other,
+    /// Nobody: it is part of the snap.
+    Nobody,
+}
+
+impl Cluster {
+    /// Looks at the cluster of this host.
+    pub(crate) async fn look(host: &Reader) -> Result<Seen, HostError> {
+        let Some(layout) = Layout::find(host)? else {
+            return Ok(Seen::Nothing);
+        };
+        let kubeconfig = match layout.kubeconfig(host) {
+            Err(HostError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                None
+            }
+            text => text?,
+        };
+        let Some(kubeconfig) = kubeconfig.filter(|_| !layout.is_stopped && !layout.is_worker)
+        else {
+            return Ok(Seen::Unknown);
+        };
+        let Some(catalogue) = Catalogue::read(host, &layout)? else {
+            return Ok(Seen::Unknown);
+        };
+        let mut files = BTreeSet::new();
+        for (name, addon) in &catalogue.addons {
+            if let Check::File(path) = &addon.check
+                && host.stat(path)?.is_some()
+            {
+                files.insert(name.clone());
+            }
+        }
+        let objects = patiently(host, &kubeconfig).await?;
+        let corefile = host
+            .config_map(&kubeconfig, "kube-system", "coredns")
+            .await?
+            .and_then(|mut map| map.remove("Corefile"));
+        Ok(Seen::Cluster(Box::new(Self {
+            records: Records::read(host, &kubeconfig).await?,
+            forwarders: corefile.map(|text| forwarders(&text)),
+            kubeconfig,
+            catalogue,
+            objects,
+            files,
+        })))
+    }
+
+    /// Says how it is with an addon, by its full name.
+    pub(crate) fn standing(&self, name: &str) -> Standing {
+        let Some(addon) = self.catalogue.addons.get(name) else {
+            return Standing::Disabled;
+        };
+        if addon.check == Check::BuiltIn {
+            return Standing::Enabled(Owner::Nobody);
+        }
+        let record = self.records.0.get(name);
+        if let Some(record) = record.filter(|record| record.begun.is_none()) {
+            let (there, gone): (Vec<_>, Vec<_>) = lasting(record)
+                .cloned()
+                .partition(|identity| self.is_live(&identity.uid));
+            match (there.is_empty(), gone.is_empty()) {
+                (false, true) => return Standing::Enabled(Owner::Stead),
+                (false, false) => return Standing::Broken(gone),
+                (true, true) if self.is_hit(name) => {
+                    return Standing::Enabled(Owner::Stead);
+                }
+                // Nothing of it is left: whoever enabled it again since was not stead.
+                (true, _) => {}
+            }
+        }
+        self.unrecorded(name, addon)
+    }
+
+    /// As [`Self::standing`], of an addon that stead did not enable.
+    fn unrecorded(&self, name: &str, addon: &Addon) -> Standing {
+        let Check::Object(_) = addon.check else {
+            return if self.is_hit(name) {
+                Standing::Enabled(Owner::Other)
+            } else {
+                Standing::Disabled
+            };
+        };
+        let hits = self.hits(addon);
+        let mut workloads = addon.workloads().peekable();
+        // Where no manifest says how its objects look, the word of `MicroK8s` has to do.
+        let is_told = workloads.peek().is_none() && !hits.is_empty();
+        if is_told || workloads.any(|manifest| self.made_from(manifest).is_some()) {
+            Standing::Enabled(Owner::Other)
+        } else if hits.is_empty() {
+            Standing::Disabled
+        } else {
+            Standing::Mistaken(hits)
+        }
+    }
+
+    /// Whether `MicroK8s` takes the addon for enabled.
+    pub(crate) fn is_hit(&self, name: &str) -> bool {
+        let Some(addon) = self.catalogue.addons.get(name) else {
+            return false;
+        };
+        match addon.check {
+            Check::BuiltIn => true,
+            Check::File(_) => self.files.contains(name),
+            Check::Object(_) => !self.hits(addon).is_empty(),
+        }
+    }
+
+    /// Returns the objects by which `MicroK8s` takes the addon for enabled, without those that others of them own.
+    fn hits(&self, addon: &Addon) -> Vec<Identity> {
+        let Check::Object(text) = &addon.check else {
+            return vec![];
+        };
+        if text.is_empty() {
+            return vec![];
+        }
+        let hits = self.live().filter(|object| {
+            let Identity {
+                group, kind, name, ..
+            } = &object.identity;
+            let dot = if group.is_empty() { "" } else { "." };
+            format!("{}{dot}{group}/{name}", kind.to_lowercase()).contains(text.as_str())
+        });
+        hits.map(|object| object.identity.clone()).collect()
+    }
+
+    /// Returns the object that was made from a manifest of a workload: it is where the manifest says, and `kubectl apply` made it with
+    /// the same selector from one of the same images. Tags do not count: repositories are updated.
+    fn made_from(&self, manifest: &Manifest) -> Option<&ClusterObject> {
+        let object = self.named(manifest)?;
+        let applied: Value = serde_json::from_str(object.applied.as_deref()?).ok()?;
+        let selector = |of: &Value| of["spec"]["selector"].clone();
+        let (wanted, there) = (images(&manifest.content), images(&applied));
+        let is_same = selector(&manifest.content) == selector(&applied)
+            && (wanted.is_empty() || wanted.intersection(&there).next().is_some());
+        is_same.then_some(object)
+    }
+
+    /// Returns the object that has the kind, the namespace and the name of a manifest.
+    pub(crate) fn named(&self, manifest: &Manifest) -> Option<&ClusterObject> {
+        self.live().find(|object| {
+            let Identity {
+                kind,
+                namespace,
+                name,
+                ..
+            } = &object.identity;
+            *kind == manifest.kind
+                && *name == manifest.name
+                && manifest
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|wanted| namespace.as_ref() == Some(wanted))
+        })
+    }
+
+    /// Returns what stands where the addon would put its own, and is not its own.
+    pub(crate) fn in_the_way(&self, name: &str) -> Vec<Identity> {
+        if let Standing::Mistaken(objects) = self.standing(name) {
+            return objects;
+        }
+        let own = self.own(name);
+        let addon = &self.catalogue.addons[name];
+        addon
+            .workloads()
+            .filter(|manifest| self.made_from(manifest).is_none())
+            .filter_map(|manifest| self.named(manifest))
+            .filter(|object| !own.contains(object.identity.uid.as_str()))
+            .map(|object| object.identity.clone())
+            .collect()
+    }
+
+    /// Returns the numbers of the addon's own objects: those that were recorded, or else those that its manifests made.
+    pub(crate) fn own(&self, name: &str) -> BTreeSet<&str> {
+        let recorded = self.records.0.get(name).into_iter();
+        let mut own: BTreeSet<&str> = recorded
+            .flat_map(|record| &record.objects)
+            .map(|identity| identity.uid.as_str())
+            .filter(|uid| self.is_live(uid))
+            .collect();
+        if own.is_empty()
+            && let Standing::Enabled(_) = self.standing(name)
+        {
+            let manifests = &self.catalogue.addons[name].manifests;
+            let made = manifests.iter().filter_map(|manifest| self.named(manifest));
+            own.extend(
+                made.filter(|object| object.applied.is_some())
+                    .map(|object| object.identity.uid.as_str()),
+            );
+        }
+        own
+    }
+
+    /// Returns the arguments that an enabled addon has; `None` if nobody can tell.
+    pub(crate) fn arguments(&self, name: &str) -> Option<Vec<String>> {
+        let record = self.records.0.get(name);
+        let is_own = self.standing(name) == Standing::Enabled(Owner::Stead);
+        let recorded = record
+            .filter(|_| is_own)
+            .map(|record| record.arguments.clone());
+        if name != DNS {
+            return recorded;
+        }
+        let Some(forwarders) = &self.forwarders else {
+            return recorded;
+        };
+        let listed = forwarders.join(",");
+        match recorded {
+            // Without arguments the script itself chooses.
+            Some(arguments) if arguments.first().is_none_or(|first| *first == listed) => {
+                Some(arguments)
+            }
+            Some(mut arguments) => {
+                arguments[0] = listed;
+                Some(arguments)
+            }
+            None if listed == RESOLVER => Some(vec![]),
+            None => Some(vec![listed]),
+        }
+    }
+
+    /// Returns the objects that are not going.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &ClusterObject> {
+        self.objects.iter().filter(|object| !object.is_going)
+    }
+
+    /// Whether an object is there, by its number.
+    pub(crate) fn is_live(&self, uid: &str) -> bool {
+        self.live().any(|object| object.identity.uid == uid)
+    }
+}
+
+/// Asks what is in the cluster, and waits while kubelite has only just been started.
+async fn patiently(host: &Reader, kubeconfig: &str) -> Result<Arc<[ClusterObject]>, HostError> {
+    loop {
+        let error = match host.cluster_objects(kubeconfig).await {
+            Err(error) => error,
+            objects => return objects,
+        };
+        if !host.has_systemd()? {
+            return Err(error);
+        }
+        let status = host.unit(KUBELITE).await?;
+        let started = UNIX_EPOCH + Duration::from_micros(status.started);
+        let is_new = started.elapsed().is_ok_and(|age| age < STARTING);
+        if !is_new || !matches!(&*status.active, "active" | "activating") {
+            return Err(error);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Returns the recorded objects that last as long as their addon.
+pub(crate) fn lasting(record: &Record) -> impl Iterator<Item = &Identity> {
+    let objects = record.objects.iter();
+    objects.filter(|identity| LASTING.contains(&identity.kind.as_str()))
+}
+
+/// Returns the images of a workload, without tags; those that a script fills in are left out.
+fn images(workload: &Value) -> BTreeSet<String> {
+    let containers = workload["spec"]["template"]["spec"]["containers"].as_array();
+    let images = containers.into_iter().flatten();
+    images
+        .filter_map(|container| container["image"].as_str())
+        .filter(|image| !is_open(image))
+        .map(|image| {
+            let image = image.split('@').next().unwrap_or(image);
+            match image.rsplit_once(':') {
+                Some((repository, tag)) if !tag.contains('/') => repository.to_owned(),
+                _ => image.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// Returns where a Corefile forwards to.
+fn forwarders(corefile: &str) -> Vec<String> {
+    let lines = corefile.lines().map(str::split_whitespace);
+    let to = lines.filter_map(|mut words| {
+        let is_all = words.next() == Some("forward") && words.next() == Some(".");
+        is_all.then(|| words.take_while(|word| *word != "{"))
+    });
+    to.fold(None, |_, last| Some(last))
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,65 @@
+//! What stead notes in the cluster of each addon that it enables: with which arguments, and the objects that came of it. It stands in
+//! the cluster and not on the host, because it goes where the objects go: a cluster that is reset forgets both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{HostError, Identity, Reader, Writer};
+
+/// Where it stands.
+const NAMESPACE: &str = "kube-system";
+/// The name of the `ConfigMap`.
+pub(crate) const NAME: &str = "stead-addons";
+/// Its key.
+const KEY: &str = "addons.json";
+
+/// The addons that stead enabled, by `repository/name`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Records(pub(crate) BTreeMap<String, Record>);
+
+/// What is noted of an addon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// What it was enabled with.
+    #[serde(default)]
+    pub(crate) arguments: Vec<String>,
+    /// What came of it.
+    #[serde(default)]
+    pub(crate) objects: Vec<Identity>,
+    /// As long as it is being enabled: what there was already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) begun: Option<Begun>,
+}
+
+/// What there was before an addon was enabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    /// The numbers of all objects without an owner.
+    pub(crate) objects: BTreeSet<String>,
+    /// The files of arguments: scripts of addons edit them.
+    pub(crate) arguments: BTreeMap<String, String>,
+}
+
+impl Records {
+    /// Reads the note.
+    pub(crate) async fn read(host: &Reader, kubeconfig: &str) -> Result<Self, HostError> {
+        let map = host.config_map(kubeconfig, NAMESPACE, NAME).await?;
+        let Some(text) = map.and_then(|mut map| map.remove(KEY)) else {
+            return Ok(Self::default());
+        };
+        serde_json::from_str(&text).map_err(|error| HostError::Service {
+            service: format!("the ConfigMap {NAMESPACE}/{NAME}"),
+            fault: error.to_string(),
+        })
+    }
+
+    /// Writes the note.
+    pub(crate) async fn write(&self, host: &Writer, kubeconfig: &str) -> Result<(), HostError> {
+        let text = serde_json::to_string(self).expect("a note has string keys");
+        let data = BTreeMap::from([(KEY.to_owned(), text)]);
+        host.put_config_map(kubeconfig, NAMESPACE, NAME, &data)
+            .await
+    }
+}

@@ -1,0 +1,501 @@
+//! The kind `addons`: which addons of MicroK8s are enabled, and with which arguments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    addon::{
+        catalogue::{COMMUNITY, Catalogue, Check},
+        cluster::{Cluster, Owner, Seen, Standing},
+        switch::{self, Leftovers, SwitchError},
+    },
+    addon_repo::AddonRepo,
+    host::{HostError, Identity, Live, Reader, Writer},
+    microk8s::{KUBERNETES, Layout, SNAP},
+    path::refused,
+};
+
+/// Addons whose scripts restart kubelite: `addons/*/{enable,disable}` of `canonical/microk8s-core-addons`.
+const RESTARTING: [&str; 2] = ["core/dns", "core/rbac"];
+/// How long it is away then, in milliseconds: an estimate for the plan.
+const OUTAGE: u64 = 20_000;
+/// Addons that others want to be there first.
+const FIRST: [&str; 4] = [
+    "core/community",
+    "core/dns",
+    "core/rbac",
+    "core/hostpath-storage",
+];
+
+/// The kind `addons`.
+pub(crate) struct Addons;
+
+/// State of the addons.
+///
+/// ```kdl
+/// addons "microk8s" exclusive=#true {
+///     dns "1.1.1.1,8.8.8.8"
+///     hostpath-storage
+///     "community/portainer"
+///     dashboard #null
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    /// Enabled addons with their arguments, by `repository/name`; `None` is one that shall not be enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addons: Option<BTreeMap<String, Option<Vec<String>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exclusive: Option<bool>,
+    /// What stead recorded of those that it enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<BTreeMap<String, Vec<Identity>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute::new(
+        "addons",
+        Shape::Entries,
+        Role::Managed,
+        "Addons that are enabled, each with its arguments, `#null` for one that shall not be. Write \"repository/addon\" where several \
+         repositories have it. Other arguments are given by disabling it and enabling it again.",
+    ),
+    Attribute::new(
+        "exclusive",
+        Shape::Flag,
+        Role::Input,
+        "Disables what stead enabled and the spec does not name any more, and names what others enabled.",
+    ),
+    Attribute::new(
+        "objects",
+        Shape::Map,
+        Role::Context,
+        "The objects of the cluster that came of enabling it.",
+    ),
+    Attribute::new(
+        "remarks",
+        Shape::List,
+        Role::Remark,
+        "Where MicroK8s and stead disagree.",
+    ),
+];
+
+impl Provider<Live> for Addons {
+    const KIND: &'static str = "addons";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "Addons of MicroK8s. What is enabled is told by the objects that came of it, not by names that look alike.",
+            name: "microk8s",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Refused(
+                "write `ADDON #null` for each that shall not be enabled, or `exclusive=#true` for all that stead enabled",
+            ),
+            example: "addons \"microk8s\" exclusive=#true {\n    dns \"1.1.1.1,8.8.8.8\"\n    hostpath-storage\n}\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        if name == SNAP {
+            return Ok(());
+        }
+        let message = format!("`{name}` is no cluster whose addons stead knows");
+        Err(Problem::new(message).help(format!("write `addons \"{SNAP}\"`")))
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        let addons = desired.addons.iter().flatten();
+        let mut problems = vec![];
+        for (addon, arguments) in addons {
+            for argument in arguments.iter().flatten() {
+                if argument.chars().any(char::is_control) {
+                    let message = "an argument of an addon has no control characters";
+                    problems.push(Problem::new(message).at(addon));
+                }
+                // `microk8s enable X --help` prints a text, does nothing and calls that a success.
+                if matches!(&**argument, "--help" | "-h") {
+                    let message = format!("`{argument}` does nothing but print a text");
+                    problems.push(Problem::new(message).at(addon).help("take it away"));
+                }
+            }
+            if let Some((repository, bare)) = addon.split_once(':') {
+                let message = format!("`{addon}` holds a colon");
+                let help = format!("write `{repository} \"{bare}\"`: the arguments stand behind");
+                problems.push(Problem::new(message).at(addon).help(help));
+            }
+        }
+        problems
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        _name: &str,
+        desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if desired.objects.is_some() {
+            return Ok(desired);
+        }
+        let layout = Layout::running(host)?;
+        if layout.is_worker {
+            let message = "this node is a worker of another cluster";
+            return Err(vec![
+                Problem::new(message)
+                    .help("write the addons on the node that runs the control plane"),
+            ]);
+        }
+        let failed = |error: HostError| vec![Problem::new(error.to_string())];
+        let Some(catalogue) = Catalogue::read(host, &layout).map_err(failed)? else {
+            let message = "this MicroK8s has no repositories of addons: it is older than 1.24";
+            return Err(vec![
+                Problem::new(message)
+                    .help("refresh it: `snap \"microk8s\" channel=\"1.32/stable\"`"),
+            ]);
+        };
+        let addons = resolve(&catalogue, desired.addons.unwrap_or_default())?;
+        let mut prepared = State {
+            addons: Some(addons),
+            ..State::default()
+        };
+        if let Seen::Cluster(cluster) = Cluster::look(host).await.map_err(failed)? {
+            complete(&cluster, &mut prepared, desired.exclusive == Some(true));
+            let problems = dangers(&cluster, &prepared);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
+        Ok(prepared)
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let seen = Cluster::look(host).await.map_err(|error| {
+            refused(Self::KIND, names[0], "see which are enabled")(error)
+                .help("see how it is with MicroK8s: `microk8s status --wait-ready`")
+        })?;
+        let state = match seen {
+            Seen::Nothing => None,
+            Seen::Unknown => Some(State::default()),
+            Seen::Cluster(cluster) => Some(observed(&cluster)),
+        };
+        Ok(vec![state; names.len()])
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (_, change) in changes {
+            switch_all(host, &change, Leftovers::Keep).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_back(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (_, change) in changes {
+            switch_all(host, &change, Leftovers::Remove).await?;
+        }
+        Ok(())
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        let seen = Cluster::look(&Reader::new(host.root())).await;
+        let Ok(Seen::Cluster(cluster)) = seen else {
+            // Then nothing can have been begun that still shows; what cannot be read is told by the reading that follows.
+            return Ok(());
+        };
+        let records = cluster.records.0.iter();
+        for (addon, _) in records.filter(|(_, record)| record.begun.is_some()) {
+            let attempted = format!("take back {addon}, which was half enabled");
+            switch::finish(host, addon)
+                .await
+                .map_err(|error| failed(name, attempted, error))?;
+        }
+        Ok(())
+    }
+
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        let addons = desired.addons.iter().flatten();
+        let repositories = addons.filter_map(|(addon, _)| addon.split_once('/'));
+        let repositories: BTreeSet<&str> = repositories.map(|(name, _)| name).collect();
+        let mut needs = vec![
+            Address::new("snap", name),
+            Address::new("restart", format!("{name}/{KUBERNETES}")),
+        ];
+        needs.extend(
+            repositories
+                .into_iter()
+                .map(|repository| Address::new(AddonRepo::KIND, repository)),
+        );
+        needs
+    }
+
+    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
+        let moves = Moves::of(change);
+        let is_restarting = |addon: &String| {
+            RESTARTING.iter().any(|full| {
+                *full == addon.as_str()
+                    || full.split_once('/').is_some_and(|(_, bare)| bare == *addon)
+            })
+        };
+        let touched = || moves.gone.iter().chain(moves.come.keys());
+        let is_restart = touched().any(|addon| is_restarting(addon));
+        Effects {
+            restarts: if is_restart {
+                vec![format!("snap.{SNAP}.daemon-kubelite.service")]
+            } else {
+                vec![]
+            },
+            outage: if is_restart { OUTAGE } else { 0 },
+            irreversible: lost(change.before(), &moves),
+            ..Effects::default()
+        }
+    }
+}
+
+/// Which addons go and come, and in which order.
+struct Moves<'a> {
+    gone: Vec<&'a String>,
+    come: BTreeMap<&'a String, &'a [String]>,
+}
+
+impl<'a> Moves<'a> {
+    fn of(change: &'a Change<State>) -> Self {
+        fn enabled(state: Option<&State>) -> BTreeMap<&String, &[String]> {
+            let addons = state.and_then(|state| state.addons.as_ref());
+            let addons = addons.into_iter().flatten();
+            addons
+                .filter_map(|(addon, arguments)| Some((addon, arguments.as_deref()?)))
+                .collect()
+        }
+        let (before, mut come) = (enabled(change.before()), enabled(change.after()));
+        let gone = before
+            .iter()
+            .filter(|(addon, arguments)| come.get(*addon) != Some(*arguments))
+            .map(|(addon, _)| *addon)
+            .collect();
+        come.retain(|addon, arguments| before.get(addon) != Some(arguments));
+        Self { gone, come }
+    }
+
+    /// Names those that come, those first that others want.
+    fn in_order(&self) -> Vec<&'a String> {
+        let place = |addon: &str| FIRST.iter().position(|first| *first == addon);
+        let mut addons: Vec<_> = self.come.keys().copied().collect();
+        addons.sort_by_key(|addon| (place(addon).unwrap_or(FIRST.len()), *addon));
+        addons
+    }
+}
+
+/// Says what is lost with addons that are disabled, be it only to be enabled again: what others put into what goes with them.
+fn lost(before: Option<&State>, moves: &Moves<'_>) -> Option<String> {
+    let is_holder = |object: &&Identity| {
+        matches!(
+            &*object.kind,
+            "Namespace" | "CustomResourceDefinition" | "PersistentVolumeClaim"
+        )
+    };
+    let texts = moves.gone.iter().filter_map(|addon| {
+        let objects = before.and_then(|before| before.objects.as_ref()?.get(*addon));
+        let holders = objects.into_iter().flatten().filter(is_holder);
+        let holders: Vec<_> = holders.cloned().collect();
+        let names = switch::list(&holders);
+        (!holders.is_empty()).then(|| format!("what is in {names} goes with {addon}"))
+    });
+    let texts: Vec<_> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// Finds the full names of what a user wrote.
+fn resolve(
+    catalogue: &Catalogue,
+    written: BTreeMap<String, Option<Vec<String>>>,
+) -> Result<BTreeMap<String, Option<Vec<String>>>, Vec<Problem>> {
+    let mut addons = BTreeMap::new();
+    let mut problems = vec![];
+    let has_community = written
+        .keys()
+        .any(|name| name == COMMUNITY || *name == format!("core/{COMMUNITY}"));
+    for (name, wish) in written {
+        let full = match catalogue.resolve(&name) {
+            Ok(full) => full,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        let addon = &catalogue.addons[&full];
+        if addon.is_to_come && wish.is_some() && !has_community {
+            let message = format!("the repository of `{full}` is not there");
+            let help = format!("write `{COMMUNITY}` beside it: that addon brings it");
+            problems.push(Problem::new(message).at(&name).help(help));
+        }
+        if wish.is_none() && addon.check == Check::BuiltIn {
+            let message = format!("`{full}` is part of the snap and cannot be disabled");
+            problems.push(Problem::new(message).at(&name).help("take it away"));
+        }
+        if addons.insert(full.clone(), wish).is_some() {
+            let message = format!("`{full}` is written twice");
+            problems.push(Problem::new(message).at(&name).help("keep one of them"));
+        }
+    }
+    if problems.is_empty() {
+        Ok(addons)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Adds what `exclusive` asks for, and leaves arguments alone that are not written.
+fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
+    let wanted = prepared.addons.get_or_insert_default();
+    for (addon, wish) in wanted.iter_mut() {
+        let (Standing::Enabled(_), Some(wish)) = (cluster.standing(addon), wish) else {
+            continue;
+        };
+        let there = cluster.arguments(addon);
+        if wish.is_empty() {
+            *wish = there.unwrap_or_default();
+        } else if there.as_ref() != Some(wish) {
+            let why = match there {
+                Some(_) => "to get other arguments",
+                None => "because nobody can see which arguments it has",
+            };
+            prepared.remarks.push(format!(
+                "{addon} is disabled and enabled again {why}, and is away meanwhile"
+            ));
+        }
+    }
+    if !is_exclusive {
+        return;
+    }
+    for addon in cluster.catalogue.addons.keys() {
+        let is_wanted = wanted.contains_key(addon);
+        match cluster.standing(addon) {
+            Standing::Enabled(Owner::Stead) | Standing::Broken(_) if !is_wanted => {
+                wanted.insert(addon.clone(), None);
+            }
+            Standing::Enabled(Owner::Other) if !is_wanted => prepared.remarks.push(format!(
+                "{addon} is enabled, though not by stead, and stays"
+            )),
+            _ => {}
+        }
+    }
+}
+
+/// Says what would be lost of others', or stands in the way.
+fn dangers(cluster: &Cluster, prepared: &State) -> Vec<Problem> {
+    let mut problems = vec![];
+    for (addon, wish) in prepared.addons.iter().flatten() {
+        let standing = cluster.standing(addon);
+        let is_enabled = matches!(standing, Standing::Enabled(_) | Standing::Broken(_));
+        let arguments = cluster.arguments(addon).unwrap_or_default();
+        let is_kept = matches!(standing, Standing::Enabled(_)) && wish.as_ref() == Some(&arguments);
+        let bare = addon.split_once('/').map_or(&**addon, |(_, bare)| bare);
+        if is_enabled && !is_kept {
+            let objects = cluster.would_die(addon);
+            if !objects.is_empty() {
+                let error = SwitchError::WouldDie {
+                    addon: addon.clone(),
+                    objects,
+                };
+                let help = "move these elsewhere first, or leave the addon as it is";
+                problems.push(Problem::new(error.to_string()).at(bare).help(help));
+            }
+        }
+        if !is_enabled && wish.is_some() {
+            let objects = cluster.in_the_way(addon);
+            if !objects.is_empty() {
+                let error = SwitchError::InTheWay {
+                    addon: addon.clone(),
+                    objects,
+                };
+                let help = "take the addon away, or remove them first";
+                problems.push(Problem::new(error.to_string()).at(bare).help(help));
+            }
+        }
+    }
+    problems
+}
+
+/// Returns what is enabled, and where MicroK8s thinks otherwise.
+fn observed(cluster: &Cluster) -> State {
+    let mut addons = BTreeMap::new();
+    let mut remarks = vec![];
+    for name in cluster.catalogue.addons.keys() {
+        match cluster.standing(name) {
+            Standing::Disabled => {}
+            Standing::Enabled(owner) => {
+                if owner == Owner::Stead && !cluster.is_hit(name) {
+                    remarks.push(format!(
+                        "MicroK8s calls {name} disabled, though all of it is there"
+                    ));
+                }
+                let arguments = cluster.arguments(name);
+                addons.insert(name.clone(), Some(arguments.unwrap_or_default()));
+            }
+            Standing::Broken(gone) => remarks.push(format!(
+                "{name} is broken: these have gone: {}",
+                switch::list(&gone)
+            )),
+            Standing::Mistaken(objects) => remarks.push(format!(
+                "MicroK8s calls {name} enabled because of {}, which is not of it",
+                switch::list(&objects)
+            )),
+        }
+    }
+    let records = cluster.records.0.iter();
+    State {
+        addons: Some(addons),
+        exclusive: None,
+        objects: Some(
+            records
+                .map(|(name, record)| (name.clone(), record.objects.clone()))
+                .collect(),
+        ),
+        remarks,
+    }
+}
+
+async fn switch_all(
+    host: &Writer,
+    change: &Change<State>,
+    leftovers: Leftovers,
+) -> Result<(), ProviderError> {
+    let moves = Moves::of(change);
+    for addon in moves.gone.iter().rev() {
+        switch::disable(host, addon, leftovers)
+            .await
+            .map_err(|error| failed(SNAP, format!("disable {addon}"), error))?;
+    }
+    for addon in moves.in_order() {
+        switch::enable(host, addon, moves.come[addon])
+            .await
+            .map_err(|error| failed(SNAP, format!("enable {addon}"), error))?;
+    }
+    Ok(())
+}
+
+fn failed(name: &str, attempted: String, error: SwitchError) -> ProviderError {
+    ProviderError::new(Address::new(Addons::KIND, name), attempted, error)
+}
