@@ -17,7 +17,10 @@ pub(crate) struct Args {
 
 const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
 3 changes are pending; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
-7 a check failed that had passed, the host is as before.";
+7 not confirmed, or a check failed that had passed; the host is as before.";
+
+/// The longest time that a run may wait to be confirmed, in seconds.
+const LONGEST_WINDOW: u64 = 24 * 60 * 60;
 
 /// Where things are.
 #[derive(Debug, clap::Args)]
@@ -83,6 +86,14 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Keep the run that waits to be confirmed
+    Confirm {
+        /// Print a JSON line for each event
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back the run that waits to be confirmed, now
+    Revert(Revert),
     /// Bring back what was applied and has been overwritten since: settings of the kernel, arguments, services
     Watch(Watch),
     /// Print completions for a shell
@@ -127,6 +138,34 @@ pub(crate) struct Consent {
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Print a JSON line for each event; the last one is the outcome
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Take everything back unless `stead confirm` comes in time: `2m`, `90s`; `auto` or `auto,90s` confirms by itself once it is known that
+    /// you still get in; `off` [default: auto if the plan may cut the network and you came over SSH, else off]
+    #[arg(long, value_name = "TIME", value_parser = confirm)]
+    pub(crate) confirm: Option<Confirm>,
+    /// Carry out what cannot be undone, too, without being asked
+    #[arg(long)]
+    pub(crate) allow_irreversible: bool,
+}
+
+/// Whether a run waits to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    /// It does not.
+    Off,
+    /// Until somebody does, or it is known that all is well; so many seconds, if that is told.
+    Auto(Option<u64>),
+    /// So many seconds, until somebody does.
+    Within(u64),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Revert {
+    /// Do so only if that is due: what the timer calls
+    #[arg(long, value_name = "RUN", hide = true)]
+    pub(crate) unless_confirmed: Option<u64>,
+    /// Print a JSON line for each event
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -201,7 +240,11 @@ impl Command {
         match self {
             Self::Plan(plan) => plan.json,
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
-            Self::History { json } | Self::Show { json, .. } | Self::Recover { json } => *json,
+            Self::History { json }
+            | Self::Show { json, .. }
+            | Self::Recover { json }
+            | Self::Confirm { json }
+            | Self::Revert(Revert { json, .. }) => *json,
             Self::Kinds(kinds) => kinds.json,
             Self::Watch(watch) => watch.json,
             _ => false,
@@ -227,6 +270,37 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "that is too much".to_owned())
 }
 
+/// Reads `off`, `auto`, `auto,TIME` or a time.
+fn confirm(text: &str) -> Result<Confirm, String> {
+    let window = |text: &str| {
+        seconds(text)
+            .filter(|seconds| (1..=LONGEST_WINDOW).contains(seconds))
+            .ok_or(
+                "write a time of at most a day, for instance `2m`, or `auto`, or `off`".to_owned(),
+            )
+    };
+    match text {
+        "off" => Ok(Confirm::Off),
+        "auto" => Ok(Confirm::Auto(None)),
+        _ => match text.strip_prefix("auto,") {
+            Some(time) => Ok(Confirm::Auto(Some(window(time)?))),
+            None => Ok(Confirm::Within(window(text)?)),
+        },
+    }
+}
+
+/// Reads a time with s, m or h; without one it is in seconds.
+fn seconds(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -236,6 +310,33 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_to_confirm_is_read_with_its_unit() {
+        for (text, expected) in [
+            ("off", Confirm::Off),
+            ("auto", Confirm::Auto(None)),
+            ("auto,5m", Confirm::Auto(Some(300))),
+            ("2m", Confirm::Within(120)),
+            ("90", Confirm::Within(90)),
+            ("24h", Confirm::Within(86_400)),
+        ] {
+            assert_eq!(confirm(text).unwrap(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "m",
+            "2d",
+            "auto,",
+            "auto,0",
+            "25h",
+            "-1s",
+            "99999999999999999999s",
+        ] {
+            assert!(confirm(text).is_err(), "{text}");
+        }
     }
 
     #[test]

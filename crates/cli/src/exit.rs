@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use stead_engine::journal::Outcome;
+
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -17,10 +19,22 @@ pub(crate) enum Exit {
     Residue = 4,
     /// The host has moved since the plan; nothing was done.
     Stale = 5,
-    /// Another run holds the lock.
+    /// Another run holds the lock, or waits to be confirmed.
     Locked = 6,
-    /// A check failed that had passed, and the host was put back.
-    CheckFailed = 7,
+    /// It was not confirmed, or a check failed that had passed, and the host was put back.
+    NotConfirmed = 7,
+}
+
+impl From<&Outcome> for Exit {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Done { .. } | Outcome::Pending { .. } => Self::Done,
+            Outcome::Failed { .. } => Self::Failed,
+            Outcome::CheckFailed { .. } | Outcome::NotConfirmed { .. } => Self::NotConfirmed,
+            Outcome::Residue { .. } => Self::Residue,
+            Outcome::Stale { .. } => Self::Stale,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -4,9 +4,17 @@ use std::{error::Error, io::IsTerminal};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use stead_engine::{
-    apply::ApplyError, history::HistoryError, lock::LockError, observe::ObserveError,
-    plan::PlanError, provider::ProviderError, recover::RecoverError, report::chain,
-    spec_error::SpecErrors, state_folder::StateFolderError, undo::UndoError,
+    apply::ApplyError,
+    history::HistoryError,
+    lock::LockError,
+    observe::ObserveError,
+    plan::PlanError,
+    provider::{GuardError, ProviderError},
+    recover::RecoverError,
+    report::chain,
+    spec_error::SpecErrors,
+    state_folder::StateFolderError,
+    undo::UndoError,
 };
 
 use crate::{
@@ -235,8 +243,17 @@ impl From<RecoverError> for Failure {
     fn from(error: RecoverError) -> Self {
         match error {
             RecoverError::Folder(error) => error.into(),
+            RecoverError::Pending { run, .. } => Self::of(Exit::Locked, &error).help(format!(
+                "`stead confirm` keeps run {run}, `stead revert` takes it back now; without either it goes back by itself"
+            )),
             RecoverError::Journal(_) => Self::of(Exit::Failed, &error),
         }
+    }
+}
+
+impl From<GuardError> for Failure {
+    fn from(error: GuardError) -> Self {
+        Self::of(Exit::Failed, &error)
     }
 }
 

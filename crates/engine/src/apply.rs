@@ -13,17 +13,21 @@ use crate::{
     change::Change,
     diff,
     event::{Event, Observer},
-    journal::{Journal, JournalError, Outcome, Record, VERSION},
+    going_back::{Ending, GoingBack, Persistence},
+    journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
     lock::Lock,
+    needs::Needs,
     observe::{ObserveError, Observed, observe},
-    plan::{Because, Needs, Plan, PlanError, PlannedChange, plan_wanted, reading},
-    probe::Probes,
-    provider::{Host, ProviderError},
+    plan::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
+    probe::{LostSign, Probes, Signs},
+    provider::{Guard, GuardError, Host, ProviderError},
+    prune::prune,
     registry::{Registry, State, UnknownKind},
     report::chain,
-    rollback::{Begun, roll_back},
-    schema::Schema,
+    rollback::Begun,
+    running::{Running, Verified},
     state_folder::{self, StateFolder, StateFolderError},
+    window::Window,
 };
 
 /// How often verification looks again, since the kernel and daemons need time to settle.
@@ -83,18 +87,28 @@ enum Failure {
     Stale(Vec<Address>),
     #[error("after the changes the host is not as planned: {0}")]
     Unverified(String),
+    #[error("nobody would take the run back if it were not confirmed")]
+    Guard(#[from] GuardError),
     #[error("{0} passed before and fails now: {1}")]
     Check(Address, String),
+    #[error(transparent)]
+    Sign(#[from] LostSign),
     #[error("stopped on request")]
     Stopped,
 }
 
 impl<H: Host> Apply<'_, H> {
-    /// Carries out `plan` under `lock`. Nothing is done if the host has moved since it was made.
+    /// Carries out `plan` under `lock`. Nothing is done if the host has moved since it was made. With a window the run waits for its
+    /// confirmation in the end, and somebody outside this process takes it back if it does not come.
     ///
     /// # Errors
     /// Only before anything was changed; what fails later is in the outcome.
-    pub async fn run(&self, lock: &mut Lock, plan: &Plan) -> Result<Outcome, ApplyError> {
+    pub async fn run(
+        &self,
+        lock: &mut Lock,
+        plan: &Plan,
+        window: Option<Window>,
+    ) -> Result<Outcome, ApplyError> {
         if !plan.is_intact() {
             return Err(ApplyError::Damaged);
         }
@@ -103,6 +117,8 @@ impl<H: Host> Apply<'_, H> {
         if !moved.is_empty() {
             return Ok(Outcome::Stale { addresses: moved });
         }
+        prune(self.state)?;
+        self.state.reserve()?;
         let run = self.state.next_run()?;
         let document = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
         state_folder::write_whole(&self.state.run(run).join("plan.json"), &document)?;
@@ -112,17 +128,20 @@ impl<H: Host> Apply<'_, H> {
             at: Timestamp::now(),
             stead: env!("CARGO_PKG_VERSION").to_owned(),
             undoes: undoes(plan),
+            window,
         })?;
         // The note in the lock only helps the message of others.
         drop(lock.name_run(run));
-        let mut running = Running {
+        let running = Running {
+            run,
+            window,
             plan,
             needs: Needs::of(&plan.wanted),
             start,
             begun: vec![],
             changed: BTreeSet::new(),
         };
-        Ok(self.carry_out(run, &mut running, &mut journal).await)
+        Ok(self.carry_out(running, &mut journal).await)
     }
 
     fn moved(&self, plan: &Plan, start: &Observed) -> Vec<Address> {
@@ -135,47 +154,93 @@ impl<H: Host> Apply<'_, H> {
             .collect()
     }
 
-    async fn carry_out(
+    async fn carry_out(&self, mut running: Running<'_>, journal: &mut Journal) -> Outcome {
+        let steps = steps(self.registry, &running.plan.changes);
+        (self.observer)(&Event::Started {
+            run: running.run,
+            steps: steps.len(),
+        });
+        match self.reach(steps, &mut running, journal).await {
+            Ok(outcome) => outcome,
+            Err(failure) => self.go_back(&failure, running, journal).await,
+        }
+    }
+
+    /// Makes the steps and sees that they have led to where they should.
+    async fn reach(
         &self,
-        run: u64,
+        mut next: Vec<Vec<PlannedChange>>,
         running: &mut Running<'_>,
         journal: &mut Journal,
-    ) -> Outcome {
-        let mut next = steps(self.registry, &running.plan.changes);
-        (self.observer)(&Event::Started {
-            run,
-            steps: next.len(),
-        });
+    ) -> Result<Outcome, Failure> {
+        self.arm(running).await?;
         let probes = Probes::before(self.registry, self.writer, running.plan).await;
-        let result = async {
-            let mut number = 0;
-            let mut follow_ups = 0;
-            let after = loop {
-                for step in &next {
-                    number += 1;
-                    self.step(number, step, journal, running).await?;
-                }
-                match self.verify(running, follow_ups < FOLLOW_UPS).await? {
-                    Verified::Reached(after) => break after,
-                    Verified::Moved(changes) => next = steps(self.registry, &changes),
-                }
-                follow_ups += 1;
-            };
-            probes
-                .after(self.writer, self.observer)
-                .await
-                .map_err(|(address, reason)| Failure::Check(address, reason))?;
-            journal.write(&Record::Ended {
-                at: Timestamp::now(),
-                outcome: Outcome::Done { run },
-                after,
-            })?;
-            Ok(())
+        let signs = Signs::before::<H>(self.writer, running.window).await;
+        let mut number = 0;
+        let mut follow_ups = 0;
+        let after = loop {
+            for step in &next {
+                number += 1;
+                self.step(number, step, journal, running).await?;
+            }
+            match self.verify(running, follow_ups < FOLLOW_UPS).await? {
+                Verified::Reached(after) => break after,
+                Verified::Moved(changes) => next = steps(self.registry, &changes),
+            }
+            follow_ups += 1;
         };
-        match result.await {
-            Ok(()) => Outcome::Done { run },
-            Err(failure) => self.go_back(run, &failure, &running.begun, journal).await,
-        }
+        let failed = |(address, reason)| Failure::Check(address, reason);
+        signs.after::<H>(self.writer, self.observer).await?;
+        probes
+            .after(self.writer, self.observer)
+            .await
+            .map_err(failed)?;
+        self.settle(running, after, journal)
+    }
+
+    async fn arm(&self, running: &Running<'_>) -> Result<(), Failure> {
+        let Some(window) = running.window else {
+            return Ok(());
+        };
+        let guard = Guard {
+            run: running.run,
+            state: self.state.path(),
+            every: window.look(),
+        };
+        H::arm(self.writer, &guard).await?;
+        (self.observer)(&Event::Armed {
+            seconds: window.seconds,
+        });
+        Ok(())
+    }
+
+    /// Ends the run, or lets it wait for its confirmation.
+    fn settle(
+        &self,
+        running: &Running<'_>,
+        after: BTreeMap<Address, Option<State>>,
+        journal: &mut Journal,
+    ) -> Result<Outcome, Failure> {
+        let run = running.run;
+        let Some(window) = running.window else {
+            let outcome = Outcome::Done { run };
+            let ending = Ending {
+                run,
+                window: None,
+                after,
+            };
+            ending.write(journal, &outcome)?;
+            return Ok(outcome);
+        };
+        let until = Timestamp::now()
+            .checked_add(window.length())
+            .unwrap_or(Timestamp::MAX);
+        journal.write(&Record::Pending(Pending {
+            until,
+            deadline: H::now(self.writer).later(window.length()),
+            after,
+        }))?;
+        Ok(Outcome::Pending { run, until })
     }
 
     async fn step(
@@ -314,118 +379,38 @@ impl<H: Host> Apply<'_, H> {
 
     async fn go_back(
         &self,
-        run: u64,
         failure: &Failure,
-        begun: &[Begun],
+        running: Running<'_>,
         journal: &mut Journal,
     ) -> Outcome {
-        let cause = cause(failure);
-        (self.observer)(&Event::RollingBack {
-            cause: cause.clone(),
-        });
-        // Going back matters more than its record: recovery would go the same way again.
-        drop(journal.write(&Record::RollingBack {
-            cause: cause.join(": "),
-        }));
-        let outcome = match failure {
-            Failure::Stale(addresses) if begun.is_empty() => Outcome::Stale {
+        let Running {
+            run, window, begun, ..
+        } = running;
+        if let (Failure::Stale(addresses), []) = (failure, begun.as_slice()) {
+            let outcome = Outcome::Stale {
                 addresses: addresses.clone(),
-            },
-            _ => outcome(
+            };
+            let ending = Ending {
                 run,
-                cause,
-                roll_back(self.registry, self.writer, begun, self.observer).await,
-            ),
-        };
-        let outcome = match (failure, outcome) {
-            (
-                Failure::Check(..),
-                Outcome::Failed {
-                    run,
-                    cause,
-                    reverted,
-                },
-            ) => Outcome::CheckFailed {
-                run,
-                cause,
-                reverted,
-            },
-            (_, outcome) => outcome,
-        };
-        let ended = Record::Ended {
-            at: Timestamp::now(),
-            outcome: outcome.clone(),
-            after: BTreeMap::new(),
-        };
-        drop(journal.write(&ended));
-        outcome
-    }
-}
-
-/// A run under way.
-struct Running<'a> {
-    plan: &'a Plan,
-    needs: Needs<'a>,
-    /// What was there when it began.
-    start: Observed,
-    /// The steps that have begun.
-    begun: Vec<Begun>,
-    /// What they have changed.
-    changed: BTreeSet<Address>,
-}
-
-impl Running<'_> {
-    /// Whether the run has changed anything that `address` needs.
-    fn is_disturbed(&self, address: &Address) -> bool {
-        self.needs
-            .is_any(address, |need| self.changed.contains(need))
-    }
-
-    /// Notes what is there just before a change.
-    fn note(
-        &mut self,
-        begun: &mut Begun,
-        schema: &Schema,
-        address: &Address,
-        before: Option<&State>,
-    ) {
-        let start = self.start.get(address).cloned().flatten();
-        let is_moved = !diff::is_same_reading(schema, start.as_ref(), before);
-        if is_moved && !self.changed.contains(address) {
-            begun.moved.insert(address.clone(), start);
+                window,
+                after: BTreeMap::new(),
+            };
+            ending.record(self, journal, &outcome).await;
+            return outcome;
         }
-        begun.before.push((address.clone(), before.cloned()));
-        self.changed.insert(address.clone());
-    }
-}
-
-/// What a verification found.
-enum Verified {
-    /// All is as planned; this is what is there.
-    Reached(BTreeMap<Address, Option<State>>),
-    /// The steps of the run have moved these, which need them.
-    Moved(Vec<PlannedChange>),
-}
-
-pub(crate) fn outcome(
-    run: u64,
-    cause: Vec<String>,
-    rollback: crate::rollback::Rollback,
-) -> Outcome {
-    let crate::rollback::Rollback { reverted, residue } = rollback;
-    if residue.is_empty() {
-        Outcome::Failed {
+        let reason = match failure {
+            Failure::Check(..) | Failure::Sign(..) => Reason::Check,
+            _ => Reason::Failed,
+        };
+        let back = GoingBack {
             run,
-            cause,
-            reverted,
-        }
-    } else {
-        Outcome::Residue {
-            run,
-            cause,
-            reverted,
-            residue,
-        }
+            cause: cause(failure),
+            reason,
+            window,
+            persistence: Persistence::TriesAgain,
+            tried: None,
+        };
+        back.carry_out(self, &begun, journal).await
     }
 }
 

@@ -87,6 +87,9 @@ pub struct Effects {
     /// What cannot be brought back, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub irreversible: Option<String>,
+    /// What stays when the change is taken back, beside what was there before, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<String>,
 }
 
 #[expect(

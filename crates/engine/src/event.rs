@@ -8,7 +8,7 @@ use crate::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// A run left unfinished by an earlier process is taken back first.
+    /// A run that an earlier process left unfinished, or that nobody confirmed, is taken back.
     Recovering {
         /// Its number.
         run: u64,
@@ -19,6 +19,11 @@ pub enum Event {
         run: u64,
         /// How many steps it has.
         steps: usize,
+    },
+    /// Somebody outside this process takes the run back unless it is confirmed.
+    Armed {
+        /// How many seconds after its last step.
+        seconds: u64,
     },
     /// A step begins.
     Step {
@@ -41,7 +46,16 @@ pub enum Event {
         /// Why it failed, if it did. Then it had failed before the run too, or the run goes back.
         fault: Option<String>,
     },
-    /// The run has failed and goes back.
+    /// It is looked whether what worked before the run still does.
+    Looking,
+    /// It was seen whether something that worked before the run still does.
+    Sign {
+        /// What, as the subject of a sentence.
+        name: &'static str,
+        /// Why it does not, if it does not. Then the run goes back.
+        fault: Option<String>,
+    },
+    /// The run goes back.
     RollingBack {
         /// Why, from the general to the particular.
         cause: Vec<String>,

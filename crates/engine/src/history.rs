@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    journal::{self, JournalError, Outcome, Record},
+    address::Address,
+    journal::{self, JournalError, Left, Outcome, Pending, Record},
     plan::{Plan, Scope, Wanted},
     state_folder::{self, StateFolder, StateFolderError},
+    window::Stage,
 };
 
 /// One run of the history.
@@ -22,8 +24,11 @@ pub struct Run {
     pub ended: Option<Timestamp>,
     /// The run that it takes back, if it does.
     pub undoes: Option<u64>,
-    /// How it ended; `None` if it was interrupted.
+    /// How it ended, or that it waits for its confirmation; `None` if it was interrupted or is under way.
     pub outcome: Option<Outcome>,
+    /// What it has not put back yet, if it goes back and could not put back everything so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     /// Its plan; `None` if it was killed before the plan was on disk.
     pub plan: Option<Plan>,
     /// Its journal.
@@ -66,34 +71,52 @@ pub fn list(state: &StateFolder) -> Result<Vec<Run>, HistoryError> {
 /// Returns what the runs that count have asked for: the newest of a whole spec and the parts that came after it, without
 /// those that were taken back. `None` if there is none.
 pub fn committed(state: &StateFolder) -> Result<Option<(String, Vec<Wanted>)>, HistoryError> {
-    let mut undone = BTreeSet::new();
     let mut wanted: Vec<Wanted> = vec![];
     let mut host = None;
-    for run in list(state)?.into_iter().rev() {
-        let Some(plan) = run.plan.filter(|_| {
-            matches!(run.outcome, Some(Outcome::Done { .. })) && !undone.contains(&run.run)
-        }) else {
+    for plan in counting(&list(state)?)
+        .into_iter()
+        .filter_map(|run| run.plan.as_ref())
+    {
+        host.get_or_insert_with(|| plan.host.clone());
+        let known: BTreeSet<_> = wanted.iter().map(|wanted| wanted.address.clone()).collect();
+        let older = plan.wanted.iter();
+        let older: Vec<_> = older
+            .filter(|wanted| !known.contains(&wanted.address))
+            .cloned()
+            .collect();
+        wanted.splice(0..0, older);
+    }
+    Ok(host.map(|host| (host, wanted)))
+}
+
+/// Returns the runs that count, newest first: a whole spec, and the parts that came after it and say something that no later one does.
+/// None of them was taken back.
+pub(crate) fn counting(runs: &[Run]) -> Vec<&Run> {
+    let mut undone = BTreeSet::new();
+    let mut said: BTreeSet<&Address> = BTreeSet::new();
+    let mut counting = vec![];
+    for run in runs.iter().rev() {
+        let is_done = matches!(run.outcome, Some(Outcome::Done { .. }));
+        let Some(plan) = run.plan.as_ref().filter(|_| is_done) else {
             continue;
         };
+        if undone.contains(&run.run) || plan.scope == Scope::Restore {
+            continue;
+        }
         if let Some(other) = run.undoes {
             undone.insert(other);
             continue;
         }
-        if plan.scope == Scope::Restore {
-            continue;
+        let before = said.len();
+        said.extend(plan.wanted.iter().map(|wanted| &wanted.address));
+        if said.len() > before || plan.scope == Scope::Whole {
+            counting.push(run);
         }
-        host.get_or_insert(plan.host);
-        let known: BTreeSet<_> = wanted.iter().map(|wanted| wanted.address.clone()).collect();
-        let older = plan.wanted.into_iter();
-        let older: Vec<_> = older
-            .filter(|wanted| !known.contains(&wanted.address))
-            .collect();
-        wanted.splice(0..0, older);
         if plan.scope == Scope::Whole {
             break;
         }
     }
-    Ok(host.map(|host| (host, wanted)))
+    counting
 }
 
 /// Returns one run.
@@ -111,9 +134,15 @@ pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
         Some(Record::Started { at, undoes, .. }) => (Some(*at), *undoes),
         _ => (None, None),
     };
-    let (ended, outcome) = match records.last() {
-        Some(Record::Ended { at, outcome, .. }) => (Some(*at), Some(outcome.clone())),
-        _ => (None, None),
+    let ended = match records.last() {
+        Some(Record::Ended { at, .. }) => Some(*at),
+        _ => None,
+    };
+    let (outcome, left) = match Stage::of(&records) {
+        Stage::Begun => (None, None),
+        Stage::Pending(Pending { until, .. }) => (Some(Outcome::Pending { run, until }), None),
+        Stage::GoingBack { left, .. } => (None, left),
+        Stage::Ended(outcome) => (Some(outcome), None),
     };
     Ok(Run {
         run,
@@ -121,6 +150,7 @@ pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
         ended,
         undoes,
         outcome,
+        left,
         plan,
         records,
     })

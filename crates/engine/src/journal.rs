@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::Address,
+    moment::Moment,
     registry::State,
     state_folder::{self, StateFolder, StateFolderError},
+    window::Window,
 };
 
 /// The version of the records. A reader refuses a greater one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub enum Record {
         stead: String,
         /// The run that this one takes back, if it does.
         undoes: Option<u64>,
+        /// How long it waits for its confirmation in the end, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Window>,
     },
     /// A step is about to begin: its changes go from these states.
     Step {
@@ -48,11 +53,18 @@ pub enum Record {
     },
     /// The newest step has ended well.
     Done,
-    /// The run has failed and goes back.
+    /// All steps are made and verified. The run counts once it is confirmed, and goes back if it is not.
+    Pending(Pending),
+    /// The run has failed, or was not confirmed, and goes back.
     RollingBack {
         /// Why.
         cause: String,
+        /// What made it do so.
+        #[serde(default)]
+        reason: Reason,
     },
+    /// Going back has not come to its end yet, and will be tried again.
+    Left(Left),
     /// The run has ended.
     Ended {
         /// When.
@@ -64,6 +76,41 @@ pub enum Record {
     },
 }
 
+/// A run that waits for its confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When it goes back, for people: by a clock that somebody may set.
+    pub until: Timestamp,
+    /// When it goes back, by a clock that nobody sets. Another boot is later.
+    pub deadline: Moment,
+    /// What is there now, for each address that the run changed; what `undo` goes by.
+    pub after: BTreeMap<Address, Option<State>>,
+}
+
+/// What made a run go back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A step or its verification failed, or the process was killed.
+    #[default]
+    Failed,
+    /// Something that worked before did not any more.
+    Check,
+    /// Nobody confirmed it.
+    Unconfirmed,
+}
+
+/// What a rollback has not put back yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried again. Another boot is later.
+    pub again: Moment,
+    /// What is not as it was.
+    pub residue: Vec<Residue>,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -72,6 +119,14 @@ pub enum Outcome {
     Done {
         /// The run.
         run: u64,
+    },
+    /// Applied and verified; it goes back unless it is confirmed in time. Not an end yet.
+    Pending {
+        /// The run.
+        run: u64,
+        /// When it goes back.
+        #[schemars(with = "String")]
+        until: Timestamp,
     },
     /// Failed; the host is as before.
     Failed {
@@ -87,6 +142,15 @@ pub enum Outcome {
         /// The run.
         run: u64,
         /// Which check, and why.
+        cause: Vec<String>,
+        /// What was put back, newest first.
+        reverted: Vec<Address>,
+    },
+    /// Nobody confirmed it in time, or somebody took it back; the host is as before.
+    NotConfirmed {
+        /// The run.
+        run: u64,
+        /// Why it went back.
         cause: Vec<String>,
         /// What was put back, newest first.
         reverted: Vec<Address>,
@@ -123,6 +187,10 @@ pub struct Residue {
 pub struct Journal {
     file: File,
     path: PathBuf,
+    /// The bytes of its whole records.
+    length: u64,
+    /// Whether something else may follow them.
+    is_torn: bool,
 }
 
 /// The journal of a run cannot be read.
@@ -150,7 +218,12 @@ impl Journal {
         let (_, length) = parse(&state_folder::read(&path)?.unwrap_or_default());
         let file = state_folder::open_append(&path)?;
         state_folder::truncate(&file, &path, length)?;
-        Ok(Self { file, path })
+        Ok(Self {
+            file,
+            path,
+            length,
+            is_torn: false,
+        })
     }
 
     /// Appends a record and waits until it is on disk.
@@ -158,7 +231,15 @@ impl Journal {
         let json = serde_json::to_string(record)
             .expect("records have string keys and no failing serialisers");
         let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
-        state_folder::append(&mut self.file, &self.path, line.as_bytes())
+        if self.is_torn {
+            // A record after half a record would be lost with it.
+            state_folder::truncate(&self.file, &self.path, self.length)?;
+        }
+        self.is_torn = true;
+        state_folder::append(&mut self.file, &self.path, line.as_bytes())?;
+        self.is_torn = false;
+        self.length += line.len() as u64;
+        Ok(())
     }
 }
 
@@ -216,6 +297,7 @@ mod tests {
                 at: Timestamp::UNIX_EPOCH,
                 stead: "0".into(),
                 undoes: None,
+                window: None,
             },
             Record::Step {
                 before: vec![(address, Some(serde_json::json!({"text": "two\nlines"})))],

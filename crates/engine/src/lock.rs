@@ -16,12 +16,18 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::state_folder::StateFolder;
+
 /// How long to wait for programs that a killed run left behind: the deadline of a program is 30 s.
 const ORPHANS: Duration = Duration::from_secs(35);
 
 /// The lock of the host. Programs that a run starts hold it too, so that a recovery never races one that outlived its run.
+/// It is taken on a file that others can read, and on the folder of the runs: somebody may empty /run.
 #[derive(Debug)]
-pub struct Lock(Flock<File>);
+pub struct Lock {
+    noted: Flock<File>,
+    _runs: Flock<File>,
+}
 
 /// The lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -57,20 +63,21 @@ fn holder(pid: Option<i32>, run: Option<u64>) -> String {
 
 impl Lock {
     /// Takes the lock, or says who has it. Waits only for programs of a run that is dead itself.
-    pub fn acquire(path: &Path) -> Result<Self, LockError> {
-        let failed = |source| LockError::Io {
-            path: path.to_owned(),
-            source,
+    pub fn acquire(path: &Path, state: &StateFolder) -> Result<Self, LockError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LockError::Io { path, source }
         };
-        let mut file = open(path).map_err(failed)?;
+        let mut file = open(path).map_err(failed(path))?;
+        let mut runs = inherited(File::open(state.path())).map_err(failed(state.path()))?;
         let deadline = Instant::now() + ORPHANS;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            match lock_both(file, runs) {
                 Ok(mut lock) => {
-                    note(&mut lock, None).map_err(failed)?;
-                    return Ok(Self(lock));
+                    note(&mut lock.noted, None).map_err(failed(path))?;
+                    return Ok(lock);
                 }
-                Err((mut unlocked, Errno::EWOULDBLOCK)) => {
+                Err((mut unlocked, still_runs, Errno::EWOULDBLOCK)) => {
                     let (pid, run) = read_note(&mut unlocked);
                     if pid.is_none_or(is_alive) || Instant::now() > deadline {
                         return Err(LockError::Held {
@@ -79,17 +86,32 @@ impl Lock {
                             run,
                         });
                     }
-                    file = unlocked;
+                    (file, runs) = (unlocked, still_runs);
                     sleep(Duration::from_millis(20));
                 }
-                Err((_, errno)) => return Err(failed(errno.into())),
+                Err((_, _, errno)) => return Err(failed(path)(errno.into())),
             }
         }
     }
 
     /// Tells others which run this is.
     pub(crate) fn name_run(&mut self, run: u64) -> std::io::Result<()> {
-        note(&mut self.0, Some(run))
+        note(&mut self.noted, Some(run))
+    }
+}
+
+/// Locks both or none, and gives back what is not locked.
+fn lock_both(file: File, runs: File) -> Result<Lock, (File, File, Errno)> {
+    let noted = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(noted) => noted,
+        Err((file, errno)) => return Err((file, runs, errno)),
+    };
+    match Flock::lock(runs, FlockArg::LockExclusiveNonblock) {
+        Ok(runs) => Ok(Lock { noted, _runs: runs }),
+        Err((runs, errno)) => match noted.unlock() {
+            Ok(file) => Err((file, runs, errno)),
+            Err((_, errno)) => unreachable!("what is locked can be unlocked: {errno}"),
+        },
     }
 }
 
@@ -107,7 +129,13 @@ fn open(path: &Path) -> std::io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(path)?;
+        .open(path);
+    inherited(file)
+}
+
+/// Lets the programs that this one starts have the file too.
+fn inherited(file: std::io::Result<File>) -> std::io::Result<File> {
+    let file = file?;
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(file)
 }
@@ -147,15 +175,32 @@ mod tests {
     fn a_second_run_is_told_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/lock");
-        let mut lock = Lock::acquire(&path).unwrap();
+        let state = StateFolder::create(&folder.path().join("state")).unwrap();
+        let mut lock = Lock::acquire(&path, &state).unwrap();
         lock.name_run(7).unwrap();
-        let error = Lock::acquire(&path).unwrap_err().to_string();
+        let error = Lock::acquire(&path, &state).unwrap_err().to_string();
         assert!(
             error.ends_with(&format!("(run 7, process {})", std::process::id())),
             "{error}"
         );
         drop(lock);
-        drop(Lock::acquire(&path).unwrap());
+        drop(Lock::acquire(&path, &state).unwrap());
+    }
+
+    #[test]
+    fn a_run_keeps_its_lock_when_somebody_empties_the_folder_of_the_lock_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/lock");
+        let state = StateFolder::create(&folder.path().join("state")).unwrap();
+        let lock = Lock::acquire(&path, &state).unwrap();
+        std::fs::remove_dir_all(folder.path().join("run")).unwrap();
+        let refused = Lock::acquire(&path, &state);
+        assert!(
+            matches!(refused, Err(LockError::Held { .. })),
+            "{refused:?}"
+        );
+        drop(lock);
+        drop(Lock::acquire(&path, &state).unwrap());
     }
 
     #[test]
@@ -163,7 +208,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap();
-        assert!(matches!(Lock::acquire(&path), Err(LockError::Io { .. })));
+        let state = StateFolder::at(folder.path());
+        assert!(matches!(
+            Lock::acquire(&path, &state),
+            Err(LockError::Io { .. })
+        ));
         assert!(!folder.path().join("elsewhere").exists());
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     diff,
     digest::digest,
     graph::Graph,
+    needs::Needs,
     observe::{ObserveError, Observed, observe},
     provider::Host,
     registry::{Registry, State},
@@ -224,6 +225,13 @@ impl Plan {
         self
     }
 
+    /// Returns the first of its changes that cannot be undone: none comes back from there on as it was.
+    pub fn point_of_no_return(&self) -> Option<usize> {
+        self.changes
+            .iter()
+            .position(|planned| planned.effects.irreversible.is_some())
+    }
+
     /// Whether the document is what was saved: its format is known and its fingerprint fits.
     pub fn is_intact(&self) -> bool {
         let mut copy = self.clone();
@@ -306,7 +314,8 @@ pub async fn plan_wanted<H: Host>(
     )
     .await?;
     let prepared = prepare(registry, reader, &wanted, &observed).await?;
-    let comparison = compare(registry, &prepared, &observed);
+    let mut comparison = compare(registry, &prepared, &observed);
+    comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
     let readings = observed
         .iter()
         .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
@@ -390,38 +399,6 @@ async fn prepare<H: Host>(
         Ok(ready)
     } else {
         Err(PlanError::Problems(problems))
-    }
-}
-
-/// What needs what, however far away.
-#[derive(Debug)]
-pub(crate) struct Needs<'a>(BTreeMap<&'a Address, &'a [Address]>);
-
-impl<'a> Needs<'a> {
-    pub(crate) fn of(wanted: &'a [Wanted]) -> Self {
-        Self(
-            wanted
-                .iter()
-                .map(|wanted| (&wanted.address, wanted.needs.as_slice()))
-                .collect(),
-        )
-    }
-
-    /// Whether `address` needs anything that is so, directly or not. A spec has no cycles.
-    pub(crate) fn is_any(&self, address: &Address, is_so: impl Fn(&Address) -> bool) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut next = vec![address];
-        while let Some(address) = next.pop() {
-            for need in self.0.get(address).copied().unwrap_or_default() {
-                if is_so(need) {
-                    return true;
-                }
-                if seen.insert(need) {
-                    next.push(need);
-                }
-            }
-        }
-        false
     }
 }
 

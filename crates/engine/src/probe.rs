@@ -1,6 +1,9 @@
 //! Checks of a run: what worked before it must work after it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use tokio::time::sleep;
 
@@ -9,9 +12,10 @@ use crate::{
     apply::VERIFY_PAUSE,
     event::{Event, Observer},
     plan::Plan,
-    provider::Host,
+    provider::{Host, Sign},
     registry::{Kind, Registry, State},
     spec::Desired,
+    window::Window,
 };
 
 /// The checks of a plan, and whether each passed before the run.
@@ -79,6 +83,73 @@ impl<'a, H: Host> Probes<'a, H> {
             });
             if let Some(reason) = reason.filter(|_| probe.passed) {
                 return Err(((*address).clone(), reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What should go on working whatever a run changes, and did when it began. Looked at for runs that wait for a confirmation.
+pub(crate) struct Signs(BTreeSet<&'static str>);
+
+/// Something worked before the run and does not any more.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} worked before and does not now: {fault}")]
+pub(crate) struct LostSign {
+    name: &'static str,
+    fault: String,
+}
+
+impl Signs {
+    /// Looks before the first step.
+    pub(crate) async fn before<H: Host>(writer: &H::Writer, window: Option<Window>) -> Self {
+        if window.is_none() {
+            return Self(BTreeSet::new());
+        }
+        let signs = H::signs(writer, &H::now(writer)).await.into_iter();
+        let works = signs.filter(|sign| sign.fault.is_none());
+        Self(works.map(|sign| sign.name).collect())
+    }
+
+    /// Looks after the last step, as long as each may take.
+    ///
+    /// # Errors
+    /// The first that worked before and does not any more.
+    pub(crate) async fn after<H: Host>(
+        mut self,
+        writer: &H::Writer,
+        observer: Observer<'_>,
+    ) -> Result<(), LostSign> {
+        let since = H::now(writer);
+        if !self.0.is_empty() {
+            observer(&Event::Looking);
+        }
+        while !self.0.is_empty() {
+            let signs = H::signs(writer, &since).await;
+            // Of what is not told any more nobody can say that it does not work.
+            self.0
+                .retain(|name| signs.iter().any(|sign| sign.name == *name));
+            for sign in signs {
+                let Sign {
+                    name,
+                    patience,
+                    fault,
+                } = sign;
+                let is_over = H::now(writer).is_past(&since.later(patience));
+                if !self.0.contains(name) || fault.is_some() && !is_over {
+                    continue;
+                }
+                self.0.remove(name);
+                observer(&Event::Sign {
+                    name,
+                    fault: fault.clone(),
+                });
+                if let Some(fault) = fault {
+                    return Err(LostSign { name, fault });
+                }
+            }
+            if !self.0.is_empty() {
+                sleep(VERIFY_PAUSE).await;
             }
         }
         Ok(())

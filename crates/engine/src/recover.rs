@@ -1,22 +1,32 @@
 //! Finishing what a killed run left: its journal says what to put back.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use crate::{
-    apply::{Apply, outcome},
+    apply::Apply,
     event::Event,
-    journal::{self, Journal, JournalError, Outcome, Record},
+    going_back::GoingBack,
+    journal::{self, Journal, JournalError, Outcome, Reason, Record},
     lock::Lock,
     provider::Host,
-    rollback::{Begun, roll_back},
-    state_folder::StateFolderError,
+    rollback::Begun,
+    state_folder::{StateFolder, StateFolderError},
+    window::{Stage, Window},
 };
+
+pub use crate::going_back::Persistence;
 
 /// An unfinished run cannot be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
+    /// It waits for its confirmation, so that nothing else may begin.
+    #[error("run {run} waits to be confirmed until {until}")]
+    Pending {
+        /// The run.
+        run: u64,
+        /// When it goes back.
+        until: Timestamp,
+    },
     /// Its folder.
     #[error(transparent)]
     Folder(#[from] StateFolderError),
@@ -25,19 +35,59 @@ pub enum RecoverError {
     Journal(#[from] JournalError),
 }
 
-/// Takes back the run that a killed process left unfinished, if there is one.
+/// Takes back the run that a killed process left unfinished, if there is one, or that nobody has confirmed in time.
 /// Only the newest can be: no run begins before this was called.
+///
+/// # Errors
+/// A run that waits for its confirmation still, beside what cannot be read or written.
 pub async fn recover<H: Host>(
     apply: &Apply<'_, H>,
-    _lock: &Lock,
+    lock: &Lock,
+    persistence: Persistence,
 ) -> Result<Option<Outcome>, RecoverError> {
-    let Some(run) = interrupted(apply.state)? else {
+    let Some(newest) = Newest::find(apply.state)? else {
         return Ok(None);
     };
-    (apply.observer)(&Event::Recovering { run });
-    let steps: Vec<_> = journal::read(apply.state, run)?
-        .into_iter()
-        .filter_map(|record| match record {
+    match &newest.stage {
+        Stage::Ended(_) => Ok(None),
+        Stage::Pending(pending) if !newest.stage.is_due(&H::now(apply.writer)) => {
+            Err(RecoverError::Pending {
+                run: newest.run,
+                until: pending.until,
+            })
+        }
+        _ => newest
+            .take_back(apply, lock, persistence, None)
+            .await
+            .map(Some),
+    }
+}
+
+/// The newest run, as its journal has it: the only one that may not have ended.
+#[derive(Debug)]
+pub struct Newest {
+    /// Its number.
+    pub run: u64,
+    /// What is to become of it.
+    pub stage: Stage,
+    /// How long it waits for its confirmation, if it does.
+    pub window: Option<Window>,
+    steps: Vec<Begun>,
+}
+
+impl Newest {
+    /// Reads it; `None` if there was no run yet.
+    pub fn find(folder: &StateFolder) -> Result<Option<Self>, RecoverError> {
+        let Some(&run) = folder.runs()?.last() else {
+            return Ok(None);
+        };
+        let records = journal::read(folder, run)?;
+        let stage = Stage::of(&records);
+        let window = match records.first() {
+            Some(Record::Started { window, .. }) => *window,
+            _ => None,
+        };
+        let steps = records.into_iter().filter_map(|record| match record {
             Record::Step {
                 before,
                 moved,
@@ -48,25 +98,54 @@ pub async fn recover<H: Host>(
                 left,
             }),
             _ => None,
-        })
-        .collect();
-    let rollback = roll_back(apply.registry, apply.writer, &steps, apply.observer).await;
-    let outcome = outcome(run, vec!["the run was interrupted".to_owned()], rollback);
-    let ended = Record::Ended {
-        at: Timestamp::now(),
-        outcome: outcome.clone(),
-        after: BTreeMap::new(),
-    };
-    Journal::open(apply.state, run)?.write(&ended)?;
-    Ok(Some(outcome))
-}
+        });
+        Ok(Some(Self {
+            run,
+            stage,
+            window,
+            steps: steps.collect(),
+        }))
+    }
 
-/// Returns the run that a killed process left unfinished, if there is one.
-pub fn interrupted(state: &crate::state_folder::StateFolder) -> Result<Option<u64>, RecoverError> {
-    let Some(&run) = state.runs()?.last() else {
-        return Ok(None);
-    };
-    let records = journal::read(state, run)?;
-    let is_ended = matches!(records.last(), Some(Record::Ended { .. }));
-    Ok((!is_ended).then_some(run))
+    /// Takes it back, and says why: `because` somebody asked for that, or because of what its journal says.
+    pub(crate) async fn take_back<H: Host>(
+        self,
+        apply: &Apply<'_, H>,
+        _lock: &Lock,
+        persistence: Persistence,
+        because: Option<&str>,
+    ) -> Result<Outcome, RecoverError> {
+        (apply.observer)(&Event::Recovering { run: self.run });
+        let (reason, cause, tried) = match self.stage {
+            Stage::GoingBack {
+                cause,
+                reason,
+                left,
+            } => (reason, cause, Some(left.map_or(0, |left| left.tries))),
+            Stage::Pending(pending) => {
+                let is_another_boot = H::now(apply.writer).boot != pending.deadline.boot;
+                let cause = match because {
+                    Some(because) => because.to_owned(),
+                    None if is_another_boot => {
+                        "the host was started anew before anybody confirmed the run".to_owned()
+                    }
+                    None => format!("nobody confirmed the run until {}", pending.until),
+                };
+                (Reason::Unconfirmed, cause, None)
+            }
+            Stage::Begun | Stage::Ended(_) => {
+                (Reason::Failed, "the run was interrupted".to_owned(), None)
+            }
+        };
+        let back = GoingBack {
+            run: self.run,
+            cause: vec![cause],
+            reason,
+            window: self.window,
+            persistence,
+            tried,
+        };
+        let mut journal = Journal::open(apply.state, self.run)?;
+        Ok(back.carry_out(apply, &self.steps, &mut journal).await)
+    }
 }

@@ -41,6 +41,8 @@ impl Begun {
 pub(crate) struct Rollback {
     pub(crate) reverted: Vec<Address>,
     pub(crate) residue: Vec<Residue>,
+    /// Whether trying again may help: something is not as before.
+    pub(crate) is_retryable: bool,
 }
 
 /// How often a rollback tries what it could not put back: what held it up may have passed.
@@ -182,10 +184,13 @@ async fn verify<H: Host>(
                     });
                 }
             }
-            Some(difference) => rollback.residue.push(Residue {
-                address: address.clone(),
-                reason: failures.get(address).cloned().unwrap_or(difference),
-            }),
+            Some(difference) => {
+                rollback.is_retryable = true;
+                rollback.residue.push(Residue {
+                    address: address.clone(),
+                    reason: failures.get(address).cloned().unwrap_or(difference),
+                });
+            }
         }
     }
     rollback

@@ -1,13 +1,20 @@
 //! The folder where stead keeps its runs: root's own, 0700, never through a link.
 
 use std::{
+    collections::BTreeSet,
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use nix::{fcntl::OFlag, unistd::geteuid};
+use nix::{
+    fcntl::{OFlag, posix_fallocate},
+    unistd::geteuid,
+};
+
+/// How much space is kept for going back, in bytes: its records are short.
+const RESERVE: i64 = 64 << 10;
 
 /// The folder of all runs, `/var/lib/stead` unless told otherwise.
 #[derive(Clone, Debug)]
@@ -67,7 +74,14 @@ impl StateFolder {
             .map_err(StateFolderError::io("make the state folder", path))?;
         check(path)?;
         let runs = path.join("runs");
-        make_folder(&runs)?;
+        if make_folder(&runs)? {
+            // What is on disk in a folder that is not counts for nothing after a power cut.
+            sync_folder(path)?;
+            for folder in path.ancestors().skip(1) {
+                // A parent may be empty, where the path is relative.
+                drop(sync_folder(folder));
+            }
+        }
         check(&runs)?;
         Ok(Self::at(path))
     }
@@ -99,9 +113,67 @@ impl StateFolder {
         Ok(runs)
     }
 
+    /// Returns the folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps some space of the file system, so that going back can be recorded where there is none left.
+    pub(crate) fn reserve(&self) -> Result<(), StateFolderError> {
+        let path = self.reserve_path();
+        let file = open_private(&path, OpenOptions::new().write(true).create(true))
+            .map_err(StateFolderError::io("create", &path))?;
+        posix_fallocate(&file, 0, RESERVE)
+            .map_err(|errno| StateFolderError::io("keep some space in", &path)(errno.into()))
+    }
+
+    /// Gives that space back.
+    pub(crate) fn release(&self) {
+        // Where it cannot be removed, there is less space, which is no more than it was for.
+        drop(std::fs::remove_file(self.reserve_path()));
+    }
+
+    fn reserve_path(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
     /// Returns the folder of a run.
     pub fn run(&self, run: u64) -> PathBuf {
         self.path.join("runs").join(format!("{run:06}"))
+    }
+
+    /// Removes the folder of a run. Its journal goes first, so that what a power cut leaves of it is a run that never began.
+    pub(crate) fn remove_run(&self, run: u64) -> Result<(), StateFolderError> {
+        let folder = self.run(run);
+        let journal = folder.join("journal");
+        match std::fs::remove_file(&journal) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StateFolderError::io("remove", &journal)(error));
+            }
+            _ => sync_folder(&folder)?,
+        }
+        std::fs::remove_dir_all(&folder).map_err(StateFolderError::io("remove", &folder))
+    }
+
+    /// Removes contents that are kept under other digests than these.
+    pub(crate) fn remove_blobs_but(
+        &self,
+        digests: &BTreeSet<String>,
+    ) -> Result<(), StateFolderError> {
+        let folder = self.blobs();
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StateFolderError::io("list", &folder)(error)),
+        };
+        for entry in entries {
+            let path = entry.map_err(StateFolderError::io("list", &folder))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_none_or(|name| !digests.contains(name)) {
+                std::fs::remove_file(&path).map_err(StateFolderError::io("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the folder of the next run.
@@ -113,13 +185,18 @@ impl StateFolder {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), StateFolderError> {
+/// Makes a folder unless it is there, and says whether it was not.
+fn make_folder(path: &Path) -> Result<bool, StateFolderError> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StateFolderError::io("make the folder", path)(error))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(StateFolderError::io("make the folder", path)(error)),
+        Ok(()) => Ok(true),
     }
+}
+
+fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let options = options.mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    options.open(path)
 }
 
 fn check(path: &Path) -> Result<(), StateFolderError> {
@@ -145,13 +222,8 @@ fn check(path: &Path) -> Result<(), StateFolderError> {
 /// Writes a file that is there whole or not at all.
 pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), StateFolderError> {
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(&temporary)
+    let mut options = OpenOptions::new();
+    let mut file = open_private(&temporary, options.write(true).create(true).truncate(true))
         .map_err(StateFolderError::io("create", &temporary))?;
     file.write_all(contents)
         .map_err(StateFolderError::io("write", &temporary))?;
@@ -177,12 +249,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateFolderError> {
 
 /// Opens a file for appending whole records.
 pub(crate) fn open_append(path: &Path) -> Result<File, StateFolderError> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(path)
+    let file = open_private(path, OpenOptions::new().append(true).create(true))
         .map_err(StateFolderError::io("open", path))?;
     sync_folder(path.parent().expect("a file has a folder"))?;
     Ok(file)

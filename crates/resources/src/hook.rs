@@ -30,7 +30,7 @@ const SNAP_REFRESH: &str = "snap-refresh";
 /// The unit that runs stead. It is a template with an instance for each reason, so that none is lost while another is at work.
 const UNIT: &str = "stead-restore@.service";
 /// Where units of the administrator are.
-const UNITS: &str = "/etc/systemd/system";
+pub(crate) const UNITS: &str = "/etc/systemd/system";
 /// Units that overwrite tables, settings or arguments when they start. The hook comes after them, each time.
 const OVERWRITERS: [&str; 6] = [
     "docker.service",
@@ -276,7 +276,8 @@ fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
     }
 }
 
-fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
+/// Writes a file of systemd, or a link where the text is `-> TARGET`, with the folders that it needs.
+pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
     // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
     let folders: Vec<_> = path.ancestors().skip(1).collect();
     for folder in folders.into_iter().rev() {
@@ -303,13 +304,13 @@ fn make_folder(host: &Writer, folder: &Path) -> Result<(), HostError> {
 }
 
 /// Removes a file, and its folder if that was made for it alone.
-fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
+pub(crate) fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
     host.remove_file(path)?;
     remove_empty(host, path)
 }
 
 /// Removes the folder of a link of a unit if it is empty; to systemd such a folder says nothing.
-fn remove_empty(host: &Writer, path: &Path) -> Result<(), HostError> {
+pub(crate) fn remove_empty(host: &Writer, path: &Path) -> Result<(), HostError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let is_of_units = folder
         .extension()

@@ -7,6 +7,7 @@ mod args_file;
 mod boot_files;
 mod content;
 mod dpkg;
+mod guard;
 mod home;
 pub mod host;
 mod microk8s;
@@ -20,7 +21,9 @@ mod path;
     reason = "a test makes and looks at its own folder"
 )]
 mod root;
+pub mod session;
 mod setting;
+mod signs;
 mod snap_change;
 mod snap_file;
 mod snap_store;

@@ -237,11 +237,10 @@ impl Provider<Live> for Package {
     }
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
-        let stays = matches!(change, Change::Create { .. }).then(
-            || "its settings in /etc and the packages that it needs stay when it is taken back",
-        );
+        let stays = matches!(change, Change::Create { .. })
+            .then(|| "its settings in /etc and the packages that it needs");
         Effects {
-            irreversible: stays.map(str::to_owned),
+            leaves: stays.map(str::to_owned),
             ..Effects::default()
         }
     }
@@ -543,7 +542,7 @@ mod tests {
 
     #[test]
     fn a_new_package_says_what_stays() {
-        let effects = |change| Package.effects("hello", &change).irreversible;
+        let effects = |change| Package.effects("hello", &change).leaves;
         let after = state("1", false, false);
         assert!(
             effects(Change::Create {

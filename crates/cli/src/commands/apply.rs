@@ -1,57 +1,31 @@
-//! `stead apply`, and what it shares with `undo` and `recover`: the lock, the question, the run.
+//! `stead apply`.
 
-use std::{
-    io::Write,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 use stead_engine::{
-    apply,
-    event::Event,
-    journal::Outcome,
-    lock::Lock,
     plan::{self, FORMAT, Plan, Scope},
-    recover::recover,
-    state_folder::StateFolder,
-};
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    recover::Persistence,
 };
 
+use super::bench::Bench;
 use crate::{
-    args::{Apply, Consent},
+    args::Apply,
     exit::Exit,
     failure::Failure,
-    render::{self, Progress},
+    render,
     session::{Session, read_input, spec_path},
 };
-
-/// The lock, the run folder and whoever watches: all that changes the host goes through here.
-pub(crate) struct Bench<'a> {
-    session: &'a Session,
-    lock: Lock,
-    state: StateFolder,
-    progress: Progress,
-    runtime: Runtime,
-    stop: Arc<AtomicBool>,
-}
 
 /// Plans, asks, applies and verifies.
 pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.as_deref())?;
     let input = Input::read(session, &path, &args.only.only)?;
     session.must_be_root("apply")?;
-    let mut bench = Bench::set_up(session, args.consent.json)?;
-    if let Some(outcome) = bench.recover()?
-        && is_residue(&outcome)
+    let bench = Bench::set_up(session, args.consent.json)?;
+    if let Some(outcome) = bench.recover(Persistence::TriesAgain)?
+        && Exit::from(&outcome) == Exit::Residue
     {
-        return Ok(exit(&outcome));
+        return Ok(Exit::Residue);
     }
     let begin = Instant::now();
     let plan = match input {
@@ -64,7 +38,7 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
         if !args.consent.json {
             render::data(&render::no_changes(&plan, &path, begin.elapsed()));
         }
-        bench.progress.unchanged();
+        bench.say_unchanged();
         return Ok(Exit::Done);
     }
     refuse_too_costly(&plan, args)?;
@@ -157,130 +131,4 @@ fn refuse_too_costly(plan: &Plan, args: &Apply) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-impl<'a> Bench<'a> {
-    /// Takes the lock and makes the run folder.
-    pub(crate) fn set_up(session: &'a Session, as_json: bool) -> Result<Self, Failure> {
-        let state = StateFolder::create(&session.state)?;
-        let lock = Lock::acquire(&session.lock())?;
-        let runtime = Runtime::new().map_err(|error| Failure::of(Exit::Failed, &error))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        for kind in [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ] {
-            let stop = stop.clone();
-            let _inside = runtime.enter();
-            let mut signals = signal(kind).map_err(|error| Failure::of(Exit::Failed, &error))?;
-            runtime.spawn(async move {
-                while signals.recv().await.is_some() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-            });
-        }
-        let progress = Progress::new(as_json);
-        Ok(Self {
-            session,
-            lock,
-            state,
-            progress,
-            runtime,
-            stop,
-        })
-    }
-
-    /// Returns the run folder.
-    pub(crate) fn state(&self) -> &StateFolder {
-        &self.state
-    }
-
-    /// Puts the host back if a run was interrupted.
-    pub(crate) fn recover(&self) -> Result<Option<Outcome>, Failure> {
-        let outcome = self.with_apply(async |apply| recover(&apply, &self.lock).await)?;
-        if let Some(outcome) = &outcome {
-            self.progress.recovered(outcome);
-        }
-        Ok(outcome)
-    }
-
-    /// Shows a plan, asks, and carries it out.
-    pub(crate) fn carry_out(&mut self, plan: &Plan, consent: &Consent) -> Result<Exit, Failure> {
-        if !consent.json {
-            render::data(&render::plan(&self.session.registry, plan));
-        }
-        if !consent.yes && !ask()? {
-            render::message("Nothing was done.\n");
-            return Ok(Exit::Failed);
-        }
-        let writer = self.session.writer();
-        let Self {
-            session,
-            lock,
-            state,
-            progress,
-            runtime,
-            stop,
-        } = self;
-        let observer = |event: &Event| progress.show(event);
-        let apply = apply::Apply {
-            registry: &session.registry,
-            writer: &writer,
-            state,
-            observer: &observer,
-            stop,
-        };
-        let outcome = runtime.block_on(apply.run(lock, plan))?;
-        progress.end(&outcome);
-        Ok(exit(&outcome))
-    }
-
-    fn with_apply<T, E: Into<Failure>>(
-        &self,
-        work: impl AsyncFnOnce(apply::Apply<'_, stead_resources::host::Live>) -> Result<T, E>,
-    ) -> Result<T, Failure> {
-        let writer = self.session.writer();
-        let observer = |event: &Event| self.progress.show(event);
-        let apply = apply::Apply {
-            registry: &self.session.registry,
-            writer: &writer,
-            state: &self.state,
-            observer: &observer,
-            stop: &self.stop,
-        };
-        self.runtime.block_on(work(apply)).map_err(Into::into)
-    }
-}
-
-/// Asks whether to go on.
-fn ask() -> Result<bool, Failure> {
-    if !render::can_ask() {
-        return Err(Failure::usage(
-            "stead asks before it changes anything, and there is no terminal to ask on",
-            "add `--yes` once you have read the plan",
-        ));
-    }
-    render::message("Apply this plan? [y/N] ");
-    drop(std::io::stderr().flush());
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::of(Exit::Failed, &error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-}
-
-pub(crate) fn is_residue(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Residue { .. })
-}
-
-/// Returns the exit code of an outcome.
-pub(crate) fn exit(outcome: &Outcome) -> Exit {
-    match outcome {
-        Outcome::Done { .. } => Exit::Done,
-        Outcome::Failed { .. } => Exit::Failed,
-        Outcome::CheckFailed { .. } => Exit::CheckFailed,
-        Outcome::Residue { .. } => Exit::Residue,
-        Outcome::Stale { .. } => Exit::Stale,
-    }
 }

@@ -12,7 +12,7 @@ use crate::{exit::Exit, failure::Failure, render, session::Session};
 pub(crate) fn history(session: &Session, as_json: bool) -> Result<Exit, Failure> {
     let runs = history::list(&StateFolder::at(&session.state))?;
     if as_json {
-        print(&runs);
+        print(&runs.iter().map(Shown::of).collect::<Vec<_>>());
     } else if runs.is_empty() {
         render::message("There was no run yet.\n");
     } else {
@@ -25,7 +25,7 @@ pub(crate) fn history(session: &Session, as_json: bool) -> Result<Exit, Failure>
 pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit, Failure> {
     let run: Run = history::show(&StateFolder::at(&session.state), number)?;
     if as_json {
-        print(&run);
+        print(&Shown::of(&run));
         return Ok(Exit::Done);
     }
     let mut text = render::summary_of_run(&run);
@@ -36,12 +36,31 @@ pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit
     text.push('\n');
     match &run.outcome {
         Some(outcome) => text += &render::outcome(outcome),
+        None if run.left.is_some() => {}
         None => {
             text += "It has not ended: it is under way, or it was interrupted. `stead recover` puts the host back.\n";
         }
     }
     render::data(&text);
     Ok(Exit::Done)
+}
+
+/// A run, and the code that the command which made it ended with, or would have if it had not been cut off.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    run: &'a Run,
+    exit: Option<u8>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(run: &'a Run) -> Self {
+        let exit = run
+            .outcome
+            .as_ref()
+            .map(|outcome| Exit::from(outcome) as u8);
+        Self { run, exit }
+    }
 }
 
 fn print(document: &impl Serialize) {

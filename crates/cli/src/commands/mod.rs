@@ -1,6 +1,8 @@
 //! One thin file for each command.
 
 mod apply;
+mod bench;
+mod confirm;
 mod explain;
 mod fmt;
 mod graph;
@@ -8,9 +10,11 @@ mod history;
 mod kinds;
 mod plan;
 mod recover;
+mod revert;
 mod shell;
 mod undo;
 mod validate;
+mod vigil;
 mod watch;
 
 use crate::{
@@ -35,6 +39,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Show { run, json } => history::show(&session, run, json),
         Command::Undo { run, consent } => undo::undo(&session, run, &consent),
         Command::Recover { json } => recover::recover(&session, json),
+        Command::Confirm { json } => confirm::confirm(&session, json),
+        Command::Revert(args) => revert::revert(&session, &args),
         Command::Watch(args) => watch::watch(&session, &args),
         Command::Completions { shell } => Ok(shell::completions(shell)),
         Command::Man => shell::man(),

@@ -2,7 +2,7 @@
 
 use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Instant};
 
-use stead_engine::{plan, recover::interrupted, state_folder::StateFolder};
+use stead_engine::{plan, recover::Newest, state_folder::StateFolder, window::Stage};
 
 use super::apply::scope;
 use crate::{
@@ -44,11 +44,20 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
         }
     }
     // Without root the runs cannot be read, and then there is nothing to say about them.
-    if let Ok(Some(run)) = interrupted(&StateFolder::at(&session.state)) {
-        render::message(&format!(
-            "{} run {run} has not ended. If it is not under way, it was interrupted: `stead recover` puts the host back.\n",
-            render::paint::warning("note:")
-        ));
+    if let Ok(Some(Newest { run, stage, .. })) = Newest::find(&StateFolder::at(&session.state)) {
+        let what = match stage {
+            Stage::Ended(_) => None,
+            Stage::Pending(_) => Some(
+                "waits to be confirmed: `stead confirm` keeps it, `stead revert` takes it back",
+            ),
+            Stage::Begun | Stage::GoingBack { .. } => Some(
+                "has not ended. If it is not under way, it was interrupted: `stead recover` puts the host back",
+            ),
+        };
+        if let Some(what) = what {
+            let note = render::paint::warning("note:");
+            render::message(&format!("{note} run {run} {what}.\n"));
+        }
     }
     Ok(if plan.is_empty() {
         Exit::Done

@@ -1,18 +1,20 @@
 //! `stead recover`.
 
-use super::apply::{Bench, exit};
+use stead_engine::recover::Persistence;
+
+use super::bench::Bench;
 use crate::{exit::Exit, failure::Failure, render, session::Session};
 
 /// Puts the host back if a run was interrupted.
 pub(crate) fn recover(session: &Session, as_json: bool) -> Result<Exit, Failure> {
     session.must_be_root("recover")?;
     let bench = Bench::set_up(session, as_json)?;
-    let Some(outcome) = bench.recover()? else {
+    let Some(outcome) = bench.recover(Persistence::Ends)? else {
         render::message("Nothing to recover: every run has ended.\n");
         return Ok(Exit::Done);
     };
     // The interrupted run failed; putting the host back did not.
-    Ok(if exit(&outcome) == Exit::Residue {
+    Ok(if Exit::from(&outcome) == Exit::Residue {
         Exit::Residue
     } else {
         Exit::Done

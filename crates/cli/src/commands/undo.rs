@@ -1,16 +1,16 @@
 //! `stead undo`.
 
-use stead_engine::undo;
+use stead_engine::{recover::Persistence, undo};
 
-use super::apply::{Bench, exit};
+use super::bench::Bench;
 use crate::{args::Consent, exit::Exit, failure::Failure, render, session::Session};
 
 /// Takes one run back, or says what stands in the way.
 pub(crate) fn undo(session: &Session, run: u64, consent: &Consent) -> Result<Exit, Failure> {
     session.must_be_root("undo")?;
-    let mut bench = Bench::set_up(session, consent.json)?;
-    if let Some(outcome) = bench.recover()?
-        && exit(&outcome) == Exit::Residue
+    let bench = Bench::set_up(session, consent.json)?;
+    if let Some(outcome) = bench.recover(Persistence::TriesAgain)?
+        && Exit::from(&outcome) == Exit::Residue
     {
         return Ok(Exit::Residue);
     }

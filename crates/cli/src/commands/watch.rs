@@ -1,22 +1,20 @@
 //! `stead watch`: what the hooks run.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use stead_engine::{
     history::committed,
     plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
-    recover::interrupted,
+    recover::{Newest, Persistence},
     registry::{Kind, Registry},
     state_folder::StateFolder,
+    window::Stage,
 };
 use stead_resources::host::{Live, Reader};
 
-use super::apply::{Bench, exit, is_residue};
+use super::bench::Bench;
 use crate::{
-    args::{Consent, Watch},
+    args::{Confirm, Consent, Watch},
     exit::Exit,
     failure::Failure,
     render,
@@ -25,23 +23,29 @@ use crate::{
 
 /// How long another run is waited for: it may be the one that made the hook run.
 const PATIENCE: Duration = Duration::from_mins(15);
-/// How often it is looked whether it has ended.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Brings back what was applied and is so no more, as far as reboots and programs overwrite it. Everything else stays as it is.
 /// It looks before it takes the lock, so that a hook that finds nothing stands in nobody's way.
 pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     session.must_be_root("watch --once")?;
     let state = StateFolder::at(&session.state);
-    let begun = interrupted(&state).map_err(|error| Failure::of(Exit::Failed, &error))?;
-    if begun.is_none() && overwritten(session, &state)?.is_none() {
-        return Ok(Exit::Done);
+    match Newest::find(&state)?.map(|newest| newest.stage) {
+        Some(Stage::Pending(_)) => {
+            render::message(
+                "The newest run waits to be confirmed: what counts is not decided yet.\n",
+            );
+            return Ok(Exit::Done);
+        }
+        None | Some(Stage::Ended(_)) if overwritten(session, &state)?.is_none() => {
+            return Ok(Exit::Done);
+        }
+        _ => {}
     }
-    let mut bench = patiently(session, args.json)?;
-    if let Some(outcome) = bench.recover()?
-        && is_residue(&outcome)
+    let bench = Bench::set_up_within(session, args.json, PATIENCE)?;
+    if let Some(outcome) = bench.recover(Persistence::TriesAgain)?
+        && Exit::from(&outcome) == Exit::Residue
     {
-        return Ok(exit(&outcome));
+        return Ok(Exit::Residue);
     }
     let Some(plan) = overwritten(session, &state)? else {
         return Ok(Exit::Done);
@@ -49,6 +53,8 @@ pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     let consent = Consent {
         yes: true,
         json: args.json,
+        confirm: Some(Confirm::Off),
+        allow_irreversible: true,
     };
     bench.carry_out(&plan, &consent)
 }
@@ -97,18 +103,6 @@ async fn plan_what_can_be(
                 });
             }
             planned => return planned,
-        }
-    }
-}
-
-fn patiently(session: &Session, as_json: bool) -> Result<Bench<'_>, Failure> {
-    let begin = Instant::now();
-    loop {
-        match Bench::set_up(session, as_json) {
-            Err(failure) if failure.exit() == Exit::Locked && begin.elapsed() < PATIENCE => {
-                sleep(PAUSE);
-            }
-            other => return other,
         }
     }
 }

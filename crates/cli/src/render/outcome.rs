@@ -3,11 +3,19 @@
 use std::{sync::Mutex, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::tz::TimeZone;
-use stead_engine::{event::Event, history::Run, journal::Outcome};
+use jiff::{Timestamp, tz::TimeZone};
+use stead_engine::{
+    event::Event,
+    history::Run,
+    journal::{Left, Outcome, Residue},
+    window::Stage,
+};
 
 use super::{data, line, message, paint, value::plain};
-use crate::document::{EventDocument, Last, Line};
+use crate::{
+    document::{EventDocument, Last, Line},
+    exit::Exit,
+};
 
 /// Whoever sits before a run.
 pub(crate) struct Progress {
@@ -89,11 +97,13 @@ fn new_bar(steps: usize) -> ProgressBar {
 fn words(event: &Event) -> String {
     match event {
         Event::Recovering { run } => {
-            format!("run {run} was interrupted; putting the host back first")
+            format!("run {run} has not come to its end; putting the host back")
         }
-        Event::Started { .. } | Event::StepDone { .. } | Event::Checked { fault: None, .. } => {
-            String::new()
-        }
+        Event::Started { .. }
+        | Event::Armed { .. }
+        | Event::StepDone { .. }
+        | Event::Checked { fault: None, .. }
+        | Event::Sign { fault: None, .. } => String::new(),
         Event::Step { step, addresses } => {
             let first = addresses
                 .first()
@@ -108,6 +118,11 @@ fn words(event: &Event) -> String {
             address,
             fault: Some(fault),
         } => format!("{} fails: {}", plain(&address.to_string()), plain(fault)),
+        Event::Looking => "looking whether all that worked before still works".to_owned(),
+        Event::Sign {
+            name,
+            fault: Some(fault),
+        } => format!("{name} worked before and does not now: {}", plain(fault)),
         Event::RollingBack { cause } => format!(
             "going back: {}",
             plain(cause.first().map_or("", String::as_str))
@@ -122,7 +137,18 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Outcome::Done { run } => {
             format!("Done and verified. This was run {run}; `stead undo {run}` takes it back.\n")
         }
+        Outcome::Pending { run, until } => format!(
+            "{} This is run {run}. `stead confirm` keeps it, `stead revert` takes it back now;\n\
+             without either it goes back by itself at {}.\n",
+            paint::bold("Applied and verified, not confirmed yet."),
+            time(*until)
+        ),
         Outcome::Failed {
+            run,
+            cause,
+            reverted,
+        }
+        | Outcome::NotConfirmed {
             run,
             cause,
             reverted,
@@ -156,16 +182,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
                     paint::error("residue:")
                 ),
             );
-            for residue in residue {
-                line(
-                    &mut text,
-                    format_args!(
-                        "  {}: {}",
-                        plain(&residue.address.to_string()),
-                        plain(&residue.reason)
-                    ),
-                );
-            }
+            residues(&mut text, residue);
             text + &format!(
                 "  {} mend these by hand; `stead show {run}` has the states before\n",
                 paint::help("help:")
@@ -184,6 +201,46 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
     }
 }
 
+/// Says that a run goes back, and what is not back yet.
+pub(crate) fn going_back(run: u64, stage: Option<&Stage>) -> String {
+    let mut text = format!("{} run {run} goes back\n", paint::error("error:"));
+    if let Some(Stage::GoingBack { cause, left, .. }) = stage {
+        line(&mut text, format_args!("  {}", plain(cause)));
+        text += &left.as_ref().map_or_else(String::new, still_left);
+    }
+    text
+}
+
+/// Says what a rollback has not put back yet.
+fn still_left(left: &Left) -> String {
+    let mut text = format!(
+        "{} not everything is back yet; it is tried again and again ({} so far):\n",
+        paint::warning("left:"),
+        left.tries
+    );
+    residues(&mut text, &left.residue);
+    text + &format!(
+        "  {} mend what stands in the way, or end it with `stead recover`\n",
+        paint::help("help:")
+    )
+}
+
+fn residues(text: &mut String, residues: &[Residue]) {
+    for residue in residues {
+        let address = plain(&residue.address.to_string());
+        line(
+            text,
+            format_args!("  {address}: {}", plain(&residue.reason)),
+        );
+    }
+}
+
+fn time(at: Timestamp) -> String {
+    at.to_zoned_datetime(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S %Z")
+        .to_string()
+}
+
 fn causes(run: u64, cause: &[String]) -> String {
     let mut text = format!("{} run {run} failed\n", paint::error("error:"));
     for reason in cause {
@@ -194,16 +251,12 @@ fn causes(run: u64, cause: &[String]) -> String {
 
 /// Shows a run in one line of the history.
 pub(crate) fn summary_of_run(run: &Run) -> String {
-    let when = run.started.map_or_else(
-        || "never began".to_owned(),
-        |at| {
-            at.to_zoned_datetime(TimeZone::system())
-                .strftime("%Y-%m-%d %H:%M:%S %Z")
-                .to_string()
-        },
-    );
+    let when = run.started.map_or_else(|| "never began".to_owned(), time);
     let ended = match &run.outcome {
+        None if run.left.is_some() => "goes back",
         None => "not ended",
+        Some(Outcome::Pending { .. }) => "not confirmed yet",
+        Some(Outcome::NotConfirmed { .. }) => "not confirmed",
         Some(Outcome::Done { .. }) => "done",
         Some(Outcome::Failed { .. }) => "failed, put back",
         Some(Outcome::CheckFailed { .. }) => "check failed",
@@ -222,5 +275,13 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
     let undoes = run
         .undoes
         .map_or_else(String::new, |other| format!("  (takes back run {other})"));
-    format!("{:>5}  {when:23}  {ended:19}  {what}{undoes}\n", run.run)
+    let exit = run.outcome.as_ref().map_or_else(
+        || "-".to_owned(),
+        |outcome| (Exit::from(outcome) as u8).to_string(),
+    );
+    let left = run.left.as_ref().map_or_else(String::new, still_left);
+    format!(
+        "{:>5}  {when:23}  {ended:19}  {exit}  {what}{undoes}\n{left}",
+        run.run
+    )
 }

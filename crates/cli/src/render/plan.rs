@@ -26,10 +26,18 @@ const CONTEXT: usize = 3;
 /// Shows a plan: each change with its reason, then what it all costs.
 pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan) -> String {
     let mut text = String::new();
-    for planned in &plan.changes {
+    let no_return = plan.point_of_no_return();
+    for (place, planned) in plan.changes.iter().enumerate() {
         let Ok(kind) = registry.of(&planned.address) else {
             continue;
         };
+        if no_return == Some(place) {
+            let mark = paint::warning("── point of no return ──");
+            line(
+                &mut text,
+                format_args!("  {mark} from here on not everything can be put back\n"),
+            );
+        }
         text += &change(&kind.schema(), kind.restarts(), planned);
         text.push('\n');
     }
@@ -220,6 +228,15 @@ fn costs(plan: &Plan) -> String {
                 format_args!(
                     "  {} {address}: {why}",
                     paint::warning("may cut the network:")
+                ),
+            );
+        }
+        if let Some(what) = &effects.leaves {
+            line(
+                &mut text,
+                format_args!(
+                    "  {} {address}: {what}",
+                    paint::warning("stays when it is taken back:")
                 ),
             );
         }

@@ -1,6 +1,8 @@
 //! The engine on a strict world in memory.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod confirm;
 mod graph;
 mod promises;
+mod pruned;
 mod world;

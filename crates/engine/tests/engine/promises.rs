@@ -13,8 +13,8 @@ use stead_engine::{
     graph::Graph,
     journal::Outcome,
     lock::Lock,
-    plan::{Because, Plan, Wanted, plan, plan_wanted},
-    recover::recover,
+    plan::{Because, Plan, PlannedChange, Wanted, plan, plan_wanted},
+    recover::{Persistence, recover},
     spec::{Desired, Resource, Source, Span, Spec},
     state_folder::StateFolder,
     undo::{UndoError, undo},
@@ -24,23 +24,25 @@ use tokio::runtime::Runtime;
 
 use crate::world::{Fault, Folder, Handle, Leaf, Memory, Node, Tree, differing, parents, registry};
 
+/// Where state folders are: what matters is which bytes are on disk, not when.
+const IN_MEMORY: &str = "/dev/shm";
 const FOLDERS: [&str; 4] = ["a", "a/b", "a/b/c", "d"];
 const LEAVES: [&str; 6] = ["x", "a/x", "a/y", "a/b/x", "a/b/c/x", "d/x"];
 
 pub(crate) struct Case {
-    start: Tree,
+    pub(crate) start: Tree,
     pub(crate) spec: Spec,
 }
 
 /// One stead on one world.
-struct Site {
-    runtime: Runtime,
-    host: Handle,
+pub(crate) struct Site {
+    pub(crate) runtime: Runtime,
+    pub(crate) host: Handle,
     folder: TempDir,
 }
 
 impl Site {
-    fn new(tree: Tree) -> Self {
+    pub(crate) fn new(tree: Tree) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
@@ -49,8 +51,12 @@ impl Site {
         Self {
             runtime,
             host: Handle::new(tree),
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir_in(IN_MEMORY).unwrap(),
         }
+    }
+
+    pub(crate) fn state(&self) -> StateFolder {
+        StateFolder::create(&self.state_path()).unwrap()
     }
 
     fn state_path(&self) -> PathBuf {
@@ -62,7 +68,7 @@ impl Site {
         self.state_path().exists()
     }
 
-    fn plan(&self, spec: &Spec) -> Plan {
+    pub(crate) fn plan(&self, spec: &Spec) -> Plan {
         let graph = Graph::build(spec, &registry()).unwrap();
         self.runtime
             .block_on(plan(&registry(), &self.host, &graph))
@@ -71,28 +77,32 @@ impl Site {
 
     /// Applies, or returns `None` if the process was killed on the way.
     fn apply(&self, plan: &Plan) -> Option<Outcome> {
-        self.with(async |apply, lock| apply.run(lock, plan).await.unwrap())
+        self.with(async |apply, lock| apply.run(lock, plan, None).await.unwrap())
     }
 
     /// Recovers, or returns `None` if the process was killed on the way.
     fn recover(&self) -> Option<Outcome> {
         self.with(async |apply, lock| {
-            recover(apply, lock)
+            recover(apply, lock, Persistence::Ends)
                 .await
                 .unwrap()
                 .expect("a killed run is unfinished")
         })
     }
 
-    fn undo(&self, run: u64) -> Result<Plan, UndoError> {
+    pub(crate) fn undo(&self, run: u64) -> Result<Plan, UndoError> {
         let state = StateFolder::at(&self.state_path());
         self.runtime
             .block_on(undo(&registry(), &self.host, &state, run))
     }
 
-    fn with<T>(&self, act: impl AsyncFnOnce(&Apply<'_, Memory>, &mut Lock) -> T) -> Option<T> {
-        let mut lock = Lock::acquire(&self.folder.path().join("lock")).unwrap();
-        let state = StateFolder::create(&self.state_path()).unwrap();
+    /// Acts as one process does, or returns `None` if it was killed on the way.
+    pub(crate) fn with<T>(
+        &self,
+        act: impl AsyncFnOnce(&Apply<'_, Memory>, &mut Lock) -> T,
+    ) -> Option<T> {
+        let state = self.state();
+        let mut lock = Lock::acquire(&self.folder.path().join("lock"), &state).unwrap();
         let registry = registry();
         let apply = Apply {
             registry: &registry,
@@ -227,7 +237,7 @@ impl std::fmt::Debug for Case {
     }
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+pub(crate) fn fault() -> impl Strategy<Value = Fault> {
     prop::sample::select(vec![
         Fault::Refused,
         Fault::Half,
@@ -263,6 +273,7 @@ fn check_outcome(site: &Site, start: &Tree, outcome: &Outcome, spec: &Spec) {
             assert_eq!(named, moved, "{outcome:?}");
         }
         Outcome::CheckFailed { .. } => panic!("the world has no checks"),
+        Outcome::Pending { .. } | Outcome::NotConfirmed { .. } => panic!("nobody waits"),
         Outcome::Stale { .. } => panic!("nobody moved the world"),
     }
 }
@@ -357,6 +368,17 @@ proptest! {
             prop_assert!(matches!(outcome, Outcome::Failed { .. }), "{:?}", outcome);
             let created = plan.changes[..=at].iter().filter(|planned| planned.change.before().is_none()).count();
             prop_assert_eq!(removed.len(), created);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_undone_comes_last_but_for_what_has_to_come_after_it(case in case()) {
+        let plan = Site::new(case.start.clone()).plan(&case.spec);
+        let first = plan.point_of_no_return().unwrap_or(plan.changes.len());
+        let is_final = |planned: &PlannedChange| planned.effects.irreversible.is_some();
+        for planned in &plan.changes[first..] {
+            let holds_some = plan.changes[first..].iter().any(|other| is_final(other) && other.address.name.starts_with(&format!("{}/", planned.address.name)));
+            prop_assert!(is_final(planned) || holds_some, "{:?}", planned);
         }
     }
 

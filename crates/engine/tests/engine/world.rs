@@ -5,17 +5,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stead_engine::{
     address::Address,
-    change::Change,
-    provider::{Host, Provider, ProviderError},
+    change::{Change, Effects},
+    moment::Moment,
+    provider::{Guard, GuardError, Host, Provider, ProviderError, Sign},
     registry::Registry,
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// What exists: a path within the world, and what stands there.
 pub(crate) type Tree = BTreeMap<String, Node>;
@@ -74,6 +76,18 @@ pub(crate) struct World {
     pub(crate) writes: usize,
     /// Everything that was taken away, in order.
     pub(crate) removed: Vec<String>,
+    /// Which boot it is.
+    pub(crate) boot: usize,
+    /// How long ago that began when time began to pass.
+    pub(crate) uptime: Duration,
+    /// When time began to pass.
+    begun: Option<Instant>,
+    /// The run that is looked after.
+    pub(crate) armed: Option<u64>,
+    /// Whether nobody can be armed.
+    pub(crate) is_guardless: bool,
+    /// Why the world is cut off, once something stands at this path.
+    pub(crate) cut_by: Option<String>,
 }
 
 /// A handle to a world: its reader and its writer.
@@ -92,6 +106,46 @@ impl Host for Memory {
 
     fn reader(writer: &Handle) -> Handle {
         writer.clone()
+    }
+
+    fn now(writer: &Handle) -> Moment {
+        let mut world = writer.lock();
+        let begun = *world.begun.get_or_insert_with(Instant::now);
+        let moment = Moment {
+            boot: world.boot.to_string(),
+            milliseconds: 0,
+        };
+        moment.later(world.uptime + begun.elapsed())
+    }
+
+    async fn arm(writer: &Handle, guard: &Guard<'_>) -> Result<(), GuardError> {
+        let mut world = writer.lock();
+        if world.is_guardless {
+            return Err(GuardError {
+                attempted: "arm".to_owned(),
+                source: "a fault of the test".into(),
+            });
+        }
+        assert_eq!(world.armed, None, "one run at a time");
+        world.armed = Some(guard.run);
+        Ok(())
+    }
+
+    async fn disarm(writer: &Handle, run: u64) -> Result<(), GuardError> {
+        let armed = writer.lock().armed.take();
+        assert!(armed.is_none_or(|armed| armed == run), "another is armed");
+        Ok(())
+    }
+
+    async fn signs(writer: &Handle, _since: &Moment) -> Vec<Sign> {
+        let world = writer.lock();
+        let cut = world.cut_by.as_ref();
+        let cut = cut.filter(|path| world.tree.contains_key(*path));
+        vec![Sign {
+            name: "the world",
+            patience: Duration::from_secs(15),
+            fault: cut.map(|path| format!("{path} is in the way")),
+        }]
     }
 }
 
@@ -244,6 +298,16 @@ macro_rules! provider {
                     .iter()
                     .filter(|(_, node)| <$state>::of(node).is_some());
                 Ok(mine.map(|(name, _)| name.clone()).collect())
+            }
+
+            fn effects(&self, _name: &str, change: &Change<$state>) -> Effects {
+                let is_gone = change.after().is_none();
+                let before = change.before().filter(|_| is_gone);
+                let is_final = before.is_some_and(|before| before.mode.as_deref() == Some("3"));
+                Effects {
+                    irreversible: is_final.then(|| "it says so".to_owned()),
+                    ..Effects::default()
+                }
             }
 
             fn requires(&self, name: &str, _desired: &$state) -> Vec<Address> {

@@ -19,6 +19,7 @@ mod program;
     reason = "the host is the room that touches it"
 )]
 mod reader;
+mod sockets;
 mod systemd;
 #[expect(
     clippy::disallowed_methods,
@@ -31,7 +32,12 @@ pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader};
-use stead_engine::provider::Host;
+pub use sockets::{Connection, Knock};
+use stead_engine::{
+    moment::Moment,
+    provider::{Guard, GuardError, Host, Sign},
+};
+pub(crate) use systemd::Properties;
 pub use systemd::UnitStatus;
 pub use writer::{Access, Existing, Writer};
 
@@ -45,5 +51,21 @@ impl Host for Live {
 
     fn reader(writer: &Writer) -> Reader {
         Reader::new(writer.root())
+    }
+
+    fn now(writer: &Writer) -> Moment {
+        Reader::new(writer.root()).now()
+    }
+
+    async fn arm(writer: &Writer, guard: &Guard<'_>) -> Result<(), GuardError> {
+        crate::guard::arm(writer, guard).await
+    }
+
+    async fn disarm(writer: &Writer, run: u64) -> Result<(), GuardError> {
+        crate::guard::disarm(writer, run).await
+    }
+
+    async fn signs(writer: &Writer, since: &Moment) -> Vec<Sign> {
+        crate::signs::look(&Reader::new(writer.root()), since).await
     }
 }

@@ -37,9 +37,20 @@ pub enum Query {
     Ip6tablesNftSave,
     /// Prints the IPv6 rules of the back end legacy.
     Ip6tablesLegacySave,
+    /// Prints the rules of nft, those of the back end nft among them.
+    NftList,
 }
 
 impl Query {
+    /// All that print rules.
+    pub(crate) const RULES: [Self; 5] = [
+        Self::IptablesNftSave,
+        Self::IptablesLegacySave,
+        Self::Ip6tablesNftSave,
+        Self::Ip6tablesLegacySave,
+        Self::NftList,
+    ];
+
     /// Returns the name of the program.
     pub fn program(self) -> &'static str {
         match self {
@@ -47,6 +58,15 @@ impl Query {
             Self::IptablesLegacySave => "iptables-legacy-save",
             Self::Ip6tablesNftSave => "ip6tables-nft-save",
             Self::Ip6tablesLegacySave => "ip6tables-legacy-save",
+            Self::NftList => "nft",
+        }
+    }
+
+    /// Returns its arguments.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::NftList => &["list", "ruleset"],
+            _ => &[],
         }
     }
 }
@@ -85,7 +105,7 @@ impl Reader {
         let answer = self.answer(query);
         answer
             .get_or_try_init(async || {
-                let said = run(self.root(), Call::new(query.program(), &[])).await?;
+                let said = run(self.root(), Call::new(query.program(), query.arguments())).await?;
                 Ok(said.into())
             })
             .await

@@ -7,6 +7,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use nix::{
@@ -14,8 +15,10 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::stat::{FileStat, Mode, SFlag},
+    time::{ClockId, clock_gettime},
 };
 use sha2::{Digest, Sha256};
+use stead_engine::moment::Moment;
 use tokio::sync::OnceCell;
 use xattr::FileExt;
 
@@ -187,6 +190,17 @@ impl Reader {
     /// the person who runs this, such as a file beside the spec.
     pub fn resolve(&self, path: &Path) -> Result<PathBuf, HostError> {
         path.canonicalize().map_err(HostError::io("find", path))
+    }
+
+    /// Returns the present moment: the boot, and the time since it, sleep included.
+    pub fn now(&self) -> Moment {
+        let boot = self.read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64);
+        let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+        let moment = Moment {
+            boot: boot.ok().flatten().unwrap_or_default().trim().to_owned(),
+            milliseconds: 0,
+        };
+        moment.later(time)
     }
 
     /// Returns the path of the program that runs.

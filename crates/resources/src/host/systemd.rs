@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use tokio::time::timeout;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::{HostError, Reader, Writer};
 
@@ -91,6 +91,24 @@ impl Writer {
     pub async fn unit_job(&self, verb: &str, name: &str) -> Result<(), HostError> {
         let connection = connect().await?;
         let _job: OwnedObjectPath = call(&connection, verb, &(name, "replace")).await?;
+        Ok(())
+    }
+}
+
+/// Properties of a unit that has no file.
+pub(crate) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
+
+impl Writer {
+    /// Starts a unit that has no file and goes when it has ended, beside another one that it starts.
+    pub(crate) async fn start_transient(
+        &self,
+        unit: (&str, Properties<'_>),
+        other: (&str, Properties<'_>),
+    ) -> Result<(), HostError> {
+        let connection = connect().await?;
+        let (name, properties) = unit;
+        let body = (name, "replace", properties, vec![other]);
+        let _job: OwnedObjectPath = call(&connection, "StartTransientUnit", &body).await?;
         Ok(())
     }
 }

@@ -1,0 +1,247 @@
+//! What all commands share that change the host: the lock, the question, the run, and the wait for its confirmation.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use stead_engine::{
+    apply,
+    event::Event,
+    journal::Outcome,
+    lock::Lock,
+    plan::Plan,
+    recover::{Persistence, recover},
+    state_folder::StateFolder,
+};
+use stead_resources::host::Live;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::vigil::{Vigil, Watcher};
+use crate::{
+    args::Consent,
+    exit::Exit,
+    failure::Failure,
+    render::{self, Progress},
+    session::Session,
+};
+
+/// How often it is looked whether another run has ended.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The lock, the run folder and whoever watches.
+pub(crate) struct Bench<'a> {
+    desk: Desk<'a>,
+    lock: Lock,
+}
+
+/// All of it but the lock: what a run that waits goes on with, while others may confirm it or take it back.
+pub(crate) struct Desk<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) state: StateFolder,
+    pub(crate) progress: Progress,
+    runtime: Runtime,
+    stop: Arc<AtomicBool>,
+}
+
+impl<'a> Bench<'a> {
+    /// Takes the lock and makes the run folder.
+    pub(crate) fn set_up(session: &'a Session, as_json: bool) -> Result<Self, Failure> {
+        let state = StateFolder::create(&session.state)?;
+        let lock = Lock::acquire(&session.lock(), &state)?;
+        let desk = Desk::new(session, state, as_json)?;
+        Ok(Self { desk, lock })
+    }
+
+    /// As [`Self::set_up`], but waits for whoever has the lock.
+    pub(crate) fn set_up_within(
+        session: &'a Session,
+        as_json: bool,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let begin = Instant::now();
+        loop {
+            match Self::set_up(session, as_json) {
+                Err(failure) if failure.exit() == Exit::Locked && begin.elapsed() < patience => {
+                    sleep(PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Returns the run folder.
+    pub(crate) fn state(&self) -> &StateFolder {
+        &self.desk.state
+    }
+
+    /// Says that there was nothing to do.
+    pub(crate) fn say_unchanged(&self) {
+        self.desk.progress.unchanged();
+    }
+
+    /// Says how a run has ended.
+    pub(crate) fn say_ended(&self, outcome: &Outcome) {
+        self.desk.progress.end(outcome);
+    }
+
+    /// Puts the host back if a run was interrupted, or not confirmed in time.
+    pub(crate) fn recover(&self, persistence: Persistence) -> Result<Option<Outcome>, Failure> {
+        let outcome = self.work(async |apply, lock| recover(apply, lock, persistence).await)?;
+        if let Some(outcome) = &outcome {
+            self.desk.progress.recovered(outcome);
+        }
+        Ok(outcome)
+    }
+
+    /// Does something under the lock.
+    pub(crate) fn work<T, E: Into<Failure>>(
+        &self,
+        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &Lock) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        self.desk
+            .with_apply(async |apply| work(apply, &self.lock).await)
+    }
+
+    /// Shows a plan, asks, carries it out, and waits for its confirmation where that was asked for.
+    pub(crate) fn carry_out(self, plan: &Plan, consent: &Consent) -> Result<Exit, Failure> {
+        let Self { desk, mut lock } = self;
+        if !consent.json {
+            render::data(&render::plan(&desk.session.registry, plan));
+        }
+        refuse_irreversible(plan, consent)?;
+        let vigil = Vigil::over(desk.session, plan, consent)?;
+        if let Some(vigil) = &vigil {
+            render::message(&vigil.announcement());
+        }
+        if !consent.yes && !ask()? {
+            render::message("Nothing was done.\n");
+            return Ok(Exit::Failed);
+        }
+        let window = vigil.as_ref().map(|vigil| vigil.window);
+        let outcome = desk.with_apply(async |apply| apply.run(&mut lock, plan, window).await)?;
+        drop(lock);
+        let (Outcome::Pending { run, .. }, Some(vigil)) = (&outcome, vigil) else {
+            desk.progress.end(&outcome);
+            return Ok(Exit::from(&outcome));
+        };
+        let watcher = Watcher::begin(&desk, vigil, *run);
+        desk.progress.end(&outcome);
+        watcher.wait(&desk, consent)
+    }
+}
+
+impl<'a> Desk<'a> {
+    fn new(session: &'a Session, state: StateFolder, as_json: bool) -> Result<Self, Failure> {
+        let runtime = Runtime::new().map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        for kind in [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ] {
+            let stop = stop.clone();
+            let _inside = runtime.enter();
+            let mut signals = signal(kind).map_err(|error| Failure::of(Exit::Failed, &error))?;
+            runtime.spawn(async move {
+                while signals.recv().await.is_some() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+        Ok(Self {
+            session,
+            state,
+            progress: Progress::new(as_json),
+            runtime,
+            stop,
+        })
+    }
+
+    /// Whether somebody asked to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Does something that waits, without the power to change the host.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Takes the lock if nobody has it, and does something under it.
+    pub(crate) fn work_if_free<T, E: Into<Failure>>(
+        &self,
+        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &Lock) -> Result<T, E>,
+    ) -> Result<Option<T>, Failure> {
+        match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
+            Err(failure) if failure.exit() == Exit::Locked => Ok(None),
+            Err(failure) => Err(failure),
+            Ok(lock) => self
+                .with_apply(async |apply| work(apply, &lock).await)
+                .map(Some),
+        }
+    }
+
+    fn with_apply<T, E: Into<Failure>>(
+        &self,
+        work: impl AsyncFnOnce(&apply::Apply<'_, Live>) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        let writer = self.session.writer();
+        let observer = |event: &Event| self.progress.show(event);
+        let apply = apply::Apply {
+            registry: &self.session.registry,
+            writer: &writer,
+            state: &self.state,
+            observer: &observer,
+            stop: &self.stop,
+        };
+        self.runtime.block_on(work(&apply)).map_err(Into::into)
+    }
+}
+
+/// Asks whether to go on.
+fn ask() -> Result<bool, Failure> {
+    if !render::can_ask() {
+        return Err(Failure::usage(
+            "stead asks before it changes anything, and there is no terminal to ask on",
+            "add `--yes` once you have read the plan",
+        ));
+    }
+    render::message("Apply this plan? [y/N] ");
+    drop(std::io::stderr().flush());
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    Ok(is_yes(&answer))
+}
+
+/// Whether an answer is yes.
+pub(crate) fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// What cannot be undone needs somebody who has read that it cannot.
+fn refuse_irreversible(plan: &Plan, consent: &Consent) -> Result<(), Failure> {
+    let is_asked = !consent.yes && render::can_ask();
+    let first = plan.point_of_no_return().and_then(|place| {
+        let planned = &plan.changes[place];
+        let what = planned.effects.irreversible.as_ref()?;
+        Some(format!("{} cannot be undone: {what}", planned.address))
+    });
+    match first.filter(|_| !consent.allow_irreversible && !is_asked) {
+        Some(message) => Err(Failure::usage(
+            message,
+            "nothing was done; add `--allow-irreversible` once you have read the plan",
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Taking a run back by its journal: in the run itself, when it is recovered, and when nobody confirms it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    address::Address,
+    apply::Apply,
+    event::Event,
+    journal::{Journal, Left, Outcome, Reason, Record},
+    provider::Host,
+    registry::State,
+    rollback::{Begun, Rollback, roll_back},
+    state_folder::StateFolderError,
+    window::{Window, pause},
+};
+
+/// A run that goes back.
+#[derive(Debug)]
+pub(crate) struct GoingBack {
+    /// Its number.
+    pub(crate) run: u64,
+    /// Why, from the general to the particular.
+    pub(crate) cause: Vec<String>,
+    /// What made it do so.
+    pub(crate) reason: Reason,
+    /// How long it was to wait for its confirmation, if it was. Then somebody is armed.
+    pub(crate) window: Option<Window>,
+    /// What it does when something cannot be put back and somebody is armed.
+    pub(crate) persistence: Persistence,
+    /// How often it was tried before; `None` if it was not.
+    pub(crate) tried: Option<u32>,
+}
+
+/// What a rollback does that cannot put everything back, in a run that somebody is armed for. Any other run it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It ends the run, and names the residue.
+    Ends,
+    /// It leaves the run to whoever is armed to try again.
+    TriesAgain,
+}
+
+impl GoingBack {
+    /// Puts back every step, and records how that went.
+    pub(crate) async fn carry_out<H: Host>(
+        self,
+        apply: &Apply<'_, H>,
+        steps: &[Begun],
+        journal: &mut Journal,
+    ) -> Outcome {
+        (apply.observer)(&Event::RollingBack {
+            cause: self.cause.clone(),
+        });
+        apply.state.release();
+        if self.tried.is_none() {
+            // Going back matters more than its record: recovery would go the same way again.
+            drop(journal.write(&Record::RollingBack {
+                cause: self.cause.join(": "),
+                reason: self.reason,
+            }));
+        }
+        let rollback = roll_back(apply.registry, apply.writer, steps, apply.observer).await;
+        let persists = self.window.is_some()
+            && self.persistence == Persistence::TriesAgain
+            && rollback.is_retryable;
+        let tries = self.tried.unwrap_or(0) + 1;
+        let ending = Ending {
+            run: self.run,
+            window: self.window,
+            after: BTreeMap::new(),
+        };
+        let outcome = self.outcome(rollback);
+        if let (true, Outcome::Residue { residue, .. }) = (persists, &outcome) {
+            let left = Left {
+                tries,
+                again: H::now(apply.writer).later(pause(tries)),
+                residue: residue.clone(),
+            };
+            drop(journal.write(&Record::Left(left)));
+        } else {
+            ending.record(apply, journal, &outcome).await;
+        }
+        outcome
+    }
+
+    fn outcome(self, rollback: Rollback) -> Outcome {
+        let Self {
+            run, cause, reason, ..
+        } = self;
+        let Rollback {
+            reverted, residue, ..
+        } = rollback;
+        match reason {
+            _ if !residue.is_empty() => Outcome::Residue {
+                run,
+                cause,
+                reverted,
+                residue,
+            },
+            Reason::Failed => Outcome::Failed {
+                run,
+                cause,
+                reverted,
+            },
+            Reason::Check => Outcome::CheckFailed {
+                run,
+                cause,
+                reverted,
+            },
+            Reason::Unconfirmed => Outcome::NotConfirmed {
+                run,
+                cause,
+                reverted,
+            },
+        }
+    }
+}
+
+/// A run that ends.
+pub(crate) struct Ending {
+    /// Its number.
+    pub(crate) run: u64,
+    /// How long it was to wait for its confirmation, if it was.
+    pub(crate) window: Option<Window>,
+    /// What is there now, for each address that it changed; nothing unless it is done.
+    pub(crate) after: BTreeMap<Address, Option<State>>,
+}
+
+impl Ending {
+    /// Records how it ended, and then lets whoever looks after it go. Where either fails, whoever looks after it does both.
+    pub(crate) async fn record<H: Host>(
+        self,
+        apply: &Apply<'_, H>,
+        journal: &mut Journal,
+        outcome: &Outcome,
+    ) {
+        if self.write(journal, outcome).is_ok() {
+            self.disarm(apply).await;
+        }
+    }
+
+    /// Records how it ended.
+    pub(crate) fn write(
+        &self,
+        journal: &mut Journal,
+        outcome: &Outcome,
+    ) -> Result<(), StateFolderError> {
+        journal.write(&Record::Ended {
+            at: Timestamp::now(),
+            outcome: outcome.clone(),
+            after: self.after.clone(),
+        })
+    }
+
+    /// Lets whoever looks after it go.
+    pub(crate) async fn disarm<H: Host>(&self, apply: &Apply<'_, H>) {
+        if self.window.is_some() {
+            // Who is armed still finds that the run has ended, and goes.
+            drop(H::disarm(apply.writer, self.run).await);
+        }
+    }
+}

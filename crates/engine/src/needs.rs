@@ -1,0 +1,64 @@
+//! What needs what among all that is wanted, and the order that follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    address::Address,
+    plan::{PlannedChange, Wanted},
+};
+
+/// What needs what, however far away.
+#[derive(Debug)]
+pub(crate) struct Needs<'a>(BTreeMap<&'a Address, &'a [Address]>);
+
+impl<'a> Needs<'a> {
+    pub(crate) fn of(wanted: &'a [Wanted]) -> Self {
+        Self(
+            wanted
+                .iter()
+                .map(|wanted| (&wanted.address, wanted.needs.as_slice()))
+                .collect(),
+        )
+    }
+
+    /// Whether `address` needs anything that is so, directly or not. A spec has no cycles.
+    pub(crate) fn is_any(&self, address: &Address, is_so: impl Fn(&Address) -> bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![address];
+        while let Some(address) = next.pop() {
+            for need in self.0.get(address).copied().unwrap_or_default() {
+                if is_so(need) {
+                    return true;
+                }
+                if seen.insert(need) {
+                    next.push(need);
+                }
+            }
+        }
+        false
+    }
+
+    /// Moves what cannot be undone behind everything else, with what has to come after it; otherwise the order stays.
+    pub(crate) fn with_irreversible_last(&self, changes: Vec<PlannedChange>) -> Vec<PlannedChange> {
+        let mut late: Vec<PlannedChange> = vec![];
+        let mut early = vec![];
+        for change in changes {
+            let is_absent = |planned: &PlannedChange| planned.change.after().is_none();
+            let comes_after = |other: &PlannedChange| {
+                let (first, then) = if is_absent(&change) && is_absent(other) {
+                    (&change, other)
+                } else {
+                    (other, &change)
+                };
+                self.is_any(&then.address, |need| *need == first.address)
+            };
+            if change.effects.irreversible.is_some() || late.iter().any(comes_after) {
+                late.push(change);
+            } else {
+                early.push(change);
+            }
+        }
+        early.extend(late);
+        early
+    }
+}

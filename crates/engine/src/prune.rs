@@ -1,0 +1,51 @@
+//! Which runs are kept. All that anything still needs, and the newest.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    history::{self, counting},
+    state_folder::{StateFolder, StateFolderError},
+};
+
+/// How many of the newest runs are kept, whatever they did: these can be undone.
+const KEPT: usize = 100;
+
+/// Removes the folders of runs that nothing needs, and contents that no run refers to. Called before a run begins.
+///
+/// What is kept beside the newest: the runs that [`history::committed`] reads, and those that take one of the kept runs back.
+/// If the history cannot be read, everything is kept.
+pub(crate) fn prune(state: &StateFolder) -> Result<(), StateFolderError> {
+    let numbers = state.runs()?;
+    let Some(older) = numbers.len().checked_sub(KEPT).filter(|older| *older > 0) else {
+        return Ok(());
+    };
+    let Ok(runs) = history::list(state) else {
+        return Ok(());
+    };
+    let mut kept: BTreeSet<u64> = numbers[older..].iter().copied().collect();
+    kept.extend(counting(&runs).iter().map(|run| run.run));
+    for run in &runs {
+        // A run that was taken back would count again without the run that did it.
+        if run.undoes.is_some_and(|other| kept.contains(&other)) {
+            kept.insert(run.run);
+        }
+    }
+    for run in numbers.into_iter().filter(|run| !kept.contains(run)) {
+        state.remove_run(run)?;
+    }
+    state.remove_blobs_but(&referred(state)?)
+}
+
+/// Returns every digest that a journal or plan of a run names: a digest is a word of 64 hexadecimal digits.
+fn referred(state: &StateFolder) -> Result<BTreeSet<String>, StateFolderError> {
+    let mut digests = BTreeSet::new();
+    for run in state.runs()? {
+        for name in ["journal", "plan.json"] {
+            let bytes = crate::state_folder::read(&state.run(run).join(name))?.unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let words = text.split(|c: char| !c.is_ascii_hexdigit());
+            digests.extend(words.filter(|word| word.len() == 64).map(str::to_owned));
+        }
+    }
+    Ok(digests)
+}
