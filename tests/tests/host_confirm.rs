@@ -1,9 +1,13 @@
 //! Nobody locks themselves out: over a real SSH session, and whatever kills a run that waits to be confirmed.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::time::Instant;
+use std::{
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
-use e2e::{Host, Image, Inside, Said, difference};
+use e2e::{Fingerprint, Host, Image, Inside, Said, difference};
 
 /// The client's network: a namespace on the host with a cable to it.
 const CABLE: [&[&str]; 7] = [
@@ -35,13 +39,32 @@ const CABLE: [&[&str]; 7] = [
         "/root/.ssh/id_ed25519",
     ],
 ];
+/// What begins a command on the client.
+const CLIENT: [&str; 6] = ["ip", "netns", "exec", "client", "ssh", "root@198.51.100.1"];
+
+/// All of what cuts the network, and what does not.
+const POLICY: &str =
+    "iptables-policy \"filter/INPUT\" \"DROP\" backend=\"nft\" family=\"ipv4\" persist=#false";
+const SSH: &str = "iptables-rule \"ssh\" chain=\"INPUT\" backend=\"nft\" family=\"ipv4\" persist=#false { match \"-p tcp --dport 22\"; jump \"ACCEPT\"; }";
+const LOOPBACK: &str = "iptables-rule \"lo\" chain=\"INPUT\" backend=\"nft\" family=\"ipv4\" persist=#false { match \"-i lo\"; jump \"ACCEPT\"; }";
+const MADE: &str = "iptables-rule \"made\" chain=\"INPUT\" backend=\"nft\" family=\"ipv4\" persist=#false { match \"-m conntrack --ctstate ESTABLISHED\"; jump \"ACCEPT\"; }";
+
+/// How long anything here may take; nothing should come near it.
+const AT_MOST: Duration = Duration::from_mins(2);
+/// Calls by which a run reaches the disk. strace counts each for itself.
+const CALLS: [&str; 6] = [
+    "fsync",
+    "fdatasync",
+    "renameat",
+    "renameat2",
+    "unlinkat",
+    "symlinkat",
+];
 
 /// Makes a client that gets into the host by SSH.
 fn connect(host: &Host) {
-    host.put(
-        "/root/.ssh/config",
-        "StrictHostKeyChecking no\nLogLevel ERROR\n",
-    );
+    let config = "StrictHostKeyChecking no\nLogLevel ERROR\n";
+    host.put("/root/.ssh/config", config);
     host.must(&["chmod", "-R", "go=", "/root/.ssh"]);
     for argv in CABLE {
         host.must(argv);
@@ -57,22 +80,49 @@ fn connect(host: &Host) {
 
 /// Runs a command over SSH, as the client.
 fn ssh(host: &Host, command: &str) -> Said {
-    host.run(&[
-        "ip",
-        "netns",
-        "exec",
-        "client",
-        "ssh",
-        "root@198.51.100.1",
-        command,
-    ])
+    host.run(&[&CLIENT[..], &[command]].concat())
 }
 
-/// Returns how a run ended, as the history tells it.
+/// Begins to run a command over SSH, as the client.
+fn begin_ssh(host: &Host, command: &str) -> std::process::Child {
+    let mut command = host.command(&[&CLIENT[..], &[command]].concat());
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn end(child: std::process::Child) -> Said {
+    child.wait_with_output().unwrap().into()
+}
+
+/// Returns how the newest run ended, as the history tells it: the code, or `null`.
 fn exit_of_newest(host: &Host) -> String {
     let json = host.must(&["stead", "history", "--json"]).out;
     let exit = json.rsplit("\"exit\": ").next().unwrap();
     exit.split(['\n', ' ']).next().unwrap().to_owned()
+}
+
+fn spec(host: &Host, resources: &[&str]) {
+    let resources = resources.join("\n");
+    host.put(
+        "/root/host.kdl",
+        &format!("host \"h\" {{\n{resources}\n}}\n"),
+    );
+}
+
+/// Waits until something is so.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < AT_MOST, "{what}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+/// What looks after runs, if anything does: timers, and units for the next boot.
+fn guards(host: &Host) -> String {
+    let units = host.must(&["systemctl", "list-units", "--no-legend", "stead-revert-*"]);
+    let files = host.must(&["find", "/etc/systemd/system", "-name", "*stead-revert-*"]);
+    units.out + &files.out
 }
 
 #[test]
@@ -80,14 +130,254 @@ fn whoever_cuts_their_own_session_gets_back_in() {
     let host = Host::boot(Image::Debian13);
     connect(&host);
     let start = host.fingerprint();
-    let policy =
-        "iptables-policy \"filter/INPUT\" \"DROP\" backend=\"nft\" family=\"ipv4\" persist=#false";
-    host.put("/root/cut.kdl", &format!("host \"h\" {{ {policy}; }}\n"));
 
-    let begin = Instant::now();
-    let said = ssh(&host, "stead apply --yes /root/cut.kdl");
-    assert_eq!(said.code, Some(7), "{said:?} {:?}", begin.elapsed());
+    spec(&host, &[POLICY]);
+    let said = ssh(&host, "stead apply --yes /root/host.kdl");
+    assert_eq!(said.code, Some(7), "{said:?}");
     assert!(said.err.contains("You came over SSH"), "{said:?}");
     assert_eq!(exit_of_newest(&host), "7");
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+    assert_eq!(guards(&host), "");
+
+    // No rule tells a new connection from this one, and this one gets through.
+    spec(&host, &[SSH, POLICY]);
+    let said = ssh(&host, "stead apply --yes /root/host.kdl");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("Confirmed: this session"), "{said:?}");
+    assert_eq!(exit_of_newest(&host), "0");
+    assert_eq!(guards(&host), "");
+    assert_eq!(ssh(&host, "stead undo --yes 2").code, Some(0));
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+
+    // The session stays alive, but nobody could make it again.
+    spec(&host, &[LOOPBACK, MADE, POLICY]);
+    let careless = begin_ssh(&host, "stead apply --yes --confirm auto,8s /root/host.kdl");
+    wait_until("it waits", || {
+        host.stead(&["history"]).out.contains("not confirmed yet")
+    });
+    let refused = host.stead(&["apply", "--yes", "/root/host.kdl"]);
+    assert_eq!(refused.code, Some(6), "{refused:?}");
+    assert!(
+        refused.err.contains("`stead confirm` keeps run 4"),
+        "{refused:?}"
+    );
+    let said = end(careless);
+    assert_eq!(said.code, Some(7), "{said:?}");
+    assert!(said.err.contains("nobody confirmed"), "{said:?}");
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+
+    // Somebody makes a new one.
+    spec(&host, &[LOOPBACK, MADE, SSH, POLICY]);
+    let careful = begin_ssh(&host, "stead apply --yes --confirm auto /root/host.kdl");
+    wait_until("it waits", || {
+        host.stead(&["history"]).out.contains("not confirmed yet")
+    });
+    assert_eq!(ssh(&host, "sleep 3").code, Some(0));
+    let said = end(careful);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.err
+            .contains("a new connection came in from 198.51.100.2"),
+        "{said:?}"
+    );
+    assert_eq!(guards(&host), "");
+}
+
+/// A small spec: a change, something new, something that goes.
+const SMALL: &str = r#"host "small" {
+    file "/srv/old" { content "changed\n"; }
+    file "/srv/new" { content "new\n"; }
+    file "/srv/gone" absent=#true
+}
+"#;
+
+/// What the small spec changes.
+fn srv(host: &Host) -> String {
+    host.must(&["grep", "-r", "", "/srv"]).out
+}
+
+fn small() -> (Host, Fingerprint) {
+    let host = Host::boot(Image::Debian13);
+    host.put("/srv/old", "old\n");
+    host.put("/srv/gone", "still here\n");
+    host.put("/root/host.kdl", SMALL);
+    host.must(&["sync"]);
+    let start = host.fingerprint();
+    (host, start)
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_goes_back_by_itself() {
+    let (host, start) = small();
+    let arguments = ["apply", "--yes", "--confirm", "10s", "/root/host.kdl"];
+    let begin = srv(&host);
+    let (mut kills, mut halfway) = (0, 0);
+    for call in CALLS {
+        for number in 1..1000 {
+            let inject = format!("signal=KILL:when={number}");
+            let mut injected = host.stead_injected(call, &inject, &[], &arguments);
+            let killed = injected.output().unwrap().status.code().is_none();
+            if !killed {
+                assert_eq!(host.stead(&["revert"]).code, Some(0));
+                break;
+            }
+            let at = format!("killed at {call} {number}");
+            kills += 1;
+            halfway += usize::from(srv(&host) != begin);
+            if !guards(&host).contains(".timer") && exit_of_newest(&host) == "null" {
+                // Nobody was armed yet, and so nothing was changed; the next boot would end it.
+                assert_eq!(srv(&host), begin, "{at}");
+                assert_eq!(host.stead(&["recover"]).code, Some(0), "{at}");
+            }
+            wait_until(&at, || {
+                exit_of_newest(&host) != "null" && guards(&host).is_empty()
+            });
+            assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{at}");
+        }
+    }
+    assert!(kills > 20, "the apply has more calls than {kills}");
+    assert!(halfway > 3, "some kills must leave something to take back");
+
+    // Nobody confirms it. Somebody empties /run, and who is at work is not disturbed.
+    assert_eq!(host.stead(&arguments).code, Some(0));
+    assert_eq!(host.get("/srv/new").as_deref(), Some("new\n"));
+    host.must(&["rm", "-rf", "/run/stead", "/run/systemd/transient"]);
+    wait_until("the run ends", || exit_of_newest(&host) == "7");
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+
+    // Two go back at once, and one confirms: one of them decides, and the others say so.
+    assert_eq!(host.stead(&arguments).code, Some(0));
+    let race = "for i in 1 2 3; do stead revert & done; stead confirm; echo confirm $?; wait";
+    let said = host.must(&["sh", "-c", race]);
+    let end = exit_of_newest(&host);
+    let left = difference(&start, &host.fingerprint());
+    if said.out.contains("confirm 0") {
+        assert_eq!((end.as_str(), left.is_empty()), ("0", false), "{said:?}");
+    } else {
+        assert_eq!((end.as_str(), left.len()), ("7", 0), "{said:?}");
+    }
+}
+
+/// Runs stead until it has made a call so often, and stops it there for ever. Returns whether it came that far.
+fn run_until(host: &Host, call: &str, number: usize, arguments: &[&str]) -> bool {
+    let inject = format!("signal=STOP:when={number}");
+    let mut injected = host.stead_injected(call, &inject, &[], arguments);
+    let mut run = injected.stdout(Stdio::null()).spawn().unwrap();
+    loop {
+        let trace = host.get("/run/trace").unwrap_or_default();
+        if trace.contains("stopped by SIGSTOP") {
+            // The power cut ends it, and this process must not wait for it here.
+            std::thread::spawn(move || drop(run.wait()));
+            return true;
+        }
+        if run.try_wait().unwrap().is_some() {
+            return false;
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_host_whose_power_fails_goes_back_when_it_boots() {
+    let (mut host, start) = small();
+    let arguments = ["apply", "--yes", "--confirm", "10m", "/root/host.kdl"];
+    let begin = srv(&host);
+    let (mut cuts, mut halfway) = (0, 0);
+    // The records of the journal, and the files: between two of them a cut at one place is as good as at another.
+    for call in ["fdatasync", "renameat2"] {
+        for number in 1..1000 {
+            let was_cut = run_until(&host, call, number, &arguments);
+            halfway += usize::from(srv(&host) != begin);
+            host.power_cut();
+            let at = format!("cut at {call} {number}");
+            if exit_of_newest(&host) == "null" {
+                // Nobody was armed on the disk yet, and so nothing was changed.
+                assert_eq!(host.stead(&["recover"]).code, Some(0), "{at}");
+            }
+            assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{at}");
+            assert_eq!(guards(&host), "", "{at}");
+            if !was_cut {
+                assert_eq!(exit_of_newest(&host), "7", "nobody confirmed it");
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 8 && halfway > 3, "{cuts} cuts, {halfway} halfway");
+
+    // What is confirmed stays, and the next boot leaves it alone.
+    assert_eq!(host.stead(&arguments).code, Some(0));
+    assert_eq!(host.stead(&["confirm"]).code, Some(0));
+    host.power_cut();
+    assert_eq!(host.get("/srv/new").as_deref(), Some("new\n"));
+    assert_eq!(exit_of_newest(&host), "0");
+    assert_eq!(guards(&host), "");
+}
+
+/// What takes part in going back and can be away: files, systemd over its bus, snapd.
+const FAULTY: &str = r#"host "faulty" {
+    file "/srv/large" { content "small now\n"; }
+    hook "boot"
+    snap-config "system/refresh.retain" "4"
+}
+"#;
+
+#[test]
+fn going_back_is_tried_until_it_is_done_whatever_is_away() {
+    let host = Host::boot(Image::Debian13);
+    host.must(&[
+        "sh",
+        "-c",
+        "head -c 3000000 /dev/urandom | base64 >/srv/large",
+    ]);
+    host.put("/root/host.kdl", FAULTY);
+    let start = host.fingerprint();
+    let fill = "i=0; for s in 1G 64M 4M 256K 16K 4K; do while fallocate -l $s /root/fill.$((i=i+1)) 2>/dev/null; do :; done; done; rm -f /root/fill.$i";
+    let arguments = ["apply", "--yes", "--confirm", "10m", "/root/host.kdl"];
+    for (goes, comes, left) in [
+        (fill, "rm /root/fill.*", "file:/srv/large"),
+        (
+            "systemctl stop snapd.socket snapd.service",
+            "systemctl start snapd.socket snapd.seeded.service",
+            "snap-config:system/refresh.retain",
+        ),
+    ] {
+        let applied = host.stead(&arguments);
+        assert_eq!(applied.code, Some(0), "{applied:?}");
+        host.must(&["sh", "-c", goes]);
+        let said = host.stead(&["revert"]);
+        assert_eq!(said.code, Some(4), "{goes}: {said:?}");
+        assert!(said.err.contains(left), "{goes}: {said:?}");
+        let history = host.stead(&["history"]).out;
+        let says = history.contains("goes back") && history.contains(left);
+        assert!(says, "{history}");
+        assert_eq!(host.stead(&["confirm"]).code, Some(7), "too late");
+        host.must(&["sh", "-c", comes]);
+        wait_until(goes, || {
+            exit_of_newest(&host) == "7" && guards(&host).is_empty()
+        });
+        assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{goes}");
+    }
+
+    // Without the bus all that is on the disk comes back, and whoever looks after the run goes when it is there again.
+    assert_eq!(host.stead(&arguments).code, Some(0));
+    host.must(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
+    let said = host.stead(&["revert"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(guards(&host).contains(".timer"));
+    sleep(Duration::from_secs(5));
+    host.must(&["systemctl", "start", "dbus.socket"]);
+    wait_until("the bus is back", || guards(&host).is_empty());
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+
+    // An error of the disk in the middle of going back, at one call after the other.
+    for number in [1, 3, 5] {
+        assert_eq!(host.stead(&arguments).code, Some(0));
+        let inject = format!("error=EIO:when={number}+");
+        let mut injected = host.stead_injected(&CALLS.join(","), &inject, &[], &["revert"]);
+        let said = Said::from(injected.output().unwrap());
+        assert_ne!(said.code, Some(0), "{said:?}");
+        wait_until("the run ends", || exit_of_newest(&host) == "7");
+        assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{number}");
+    }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod confirm;
+mod every_end;
 mod graph;
 mod promises;
 mod pruned;
