@@ -56,10 +56,7 @@ impl GoingBack {
         apply.state.release();
         if self.tried.is_none() {
             // Going back matters more than its record: recovery would go the same way again.
-            drop(journal.write(&Record::RollingBack {
-                cause: self.cause.join(": "),
-                reason: self.reason,
-            }));
+            drop(self.record(journal));
         }
         let rollback = roll_back(apply.registry, apply.writer, steps, apply.observer).await;
         let persists = self.window.is_some()
@@ -83,6 +80,14 @@ impl GoingBack {
             ending.record(apply, journal, &outcome).await;
         }
         outcome
+    }
+
+    /// Records that the run goes back: from then on nobody can confirm it.
+    pub(crate) fn record(&self, journal: &mut Journal) -> Result<(), StateFolderError> {
+        journal.write(&Record::RollingBack {
+            cause: self.cause.join(": "),
+            reason: self.reason,
+        })
     }
 
     fn outcome(self, rollback: Rollback) -> Outcome {

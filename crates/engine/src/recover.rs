@@ -137,7 +137,7 @@ impl Newest {
                 (Reason::Failed, "the run was interrupted".to_owned(), None)
             }
         };
-        let back = GoingBack {
+        let mut back = GoingBack {
             run: self.run,
             cause: vec![cause],
             reason,
@@ -146,6 +146,12 @@ impl Newest {
             tried,
         };
         let mut journal = Journal::open(apply.state, self.run)?;
+        if back.tried.is_none() && because.is_some() {
+            // Whoever asked is there to ask again. A run that is half back, and whose journal does not say so, could be confirmed.
+            apply.state.release();
+            back.record(&mut journal)?;
+            back.tried = Some(0);
+        }
         Ok(back.carry_out(apply, &self.steps, &mut journal).await)
     }
 }

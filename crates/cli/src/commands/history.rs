@@ -55,10 +55,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(run: &'a Run) -> Self {
-        let exit = run
-            .outcome
-            .as_ref()
-            .map(|outcome| Exit::from(outcome) as u8);
+        let exit = render::exit_of(run);
         Self { run, exit }
     }
 }

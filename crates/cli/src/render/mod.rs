@@ -10,7 +10,7 @@ use std::{
     io::{IsTerminal, Write},
 };
 
-pub(crate) use outcome::{Progress, going_back, outcome, summary_of_run};
+pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
 pub(crate) use plan::{no_changes, plan};
 pub(crate) use svg::svg;
 pub(crate) use value::plain;

@@ -249,6 +249,14 @@ fn causes(run: u64, cause: &[String]) -> String {
     text
 }
 
+/// Returns the code that the command of a run ended with, or would have if it had not been cut off; `None` before its end.
+pub(crate) fn exit_of(run: &Run) -> Option<u8> {
+    let ended = run.outcome.as_ref();
+    ended
+        .filter(|outcome| !matches!(outcome, Outcome::Pending { .. }))
+        .map(|outcome| Exit::from(outcome) as u8)
+}
+
 /// Shows a run in one line of the history.
 pub(crate) fn summary_of_run(run: &Run) -> String {
     let when = run.started.map_or_else(|| "never began".to_owned(), time);
@@ -275,10 +283,7 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
     let undoes = run
         .undoes
         .map_or_else(String::new, |other| format!("  (takes back run {other})"));
-    let exit = run.outcome.as_ref().map_or_else(
-        || "-".to_owned(),
-        |outcome| (Exit::from(outcome) as u8).to_string(),
-    );
+    let exit = exit_of(run).map_or_else(|| "-".to_owned(), |exit| exit.to_string());
     let left = run.left.as_ref().map_or_else(String::new, still_left);
     format!(
         "{:>5}  {when:23}  {ended:19}  {exit}  {what}{undoes}\n{left}",
