@@ -355,7 +355,7 @@ pub(crate) async fn restart(
     let address = Address::new(Restart::KIND, name);
     snapd::restart(host, &names)
         .await
-        .map_err(|error| ProviderError::new(address.clone(), &*attempted, error))?;
+        .map_err(snapd::refused(Restart::KIND, name, &attempted))?;
     healthy(&reader(), &layout, group(name), due)
         .await
         .map_err(|fault| {

@@ -246,12 +246,10 @@ impl Provider<Live> for Snap {
             return Ok(desired);
         }
         if !snapd::is_there(host).map_err(|error| vec![Problem::new(error.to_string())])? {
-            return Err(vec![
-                Problem::new("this host has no snapd").help("install the package `snapd`"),
-            ]);
+            return Err(vec![SnapdError::Missing.problem()]);
         }
         desired.channel = desired.channel.as_deref().map(canonical_channel);
-        let failed = |error: SnapdError| vec![Problem::new(error.to_string())];
+        let failed = |error: SnapdError| vec![error.problem()];
         let there = snapd::installed(host, &[name])
             .await
             .map_err(failed)?
@@ -417,18 +415,7 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    move |error| {
-        let help = match error.kind() {
-            "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
-            "insufficient-disk-space" => Some("make room on the disk"),
-            _ => None,
-        };
-        let error = ProviderError::new(Address::new(Snap::KIND, name), attempted, error);
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    }
+    snapd::refused(Snap::KIND, name, attempted)
 }
 
 async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use stead_engine::{address::Address, provider::ProviderError, report::chain, schema::Problem};
 use tokio::time::sleep;
 
 use crate::host::{HostError, Reader, Reply, Writer};
@@ -19,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const GONE: Duration = Duration::from_secs(15);
 /// How long another change of the same snap may take before ours is given up.
 const CONFLICT: Duration = Duration::from_mins(5);
+/// How the kinds of refusals end that another change causes: `snap-change-conflict`, `quota-change-conflict`.
+const CONFLICTING: &str = "-change-conflict";
 /// How long a change may take: a slow line and a large snap.
 const CHANGE: Duration = Duration::from_hours(1);
 /// How long the changes of others are waited for.
@@ -53,6 +56,12 @@ pub(crate) enum SnapdError {
     /// It could not be asked.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It is installed, and nobody answers.
+    #[error("snapd does not answer")]
+    Away(#[source] HostError),
+    /// It is not installed.
+    #[error("this host has no snapd")]
+    Missing,
     /// It refused.
     #[error("snapd refused: {message}")]
     Refused {
@@ -75,6 +84,47 @@ impl SnapdError {
         match self {
             Self::Refused { kind, .. } => kind,
             _ => "",
+        }
+    }
+
+    /// Says what to do about it, where that is known.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing => Some("install the package `snapd`"),
+            Self::Away(_) => Some("see `systemctl status snapd.socket snapd.service`"),
+            _ => match self.kind() {
+                "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
+                "insufficient-disk-space" => Some("make room on the disk"),
+                kind if kind.ends_with(CONFLICTING) => {
+                    Some("`snap changes` shows it; apply again when it has ended")
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// Makes a problem of it, for what is known before anything changes.
+    pub(crate) fn problem(&self) -> Problem {
+        let problem = Problem::new(chain(self).join(": "));
+        match self.help() {
+            Some(help) => problem.help(help),
+            None => problem,
+        }
+    }
+}
+
+/// Makes the error of a resource out of what went wrong with snapd.
+pub(crate) fn refused<'a>(
+    kind: &'static str,
+    name: &'a str,
+    attempted: &'a str,
+) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
+    move |error| {
+        let help = error.help();
+        let error = ProviderError::new(Address::new(kind, name), attempted, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
         }
     }
 }
@@ -223,6 +273,17 @@ pub(crate) async fn change(
     path: &str,
     body: &Value,
 ) -> Result<Value, SnapdError> {
+    change_after(host, method, path, body, CONFLICT).await
+}
+
+/// As [`change`]; waits so long for others.
+async fn change_after(
+    host: &Writer,
+    method: &str,
+    path: &str,
+    body: &Value,
+    others: Duration,
+) -> Result<Value, SnapdError> {
     let reader = Reader::new(host.root());
     let begin = Instant::now();
     let mut since = begin;
@@ -237,8 +298,8 @@ pub(crate) async fn change(
         since = Instant::now();
         match understand(&reply) {
             Ok(reply) => return settle(host, &reply).await,
-            Err(error) if error.kind().ends_with("-change-conflict") => {
-                if begin.elapsed() > CONFLICT {
+            Err(error) if error.kind().ends_with(CONFLICTING) => {
+                if begin.elapsed() > others {
                     return Err(error);
                 }
                 sleep(PAUSE * 5).await;
@@ -292,11 +353,17 @@ pub(crate) async fn get(host: &Reader, path: &str) -> Result<Value, SnapdError> 
 /// Waits a little if it makes sense to ask again: snapd is installed, and has not been away for long.
 async fn may_ask_again(host: &Reader, since: Instant, error: HostError) -> Result<(), SnapdError> {
     let is_away = matches!(error, HostError::Io { .. } | HostError::Service { .. });
-    if is_away && since.elapsed() < GONE && is_there(host)? {
-        sleep(PAUSE).await;
-        return Ok(());
+    if !is_away {
+        return Err(error.into());
     }
-    Err(error.into())
+    if !is_there(host)? {
+        return Err(SnapdError::Missing);
+    }
+    if since.elapsed() > GONE {
+        return Err(SnapdError::Away(error));
+    }
+    sleep(PAUSE).await;
+    Ok(())
 }
 
 /// Takes an answer apart: the whole document, or what was refused.
@@ -315,4 +382,31 @@ pub(crate) fn understand(reply: &Reply) -> Result<Value, SnapdError> {
         });
     }
     Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use e2e::{FakeSnapd, Fault, Offer, World};
+
+    use super::*;
+    use crate::root::Root;
+
+    #[tokio::test]
+    async fn another_change_is_waited_for_and_not_for_ever() {
+        let root = Root::new(&[("/run/none", "")]);
+        let offer = Offer::microk8s("1.32/stable", "7");
+        let world = World::new((2, 68), vec![offer]);
+        let fake = FakeSnapd::start(&root.at("/run/snapd.socket"), world);
+        for _ in 0..20 {
+            fake.inject(Fault::Conflict);
+        }
+        let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
+        let path = "/v2/snaps/microk8s";
+        let (begin, deadline) = (Instant::now(), Duration::from_secs(1));
+        let refused = change_after(&root.writer(), "POST", path, &install, deadline).await;
+        assert_eq!(refused.unwrap_err().kind(), "snap-change-conflict");
+        assert!(begin.elapsed() >= deadline, "it has waited");
+        let found = installed(&root.reader(), &["microk8s"]).await.unwrap();
+        assert!(found.is_empty(), "{found:?}");
+    }
 }
