@@ -13,7 +13,7 @@ use std::{
 };
 
 use e2e::{FakeSnapd, Fault, Offer, Said, World, program};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const OLD: &str = "snap \"microk8s\" channel=\"1.32/stable\" classic=#true";
 const NEW: &str = "snap \"microk8s\" channel=\"1.33/stable\" classic=#true";
@@ -97,6 +97,76 @@ impl Faulty {
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(one, other): &(&str, &str)| ((*one).to_owned(), (*other).to_owned());
     expected.iter().map(owned).collect()
+}
+
+#[test]
+fn a_download_is_planned_with_its_size_and_its_progress_is_told() {
+    let host = Faulty::new();
+    let said = host.stead(&["plan"], OLD);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(
+        said.out.contains("snap:microk8s downloads 170 MB\n")
+            && said.out.contains("170 MB to download."),
+        "{}",
+        said.out
+    );
+    let said = host.stead(&["apply", "--yes", "--max-download", "50M"], OLD);
+    assert_eq!(said.code, Some(1), "{said:?}");
+
+    let said = host.stead(&["apply", "--yes", "--json"], OLD);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let lines = said.out.lines().map(serde_json::from_str::<Value>);
+    let told: Vec<Value> = lines
+        .map(Result::unwrap)
+        .filter(|line| line["event"] == "downloading")
+        .collect();
+    assert_eq!(
+        told[0],
+        json!({"format": "stead.event/1", "event": "downloading", "label": "microk8s", "done": 17_000_000, "total": 170_000_000})
+    );
+    let done: Vec<u64> = told
+        .iter()
+        .map(|line| line["done"].as_u64().unwrap())
+        .collect();
+    assert!(done.is_sorted() && done.last() == Some(&170_000_000));
+    assert_eq!(done.len(), 10, "each once: {done:?}");
+
+    // What is there already costs nothing.
+    let said = host.stead(
+        &["plan"],
+        &OLD.replace("channel=\"1.32/stable\"", "revision=\"7\""),
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
+fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
+    let host = Faulty::new();
+    let said = host.apply(OLD);
+    assert!(
+        said.err.contains(
+            "downloading microk8s: 17 MB of 170 MB\ndownloading microk8s: 34 MB of 170 MB\n"
+        ),
+        "{}",
+        said.err
+    );
+
+    let host = Faulty::new();
+    let apply = host.command(&["apply", "--yes"], OLD);
+    let argv = std::iter::once(apply.get_program()).chain(apply.get_args());
+    let line: Vec<_> = argv.map(|word| word.to_str().unwrap()).collect();
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line.join(" ")])
+        .arg("/dev/null")
+        .stdin(Stdio::null())
+        .output();
+    let said = Said::from(output.unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let drawn = said.out.replace('\u{1b}', "\\e");
+    assert!(
+        drawn.contains("=>              ] downloading microk8s: 85 MB of 170 MB"),
+        "{drawn}"
+    );
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use stead_engine::{address::Address, provider::ProviderError, report::chain, schema::Problem};
+use stead_engine::{
+    address::Address, event::Download, provider::ProviderError, report::chain, schema::Problem,
+};
 use tokio::time::sleep;
 
 use crate::host::{HostError, Reader, Reply, Writer};
@@ -315,9 +317,11 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
         return Ok(Value::Null);
     };
     let begin = Instant::now();
+    let mut told = BTreeMap::new();
     while begin.elapsed() < CHANGE {
         let reader = Reader::new(host.root());
         let change = get(&reader, &format!("/v2/changes/{id}")).await?;
+        tell(host, &change, &mut told);
         if change["ready"] == true {
             return match change["status"].as_str() {
                 Some("Done") => Ok(change["data"].clone()),
@@ -337,6 +341,26 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
         "the change has not ended",
         CHANGE.as_secs(),
     ))
+}
+
+/// Tells how far the downloads of a change are. `told` is the hundredth of each task that was told last.
+fn tell(host: &Writer, change: &Value, told: &mut BTreeMap<String, u64>) {
+    let tasks = change["tasks"].as_array().into_iter().flatten();
+    for task in tasks.filter(|task| task["kind"] == "download-snap") {
+        let progress = &task["progress"];
+        let number = |field: &str| progress[field].as_u64().unwrap_or(0);
+        let (done, total) = (number("done"), number("total"));
+        // A task that has not begun, or that found its file here already, counts to one.
+        if done == 0 || total <= 1 {
+            continue;
+        }
+        let hundredth = done.saturating_mul(100) / total;
+        let id = task["id"].as_str().unwrap_or_default().to_owned();
+        if told.insert(id, hundredth) != Some(hundredth) {
+            let label = progress["label"].as_str().unwrap_or_default().to_owned();
+            host.tell(Download { label, done, total });
+        }
+    }
 }
 
 /// Asks and returns the result.

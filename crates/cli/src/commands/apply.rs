@@ -19,6 +19,7 @@ use stead_engine::{
     recover::recover,
     state_folder::StateFolder,
 };
+use stead_resources::host::{Live, Writer};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -37,7 +38,7 @@ pub(crate) struct Bench<'a> {
     session: &'a Session,
     lock: Lock,
     state: StateFolder,
-    progress: Progress,
+    progress: Arc<Progress>,
     runtime: Runtime,
     stop: Arc<AtomicBool>,
 }
@@ -180,7 +181,7 @@ impl<'a> Bench<'a> {
                 }
             });
         }
-        let progress = Progress::new(as_json);
+        let progress = Arc::new(Progress::new(as_json));
         Ok(Self {
             session,
             lock,
@@ -189,6 +190,13 @@ impl<'a> Bench<'a> {
             runtime,
             stop,
         })
+    }
+
+    /// Makes the power to change the host, which tells of downloads as events of the run.
+    fn writer(&self) -> Writer {
+        let progress = Arc::clone(&self.progress);
+        let writer = self.session.writer();
+        writer.telling(move |download| progress.show(&Event::Downloading(download)))
     }
 
     /// Returns the run folder.
@@ -214,7 +222,7 @@ impl<'a> Bench<'a> {
             render::message("Nothing was done.\n");
             return Ok(Exit::Failed);
         }
-        let writer = self.session.writer();
+        let writer = self.writer();
         let Self {
             session,
             lock,
@@ -238,9 +246,9 @@ impl<'a> Bench<'a> {
 
     fn with_apply<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(apply::Apply<'_, stead_resources::host::Live>) -> Result<T, E>,
+        work: impl AsyncFnOnce(apply::Apply<'_, Live>) -> Result<T, E>,
     ) -> Result<T, Failure> {
-        let writer = self.session.writer();
+        let writer = self.writer();
         let observer = |event: &Event| self.progress.show(event);
         let apply = apply::Apply {
             registry: &self.session.registry,
