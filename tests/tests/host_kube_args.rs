@@ -58,6 +58,14 @@ fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
     said
 }
 
+/// Expects that a plan names a mistake of the spec, however its lines are broken.
+fn assert_refused(host: &Host, fault: &str) {
+    let said = stead(host, &["plan", SPEC], 2);
+    let flat = said.err.replace(['\n', '|', '│'], " ");
+    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains(fault), "{}", said.err);
+}
+
 fn invocation(host: &Host, service: &str) -> String {
     let unit = format!("snap.microk8s.{service}.service");
     host.must(&[
@@ -158,6 +166,24 @@ fn a_flag_that_keeps_the_daemon_down_is_taken_back_with_the_daemon() {
 fn the_old_release_leaves_userspace() {
     let host = boot("microk8s-1.13_1");
     assert_eq!(proxy_mode(&host, 10249).out, "userspace");
+    // Its programs can be asked what they take.
+    for (resources, fault) in [
+        (
+            "kube-args \"kube-proxy\" { no-such-flag \"1\"; }",
+            "kube-proxy of this release would not start: unknown flag: --no-such-flag",
+        ),
+        (
+            "kube-args \"kube-proxy\" { iptables-sync-period \"soon\"; }",
+            "invalid argument \"soon\"",
+        ),
+        (
+            "kube-args \"kube-apiserver\" { service-cluster-ip-range; }",
+            "flag needs an argument: --service-cluster-ip-range",
+        ),
+    ] {
+        write(&host, resources);
+        assert_refused(&host, fault);
+    }
     write(
         &host,
         "kube-args \"kube-proxy\" {\n proxy-mode \"iptables\"\n}",
@@ -203,10 +229,7 @@ fn what_cannot_be_is_said_before_anything_changes() {
         ),
     ] {
         write(&host, resources);
-        let said = stead(&host, &["plan", SPEC], 2);
-        let flat = said.err.replace(['\n', '|', '│'], " ");
-        let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(flat.contains(fault), "{}", said.err);
+        assert_refused(&host, fault);
     }
     let good = "kube-args \"kube-apiserver\" { profiling \"true\"; }";
     write(&host, good);
