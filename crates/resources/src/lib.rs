@@ -39,6 +39,7 @@ mod iptables_policy;
 mod iptables_rule;
 mod kernel_module;
 mod kube_args;
+mod kube_proxy;
 mod package;
 mod restart;
 mod snap;
