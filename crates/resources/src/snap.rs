@@ -25,7 +25,7 @@ use crate::{
 /// What `hold` says of a snap that is not held.
 pub(crate) const NOT_HELD: &str = "none";
 /// What `hold` says where snapd can only hold all snaps, and not for ever.
-pub(crate) const LONGEST: &str = "as long as this snapd can";
+pub(crate) const LONGEST: &str = "all snaps, as long as this snapd can";
 /// What `channel` says of a snap that follows none.
 pub(crate) const NO_CHANNEL: &str = "none";
 /// How long the services of a snap are away while it is refreshed, in milliseconds: an estimate for the plan.
@@ -293,7 +293,10 @@ impl Provider<Live> for Snap {
         if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(vec![None; names.len()]);
         }
-        read(host, names).await.map_err(refused)
+        match read(host, names).await {
+            Err(SnapdError::Missing) => Ok(vec![None; names.len()]),
+            states => states.map_err(refused),
+        }
     }
 
     async fn apply(

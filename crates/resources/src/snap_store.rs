@@ -32,15 +32,6 @@ pub(crate) async fn ask_the_store(
     if is_there {
         return Ok(());
     }
-    if there.is_none()
-        && desired.classic != Some(true)
-        && is_classic(host, name, channel).await == Some(true)
-    {
-        return Err(vec![
-            Problem::new(format!("the snap `{name}` has no confinement"))
-                .help("write `classic=#true` if it may do what root may"),
-        ]);
-    }
     let mut download = None;
     if let Some(revision) = revision.filter(|revision| !is_kept(revision)) {
         match peek(host, name, None, Some(revision)).await {
@@ -61,6 +52,15 @@ pub(crate) async fn ask_the_store(
             Ok(None) => return Ok(()),
             Err(error) => return Err(vec![problem(name, &error, desired)]),
         }
+    }
+    if there.is_none()
+        && desired.classic != Some(true)
+        && is_classic(host, name, channel).await == Some(true)
+    {
+        return Err(vec![
+            Problem::new(format!("the snap `{name}` has no confinement"))
+                .help("write `classic=#true` if it may do what root may"),
+        ]);
     }
     desired.download = download;
     Ok(())
@@ -145,7 +145,7 @@ fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
         .at("channel")
         .help(format!("`snap info {name}` lists the channels")),
         "snap-revision-not-available" => no_revision(name, desired),
-        _ if matches!(error, SnapdError::Away(_) | SnapdError::Missing) => error.problem(),
+        _ if error.is_silence() => error.problem(),
         "snap-architecture-not-available" => {
             Problem::new(format!("the store has no `{name}` for this architecture"))
         }

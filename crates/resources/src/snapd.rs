@@ -14,8 +14,10 @@ use tokio::time::sleep;
 
 use crate::host::{HostError, Reader, Reply, Writer};
 
-/// The program of snapd; where it is missing, nobody will ever listen.
-const PROGRAM: &str = "/usr/lib/snapd/snapd";
+/// The program of snapd, on Debian and on Fedora; where it is missing, nobody will ever listen.
+const PROGRAMS: [&str; 2] = ["/usr/lib/snapd/snapd", "/usr/libexec/snapd/snapd"];
+/// The unit that listens for it.
+const SOCKET_UNIT: &str = "snapd.socket";
 /// How often a change is looked at, as the command `snap` does.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long snapd may be gone: it restarts itself in the middle of a change.
@@ -58,6 +60,9 @@ pub(crate) enum SnapdError {
     /// It could not be asked.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It is installed, and somebody has switched it off.
+    #[error("snapd is masked on this host")]
+    Masked,
     /// It is installed, and nobody answers.
     #[error("snapd does not answer")]
     Away(#[source] HostError),
@@ -89,10 +94,16 @@ impl SnapdError {
         }
     }
 
+    /// Whether there was no answer at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Masked | Self::Missing)
+    }
+
     /// Says what to do about it, where that is known.
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self {
             Self::Missing => Some("install the package `snapd`"),
+            Self::Masked => Some("`systemctl unmask --now snapd.socket snapd.service`"),
             Self::Away(_) => Some("see `systemctl status snapd.socket snapd.service`"),
             _ => match self.kind() {
                 "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
@@ -133,8 +144,16 @@ pub(crate) fn refused<'a>(
 
 /// Whether snapd is there at all.
 pub(crate) fn is_there(host: &Reader) -> Result<bool, HostError> {
-    Ok(host.stat(Path::new("/run/snapd.socket"))?.is_some()
-        || host.stat(Path::new(PROGRAM))?.is_some())
+    Ok(host.stat(Path::new("/run/snapd.socket"))?.is_some() || has_program(host)?)
+}
+
+fn has_program(host: &Reader) -> Result<bool, HostError> {
+    for program in PROGRAMS {
+        if host.stat(Path::new(program))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns the snaps of these names that are installed.
@@ -380,14 +399,27 @@ async fn may_ask_again(host: &Reader, since: Instant, error: HostError) -> Resul
     if !is_away {
         return Err(error.into());
     }
-    if !is_there(host)? {
+    // Its socket stays when its package goes.
+    if !has_program(host)? {
         return Err(SnapdError::Missing);
+    }
+    if is_masked(host).await {
+        return Err(SnapdError::Masked);
     }
     if since.elapsed() > GONE {
         return Err(SnapdError::Away(error));
     }
     sleep(PAUSE).await;
     Ok(())
+}
+
+/// Whether somebody saw to it that snapd does not listen, as far as systemd can be asked.
+async fn is_masked(host: &Reader) -> bool {
+    if !host.has_systemd().unwrap_or(false) {
+        return false;
+    }
+    let socket = host.unit(SOCKET_UNIT).await;
+    socket.is_ok_and(|socket| socket.load == "masked" && socket.active != "active")
 }
 
 /// Takes an answer apart: the whole document, or what was refused.
