@@ -5,12 +5,14 @@
 
 mod change;
 mod installed;
+mod refusal;
 mod requests;
 mod world;
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex, MutexGuard},
     thread::{self, JoinHandle, sleep},
     time::Duration,
@@ -20,7 +22,10 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{Path as Segment, Query, Request, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderName, StatusCode,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -29,7 +34,7 @@ use tokio::{net::UnixListener, runtime::Runtime, sync::Notify};
 
 use change::Tick;
 pub use installed::Offer;
-use world::Refusal;
+use refusal::Refusal;
 pub use world::{Fault, World};
 
 /// A running fake; it ends when this goes.
@@ -79,6 +84,20 @@ impl FakeSnapd {
     /// Makes something go wrong with the next change.
     pub fn inject(&self, fault: Fault) {
         self.shared.world().inject(fault);
+    }
+
+    /// Asks it as a program would, and returns the answer; `None` if nobody answers.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--request", method, "--unix-socket"])
+            .arg(&self.socket)
+            .arg(format!("http://localhost{path}"));
+        if let Some(body) = body {
+            let json = "Content-Type: application/json";
+            command.args(["--header", json, "--data", &body.to_string()]);
+        }
+        serde_json::from_slice(&command.output().unwrap().stdout).ok()
     }
 
     /// Returns what was wrong with the requests so far, and forgets it.
@@ -148,7 +167,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v2/snaps/{name}", get(snap).post(change_snap))
         .route("/v2/snaps/{name}/conf", get(conf).put(set_conf))
         .route("/v2/find", get(find))
-        .route("/v2/changes/{id}", get(change))
+        .route("/v2/download", post(download))
+        .route("/v2/changes", get(changes))
+        .route("/v2/changes/{id}", get(change).post(abort))
         .route("/v2/apps", get(apps).post(change_apps))
         .route("/v2/assertions", post(assertions))
         .fallback(unknown)
@@ -188,6 +209,39 @@ async fn find(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Resp
     answer(shared.world().find(name, refresh))
 }
 
+/// Says what the store would send, in headers: `daemon/api_download.go`. Only this question is answered, and nothing is sent.
+async fn download(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let (name, action) = match requests::peek(&body) {
+        Ok(asked) => asked,
+        Err(what) => return shared.complain(format!("POST /v2/download: {what}")),
+    };
+    match shared.world().offer(&name, &action, "latest/stable") {
+        Ok(offer) => {
+            let file = format!("attachment; filename={name}_{}.snap", offer.revision);
+            let size = offer.bytes.to_string();
+            let headers = [
+                (CONTENT_DISPOSITION, file),
+                (HeaderName::from_static("snap-length"), size),
+            ];
+            headers.into_response()
+        }
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+async fn changes(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+    if let Err(what) = requests::parameters(&parameters, &["select", "for"]) {
+        return shared.complain(format!("GET /v2/changes: {what}"));
+    }
+    match parameters.get("select").map(String::as_str) {
+        Some("in-progress") => {
+            let of = parameters.get("for").map(String::as_str);
+            sync(&shared.world().changes_in_progress(of))
+        }
+        other => shared.complain(format!("GET /v2/changes: `select` is {other:?}")),
+    }
+}
+
 async fn change(State(shared): State<Arc<Shared>>, Segment(id): Segment<String>) -> Response {
     let ticked = shared.world().tick(&id);
     match ticked {
@@ -199,6 +253,17 @@ async fn change(State(shared): State<Arc<Shared>>, Segment(id): Segment<String>)
             sync(&change)
         }
         Err(refusal) => refuse(refusal),
+    }
+}
+
+async fn abort(
+    State(shared): State<Arc<Shared>>,
+    Segment(id): Segment<String>,
+    body: Bytes,
+) -> Response {
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(body) if body == json!({"action": "abort"}) => answer(shared.world().abort(&id)),
+        _ => shared.complain(format!("POST /v2/changes/{id}: `action` is not `abort`")),
     }
 }
 

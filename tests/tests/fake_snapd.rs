@@ -2,10 +2,10 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "a test asks the socket and stops at the first surprise"
+    reason = "a test looks at the socket and stops at the first surprise"
 )]
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use e2e::{FakeSnapd, Fault, Offer, World};
 use serde_json::{Value, json};
@@ -16,23 +16,15 @@ struct Fake {
     _folder: tempfile::TempDir,
 }
 
-fn offer(channel: &str, revision: &str) -> Offer {
-    Offer {
-        name: "microk8s".to_owned(),
-        channel: channel.to_owned(),
-        revision: revision.to_owned(),
-        version: format!("v{channel}"),
-        bytes: 170_000_000,
-        classic: true,
-    }
-}
-
 fn fake(version: (u32, u32)) -> Fake {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("snapd.socket");
     let world = World::new(
         version,
-        vec![offer("1.32/stable", "7"), offer("1.33/stable", "8")],
+        vec![
+            Offer::microk8s("1.32/stable", "7"),
+            Offer::microk8s("1.33/stable", "8"),
+        ],
     );
     let snapd = FakeSnapd::start(&socket, world);
     Fake {
@@ -44,33 +36,20 @@ fn fake(version: (u32, u32)) -> Fake {
 
 impl Fake {
     /// Returns the answer, or `None` if nobody answers.
-    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
-        let mut command = Command::new("curl");
-        command
-            .args(["--silent", "--request", method, "--unix-socket"])
-            .arg(&self.socket)
-            .arg(format!("http://localhost{path}"));
-        if let Some(body) = body {
-            command.args([
-                "--data",
-                &body.to_string(),
-                "--header",
-                "Content-Type: application/json",
-            ]);
-        }
-        serde_json::from_slice(&command.output().unwrap().stdout).ok()
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+        self.snapd.ask(method, path, body)
     }
 
     fn get(&self, path: &str) -> Value {
         self.ask("GET", path, None).unwrap()
     }
 
-    fn post(&self, body: Value) -> Value {
+    fn post(&self, body: &Value) -> Value {
         self.ask("POST", "/v2/snaps/microk8s", Some(body)).unwrap()
     }
 
     /// Begins a change and looks at it until it has ended. Returns every look.
-    fn change(&self, body: Value) -> Vec<Value> {
+    fn change(&self, body: &Value) -> Vec<Value> {
         let begun = self.post(body);
         assert_eq!(begun["status-code"], 202, "{begun}");
         let path = format!("/v2/changes/{}", begun["change"].as_str().unwrap());
@@ -91,7 +70,7 @@ fn a_download_has_a_size_and_shows_its_progress() {
     let found = fake.get("/v2/find?name=microk8s");
     assert_eq!(found["result"][0]["download-size"], 170_000_000);
     let looks =
-        fake.change(json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
+        fake.change(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
     let done: Vec<u64> = looks
         .iter()
         .map(|look| look["tasks"][1]["progress"]["done"].as_u64().unwrap())
@@ -112,7 +91,7 @@ fn a_change_that_fails_says_why_and_changes_nothing() {
     fake.snapd
         .inject(Fault::Error("the disk is full".to_owned()));
     let looks =
-        fake.change(json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
+        fake.change(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
     let end = looks.last().unwrap();
     assert_eq!(end["status"], "Error");
     assert!(
@@ -149,7 +128,7 @@ fn refusals_have_the_codes_and_kinds_of_snapd() {
             "snap-revision-not-available",
         ),
     ] {
-        let said = fake.post(body.clone());
+        let said = fake.post(&body);
         assert_eq!(
             (&said["status-code"], &said["result"]["kind"]),
             (&json!(code), &json!(kind)),
@@ -157,20 +136,20 @@ fn refusals_have_the_codes_and_kinds_of_snapd() {
         );
     }
     let none = fake
-        .ask("POST", "/v2/snaps/none-such", Some(install.clone()))
+        .ask("POST", "/v2/snaps/none-such", Some(&install))
         .unwrap();
     assert_eq!(none["result"]["kind"], "snap-not-found");
-    fake.change(install.clone());
+    fake.change(&install);
     assert_eq!(
-        fake.post(install)["result"]["kind"],
+        fake.post(&install)["result"]["kind"],
         "snap-already-installed"
     );
     assert_eq!(
-        fake.post(json!({"action": "refresh"}))["result"]["kind"],
+        fake.post(&json!({"action": "refresh"}))["result"]["kind"],
         "snap-no-update-available"
     );
-    fake.change(json!({"action": "refresh", "channel": "1.33/stable"}));
-    fake.change(json!({"action": "revert"}));
+    fake.change(&json!({"action": "refresh", "channel": "1.33/stable"}));
+    fake.change(&json!({"action": "revert"}));
     assert_eq!(fake.get("/v2/snaps/microk8s")["result"]["revision"], "7");
     assert_eq!(
         fake.get("/v2/snaps?select=all")["result"]
@@ -185,7 +164,7 @@ fn refusals_have_the_codes_and_kinds_of_snapd() {
 fn the_daemon_vanishes_in_the_middle_of_a_change_and_comes_back() {
     let fake = fake((2, 68));
     fake.snapd.inject(Fault::Vanish(Duration::from_secs(3)));
-    let begun = fake.post(json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
+    let begun = fake.post(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
     let path = format!("/v2/changes/{}", begun["change"].as_str().unwrap());
     fake.ask("GET", &path, None);
     let mut silences = 0;
@@ -205,15 +184,15 @@ fn only_a_new_snapd_holds_a_single_snap() {
     let hold = json!({"action": "hold", "time": "forever", "hold-level": "general"});
     let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
     let new = fake((2, 58));
-    new.change(install.clone());
-    new.change(hold.clone());
+    new.change(&install);
+    new.change(&hold);
     assert!(new.get("/v2/snaps/microk8s")["result"]["hold"].is_string());
-    new.change(json!({"action": "unhold"}));
+    new.change(&json!({"action": "unhold"}));
     assert!(new.get("/v2/snaps/microk8s")["result"]["hold"].is_null());
 
     let old = fake((2, 57));
-    old.change(install);
-    let said = old.post(hold);
+    old.change(&install);
+    let said = old.post(&hold);
     assert_eq!(
         (&said["status-code"], &said["result"]["message"]),
         (&json!(400), &json!("unknown action hold"))
@@ -247,7 +226,7 @@ fn a_request_that_is_not_exact_is_complained_about() {
         ),
         (json!([]), "the body is no JSON object"),
     ] {
-        assert_eq!(fake.post(body.clone())["status-code"], 400);
+        assert_eq!(fake.post(&body)["status-code"], 400);
         let complaints = fake.snapd.take_complaints();
         assert_eq!(complaints.len(), 1, "{body}: {complaints:?}");
         assert!(complaints[0].contains(expected), "{body}: {complaints:?}");
@@ -261,5 +240,5 @@ fn a_request_that_is_not_exact_is_complained_about() {
 #[should_panic(expected = "requests that snapd does not know")]
 fn a_test_with_a_wrong_request_fails() {
     let fake = fake((2, 68));
-    fake.post(json!({"action": "install", "clasic": true}));
+    fake.post(&json!({"action": "install", "clasic": true}));
 }

@@ -1,6 +1,6 @@
 //! The kind `snap` on booted hosts: a store with an older snapd, files and holds with a newer one.
 
-use e2e::{Fingerprint, Host, Image, Inside, difference, standin};
+use e2e::{Fingerprint, Host, Image, Inside, Said, difference, standin};
 
 const SPEC: &str = "/root/host.kdl";
 
@@ -9,15 +9,16 @@ fn write(host: &Host, resources: &str) {
 }
 
 /// Applies, and expects that nothing is left to do.
-fn apply(host: &Host, resources: &str) {
+fn apply(host: &Host, resources: &str) -> Said {
     write(host, resources);
     let said = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    let said = host.stead(&["plan", SPEC]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let again = host.stead(&["plan", SPEC]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    said
 }
 
-fn plan(host: &Host, resources: &str) -> e2e::Said {
+fn plan(host: &Host, resources: &str) -> Said {
     write(host, resources);
     host.stead(&["plan", SPEC])
 }
@@ -46,10 +47,22 @@ fn a_snap_of_the_store_comes_moves_and_goes_back() {
     let said = plan(&host, one);
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(!said.out.contains("0 B to download"), "{}", said.out);
-    apply(&host, one);
+    // This snapd cannot hold one snap, nor for ever, and the plan says so.
+    let hold = "hold     \"all snaps, as long as this snapd can\"";
+    assert!(said.out.contains(hold), "{}", said.out);
+    let said = apply(&host, one);
+    assert!(said.err.contains("downloading microk8s: "), "{}", said.err);
     assert!(list(&host).contains("1.32/stable"), "{}", list(&host));
     let said = host.must(&["snap", "get", "system", "refresh.hold"]).out;
     assert!(said.starts_with("20"), "{said}");
+    // Inside that window a plan is empty; when it has passed, it is not.
+    for (end, code) in [("-9 days", 3), ("+9 days", 0)] {
+        let end = host.must(&["date", "--utc", "--date", end, "+%Y-%m-%dT%H:%M:%SZ"]);
+        let hold = format!("refresh.hold={}", end.out.trim());
+        host.must(&["snap", "set", "system", &hold]);
+        let said = plan(&host, one);
+        assert_eq!(said.code, Some(code), "{said:?}");
+    }
     let first = host.fingerprint();
 
     host.publish("microk8s", "microk8s_2", 2);
@@ -71,37 +84,73 @@ fn a_snap_of_the_store_comes_moves_and_goes_back() {
     assert_same(&host, &bare);
 }
 
+/// Expects that a plan and an apply say why they do nothing.
+fn assert_refused(host: &Host, resources: &str, code: i32, fault: &str) {
+    write(host, resources);
+    for command in [&["plan", SPEC][..], &["apply", "--yes", SPEC]] {
+        let said = host.stead(command);
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(said.err.contains(fault), "{}", said.err);
+    }
+}
+
 #[test]
-fn what_the_store_does_not_have_is_known_before_anything_changes() {
+fn what_cannot_be_had_is_known_before_anything_changes() {
+    const MICROK8S: &str = "snap \"microk8s\" channel=\"1.32/stable\" classic=#true";
     let host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
+    let about = "name: tiny\nversion: '1'\nsummary: tiny\ndescription: tiny\nbase: core22\n";
+    for revision in [1, 2] {
+        let file = format!("tiny_{revision}");
+        let about = about.replace("'1'", &format!("'{revision}'"));
+        host.pack(&file, "core22", &[("meta/snap.yaml", &about)]);
+    }
+    host.publish("tiny", "tiny_1", 1);
+    host.must(&["snap", "install", "tiny", "--channel=1.0/stable"]);
+    host.publish("tiny", "tiny_2", 2);
+    let bare = host.fingerprint();
+
     for (resources, fault) in [
         ("snap \"none-such\"", "the store has no snap `none-such`"),
         (
             "snap \"microk8s\" revision=\"99\" classic=#true",
             "the store has no revision 99 of `microk8s`",
         ),
+        (
+            "snap \"tiny\" channel=\"2.0/stable\" revision=\"1\"",
+            "the channel `2.0/stable` has revision 2, and `revision` asks for another",
+        ),
     ] {
-        let said = plan(&host, resources);
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.err.contains(fault), "{}", said.err);
+        assert_refused(&host, resources, 2, fault);
     }
+    // This store describes no snaps, so that only snapd can tell.
     write(&host, "snap \"microk8s\"");
     let said = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("classic=#true"), "{}", said.err);
 
-    host.must(&["systemctl", "stop", "store.service"]);
-    let said = plan(
-        &host,
-        "snap \"microk8s\" channel=\"1.32/stable\" classic=#true",
-    );
+    assert_same(&host, &bare);
+
+    // No route to the store. snapd tries again for half a minute.
+    for table in ["local", "main"] {
+        host.must(&["ip", "route", "flush", "table", table]);
+    }
+    let said = plan(&host, MICROK8S);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(
-        said.err.contains("the store cannot be asked"),
-        "{}",
-        said.err
-    );
+    let fault = "the store cannot be asked about `microk8s`";
+    assert!(said.err.contains(fault), "{}", said.err);
+    assert_same(&host, &bare);
+
+    let units = ["snapd.socket", "snapd.service"];
+    host.must(&[&["systemctl", "mask", "--now"], &units[..]].concat());
+    let masked = host.fingerprint();
+    assert_refused(&host, MICROK8S, 1, "snapd is masked on this host");
+    assert_same(&host, &masked);
+    host.must(&[&["systemctl", "unmask"], &units[..]].concat());
+    host.must(&["dpkg", "--purge", "--force-depends", "snapd"]);
+    let without = host.fingerprint();
+    assert_refused(&host, MICROK8S, 2, "this host has no snapd");
+    assert_eq!(difference(&without, &host.fingerprint()), [""; 0]);
 }
 
 #[test]
@@ -138,10 +187,9 @@ fn a_file_is_installed_held_and_taken_back() {
             "the store cannot be asked",
         ),
     ] {
-        let said = plan(&host, resources);
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.err.contains(fault), "{}", said.err);
+        assert_refused(&host, resources, 2, fault);
     }
+    assert_same(&host, &bare);
 }
 
 #[test]

@@ -23,6 +23,27 @@ fn ask(host: &Host, socket: &str, method: &str, path: &str, body: Option<&Value>
     serde_json::from_str(&host.must(&argv).out).unwrap()
 }
 
+/// Asks a snapd what the store would send, and returns the headers. The real one announces bytes that it does not send.
+fn peek(host: &Host, socket: &str) -> String {
+    let body = json!({"snap-name": "microk8s", "channel": "1.32/stable", "header-peek": true});
+    let body = body.to_string();
+    let mut argv = vec![
+        "curl",
+        "--silent",
+        "--dump-header",
+        "-",
+        "--output",
+        "/dev/null",
+    ];
+    argv.extend(["--unix-socket", socket, "--data", &body, "--max-time", "20"]);
+    argv.extend([
+        "--header",
+        "Content-Type: application/json",
+        "http://localhost/v2/download",
+    ]);
+    host.run(&argv).out
+}
+
 const SNAPD: &str = "/run/snapd.socket";
 
 fn microk8s(host: &Host) -> Value {
@@ -93,12 +114,8 @@ fn a_newer_snapd_holds_a_single_snap() {
 fn the_fake_snapd_answers_as_the_real_one_does() {
     let host = host_with_microk8s();
     let offer = Offer {
-        name: "microk8s".to_owned(),
-        channel: "1.32/stable".to_owned(),
-        revision: "1".to_owned(),
         version: "v1.32.9".to_owned(),
-        bytes: 40_960,
-        classic: true,
+        ..Offer::microk8s("1.32/stable", "1")
     };
     let socket = host.at("/root/snapd.socket");
     let fake = FakeSnapd::start(&socket, World::new((2, 57), vec![offer]));
@@ -121,6 +138,7 @@ fn the_fake_snapd_answers_as_the_real_one_does() {
         ("GET", present, None),
         ("GET", absent, None),
         ("GET", "/v2/changes/none-such", None),
+        ("GET", "/v2/changes?select=in-progress&for=microk8s", None),
         ("GET", "/v2/snaps/microk8s/conf?keys=none-such", None),
         ("GET", "/v2/apps?names=none-such", None),
         ("POST", present, Some(&install)),
@@ -153,5 +171,15 @@ fn the_fake_snapd_answers_as_the_real_one_does() {
         }
     }
     assert!(others.is_empty(), "{}", others.join("\n"));
+    for announced in [SNAPD, "/root/snapd.socket"].map(|socket| peek(&host, socket)) {
+        let lines: Vec<_> = announced.lines().map(str::to_lowercase).collect();
+        let has = |line: &str| lines.iter().any(|said| said.starts_with(line));
+        assert!(
+            has("http/1.1 200 ")
+                && has("content-disposition: attachment; filename=microk8s_1.snap")
+                && has("snap-length: "),
+            "{announced}"
+        );
+    }
     drop(fake);
 }

@@ -37,6 +37,8 @@ pub enum Event {
         /// Its number.
         step: usize,
     },
+    /// The running step has more of a download.
+    Downloading(Download),
     /// The host is read again to see that it is as planned.
     Verifying,
     /// A check was made after the last step.
@@ -65,6 +67,17 @@ pub enum Event {
         /// Which.
         address: Address,
     },
+}
+
+/// How far a download is. Told at most once for each hundredth of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Download {
+    /// What is downloaded, in the words of who does it.
+    pub label: String,
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes that it has.
+    pub total: u64,
 }
 
 /// Whoever watches a run.

@@ -146,6 +146,9 @@ impl Provider<Live> for KubeArgs {
             }
         }
         if problems.is_empty() {
+            problems = complaints(host, &layout, name, &desired).await;
+        }
+        if problems.is_empty() {
             Ok(desired)
         } else {
             Err(problems)
@@ -229,6 +232,30 @@ impl Provider<Live> for KubeArgs {
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
         vec![(restart, Desired::Present(json!({}))), hook::snap_refresh()]
     }
+}
+
+/// Asks the program itself what it would not take, where that is possible: see [`Layout::program`]. With kubelite only the restart
+/// shows it.
+async fn complaints(host: &Reader, layout: &Layout, name: &str, desired: &State) -> Vec<Problem> {
+    let Some(program) = layout.program(name) else {
+        return vec![];
+    };
+    let mut problems = vec![];
+    for (flag, values) in &desired.flags {
+        let argument = match values.as_deref() {
+            None => continue,
+            // Variables are expanded before the program sees them.
+            Some([value, ..]) if value.contains('$') => continue,
+            Some([value, ..]) => format!("--{flag}={value}"),
+            Some([]) => format!("--{flag}"),
+        };
+        if let Some(complaint) = host.complaint(&program, &[&argument]).await {
+            let message = format!("{name} of this release would not start: {complaint}");
+            let help = format!("`{} --help` lists its flags", program.display());
+            problems.push(Problem::new(message).at(flag).help(help));
+        }
+    }
+    problems
 }
 
 fn check_mode(mode: &str, layout: &Layout) -> Result<(), Problem> {

@@ -42,6 +42,7 @@ mod iptables_policy;
 mod iptables_rule;
 mod kernel_module;
 mod kube_args;
+mod kube_proxy;
 mod package;
 mod restart;
 mod snap;

@@ -120,6 +120,14 @@ impl Layout {
         self.data.join("args").join(file)
     }
 
+    /// Returns the program that reads a file of arguments, if it can be asked what it takes. Up to 1.20 each part of Kubernetes is a
+    /// program in the snap (`run-with-config-args`). Later they are all one, kubelite, which has flags of its own and none that only
+    /// looks at the others (`cmd/kubelite/app/server.go` in MicroK8s' patches): to make it read a file is to start what the file is for.
+    pub(crate) fn program(&self, file: &str) -> Option<PathBuf> {
+        let is_asked = !self.is_kubelite && group(file) == Some(KUBERNETES);
+        is_asked.then(|| self.snap().join(file))
+    }
+
     /// Returns how a file of arguments is read. kubelite reads those of Kubernetes itself; bash reads all others.
     pub(crate) fn grammar(&self, file: &str) -> Grammar {
         if self.is_kubelite && file != KUBELITE && group(file) == Some(KUBERNETES) {

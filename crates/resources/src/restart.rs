@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::{
     host::{HostError, Live, Reader, UnitStatus, Writer},
+    kube_proxy::{self, Told},
     microk8s::{self, KUBERNETES, Layout, SNAP},
     path::refused,
     snapd,
@@ -35,29 +36,33 @@ const OTHER: &str = "other arguments";
 const NOTHING: &str = "nothing: it does not run";
 /// What a service will have been started with once the run has changed its files.
 const PENDING: &str = "the arguments of this run";
-/// How long a service may take until it is healthy. kubelite waits for the API server for up to 360 s, but not on a host that works.
-const HEALTHY: Duration = Duration::from_mins(3);
+/// How long a service may take until it is healthy, unless written, in seconds. kubelite waits for the API server for up to 360 s, but
+/// not on a host that works.
+const WITHIN: i64 = 180;
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
 /// After so many starts by itself a service will not come up any more.
 const CRASHES: u32 = 3;
 /// How long such a restart takes, in milliseconds: an estimate for the plan.
 const OUTAGE: u64 = 20_000;
-/// Where kube-proxy tells its mode: `cmd/kube-proxy/app/server.go` of Kubernetes.
-const PROXY_PORT: u16 = 10249;
-/// The mode of a kube-proxy without a flag.
-const DEFAULT_MODE: &str = "iptables";
 
 /// The kind `restart`.
 pub(crate) struct Restart;
 
 /// State of the services of a group.
+///
+/// ```kdl
+/// restart "microk8s/kubernetes" within=60
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
     /// For each service a digest of the arguments that it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_with: Option<BTreeMap<String, String>>,
+    /// Seconds that they may take until they are healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<i64>,
 }
 
 /// A note of a start.
@@ -67,12 +72,20 @@ struct Note {
     digest: String,
 }
 
-const ATTRIBUTES: &[Attribute] = &[Attribute::new(
-    "started_with",
-    Shape::Text,
-    Role::Derived,
-    "For each service a digest of the arguments that it was started with.",
-)];
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute::new(
+        "within",
+        Shape::Integer,
+        Role::Input,
+        "Seconds that the services may take until they are healthy, or the run goes back; 180 unless written.",
+    ),
+    Attribute::new(
+        "started_with",
+        Shape::Text,
+        Role::Derived,
+        "For each service a digest of the arguments that it was started with.",
+    ),
+];
 
 impl Provider<Live> for Restart {
     const KIND: &'static str = "restart";
@@ -87,7 +100,7 @@ impl Provider<Live> for Restart {
             main: None,
             attributes: ATTRIBUTES,
             absence: Absence::Refused("a service always runs with something; take this away"),
-            example: "restart \"microk8s/kubernetes\"\n",
+            example: "restart \"microk8s/kubernetes\" within=60\n",
         }
     }
 
@@ -105,6 +118,15 @@ impl Provider<Live> for Restart {
                         .help(format!("they are {}", known.join(", "))),
                 )
             }
+        }
+    }
+
+    fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
+        match desired.within {
+            Some(within) if within < 0 => {
+                vec![Problem::new("a time is not negative").at("within")]
+            }
+            _ => vec![],
         }
     }
 
@@ -161,13 +183,16 @@ impl Provider<Live> for Restart {
                 .filter(|(service, digest)| before.get(service) != Some(digest))
                 .map(|(service, _)| service)
                 .collect();
-            restart(host, name, &due).await?;
+            let within = change.after().and_then(|state| state.within);
+            restart(host, name, &due, within).await?;
         }
         Ok(())
     }
 
-    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
-        vec![Address::new("snap", SNAP)]
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        let files = microk8s::files().filter(|file| microk8s::group(file) == Some(group(name)));
+        let feeding = files.map(|file| Address::new("kube-args", file));
+        feeding.chain([Address::new("snap", SNAP)]).collect()
     }
 
     fn disturbed(&self, _name: &str, before: &State, by: &[&Address]) -> Option<State> {
@@ -181,6 +206,7 @@ impl Provider<Live> for Restart {
         }
         is_due.then_some(State {
             started_with: Some(started_with),
+            within: before.within,
         })
     }
 
@@ -242,10 +268,11 @@ async fn read(host: &Reader, layout: &Layout, group: &str) -> Result<State, Host
     }
     Ok(State {
         started_with: Some(started_with),
+        ..State::default()
     })
 }
 
-/// Finds out what a process was started with: by the note of its start; else by the mode that kube-proxy tells, and by whether
+/// Finds out what a process was started with: by the note of its start; else by what kube-proxy tells of itself, and by whether
 /// its files are older than it is.
 async fn evidence(
     host: &Reader,
@@ -268,39 +295,11 @@ async fn evidence(
         return Ok(OTHER.to_owned());
     }
     if files.contains(&"kube-proxy")
-        && let Some(told) = told_mode(host, layout).await?
-        && told != wanted_mode(host, layout)?
+        && let Told::Other(_) = kube_proxy::ask(host, layout).await?
     {
         return Ok(OTHER.to_owned());
     }
     inputs(host, layout, files)
-}
-
-/// Returns the mode that kube-proxy tells; `None` if it does not answer.
-async fn told_mode(host: &Reader, layout: &Layout) -> Result<Option<String>, HostError> {
-    let args = layout.read_args(host, "kube-proxy")?;
-    let flags = args.map(|args| args.flags()).unwrap_or_default();
-    let address = flags.get("metrics-bind-address").cloned().flatten();
-    let port = match address.as_deref() {
-        Some(address) => match address
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok())
-        {
-            Some(port) => port,
-            None => return Ok(None),
-        },
-        None => PROXY_PORT,
-    };
-    let reply = host.loopback(port, "/proxyMode").await.ok();
-    Ok(reply
-        .filter(|reply| reply.status == 200)
-        .map(|reply| String::from_utf8_lossy(&reply.body).trim().to_owned()))
-}
-
-fn wanted_mode(host: &Reader, layout: &Layout) -> Result<String, HostError> {
-    let args = layout.read_args(host, "kube-proxy")?;
-    let mode = args.and_then(|args| args.flags().remove("proxy-mode").flatten());
-    Ok(mode.unwrap_or_else(|| DEFAULT_MODE.to_owned()))
 }
 
 /// Notes what the service that reads a file was started with, before that file changes: afterwards nobody could tell for sure.
@@ -329,12 +328,14 @@ fn note(host: &Writer, service: &str, invocation: String, digest: String) -> Res
     host.put_text(&note_of(service), &text, 0o600)
 }
 
-/// Restarts services, waits until they are healthy, and notes what they were started with.
+/// Restarts services, waits until they are healthy, for at most `within` seconds, and notes what they were started with.
 pub(crate) async fn restart(
     host: &Writer,
     name: &str,
     due: &[String],
+    within: Option<i64>,
 ) -> Result<(), ProviderError> {
+    let patience = Duration::from_secs(within.unwrap_or(WITHIN).try_into().unwrap_or(0));
     let reader = || Reader::new(host.root());
     let shown = due.join(" and ");
     let attempted = format!("restart {shown}");
@@ -355,8 +356,8 @@ pub(crate) async fn restart(
     let address = Address::new(Restart::KIND, name);
     snapd::restart(host, &names)
         .await
-        .map_err(|error| ProviderError::new(address.clone(), &*attempted, error))?;
-    healthy(&reader(), &layout, group(name), due)
+        .map_err(snapd::refused(Restart::KIND, name, &attempted))?;
+    healthy(&reader(), &layout, group(name), due, patience)
         .await
         .map_err(|fault| {
             let log = format!("its log: `journalctl --unit {}`", unit(&due[0]));
@@ -375,6 +376,7 @@ async fn healthy(
     layout: &Layout,
     group: &str,
     due: &[String],
+    patience: Duration,
 ) -> Result<(), String> {
     let begin = Instant::now();
     loop {
@@ -392,8 +394,8 @@ async fn healthy(
                 return Err(format!("{service} ends again and again: {fault}"));
             }
         }
-        if begin.elapsed() > HEALTHY {
-            return Err(format!("after {} s {fault}", HEALTHY.as_secs()));
+        if begin.elapsed() > patience {
+            return Err(format!("after {} s {fault}", patience.as_secs()));
         }
         sleep(PAUSE).await;
     }
@@ -423,10 +425,9 @@ async fn look(
             return Ok(Some(format!("the API server says {said:?}")));
         }
     }
-    let wanted = wanted_mode(host, layout)?;
-    Ok(match told_mode(host, layout).await? {
-        Some(told) if told == wanted => None,
-        Some(told) => Some(format!("kube-proxy runs in the mode {told}, not {wanted}")),
-        None => Some("kube-proxy does not answer".to_owned()),
+    Ok(match kube_proxy::ask(host, layout).await? {
+        Told::Same => None,
+        Told::Other(other) => Some(other),
+        Told::Nothing => Some("kube-proxy does not answer".to_owned()),
     })
 }

@@ -25,7 +25,7 @@ use crate::{
 /// What `hold` says of a snap that is not held.
 pub(crate) const NOT_HELD: &str = "none";
 /// What `hold` says where snapd can only hold all snaps, and not for ever.
-pub(crate) const LONGEST: &str = "as long as this snapd can";
+pub(crate) const LONGEST: &str = "all snaps, as long as this snapd can";
 /// What `channel` says of a snap that follows none.
 pub(crate) const NO_CHANNEL: &str = "none";
 /// How long the services of a snap are away while it is refreshed, in milliseconds: an estimate for the plan.
@@ -246,12 +246,10 @@ impl Provider<Live> for Snap {
             return Ok(desired);
         }
         if !snapd::is_there(host).map_err(|error| vec![Problem::new(error.to_string())])? {
-            return Err(vec![
-                Problem::new("this host has no snapd").help("install the package `snapd`"),
-            ]);
+            return Err(vec![SnapdError::Missing.problem()]);
         }
         desired.channel = desired.channel.as_deref().map(canonical_channel);
-        let failed = |error: SnapdError| vec![Problem::new(error.to_string())];
+        let failed = |error: SnapdError| vec![error.problem()];
         let there = snapd::installed(host, &[name])
             .await
             .map_err(failed)?
@@ -295,7 +293,10 @@ impl Provider<Live> for Snap {
         if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(vec![None; names.len()]);
         }
-        read(host, names).await.map_err(refused)
+        match read(host, names).await {
+            Err(SnapdError::Missing) => Ok(vec![None; names.len()]),
+            states => states.map_err(refused),
+        }
     }
 
     async fn apply(
@@ -417,18 +418,7 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    move |error| {
-        let help = match error.kind() {
-            "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
-            "insufficient-disk-space" => Some("make room on the disk"),
-            _ => None,
-        };
-        let error = ProviderError::new(Address::new(Snap::KIND, name), attempted, error);
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    }
+    snapd::refused(Snap::KIND, name, attempted)
 }
 
 async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {

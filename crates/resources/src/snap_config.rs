@@ -90,6 +90,7 @@ impl Provider<Live> for SnapConfig {
         for name in names {
             let (snap, key) = split(name);
             let setting = match snapd::setting(host, snap, key).await {
+                Err(SnapdError::Missing) => None,
                 Err(error) if error.kind() == "snap-not-found" => None,
                 setting => setting.map_err(refused(name, "read it"))?,
             };
@@ -136,5 +137,5 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    move |error| ProviderError::new(Address::new(SnapConfig::KIND, name), attempted, error)
+    snapd::refused(SnapConfig::KIND, name, attempted)
 }

@@ -8,7 +8,11 @@ use crate::{
     snapd::{self, Installed, SnapdError},
 };
 
-/// Asks what the store would send, where something would have to be sent: what it refuses is known before anything changes.
+/// The channel that is meant where none is named.
+const DEFAULT_CHANNEL: &str = "latest/stable";
+
+/// Asks what the store would send, where something would have to be sent or another channel is to be followed: what the store
+/// refuses is known before anything changes.
 pub(crate) async fn ask_the_store(
     host: &Reader,
     name: &str,
@@ -17,41 +21,48 @@ pub(crate) async fn ask_the_store(
 ) -> Result<(), Vec<Problem>> {
     let channel = desired.channel.as_deref();
     let revision = desired.revision.as_deref();
-    let is_there = there.is_some_and(|there| match revision {
-        Some(revision) => there.kept.iter().any(|kept| kept == revision),
-        None => channel.is_none_or(|channel| channel == there.channel),
-    });
+    let is_followed = |channel| there.is_some_and(|there| channel == there.channel);
+    let is_kept =
+        |revision| there.is_some_and(|there| there.kept.iter().any(|kept| kept == revision));
+    let is_there = match (revision, channel) {
+        (Some(revision), channel) => is_kept(revision) && channel.is_none_or(is_followed),
+        (None, Some(channel)) => is_followed(channel),
+        (None, None) => there.is_some(),
+    };
     if is_there {
         return Ok(());
     }
-    let offer = match peek(host, name, None, revision).await {
-        Ok(Some(offer)) if revision.is_none_or(|revision| revision == offer.revision) => offer,
-        // Only root may ask; the plan then says nothing about it.
-        Ok(None) => return Ok(()),
-        Ok(Some(_)) => return Err(vec![no_revision(name, desired)]),
-        Err(error) => return Err(vec![problem(name, &error, desired)]),
-    };
-    desired.download = Some(offer.size);
-    if channel.is_some() {
-        let of_channel = match peek(host, name, channel, None).await {
-            Ok(Some(offer)) => offer,
+    let mut download = None;
+    if let Some(revision) = revision.filter(|revision| !is_kept(revision)) {
+        match peek(host, name, None, Some(revision)).await {
+            Ok(Some(offer)) if offer.revision == revision => download = Some(offer.size),
+            // Only root may ask; the plan then says nothing about it.
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) => return Err(vec![no_revision(name, desired)]),
+            Err(error) => return Err(vec![problem(name, &error, desired)]),
+        }
+    }
+    if channel.is_some() || revision.is_none() {
+        match peek(host, name, channel, None).await {
+            Ok(Some(offer)) => match revision {
+                None => download = Some(offer.size),
+                Some(revision) if revision == offer.revision => {}
+                Some(_) => return Err(vec![other_revision(&offer, desired)]),
+            },
             Ok(None) => return Ok(()),
             Err(error) => return Err(vec![problem(name, &error, desired)]),
-        };
-        if revision.is_some_and(|revision| revision != of_channel.revision) {
-            let message = format!(
-                "the channel `{}` has revision {}, and `revision` asks for another",
-                channel.unwrap_or_default(),
-                of_channel.revision
-            );
-            return Err(vec![
-                Problem::new(message)
-                    .at("revision")
-                    .help("keep one of `channel` and `revision`"),
-            ]);
         }
-        desired.download = Some(of_channel.size);
     }
+    if there.is_none()
+        && desired.classic != Some(true)
+        && is_classic(host, name, channel).await == Some(true)
+    {
+        return Err(vec![
+            Problem::new(format!("the snap `{name}` has no confinement"))
+                .help("write `classic=#true` if it may do what root may"),
+        ]);
+    }
+    desired.download = download;
     Ok(())
 }
 
@@ -87,6 +98,16 @@ async fn peek(
     }))
 }
 
+/// Whether the store's description of a snap says that it has no confinement; `None` if there is no description to be had. Then
+/// snapd refuses it when it is to be installed.
+async fn is_classic(host: &Reader, name: &str, channel: Option<&str>) -> Option<bool> {
+    let found = snapd::get(host, &format!("/v2/find?name={name}")).await;
+    let snap = found.ok()?.as_array()?.first()?.clone();
+    let of_channel = &snap["channels"][channel.unwrap_or(DEFAULT_CHANNEL)]["confinement"];
+    let confinement = of_channel.as_str().or(snap["confinement"].as_str());
+    confinement.map(|confinement| confinement == "classic")
+}
+
 fn no_revision(name: &str, desired: &State) -> Problem {
     Problem::new(format!(
         "the store has no revision {} of `{name}` for this host",
@@ -96,8 +117,18 @@ fn no_revision(name: &str, desired: &State) -> Problem {
     .help(format!("`snap info {name}` lists the revisions"))
 }
 
+fn other_revision(offer: &StoreOffer, desired: &State) -> Problem {
+    Problem::new(format!(
+        "the channel `{}` has revision {}, and `revision` asks for another",
+        desired.channel.as_deref().unwrap_or_default(),
+        offer.revision
+    ))
+    .at("revision")
+    .help("keep one of `channel` and `revision`")
+}
+
 fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
-    let channel = desired.channel.as_deref().unwrap_or("latest/stable");
+    let channel = desired.channel.as_deref().unwrap_or(DEFAULT_CHANNEL);
     // What snapd says when the store answers with nothing at all: store/store_action.go.
     let is_nothing = error
         .to_string()
@@ -114,6 +145,7 @@ fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
         .at("channel")
         .help(format!("`snap info {name}` lists the channels")),
         "snap-revision-not-available" => no_revision(name, desired),
+        _ if error.is_silence() => error.problem(),
         "snap-architecture-not-available" => {
             Problem::new(format!("the store has no `{name}` for this architecture"))
         }

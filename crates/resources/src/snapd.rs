@@ -7,18 +7,25 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use stead_engine::{
+    address::Address, event::Download, provider::ProviderError, report::chain, schema::Problem,
+};
 use tokio::time::sleep;
 
 use crate::host::{HostError, Reader, Reply, Writer};
 
-/// The program of snapd; where it is missing, nobody will ever listen.
-const PROGRAM: &str = "/usr/lib/snapd/snapd";
+/// The program of snapd, on Debian and on Fedora; where it is missing, nobody will ever listen.
+const PROGRAMS: [&str; 2] = ["/usr/lib/snapd/snapd", "/usr/libexec/snapd/snapd"];
+/// The unit that listens for it.
+const SOCKET_UNIT: &str = "snapd.socket";
 /// How often a change is looked at, as the command `snap` does.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long snapd may be gone: it restarts itself in the middle of a change.
 const GONE: Duration = Duration::from_secs(15);
 /// How long another change of the same snap may take before ours is given up.
 const CONFLICT: Duration = Duration::from_mins(5);
+/// How the kinds of refusals end that another change causes: `snap-change-conflict`, `quota-change-conflict`.
+const CONFLICTING: &str = "-change-conflict";
 /// How long a change may take: a slow line and a large snap.
 const CHANGE: Duration = Duration::from_hours(1);
 /// How long the changes of others are waited for.
@@ -53,6 +60,15 @@ pub(crate) enum SnapdError {
     /// It could not be asked.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It is installed, and somebody has switched it off.
+    #[error("snapd is masked on this host")]
+    Masked,
+    /// It is installed, and nobody answers.
+    #[error("snapd does not answer")]
+    Away(#[source] HostError),
+    /// It is not installed.
+    #[error("this host has no snapd")]
+    Missing,
     /// It refused.
     #[error("snapd refused: {message}")]
     Refused {
@@ -77,12 +93,67 @@ impl SnapdError {
             _ => "",
         }
     }
+
+    /// Whether there was no answer at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Masked | Self::Missing)
+    }
+
+    /// Says what to do about it, where that is known.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing => Some("install the package `snapd`"),
+            Self::Masked => Some("`systemctl unmask --now snapd.socket snapd.service`"),
+            Self::Away(_) => Some("see `systemctl status snapd.socket snapd.service`"),
+            _ => match self.kind() {
+                "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
+                "insufficient-disk-space" => Some("make room on the disk"),
+                kind if kind.ends_with(CONFLICTING) => {
+                    Some("`snap changes` shows it; apply again when it has ended")
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// Makes a problem of it, for what is known before anything changes.
+    pub(crate) fn problem(&self) -> Problem {
+        let problem = Problem::new(chain(self).join(": "));
+        match self.help() {
+            Some(help) => problem.help(help),
+            None => problem,
+        }
+    }
+}
+
+/// Makes the error of a resource out of what went wrong with snapd.
+pub(crate) fn refused<'a>(
+    kind: &'static str,
+    name: &'a str,
+    attempted: &'a str,
+) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
+    move |error| {
+        let help = error.help();
+        let error = ProviderError::new(Address::new(kind, name), attempted, error);
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
 }
 
 /// Whether snapd is there at all.
 pub(crate) fn is_there(host: &Reader) -> Result<bool, HostError> {
-    Ok(host.stat(Path::new("/run/snapd.socket"))?.is_some()
-        || host.stat(Path::new(PROGRAM))?.is_some())
+    Ok(host.stat(Path::new("/run/snapd.socket"))?.is_some() || has_program(host)?)
+}
+
+fn has_program(host: &Reader) -> Result<bool, HostError> {
+    for program in PROGRAMS {
+        if host.stat(Path::new(program))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns the snaps of these names that are installed.
@@ -223,6 +294,17 @@ pub(crate) async fn change(
     path: &str,
     body: &Value,
 ) -> Result<Value, SnapdError> {
+    change_after(host, method, path, body, CONFLICT).await
+}
+
+/// As [`change`]; waits so long for others.
+async fn change_after(
+    host: &Writer,
+    method: &str,
+    path: &str,
+    body: &Value,
+    others: Duration,
+) -> Result<Value, SnapdError> {
     let reader = Reader::new(host.root());
     let begin = Instant::now();
     let mut since = begin;
@@ -237,8 +319,8 @@ pub(crate) async fn change(
         since = Instant::now();
         match understand(&reply) {
             Ok(reply) => return settle(host, &reply).await,
-            Err(error) if error.kind().ends_with("-change-conflict") => {
-                if begin.elapsed() > CONFLICT {
+            Err(error) if error.kind().ends_with(CONFLICTING) => {
+                if begin.elapsed() > others {
                     return Err(error);
                 }
                 sleep(PAUSE * 5).await;
@@ -254,9 +336,11 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
         return Ok(Value::Null);
     };
     let begin = Instant::now();
+    let mut told = BTreeMap::new();
     while begin.elapsed() < CHANGE {
         let reader = Reader::new(host.root());
         let change = get(&reader, &format!("/v2/changes/{id}")).await?;
+        tell(host, &change, &mut told);
         if change["ready"] == true {
             return match change["status"].as_str() {
                 Some("Done") => Ok(change["data"].clone()),
@@ -278,6 +362,26 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
     ))
 }
 
+/// Tells how far the downloads of a change are. `told` is the hundredth of each task that was told last.
+fn tell(host: &Writer, change: &Value, told: &mut BTreeMap<String, u64>) {
+    let tasks = change["tasks"].as_array().into_iter().flatten();
+    for task in tasks.filter(|task| task["kind"] == "download-snap") {
+        let progress = &task["progress"];
+        let number = |field: &str| progress[field].as_u64().unwrap_or(0);
+        let (done, total) = (number("done"), number("total"));
+        // A task that has not begun, or that found its file here already, counts to one.
+        if done == 0 || total <= 1 {
+            continue;
+        }
+        let hundredth = done.saturating_mul(100) / total;
+        let id = task["id"].as_str().unwrap_or_default().to_owned();
+        if told.insert(id, hundredth) != Some(hundredth) {
+            let label = progress["label"].as_str().unwrap_or_default().to_owned();
+            host.tell(Download { label, done, total });
+        }
+    }
+}
+
 /// Asks and returns the result.
 pub(crate) async fn get(host: &Reader, path: &str) -> Result<Value, SnapdError> {
     let since = Instant::now();
@@ -292,11 +396,30 @@ pub(crate) async fn get(host: &Reader, path: &str) -> Result<Value, SnapdError> 
 /// Waits a little if it makes sense to ask again: snapd is installed, and has not been away for long.
 async fn may_ask_again(host: &Reader, since: Instant, error: HostError) -> Result<(), SnapdError> {
     let is_away = matches!(error, HostError::Io { .. } | HostError::Service { .. });
-    if is_away && since.elapsed() < GONE && is_there(host)? {
-        sleep(PAUSE).await;
-        return Ok(());
+    if !is_away {
+        return Err(error.into());
     }
-    Err(error.into())
+    // Its socket stays when its package goes.
+    if !has_program(host)? {
+        return Err(SnapdError::Missing);
+    }
+    if is_masked(host).await {
+        return Err(SnapdError::Masked);
+    }
+    if since.elapsed() > GONE {
+        return Err(SnapdError::Away(error));
+    }
+    sleep(PAUSE).await;
+    Ok(())
+}
+
+/// Whether somebody saw to it that snapd does not listen, as far as systemd can be asked.
+async fn is_masked(host: &Reader) -> bool {
+    if !host.has_systemd().unwrap_or(false) {
+        return false;
+    }
+    let socket = host.unit(SOCKET_UNIT).await;
+    socket.is_ok_and(|socket| socket.load == "masked" && socket.active != "active")
 }
 
 /// Takes an answer apart: the whole document, or what was refused.
@@ -315,4 +438,31 @@ pub(crate) fn understand(reply: &Reply) -> Result<Value, SnapdError> {
         });
     }
     Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use e2e::{FakeSnapd, Fault, Offer, World};
+
+    use super::*;
+    use crate::root::Root;
+
+    #[tokio::test]
+    async fn another_change_is_waited_for_and_not_for_ever() {
+        let root = Root::new(&[("/run/none", "")]);
+        let offer = Offer::microk8s("1.32/stable", "7");
+        let world = World::new((2, 68), vec![offer]);
+        let fake = FakeSnapd::start(&root.at("/run/snapd.socket"), world);
+        for _ in 0..20 {
+            fake.inject(Fault::Conflict);
+        }
+        let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
+        let path = "/v2/snaps/microk8s";
+        let (begin, deadline) = (Instant::now(), Duration::from_secs(1));
+        let refused = change_after(&root.writer(), "POST", path, &install, deadline).await;
+        assert_eq!(refused.unwrap_err().kind(), "snap-change-conflict");
+        assert!(begin.elapsed() >= deadline, "it has waited");
+        let found = installed(&root.reader(), &["microk8s"]).await.unwrap();
+        assert!(found.is_empty(), "{found:?}");
+    }
 }

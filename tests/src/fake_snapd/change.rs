@@ -14,6 +14,7 @@ pub(super) struct Change {
     pub(super) effect: Option<Effect>,
     pub(super) error: Option<String>,
     pub(super) vanish: Option<Duration>,
+    pub(super) is_aborted: bool,
 }
 
 #[derive(Debug)]
@@ -51,12 +52,21 @@ impl Change {
         self.tasks.iter().all(|task| task.done == task.total)
     }
 
+    /// Goes back at once, and is ready.
+    pub(super) fn abort(&mut self) {
+        self.is_aborted = true;
+        self.effect = None;
+        for task in &mut self.tasks {
+            task.done = task.total;
+        }
+    }
+
     pub(super) fn show(&self, id: &str) -> Value {
         let ready = self.is_ready();
-        let ended = if self.error.is_some() {
-            "Error"
-        } else {
-            "Done"
+        let ended = match self.error {
+            _ if self.is_aborted => "Undone",
+            Some(_) => "Error",
+            None => "Done",
         };
         let summary = format!("{} {}", self.kind, self.name);
         let tasks: Vec<Value> = self
@@ -66,6 +76,7 @@ impl Change {
             .map(|(at, task)| {
                 let last = at + 1 == self.tasks.len();
                 let status = match (task.done, task.done == task.total) {
+                    (_, true) if self.is_aborted => "Undone",
                     (_, true) if self.error.is_some() && ready => if last { "Error" } else { "Undone" },
                     (_, true) => "Done",
                     (0, _) => "Do",

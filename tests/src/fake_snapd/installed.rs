@@ -33,6 +33,18 @@ pub(super) struct Installed {
 }
 
 impl Offer {
+    /// Offers a `MicroK8s` as large as the real one.
+    pub fn microk8s(channel: &str, revision: &str) -> Self {
+        Self {
+            name: "microk8s".to_owned(),
+            channel: channel.to_owned(),
+            revision: revision.to_owned(),
+            version: format!("v{channel}"),
+            bytes: 170_000_000,
+            classic: true,
+        }
+    }
+
     pub(super) fn confinement(&self) -> &'static str {
         if self.classic { "classic" } else { "strict" }
     }

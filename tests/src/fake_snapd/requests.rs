@@ -154,6 +154,29 @@ pub(super) fn action(body: &[u8]) -> Result<Action, String> {
     Ok(Action { name, fields })
 }
 
+/// Reads the question what the store would send for a snap, and returns the name of the snap beside what is wanted of it.
+pub(super) fn peek(body: &[u8]) -> Result<(String, Action), String> {
+    let mut fields = object(body)?;
+    if fields.remove("header-peek") != Some(Value::Bool(true)) {
+        return Err("`header-peek` is not true".to_owned());
+    }
+    let name = match fields.remove("snap-name") {
+        Some(Value::String(name)) if !name.is_empty() => name,
+        other => return Err(format!("`snap-name` is {other:?}")),
+    };
+    for (field, value) in &fields {
+        let is_known = ["channel", "revision", "cohort-key"].contains(&field.as_str());
+        if !is_known || value.as_str().is_none_or(str::is_empty) {
+            return Err(format!("`{field}` must not be {value}"));
+        }
+    }
+    let action = Action {
+        name: "download".to_owned(),
+        fields,
+    };
+    Ok((name, action))
+}
+
 /// Reads the body of a change of services.
 pub(super) fn services(body: &[u8]) -> Result<Services, String> {
     let mut fields = object(body)?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     change::{Change, Effect, LOOKS, Task, Tick},
     installed::{Installed, Offer},
+    refusal::{Refusal, plain, refusal},
     requests::{Action, Services, Sideload},
 };
 
@@ -22,6 +23,8 @@ pub enum Fault {
     Conflict,
     /// In the middle of it the daemon and its socket are gone for this long.
     Vanish(Duration),
+    /// It is refused, because the store has nothing newer.
+    NoUpdate,
 }
 
 /// The host and the store of a fake.
@@ -35,34 +38,6 @@ pub struct World {
     changes: BTreeMap<String, Change>,
     faults: VecDeque<Fault>,
     conf: BTreeMap<String, Map<String, Value>>,
-}
-
-/// What the daemon refuses.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) code: u16,
-    pub(super) kind: Option<&'static str>,
-    pub(super) message: String,
-    pub(super) value: Value,
-}
-
-fn refusal(code: u16, kind: &'static str, message: String) -> Refusal {
-    Refusal {
-        code,
-        kind: Some(kind),
-        message,
-        value: Value::Null,
-    }
-}
-
-/// A refusal without a kind.
-fn plain(code: u16, message: String) -> Refusal {
-    Refusal {
-        code,
-        kind: None,
-        message,
-        value: Value::Null,
-    }
 }
 
 impl World {
@@ -200,7 +175,12 @@ impl World {
     }
 
     /// Finds what the store has for a change.
-    fn offer(&self, name: &str, action: &Action, channel: &str) -> Result<Offer, Refusal> {
+    pub(super) fn offer(
+        &self,
+        name: &str,
+        action: &Action,
+        channel: &str,
+    ) -> Result<Offer, Refusal> {
         let of_name: Vec<&Offer> = self
             .offers
             .iter()
@@ -365,6 +345,10 @@ impl World {
                 ..refusal(409, "snap-change-conflict", message)
             });
         }
+        if matches!(fault, Some(Fault::NoUpdate)) {
+            let message = format!("snap \"{name}\" has no updates available");
+            return Err(refusal(400, "snap-no-update-available", message));
+        }
         let mut tasks = vec![Task {
             kind: "prerequisites",
             done: 0,
@@ -400,9 +384,34 @@ impl World {
             effect: Some(effect),
             error,
             vanish,
+            is_aborted: false,
         };
         self.changes.insert(id.clone(), change);
         Ok(id)
+    }
+
+    /// Shows the changes that have not ended, of one snap or of all.
+    pub(super) fn changes_in_progress(&self, of: Option<&str>) -> Value {
+        let those = self
+            .changes
+            .iter()
+            .filter(|(_, change)| !change.is_ready() && of.is_none_or(|name| name == change.name));
+        those.map(|(id, change)| change.show(id)).collect()
+    }
+
+    /// Aborts a change that has not ended, and shows it.
+    pub(super) fn abort(&mut self, id: &str) -> Result<Value, Refusal> {
+        match self.changes.get_mut(id) {
+            None => Err(plain(404, format!("cannot find change with id \"{id}\""))),
+            Some(change) if change.is_ready() => {
+                let message = format!("cannot abort change {id} with nothing pending");
+                Err(plain(400, message))
+            }
+            Some(change) => {
+                change.abort();
+                Ok(change.show(id))
+            }
+        }
     }
 
     /// Shows a change after one more step of it: a tenth of a download, or a task.

@@ -47,7 +47,7 @@ pub(crate) struct Bench<'a> {
 pub(crate) struct Desk<'a> {
     pub(crate) session: &'a Session,
     pub(crate) state: StateFolder,
-    pub(crate) progress: Progress,
+    pub(crate) progress: Arc<Progress>,
     runtime: Runtime,
     stop: Arc<AtomicBool>,
 }
@@ -160,7 +160,7 @@ impl<'a> Desk<'a> {
         Ok(Self {
             session,
             state,
-            progress: Progress::new(as_json),
+            progress: Arc::new(Progress::new(as_json)),
             runtime,
             stop,
         })
@@ -194,7 +194,10 @@ impl<'a> Desk<'a> {
         &self,
         work: impl AsyncFnOnce(&apply::Apply<'_, Live>) -> Result<T, E>,
     ) -> Result<T, Failure> {
+        // A provider has no observer: how far a download is comes from the Writer.
+        let progress = Arc::clone(&self.progress);
         let writer = self.session.writer();
+        let writer = writer.telling(move |download| progress.show(&Event::Downloading(download)));
         let observer = |event: &Event| self.progress.show(event);
         let apply = apply::Apply {
             registry: &self.session.registry,

@@ -1,17 +1,20 @@
 //! Progress and outcome of a run.
 
-use std::{sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
-    event::Event,
+    event::{Download, Event},
     history::Run,
     journal::{Left, Outcome, Residue},
     window::Stage,
 };
 
-use super::{data, line, message, paint, value::plain};
+use super::{
+    data, line, message, paint,
+    value::{bytes, plain},
+};
 use crate::{
     document::{EventDocument, Last, Line},
     exit::Exit,
@@ -20,14 +23,24 @@ use crate::{
 /// Whoever sits before a run.
 pub(crate) struct Progress {
     as_json: bool,
-    bar: Mutex<Option<ProgressBar>>,
+    bars: Mutex<Bars>,
+}
+
+/// What is drawn on a terminal, or was said where there is none.
+#[derive(Default)]
+struct Bars {
+    all: MultiProgress,
+    steps: Option<ProgressBar>,
+    download: Option<ProgressBar>,
+    /// The tenth of each download that was said last.
+    said: BTreeMap<String, u64>,
 }
 
 impl Progress {
     pub(crate) fn new(as_json: bool) -> Self {
         Self {
             as_json,
-            bar: Mutex::new(None),
+            bars: Mutex::default(),
         }
     }
 
@@ -37,12 +50,17 @@ impl Progress {
             self.line(Line::Event(event.clone()));
             return;
         }
-        let mut bar = self.bar.lock().expect("no holder panics");
-        if let Event::Started { steps, .. } = event {
-            *bar = Some(new_bar(*steps));
-        }
+        let mut bars = self.bars.lock().expect("no holder panics");
         let text = words(event);
-        match bar.as_ref().filter(|bar| !bar.is_hidden()) {
+        if let Event::Downloading(download) = event {
+            bars.show_download(download, text);
+            return;
+        }
+        bars.end_download();
+        if let Event::Started { steps, .. } = event {
+            bars.steps = Some(bars.all.add(new_bar(*steps)));
+        }
+        match bars.steps.as_ref().filter(|bar| !bar.is_hidden()) {
             Some(bar) => {
                 if let Event::StepDone { .. } = event {
                     bar.inc(1);
@@ -70,7 +88,9 @@ impl Progress {
 
     /// Shows how it ended.
     pub(crate) fn end(&self, ended: &Outcome) {
-        if let Some(bar) = self.bar.lock().expect("no holder panics").take() {
+        let mut bars = self.bars.lock().expect("no holder panics");
+        bars.end_download();
+        if let Some(bar) = bars.steps.take() {
             bar.finish_and_clear();
         }
         self.line(Line::Last(Last::Outcome {
@@ -84,6 +104,43 @@ impl Progress {
             data(&EventDocument::line(line));
         }
     }
+}
+
+impl Bars {
+    /// Draws how far a download is; without a terminal it is said for each tenth.
+    fn show_download(&mut self, download: &Download, text: String) {
+        let Download { label, done, total } = download;
+        if self.all.is_hidden() {
+            let tenth = done.saturating_mul(10) / total.max(&1);
+            if self.said.insert(label.clone(), tenth) != Some(tenth) {
+                message(&format!("{text}\n"));
+            }
+            return;
+        }
+        let all = &self.all;
+        let bar = self
+            .download
+            .get_or_insert_with(|| all.add(new_download_bar()));
+        bar.set_length(*total);
+        bar.set_position(*done);
+        bar.set_message(text);
+        if done == total {
+            self.end_download();
+        }
+    }
+
+    fn end_download(&mut self) {
+        if let Some(bar) = self.download.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn new_download_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("  [{bar:30}] {wide_msg}")
+        .expect("the template is fixed")
+        .progress_chars("=> ");
+    ProgressBar::no_length().with_style(style)
 }
 
 fn new_bar(steps: usize) -> ProgressBar {
@@ -113,6 +170,12 @@ fn words(event: &Event) -> String {
                 count => format!("step {step}: {first} and {} more", count - 1),
             }
         }
+        Event::Downloading(Download { label, done, total }) => format!(
+            "downloading {}: {} of {}",
+            plain(label),
+            bytes(*done),
+            bytes(*total)
+        ),
         Event::Verifying => "verifying".to_owned(),
         Event::Checked {
             address,

@@ -353,7 +353,7 @@ async fn restore(host: &Writer, texts: &BTreeMap<String, String>) -> Result<(), 
     }
     for (group, services) in due {
         let name = format!("{SNAP}/{group}");
-        restart::restart(host, &name, &Vec::from_iter(services)).await?;
+        restart::restart(host, &name, &Vec::from_iter(services), None).await?;
     }
     Ok(())
 }

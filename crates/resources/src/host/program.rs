@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +23,14 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const OUTPUT_LIMIT: u64 = 64 << 20;
 /// Where programs are looked for; the caller's PATH is not believed.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// How the crate that reads the flags of Kubernetes begins its complaints: `flag.go` and `errors.go` of pflag.
+const PFLAG_ERRORS: [&str; 5] = [
+    "unknown flag: ",
+    "unknown shorthand flag: ",
+    "invalid argument ",
+    "flag needs an argument: ",
+    "bad flag syntax: ",
+];
 /// How much of what a program said goes into an error, in bytes.
 const TAIL: usize = 2_000;
 
@@ -110,6 +118,24 @@ impl Reader {
             })
             .await
             .cloned()
+    }
+
+    /// Asks a program of Kubernetes what is wrong with arguments, in its own words. `None`: nothing, or it cannot be asked. With
+    /// `--help` it takes all arguments apart, complains about what it does not take, and does nothing else (`execute` in cobra's
+    /// `command.go`). That stands first, where no other flag can take it for its value.
+    pub async fn complaint(&self, program: &Path, arguments: &[&str]) -> Option<String> {
+        if self.root() != Path::new("/") {
+            return None;
+        }
+        let arguments = [&["--help"], arguments].concat();
+        let call = Call::new(program.to_str()?, &arguments);
+        let Talk { complained, .. } = talk(program, call).await.ok()?;
+        let complained = String::from_utf8_lossy(&complained);
+        let words = complained.lines().find_map(|line| {
+            let from = PFLAG_ERRORS.iter().find_map(|error| line.find(error))?;
+            line.get(from..)
+        });
+        words.map(|words| words.trim().to_owned())
     }
 
     /// Makes the error of a program that cannot be run here.
@@ -214,27 +240,51 @@ fn package(program: &str) -> &'static str {
 }
 
 async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
-    let Call {
-        program,
-        arguments,
-        input,
-        environment,
-        deadline,
-    } = call;
-    let called = || [&[program], arguments].concat().join(" ");
-    let failed = |fault: String| HostError::Program {
-        program: called(),
+    let path = locate(root, call.program)?;
+    let Talk {
+        status,
+        said,
+        complained,
+    } = talk(&path, call).await?;
+    if said.len() as u64 >= OUTPUT_LIMIT {
+        return Err(failed(
+            &call,
+            format!("said more than {OUTPUT_LIMIT} bytes"),
+        ));
+    }
+    if status.success() {
+        return Ok(said);
+    }
+    // Some programs complain on their standard output.
+    let complaint = Some(tail(&complained)).filter(|complaint| !complaint.is_empty());
+    let complaint = complaint.unwrap_or_else(|| tail(&said));
+    Err(failed(&call, format!("failed ({status}): {complaint}")))
+}
+
+fn failed(call: &Call<'_>, fault: String) -> HostError {
+    HostError::Program {
+        program: [&[call.program], call.arguments].concat().join(" "),
         fault,
-    };
-    let path = locate(root, program)?;
-    let mut child = Command::new(&path)
-        .args(arguments)
+    }
+}
+
+/// How a program ended and what it said.
+struct Talk {
+    status: ExitStatus,
+    said: Vec<u8>,
+    complained: Vec<u8>,
+}
+
+/// Runs the program at `path` to its end.
+async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError> {
+    let mut child = Command::new(path)
+        .args(call.arguments)
         .env_clear()
         .env("PATH", FOLDERS.join(":"))
         .env("LC_ALL", "C")
-        .envs(environment.iter().copied())
+        .envs(call.environment.iter().copied())
         .current_dir("/")
-        .stdin(if input.is_empty() {
+        .stdin(if call.input.is_empty() {
             Stdio::null()
         } else {
             Stdio::piped()
@@ -243,13 +293,13 @@ async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(HostError::io("start", &path))?;
+        .map_err(HostError::io("start", path))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let talk = async {
         let feed = async {
             if let Some(mut stdin) = stdin {
                 // A program that ends early says why by its exit status.
-                drop(stdin.write_all(input).await);
+                drop(stdin.write_all(call.input).await);
             }
         };
         let mut said = vec![];
@@ -263,24 +313,17 @@ async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
             hear.read_to_end(&mut complained),
             child.wait()
         );
-        one.and(two)
-            .and(status)
-            .map(|status| (status, said, complained))
+        one.and(two).and(status).map(|status| Talk {
+            status,
+            said,
+            complained,
+        })
     };
-    let (status, said, complained) = timeout(deadline, talk)
+    let late = || format!("did not end within {} s", call.deadline.as_secs());
+    timeout(call.deadline, talk)
         .await
-        .map_err(|_| failed(format!("did not end within {} s", deadline.as_secs())))?
-        .map_err(HostError::io("run", &path))?;
-    if said.len() as u64 >= OUTPUT_LIMIT {
-        return Err(failed(format!("said more than {OUTPUT_LIMIT} bytes")));
-    }
-    if status.success() {
-        return Ok(said);
-    }
-    // Some programs complain on their standard output.
-    let complaint = Some(tail(&complained)).filter(|complaint| !complaint.is_empty());
-    let complaint = complaint.unwrap_or_else(|| tail(&said));
-    Err(failed(format!("failed ({status}): {complaint}")))
+        .map_err(|_| failed(&call, late()))?
+        .map_err(HostError::io("run", path))
 }
 
 /// Returns the end of what a program said.

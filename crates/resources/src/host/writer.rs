@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
+    fmt,
     fs::File,
     io::{self, Read, Write},
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -16,6 +18,7 @@ use nix::{
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
 use sha2::{Digest, Sha256};
+use stead_engine::event::Download;
 use xattr::FileExt;
 
 use super::{
@@ -28,10 +31,25 @@ use super::{
 const NAME_MAX: usize = 255;
 
 /// The power to change the host.
-#[derive(Debug)]
 pub struct Writer {
     root: PathBuf,
     blobs: PathBuf,
+    downloads: Arc<dyn Fn(Download) + Send + Sync>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            root,
+            blobs,
+            downloads: _,
+        } = self;
+        formatter
+            .debug_struct("Writer")
+            .field("root", root)
+            .field("blobs", blobs)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who owns something and who may do what.
@@ -62,7 +80,20 @@ impl Writer {
         Self {
             root: root.to_owned(),
             blobs: blobs.to_owned(),
+            downloads: Arc::new(drop),
         }
+    }
+
+    /// Tells `downloads` how far each download is: a step is one call of a provider, which knows no observer of the run.
+    #[must_use]
+    pub fn telling(mut self, downloads: impl Fn(Download) + Send + Sync + 'static) -> Self {
+        self.downloads = Arc::new(downloads);
+        self
+    }
+
+    /// Tells whoever watches how far a download is.
+    pub fn tell(&self, download: Download) {
+        (self.downloads)(download);
     }
 
     /// Returns the root folder.

@@ -1,0 +1,240 @@
+//! stead and a snapd that fails, is busy, goes away and comes back: what a real one cannot be made to do.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test runs the program and stops at the first surprise"
+)]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use e2e::{FakeSnapd, Fault, Offer, Said, World, program};
+use serde_json::{Value, json};
+
+const OLD: &str = "snap \"microk8s\" channel=\"1.32/stable\" classic=#true";
+const NEW: &str = "snap \"microk8s\" channel=\"1.33/stable\" classic=#true";
+
+/// A host in a folder: a snapd and nothing else.
+struct Faulty {
+    snapd: FakeSnapd,
+    folder: tempfile::TempDir,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [("run/none", ""), ("usr/lib/snapd/snapd", "")] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let offers = vec![
+            Offer::microk8s("1.32/stable", "7"),
+            Offer::microk8s("1.33/stable", "8"),
+        ];
+        let socket = folder.path().join("run/snapd.socket");
+        let snapd = FakeSnapd::start(&socket, World::new((2, 68), offers));
+        Self { snapd, folder }
+    }
+
+    /// As [`Self::new`], with the old release installed.
+    fn installed() -> Self {
+        let faulty = Self::new();
+        faulty.must(OLD);
+        faulty
+    }
+
+    fn spec(&self, resources: &str) -> PathBuf {
+        let spec = self.folder.path().join("host.kdl");
+        fs::write(&spec, format!("host \"test\" {{\n{resources}\n}}\n")).unwrap();
+        spec
+    }
+
+    fn command(&self, arguments: &[&str], resources: &str) -> Command {
+        let mut command = Command::new(program("stead"));
+        command.arg("--root").arg(self.folder.path());
+        command.args(arguments).arg(self.spec(resources));
+        command
+            .env_remove("STEAD_STATE_DIR")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn stead(&self, arguments: &[&str], resources: &str) -> Said {
+        self.command(arguments, resources).output().unwrap().into()
+    }
+
+    fn apply(&self, resources: &str) -> Said {
+        self.stead(&["apply", "--yes"], resources)
+    }
+
+    /// Applies what must succeed, and leave nothing to do.
+    fn must(&self, resources: &str) {
+        let said = self.apply(resources);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let said = self.stead(&["plan"], resources);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+
+    /// Returns the revisions that are there, with the channel that the snap follows.
+    fn there(&self) -> Vec<(String, String)> {
+        let path = "/v2/snaps?select=all&snaps=microk8s";
+        let said = self.snapd.ask("GET", path, None).unwrap();
+        let text = |snap: &Value, field: &str| snap[field].as_str().unwrap().to_owned();
+        let snaps = said["result"].as_array().unwrap();
+        snaps
+            .iter()
+            .map(|snap| (text(snap, "revision"), text(snap, "tracking-channel")))
+            .collect()
+    }
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(one, other): &(&str, &str)| ((*one).to_owned(), (*other).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+#[test]
+fn a_download_is_planned_with_its_size_and_its_progress_is_told() {
+    let host = Faulty::new();
+    let said = host.stead(&["plan"], OLD);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(
+        said.out.contains("snap:microk8s downloads 170 MB\n")
+            && said.out.contains("170 MB to download."),
+        "{}",
+        said.out
+    );
+    let said = host.stead(&["apply", "--yes", "--max-download", "50M"], OLD);
+    assert_eq!(said.code, Some(1), "{said:?}");
+
+    let said = host.stead(&["apply", "--yes", "--json"], OLD);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let lines = said.out.lines().map(serde_json::from_str::<Value>);
+    let told: Vec<Value> = lines
+        .map(Result::unwrap)
+        .filter(|line| line["event"] == "downloading")
+        .collect();
+    assert_eq!(
+        told[0],
+        json!({"format": "stead.event/1", "event": "downloading", "label": "microk8s", "done": 17_000_000, "total": 170_000_000})
+    );
+    let done: Vec<u64> = told
+        .iter()
+        .map(|line| line["done"].as_u64().unwrap())
+        .collect();
+    assert!(done.is_sorted() && done.last() == Some(&170_000_000));
+    assert_eq!(done.len(), 10, "each once: {done:?}");
+
+    // What is there already costs nothing.
+    let said = host.stead(
+        &["plan"],
+        &OLD.replace("channel=\"1.32/stable\"", "revision=\"7\""),
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
+fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
+    let host = Faulty::new();
+    let said = host.apply(OLD);
+    assert!(
+        said.err.contains(
+            "downloading microk8s: 17 MB of 170 MB\ndownloading microk8s: 34 MB of 170 MB\n"
+        ),
+        "{}",
+        said.err
+    );
+
+    let host = Faulty::new();
+    let apply = host.command(&["apply", "--yes"], OLD);
+    let argv = std::iter::once(apply.get_program()).chain(apply.get_args());
+    let line: Vec<_> = argv.map(|word| word.to_str().unwrap()).collect();
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line.join(" ")])
+        .arg("/dev/null")
+        .stdin(Stdio::null())
+        .output();
+    let said = Said::from(output.unwrap());
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let drawn = said.out.replace('\u{1b}', "\\e");
+    assert!(
+        drawn.contains("=>              ] downloading microk8s: 85 MB of 170 MB"),
+        "{drawn}"
+    );
+}
+
+#[test]
+fn a_change_that_ends_in_error_leaves_what_was_there() {
+    let host = Faulty::new();
+    host.snapd
+        .inject(Fault::Error("the disk is full".to_owned()));
+    let said = host.apply(OLD);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err.contains("link-snap (the disk is full)"),
+        "{}",
+        said.err
+    );
+    assert_eq!(host.there(), []);
+
+    let host = Faulty::installed();
+    host.snapd.inject(Fault::Error("a hook failed".to_owned()));
+    let said = host.apply(NEW);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err.contains("link-snap (a hook failed)"),
+        "{}",
+        said.err
+    );
+    assert_eq!(host.there(), pairs(&[("7", "1.32/stable")]));
+}
+
+#[test]
+fn another_change_of_the_snap_is_waited_for() {
+    let host = Faulty::new();
+    host.snapd.inject(Fault::Conflict);
+    host.snapd.inject(Fault::Conflict);
+    host.must(OLD);
+    assert_eq!(host.there(), pairs(&[("7", "1.32/stable")]));
+}
+
+#[test]
+fn snapd_may_be_away_in_the_middle_of_a_change() {
+    let host = Faulty::new();
+    host.snapd.inject(Fault::Vanish(Duration::from_secs(3)));
+    host.must(OLD);
+    assert_eq!(host.there(), pairs(&[("7", "1.32/stable")]));
+}
+
+#[test]
+fn a_channel_without_anything_newer_is_followed_all_the_same() {
+    let host = Faulty::installed();
+    host.snapd.inject(Fault::NoUpdate);
+    host.must(NEW);
+    assert_eq!(host.there(), pairs(&[("7", "1.33/stable")]));
+}
+
+#[test]
+fn what_contradicts_the_store_is_refused_before_anything_changes() {
+    let both = NEW.replace("channel", "revision=\"7\" channel");
+    let confined = OLD.replace(" classic=#true", "");
+    for (host, resources, fault) in [
+        (Faulty::new(), &both, "`1.33/stable` has revision 8"),
+        (Faulty::installed(), &both, "`1.33/stable` has revision 8"),
+        (Faulty::new(), &confined, "`microk8s` has no confinement"),
+    ] {
+        let before = host.there();
+        for command in [&["plan"][..], &["apply", "--yes"]] {
+            let said = host.stead(command, resources);
+            assert_eq!(said.code, Some(2), "{said:?}");
+            assert!(said.err.contains(fault), "{}", said.err);
+        }
+        assert_eq!(host.there(), before);
+    }
+}
