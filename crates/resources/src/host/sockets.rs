@@ -162,7 +162,7 @@ fn dump(request: InetRequest) -> std::io::Result<Vec<InetResponse>> {
 mod tests {
     use std::path::Path;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -172,12 +172,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         assert_eq!(reader.knock(at).await.unwrap(), Knock::Taken);
+        drop(listener.accept().await.unwrap());
+        // One that stays: whoever knocks goes again.
+        let client = TcpStream::connect(at).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let found = reader.connections().unwrap();
         assert!(found.iter().any(|one| one.listens && one.here == at));
         let mut ends = found.iter().filter(|one| one.is_made && one.here == at);
         assert_eq!(ends.next().unwrap().there, stream.peer_addr().unwrap());
-        drop((stream, listener));
+        drop((client, stream, listener));
         assert!(matches!(reader.knock(at).await.unwrap(), Knock::Refused(_)));
     }
 }
