@@ -17,7 +17,8 @@ pub(crate) struct Args {
 
 const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
 3 changes are pending; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
-7 not confirmed, or a check failed that had passed; the host is as before.";
+7 not confirmed, or a check failed that had passed; the host is as before; \
+8 imported, but something could not be seen or said, and it is named.";
 
 /// The longest time that a run may wait to be confirmed, in seconds.
 const LONGEST_WINDOW: u64 = 24 * 60 * 60;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Plan, ask, apply and verify; on failure roll back
     Apply(Apply),
+    /// Write this host down as a spec whose plan is empty, and say what became of the rest
+    Import(Import),
     /// Check a spec without looking at the host
     Validate(Spec),
     /// Lay out spec files in the one way
@@ -123,6 +126,28 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// Write the spec to FILE, what concerns this machine alone to FILE-own.kdl, and large files into FILE.d [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write these alone; `KIND:BEGINNING*` means several
+    #[arg(long, value_name = "KIND[:NAME]")]
+    pub(crate) only: Vec<String>,
+    /// Write all but these
+    #[arg(long, value_name = "KIND[:NAME]")]
+    pub(crate) except: Vec<String>,
+    /// Write only what SPEC does not say yet
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) against: Option<PathBuf>,
+    /// Pass over what this file names, with its reasons [default: /etc/stead/import-ignore.kdl, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignore: Option<PathBuf>,
+    /// Print one JSON document: what became of everything, and the specs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -239,6 +264,7 @@ impl Command {
     pub(crate) fn is_json(&self) -> bool {
         match self {
             Self::Plan(plan) => plan.json,
+            Self::Import(import) => import.json,
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
             Self::History { json }
             | Self::Show { json, .. }

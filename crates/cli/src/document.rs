@@ -3,7 +3,10 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use stead_engine::{event::Event, journal::Outcome, plan::Plan, spec_error::SpecError};
+use stead_engine::{
+    coverage::Coverage, event::Event, import::Imported, journal::Outcome, plan::Plan,
+    spec_error::SpecError,
+};
 
 /// What went wrong, as data.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -51,6 +54,20 @@ pub(crate) struct Label {
     /// What is to be said there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     text: String,
+}
+
+/// A host, written down.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ImportDocument {
+    /// `stead.import/1`.
+    format: String,
+    /// What became of everything, by kind.
+    coverage: Coverage,
+    /// The spec.
+    spec: String,
+    /// The spec of what concerns this machine alone, if that is one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<String>,
 }
 
 /// One line of a run.
@@ -104,6 +121,17 @@ impl ErrorDocument {
     }
 }
 
+impl ImportDocument {
+    pub(crate) fn text(imported: &Imported) -> String {
+        line_of(&Self {
+            format: "stead.import/1".to_owned(),
+            coverage: imported.coverage.clone(),
+            spec: imported.spec.clone(),
+            own: imported.own.clone(),
+        })
+    }
+}
+
 impl EventDocument {
     pub(crate) fn line(line: Line) -> String {
         line_of(&Self {
@@ -144,6 +172,7 @@ pub(crate) fn schema() -> String {
     let documents = json!({
         "stead.plan/1": reference::<Plan>(&mut generator),
         "stead.event/1": reference::<EventDocument>(&mut generator),
+        "stead.import/1": reference::<ImportDocument>(&mut generator),
         "stead.error/1": reference::<ErrorDocument>(&mut generator),
     });
     let definitions: Map<String, Value> = generator.take_definitions(true);

@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Locked = 6,
     /// It was not confirmed, or a check failed that had passed, and the host was put back.
     NotConfirmed = 7,
+    /// Imported, but something could not be seen or said.
+    Incomplete = 8,
 }
 
 impl From<&Outcome> for Exit {

@@ -6,6 +6,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use stead_engine::{
     apply::ApplyError,
     history::HistoryError,
+    import::ImportError,
     lock::LockError,
     observe::ObserveError,
     plan::PlanError,
@@ -199,6 +200,16 @@ impl From<PlanError> for Failure {
                 });
                 Self::Faults(Exit::Failed, faults.collect())
             }
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Spec(errors) => Self::Spec(errors),
+            ImportError::Observe(error) => error.into(),
+            ImportError::NotEmpty(_) => Self::of(Exit::Failed, &error),
         }
     }
 }

@@ -5,17 +5,23 @@ pub mod address;
 pub mod apply;
 pub mod change;
 pub mod confirm;
+pub mod coverage;
 mod cross_check;
 pub mod decode;
 pub mod diff;
 pub mod digest;
 pub mod event;
+pub mod export;
 pub mod format;
+mod gather;
 mod going_back;
 pub mod graph;
 pub mod history;
+pub mod ignore;
+pub mod import;
 pub mod journal;
 mod lexer;
+pub mod listing;
 #[expect(
     clippy::disallowed_methods,
     reason = "the run folder and its lock are what the engine itself keeps"
@@ -27,6 +33,7 @@ pub mod observe;
 mod parse;
 pub mod plan;
 mod probe;
+mod proof;
 pub mod provider;
 mod prune;
 pub mod recover;

@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     moment::Moment,
     schema::{Problem, Schema},
     spec::Desired,
@@ -195,12 +196,23 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         async move { Ok(()) }
     }
 
-    /// Names every resource of this kind that import should write down; none unless the kind says which.
+    /// Names what import should write down of this kind, and says what becomes of the rest; nothing unless the kind says which.
     fn list(
         &self,
         _host: &H::Reader,
-    ) -> impl Future<Output = Result<Vec<String>, ProviderError>> + Send {
-        async move { Ok(vec![]) }
+    ) -> impl Future<Output = Result<Listing, ProviderError>> + Send {
+        async move { Ok(Listing::outside("it is not a state of a host")) }
+    }
+
+    /// Says what import writes of a resource that [`Self::list`] has named, now that it was read: as it is, unless the kind knows
+    /// better. Columns become what users write, and what a new resource gets anyway is left out.
+    fn written(
+        &self,
+        _host: &H::Reader,
+        _name: &str,
+        state: Self::State,
+    ) -> impl Future<Output = Result<Written<Self::State>, ProviderError>> + Send {
+        async move { Ok(Written::down(state)) }
     }
 
     /// Addresses that this one needs first, if the spec has them; edges that the user need not write.

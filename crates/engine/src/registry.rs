@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Host, Provider, ProviderError},
     schema::{Problem, Schema},
     spec::Desired,
@@ -139,8 +140,14 @@ pub trait Kind<H: Host>: Send + Sync {
         name: &'a str,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
     /// See [`Provider::list`].
-    fn list<'a>(&'a self, host: &'a H::Reader)
-    -> BoxFuture<'a, Result<Vec<String>, ProviderError>>;
+    fn list<'a>(&'a self, host: &'a H::Reader) -> BoxFuture<'a, Result<Listing, ProviderError>>;
+    /// See [`Provider::written`].
+    fn written<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        state: State,
+    ) -> BoxFuture<'a, Result<Written<State>, ProviderError>>;
     /// See [`Provider::requires`].
     fn requires(&self, name: &str, desired: &State) -> Vec<Address>;
     /// See [`Provider::implies`].
@@ -302,11 +309,21 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         Box::pin(self.0.clean(host, name))
     }
 
-    fn list<'a>(
+    fn list<'a>(&'a self, host: &'a H::Reader) -> BoxFuture<'a, Result<Listing, ProviderError>> {
+        Box::pin(self.0.list(host))
+    }
+
+    fn written<'a>(
         &'a self,
         host: &'a H::Reader,
-    ) -> BoxFuture<'a, Result<Vec<String>, ProviderError>> {
-        Box::pin(self.0.list(host))
+        name: &'a str,
+        state: State,
+    ) -> BoxFuture<'a, Result<Written<State>, ProviderError>> {
+        Box::pin(async move {
+            let state = Self::state(name, state)?;
+            let written = self.0.written(host, name, state).await?;
+            Ok(written.map(|state| Self::erase(&state)))
+        })
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {

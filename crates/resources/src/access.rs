@@ -4,7 +4,10 @@ use std::fmt;
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 use serde::{Deserialize, Serialize};
-use stead_engine::schema::{Attribute, Problem, Role, Shape};
+use stead_engine::{
+    address::Address,
+    schema::{Attribute, Problem, Role, Shape},
+};
 
 use crate::host::{Access, Meta};
 
@@ -186,6 +189,19 @@ pub(crate) fn canonical_owners(
     } else {
         Err(problems)
     }
+}
+
+/// Returns the accounts that must be there before something can be given to them.
+pub(crate) fn owners(owner: Option<&Owner>, group: Option<&OwnerGroup>) -> Vec<Address> {
+    let user = owner.map(|owner| Address::new("user", &owner.0));
+    let group = group.map(|group| Address::new("group", &group.0));
+    user.into_iter().chain(group).collect()
+}
+
+/// Leaves out what whoever runs stead gives anyway.
+pub(crate) fn leave_out_root(owner: &mut Option<Owner>, group: &mut Option<OwnerGroup>) {
+    owner.take_if(|owner| owner.0 == "root");
+    group.take_if(|group| group.0 == "root");
 }
 
 /// Returns the access that is wanted: what is written, else what is there, else the default.

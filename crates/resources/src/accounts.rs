@@ -1,6 +1,6 @@
 //! The accounts of this host, from its own files. Accounts that a directory service knows are not managed.
 
-use std::{io::ErrorKind, path::Path};
+use std::{collections::BTreeSet, io::ErrorKind, path::Path, sync::Arc};
 
 use stead_engine::schema::Problem;
 
@@ -148,6 +148,83 @@ pub(crate) fn has_password(host: &Reader, user: &str) -> Result<Option<bool>, Ho
     Ok(Some(hashes.any(is_hash)))
 }
 
+/// The last number that useradd gives to people: login.defs(5), `UID_MAX`.
+const LAST_OF_PEOPLE: i64 = 60_000;
+/// The first number of the system that Debian itself does not give: base-passwd, Debian Policy 9.2.2.
+const FIRST_OF_SYSTEM: i64 = 100;
+/// What nobody owns: the same.
+const NOBODY: i64 = 65_534;
+/// Where packages say which accounts they make: sysusers.d(5), and what they run when they are installed.
+const SCRIPTS: [&str; 2] = ["/usr/lib/sysusers.d", "/var/lib/dpkg/info"];
+
+/// Accounts that programs make when they are installed by other means than packages.
+const OF_PROGRAMS: [(&str, &str); 2] = [("microk8s", "MicroK8s"), ("lxd", "LXD")];
+
+/// Who made an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// A person.
+    Person,
+    /// Debian itself: every host has it.
+    Base,
+    /// A package, or a program such as snapd.
+    Program(&'static str),
+}
+
+impl Accounts {
+    /// Says who made an account of a name and number. Among the numbers of the system packages name theirs in their scripts.
+    pub(crate) fn maker(host: &Reader, name: &str, number: i64) -> Result<Maker, HostError> {
+        let program = OF_PROGRAMS.iter().find(|(known, _)| *known == name);
+        if let Some((_, program)) = program {
+            return Ok(Maker::Program(program));
+        }
+        Ok(match number {
+            NOBODY => Maker::Base,
+            number if number < FIRST_OF_SYSTEM => Maker::Base,
+            number if number > LAST_OF_PEOPLE => {
+                Maker::Program("snapd, systemd or another program with numbers of its own")
+            }
+            number if number >= FIRST_OF_PEOPLE => Maker::Person,
+            _ if Scripts::read(host)?.names.contains(name) => Maker::Program("packages"),
+            _ => Maker::Person,
+        })
+    }
+}
+
+/// All words of all scripts of packages.
+#[derive(Debug)]
+struct Scripts {
+    names: BTreeSet<String>,
+}
+
+impl Scripts {
+    fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
+        host.once(|| {
+            let mut names = BTreeSet::new();
+            for folder in SCRIPTS.map(Path::new) {
+                for file in host.list_folder(folder)? {
+                    let path = folder.join(&file);
+                    let is_script = path.extension().is_some_and(|extension| {
+                        ["conf", "postinst", "preinst", "config"]
+                            .iter()
+                            .any(|known| extension == *known)
+                    });
+                    if is_script {
+                        let text = host.read_text(&path, LIMIT)?.unwrap_or_default();
+                        names.extend(words(&text).map(str::to_owned));
+                    }
+                }
+            }
+            Ok(Self { names })
+        })
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"_-.".contains(c));
+    words.filter(|word| !word.is_empty() && word.len() <= LONGEST)
+}
+
 /// Says what is wrong with the name of an account that is to be made.
 pub(crate) fn check_new(name: &str, what: &str) -> Result<(), Problem> {
     let plain = name.strip_suffix('$').unwrap_or(name);
@@ -234,6 +311,36 @@ mod tests {
         assert_eq!(accounts.group_name(11), "11");
         let nobody = Accounts::read(&Root::new(&[]).reader()).unwrap();
         assert!(nobody.users.is_empty() && nobody.groups.is_empty());
+    }
+
+    #[test]
+    fn it_is_known_who_made_an_account() {
+        let root = Root::new(&[
+            (
+                "/usr/lib/sysusers.d/dbus.conf",
+                "u messagebus - \"D-Bus\"\n",
+            ),
+            (
+                "/var/lib/dpkg/info/docker.io.postinst",
+                "addgroup --system docker\n",
+            ),
+            ("/var/lib/dpkg/info/x.list", "/etc/backup\n"),
+        ]);
+        let host = root.reader();
+        let maker = |name, number| Accounts::maker(&host, name, number).unwrap();
+        let packages = Maker::Program("packages");
+        for (name, number, expected) in [
+            ("root", 0, Maker::Base),
+            ("nobody", 65_534, Maker::Base),
+            ("messagebus", 101, packages),
+            ("docker", 999, packages),
+            ("backup", 998, Maker::Person),
+            ("anna", 1000, Maker::Person),
+            ("microk8s", 997, Maker::Program("MicroK8s")),
+        ] {
+            assert_eq!(maker(name, number), expected, "{name}");
+        }
+        assert!(matches!(maker("snap_daemon", 584_788), Maker::Program(_)));
     }
 
     #[test]

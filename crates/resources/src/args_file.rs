@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use stead_engine::schema::Problem;
 
 /// Who reads a file, and so what can stand in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Grammar {
     /// kubelite: quotes are deleted wherever they stand, pieces are separated by blanks, `$NAME` is expanded.
     Kubelite,
     /// bash, as an array literal: words, quotes, expansions.
+    #[default]
     Shell,
 }
 
@@ -17,7 +18,7 @@ pub(crate) enum Grammar {
 pub(crate) type Value = Option<String>;
 
 /// A file of arguments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ArgsFile {
     grammar: Grammar,
     lines: Vec<Line>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     change::Change,
+    listing::Listing,
     provider::{Provider, ProviderError},
     report::chain,
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -155,6 +156,10 @@ impl Provider<Live> for Check {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         Ok(vec![Some(State::default()); names.len()])
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
+        Ok(Listing::outside("it is a wish, and no state of a host"))
     }
 
     async fn apply(

@@ -6,12 +6,17 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::{Listing, Text, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Problem, Schema},
 };
 
 use crate::{
-    access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners},
+    access::{
+        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, leave_out_root,
+        owners,
+    },
+    etc::{self, Etc},
     host::{Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
 };
@@ -113,8 +118,29 @@ impl Provider<Live> for Directory {
         Ok(())
     }
 
-    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        ancestors(name)
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
+        Ok(etc.listing(MetaKind::Folder, "Folders in /etc that no package brought."))
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        state.mode.take_if(|mode| mode.bits() == DEFAULT_MODE);
+        leave_out_root(&mut state.owner, &mut state.group);
+        Ok(Written::Down(Text {
+            state,
+            notes: vec![],
+            concerns: etc::concerns(name),
+        }))
+    }
+
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
+        ancestors(name).into_iter().chain(owners).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::host::{HostError, MetaKind, Reader};
@@ -37,33 +38,128 @@ pub(crate) fn installed(
     host: &Reader,
     names: &[&str],
 ) -> Result<BTreeMap<String, Installed>, HostError> {
-    let status = host
-        .read_text(Path::new(STATUS), LIMIT)?
-        .unwrap_or_default();
-    let extended = host.read_text(Path::new(EXTENDED_STATES), LIMIT)?;
-    let wanted: BTreeSet<&str> = names.iter().copied().collect();
-    // dpkg itself is always of the host's own architecture.
-    let native = stanzas(&status)
-        .find(|stanza| field(stanza, "Package") == Some("dpkg"))
-        .and_then(|stanza| field(stanza, "Architecture"));
-    let is_native = |stanza: &str| {
-        let architecture = field(stanza, "Architecture");
-        architecture == Some("all") || native.is_none() || architecture == native
-    };
-    let mut found = BTreeMap::new();
-    for stanza in stanzas(&status) {
-        let name = field(stanza, "Package").unwrap_or_default();
-        if wanted.contains(name) && is_native(stanza) {
-            found.extend(installed_by(stanza).map(|installed| (name.to_owned(), installed)));
+    let database = Database::read(host)?;
+    let found = names.iter().filter_map(|name| {
+        let package = database.packages.get(*name)?;
+        Some(((*name).to_owned(), package.clone()))
+    });
+    Ok(found.collect())
+}
+
+/// What dpkg and apt know of one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Database {
+    /// The packages that are on the host, those of its own architecture.
+    pub(crate) packages: BTreeMap<String, Installed>,
+    /// Names of packages that every system has: because of their priority (Debian Policy, 2.5 and 3.8), or because one of those needs them.
+    pub(crate) base: BTreeSet<String>,
+    /// Names of packages of other architectures.
+    pub(crate) others: BTreeSet<String>,
+    /// The files in /etc that packages brought, removed ones too, with the MD5 of what was in them.
+    pub(crate) settings: BTreeMap<String, Setting>,
+}
+
+/// A file in /etc of a package: dpkg(1), conffiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// MD5 in hexadecimal.
+    pub(crate) md5: String,
+    /// Whether the package as it is now has it.
+    pub(crate) is_current: bool,
+}
+
+impl Database {
+    /// Reads it, once in a moment.
+    pub(crate) fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
+        host.once(|| {
+            let status = host
+                .read_text(Path::new(STATUS), LIMIT)?
+                .unwrap_or_default();
+            let extended = host.read_text(Path::new(EXTENDED_STATES), LIMIT)?;
+            Ok(Self::parse(&status, &extended.unwrap_or_default()))
+        })
+    }
+
+    fn parse(status: &str, extended: &str) -> Self {
+        // dpkg itself is always of the host's own architecture.
+        let native = stanzas(status)
+            .find(|stanza| field(stanza, "Package") == Some("dpkg"))
+            .and_then(|stanza| field(stanza, "Architecture"));
+        let is_native = |stanza: &str| {
+            let architecture = field(stanza, "Architecture");
+            architecture == Some("all") || native.is_none() || architecture == native
+        };
+        let mut database = Self::default();
+        let mut needs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for stanza in stanzas(status) {
+            needs
+                .entry(field(stanza, "Package").unwrap_or_default())
+                .or_default()
+                .extend(needed(stanza));
+            let name = field(stanza, "Package").unwrap_or_default().to_owned();
+            let package = installed_by(stanza);
+            if is_base(stanza) {
+                database.base.insert(name.clone());
+            }
+            let is_there = package.is_some();
+            database.settings.extend(settings_of(stanza, is_there));
+            match package {
+                Some(package) if is_native(stanza) => drop(database.packages.insert(name, package)),
+                Some(_) => drop(database.others.insert(name)),
+                None => {}
+            }
+        }
+        database.mark_base(&needs);
+        for stanza in stanzas(extended).filter(|stanza| is_native(stanza)) {
+            let name = field(stanza, "Package").unwrap_or_default();
+            if let Some(package) = database.packages.get_mut(name) {
+                package.is_automatic = field(stanza, "Auto-Installed") == Some("1");
+            }
+        }
+        database
+    }
+
+    /// What the base needs is of the base too, however it came onto the host.
+    fn mark_base(&mut self, needs: &BTreeMap<&str, BTreeSet<&str>>) {
+        let mut next: Vec<String> = self.base.iter().cloned().collect();
+        while let Some(name) = next.pop() {
+            for need in needs.get(name.as_str()).into_iter().flatten() {
+                if self.base.insert((*need).to_owned()) {
+                    next.push((*need).to_owned());
+                }
+            }
         }
     }
-    for stanza in extended.iter().flat_map(|text| stanzas(text)) {
-        let package = found.get_mut(field(stanza, "Package").unwrap_or_default());
-        if let Some(package) = package.filter(|_| is_native(stanza)) {
-            package.is_automatic = field(stanza, "Auto-Installed") == Some("1");
-        }
-    }
-    Ok(found)
+}
+
+/// Returns the names of what a package needs; of several of which one is enough, all.
+fn needed(stanza: &str) -> impl Iterator<Item = &str> {
+    let fields = ["Depends", "Pre-Depends"]
+        .into_iter()
+        .filter_map(|name| field(stanza, name));
+    let names = fields.flat_map(|needs| needs.split([',', '|']));
+    names.filter_map(|need| need.trim().split([' ', ':', '(']).next())
+}
+
+/// Returns the conffiles of a stanza: ` PATH MD5`, with a word behind for those that the package has no more.
+fn settings_of(stanza: &str, is_there: bool) -> impl Iterator<Item = (String, Setting)> {
+    let lines = stanza
+        .lines()
+        .skip_while(|line| *line != "Conffiles:")
+        .skip(1);
+    let lines = lines.take_while(|line| line.starts_with(' '));
+    lines.filter_map(move |line| {
+        let mut words = line.split_whitespace();
+        let setting = |md5: &str, is_current| Setting {
+            md5: md5.to_owned(),
+            is_current,
+        };
+        let (path, md5) = (words.next()?, words.next()?);
+        Some((
+            path.to_owned(),
+            setting(md5, is_there && words.next().is_none()),
+        ))
+    })
 }
 
 /// Reads what a stanza says; `None` if nothing of the package is there but its settings.
@@ -80,6 +176,12 @@ fn installed_by(stanza: &str) -> Option<Installed> {
         is_held: wish == "hold",
         is_automatic: false,
     })
+}
+
+fn is_base(stanza: &str) -> bool {
+    let priority = field(stanza, "Priority").unwrap_or_default();
+    field(stanza, "Essential") == Some("yes")
+        || matches!(priority, "required" | "important" | "standard")
 }
 
 /// Whether dpkg was killed at work, so that it must be told to go on before it does anything else.
@@ -238,6 +340,18 @@ Version: 5
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn what_the_base_needs_is_of_the_base() {
+        let status = "Package: dpkg\nEssential: yes\nStatus: install ok installed\nVersion: 1\nPre-Depends: libc6 (>= 2), tar | x\n\n\
+            Package: libc6\nStatus: install ok installed\nVersion: 1\nDepends: libgcc-s1:any\n\n\
+            Package: libgcc-s1\nStatus: install ok installed\nVersion: 1\n\n\
+            Package: tool\nPriority: optional\nStatus: install ok installed\nVersion: 1\nDepends: libtool\n\n\
+            Package: libtool\nStatus: install ok installed\nVersion: 1\n";
+        let database = Database::parse(status, "");
+        let base: Vec<_> = database.base.iter().map(String::as_str).collect();
+        assert_eq!(base, ["dpkg", "libc6", "libgcc-s1", "tar", "x"]);
     }
 
     #[test]

@@ -10,22 +10,33 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    export::is_sayable,
+    listing::{Listing, Text, Written},
     provider::{Provider, ProviderError},
     report::chain,
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
-    access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners},
+    access::{
+        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, leave_out_root,
+        owners,
+    },
     content::{Content, INLINE},
+    etc::{self, Etc, is_not_allowed},
     host::{Existing, HostError, Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
+    secrets,
 };
 
 /// Mode of a new file where none is written.
 const DEFAULT_MODE: u32 = 0o644;
 /// The largest source, in bytes: what is larger does not belong into a host's configuration.
-const LARGEST_SOURCE: u64 = 1 << 30;
+const LARGEST_SOURCE: u64 = etc::LARGEST;
+/// The longest text that import writes into the spec itself, in bytes.
+const SMALL: usize = 16 << 10;
+/// How much of a large file is searched for secrets, in bytes.
+const SEARCHED: u64 = 1 << 20;
 
 /// The kind `file`.
 pub(crate) struct File;
@@ -184,8 +195,47 @@ impl Provider<Live> for File {
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
 
-    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        ancestors(name)
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
+        let heading = "Files in /etc that no package brought, or that differ from what it brought.";
+        Ok(etc.listing(MetaKind::File, heading))
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let is_secret = match &state.content {
+            None => {
+                return Ok(Written::Unreadable("only its owner may read it".to_owned()));
+            }
+            Some(Content::Text(text)) => secrets::are_in(text),
+            Some(Content::Digest { .. }) => host
+                .read_head(Path::new(name), SEARCHED)
+                .map_err(refused(Self::KIND, name, "read it"))?
+                .is_some_and(|head| secrets::are_in(&String::from_utf8_lossy(&head))),
+        };
+        if is_secret {
+            return Ok(Written::Secret);
+        }
+        let is_text = |text: &str| text.len() <= SMALL && is_sayable(text);
+        if !matches!(&state.content, Some(Content::Text(text)) if is_text(text)) {
+            state.content = None;
+            state.source = Some(name.into());
+        }
+        leave_out_root(&mut state.owner, &mut state.group);
+        Ok(Written::Down(Text {
+            state,
+            notes: vec![],
+            concerns: etc::concerns(name),
+        }))
+    }
+
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
+        ancestors(name).into_iter().chain(owners).collect()
     }
 }
 
@@ -226,10 +276,6 @@ fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
         group: Some(OwnerGroup::of(meta.gid)),
         xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
     }))
-}
-
-fn is_not_allowed(error: &HostError) -> bool {
-    matches!(error, HostError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn wanted_access(

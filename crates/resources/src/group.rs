@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
-    accounts::{Accounts, User, check_new, check_number},
-    host::{Live, Reader, Writer},
+    accounts::{Accounts, FIRST_OF_PEOPLE, Maker, User, check_new, check_number},
+    host::{HostError, Live, Reader, Writer},
     path::refused,
 };
 
@@ -106,6 +107,20 @@ impl Provider<Live> for Group {
         Ok(names.iter().map(state).collect())
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        state.system = state.gid.filter(|gid| *gid < FIRST_OF_PEOPLE).map(|_| true);
+        Ok(Written::down(state))
+    }
+
     async fn apply(
         &self,
         host: &Writer,
@@ -179,6 +194,18 @@ fn attempted(change: &Change<State>) -> &'static str {
         Change::Update { .. } => "change its number",
         Change::Delete { .. } => "remove it",
     }
+}
+
+fn list(host: &Reader) -> Result<Listing, HostError> {
+    let mut listing = Listing::of("Groups that no package made.", []);
+    for group in &Accounts::read(host)?.groups {
+        match Accounts::maker(host, &group.name, group.gid)? {
+            Maker::Base => listing.default += 1,
+            Maker::Program(whose) => listing.add_foreign(whose),
+            Maker::Person => drop(listing.managed.insert(group.name.clone())),
+        }
+    }
+    Ok(listing)
 }
 
 #[cfg(test)]

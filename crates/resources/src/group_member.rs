@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Problem, Schema},
 };
 
 use crate::{
-    accounts::{Accounts, check_existing},
-    host::{Live, Reader, Writer},
+    accounts::{Accounts, Maker, check_existing},
+    host::{HostError, Live, Reader, Writer},
     path::refused,
 };
 
@@ -70,6 +71,10 @@ impl Provider<Live> for GroupMember {
         Ok(names.iter().map(|name| is_member(name)).collect())
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
+    }
+
     async fn apply(
         &self,
         host: &Writer,
@@ -93,6 +98,30 @@ impl Provider<Live> for GroupMember {
         let (group, user) = split(name).unwrap_or_default();
         vec![Address::new("group", group), Address::new("user", user)]
     }
+}
+
+fn list(host: &Reader) -> Result<Listing, HostError> {
+    let accounts = Accounts::read(host)?;
+    let mut listing = Listing::of("People in groups.", []);
+    for group in &accounts.groups {
+        for member in &group.members {
+            let name = format!("{}/{member}", group.name);
+            let Some(user) = accounts.user(member) else {
+                listing.ignore("there is no such user", name);
+                continue;
+            };
+            let of_user = Accounts::maker(host, member, user.uid)?;
+            let of_group = Accounts::maker(host, &group.name, group.gid)?;
+            match (of_user, of_group) {
+                (Maker::Person, _) | (_, Maker::Person) => drop(listing.managed.insert(name)),
+                (Maker::Program(whose), _) | (_, Maker::Program(whose)) => {
+                    listing.add_foreign(whose);
+                }
+                (Maker::Base, Maker::Base) => listing.managed.extend([name]),
+            }
+        }
+    }
+    Ok(listing)
 }
 
 fn split(name: &str) -> Option<(&str, &str)> {

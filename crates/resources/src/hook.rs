@@ -11,6 +11,7 @@ use stead_engine::{
     address::Address,
     change::Change,
     digest::digest,
+    listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
@@ -136,18 +137,7 @@ impl Provider<Live> for Hook {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         names
             .iter()
-            .map(|name| {
-                let mut files = BTreeMap::new();
-                for path in wanted(name, Path::new("")).into_keys() {
-                    let there = read(host, Path::new(&path)).map_err(refused(
-                        Self::KIND,
-                        name,
-                        "read its files",
-                    ))?;
-                    files.extend(there.map(|text| (path, text)));
-                }
-                Ok((!files.is_empty()).then(|| State::of(files)))
-            })
+            .map(|name| there(host, name).map_err(refused(Self::KIND, name, "read its files")))
             .collect()
     }
 
@@ -197,6 +187,25 @@ impl Provider<Live> for Hook {
                 .map_err(refused(Self::KIND, name, "remove what a killed run left"))?;
         }
         Ok(())
+    }
+
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let mut listing = Listing::of(
+            "What runs stead again when something has overwritten what it applied.",
+            [],
+        );
+        let program = host
+            .own_program()
+            .map_err(refused(Self::KIND, BOOT, "find this program"))?;
+        for name in [BOOT, SNAP_REFRESH] {
+            let there = there(host, name).map_err(refused(Self::KIND, name, "read its files"))?;
+            if there.as_ref() == Some(&State::of(wanted(name, &program))) {
+                listing.managed.insert(name.to_owned());
+            } else if there.is_some() {
+                listing.ignore("it is of another stead, or not whole", name);
+            }
+        }
+        Ok(listing)
     }
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
@@ -264,6 +273,16 @@ fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
         files.insert(link, format!("-> ../{UNIT}"));
     }
     files
+}
+
+/// Returns a hook as it is on the host; `None` if no file of it is there.
+fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
+    let mut files = BTreeMap::new();
+    for path in wanted(name, Path::new("")).into_keys() {
+        let there = read(host, Path::new(&path))?;
+        files.extend(there.map(|text| (path, text)));
+    }
+    Ok((!files.is_empty()).then(|| State::of(files)))
 }
 
 fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {

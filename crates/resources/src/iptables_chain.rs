@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Schema},
     spec::Desired,
@@ -12,8 +13,8 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, PERSIST, Reading, Tables,
-        implied_hook,
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading,
+        Tables, actors, implied_hook, tables_to_list,
     },
     path::refused,
 };
@@ -117,6 +118,50 @@ impl Provider<Live> for IptablesChain {
             }
         }
         Ok(())
+    }
+
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let heading = "Chains in tables of iptables that no known program makes.";
+        let refused = refused(Self::KIND, "", "read the tables");
+        let tables = match tables_to_list(host, heading).await.map_err(refused)? {
+            Ok(tables) => tables,
+            Err(listing) => return Ok(listing),
+        };
+        let mut listing = Listing::of(heading, []);
+        for (_, saved) in tables.seen() {
+            for (table, chains) in &saved.tables {
+                for (chain, _) in chains.iter().filter(|(_, rules)| rules.policy.is_none()) {
+                    match actors::of_chain(chain) {
+                        Some(whose) => listing.add_foreign(whose),
+                        None => drop(listing.managed.insert(format!("{table}/{chain}"))),
+                    }
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let tables =
+            Tables::read(host)
+                .await
+                .map_err(refused(Self::KIND, name, "read the tables"))?;
+        let chain = ChainName::parse(name).expect("the name was checked");
+        let there = state.columns.iter().filter(|(_, is_there)| **is_there);
+        let columns: Vec<Column> = there.map(|(column, _)| column).collect();
+        Ok(match tables.words(&columns, chain) {
+            Some((family, backend)) => Written::down(State {
+                family: family.map(str::to_owned),
+                backend: backend.map(str::to_owned),
+                ..State::default()
+            }),
+            None => Written::Unreadable(ODD_COLUMNS.to_owned()),
+        })
     }
 }
 

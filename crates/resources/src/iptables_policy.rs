@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
@@ -12,8 +13,8 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, PERSIST, Reading, Tables,
-        implied_hook,
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
+        Tables, actors, implied_hook, tables_to_list,
     },
     path::refused,
 };
@@ -160,6 +161,57 @@ impl Provider<Live> for IptablesPolicy {
         Ok(())
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let heading = "What built-in chains do with packets that no rule decided about, where it is not ACCEPT.";
+        let refused = refused(Self::KIND, "", "read the tables");
+        let tables = match tables_to_list(host, heading).await.map_err(refused)? {
+            Ok(tables) => tables,
+            Err(listing) => return Ok(listing),
+        };
+        let mut listing = Listing::of(heading, []);
+        for (_, saved) in tables.seen() {
+            for (table, chain, policy) in policies(saved) {
+                match actors::of_policy(saved, table, chain) {
+                    _ if policy == UNTOUCHED => listing.default += 1,
+                    Some(whose) => listing.add_foreign(whose),
+                    None => drop(listing.managed.insert(format!("{table}/{chain}"))),
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let tables =
+            Tables::read(host)
+                .await
+                .map_err(refused(Self::KIND, name, "read the tables"))?;
+        let chain = ChainName::parse(name).expect("the name was checked");
+        let dropping = state
+            .columns
+            .iter()
+            .filter(|(_, policy)| *policy != UNTOUCHED);
+        let columns: Vec<Column> = dropping.map(|(column, _)| column).collect();
+        let policy = columns
+            .first()
+            .and_then(|column| state.columns.get(*column))
+            .cloned();
+        Ok(match tables.words(&columns, chain) {
+            Some((family, backend)) => Written::down(State {
+                policy,
+                family: family.map(str::to_owned),
+                backend: backend.map(str::to_owned),
+                ..State::default()
+            }),
+            None => Written::Unreadable(ODD_COLUMNS.to_owned()),
+        })
+    }
+
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let drops = change
             .after()
@@ -173,6 +225,15 @@ impl Provider<Live> for IptablesPolicy {
             ..Effects::default()
         }
     }
+}
+
+/// Returns the policies of one column: table, chain, policy.
+fn policies(saved: &Saved) -> impl Iterator<Item = (&str, &str, &str)> {
+    saved.tables.iter().flat_map(|(table, chains)| {
+        chains.iter().filter_map(move |(chain, rules)| {
+            Some((table.as_str(), chain.as_str(), rules.policy.as_deref()?))
+        })
+    })
 }
 
 fn read(tables: &Tables, name: &str) -> State {

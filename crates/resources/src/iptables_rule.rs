@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Host, Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
@@ -14,8 +15,9 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, PERSIST,
-        Reading, Rule, Spot, TABLES, Tables, check_words, implied_hook, quoted, script, split,
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, ODD_COLUMNS,
+        PERSIST, Reading, Rule, Saved, SavedRule, Spot, TABLES, Tables, actors, check_words,
+        implied_hook, quoted, script, split, tables_to_list,
     },
     path::refused,
     setting::Setting,
@@ -349,6 +351,48 @@ impl Provider<Live> for IptablesRule {
         Ok(())
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let heading = "Rules of iptables that no known program makes. Behind `#` stands how a rule without a name is found again.";
+        let refused = refused(Self::KIND, "", "read the tables");
+        let tables = match tables_to_list(host, heading).await.map_err(refused)? {
+            Ok(tables) => tables,
+            Err(listing) => return Ok(listing),
+        };
+        let mut listing = Listing::of(heading, []);
+        for (_, saved) in tables.seen() {
+            for (chain, rule) in rules(saved) {
+                match (actors::of_rule(saved, chain, rule), &rule.name) {
+                    (Some(whose), _) => listing.add_foreign(whose),
+                    (None, Some(name)) => drop(listing.managed.insert(name.clone())),
+                    (None, None) => {
+                        let text = format!("{chain} {}", rule.text);
+                        listing.ignore(
+                            "the same rule stands before it, so that it does nothing",
+                            text,
+                        );
+                    }
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let tables =
+            Tables::read(host)
+                .await
+                .map_err(refused(Self::KIND, name, "read the tables"))?;
+        Ok(match as_written(&tables, &state) {
+            Ok(state) => Written::down(state),
+            Err(why) => Written::Unreadable(why.to_owned()),
+        })
+    }
+
     fn requires(&self, _name: &str, desired: &State) -> Vec<Address> {
         let table = desired.table.as_deref().unwrap_or(DEFAULT_TABLE);
         let chains = desired
@@ -378,6 +422,95 @@ impl Provider<Live> for IptablesRule {
             ..Effects::default()
         }
     }
+}
+
+/// Returns all rules of one column, with their chains.
+fn rules(saved: &Saved) -> impl Iterator<Item = (&str, &SavedRule)> {
+    let chains = saved.tables.values().flatten();
+    chains.flat_map(|(name, chain)| chain.rules.iter().map(move |rule| (name.as_str(), rule)))
+}
+
+/// Returns a rule in the words of a spec, or why it has none.
+fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
+    let place = state
+        .places
+        .values()
+        .next()
+        .ok_or("it has gone meanwhile")?;
+    let chain = ChainName {
+        table: &place.table,
+        chain: &place.chain,
+    };
+    let there = Column::ALL
+        .into_iter()
+        .filter(|column| state.places.contains_key(column.name()));
+    let columns: Vec<Column> = there.collect();
+    let (family, backend) = tables.words(&columns, chain).ok_or(ODD_COLUMNS)?;
+    let words = shlex::split(&place.text).ok_or("its words cannot be told apart")?;
+    let words = without_comments(words);
+    let jump = words
+        .iter()
+        .position(|word| word == "-j" || word == "-g")
+        .unwrap_or(words.len());
+    if words.get(jump).is_some_and(|word| word == "-g") {
+        return Err("it goes to a chain with `-g`, which no spec can say");
+    }
+    let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+    let positions = columns
+        .iter()
+        .map(|column| position(tables, *column, state));
+    let mut positions: Vec<_> = positions.collect();
+    positions.dedup();
+    let position = match positions.as_slice() {
+        [only] => only.clone(),
+        _ => None,
+    };
+    Ok(State {
+        table: (place.table != DEFAULT_TABLE).then(|| place.table.clone()),
+        chain: Some(place.chain.clone()),
+        family: family.map(str::to_owned),
+        backend: backend.map(str::to_owned),
+        position,
+        matches: list(&words[..jump]),
+        jump: list(words.get(jump + 1..).unwrap_or_default()),
+        ..State::default()
+    })
+}
+
+/// Says where a rule stands among those that are written: first of all, or after another.
+fn position(tables: &Tables, column: Column, state: &State) -> Option<String> {
+    let place = state.places.get(column.name())?;
+    let Reading::Read(saved) = tables.column(column) else {
+        return None;
+    };
+    if place.index == 1 {
+        return Some("first".to_owned());
+    }
+    let chain = saved.chain(&place.table, &place.chain)?;
+    let before = &chain.rules[..place.index - 1];
+    let is_peoples = |rule: &&SavedRule| actors::of_rule(saved, &place.chain, rule).is_none();
+    let before = before
+        .iter()
+        .filter(is_peoples)
+        .rfind(|rule| rule.name.is_some());
+    Some(format!("after:{}", before?.name.as_deref()?))
+}
+
+/// Comments say who a rule is, and that is its name.
+fn without_comments(words: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = vec![];
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--comment" {
+            words.next();
+            if kept.ends_with(&["-m".to_owned(), "comment".to_owned()]) {
+                kept.truncate(kept.len() - 2);
+            }
+        } else {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 /// What becomes of one rule in one column.

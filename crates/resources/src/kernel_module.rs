@@ -1,11 +1,12 @@
 //! The kind `kernel-module`: a module of the kernel, now and after a reboot, with its options.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     report::chain,
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -13,6 +14,7 @@ use stead_engine::{
 
 use crate::{
     boot_files::set_line,
+    etc::Etc,
     host::{HostError, Live, Reader, Writer},
     modules::{
         Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
@@ -175,17 +177,40 @@ impl Provider<Live> for KernelModule {
     }
 
     /// Names what somebody chose, in /etc, and what is loaded: a module that the host could not load is no state to bring back.
-    async fn list(&self, host: &Reader) -> Result<Vec<String>, ProviderError> {
-        let modules =
-            Modules::read(host).map_err(refused(Self::KIND, "", "read the lists of modules"))?;
-        let names: BTreeSet<_> = modules
-            .loads
-            .iter()
-            .filter(|file| file.path.starts_with("/etc"))
-            .flat_map(|file| listed(&file.text))
-            .filter(|name| modules.is_running(name) && self.check_name(name).is_ok())
-            .collect();
-        Ok(names.into_iter().collect())
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused(
+            Self::KIND,
+            "/etc/modules-load.d",
+            "read the lists of modules",
+        );
+        let modules = Modules::read(host).map_err(&refused)?;
+        let etc = Etc::read(host).map_err(&refused)?;
+        let mut listing = Listing::of(
+            "Modules of the kernel that a list in /etc loads at boot.",
+            [],
+        );
+        for file in &modules.loads {
+            for name in listed(&file.text) {
+                if !etc.is_decided(&file.path) {
+                    listing.default += 1;
+                } else if modules.is_running(&name) {
+                    listing.managed.insert(name);
+                } else {
+                    listing.ignore("this kernel has not loaded it", name);
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        state.options.take_if(|options| options.is_empty());
+        Ok(Written::down(state))
     }
 }
 
@@ -571,7 +596,10 @@ mod tests {
             ("/etc/modules-load.d/a.conf", "nf-conntrack\noverlay\n"),
             ("/usr/lib/modules-load.d/b.conf", "fuse\n"),
         ]);
-        assert_eq!(KernelModule.list(&root.reader()).await.unwrap(), [NAME]);
+        let listing = KernelModule.list(&root.reader()).await.unwrap();
+        assert_eq!(listing.managed, [NAME.to_owned()].into());
+        assert_eq!(listing.default, 1, "a package brings `fuse`");
+        assert!(listing.ignored["this kernel has not loaded it"].contains("overlay"));
     }
 
     #[test]

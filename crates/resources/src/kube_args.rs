@@ -7,6 +7,7 @@ use serde_json::json;
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
@@ -19,6 +20,7 @@ use crate::{
     microk8s::{self, Layout, SNAP},
     path::refused,
     restart::note_start,
+    secrets,
 };
 
 /// What kube-proxy knows: `cmd/kube-proxy/app/server_linux.go` of Kubernetes. It ends at once with any other.
@@ -183,6 +185,57 @@ impl Provider<Live> for KubeArgs {
         Ok(states)
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused(Self::KIND, "", "read its arguments");
+        let Some(layout) = Layout::find(host).map_err(&refused)? else {
+            return Ok(Listing::outside(microk8s::NOT_INSTALLED));
+        };
+        let heading = "Arguments of parts of MicroK8s that differ from those of its release; `#null` is one that was taken away.";
+        let mut listing = Listing::of(heading, []);
+        for name in microk8s::files() {
+            let Some(file) = layout.read_args(host, name).map_err(&refused)? else {
+                continue;
+            };
+            let default = layout.default_args(host, name).map_err(&refused)?;
+            let differing = differing(name, &file, &default);
+            let secrets = differing
+                .keys()
+                .filter(|flag| secrets::is_name_secret(flag));
+            listing
+                .secrets
+                .extend(secrets.map(|flag| format!("{name} --{flag}")));
+            if differing.is_empty() {
+                listing.default += 1;
+            } else {
+                listing.managed.insert(name.to_owned());
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        _state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let refused = refused(Self::KIND, name, "read its arguments");
+        let Some(layout) = Layout::find(host).map_err(&refused)? else {
+            return Ok(Written::Default);
+        };
+        let file = layout
+            .read_args(host, name)
+            .map_err(&refused)?
+            .unwrap_or_default();
+        let default = layout.default_args(host, name).map_err(&refused)?;
+        let mut flags = differing(name, &file, &default);
+        flags.retain(|flag, _| !secrets::is_name_secret(flag));
+        if flags.is_empty() {
+            return Ok(Written::Default);
+        }
+        Ok(Written::down(State { flags, text: None }))
+    }
+
     async fn apply(
         &self,
         host: &Writer,
@@ -256,6 +309,26 @@ async fn complaints(host: &Reader, layout: &Layout, name: &str, desired: &State)
         }
     }
     problems
+}
+
+/// Returns the flags in which a file differs from the default, as a spec says them.
+fn differing(
+    name: &str,
+    file: &ArgsFile,
+    default: &ArgsFile,
+) -> BTreeMap<String, Option<Vec<String>>> {
+    let (flags, default) = (file.flags(), default.flags());
+    let gone = default.keys().filter(|flag| !flags.contains_key(*flag));
+    let gone = gone.map(|flag| (flag.clone(), None));
+    let others = flags
+        .iter()
+        .filter(|(flag, value)| default.get(*flag) != Some(value));
+    let others =
+        others.map(|(flag, value)| (flag.clone(), Some(value.clone().into_iter().collect())));
+    let differing = gone.chain(others);
+    differing
+        .filter(|(flag, _)| !microk8s::is_own(name, flag))
+        .collect()
 }
 
 fn check_mode(mode: &str, layout: &Layout) -> Result<(), Problem> {

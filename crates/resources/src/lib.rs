@@ -7,6 +7,10 @@ mod args_file;
 mod boot_files;
 mod content;
 mod dpkg;
+mod dpkg_files;
+mod etc;
+mod etc_rules;
+mod glob;
 mod guard;
 mod home;
 pub mod host;
@@ -21,6 +25,7 @@ mod path;
     reason = "a test makes and looks at its own folder"
 )]
 mod root;
+mod secrets;
 pub mod session;
 mod setting;
 mod signs;

@@ -20,6 +20,8 @@ const CURRENT: &str = "/var/snap/microk8s/current";
 pub(crate) const COMMON: &str = "/var/snap/microk8s/common";
 /// Where its revisions are mounted.
 const MOUNTED: &str = "/snap/microk8s";
+/// Why there is nothing to import without it.
+pub(crate) const NOT_INSTALLED: &str = "MicroK8s is not installed";
 /// The largest file of arguments that is read, in bytes.
 pub(crate) const LIMIT: u64 = 1 << 20;
 
@@ -160,6 +162,17 @@ impl Layout {
     ) -> Result<Option<ArgsFile>, HostError> {
         let text = host.read_text(&self.args(file), LIMIT)?;
         Ok(text.map(|text| ArgsFile::parse(&text, self.grammar(file))))
+    }
+
+    /// Reads and takes apart what this release has for a file of arguments before anybody changes it; nothing if it has none.
+    pub(crate) fn default_args(&self, host: &Reader, file: &str) -> Result<ArgsFile, HostError> {
+        let revision = self.data.file_name().unwrap_or_default();
+        let path = Path::new(MOUNTED)
+            .join(revision)
+            .join("default-args")
+            .join(file);
+        let text = host.read_text(&path, LIMIT)?.unwrap_or_default();
+        Ok(ArgsFile::parse(&text, self.grammar(file)))
     }
 
     /// Returns the kubeconfig of the administrator.

@@ -127,6 +127,26 @@ impl Modules {
     }
 }
 
+/// Whether every line of a list for boot is a module that runs, so that the list says nothing else.
+pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError> {
+    let is_one = path.parent() == Some(Path::new(LOAD_FOLDERS[0]))
+        && path
+            .extension()
+            .is_some_and(|extension| extension == "conf");
+    if !is_one && path != Path::new(LOAD_LIST) {
+        return Ok(false);
+    }
+    let list = read_boot_file(host, path.to_owned())?;
+    let names = listed(&list.text);
+    let lines = list.text.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.starts_with(['#', ';']));
+    if names.is_empty() || lines.any(|line| line.contains(char::is_whitespace)) {
+        return Ok(false);
+    }
+    let modules = Modules::read(host)?;
+    Ok(names.iter().all(|name| modules.is_running(name)))
+}
+
 impl OthersOptions {
     /// Returns what modprobe sees when our file gives `ours`.
     pub(crate) fn with(&self, ours: &str) -> String {

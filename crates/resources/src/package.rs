@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
-    dpkg::{Installed, available, installed, is_interrupted},
+    dpkg::{Database, Installed, available, installed, is_interrupted},
     host::{Call, HostError, Live, Reader, Writer},
     path::refused,
 };
@@ -234,6 +235,37 @@ impl Provider<Live> for Package {
             drop(run(host, &words(FINISH)).await);
         }
         Ok(())
+    }
+
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let database =
+            Database::read(host).map_err(refused(Self::KIND, "", "read the database of dpkg"))?;
+        let heading = "Packages that somebody asked for, beside those of every Debian.";
+        let mut listing = Listing::of(heading, []);
+        let others = database.others.iter();
+        others.for_each(|name| listing.ignore("it is of another architecture", name));
+        for (name, package) in &database.packages {
+            if !package.is_held && (package.is_automatic || database.base.contains(name)) {
+                listing.default += 1;
+            } else if package.is_configured {
+                listing.managed.insert(name.clone());
+            } else {
+                listing.ignore("dpkg has not finished it", name);
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Without its version: another host gets what its archives have.
+    async fn written(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        state.version = None;
+        state.hold.take_if(|hold| !*hold);
+        Ok(Written::down(state))
     }
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {

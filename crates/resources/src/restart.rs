@@ -11,6 +11,7 @@ use stead_engine::{
     address::Address,
     change::{Change, Effects},
     digest::digest,
+    listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
@@ -166,6 +167,10 @@ impl Provider<Live> for Restart {
             });
         }
         Ok(states)
+    }
+
+    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
+        Ok(Listing::outside("it comes with what it restarts"))
     }
 
     async fn apply(

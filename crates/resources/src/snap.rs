@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
@@ -297,6 +298,55 @@ impl Provider<Live> for Snap {
             Err(SnapdError::Missing) => Ok(vec![None; names.len()]),
             states => states.map_err(refused),
         }
+    }
+
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused("", "ask snapd for its snaps");
+        if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
+            return Ok(Listing::outside(snapd::NONE));
+        }
+        let mut listing = Listing::of("Snaps that somebody installed.", []);
+        for snap in snapd::all(host).await.map_err(refused)? {
+            match (snap.is_app, snap.has_programs) {
+                (true, true) => drop(listing.managed.insert(snap.name)),
+                (true, false) => {
+                    listing.ignore("it brings nothing to run: another snap needs it", snap.name);
+                }
+                (false, _) => listing.default += 1,
+            }
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let is_bare = is_bare(&state);
+        let revision = state.revision.as_deref().unwrap_or_default();
+        let file = is_bare.then(|| snap_file::kept(name, revision).display().to_string());
+        let hold = state.hold.filter(|hold| hold != NOT_HELD);
+        Ok(Written::down(State {
+            channel: state
+                .channel
+                .filter(|channel| channel != NO_CHANNEL && !is_bare),
+            classic: state.classic.filter(|classic| *classic),
+            devmode: state.devmode.filter(|devmode| *devmode),
+            // What an old snapd makes of it is its own affair.
+            hold: hold.map(|hold| {
+                if hold == LONGEST {
+                    "forever".to_owned()
+                } else {
+                    hold
+                }
+            }),
+            enabled: state.enabled.filter(|enabled| !enabled),
+            file,
+            dangerous: is_bare.then_some(true),
+            ..State::default()
+        }))
     }
 
     async fn apply(

@@ -5,14 +5,24 @@ use serde_json::{Value, json};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
     host::{Live, Reader, Writer},
+    secrets,
     snapd::{self, SnapdError},
 };
+
+/// Settings that nobody chose, by snap: how their names begin. What old releases of snapd hold is said by `hold` of each snap.
+const OWN: [(&str, &str); 4] = [
+    ("system", "seed."),
+    ("system", "refresh.hold"),
+    ("system", "refresh.last"),
+    ("system", "system."),
+];
 
 /// The kind `snap-config`.
 pub(crate) struct SnapConfig;
@@ -102,6 +112,30 @@ impl Provider<Live> for SnapConfig {
         Ok(states)
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        if !snapd::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
+            return Ok(Listing::outside(snapd::NONE));
+        }
+        list(host)
+            .await
+            .map_err(refused("", "ask snapd for its settings"))
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        Ok(match state.setting {
+            None => Written::Default,
+            Some(setting) => Written::down(State {
+                value: Some(as_written(&setting)),
+                setting: None,
+            }),
+        })
+    }
+
     async fn apply(
         &self,
         host: &Writer,
@@ -120,6 +154,39 @@ impl Provider<Live> for SnapConfig {
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         vec![Address::new("snap", split(name).0)]
+    }
+}
+
+async fn list(host: &Reader) -> Result<Listing, SnapdError> {
+    let mut listing = Listing::of("Settings of snaps, and of snapd itself.", []);
+    let snaps = snapd::all(host).await?;
+    let apps = snaps
+        .into_iter()
+        .filter(|snap| snap.is_app && snap.has_programs);
+    for snap in ["system".to_owned()]
+        .into_iter()
+        .chain(apps.map(|snap| snap.name))
+    {
+        for (key, value) in snapd::settings(host, &snap).await? {
+            let name = format!("{snap}/{key}");
+            let is_own = |(known, begin): &(&str, &str)| *known == snap && key.starts_with(begin);
+            if OWN.iter().any(is_own) {
+                listing.ignore("snapd sets it itself", name);
+            } else if secrets::is_name_secret(&key) || value.as_str().is_some_and(secrets::are_in) {
+                listing.secrets.insert(name);
+            } else {
+                listing.managed.insert(name);
+            }
+        }
+    }
+    Ok(listing)
+}
+
+/// Returns a value as `snap set` takes it: a text that would be taken for JSON is written as JSON.
+fn as_written(setting: &Value) -> String {
+    match setting {
+        Value::String(text) if serde_json::from_str::<Value>(text).is_err() => text.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -91,8 +91,13 @@ pub(crate) fn digest_installed(
     name: &str,
     revision: &str,
 ) -> Result<Option<String>, HostError> {
-    let file = Path::new(KEPT).join(format!("{name}_{revision}.snap"));
+    let file = kept(name, revision);
     Ok(host.digest(&file)?.map(|digested| digested.sha256))
+}
+
+/// Returns where snapd keeps the file of a revision.
+pub(crate) fn kept(name: &str, revision: &str) -> PathBuf {
+    Path::new(KEPT).join(format!("{name}_{revision}.snap"))
 }
 
 /// Acknowledges the assertions beside a file, if there are any, and installs it.

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
+    etc::Etc,
     host::{Existing, Live, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
 };
@@ -137,6 +139,11 @@ impl Provider<Live> for Symlink {
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(name))
             .map_err(refused(Self::KIND, name, "remove a temporary link"))
+    }
+
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
+        Ok(etc.listing(MetaKind::Symlink, "Links in /etc that no package brought."))
     }
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {

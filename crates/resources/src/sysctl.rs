@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
     boot_files::{BootFile, boot_files, read as read_boot_file, set_line},
+    etc::Etc,
     host::{HostError, Live, Reader, Writer},
     path::refused,
     setting::Setting,
@@ -234,6 +236,42 @@ impl Provider<Live> for Sysctl {
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
 
+    /// Names what a file in /etc sets that no package brought as it is.
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        list(host).map_err(refused(
+            Self::KIND,
+            "/etc/sysctl.d",
+            "read the files for boot",
+        ))
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let Some(running) = state.running else {
+            return Ok(Written::Unreadable("only root may read it".to_owned()));
+        };
+        let boot = match state.boot {
+            Some(Setting::Value(boot)) if boot == running => {
+                return Ok(Written::down(State {
+                    value: Some(running),
+                    ..State::default()
+                }));
+            }
+            Some(Setting::Value(boot)) => format!("after a reboot it is `{boot}`"),
+            _ => "after a reboot it is what the kernel makes it".to_owned(),
+        };
+        let now = State {
+            value: Some(running),
+            persist: Some(false),
+            ..State::default()
+        };
+        Ok(Written::drift(now, boot))
+    }
+
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         let module = match name {
             name if name.starts_with("net.bridge.") => "br_netfilter",
@@ -302,6 +340,88 @@ fn files(host: &Reader) -> Result<Vec<BootFile>, HostError> {
     let mut files = boot_files(host, &FOLDERS)?;
     files.push(read_boot_file(host, PathBuf::from(LAST))?);
     Ok(files)
+}
+
+fn list(host: &Reader) -> Result<Listing, HostError> {
+    let etc = Etc::read(host)?;
+    let mut listing = Listing::of("Settings of the kernel that a file in /etc makes.", []);
+    for file in files(host)? {
+        for (key, _) in assignments(&file.text) {
+            let Some(name) = name(&key) else {
+                listing.ignore("it has a pattern for a name", key);
+                continue;
+            };
+            let there = host.stat(&path(&name))?;
+            if !file.path.starts_with("/etc") || !etc.is_decided(&file.path) {
+                listing.default += 1;
+            } else if let Some(meta) = there {
+                match meta.mode & 0o222 {
+                    0 => listing.ignore("the kernel lets nobody write it", name),
+                    _ => drop(listing.managed.insert(name)),
+                }
+            } else {
+                listing.ignore("this kernel does not have it now", name);
+            }
+        }
+    }
+    Ok(listing)
+}
+
+/// Whether every line of a file for boot holds now and is a sysctl of its own, so that the file says nothing else.
+pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError> {
+    let is_one = path.parent() == Some(Path::new(FOLDERS[0]))
+        && path
+            .extension()
+            .is_some_and(|extension| extension == "conf");
+    if !is_one && path != Path::new(LAST) {
+        return Ok(false);
+    }
+    let file = read_boot_file(host, path.to_owned())?;
+    let lines = file.text.lines().map(str::trim);
+    let settings = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    let assignments = assignments(&file.text);
+    if assignments.is_empty() || settings.count() != assignments.len() {
+        return Ok(false);
+    }
+    let files = files(host)?;
+    for (key, value) in assignments {
+        let Some(name) = name(&key) else {
+            return Ok(false);
+        };
+        let running = host.read_text(&self::path(&name), LIMIT)?;
+        let holds = running.is_some_and(|running| canonical(&running) == value);
+        if !holds || boot(&files, &name) != Setting::Value(value) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns what a text assigns, in order: each key as it is written there, with its value.
+fn assignments(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with(['#', ';']));
+    let assignments = lines.filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let key = key.trim();
+        let key = key.strip_prefix('-').unwrap_or(key);
+        Some((key.to_owned(), canonical(value)))
+    });
+    assignments.collect()
+}
+
+/// Returns the key as users write it; `None` if it is a pattern, or no key at all.
+fn name(key: &str) -> Option<String> {
+    let path = key_path(key);
+    let parts = path.strip_prefix("/proc/sys").ok()?.to_str()?;
+    let swapped = |c| match c {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    };
+    let name: String = parts.chars().map(swapped).collect();
+    let is_plain = !key.contains(['*', '?', '[']) && Sysctl.check_name(&name).is_ok();
+    is_plain.then_some(name)
 }
 
 /// Returns what the files give a key: the last assignment wins.

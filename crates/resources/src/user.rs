@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
@@ -13,8 +14,8 @@ use stead_engine::{
 use crate::{
     access::Mode,
     accounts::{
-        self, Accounts, FIRST_OF_PEOPLE, check_existing, check_new, check_number, has_password,
-        subordinates,
+        self, Accounts, FIRST_OF_PEOPLE, Maker, check_existing, check_new, check_number,
+        has_password, subordinates,
     },
     home,
     host::{HostError, Live, MetaKind, Reader, Writer},
@@ -237,6 +238,23 @@ impl Provider<Live> for User {
     }
 
     /// Where no group is written it is most likely the one of the same name, which cannot go before its user.
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        list(host).map_err(refused(Self::KIND, "/etc/passwd", "read the accounts"))
+    }
+
+    async fn written(
+        &self,
+        _host: &Reader,
+        name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        state.system = state.uid.filter(|uid| *uid < FIRST_OF_PEOPLE).map(|_| true);
+        state.home.take_if(|home| *home == format!("/home/{name}"));
+        state.comment.take_if(|comment| comment.is_empty());
+        state.shell.take_if(|shell| shell.is_empty());
+        Ok(Written::down(state))
+    }
+
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         let group = desired.group.as_deref().unwrap_or(name);
         vec![Address::new("group", group)]
@@ -250,6 +268,29 @@ impl Provider<Live> for User {
             ..Effects::default()
         }
     }
+}
+
+fn list(host: &Reader) -> Result<Listing, HostError> {
+    let mut listing = Listing::of(
+        "Users that no package made. Their passwords are secrets and stay where they are.",
+        [],
+    );
+    for user in &Accounts::read(host)?.users {
+        match Accounts::maker(host, &user.name, user.uid)? {
+            Maker::Base => listing.default += 1,
+            Maker::Program(whose) => listing.add_foreign(whose),
+            Maker::Person => drop(listing.managed.insert(user.name.clone())),
+        }
+        match has_password(host, &user.name)? {
+            Some(true) => drop(listing.secrets.insert(format!("password of {}", user.name))),
+            Some(false) => {}
+            None => {
+                let why = "only root may see whether there are any".to_owned();
+                listing.unreadable.insert("passwords".to_owned(), why);
+            }
+        }
+    }
+    Ok(listing)
 }
 
 fn state(host: &Reader, accounts: &Accounts, user: &accounts::User) -> Result<State, HostError> {

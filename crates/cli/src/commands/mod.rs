@@ -7,6 +7,7 @@ mod explain;
 mod fmt;
 mod graph;
 mod history;
+mod import;
 mod kinds;
 mod plan;
 mod recover;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Plan(args) => plan::plan(&session, &args),
         Command::Apply(args) => apply::apply(&session, &args),
+        Command::Import(args) => import::import(&session, &args),
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Graph(args) => graph::graph(&session, &args),

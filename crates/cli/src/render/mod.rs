@@ -1,5 +1,6 @@
 //! What people see: plans, progress, outcomes. Understood without colour.
 
+mod coverage;
 mod outcome;
 mod plan;
 mod svg;
@@ -10,6 +11,7 @@ use std::{
     io::{IsTerminal, Write},
 };
 
+pub(crate) use coverage::coverage;
 pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
 pub(crate) use plan::{no_changes, plan};
 pub(crate) use svg::svg;

@@ -4,6 +4,7 @@
 mod confirm;
 mod every_end;
 mod graph;
+mod import;
 mod promises;
 mod pruned;
 mod world;

@@ -13,7 +13,7 @@ use stead_engine::{
     graph::Graph,
     journal::Outcome,
     lock::Lock,
-    plan::{Because, Plan, PlannedChange, Wanted, plan, plan_wanted},
+    plan::{Plan, PlannedChange, plan},
     recover::{Persistence, recover},
     spec::{Desired, Resource, Source, Span, Spec},
     state_folder::StateFolder,
@@ -76,7 +76,7 @@ impl Site {
     }
 
     /// Applies, or returns `None` if the process was killed on the way.
-    fn apply(&self, plan: &Plan) -> Option<Outcome> {
+    pub(crate) fn apply(&self, plan: &Plan) -> Option<Outcome> {
         self.with(async |apply, lock| apply.run(lock, plan, None).await.unwrap())
     }
 
@@ -158,7 +158,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 /// A tree without orphans.
-fn tree() -> impl Strategy<Value = Tree> {
+pub(crate) fn tree() -> impl Strategy<Value = Tree> {
     let folders = prop::collection::vec(prop::option::of(text()), FOLDERS.len());
     let leaves = prop::collection::vec(prop::option::of((text(), text())), LEAVES.len());
     (folders, leaves).prop_map(|(folders, leaves)| {
@@ -309,30 +309,6 @@ proptest! {
         let is_clean = matches!(outcome, Outcome::Done { .. } | Outcome::Failed { .. });
         prop_assert!(is_clean, "{:?}", outcome);
         check_outcome(&site, &case.start, &outcome, &case.spec);
-    }
-
-    #[test]
-    fn what_is_there_written_down_as_wanted_plans_nothing(start in tree()) {
-        let site = Site::new(start);
-        let wanted = site.runtime.block_on(async {
-            let mut wanted = vec![];
-            for (kind, provider) in registry().iter() {
-                let names = provider.list(&site.host).await.unwrap();
-                let names: Vec<_> = names.iter().map(String::as_str).collect();
-                for (name, state) in names.iter().zip(provider.read(&site.host, &names).await.unwrap()) {
-                    wanted.push(Wanted {
-                        address: Address::new(kind, *name),
-                        desired: Desired::Present(state.unwrap()),
-                        needs: vec![],
-                        because: Because::Spec { file: "import.kdl".into(), line: 1 },
-                    });
-                }
-            }
-            wanted
-        });
-        prop_assert_eq!(wanted.len(), site.host.tree().len());
-        let plan = site.runtime.block_on(plan_wanted(&registry(), &site.host, "world", wanted)).unwrap();
-        prop_assert!(plan.is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::Listing,
     moment::Moment,
     provider::{Guard, GuardError, Host, Provider, ProviderError, Sign},
     registry::Registry,
@@ -291,13 +292,14 @@ macro_rules! provider {
                 Ok(())
             }
 
-            async fn list(&self, host: &Handle) -> Result<Vec<String>, ProviderError> {
+            async fn list(&self, host: &Handle) -> Result<Listing, ProviderError> {
                 let world = host.lock();
                 let mine = world
                     .tree
                     .iter()
                     .filter(|(_, node)| <$state>::of(node).is_some());
-                Ok(mine.map(|(name, _)| name.clone()).collect())
+                let names = mine.map(|(name, _)| name.clone());
+                Ok(Listing::of("Things in memory.", names))
             }
 
             fn effects(&self, _name: &str, change: &Change<$state>) -> Effects {

@@ -1,6 +1,7 @@
 //! Reading files of the host.
 
 use std::{
+    any::{Any, TypeId},
     collections::{BTreeMap, HashMap},
     ffi::OsString,
     fs::File,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use md5::Md5;
 use nix::{
     dir::Dir,
     errno::Errno,
@@ -31,7 +33,11 @@ pub struct Reader {
     answers: Mutex<HashMap<Query, Answer>>,
     /// What is in the cluster, once it was asked.
     pub(super) cluster: OnceCell<Arc<[ClusterObject]>>,
+    findings: Mutex<HashMap<TypeId, Finding>>,
 }
+
+/// Something that was worked out of this moment, by its type.
+type Finding = Arc<dyn Any + Send + Sync>;
 
 /// What a program printed, once it has run.
 type Answer = Arc<OnceCell<Arc<[u8]>>>;
@@ -104,7 +110,29 @@ impl Reader {
             root: root.to_owned(),
             answers: Mutex::default(),
             cluster: OnceCell::new(),
+            findings: Mutex::default(),
         }
+    }
+
+    /// Works something out of this moment that several kinds need, once.
+    pub(crate) fn once<T: Any + Send + Sync, E>(
+        &self,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let found = Arc::new(work()?);
+        let mut findings = self.findings.lock().expect("no holder panics");
+        findings.insert(TypeId::of::<T>(), found.clone());
+        Ok(found)
+    }
+
+    /// Returns what [`Self::once`] has worked out already.
+    pub(crate) fn known<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let findings = self.findings.lock().expect("no holder panics");
+        let known = findings.get(&TypeId::of::<T>()).cloned();
+        known.and_then(|known| known.downcast().ok())
     }
 
     /// Returns the place for the answer to a query in this moment.
@@ -161,6 +189,18 @@ impl Reader {
         Ok(Some(bytes))
     }
 
+    /// Reads the first bytes of a file, at most `limit`; `None` if nothing is there.
+    pub fn read_head(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, HostError> {
+        let Some(file) = self.open(path)? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![];
+        file.take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(HostError::io("read", path))?;
+        Ok(Some(bytes))
+    }
+
     /// Reads a text of at most `limit` bytes; bytes that are no UTF-8 are replaced. `None` if nothing is there.
     pub fn read_text(&self, path: &Path, limit: u64) -> Result<Option<String>, HostError> {
         Ok(self
@@ -179,6 +219,21 @@ impl Reader {
         };
         io::copy(&mut file, &mut hasher).map_err(HostError::io("read", path))?;
         Ok(Some(hasher.finish()))
+    }
+
+    /// Returns the MD5 of a file in hexadecimal, by which dpkg knows its files; `None` if nothing is there.
+    pub fn md5(&self, path: &Path) -> Result<Option<String>, HostError> {
+        let Some(mut file) = self.open(path)? else {
+            return Ok(None);
+        };
+        let mut hasher = Md5::new();
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut bytes).map_err(HostError::io("read", path))? {
+                0 => return Ok(Some(hex::encode(hasher.finalize()))),
+                count => hasher.update(&bytes[..count]),
+            }
+        }
     }
 
     /// Returns the target of a symlink.

@@ -1,24 +1,28 @@
 //! The packet filter that several kinds share: back ends, families, saved tables, and the plain form of a rule.
 
+pub(crate) mod actors;
 mod edit;
 mod names;
 mod rule;
 mod saved;
 mod tables;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
+    listing::Listing,
     schema::{Attribute, Role, Shape},
     spec::Desired,
 };
 
-use crate::host::Query;
+use crate::host::{HostError, Query, Reader};
 
 pub(crate) use edit::{Insert, Spot, script};
 pub(crate) use names::{ChainName, TABLES};
 pub(crate) use rule::{Rule, check_words, quoted, split};
-pub(crate) use saved::{MARK, Saved};
+pub(crate) use saved::{MARK, Saved, SavedRule};
 pub(crate) use tables::{Reading, Tables};
 
 /// The attribute `family`.
@@ -52,6 +56,36 @@ pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
     } else {
         crate::hook::boot()
     }
+}
+
+/// Why there is nothing to import where no back end is installed.
+pub(crate) const NOT_INSTALLED: &str = "iptables is not installed";
+/// Why a resource that stands in some columns cannot be written.
+pub(crate) const ODD_COLUMNS: &str =
+    "no `family` and `backend` mean just the tables that it stands in";
+/// Why the tables could not be seen.
+const FOR_ROOT: &str = "only root may read the tables";
+
+/// Reads the tables for a listing; where there are none, or none that may be seen, returns a listing that says so.
+pub(crate) async fn tables_to_list(
+    host: &Reader,
+    heading: &str,
+) -> Result<Result<Arc<Tables>, Listing>, HostError> {
+    if !Column::ALL
+        .into_iter()
+        .any(|column| host.has_program(column.query().program()))
+    {
+        return Ok(Err(Listing::outside(NOT_INSTALLED)));
+    }
+    let tables = Tables::read(host).await?;
+    if tables.is_hidden() {
+        let mut listing = Listing::of(heading, []);
+        listing
+            .unreadable
+            .insert("*".to_owned(), FOR_ROOT.to_owned());
+        return Ok(Err(listing));
+    }
+    Ok(Ok(tables))
 }
 
 /// The attributes that hold what stands in each column.

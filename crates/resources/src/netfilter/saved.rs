@@ -1,6 +1,10 @@
 //! What `iptables-save` prints, read into tables, chains and rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::{Column, actors::comment};
 
 /// The start of the comment that carries the name of a rule of ours.
 pub(crate) const MARK: &str = "stead:";
@@ -37,8 +41,10 @@ impl Chain {
 pub(crate) struct SavedRule {
     /// Its text, without `-A CHAIN`.
     pub(crate) text: String,
-    /// The name in its comment, if it is one of ours.
+    /// The name in its comment, if it is one of ours; else the one that [`Saved::name_others`] gives it.
     pub(crate) name: Option<String>,
+    /// Whether it carries a name of ours in its comment.
+    pub(crate) is_ours: bool,
 }
 
 /// Where a rule stands.
@@ -73,13 +79,36 @@ impl Saved {
                 let (chain, text) = rule.split_once(' ').unwrap_or((rule, ""));
                 let chains = tables.entry(table.to_owned()).or_default();
                 let rules = &mut chains.entry(chain.to_owned()).or_default().rules;
+                let name = name(text);
                 rules.push(SavedRule {
                     text: text.to_owned(),
-                    name: name(text),
+                    is_ours: name.is_some(),
+                    name,
                 });
             }
         }
         Self { tables }
+    }
+
+    /// Gives every rule of others a name by which a spec can speak of it: words for people, and a digest of where it stands and what
+    /// it says. So import writes rules down that nobody has named, and finds them again.
+    pub(crate) fn name_others(&mut self, column: Column) {
+        let rules = || {
+            self.tables
+                .values()
+                .flat_map(BTreeMap::values)
+                .flat_map(|chain| &chain.rules)
+        };
+        let mut taken: BTreeSet<String> = rules().filter_map(|rule| rule.name.clone()).collect();
+        for (table, chains) in &mut self.tables {
+            for (chain, Chain { rules, .. }) in chains {
+                for rule in rules.iter_mut().filter(|rule| !rule.is_ours) {
+                    let name = others_name(column, table, chain, &rule.text);
+                    // Of two that say the same the first one counts.
+                    rule.name = taken.insert(name.clone()).then_some(name);
+                }
+            }
+        }
     }
 
     /// Returns a chain, if the kernel has it.
@@ -106,6 +135,36 @@ impl Saved {
         }
         named
     }
+}
+
+/// How many digits of a digest tell rules apart.
+const DIGITS: usize = 12;
+/// The longest words of a name in characters.
+const LONGEST_WORDS: usize = 60;
+
+/// Returns a name for a rule of others.
+fn others_name(column: Column, table: &str, chain: &str, text: &str) -> String {
+    let digest = Sha256::digest(format!("{}\n{table}\n{chain}\n{text}", column.name()));
+    let digest = &hex::encode(digest)[..DIGITS];
+    let words = comment(text).unwrap_or_else(|| spoken(chain, text));
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || " ./:,!_=-".contains(*c);
+    let words: String = words.chars().filter(is_plain).take(LONGEST_WORDS).collect();
+    format!("{} #{digest}", words.trim())
+}
+
+/// Says a rule in few words.
+fn spoken(chain: &str, text: &str) -> String {
+    let mut spoken = vec![chain];
+    let mut words = text.split(' ');
+    while let Some(word) = words.next() {
+        match word {
+            // What follows repeats what the options of the match say.
+            "-m" => drop(words.next()),
+            "-j" | "-p" => {}
+            word => spoken.push(word.trim_start_matches('-')),
+        }
+    }
+    spoken.join(" ")
 }
 
 /// Returns the name in the comment of a rule of ours. Names hold neither quotes nor backslashes, so no unquoting is needed.
@@ -142,6 +201,41 @@ mod tests {
         assert_eq!((mine.policy.as_deref(), mine.rules.len()), (None, 1));
         assert!(saved.chain("nat", "INPUT").is_none());
         assert_eq!(saved.named()["allow ssh"][0].place, 2);
+    }
+
+    #[test]
+    fn rules_of_others_have_names_of_their_own() {
+        let text = "*filter\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j DROP\n-A INPUT -j DROP\n\
+            -A INPUT -m comment --comment \"let \\\"us\\\" in\" -j ACCEPT\nCOMMIT\n";
+        let mut saved = Saved::parse(text);
+        saved.name_others(Column::ALL[0]);
+        let names: Vec<_> = saved
+            .chain("filter", "INPUT")
+            .unwrap()
+            .rules
+            .iter()
+            .map(|rule| rule.name.clone())
+            .collect();
+        assert_eq!(
+            names[0].as_deref(),
+            Some("INPUT tcp dport 22 ACCEPT #d416d13d2327")
+        );
+        assert!(names[1].is_some() && names[2].is_none(), "{names:?}");
+        assert!(names[3].as_deref().unwrap().starts_with("let us in #"));
+        let mut other = Saved::parse(text);
+        other.name_others(Column::ALL[2]);
+        assert_ne!(
+            saved.named().keys().collect::<Vec<_>>(),
+            other.named().keys().collect::<Vec<_>>()
+        );
+        // A rule of ours with that name is the one that is meant.
+        let both = format!(
+            "*filter\n-A INPUT -m comment --comment \"stead:{}\" -j ACCEPT\nCOMMIT\n{text}",
+            names[0].as_ref().unwrap()
+        );
+        let mut both = Saved::parse(&both);
+        both.name_others(Column::ALL[0]);
+        assert_eq!(both.named()[names[0].as_deref().unwrap()].len(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use stead_engine::{report::chain, schema::Problem};
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use nix::unistd::geteuid;
 
@@ -36,7 +36,10 @@ pub(crate) enum Reading {
 
 impl Tables {
     /// Reads all columns at once: at most one child process for each in one moment of the host.
-    pub(crate) async fn read(reader: &Reader) -> Result<Self, HostError> {
+    pub(crate) async fn read(reader: &Reader) -> Result<Arc<Self>, HostError> {
+        if let Some(known) = reader.known() {
+            return Ok(known);
+        }
         let [a, b, c, d] = Column::ALL.map(|column| read(reader, column));
         let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
         let columns = [a, b, c, d];
@@ -47,7 +50,48 @@ impl Tables {
             return Err(reader.no_program(Column::ALL[0].query().program()));
         }
         let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
-        Ok(Self { columns, preferred })
+        reader.once(|| Ok(Self { columns, preferred }))
+    }
+
+    /// Returns the plainest words that mean just these columns for a chain: what a spec says as `family` and `backend`.
+    pub(crate) fn words(
+        &self,
+        columns: &[Column],
+        name: ChainName<'_>,
+    ) -> Option<(Option<&'static str>, Option<&'static str>)> {
+        let families = [None, Some("ipv6"), Some("both")];
+        let backends = [None, Some("nft"), Some("legacy"), Some("both")];
+        let mut words = families
+            .into_iter()
+            .flat_map(|family| backends.into_iter().map(move |backend| (family, backend)));
+        // Elsewhere `auto` means the host's own back end, so only that one goes without saying.
+        let is_own = |column: &Column| {
+            column.backend == self.preferred[column.family as usize].unwrap_or(Backend::Nft)
+        };
+        words.find(|(family, backend)| {
+            if backend.is_none() && !columns.iter().all(is_own) {
+                return false;
+            }
+            let meant = self.choose(*family, *backend, name).unwrap_or_default();
+            meant.len() == columns.len() && meant.iter().all(|column| columns.contains(column))
+        })
+    }
+
+    /// Returns the columns that could be read.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (Column, &Saved)> {
+        Column::ALL
+            .into_iter()
+            .filter_map(|column| match self.column(column) {
+                Reading::Read(saved) => Some((column, saved)),
+                Reading::Missing | Reading::Unseen => None,
+            })
+    }
+
+    /// Whether something there is for root alone to see.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.columns
+            .iter()
+            .any(|column| matches!(column, Reading::Unseen))
     }
 
     /// Reads all columns, and chooses those that `family` and `backend` mean for a chain.
@@ -56,7 +100,7 @@ impl Tables {
         family: Option<&str>,
         backend: Option<&str>,
         name: ChainName<'_>,
-    ) -> Result<(Self, Vec<Column>), Vec<Problem>> {
+    ) -> Result<(Arc<Self>, Vec<Column>), Vec<Problem>> {
         let tables = Self::read(reader)
             .await
             .map_err(|error| vec![Problem::new(chain(&error).join(": "))])?;
@@ -157,7 +201,9 @@ async fn read(reader: &Reader, column: Column) -> Result<Reading, HostError> {
         return Ok(Reading::Read(Saved::default()));
     }
     let text = reader.query(column.query()).await?;
-    Ok(Reading::Read(Saved::parse(&String::from_utf8_lossy(&text))))
+    let mut saved = Saved::parse(&String::from_utf8_lossy(&text));
+    saved.name_others(column);
+    Ok(Reading::Read(saved))
 }
 
 /// Whether the kernel has a table of the legacy back end; printing one that it has not would make it.

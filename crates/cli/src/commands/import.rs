@@ -1,0 +1,237 @@
+//! `stead import`.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use stead_engine::{
+    graph::Graph,
+    ignore::{Ignores, Pattern},
+    import::{Apart, Import, ImportError, Imported, import as import_host},
+    source::load,
+    suggest,
+};
+use stead_resources::host::{Access, Existing, Reader, Writer};
+
+use crate::{
+    args,
+    document::ImportDocument,
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::{Session, read_input},
+};
+
+/// What import passes over, where it is looked for.
+const IGNORES: &str = "/etc/stead/import-ignore.kdl";
+/// The name of the host where no file gives one.
+const HOST: &str = "host";
+
+/// Writes the host down, if the plan of that is empty; writes nothing but what was asked for.
+pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Failure> {
+    let only = patterns(session, &args.only)?;
+    let except = patterns(session, &args.except)?;
+    let ignores = ignores(session, args.ignore.as_deref())?;
+    let against = args
+        .against
+        .as_deref()
+        .map(|path| session.graph(path, &[]))
+        .transpose()?;
+    let place = args.out.as_deref().map(Place::of).transpose()?;
+    let imported = prove(
+        session,
+        place.as_ref(),
+        &only,
+        &except,
+        &ignores,
+        against.as_ref(),
+    )?;
+    let imported = match imported {
+        Err(ImportError::NotEmpty(plan)) => {
+            render::message(&render::plan(&session.registry, &plan));
+            return Err(Failure::new(
+                Exit::Failed,
+                "what would be written is not what this host is, so nothing was written",
+                "if something was changing just now, try again; else leave it out with `--except KIND:NAME`",
+            ));
+        }
+        imported => imported?,
+    };
+    if let Some(place) = &place {
+        place.write(session, &imported)?;
+    }
+    if args.json {
+        render::data(&ImportDocument::text(&imported));
+    } else if place.is_none() {
+        render::data(&imported.spec);
+    }
+    render::message(&render::coverage(&imported.coverage));
+    Ok(if imported.coverage.is_complete() {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    })
+}
+
+fn prove(
+    session: &Session,
+    place: Option<&Place>,
+    only: &[Pattern],
+    except: &[Pattern],
+    ignores: &Ignores,
+    against: Option<&Graph>,
+) -> Result<Result<Imported, ImportError>, Failure> {
+    let wish = Import {
+        host: place.map_or(HOST, |place| &place.stem),
+        path: place.map_or(Path::new("-"), |place| &place.spec),
+        beside: place.map(|place| place.beside.as_str()),
+        apart: if place.is_some() {
+            Apart::Yes
+        } else {
+            Apart::No
+        },
+        only,
+        except,
+        ignores,
+        against,
+    };
+    session.confined(async |registry, reader| import_host(registry, reader, &wish).await)
+}
+
+fn patterns(session: &Session, words: &[String]) -> Result<Vec<Pattern>, Failure> {
+    let pattern = |word: &String| {
+        let pattern = Pattern::of(word);
+        if session.registry.get(pattern.kind()).is_some() {
+            return Ok(pattern);
+        }
+        let kinds = session.registry.iter().map(|(name, _)| name);
+        let help = suggest::help("the kinds are", pattern.kind(), kinds);
+        Err(Failure::usage(
+            format!("unknown kind `{}`", pattern.kind()),
+            help,
+        ))
+    };
+    words.iter().map(pattern).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a list of ignores is input, not the host"
+)]
+fn ignores(session: &Session, named: Option<&Path>) -> Result<Ignores, Failure> {
+    let usual = session.root.join(IGNORES.trim_start_matches('/'));
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None if usual.exists() => usual,
+        None => return Ok(Ignores::default()),
+    };
+    let source = load(path.clone(), read_input(&path)?)?;
+    Ok(Ignores::parse(&source)?)
+}
+
+/// Where the spec goes, and what goes beside it.
+struct Place {
+    /// The file that was named.
+    spec: PathBuf,
+    /// Its name without the extension: that of the host.
+    stem: String,
+    /// The name of the folder beside it.
+    beside: String,
+    /// The folder that they are all in.
+    folder: PathBuf,
+}
+
+impl Place {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the spec is output, not the host"
+    )]
+    fn of(spec: &Path) -> Result<Self, Failure> {
+        let wrong =
+            |fact: String| Failure::usage(fact, "write `--out host.kdl`, in a folder that exists");
+        let name = spec.file_stem().and_then(|stem| stem.to_str());
+        let Some(stem) = name.filter(|_| !spec.is_dir()) else {
+            return Err(wrong(format!(
+                "`{}` cannot be the file of a spec",
+                spec.display()
+            )));
+        };
+        let folder = spec
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let folder = folder
+            .canonicalize()
+            .map_err(|error| wrong(format!("cannot write into `{}`: {error}", folder.display())))?;
+        Ok(Self {
+            spec: spec.to_owned(),
+            stem: stem.to_owned(),
+            beside: format!("{stem}.d"),
+            folder,
+        })
+    }
+
+    /// Returns the path of the spec of what concerns this machine alone.
+    fn own(&self) -> PathBuf {
+        self.spec.with_file_name(format!("{}-own.kdl", self.stem))
+    }
+
+    /// Writes the sources first, so that a spec never names what is not there. Each file is whole or as before.
+    fn write(&self, session: &Session, imported: &Imported) -> Result<(), Failure> {
+        let writer = Writer::new(&self.folder, &self.folder);
+        let failed = |error| Failure::of(Exit::Failed, &error);
+        for source in &imported.sources {
+            let to = Path::new("/").join(&source.to);
+            let folders: Vec<_> = to.ancestors().skip(1).collect();
+            for folder in folders.into_iter().rev().skip(1) {
+                if Reader::new(&self.folder)
+                    .stat(folder)
+                    .map_err(failed)?
+                    .is_none()
+                {
+                    writer.make_folder(folder, &access(0o700)).map_err(failed)?;
+                }
+            }
+            let host = Reader::new(&session.root);
+            let digested = host.digest(&source.from).map_err(failed)?;
+            let mut bytes: Option<File> = host.open(&source.from).map_err(failed)?;
+            let Some(bytes) = &mut bytes else {
+                let message = format!("`{}` has gone meanwhile", source.from.display());
+                return Err(Failure::new(Exit::Failed, message, "try again"));
+            };
+            writer
+                .put_file(
+                    &to,
+                    bytes,
+                    digested.as_ref(),
+                    &access(0o600),
+                    Existing::Replace,
+                )
+                .map_err(failed)?;
+        }
+        Self::put(&writer, &self.spec, &imported.spec)?;
+        match &imported.own {
+            Some(own) => Self::put(&writer, &self.own(), own),
+            None => Ok(()),
+        }
+    }
+
+    fn put(writer: &Writer, path: &Path, text: &str) -> Result<(), Failure> {
+        let at = Path::new("/").join(path.file_name().unwrap_or_default());
+        writer
+            .put_text(&at, text.as_bytes(), 0o600)
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
+        render::message(&format!("Wrote {}.\n", path.display()));
+        Ok(())
+    }
+}
+
+fn access(mode: u32) -> Access {
+    Access {
+        mode,
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        xattrs: None,
+    }
+}

@@ -1,0 +1,73 @@
+//! What became of everything that import looked at.
+
+use std::collections::BTreeSet;
+
+use stead_engine::coverage::{Coverage, KindCoverage};
+
+use super::{line, paint, plain};
+
+/// How many names are shown before the rest is counted.
+const SHOWN: usize = 6;
+
+/// Tells what became of everything, a line for each kind and each rule.
+pub(crate) fn coverage(coverage: &Coverage) -> String {
+    let mut text = String::new();
+    let width = coverage.0.keys().map(String::len).max().unwrap_or(0);
+    for (kind, found) in &coverage.0 {
+        let counts = match (&found.outside, counts(found)) {
+            (Some(why), _) => plain(why),
+            (None, counts) if counts.is_empty() => "nothing".to_owned(),
+            (None, counts) => counts.join(", "),
+        };
+        let kind = paint::bold(&format!("{kind:width$}"));
+        line(&mut text, format_args!("  {kind}  {counts}"));
+        let mut tell = |what: String, names: String| {
+            line(
+                &mut text,
+                format_args!("  {:width$}    {what}: {names}", ""),
+            );
+        };
+        for (whose, count) in &found.foreign {
+            tell(format!("made by {whose}"), count.to_string());
+        }
+        for (rule, names) in &found.ignored {
+            tell(plain(rule), shown(names));
+        }
+        if !found.secrets.is_empty() {
+            tell("secrets, left out".to_owned(), shown(&found.secrets));
+        }
+        for (name, why) in &found.unreadable {
+            let name = plain(name);
+            tell(
+                paint::warning("not seen"),
+                format!("{name}: {}", plain(why)),
+            );
+        }
+    }
+    text
+}
+
+fn counts(found: &KindCoverage) -> Vec<String> {
+    let foreign: usize = found.foreign.values().sum();
+    let ignored: usize = found.ignored.values().map(BTreeSet::len).sum();
+    let counts = [
+        (found.managed.len(), "written"),
+        (found.default, "as on a bare host"),
+        (foreign, "made by known programs"),
+        (ignored, "passed over"),
+        (found.secrets.len(), "secret"),
+        (found.unreadable.len(), "not seen"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect()
+}
+
+fn shown(names: &BTreeSet<String>) -> String {
+    let mut shown: Vec<String> = names.iter().take(SHOWN).map(|name| plain(name)).collect();
+    if names.len() > SHOWN {
+        shown.push(format!("{} more", names.len() - SHOWN));
+    }
+    shown.join(", ")
+}

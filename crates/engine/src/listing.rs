@@ -1,0 +1,133 @@
+//! What import makes of a host: what a kind finds worth writing down, and what became of all the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What there is of a kind: the names that import writes down, and what it passes over, with the reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// One comment line above what is written: what these resources are.
+    pub heading: String,
+    /// Names that are worth writing down.
+    pub managed: BTreeSet<String>,
+    /// Names that are not there, and that this is worth writing down of.
+    pub absent: BTreeSet<String>,
+    /// How many are as a bare host has them.
+    pub default: usize,
+    /// How many were made by a known program, by its name.
+    pub foreign: BTreeMap<String, usize>,
+    /// Names that are passed over, by the rule that says so.
+    pub ignored: BTreeMap<String, BTreeSet<String>>,
+    /// Names that hold secrets.
+    pub secrets: BTreeSet<String>,
+    /// Names that could not be seen, with the reason.
+    pub unreadable: BTreeMap<String, String>,
+    /// Why import never writes this kind, if so.
+    pub outside: Option<&'static str>,
+}
+
+impl Listing {
+    /// Makes a listing of what is worth writing down.
+    pub fn of(heading: impl Into<String>, managed: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            heading: heading.into(),
+            managed: managed.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Makes the listing of a kind that import never writes.
+    pub fn outside(why: &'static str) -> Self {
+        Self {
+            outside: Some(why),
+            ..Self::default()
+        }
+    }
+
+    /// Counts something that a known program made.
+    pub fn add_foreign(&mut self, whose: impl Into<String>) {
+        *self.foreign.entry(whose.into()).or_default() += 1;
+    }
+
+    /// Passes a name over by a rule.
+    pub fn ignore(&mut self, rule: impl Into<String>, name: impl Into<String>) {
+        self.ignored
+            .entry(rule.into())
+            .or_default()
+            .insert(name.into());
+    }
+}
+
+/// What import makes of one resource once it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written<S> {
+    /// It is written down.
+    Down(Text<S>),
+    /// It is as a bare host has it.
+    Default,
+    /// It is passed over, by this rule.
+    Ignored(String),
+    /// It holds a secret.
+    Secret,
+    /// It could not be seen or said; why.
+    Unreadable(String),
+}
+
+/// What is written of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text<S> {
+    /// The attributes to write: of all that are set, those that users may write. An attribute that is the path of a file names one of
+    /// this host; a copy of it goes beside the spec.
+    pub state: S,
+    /// What a reader should know, each in a comment line above it.
+    pub notes: Vec<String>,
+    /// Whom it concerns.
+    pub concerns: Concerns,
+}
+
+/// Whom a resource concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concerns {
+    /// Every host that shall be like this one.
+    All,
+    /// This machine alone: its name, its addresses, its disks, what ends with the next reboot.
+    ThisMachine,
+}
+
+impl<S> Written<S> {
+    /// Writes a resource down as it is.
+    pub fn down(state: S) -> Self {
+        Self::Down(Text {
+            state,
+            notes: vec![],
+            concerns: Concerns::All,
+        })
+    }
+
+    /// Writes down what will not be so after a reboot, with a note that says what will.
+    pub fn drift(state: S, note: impl AsRef<str>) -> Self {
+        Self::Down(Text {
+            state,
+            notes: vec![format!("drift: {}", note.as_ref())],
+            concerns: Concerns::ThisMachine,
+        })
+    }
+
+    /// Converts the state.
+    pub fn map<T>(self, convert: impl FnOnce(S) -> T) -> Written<T> {
+        match self {
+            Self::Down(Text {
+                state,
+                notes,
+                concerns,
+            }) => Written::Down(Text {
+                state: convert(state),
+                notes,
+                concerns,
+            }),
+            Self::Default => Written::Default,
+            Self::Ignored(rule) => Written::Ignored(rule),
+            Self::Secret => Written::Secret,
+            Self::Unreadable(why) => Written::Unreadable(why),
+        }
+    }
+}

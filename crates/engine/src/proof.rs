@@ -1,0 +1,293 @@
+//! The proof: what was written is read again as anybody would read it, and its plan on this host must be empty.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures::future::join_all;
+use serde_json::Value;
+
+use crate::{
+    address::Address,
+    coverage::Coverage,
+    decode::decode,
+    diff::compared,
+    export::{Exported, Groups, spec_text},
+    graph::Graph,
+    import::{CopiedSource, Import, ImportError, paths},
+    observe::{ObserveError, observe},
+    plan::{PlanError, Wanted, plan_wanted},
+    provider::{Host, ProviderError},
+    registry::{Kind, Registry, State},
+    schema::{Absence, Problem, Schema},
+    spec::{Desired, Source, Spec},
+    spec_error::SpecErrors,
+};
+
+/// Returns what a spec says already, ready to be compared.
+async fn said<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    against: Option<&Graph>,
+) -> BTreeMap<Address, Option<State>> {
+    let resources = against.iter().flat_map(|graph| graph.resources());
+    let said = resources.map(async |resource| {
+        let address = &resource.address;
+        let state = match (&resource.desired, registry.of(address)) {
+            (Desired::Present(state), Ok(kind)) => kind
+                .prepare(reader, &address.name, state.clone())
+                .await
+                .ok(),
+            _ => None,
+        };
+        (address.clone(), state)
+    });
+    join_all(said).await.into_iter().collect()
+}
+
+/// Whether one value says all that another says.
+fn says(one: Option<&Value>, other: &Value) -> bool {
+    match (one, other) {
+        (Some(Value::Object(one)), Value::Object(other)) => {
+            other.iter().all(|(key, value)| says(one.get(key), value))
+        }
+        (one, other) => one == Some(other),
+    }
+}
+
+/// Turns groups into a text whose plan on this host is empty.
+pub(crate) struct Proof<'a, H: Host> {
+    registry: &'a Registry<H>,
+    reader: &'a H::Reader,
+    import: &'a Import<'a>,
+    /// What became of everything.
+    pub(crate) coverage: Coverage,
+    /// Files whose bytes go beside the spec.
+    pub(crate) sources: BTreeSet<CopiedSource>,
+    /// How many resources were written.
+    pub(crate) resources: usize,
+    said: BTreeMap<Address, Option<State>>,
+}
+
+impl<'a, H: Host> Proof<'a, H> {
+    /// Begins with what is said already.
+    pub(crate) async fn begin(
+        registry: &'a Registry<H>,
+        reader: &'a H::Reader,
+        import: &'a Import<'a>,
+        coverage: Coverage,
+    ) -> Self {
+        Self {
+            registry,
+            reader,
+            import,
+            coverage,
+            sources: BTreeSet::new(),
+            resources: 0,
+            said: said(registry, reader, import.against).await,
+        }
+    }
+
+    /// Writes groups down; gives up on single resources that no plan can be made of, and names them.
+    ///
+    /// # Errors
+    /// If the plan of what is to be written is not empty.
+    pub(crate) async fn prove(&mut self, mut groups: Groups) -> Result<String, ImportError> {
+        self.drop_said(&mut groups).await;
+        loop {
+            let text = spec_text(self.registry, self.import.host, &self.with_places(&groups));
+            let graph = self.graph(&text, &groups)?;
+            if self.say_what_is_not_there(&mut groups, &graph).await? {
+                continue;
+            }
+            let mut needs = graph.needs_of();
+            let wanted = graph.resources().map(|resource| Wanted {
+                needs: needs.remove(&resource.address).unwrap_or_default(),
+                ..Wanted::from(resource)
+            });
+            let wanted = wanted.collect();
+            match plan_wanted(self.registry, self.reader, graph.host(), wanted).await {
+                Ok(plan) if plan.is_empty() => {
+                    self.note(&groups);
+                    return Ok(text);
+                }
+                Ok(plan) => return Err(ImportError::NotEmpty(Box::new(plan))),
+                Err(PlanError::Problems(problems)) => {
+                    for (address, problem) in problems {
+                        self.drop_unsayable(&mut groups, &address, problem.to_string())?;
+                    }
+                }
+                Err(PlanError::Observe(error)) => return Err(error.into()),
+                Err(PlanError::Spec(errors)) => return Err(errors.into()),
+            }
+        }
+    }
+
+    /// Reads what was written as anybody would. Only the bytes beside the spec are not there yet: they are those of this host.
+    fn graph(&self, text: &str, groups: &Groups) -> Result<Graph, SpecErrors> {
+        let source = Arc::new(Source {
+            path: self.import.path.to_owned(),
+            text: text.to_owned(),
+        });
+        let mut spec: Spec = decode(&source, self.registry)?;
+        for resource in &mut spec.resources {
+            let Address { kind, name } = &resource.address;
+            let exported = groups.get(kind).and_then(|group| group.resources.get(name));
+            let (Some(exported), Desired::Present(state)) = (exported, &mut resource.desired)
+            else {
+                continue;
+            };
+            if let (Desired::Present(written), Some(schema)) =
+                (&exported.desired, self.schema(kind))
+            {
+                for (attribute, path) in paths(&schema, written) {
+                    state[attribute.name] = path.into();
+                }
+            }
+        }
+        Graph::build(&spec, self.registry)
+    }
+
+    fn schema(&self, kind: &str) -> Option<Schema> {
+        self.registry.get(kind).map(Kind::schema)
+    }
+
+    /// What a resource brings with it, and what this host does not have, is said not to be there.
+    async fn say_what_is_not_there(
+        &self,
+        groups: &mut Groups,
+        graph: &Graph,
+    ) -> Result<bool, ObserveError> {
+        let implied = graph.resources().filter(|resource| {
+            let absence = self
+                .schema(&resource.address.kind)
+                .map(|schema| schema.absence);
+            resource.implied_by.is_some()
+                && resource.desired != Desired::Absent
+                && absence == Some(Absence::Allowed)
+        });
+        let implied: Vec<_> = implied.collect();
+        let addresses = implied.iter().map(|resource| &resource.address);
+        let observed = observe(self.registry, self.reader, addresses).await?;
+        let mut is_any = false;
+        for resource in implied {
+            let Address { kind, name } = &resource.address;
+            let (Some(None), Some(by)) = (observed.get(&resource.address), &resource.implied_by)
+            else {
+                continue;
+            };
+            let group = groups.entry(kind.clone()).or_default();
+            let note = format!("{by} would bring it; this host does not have it");
+            let exported = Exported {
+                desired: Desired::Absent,
+                notes: vec![note],
+            };
+            group.resources.insert(name.clone(), exported);
+            is_any = true;
+        }
+        Ok(is_any)
+    }
+
+    /// Takes away what `against` says already.
+    async fn drop_said(&mut self, groups: &mut Groups) {
+        if self.import.against.is_none() {
+            return;
+        }
+        for (kind, group) in &mut *groups {
+            let Some(provider) = self.registry.get(kind) else {
+                continue;
+            };
+            let schema = provider.schema();
+            let mut unsaid = BTreeMap::new();
+            for (name, exported) in std::mem::take(&mut group.resources) {
+                let said = self.said.get(&Address::new(kind, &name)).cloned().flatten();
+                let is = match (&exported.desired, said) {
+                    (Desired::Present(state), Some(said)) => {
+                        let state = provider.prepare(self.reader, &name, state.clone()).await;
+                        state.is_ok_and(|state| says(Some(&said), &compared(&schema, &state)))
+                    }
+                    _ => false,
+                };
+                if is {
+                    let kind = self.coverage.of(kind);
+                    kind.managed.remove(&name);
+                    kind.ignore("the spec says it already", &name);
+                } else {
+                    unsaid.insert(name, exported);
+                }
+            }
+            group.resources = unsaid;
+        }
+    }
+
+    /// Gives up on one resource: it is named as what could not be said.
+    fn drop_unsayable(
+        &mut self,
+        groups: &mut Groups,
+        address: &Address,
+        why: String,
+    ) -> Result<(), ImportError> {
+        let Address { kind, name } = address;
+        let group = groups.get_mut(kind);
+        let dropped = group.and_then(|group| group.resources.remove(name));
+        if dropped.is_none() {
+            // Something that is brought along cannot be: whoever brings it is at fault, and that is for the reader to see.
+            let problem = Problem::new(why);
+            let errors = ObserveError::Provider(vec![ProviderError::new(
+                address.clone(),
+                "plan it",
+                problem,
+            )]);
+            return Err(errors.into());
+        }
+        let coverage = self.coverage.of(kind);
+        coverage.managed.remove(name);
+        coverage.unreadable.insert(name.clone(), why);
+        Ok(())
+    }
+
+    /// Returns the groups with the places beside the spec instead of those on this host.
+    fn with_places(&self, groups: &Groups) -> Groups {
+        let mut groups = groups.clone();
+        for (kind, group) in &mut groups {
+            let Some(schema) = self.schema(kind) else {
+                continue;
+            };
+            for exported in group.resources.values_mut() {
+                if let Desired::Present(state) = &mut exported.desired {
+                    let paths: Vec<_> = paths(&schema, state)
+                        .map(|(attribute, path)| (attribute.name, self.place(path)))
+                        .collect();
+                    for (attribute, place) in paths {
+                        state[attribute] = place.into();
+                    }
+                }
+            }
+        }
+        groups
+    }
+
+    fn place(&self, path: &str) -> String {
+        let folder = self.import.beside.unwrap_or_default();
+        format!("{folder}/{}", path.trim_start_matches('/'))
+    }
+
+    /// Remembers what was written.
+    fn note(&mut self, groups: &Groups) {
+        for (kind, group) in groups {
+            self.resources += group.resources.len();
+            let schema = self.schema(kind);
+            for exported in group.resources.values() {
+                if let (Desired::Present(state), Some(schema)) = (&exported.desired, &schema) {
+                    let sources = paths(schema, state).map(|(_, path)| CopiedSource {
+                        from: path.into(),
+                        to: self.place(path).into(),
+                    });
+                    let sources: Vec<_> = sources.collect();
+                    self.sources.extend(sources);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Import, as properties over a strict world in memory: what it writes is what is there, all of it and nothing else.
+
+use std::{path::Path, sync::Arc};
+
+use proptest::prelude::*;
+use stead_engine::{
+    decode::decode,
+    format::format,
+    graph::Graph,
+    ignore::{Ignores, Pattern},
+    import::{Apart, Import, Imported, import},
+    spec::{Source, Spec},
+    spec_error::SpecErrors,
+};
+
+use crate::{
+    promises::{Case, Site, case, tree},
+    world::{Node, Tree, registry},
+};
+
+static NOTHING: Ignores = Ignores::none();
+
+fn everything() -> Import<'static> {
+    Import {
+        host: "world",
+        path: Path::new("host.kdl"),
+        beside: None,
+        apart: Apart::No,
+        only: &[],
+        except: &[],
+        ignores: &NOTHING,
+        against: None,
+    }
+}
+
+fn source(text: &str) -> Arc<Source> {
+    Arc::new(Source {
+        path: "host.kdl".into(),
+        text: text.to_owned(),
+    })
+}
+
+fn read(text: &str) -> Result<Spec, SpecErrors> {
+    decode(&source(text), &registry())
+}
+
+fn imported(site: &Site, wish: &Import<'_>) -> Imported {
+    site.runtime
+        .block_on(import(&registry(), &site.host, wish))
+        .unwrap()
+}
+
+/// A tree with texts that are not easy to write.
+fn odd_tree() -> impl Strategy<Value = Tree> {
+    let texts = prop::collection::vec("[ -~\n\t\"\\\\#ä\u{2028}]{0,12}", 10);
+    (tree(), texts).prop_map(|(mut tree, texts)| {
+        for (node, odd) in tree.values_mut().zip(texts) {
+            if let Node::Leaf(leaf) = node {
+                leaf.text = Some(odd);
+            }
+        }
+        tree
+    })
+}
+
+/// Returns the lines that say something, each as the text without it.
+fn without_each_line(text: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let says = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
+    let numbers = (0..lines.len()).filter(|number| says(&lines[*number]));
+    numbers
+        .map(|number| {
+            let mut rest = lines.clone();
+            let line = rest.remove(number);
+            (line.to_owned(), rest.join("\n") + "\n")
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_written_down_plans_nothing_and_is_the_same_each_time(start in odd_tree()) {
+        let site = Site::new(start);
+        let first = imported(&site, &everything());
+        prop_assert_eq!(first.resources, site.host.tree().len());
+        prop_assert!(first.coverage.is_complete());
+        prop_assert!(site.plan(&read(&first.spec).unwrap()).is_empty());
+        prop_assert_eq!(&format(&source(&first.spec)).unwrap(), &first.spec, "laid out");
+        prop_assert_eq!(imported(&site, &everything()).spec, first.spec);
+        prop_assert_eq!(site.host.lock().writes, 0);
+    }
+
+    #[test]
+    fn another_world_becomes_the_same(start in odd_tree()) {
+        let text = imported(&Site::new(start.clone()), &everything()).spec;
+        let other = Site::new(Tree::new());
+        other.apply(&other.plan(&read(&text).unwrap())).unwrap();
+        prop_assert_eq!(other.host.tree(), start);
+        prop_assert_eq!(imported(&other, &everything()).spec, text);
+    }
+
+    #[test]
+    fn what_was_applied_and_what_is_imported_say_the_same(case in case()) {
+        let Case { start, spec } = case;
+        let site = Site::new(start);
+        site.apply(&site.plan(&spec));
+        let text = imported(&site, &everything()).spec;
+        let other = Site::new(site.host.tree());
+        prop_assert!(other.plan(&read(&text).unwrap()).is_empty());
+        prop_assert_eq!(other.plan(&spec).is_empty(), site.plan(&spec).is_empty());
+    }
+
+    #[test]
+    fn no_line_is_idle(start in odd_tree()) {
+        let site = Site::new(start);
+        let text = imported(&site, &everything()).spec;
+        for (line, rest) in without_each_line(&text) {
+            let Ok(spec) = read(&rest) else { continue };
+            let graph = Graph::build(&spec, &registry()).unwrap();
+            let against = Import { against: Some(&graph), ..everything() };
+            let unsaid = imported(&site, &against);
+            prop_assert!(unsaid.resources > 0 || !site.plan(&spec).is_empty(), "{}\n{}", line, rest);
+        }
+    }
+
+    #[test]
+    fn what_a_spec_says_is_not_said_again(start in odd_tree()) {
+        let site = Site::new(start);
+        let spec = read(&imported(&site, &everything()).spec).unwrap();
+        let graph = Graph::build(&spec, &registry()).unwrap();
+        let against = Import { against: Some(&graph), ..everything() };
+        prop_assert_eq!(imported(&site, &against).resources, 0);
+    }
+
+    #[test]
+    fn what_is_left_out_is_named(start in tree()) {
+        let site = Site::new(start);
+        let ignores = Ignores::parse(&source("ignore \"leaf:a/*\" reason=\"why not\"\n")).unwrap();
+        let except = [Pattern::of("folder:d")];
+        let wish = Import { ignores: &ignores, except: &except, ..everything() };
+        let found = imported(&site, &wish);
+        let tree = site.host.tree();
+        let ignored = |kind: &str, rule: &str| {
+            found.coverage.0[kind].ignored.get(rule).map_or(0, std::collections::BTreeSet::len)
+        };
+        let inner = tree.iter().filter(|(path, node)| path.starts_with("a/") && matches!(node, Node::Leaf(_)));
+        prop_assert_eq!(ignored("leaf", "why not"), inner.count());
+        prop_assert_eq!(ignored("folder", "`--except`"), usize::from(tree.contains_key("d")));
+        prop_assert!(!found.spec.contains("leaf \"a/"));
+    }
+}
+
+#[test]
+fn what_no_spec_can_hold_is_named_and_the_rest_is_written() {
+    let leaf = |text: &str| {
+        Node::Leaf(crate::world::Leaf {
+            mode: Some("1".into()),
+            text: Some(text.into()),
+        })
+    };
+    let tree = Tree::from([
+        ("x".to_owned(), leaf("\u{1b}[m")),
+        ("y\n".to_owned(), leaf("a")),
+        ("z".to_owned(), leaf("a")),
+    ]);
+    let found = imported(&Site::new(tree), &everything());
+    let leaves = &found.coverage.0["leaf"];
+    assert!(!found.coverage.is_complete());
+    assert_eq!(leaves.managed.iter().collect::<Vec<_>>(), ["z"]);
+    assert!(leaves.unreadable["x"].contains("no spec can hold"));
+    assert!(leaves.ignored["no spec can name it"].contains("y\n"));
+    assert!(found.spec.contains("leaf \"z\"") && !found.spec.contains("leaf \"x\""));
+}

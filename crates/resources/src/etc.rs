@@ -1,0 +1,310 @@
+//! What stands in /etc, and whose it is: what `file`, `directory` and `symlink` have to import.
+
+use std::{collections::BTreeSet, ffi::OsStr, io::ErrorKind, path::Path, sync::Arc};
+
+use stead_engine::{
+    export::is_sayable,
+    listing::{Concerns, Listing},
+};
+
+use crate::{
+    dpkg_files::{DpkgFiles, Owner},
+    etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET},
+    glob::fits,
+    host::{HostError, Meta, MetaKind, Reader},
+    modules, sysctl,
+};
+
+/// The folder.
+const ETC: &str = "/etc";
+/// The largest file that is written down, in bytes: no source may be larger.
+pub(crate) const LARGEST: u64 = 1 << 30;
+
+/// Everything in /etc.
+#[derive(Debug, Default)]
+pub(crate) struct Etc {
+    entries: Vec<Entry>,
+    /// Settings of packages that somebody removed.
+    removed: BTreeSet<String>,
+    /// Folders that could not be looked into.
+    closed: Vec<(String, String)>,
+}
+
+/// One thing in /etc.
+#[derive(Debug)]
+struct Entry {
+    path: String,
+    kind: MetaKind,
+    fate: Fate,
+}
+
+/// What import makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fate {
+    Managed,
+    Default,
+    Foreign(&'static str),
+    Ignored(&'static str),
+    Secret,
+    Unreadable(String),
+}
+
+impl Etc {
+    /// Looks at all of it, once in a moment.
+    pub(crate) fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
+        let owned = DpkgFiles::read(host)?;
+        host.once(|| {
+            let mut etc = Self::default();
+            let mut walk = Walk {
+                host,
+                owned: &owned,
+                etc: &mut etc,
+            };
+            walk.folder(Path::new(ETC))?;
+            let there: BTreeSet<&str> = etc
+                .entries
+                .iter()
+                .map(|entry| entry.path.as_str())
+                .collect();
+            let is_hidden = |path: &str| {
+                let mut closed = etc.closed.iter();
+                closed.any(|(folder, _)| path.starts_with(folder.as_str()))
+            };
+            etc.removed = owned
+                .current()
+                .filter(|path| {
+                    path.starts_with("/etc/") && !there.contains(path) && !is_hidden(path)
+                })
+                .map(str::to_owned)
+                .collect();
+            Ok(etc)
+        })
+    }
+
+    /// Returns what there is of one kind of thing.
+    pub(crate) fn listing(&self, kind: MetaKind, heading: &str) -> Listing {
+        let mut listing = Listing::of(heading, []);
+        if kind == MetaKind::File {
+            listing.absent.clone_from(&self.removed);
+        }
+        if kind == MetaKind::Folder {
+            listing.unreadable.extend(self.closed.iter().cloned());
+        }
+        let is_meant = |entry: &&Entry| {
+            entry.kind == kind || (kind == MetaKind::File && entry.kind == MetaKind::Other)
+        };
+        for Entry { path, fate, .. } in self.entries.iter().filter(is_meant) {
+            match fate {
+                Fate::Managed => drop(listing.managed.insert(path.clone())),
+                Fate::Default => listing.default += 1,
+                Fate::Foreign(whose) => listing.add_foreign(*whose),
+                Fate::Ignored(rule) => listing.ignore(*rule, path),
+                Fate::Secret => drop(listing.secrets.insert(path.clone())),
+                Fate::Unreadable(why) => {
+                    drop(listing.unreadable.insert(path.clone(), why.clone()));
+                }
+            }
+        }
+        listing
+    }
+
+    /// Whether somebody decided what is in a file: no package and no known program made it as it is.
+    pub(crate) fn is_decided(&self, path: &Path) -> bool {
+        let path = path.to_str().unwrap_or_default();
+        let mut entries = self.entries.iter().filter(|entry| entry.path == path);
+        entries.any(|entry| {
+            matches!(
+                entry.fate,
+                Fate::Managed | Fate::Ignored(SETTINGS | MODULES | OURS)
+            )
+        })
+    }
+}
+
+/// Rule for files whose every line is a resource of its own.
+const SETTINGS: &str = "every line of it is written as a sysctl";
+/// Rule for lists whose every line is a resource of its own.
+const MODULES: &str = "every line of it is written as a kernel-module";
+/// Rule for links that say what systemd starts, and by which names.
+const UNITS: &str = "it says which units start, which is the units' to say";
+/// Rule for files of stead.
+const OURS: &str = "stead writes it for other resources";
+
+/// Returns whom a file in /etc concerns.
+pub(crate) fn concerns(path: &str) -> Concerns {
+    if OWN.iter().any(|pattern| fits(pattern, path)) {
+        Concerns::ThisMachine
+    } else {
+        Concerns::All
+    }
+}
+
+struct Walk<'a> {
+    host: &'a Reader,
+    owned: &'a DpkgFiles,
+    etc: &'a mut Etc,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path) -> Result<(), HostError> {
+        let names = match self.host.list_folder(folder) {
+            Err(error) if is_not_allowed(&error) => {
+                let why = "only its owner may look into it".to_owned();
+                self.etc.closed.push((folder.display().to_string(), why));
+                return Ok(());
+            }
+            names => names?,
+        };
+        for name in names {
+            self.entry(&folder.join(&name), &name)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, name: &OsStr) -> Result<(), HostError> {
+        let Some(meta) = self.host.stat(path)? else {
+            return Ok(());
+        };
+        let Some(text) = path
+            .to_str()
+            .filter(|_| name.to_str().is_some_and(is_sayable))
+        else {
+            self.add(
+                path.display().to_string(),
+                &meta,
+                Fate::Ignored("its name is not UTF-8, or holds characters that no spec can hold"),
+            );
+            return Ok(());
+        };
+        let fate = self.fate(text, path, &meta)?;
+        let is_closed = matches!(fate, Fate::Ignored(_) | Fate::Foreign(_) | Fate::Secret);
+        self.add(text.to_owned(), &meta, fate);
+        if meta.kind == MetaKind::Folder && !(is_closed && text != "/etc/ssl/certs") {
+            self.folder(path)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: String, meta: &Meta, fate: Fate) {
+        self.etc.entries.push(Entry {
+            path,
+            kind: meta.kind,
+            fate,
+        });
+    }
+
+    fn fate(&self, text: &str, path: &Path, meta: &Meta) -> Result<Fate, HostError> {
+        let named = |table: &[(&'static str, &[&str])]| {
+            let is_meant = |(_, patterns): &&(&'static str, &[&str])| {
+                patterns.iter().any(|pattern| fits(pattern, text))
+            };
+            table.iter().find(is_meant).map(|(name, _)| *name)
+        };
+        let owner = self.owned.owner(text);
+        if meta.kind == MetaKind::Folder {
+            return Ok(match (named(FOREIGN), named(IGNORED), owner) {
+                (Some(whose), ..) => Fate::Foreign(whose),
+                (_, Some(rule), Owner::Nobody) => Fate::Ignored(rule),
+                (_, _, Owner::Nobody) => Fate::Managed,
+                _ => Fate::Default,
+            });
+        }
+        if let Some(whose) = named(FOREIGN) {
+            return Ok(Fate::Foreign(whose));
+        }
+        if owner == Owner::Nobody
+            && let Some(rule) = named(IGNORED)
+        {
+            return Ok(Fate::Ignored(rule));
+        }
+        if meta.kind != MetaKind::Symlink && SECRET.iter().any(|pattern| fits(pattern, text)) {
+            return Ok(match owner {
+                Owner::Nobody => Fate::Secret,
+                _ => self.file(text, path, meta, &owner)?,
+            });
+        }
+        Ok(match meta.kind {
+            // Another name of a unit, or a mask.
+            MetaKind::Symlink if owner == Owner::Nobody && is_unit(path) => Fate::Ignored(UNITS),
+            MetaKind::Symlink => self.link(path, &owner),
+            MetaKind::Other => Fate::Ignored("it is a device, a socket or a pipe"),
+            _ => self.file(text, path, meta, &owner)?,
+        })
+    }
+
+    fn link(&self, path: &Path, owner: &Owner) -> Fate {
+        match self.host.read_link(path) {
+            _ if *owner != Owner::Nobody => Fate::Default,
+            Ok(target) if target.to_str().is_some_and(is_sayable) => Fate::Managed,
+            Ok(_) => {
+                Fate::Ignored("its target is not UTF-8, or holds characters that no spec can hold")
+            }
+            Err(error) => Fate::Unreadable(error.to_string()),
+        }
+    }
+
+    fn file(&self, text: &str, path: &Path, meta: &Meta, owner: &Owner) -> Result<Fate, HostError> {
+        if meta.size > LARGEST {
+            return Ok(Fate::Ignored(
+                "it is larger than 1 GiB, which is no setting of a host",
+            ));
+        }
+        let is_as_made = match owner {
+            Owner::Package(md5) => self.host.md5(path).map(|there| there.as_ref() == Some(md5)),
+            // A package brings it, and dpkg does not know what was in it.
+            Owner::Unknown => Ok(true),
+            Owner::Nobody => self.is_copy(text, path, meta),
+        };
+        match is_as_made {
+            Ok(true) => return Ok(Fate::Default),
+            Err(error) if is_not_allowed(&error) => {
+                return Ok(Fate::Unreadable("only its owner may read it".to_owned()));
+            }
+            is_as_made => drop(is_as_made?),
+        }
+        if sysctl::says_all_of(self.host, path)? {
+            return Ok(Fate::Ignored(SETTINGS));
+        }
+        if modules::says_all_of(self.host, path)? {
+            return Ok(Fate::Ignored(MODULES));
+        }
+        Ok(Fate::Managed)
+    }
+
+    fn is_copy(&self, text: &str, path: &Path, meta: &Meta) -> Result<bool, HostError> {
+        if BLANK.iter().any(|pattern| fits(pattern, text)) {
+            let contents = self.host.read_text(path, LARGEST)?.unwrap_or_default();
+            let mut lines = contents.lines().map(str::trim);
+            return Ok(lines.all(|line| line.is_empty() || line.starts_with('#')));
+        }
+        let originals = COPIES
+            .iter()
+            .filter(|(copy, _)| *copy == text)
+            .flat_map(|(_, originals)| *originals);
+        for original in originals {
+            let original = Path::new(original);
+            if self
+                .host
+                .stat(original)?
+                .is_some_and(|other| other.size == meta.size)
+                && self.host.digest(original)? == self.host.digest(path)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether a path is that of a unit of systemd in /etc.
+fn is_unit(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    ["/etc/systemd/system", "/etc/systemd/user"]
+        .iter()
+        .any(|units| folder == Path::new(units))
+}
+
+/// Whether the host refused because of who asked.
+pub(crate) fn is_not_allowed(error: &HostError) -> bool {
+    matches!(error, HostError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
