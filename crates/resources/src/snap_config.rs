@@ -16,13 +16,26 @@ use crate::{
     snapd::{self, SnapdError},
 };
 
-/// Settings that nobody chose, by snap: how their names begin. What old releases of snapd hold is said by `hold` of each snap.
-const OWN: [(&str, &str); 4] = [
-    ("system", "seed."),
-    ("system", "refresh.hold"),
-    ("system", "refresh.last"),
-    ("system", "system."),
+/// The name of snapd itself among snaps.
+const SYSTEM: &str = "system";
+/// Its groups of settings: overlord/configstate/configcore of snapd. Not `system`, which is the name and the clock of the host.
+const OF_SYSTEM: [&str; 13] = [
+    "cloud",
+    "experimental",
+    "homedirs",
+    "journal",
+    "proxy",
+    "refresh",
+    "resilience",
+    "service",
+    "snapshots",
+    "store",
+    "swap",
+    "tmp",
+    "users",
 ];
+/// Settings that nobody chose, by snap: how their names begin. What old releases of snapd hold is said by `hold` of each snap.
+const OWN: [(&str, &str); 2] = [(SYSTEM, "refresh.hold"), (SYSTEM, "refresh.last")];
 
 /// The kind `snap-config`.
 pub(crate) struct SnapConfig;
@@ -163,11 +176,11 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
     let apps = snaps
         .into_iter()
         .filter(|snap| snap.is_app && snap.has_programs);
-    for snap in ["system".to_owned()]
+    for snap in [SYSTEM.to_owned()]
         .into_iter()
         .chain(apps.map(|snap| snap.name))
     {
-        for (key, value) in snapd::settings(host, &snap).await? {
+        for (key, value) in settings(host, &snap).await? {
             let name = format!("{snap}/{key}");
             let is_own = |(known, begin): &(&str, &str)| *known == snap && key.starts_with(begin);
             if OWN.iter().any(is_own) {
@@ -180,6 +193,20 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
         }
     }
     Ok(listing)
+}
+
+/// Returns all settings of a snap. Those of snapd itself are asked for one by one: for all of them it would start other programs.
+async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, SnapdError> {
+    if snap != SYSTEM {
+        return snapd::settings(host, snap).await;
+    }
+    let mut settings = vec![];
+    for key in OF_SYSTEM {
+        if let Some(value) = snapd::setting(host, snap, key).await? {
+            snapd::flatten(key, &value, &mut settings);
+        }
+    }
+    Ok(settings)
 }
 
 /// Returns a value as `snap set` takes it: a text that would be taken for JSON is written as JSON.

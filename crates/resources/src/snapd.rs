@@ -231,7 +231,8 @@ pub(crate) async fn settings(
     Ok(flat)
 }
 
-fn flatten(above: &str, value: &Value, flat: &mut Vec<(String, Value)>) {
+/// Takes a setting that holds others apart.
+pub(crate) fn flatten(above: &str, value: &Value, flat: &mut Vec<(String, Value)>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {

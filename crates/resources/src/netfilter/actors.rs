@@ -19,7 +19,7 @@ struct Actor {
 
 const ACTORS: &[Actor] = &[
     Actor {
-        name: "Docker",
+        name: DOCKER,
         chains: &["DOCKER"],
         ends: &[],
         comments: &[],
@@ -114,6 +114,8 @@ const ACTORS: &[Actor] = &[
     },
 ];
 
+/// The name of Docker.
+const DOCKER: &str = "Docker";
 /// The chain that Docker makes for people: only what it puts there itself is its own.
 const FOR_PEOPLE: &str = "DOCKER-USER";
 
@@ -146,6 +148,9 @@ pub(crate) fn of_rule(saved: &Saved, chain: &str, rule: &SavedRule) -> Option<&'
     if let Some(whose) = value_of(&["-j", "-g"]).into_iter().find_map(of_chain) {
         return Some(whose);
     }
+    if is_hairpin(saved, &words) {
+        return Some(DOCKER);
+    }
     let comment = comment(text).unwrap_or_default();
     let devices = value_of(&["-i", "-o"]);
     let made = |actor: &&Actor| {
@@ -157,6 +162,17 @@ pub(crate) fn of_rule(saved: &Saved, chain: &str, rule: &SavedRule) -> Option<&'
         by_comment || (devices.iter().any(is_its) && has_chains(saved, actor))
     };
     ACTORS.iter().find(made).map(|actor| actor.name)
+}
+
+/// Whether a rule lets a container of Docker reach itself by its published port: Docker puts it beside the one that leads there.
+fn is_hairpin(saved: &Saved, words: &[&str]) -> bool {
+    let [_, source, "-d", destination, .., "MASQUERADE"] = words else {
+        return false;
+    };
+    let leads_there = format!("--to-destination {}:", source.trim_end_matches("/32"));
+    let docker = saved.chain("nat", "DOCKER");
+    let mut rules = docker.iter().flat_map(|chain| &chain.rules);
+    source == destination && rules.any(|rule| rule.text.contains(&leads_there))
 }
 
 /// Returns who set the policy of a built-in chain to DROP, if somebody known did.
@@ -224,6 +240,18 @@ mod tests {
             "-m comment --comment \"cali:Cz_u1IQiXIMmKD4c\" -j cali-INPUT",
             Some("a network of containers (CNI)"),
         );
+    }
+
+    #[test]
+    fn a_container_that_reaches_itself_is_docker_s() {
+        let rule = "-s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE";
+        let lead = "-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8001 -j DNAT --to-destination 172.17.0.2:80\n";
+        for (lead, expected) in [(lead, Some(DOCKER)), ("", None)] {
+            let text = format!("*nat\n:DOCKER - [0:0]\n{lead}-A POSTROUTING {rule}\nCOMMIT\n");
+            let saved = Saved::parse(&text);
+            let rule = &saved.tables["nat"]["POSTROUTING"].rules[0];
+            assert_eq!(of_rule(&saved, "POSTROUTING", rule), expected);
+        }
     }
 
     #[test]
