@@ -518,3 +518,60 @@ fn what_is_not_wanted_is_left_out_with_its_reason() {
     assert!(wrong.err.contains("reason="), "{wrong:?}");
     stead(&sandbox, &["import", "--out", "/run/none/host.kdl"], 2);
 }
+
+#[test]
+fn a_launch_configuration_of_microk8s_becomes_a_spec() {
+    let sandbox = Sandbox::new();
+    sandbox.put(
+        "/etc/microk8s.yaml",
+        "version: 0.1.0\naddons:\n  - name: dns\nextraKubeProxyArgs:\n  --proxy-mode: iptables\n  --profiling: null\n\
+         extraKubeletArgs:\n  --resolv-conf: /x\nextraSANs: [10.0.0.1]\npersistentClusterToken: SECRET\n",
+    );
+    let said = stead(
+        &sandbox,
+        &[
+            "import",
+            "--launch-config",
+            "/etc/microk8s.yaml",
+            "--out",
+            OUT,
+        ],
+        8,
+    );
+    let spec = sandbox.get(OUT).unwrap();
+    assert!(
+        spec.contains("    kube-args \"kube-proxy\" {\n        profiling #null\n        proxy-mode \"iptables\"\n    }\n"),
+        "{spec}"
+    );
+    stead(&sandbox, &["validate", OUT], 0);
+    stead(&sandbox, &["fmt", "--check", OUT], 0);
+    assert!(!spec.contains("SECRET") && !said.err.contains("SECRET"));
+    for named in [
+        "extraSANs: no kind says it",
+        "secrets, left out: persistentClusterToken",
+        "kubelet: no spec can say it: MicroK8s itself sets `resolv-conf`",
+    ] {
+        assert!(said.err.contains(named), "{named}: {}", said.err);
+    }
+    let said = stead(
+        &sandbox,
+        &["import", "--only", "file:/etc/microk8s.yaml"],
+        0,
+    );
+    assert!(
+        said.out
+            .contains("// secret: file /etc/microk8s.yaml left out"),
+        "{said:?}"
+    );
+    assert!(
+        said.err
+            .contains("`stead import --launch-config /etc/microk8s.yaml`"),
+        "{said:?}"
+    );
+    sandbox.put("/run/none.yaml", "- a\n");
+    stead(
+        &sandbox,
+        &["import", "--launch-config", "/run/none.yaml"],
+        2,
+    );
+}

@@ -145,6 +145,9 @@ pub(crate) struct Import {
     /// Pass over what this file names, with its reasons [default: /etc/stead/import-ignore.kdl, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
+    /// Write a launch configuration of MicroK8s as a spec instead of this host
+    #[arg(long, value_name = "YAML", conflicts_with_all = ["only", "except", "against", "ignore"])]
+    pub(crate) launch_config: Option<PathBuf>,
     /// Print one JSON document: what became of everything, and the specs
     #[arg(long)]
     pub(crate) json: bool,

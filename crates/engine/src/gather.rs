@@ -195,7 +195,7 @@ impl Gathered {
 }
 
 /// Says what keeps a state from being written in a spec, if anything does.
-fn fault<H: Host>(
+pub(crate) fn fault<H: Host>(
     kind: &dyn Kind<H>,
     schema: &Schema,
     name: &str,

@@ -52,6 +52,7 @@ pub mod spec_error;
 pub mod state_folder;
 pub mod suggest;
 mod syntax;
+pub mod translate;
 pub mod undo;
 mod value;
 pub mod window;

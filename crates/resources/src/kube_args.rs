@@ -426,3 +426,50 @@ fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
     }
     file.text()
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own folder")]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[tokio::test]
+    async fn arguments_that_differ_are_listed_in_whatever_shape_they_stand() {
+        let default = "--kubeconfig=${SNAP_DATA}/credentials/proxy.config\n--cluster-cidr=10.1.0.0/16\n--profiling=false\n";
+        let now = "# mine\n\n--kubeconfig=\"${SNAP_DATA}/credentials/proxy.config\"\n--cluster-cidr 10.1.0.0/16\n\
+            --proxy-mode=userspace\n--proxy-mode='iptables'\n--bare\n--conntrack-max-per-core=0\n--token=abc\n";
+        let root = Root::new(&[
+            ("/var/snap/microk8s/7/args/kubelite", ""),
+            ("/var/snap/microk8s/7/args/kube-proxy", now),
+            ("/var/snap/microk8s/7/args/kubelet", "--a=1\n"),
+            ("/snap/microk8s/7/default-args/kubelet", "--a=1\n"),
+            ("/snap/microk8s/7/default-args/kube-proxy", default),
+        ]);
+        std::os::unix::fs::symlink("7", root.at("/var/snap/microk8s/current")).unwrap();
+        let host = root.reader();
+        let listing = KubeArgs.list(&host).await.unwrap();
+        assert_eq!(
+            listing.managed.into_iter().collect::<Vec<_>>(),
+            ["kube-proxy"]
+        );
+        assert_eq!(listing.default, 2);
+        assert_eq!(
+            listing.secrets.into_iter().collect::<Vec<_>>(),
+            ["kube-proxy --token"]
+        );
+        let Written::Down(text) = KubeArgs
+            .written(&host, "kube-proxy", State::default())
+            .await
+            .unwrap()
+        else {
+            panic!("it differs");
+        };
+        let value = |text: &str| Some(vec![text.to_owned()]);
+        let expected = [
+            ("bare".to_owned(), Some(vec![])),
+            ("profiling".to_owned(), None),
+            ("proxy-mode".to_owned(), value("iptables")),
+        ];
+        assert_eq!(text.state.flags, BTreeMap::from(expected));
+    }
+}

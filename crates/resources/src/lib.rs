@@ -14,6 +14,7 @@ mod glob;
 mod guard;
 mod home;
 pub mod host;
+pub mod launch_config;
 mod microk8s;
 mod microk8s_leaves;
 mod modules;

@@ -1,0 +1,217 @@
+//! A launch configuration of `MicroK8s`, in the words of kinds: `pkg/k8sinit/schema.go` of its cluster agent. Reads no file.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use stead_engine::address::Address;
+
+use crate::microk8s::SNAP;
+
+/// Where `MicroK8s` looks for one when it is installed, in this order: `snap/hooks/install`.
+pub const PLACES: [&str; 3] = [
+    "/etc/microk8s.yaml",
+    "/root/snap/microk8s/common/.microk8s.yaml",
+    "/var/snap/microk8s/common/.microk8s.yaml",
+];
+
+/// Keys with arguments, each with the file that they go into.
+const ARGUMENTS: [(&str, &str); 11] = [
+    ("extraKubeletArgs", "kubelet"),
+    ("extraKubeAPIServerArgs", "kube-apiserver"),
+    ("extraKubeProxyArgs", "kube-proxy"),
+    ("extraKubeControllerManagerArgs", "kube-controller-manager"),
+    ("extraKubeSchedulerArgs", "kube-scheduler"),
+    ("extraContainerdArgs", "containerd"),
+    ("extraDqliteArgs", "k8s-dqlite"),
+    ("extraEtcdArgs", "etcd"),
+    ("extraFlanneldArgs", "flanneld"),
+    ("extraMicroK8sClusterAgentArgs", "cluster-agent"),
+    ("extraMicroK8sAPIServerProxyArgs", "apiserver-proxy"),
+];
+/// Keys whose values are secrets, or hold one.
+const SECRETS: [&str; 2] = ["persistentClusterToken", "join"];
+
+/// What a launch configuration asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LaunchConfig {
+    /// Resources, each with the attributes that a spec writes.
+    pub resources: BTreeMap<Address, Value>,
+    /// Keys that no kind says, with the reason.
+    pub unsaid: BTreeMap<String, String>,
+    /// Keys that hold secrets.
+    pub secrets: Vec<String>,
+}
+
+/// A text is no launch configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchConfigError {
+    /// It is no YAML.
+    #[error("it is no YAML: {0}")]
+    Yaml(String),
+    /// A part of it has another form than `MicroK8s` takes.
+    #[error("`{0}` has another form than MicroK8s takes")]
+    Form(String),
+}
+
+impl LaunchConfig {
+    /// Reads one; of several documents the later ones add to the earlier, as `MicroK8s` takes them.
+    pub fn parse(text: &str) -> Result<Self, LaunchConfigError> {
+        let documents: Vec<Map<String, Value>> = serde_saphyr::from_multiple(text)
+            .map_err(|error| LaunchConfigError::Yaml(error.to_string()))?;
+        let mut config = Self::default();
+        for (key, value) in documents.into_iter().flatten() {
+            config.add(&key, value)?;
+        }
+        Ok(config)
+    }
+
+    fn add(&mut self, key: &str, value: Value) -> Result<(), LaunchConfigError> {
+        if let Some((_, file)) = ARGUMENTS.iter().find(|(known, _)| *known == key) {
+            return self.add_arguments(key, file, value);
+        }
+        match key {
+            "version" => {}
+            "addons" => self.add_addons(key, &value)?,
+            "addonRepositories" => self.add_repositories(key, &value)?,
+            key if SECRETS.contains(&key) => self.secrets.push(key.to_owned()),
+            key => {
+                let why = "no kind says it; MicroK8s reads it once, when it is installed or when the file is new";
+                self.unsaid.insert(key.to_owned(), why.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn add_arguments(
+        &mut self,
+        key: &str,
+        file: &str,
+        value: Value,
+    ) -> Result<(), LaunchConfigError> {
+        let form = || LaunchConfigError::Form(key.to_owned());
+        let Value::Object(arguments) = value else {
+            return Err(form());
+        };
+        let state = self
+            .resources
+            .entry(Address::new("kube-args", file))
+            .or_default();
+        for (flag, value) in arguments {
+            let value = match value {
+                Value::Null => Value::Null,
+                Value::String(text) => json!([text]),
+                Value::Bool(_) | Value::Number(_) => json!([value.to_string()]),
+                Value::Array(_) | Value::Object(_) => return Err(form()),
+            };
+            state["flags"][flag.trim_start_matches('-')] = value;
+        }
+        Ok(())
+    }
+
+    fn add_addons(&mut self, key: &str, value: &Value) -> Result<(), LaunchConfigError> {
+        let form = || LaunchConfigError::Form(key.to_owned());
+        let state = self
+            .resources
+            .entry(Address::new("addons", SNAP))
+            .or_default();
+        for addon in value.as_array().ok_or_else(form)? {
+            let name = addon["name"].as_str().ok_or_else(form)?;
+            let arguments = addon["args"].as_array().cloned().unwrap_or_default();
+            state["addons"][name] = match addon["disable"] {
+                Value::Bool(true) => Value::Null,
+                _ if arguments.iter().all(Value::is_string) => arguments.into(),
+                _ => return Err(form()),
+            };
+        }
+        Ok(())
+    }
+
+    fn add_repositories(&mut self, key: &str, value: &Value) -> Result<(), LaunchConfigError> {
+        let form = || LaunchConfigError::Form(key.to_owned());
+        for repository in value.as_array().ok_or_else(form)? {
+            let name = repository["name"].as_str().ok_or_else(form)?;
+            let text = |field: &str| repository[field].as_str().filter(|text| !text.is_empty());
+            let mut state = json!({ "url": text("url").ok_or_else(form)? });
+            if let Some(reference) = text("reference") {
+                state["reference"] = reference.into();
+            }
+            self.resources
+                .insert(Address::new("addon-repo", name), state);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+---
+version: 0.2.0
+addonRepositories:
+  - name: mine
+    url: https://example.com/addons
+    reference: stable
+addons:
+  - name: dns
+    args: [\"1.1.1.1\"]
+  - name: hostpath-storage
+  - name: mine/tool
+    disable: true
+extraKubeProxyArgs:
+  --proxy-mode: iptables
+  --metrics-bind-address: null
+extraKubeletArgs:
+  --max-pods: 50
+  --feature-gates: \"A=true,B=false\"
+extraSANs: [10.0.0.1]
+persistentClusterToken: verysecret
+---
+version: 0.2.0
+extraKubeProxyArgs:
+  --proxy-mode: ipvs
+";
+
+    #[test]
+    fn all_of_it_is_said_or_named() {
+        let config = LaunchConfig::parse(TEXT).unwrap();
+        let said = |kind: &str, name: &str| config.resources[&Address::new(kind, name)].clone();
+        assert_eq!(
+            said("kube-args", "kube-proxy"),
+            json!({"flags": {"proxy-mode": ["ipvs"], "metrics-bind-address": null}})
+        );
+        assert_eq!(
+            said("kube-args", "kubelet"),
+            json!({"flags": {"max-pods": ["50"], "feature-gates": ["A=true,B=false"]}})
+        );
+        assert_eq!(
+            said("addons", "microk8s"),
+            json!({"addons": {"dns": ["1.1.1.1"], "hostpath-storage": [], "mine/tool": null}})
+        );
+        assert_eq!(
+            said("addon-repo", "mine"),
+            json!({"url": "https://example.com/addons", "reference": "stable"})
+        );
+        assert_eq!(config.unsaid.keys().collect::<Vec<_>>(), ["extraSANs"]);
+        assert_eq!(config.secrets, ["persistentClusterToken"]);
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for wrong in [
+            "extraKubeletArgs: [a]",
+            "addons: {dns: true}",
+            "addons: [{disable: true}]",
+            "addonRepositories: [{name: x}]",
+            "a: [",
+            "just a text",
+        ] {
+            assert!(LaunchConfig::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            LaunchConfig::parse("version: 0.1.0\n").unwrap(),
+            LaunchConfig::default()
+        );
+    }
+}
