@@ -74,6 +74,9 @@ const BY_HAND: &str = r#"
     echo '--proxy-mode=iptables' >>/var/snap/microk8s/current/args/kube-proxy
     sed -i /profiling/d /var/snap/microk8s/current/args/kube-proxy
     sleep 11; snap restart microk8s.daemon-kubelite
+    microk8s status --wait-ready --timeout 60 >/dev/null
+    microk8s enable dns 192.0.2.53 >/dev/null; microk8s status --wait-ready --timeout 60 >/dev/null
+    microk8s enable hostpath-storage >/dev/null
     groupadd --gid 2000 media
     useradd --create-home --shell /bin/bash --comment 'Anna' anna
     echo anna:secret | chpasswd
@@ -143,6 +146,9 @@ fn changes_by_hand_are_written_down_and_come_into_being_on_a_bare_host() {
     println!("{said}");
     let (written, saved) = spec.split_once("/etc/iptables/rules.v4").unwrap();
     let spec_of_rules = written.to_owned() + saved.split_once("/etc/iptables/rules.v6").unwrap().1;
+    let addons =
+        "    addons \"microk8s\" {\n        dns \"192.0.2.53\"\n        hostpath-storage\n    }\n";
+    assert!(spec.contains(addons), "{spec}");
     for whose in ["Docker", "Kubernetes", "MicroK8s", "snapd", "packages"] {
         assert!(said.contains(&format!("made by {whose}: ")), "{whose}");
     }

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
     host::{Call, HostError, Live, Reader, Writer},
-    microk8s::{COMMON, Layout, SNAP},
+    microk8s::{self, COMMON, Layout, SNAP},
     path::refused,
 };
 
@@ -25,6 +26,9 @@ const LIMIT: u64 = 4 << 20;
 const CLONE: Duration = Duration::from_mins(10);
 /// The repository that comes with the snap.
 const CORE: &str = "core";
+
+/// What MicroK8s itself clones lies in the snap.
+const OF_SNAP: &str = "/snap/microk8s/";
 
 /// The kind `addon-repo`.
 pub(crate) struct AddonRepo;
@@ -152,6 +156,31 @@ impl Provider<Live> for AddonRepo {
         names.iter().map(read).collect()
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused(Self::KIND, "", "see which there are");
+        if Layout::find(host).map_err(&refused)?.is_none() {
+            return Ok(Listing::outside(microk8s::NOT_INSTALLED));
+        }
+        let mut listing = Listing::of(
+            "Repositories of addons of MicroK8s that somebody added.",
+            [],
+        );
+        let folder = Path::new(COMMON).join("addons");
+        for name in host.list_folder(&folder).map_err(&refused)? {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            match origin(host, &name).map_err(&refused)? {
+                Some(url) if url.starts_with(OF_SNAP) => listing.default += 1,
+                Some(url) if has_password(&url) => drop(listing.secrets.insert(name)),
+                Some(_) => drop(listing.managed.insert(name)),
+                None => listing.ignore("it is no clone of anything", name),
+            }
+        }
+        Ok(listing)
+    }
+
     async fn apply(
         &self,
         host: &Writer,
@@ -200,6 +229,15 @@ impl Provider<Live> for AddonRepo {
             ..Effects::default()
         }
     }
+}
+
+/// Whether a URL says who asks, and with which password.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    authority
+        .split_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
 }
 
 /// What a clone has checked out.

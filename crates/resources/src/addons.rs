@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
@@ -18,7 +19,7 @@ use crate::{
     },
     addon_repo::AddonRepo,
     host::{HostError, Identity, Live, Reader, Writer},
-    microk8s::{KUBERNETES, Layout, SNAP},
+    microk8s::{self, KUBERNETES, Layout, SNAP},
     path::refused,
 };
 
@@ -33,6 +34,9 @@ const FIRST: [&str; 4] = [
     "core/rbac",
     "core/hostpath-storage",
 ];
+
+/// Why nothing can be said about the addons of a MicroK8s that is there.
+const UNKNOWN: &str = "MicroK8s is stopped, a worker or older than 1.24, or only root may ask it";
 
 /// The kind `addons`.
 pub(crate) struct Addons;
@@ -194,6 +198,48 @@ impl Provider<Live> for Addons {
             Seen::Cluster(cluster) => Some(observed(&cluster)),
         };
         Ok(vec![state; names.len()])
+    }
+
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let seen = Cluster::look(host).await.map_err(refused(
+            Self::KIND,
+            SNAP,
+            "see which are enabled",
+        ))?;
+        let mut listing = Listing::of("Addons of MicroK8s that are enabled.", []);
+        match seen {
+            Seen::Nothing => return Ok(Listing::outside(microk8s::NOT_INSTALLED)),
+            Seen::Unknown => drop(
+                listing
+                    .unreadable
+                    .insert(SNAP.to_owned(), UNKNOWN.to_owned()),
+            ),
+            Seen::Cluster(cluster) => cluster.list(&mut listing),
+        }
+        Ok(listing)
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let seen = Cluster::look(host).await.map_err(refused(
+            Self::KIND,
+            name,
+            "see which are enabled",
+        ))?;
+        let Seen::Cluster(cluster) = seen else {
+            return Ok(Written::Unreadable(UNKNOWN.to_owned()));
+        };
+        let addons = state.addons.unwrap_or_default().into_iter();
+        let chosen = addons.filter(|(addon, _)| cluster.is_chosen(addon));
+        let named = chosen.map(|(addon, arguments)| (cluster.short(&addon), arguments));
+        Ok(Written::down(State {
+            addons: Some(named.collect()),
+            ..State::default()
+        }))
     }
 
     async fn apply(
