@@ -135,6 +135,33 @@ proptest! {
     }
 
     #[test]
+    fn what_has_drifted_from_a_spec_is_what_is_added_to_it(start in odd_tree(), at in any::<prop::sample::Index>()) {
+        let site = Site::new(start);
+        let spec = read(&imported(&site, &everything()).spec).unwrap();
+        let graph = Graph::build(&spec, &registry()).unwrap();
+        let drifted = {
+            let mut world = site.host.lock();
+            let mut leaves: Vec<_> = world
+                .tree
+                .iter_mut()
+                .filter_map(|(path, node)| match node {
+                    Node::Leaf(leaf) => Some((path.clone(), leaf)),
+                    Node::Folder(_) => None,
+                })
+                .collect();
+            prop_assume!(!leaves.is_empty());
+            let (path, leaf) = at.get_mut(&mut leaves);
+            leaf.text = Some("drift".to_owned());
+            path.clone()
+        };
+        let against = Import { against: Some(&graph), ..everything() };
+        let found = imported(&site, &against);
+        prop_assert_eq!(found.resources, 1);
+        let leaf = format!("leaf \"{drifted}\" mode=");
+        prop_assert!(found.spec.contains(&leaf) && found.spec.contains("text=\"drift\""), "{}", found.spec);
+    }
+
+    #[test]
     fn what_is_left_out_is_named(start in tree()) {
         let site = Site::new(start);
         let ignores = Ignores::parse(&source("ignore \"leaf:a/*\" reason=\"why not\"\n")).unwrap();
