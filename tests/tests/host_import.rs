@@ -83,6 +83,7 @@ const BY_HAND: &str = r#"
     usermod --append --groups docker,media anna
     useradd --system --home-dir /srv/backup --shell /usr/sbin/nologin keeper
     apt-mark hold curl
+    update-alternatives --set pager /bin/more
     echo 'net.ipv4.tcp_syncookies = 2' >/etc/sysctl.d/60-mine.conf; sysctl -q -p /etc/sysctl.d/60-mine.conf
     sed -i 's/#MaxAuthTries 6/MaxAuthTries 3/' /etc/ssh/sshd_config
     rm /etc/nginx/fastcgi.conf
@@ -149,6 +150,8 @@ fn changes_by_hand_are_written_down_and_come_into_being_on_a_bare_host() {
     let addons =
         "    addons \"microk8s\" {\n        dns \"192.0.2.53\"\n        hostpath-storage\n    }\n";
     assert!(spec.contains(addons), "{spec}");
+    let pager = "    symlink \"/etc/alternatives/pager\" \"/bin/more\"\n";
+    assert!(spec.contains(pager), "{spec}");
     for whose in ["Docker", "Kubernetes", "MicroK8s", "snapd", "packages"] {
         assert!(said.contains(&format!("made by {whose}: ")), "{whose}");
     }

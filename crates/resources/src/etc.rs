@@ -8,6 +8,7 @@ use stead_engine::{
 };
 
 use crate::{
+    alternatives,
     dpkg_files::{DpkgFiles, Owner},
     etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET},
     glob::fits,
@@ -58,6 +59,7 @@ impl Etc {
             let mut walk = Walk {
                 host,
                 owned: &owned,
+                chosen: alternatives::chosen(host)?,
                 etc: &mut etc,
             };
             walk.folder(Path::new(ETC))?;
@@ -142,6 +144,8 @@ pub(crate) fn concerns(path: &str) -> Concerns {
 struct Walk<'a> {
     host: &'a Reader,
     owned: &'a DpkgFiles,
+    /// Links of update-alternatives that somebody chose.
+    chosen: BTreeSet<String>,
     etc: &'a mut Etc,
 }
 
@@ -211,6 +215,9 @@ impl Walk<'_> {
         }
         if let Some(whose) = named(FOREIGN) {
             return Ok(Fate::Foreign(whose));
+        }
+        if self.chosen.contains(text) && meta.kind == MetaKind::Symlink {
+            return Ok(self.link(path, &Owner::Nobody));
         }
         if owner == Owner::Nobody
             && let Some(rule) = named(IGNORED)

@@ -42,7 +42,10 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
         "update-ca-certificates makes it",
         &["/etc/ssl/certs/*", "/etc/ca-certificates.conf"],
     ),
-    ("update-alternatives makes it", &["/etc/alternatives/*"]),
+    (
+        "update-alternatives chooses it by itself",
+        &["/etc/alternatives/*"],
+    ),
     (
         "update-rc.d makes it",
         &["/etc/rc?.d/*", "/etc/rc?.d", "/etc/init.d/.depend.*"],

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod addon;
+mod alternatives;
 mod args_file;
 mod boot_files;
 mod content;
