@@ -14,7 +14,7 @@ use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading,
-        Tables, actors, implied_hook, tables_to_list,
+        Tables, actors, implied_hook, tables_to_list, words_of,
     },
     path::refused,
 };
@@ -147,17 +147,12 @@ impl Provider<Live> for IptablesChain {
         name: &str,
         state: State,
     ) -> Result<Written<State>, ProviderError> {
-        let tables =
-            Tables::read(host)
-                .await
-                .map_err(refused(Self::KIND, name, "read the tables"))?;
-        let chain = ChainName::parse(name).expect("the name was checked");
         let there = state.columns.iter().filter(|(_, is_there)| **is_there);
         let columns: Vec<Column> = there.map(|(column, _)| column).collect();
-        Ok(match tables.words(&columns, chain) {
+        Ok(match words_of(host, Self::KIND, name, &columns).await? {
             Some((family, backend)) => Written::down(State {
-                family: family.map(str::to_owned),
-                backend: backend.map(str::to_owned),
+                family,
+                backend,
                 ..State::default()
             }),
             None => Written::Unreadable(ODD_COLUMNS.to_owned()),

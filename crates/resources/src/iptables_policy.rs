@@ -14,7 +14,7 @@ use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
-        Tables, actors, implied_hook, tables_to_list,
+        Tables, actors, implied_hook, tables_to_list, words_of,
     },
     path::refused,
 };
@@ -187,11 +187,6 @@ impl Provider<Live> for IptablesPolicy {
         name: &str,
         state: State,
     ) -> Result<Written<State>, ProviderError> {
-        let tables =
-            Tables::read(host)
-                .await
-                .map_err(refused(Self::KIND, name, "read the tables"))?;
-        let chain = ChainName::parse(name).expect("the name was checked");
         let dropping = state
             .columns
             .iter()
@@ -201,11 +196,11 @@ impl Provider<Live> for IptablesPolicy {
             .first()
             .and_then(|column| state.columns.get(*column))
             .cloned();
-        Ok(match tables.words(&columns, chain) {
+        Ok(match words_of(host, Self::KIND, name, &columns).await? {
             Some((family, backend)) => Written::down(State {
                 policy,
-                family: family.map(str::to_owned),
-                backend: backend.map(str::to_owned),
+                family,
+                backend,
                 ..State::default()
             }),
             None => Written::Unreadable(ODD_COLUMNS.to_owned()),

@@ -13,11 +13,15 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     listing::Listing,
+    provider::ProviderError,
     schema::{Attribute, Role, Shape},
     spec::Desired,
 };
 
-use crate::host::{HostError, Query, Reader};
+use crate::{
+    host::{HostError, Query, Reader},
+    path::refused,
+};
 
 pub(crate) use edit::{Insert, Spot, script};
 pub(crate) use names::{ChainName, TABLES};
@@ -56,6 +60,24 @@ pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
     } else {
         crate::hook::boot()
     }
+}
+
+/// What a spec says as `family` and `backend`.
+pub(crate) type Words = (Option<String>, Option<String>);
+
+/// Returns the plainest words that mean just these columns for a chain; `None` if there are none.
+pub(crate) async fn words_of(
+    host: &Reader,
+    kind: &str,
+    name: &str,
+    columns: &[Column],
+) -> Result<Option<Words>, ProviderError> {
+    let tables = Tables::read(host)
+        .await
+        .map_err(refused(kind, name, "read the tables"))?;
+    let chain = ChainName::parse(name).expect("the name was checked");
+    let words = tables.words(columns, chain);
+    Ok(words.map(|(family, backend)| (family.map(str::to_owned), backend.map(str::to_owned))))
 }
 
 /// Why there is nothing to import where no back end is installed.
