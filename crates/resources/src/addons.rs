@@ -15,11 +15,12 @@ use crate::{
     addon::{
         catalogue::{COMMUNITY, Catalogue, Check},
         cluster::{Cluster, Owner, Seen, Standing},
+        listed,
         switch::{self, Leftovers, SwitchError},
     },
     addon_repo::AddonRepo,
     host::{HostError, Identity, Live, Reader, Writer},
-    microk8s::{self, KUBERNETES, Layout, SNAP},
+    microk8s::{KUBERNETES, Layout, SNAP},
     path::refused,
 };
 
@@ -34,9 +35,6 @@ const FIRST: [&str; 4] = [
     "core/rbac",
     "core/hostpath-storage",
 ];
-
-/// Why nothing can be said about the addons of a MicroK8s that is there.
-const UNKNOWN: &str = "MicroK8s is stopped, a worker or older than 1.24, or only root may ask it";
 
 /// The kind `addons`.
 pub(crate) struct Addons;
@@ -201,22 +199,10 @@ impl Provider<Live> for Addons {
     }
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let seen = Cluster::look(host).await.map_err(refused(
-            Self::KIND,
-            SNAP,
-            "see which are enabled",
-        ))?;
-        let mut listing = Listing::of("Addons of MicroK8s that are enabled.", []);
-        match seen {
-            Seen::Nothing => return Ok(Listing::outside(microk8s::NOT_INSTALLED)),
-            Seen::Unknown => drop(
-                listing
-                    .unreadable
-                    .insert(SNAP.to_owned(), UNKNOWN.to_owned()),
-            ),
-            Seen::Cluster(cluster) => cluster.list(&mut listing),
-        }
-        Ok(listing)
+        let attempted = "see which are enabled";
+        listed::list(host)
+            .await
+            .map_err(refused(Self::KIND, SNAP, attempted))
     }
 
     async fn written(
@@ -225,19 +211,10 @@ impl Provider<Live> for Addons {
         name: &str,
         state: State,
     ) -> Result<Written<State>, ProviderError> {
-        let seen = Cluster::look(host).await.map_err(refused(
-            Self::KIND,
-            name,
-            "see which are enabled",
-        ))?;
-        let Seen::Cluster(cluster) = seen else {
-            return Ok(Written::Unreadable(UNKNOWN.to_owned()));
-        };
-        let addons = state.addons.unwrap_or_default().into_iter();
-        let chosen = addons.filter(|(addon, _)| cluster.is_chosen(addon));
-        let named = chosen.map(|(addon, arguments)| (cluster.short(&addon), arguments));
-        Ok(Written::down(State {
-            addons: Some(named.collect()),
+        let addons = listed::written(host, state.addons.unwrap_or_default()).await;
+        let addons = addons.map_err(refused(Self::KIND, name, "see which are enabled"))?;
+        Ok(addons.map(|addons| State {
+            addons: Some(addons),
             ..State::default()
         }))
     }
@@ -486,30 +463,7 @@ fn dangers(cluster: &Cluster, prepared: &State) -> Vec<Problem> {
 
 /// Returns what is enabled, and where MicroK8s thinks otherwise.
 fn observed(cluster: &Cluster) -> State {
-    let mut addons = BTreeMap::new();
-    let mut remarks = vec![];
-    for name in cluster.catalogue.addons.keys() {
-        match cluster.standing(name) {
-            Standing::Disabled => {}
-            Standing::Enabled(owner) => {
-                if owner == Owner::Stead && !cluster.is_hit(name) {
-                    remarks.push(format!(
-                        "MicroK8s calls {name} disabled, though all of it is there"
-                    ));
-                }
-                let arguments = cluster.arguments(name);
-                addons.insert(name.clone(), Some(arguments.unwrap_or_default()));
-            }
-            Standing::Broken(gone) => remarks.push(format!(
-                "{name} is broken: these have gone: {}",
-                switch::list(&gone)
-            )),
-            Standing::Mistaken(objects) => remarks.push(format!(
-                "MicroK8s calls {name} enabled because of {}, which is not of it",
-                switch::list(&objects)
-            )),
-        }
-    }
+    let (addons, remarks) = cluster.enabled();
     let records = cluster.records.0.iter();
     State {
         addons: Some(addons),

@@ -15,18 +15,18 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, Insert, MARK, ODD_COLUMNS,
-        PERSIST, Reading, Rule, Saved, SavedRule, Spot, TABLES, Tables, actors, check_words,
-        implied_hook, quoted, script, split, tables_to_list,
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
+        Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, script, split,
     },
     path::refused,
+    rule_edit::Edit,
     setting::Setting,
 };
 
 /// Longest comment in bytes: `XT_MAX_COMMENT_LEN` of `linux/netfilter/xt_comment.h`, less the closing NUL.
 const LONGEST_COMMENT: usize = 255;
 /// The table of a rule that names none, as for iptables itself.
-const DEFAULT_TABLE: &str = "filter";
+pub(crate) const DEFAULT_TABLE: &str = "filter";
 
 /// The kind `iptables-rule`.
 pub(crate) struct IptablesRule;
@@ -42,9 +42,9 @@ pub(crate) struct IptablesRule;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    table: Option<String>,
+    pub(crate) table: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    chain: Option<String>,
+    pub(crate) chain: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     family: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,26 +52,26 @@ pub(crate) struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     persist: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    position: Option<String>,
+    pub(crate) position: Option<String>,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     matches: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jump: Option<Vec<String>>,
     #[serde(flatten)]
-    columns: Columns<Setting>,
+    pub(crate) columns: Columns<Setting>,
     /// Where it stands, by column, so that going back is exact.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    places: BTreeMap<String, Place>,
+    pub(crate) places: BTreeMap<String, Place>,
 }
 
 /// Where a rule stands, and its text as iptables prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
-    table: String,
-    chain: String,
+pub(crate) struct Place {
+    pub(crate) table: String,
+    pub(crate) chain: String,
     /// Counted from 1.
-    index: usize,
-    text: String,
+    pub(crate) index: usize,
+    pub(crate) text: String,
 }
 
 const ATTRIBUTES: &[Attribute] = &[
@@ -128,7 +128,8 @@ fn check_position(position: &str) -> Result<(), Problem> {
     })
 }
 
-fn spot(position: &str) -> Option<Spot> {
+/// Reads a position.
+pub(crate) fn spot(position: &str) -> Option<Spot> {
     match position.split_once(':') {
         None if position == "first" => Some(Spot::First),
         None if position == "last" => Some(Spot::Last),
@@ -146,7 +147,7 @@ impl State {
     }
 
     /// Returns all words behind the chain, without the name.
-    fn words(&self) -> Vec<String> {
+    pub(crate) fn words(&self) -> Vec<String> {
         let mut words = split(self.matches.as_deref());
         let jump = split(self.jump.as_deref());
         if !jump.is_empty() {
@@ -352,29 +353,9 @@ impl Provider<Live> for IptablesRule {
     }
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let heading = "Rules of iptables that no known program makes. Behind `#` stands how a rule without a name is found again.";
-        let refused = refused(Self::KIND, "", "read the tables");
-        let tables = match tables_to_list(host, heading).await.map_err(refused)? {
-            Ok(tables) => tables,
-            Err(listing) => return Ok(listing),
-        };
-        let mut listing = Listing::of(heading, []);
-        for (_, saved) in tables.seen() {
-            for (chain, rule) in rules(saved) {
-                match (actors::of_rule(saved, chain, rule), &rule.name) {
-                    (Some(whose), _) => listing.add_foreign(whose),
-                    (None, Some(name)) => drop(listing.managed.insert(name.clone())),
-                    (None, None) => {
-                        let text = format!("{chain} {}", rule.text);
-                        listing.ignore(
-                            "the same rule stands before it, so that it does nothing",
-                            text,
-                        );
-                    }
-                }
-            }
-        }
-        Ok(listing)
+        list_rules(host)
+            .await
+            .map_err(refused(Self::KIND, "", "read the tables"))
     }
 
     async fn written(
@@ -424,14 +405,10 @@ impl Provider<Live> for IptablesRule {
     }
 }
 
-/// Returns all rules of one column, with their chains.
-fn rules(saved: &Saved) -> impl Iterator<Item = (&str, &SavedRule)> {
-    let chains = saved.tables.values().flatten();
-    chains.flat_map(|(name, chain)| chain.rules.iter().map(move |rule| (name.as_str(), rule)))
-}
-
 /// Returns a rule in the words of a spec, or why it has none.
 fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
+    let found = |column: Column| Some((column, state.places.get(column.name())?.index));
+    let places: Vec<_> = Column::ALL.into_iter().filter_map(found).collect();
     let place = state
         .places
         .values()
@@ -441,175 +418,22 @@ fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
         table: &place.table,
         chain: &place.chain,
     };
-    let there = Column::ALL
-        .into_iter()
-        .filter(|column| state.places.contains_key(column.name()));
-    let columns: Vec<Column> = there.collect();
-    let (family, backend) = tables.words(&columns, chain).ok_or(ODD_COLUMNS)?;
-    let words = shlex::split(&place.text).ok_or("its words cannot be told apart")?;
-    let words = without_comments(words);
-    let jump = words
-        .iter()
-        .position(|word| word == "-j" || word == "-g")
-        .unwrap_or(words.len());
-    if words.get(jump).is_some_and(|word| word == "-g") {
-        return Err("it goes to a chain with `-g`, which no spec can say");
-    }
-    let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
-    let positions = columns
-        .iter()
-        .map(|column| position(tables, *column, state));
-    let mut positions: Vec<_> = positions.collect();
-    positions.dedup();
-    let position = match positions.as_slice() {
-        [only] => only.clone(),
-        _ => None,
-    };
+    let Spoken {
+        words: (family, backend),
+        position,
+        matches,
+        jump,
+    } = Spoken::of(tables, &places, chain, &place.text)?;
     Ok(State {
         table: (place.table != DEFAULT_TABLE).then(|| place.table.clone()),
         chain: Some(place.chain.clone()),
-        family: family.map(str::to_owned),
-        backend: backend.map(str::to_owned),
+        family,
+        backend,
         position,
-        matches: list(&words[..jump]),
-        jump: list(words.get(jump + 1..).unwrap_or_default()),
+        matches,
+        jump,
         ..State::default()
     })
-}
-
-/// Says where a rule stands among those that are written: first of all, or after another.
-fn position(tables: &Tables, column: Column, state: &State) -> Option<String> {
-    let place = state.places.get(column.name())?;
-    let Reading::Read(saved) = tables.column(column) else {
-        return None;
-    };
-    if place.index == 1 {
-        return Some("first".to_owned());
-    }
-    let chain = saved.chain(&place.table, &place.chain)?;
-    let before = &chain.rules[..place.index - 1];
-    let is_peoples = |rule: &&SavedRule| actors::of_rule(saved, &place.chain, rule).is_none();
-    let before = before
-        .iter()
-        .filter(is_peoples)
-        .rfind(|rule| rule.name.is_some());
-    Some(format!("after:{}", before?.name.as_deref()?))
-}
-
-/// Comments say who a rule is, and that is its name.
-fn without_comments(words: Vec<String>) -> Vec<String> {
-    let mut kept: Vec<String> = vec![];
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        if word == "--comment" {
-            words.next();
-            if kept.ends_with(&["-m".to_owned(), "comment".to_owned()]) {
-                kept.truncate(kept.len() - 2);
-            }
-        } else {
-            kept.push(word);
-        }
-    }
-    kept
-}
-
-/// What becomes of one rule in one column.
-struct Edit {
-    is_removed: bool,
-    inserted: Option<Insert>,
-}
-
-impl Edit {
-    fn of(name: &str, change: &Change<State>, column: Column) -> Self {
-        let before = change.before().and_then(|state| state.columns.get(column));
-        let after = change.after().and_then(|state| state.columns.get(column));
-        let stands = change
-            .before()
-            .and_then(|state| state.places.get(column.name()));
-        let place = |state: &State| state.places.get(column.name()).cloned();
-        let is_moved = change.after().and_then(place).as_ref() != stands;
-        let wanted = match after {
-            Some(Setting::Value(_)) => change.after(),
-            _ => None,
-        };
-        let is_kept = match (before, after) {
-            // Not managed in this column.
-            (_, None) => change.after().is_some(),
-            (before, after) => before == after && !is_moved,
-        };
-        if is_kept {
-            return Self {
-                is_removed: false,
-                inserted: None,
-            };
-        }
-        let inserted = wanted.map(|state| insert(name, state, after, column, stands));
-        Self {
-            is_removed: stands.is_some(),
-            inserted,
-        }
-    }
-}
-
-fn insert(
-    name: &str,
-    state: &State,
-    wanted: Option<&Setting>,
-    column: Column,
-    stands: Option<&Place>,
-) -> Insert {
-    if let Some(place) = state
-        .places
-        .get(column.name())
-        .filter(|place| is_recorded(place, wanted, column))
-    {
-        return Insert {
-            table: place.table.clone(),
-            chain: place.chain.clone(),
-            text: place.text.clone(),
-            name: name.to_owned(),
-            spot: Spot::Place(place.index),
-        };
-    }
-    let table = state.table.as_deref().unwrap_or(DEFAULT_TABLE).to_owned();
-    let chain = state.chain.clone().unwrap_or_default();
-    let stays = stands.filter(|place| place.table == table && place.chain == chain);
-    let spot = match (stays, state.position.as_deref().and_then(spot)) {
-        (Some(place), _) => Spot::Place(place.index),
-        (None, spot) => spot.unwrap_or(Spot::Last),
-    };
-    let mut words = vec![
-        "-m".to_owned(),
-        "comment".to_owned(),
-        "--comment".to_owned(),
-        format!("{MARK}{name}"),
-    ];
-    words.extend(state.words());
-    let text = words
-        .iter()
-        .map(|word| quoted(word))
-        .collect::<Vec<_>>()
-        .join(" ");
-    Insert {
-        table,
-        chain,
-        text,
-        name: name.to_owned(),
-        spot,
-    }
-}
-
-/// Whether what was recorded of a rule is what is wanted: then it goes back word for word.
-fn is_recorded(place: &Place, wanted: Option<&Setting>, column: Column) -> bool {
-    let chain = ChainName {
-        table: &place.table,
-        chain: &place.chain,
-    };
-    let words = shlex::split(&place.text).unwrap_or_default();
-    wanted
-        == Some(&Setting::Value(
-            Rule::plain(&words, column.family).text(chain),
-        ))
 }
 
 fn twice(name: &str, column: Column, count: usize) -> ProviderError {

@@ -27,6 +27,7 @@ mod path;
     reason = "a test makes and looks at its own folder"
 )]
 mod root;
+mod rule_edit;
 mod secrets;
 pub mod session;
 mod setting;

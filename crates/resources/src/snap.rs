@@ -17,7 +17,7 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     microk8s, microk8s_leaves,
-    snap_change::{canonical_hold, install, is_later, refresh, settle},
+    snap_change::{as_written, canonical_hold, install, is_later, refresh, settle},
     snap_file::{self, SnapFile},
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
     snapd::{self, SnapdError},
@@ -305,17 +305,7 @@ impl Provider<Live> for Snap {
         if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(Listing::outside(snapd::NONE));
         }
-        let mut listing = Listing::of("Snaps that somebody installed.", []);
-        for snap in snapd::all(host).await.map_err(refused)? {
-            match (snap.is_app, snap.has_programs) {
-                (true, true) => drop(listing.managed.insert(snap.name)),
-                (true, false) => {
-                    listing.ignore("it brings nothing to run: another snap needs it", snap.name);
-                }
-                (false, _) => listing.default += 1,
-            }
-        }
-        Ok(listing)
+        snapd::listing(host).await.map_err(refused)
     }
 
     async fn written(
@@ -324,29 +314,7 @@ impl Provider<Live> for Snap {
         name: &str,
         state: State,
     ) -> Result<Written<State>, ProviderError> {
-        let is_bare = is_bare(&state);
-        let revision = state.revision.as_deref().unwrap_or_default();
-        let file = is_bare.then(|| snap_file::kept(name, revision).display().to_string());
-        let hold = state.hold.filter(|hold| hold != NOT_HELD);
-        Ok(Written::down(State {
-            channel: state
-                .channel
-                .filter(|channel| channel != NO_CHANNEL && !is_bare),
-            classic: state.classic.filter(|classic| *classic),
-            devmode: state.devmode.filter(|devmode| *devmode),
-            // What an old snapd makes of it is its own affair.
-            hold: hold.map(|hold| {
-                if hold == LONGEST {
-                    "forever".to_owned()
-                } else {
-                    hold
-                }
-            }),
-            enabled: state.enabled.filter(|enabled| !enabled),
-            file,
-            dangerous: is_bare.then_some(true),
-            ..State::default()
-        }))
+        Ok(Written::down(as_written(name, state)))
     }
 
     async fn apply(

@@ -13,6 +13,33 @@ use crate::{
     snapd::{self, SnapdError},
 };
 
+/// Returns what a spec says of a snap: what every new one has is left out.
+pub(crate) fn as_written(name: &str, state: State) -> State {
+    let is_bare = is_bare(&state);
+    let revision = state.revision.as_deref().unwrap_or_default();
+    let file = is_bare.then(|| snap_file::kept(name, revision).display().to_string());
+    let hold = state.hold.filter(|hold| hold != NOT_HELD);
+    State {
+        channel: state
+            .channel
+            .filter(|channel| channel != NO_CHANNEL && !is_bare),
+        classic: state.classic.filter(|classic| *classic),
+        devmode: state.devmode.filter(|devmode| *devmode),
+        // What an old snapd makes of it is its own affair.
+        hold: hold.map(|hold| {
+            if hold == LONGEST {
+                "forever".to_owned()
+            } else {
+                hold
+            }
+        }),
+        enabled: state.enabled.filter(|enabled| !enabled),
+        file,
+        dangerous: is_bare.then_some(true),
+        ..State::default()
+    }
+}
+
 /// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.
 const FOR_EVER_YEARS: i64 = 50;
 /// snapd refreshes after this many days at the latest: `overlord/snapstate/autorefresh.go`, maxPostponement.

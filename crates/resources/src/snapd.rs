@@ -8,7 +8,8 @@ use std::{
 
 use serde_json::{Value, json};
 use stead_engine::{
-    address::Address, event::Download, provider::ProviderError, report::chain, schema::Problem,
+    address::Address, event::Download, listing::Listing, provider::ProviderError, report::chain,
+    schema::Problem,
 };
 use tokio::time::sleep;
 
@@ -215,6 +216,21 @@ pub(crate) async fn all(host: &Reader) -> Result<Vec<Listed>, SnapdError> {
         all.insert(name, listed);
     }
     Ok(all.into_values().collect())
+}
+
+/// Lists the snaps that somebody installed.
+pub(crate) async fn listing(host: &Reader) -> Result<Listing, SnapdError> {
+    let mut listing = Listing::of("Snaps that somebody installed.", []);
+    for snap in all(host).await? {
+        match (snap.is_app, snap.has_programs) {
+            (true, true) => drop(listing.managed.insert(snap.name)),
+            (true, false) => {
+                listing.ignore("it brings nothing to run: another snap needs it", snap.name);
+            }
+            (false, _) => listing.default += 1,
+        }
+    }
+    Ok(listing)
 }
 
 /// Returns all settings of a snap, each under its whole name: `refresh.timer`.

@@ -3,6 +3,6 @@
 pub(crate) mod catalogue;
 pub(crate) mod cluster;
 mod hazards;
-mod listed;
+pub(crate) mod listed;
 pub(crate) mod record;
 pub(crate) mod switch;

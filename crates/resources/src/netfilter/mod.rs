@@ -2,6 +2,7 @@
 
 pub(crate) mod actors;
 mod edit;
+mod listed;
 mod names;
 mod rule;
 mod saved;
@@ -24,9 +25,10 @@ use crate::{
 };
 
 pub(crate) use edit::{Insert, Spot, script};
+pub(crate) use listed::{Spoken, list_rules};
 pub(crate) use names::{ChainName, TABLES};
 pub(crate) use rule::{Rule, check_words, quoted, split};
-pub(crate) use saved::{MARK, Saved, SavedRule};
+pub(crate) use saved::{MARK, Saved};
 pub(crate) use tables::{Reading, Tables};
 
 /// The attribute `family`.

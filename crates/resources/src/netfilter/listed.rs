@@ -1,0 +1,121 @@
+//! Rules that import writes down: those that no known program made, in the words that a spec has for them.
+
+use stead_engine::listing::Listing;
+
+use super::{
+    ChainName, Column, ODD_COLUMNS, Reading, Tables, Words, actors,
+    saved::{Saved, SavedRule},
+    tables_to_list,
+};
+use crate::host::{HostError, Reader};
+
+/// Lists the rules of all columns.
+pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
+    let heading = "Rules of iptables that no known program makes. Behind `#` stands how a rule without a name is found again.";
+    let tables = match tables_to_list(host, heading).await? {
+        Ok(tables) => tables,
+        Err(listing) => return Ok(listing),
+    };
+    let mut listing = Listing::of(heading, []);
+    for (_, saved) in tables.seen() {
+        for (chain, rule) in rules(saved) {
+            match (actors::of_rule(saved, chain, rule), &rule.name) {
+                (Some(whose), _) => listing.add_foreign(whose),
+                (None, Some(name)) => drop(listing.managed.insert(name.clone())),
+                (None, None) => {
+                    let text = format!("{chain} {}", rule.text);
+                    let rule = "the same rule stands before it, so that it does nothing";
+                    listing.ignore(rule, text);
+                }
+            }
+        }
+    }
+    Ok(listing)
+}
+
+/// Returns all rules of one column, with their chains.
+fn rules(saved: &Saved) -> impl Iterator<Item = (&str, &SavedRule)> {
+    let chains = saved.tables.values().flatten();
+    chains.flat_map(|(name, chain)| chain.rules.iter().map(move |rule| (name.as_str(), rule)))
+}
+
+/// A rule in the words of a spec.
+pub(crate) struct Spoken {
+    pub(crate) words: Words,
+    pub(crate) position: Option<String>,
+    pub(crate) matches: Option<Vec<String>>,
+    pub(crate) jump: Option<Vec<String>>,
+}
+
+impl Spoken {
+    /// Finds the words for a rule with this text that stands at these places of a chain; says why there are none.
+    pub(crate) fn of(
+        tables: &Tables,
+        places: &[(Column, usize)],
+        chain: ChainName<'_>,
+        text: &str,
+    ) -> Result<Self, &'static str> {
+        let columns: Vec<Column> = places.iter().map(|(column, _)| *column).collect();
+        let (family, backend) = tables.words(&columns, chain).ok_or(ODD_COLUMNS)?;
+        let words = shlex::split(text).ok_or("its words cannot be told apart")?;
+        let words = without_comments(words);
+        let is_jump = |word: &String| word == "-j" || word == "-g";
+        let jump = words.iter().position(is_jump).unwrap_or(words.len());
+        if words.get(jump).is_some_and(|word| word == "-g") {
+            return Err("it goes to a chain with `-g`, which no spec can say");
+        }
+        let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+        let positions = places.iter().map(|place| position(tables, *place, chain));
+        let mut positions: Vec<_> = positions.collect();
+        positions.dedup();
+        let position = match positions.as_slice() {
+            [only] => only.clone(),
+            _ => None,
+        };
+        Ok(Self {
+            words: (family.map(str::to_owned), backend.map(str::to_owned)),
+            position,
+            matches: list(&words[..jump]),
+            jump: list(words.get(jump + 1..).unwrap_or_default()),
+        })
+    }
+}
+
+/// Says where a rule stands among those that are written: first of all, or after another.
+fn position(
+    tables: &Tables,
+    (column, index): (Column, usize),
+    name: ChainName<'_>,
+) -> Option<String> {
+    let Reading::Read(saved) = tables.column(column) else {
+        return None;
+    };
+    if index == 1 {
+        return Some("first".to_owned());
+    }
+    let chain = saved.chain(name.table, name.chain)?;
+    let before = &chain.rules[..index - 1];
+    let is_peoples = |rule: &&SavedRule| actors::of_rule(saved, name.chain, rule).is_none();
+    let before = before
+        .iter()
+        .filter(is_peoples)
+        .rfind(|rule| rule.name.is_some());
+    Some(format!("after:{}", before?.name.as_deref()?))
+}
+
+/// Comments say who a rule is, and that is its name.
+fn without_comments(words: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = vec![];
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--comment" {
+            words.next();
+            if kept.ends_with(&["-m".to_owned(), "comment".to_owned()]) {
+                kept.truncate(kept.len() - 2);
+            }
+        } else {
+            kept.push(word);
+        }
+    }
+    kept
+}
