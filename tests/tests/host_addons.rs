@@ -213,7 +213,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
-    let said = stead(&host, &["apply", "--yes", SPEC], 0);
+    let said = stead(&host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(!said.out.contains("istio"), "{}", said.out);
     let said = refusal(&host, "addons \"microk8s\" { istio; }");
     let way = "MicroK8s would take these for community/istio, which it is not: Deployment istio-system/istiod";
@@ -243,7 +243,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n istio\n}",
     );
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    stead(&host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
     let elsewhere = "apiVersion: v1\nkind: Namespace\nmetadata: {name: mesh}\n---\n".to_owned()
         + &deployment(
             "istiod-mine",
@@ -273,7 +273,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
             "app=mine",
         ],
     );
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    stead(&host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
     kubectl(&host, &["get", "deployment", "istiod-mine", "-n", "mesh"]);
     let left = objects(&host);
     assert!(
@@ -458,20 +458,24 @@ fn repositories(host: &Host, clone: &str) {
         host,
         &format!("addon-repo \"mine\" url=\"{MINE}\" reference=\"main\""),
     );
-    stead(host, &["apply", "--yes", SPEC], 0);
+    stead(host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert_eq!(
         host.must(&["git", "-C", clone, "branch", "--show-current"])
             .out,
         "main\n"
     );
-    stead(host, &["undo", "--yes", &last_run(host)], 0);
+    stead(
+        host,
+        &["undo", "--yes", "--allow-irreversible", &last_run(host)],
+        0,
+    );
     assert_eq!(
         host.must(&["git", "-C", clone, "branch", "--show-current"])
             .out,
         "other\n"
     );
     write(host, "addon-repo \"mine\" absent=#true");
-    stead(host, &["apply", "--yes", SPEC], 0);
+    stead(host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(host.get(&format!("{clone}/addons.yaml")).is_none());
 }
 

@@ -168,6 +168,9 @@ fn a_file_is_installed_held_and_taken_back() {
     assert_eq!(said.code, Some(0), "{said:?}");
     apply(&host, &wish);
     let said = host.stead(&["undo", "--yes", "1"]);
+    assert_eq!(said.code, Some(2), "its file is not kept: {said:?}");
+    assert!(said.err.contains("--allow-irreversible"), "{said:?}");
+    let said = host.stead(&["undo", "--yes", "--allow-irreversible", "1"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_same(&host, &bare);
 
