@@ -18,7 +18,7 @@ use crate::host::Query;
 pub(crate) use edit::{Insert, Spot, script};
 pub(crate) use names::{ChainName, TABLES};
 pub(crate) use rule::{Rule, check_words, quoted, split};
-pub(crate) use saved::{MARK, Saved};
+pub(crate) use saved::{MARK, Saved, SavedRule};
 pub(crate) use tables::{Reading, Tables};
 
 /// The attribute `family`.
