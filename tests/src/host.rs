@@ -14,7 +14,7 @@ use std::{
 use nix::fcntl::Flock;
 
 use crate::{
-    fingerprint::{self, Fingerprint},
+    fingerprint::{self, Fingerprint, difference},
     image::{Image, Wait, cache, claim},
     inside::{Inside, program, succeed},
 };
@@ -247,6 +247,25 @@ impl Host {
         ];
         fingerprint::lines(self, "active", &units, &mut found);
         found
+    }
+}
+
+impl Host {
+    /// Waits until nothing moves any more, such as the rules of a kube-proxy that has just started, and looks.
+    ///
+    /// # Panics
+    /// If it goes on moving.
+    pub fn settled(&self) -> Fingerprint {
+        let mut last = self.fingerprint();
+        for _ in 0..30 {
+            sleep(Duration::from_secs(1));
+            let now = self.fingerprint();
+            if difference(&last, &now).is_empty() {
+                return now;
+            }
+            last = now;
+        }
+        panic!("the host does not come to rest");
     }
 }
 

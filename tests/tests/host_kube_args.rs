@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, difference, standin};
+use e2e::{Host, Image, Inside, Said, difference, standin};
 
 const SPEC: &str = "/root/host.kdl";
 const PROXY: &str = "/var/snap/microk8s/current/args/kube-proxy";
@@ -27,20 +27,6 @@ fn boot(snap: &str) -> Host {
 fn proxy_mode(host: &Host, port: u16) -> Said {
     let url = format!("http://127.0.0.1:{port}/proxyMode");
     host.run(&["curl", "--silent", "--fail", "--max-time", "2", &url])
-}
-
-/// Waits until kube-proxy has written its rules, and looks.
-fn settled(host: &Host) -> Fingerprint {
-    let mut last = host.fingerprint();
-    for _ in 0..30 {
-        sleep(Duration::from_secs(1));
-        let now = host.fingerprint();
-        if difference(&last, &now).is_empty() {
-            return now;
-        }
-        last = now;
-    }
-    panic!("the host does not come to rest");
 }
 
 fn write(host: &Host, resources: &str) {
@@ -239,7 +225,7 @@ fn starts(host: &Host) -> usize {
 #[test]
 fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon() {
     let host = boot("microk8s_1");
-    let start = settled(&host);
+    let start = host.settled();
     write(&host, "kube-args \"kube-proxy\" {\n no-such-flag \"1\"\n}");
     let said = stead(&host, &["apply", "--yes", SPEC], 1);
     assert!(
@@ -263,7 +249,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
     );
     let ready = host.must(&["microk8s.kubectl", "get", "--raw", "/readyz"]);
     assert_eq!(ready.out, "ok");
-    assert_eq!(difference(&start, &settled(&host)), Vec::<String>::new());
+    assert_eq!(difference(&start, &host.settled()), Vec::<String>::new());
 
     // A kube-proxy that reads another file than the one that was edited: it runs, and tells that it is not what was wanted.
     host.must(&["cp", PROXY, "/root/other"]);
@@ -271,7 +257,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
     let elsewhere = "s:proxy-args-file=.*:proxy-args-file=/root/other:";
     host.must(&["sed", "-i", elsewhere, kubelite]);
     host.must(&["snap", "restart", "microk8s.daemon-kubelite"]);
-    let start = settled(&host);
+    let start = host.settled();
     write(
         &host,
         &format!("{patience}kube-args \"kube-proxy\" {{ profiling \"true\"; }}"),
@@ -283,7 +269,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
         "{}",
         said.err
     );
-    assert_eq!(difference(&start, &settled(&host)), Vec::<String>::new());
+    assert_eq!(difference(&start, &host.settled()), Vec::<String>::new());
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What the snap of MicroK8s leaves on a host when it is removed.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use crate::{
     host::Reader,
-    netfilter::{Column, Reading, Tables},
+    netfilter::{Column, Reading, SavedRule, Tables},
 };
 
 /// The group that its install hook makes: `snap/hooks/install`.
@@ -35,14 +38,21 @@ pub(crate) async fn leaves(host: &Reader) -> BTreeSet<String> {
     // Where the programs are missing, nobody made chains with them.
     if let Ok(tables) = Tables::read(host).await {
         for column in Column::ALL {
-            if let Reading::Read(saved) = tables.column(column)
-                && saved
-                    .tables
-                    .values()
-                    .any(|chains| chains.contains_key(CANARY))
+            let Reading::Read(saved) = tables.column(column) else {
+                continue;
+            };
+            let program = column.query().program().trim_end_matches("-save");
+            if saved
+                .tables
+                .values()
+                .any(|chains| chains.contains_key(CANARY))
             {
-                let program = column.query().program().trim_end_matches("-save");
                 found.insert(format!("chains of kube-proxy in {program}"));
+            }
+            // Its remove hook takes them away. snapd does not run that when it goes back from an install that failed.
+            let mut chains = saved.tables.values().flat_map(BTreeMap::values);
+            if chains.any(|chain| chain.rules.iter().any(SavedRule::is_of_microk8s)) {
+                found.insert(format!("rules for pods in {program}"));
             }
         }
     }

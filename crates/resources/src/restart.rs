@@ -385,19 +385,25 @@ async fn healthy(
 ) -> Result<(), String> {
     let begin = Instant::now();
     loop {
-        let fault = match look(host, layout, group, due).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(fault)) => fault,
-            Err(error) => error.to_string(),
-        };
+        let mut services = vec![];
         for service in due {
-            let status = host
-                .unit(&unit(service))
+            let status = host.unit(&unit(service)).await;
+            services.push((service, status.map_err(|error| error.to_string())?));
+        }
+        let down = services.iter().find(|(_, it)| it.active != "active");
+        let fault = match down {
+            Some((service, status)) => Some(format!("{service} is {}", status.active)),
+            None => look(host, layout, group)
                 .await
-                .map_err(|error| error.to_string())?;
-            if status.active == "failed" || status.restarts >= CRASHES {
-                return Err(format!("{service} ends again and again: {fault}"));
-            }
+                .unwrap_or_else(|error| Some(error.to_string())),
+        };
+        let Some(fault) = fault else {
+            return Ok(());
+        };
+        let has_given_up =
+            |status: &UnitStatus| status.active == "failed" || status.restarts >= CRASHES;
+        if let Some((service, _)) = services.iter().find(|(_, it)| has_given_up(it)) {
+            return Err(format!("{service} ends again and again: {fault}"));
         }
         if begin.elapsed() > patience {
             return Err(format!("after {} s {fault}", patience.as_secs()));
@@ -406,19 +412,8 @@ async fn healthy(
     }
 }
 
-/// Says what is not as it should be yet.
-async fn look(
-    host: &Reader,
-    layout: &Layout,
-    group: &str,
-    due: &[String],
-) -> Result<Option<String>, HostError> {
-    for service in due {
-        let status = host.unit(&unit(service)).await?;
-        if status.active != "active" {
-            return Ok(Some(format!("{service} is {}", status.active)));
-        }
-    }
+/// Says what is not as it should be yet, in a group whose services run.
+async fn look(host: &Reader, layout: &Layout, group: &str) -> Result<Option<String>, HostError> {
     if group != KUBERNETES {
         return Ok(None);
     }

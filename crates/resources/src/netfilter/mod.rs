@@ -28,7 +28,7 @@ pub(crate) use edit::{Insert, Spot, script};
 pub(crate) use listed::{Spoken, list_rules};
 pub(crate) use names::{ChainName, TABLES};
 pub(crate) use rule::{Rule, check_words, quoted, split};
-pub(crate) use saved::{MARK, Saved};
+pub(crate) use saved::{MARK, Saved, SavedRule};
 pub(crate) use tables::{Reading, Tables};
 
 /// The attribute `family`.

@@ -31,8 +31,15 @@ const IN_BOTH: &str = "generated for MicroK8s pods";
 impl Chain {
     /// Counts the rules that tell which back end is used here.
     pub(crate) fn telling_rules(&self) -> usize {
-        let tells = |rule: &&SavedRule| !rule.text.contains(IN_BOTH);
+        let tells = |rule: &&SavedRule| !rule.is_of_microk8s();
         self.rules.iter().filter(tells).count()
+    }
+}
+
+impl SavedRule {
+    /// Whether MicroK8s made it for its pods.
+    pub(crate) fn is_of_microk8s(&self) -> bool {
+        self.text.contains(IN_BOTH)
     }
 }
 
