@@ -159,6 +159,10 @@ fn dump(request: InetRequest) -> std::io::Result<Vec<InetResponse>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes the connection that it looks for"
+)]
 mod tests {
     use std::path::Path;
 
