@@ -219,7 +219,17 @@ async fn client(kubeconfig: &str) -> Result<Client, HostError> {
     Client::try_from(config).map_err(|error| failed(&error))
 }
 
+/// Where the API server says that it serves all that it has; before, it names some of its groups only.
+const READY: &str = "/readyz";
+/// Groups that the API server has itself, apart from those below `k8s.io`.
+const OWN_GROUPS: [&str; 6] = ["", "apps", "autoscaling", "batch", "extensions", "policy"];
+/// Groups below it that another server has: that of the metrics.
+const METRICS: &str = "metrics.k8s.io";
+
 async fn objects(client: &Client) -> Result<Vec<ClusterObject>, Error> {
+    let request = hyper::Request::get(READY).body(vec![]);
+    let request = request.expect("the path is fixed");
+    client.request_text(request).await?;
     let core = ApiVersion {
         group: String::new(),
         version: "v1".to_owned(),
@@ -251,8 +261,10 @@ struct ApiVersion {
 /// Returns what a group has that can be listed. A group that an addon serves may be away for a while; nothing is kept there.
 async fn resources(client: &Client, version: ApiVersion) -> Result<Vec<ApiResource>, Error> {
     let found = pinned_group(client, &GroupVersion::gv(&version.group, &version.version)).await;
+    let is_own = OWN_GROUPS.contains(&version.group.as_str())
+        || version.group.ends_with(".k8s.io") && !version.group.ends_with(METRICS);
     let group = match found {
-        Err(Error::Api(status)) if matches!(status.code, 404 | 503) => return Ok(vec![]),
+        Err(Error::Api(status)) if !is_own && status.code == 503 => return Ok(vec![]),
         found => found?,
     };
     let resources = group.recommended_resources().into_iter();
@@ -267,7 +279,8 @@ async fn resources(client: &Client, version: ApiVersion) -> Result<Vec<ApiResour
 async fn listed(client: &Client, resource: ApiResource) -> Result<Vec<ClusterObject>, Error> {
     let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let list = match all.list_metadata(&ListParams::default()).await {
-        Err(Error::Api(status)) if matches!(status.code, 404 | 405 | 503) => return Ok(vec![]),
+        // It was taken away just now, or cannot be listed after all.
+        Err(Error::Api(status)) if matches!(status.code, 404 | 405) => return Ok(vec![]),
         list => list?,
     };
     let objects = list.items.into_iter();
