@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -11,21 +10,18 @@ use stead_engine::{
     address::Address,
     change::Change,
     provider::{Provider, ProviderError},
-    report::chain,
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
     access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners},
-    content::{Content, INLINE},
+    content::Content,
     host::{Existing, HostError, Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
 };
 
 /// Mode of a new file where none is written.
 const DEFAULT_MODE: u32 = 0o644;
-/// The largest source, in bytes: what is larger does not belong into a host's configuration.
-const LARGEST_SOURCE: u64 = 1 << 30;
 
 /// The kind `file`.
 pub(crate) struct File;
@@ -113,19 +109,13 @@ impl Provider<Live> for File {
     ) -> Result<State, Vec<Problem>> {
         canonical_owners(&mut desired.owner, &mut desired.group)?;
         if let Some(source) = &desired.source {
-            desired.content =
-                Some(read_source(source).map_err(|problem| vec![problem.at("source")])?);
+            let content = Content::of_source(source);
+            desired.content = Some(content.map_err(|problem| vec![problem.at("source")])?);
         }
-        if let Some(Content::Text(text)) = &desired.content
-            && text.len() as u64 > INLINE
-        {
-            let problem = Problem::new(format!(
-                "a text of {} bytes is too long for a spec",
-                text.len()
-            ));
-            return Err(vec![problem.at("content").help(format!(
-                "more than {INLINE} bytes go into a file beside the spec: `source=\"…\"`"
-            ))]);
+        if let Some(content) = &desired.content {
+            content
+                .check_length()
+                .map_err(|problem| vec![problem.at("content")])?;
         }
         Ok(desired)
     }
@@ -144,9 +134,8 @@ impl Provider<Live> for File {
         name: &str,
         change: &Change<State>,
     ) -> Result<(), ProviderError> {
-        let content = change.before().and_then(|before| before.content.as_ref());
-        match content.and_then(Content::digested) {
-            Some(digested) => host.save_blob(Path::new(name), &digested).map_err(refused(
+        match change.before().and_then(|before| before.content.as_ref()) {
+            Some(content) => content.save(host, Path::new(name)).map_err(refused(
                 Self::KIND,
                 name,
                 "keep its contents for going back",
@@ -262,76 +251,8 @@ fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(
         .content
         .clone()
         .unwrap_or(Content::Text(String::new()));
-    let result = match &content {
-        Content::Text(text) => host.put_file(path, &mut text.as_bytes(), None, &access, existing),
-        Content::Digest { sha256, .. } => {
-            let mut bytes = open_bytes(host, sha256, after.source.as_deref()).map_err(refused(
-                File::KIND,
-                name,
-                "find its contents",
-            ))?;
-            host.put_file(
-                path,
-                &mut bytes,
-                content.digested().as_ref(),
-                &access,
-                existing,
-            )
-        }
-    };
+    let result = content.put(host, path, after.source.as_deref(), &access, existing);
     result.map_err(refused(File::KIND, name, "write it"))
-}
-
-/// Opens the bytes of a digest: where they were kept, else the source. They are checked while they are written.
-fn open_bytes(
-    host: &Writer,
-    sha256: &str,
-    source: Option<&Path>,
-) -> Result<Box<dyn Read>, HostError> {
-    if let Some(kept) = host.open_blob(sha256)? {
-        return Ok(Box::new(kept));
-    }
-    let source = source.ok_or_else(|| HostError::NoContents {
-        sha256: sha256.to_owned(),
-    })?;
-    let reader = Reader::new(Path::new("/"));
-    let missing = || HostError::Changed {
-        path: source.to_owned(),
-    };
-    let opened = reader.open(&reader.resolve(source)?)?;
-    Ok(Box::new(opened.ok_or_else(missing)?))
-}
-
-/// Reads the source of a spec: a file of the person who runs stead, wherever it is, so links to it are followed.
-fn read_source(source: &Path) -> Result<Content, Problem> {
-    let shown = source.display();
-    let reader = Reader::new(Path::new("/"));
-    let resolved = reader
-        .resolve(source)
-        .map_err(|error| said(&error).help("`source` is a path relative to the spec"))?;
-    let meta = reader.stat(&resolved).map_err(|error| said(&error))?;
-    let Some(meta) = meta else {
-        return Err(Problem::new(format!("`{shown}` does not exist")));
-    };
-    if meta.kind != MetaKind::File {
-        return Err(Problem::new(format!(
-            "`{shown}` is {}, not a file",
-            meta.kind.noun()
-        )));
-    }
-    if meta.size > LARGEST_SOURCE {
-        return Err(Problem::new(format!(
-            "`{shown}` has {} bytes; a source has at most {LARGEST_SOURCE}",
-            meta.size
-        )));
-    }
-    Content::read(&reader, &resolved, meta.size)
-        .map_err(|error| said(&error))?
-        .ok_or_else(|| Problem::new(format!("`{shown}` does not exist")))
-}
-
-fn said(error: &HostError) -> Problem {
-    Problem::new(chain(error).join(": "))
 }
 
 #[cfg(test)]
@@ -345,8 +266,10 @@ mod tests {
         os::unix::fs::{PermissionsExt, symlink},
     };
 
+    use stead_engine::report::chain;
+
     use super::*;
-    use crate::root::Root;
+    use crate::{content::INLINE, root::Root};
 
     const NAME: &str = "/etc/motd";
 
