@@ -3,4 +3,5 @@
 
 mod graph;
 mod promises;
+mod traces;
 mod world;
