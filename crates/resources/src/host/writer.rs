@@ -244,7 +244,8 @@ fn fill(
     };
     let mut file = temporary
         .open(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?
-        .expect("a file that is created is there");
+        // A file system of the kernel, such as /proc, answers so.
+        .ok_or_else(|| HostError::io("make a file beside", path)(io::Error::from(Errno::ENOENT)))?;
     let digested = copy(contents, &mut file).map_err(HostError::io("write", &temporary.path))?;
     if expected.is_some_and(|expected| *expected != digested) {
         return Err(HostError::Changed { path: path.clone() });
