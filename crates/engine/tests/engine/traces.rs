@@ -1,4 +1,5 @@
-//! What comes with something else: its traces go when that is taken back, and it says itself whether it may be absent.
+//! What comes with something else: its traces go when that is taken back, it says itself whether it may be absent, and those of one
+//! step may need each other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -99,12 +100,13 @@ impl Provider<Shared> for Package {
     }
 }
 
-/// A service is there as long as its package is, or settings of it are.
+/// A service is there as long as its package is, or settings of it are. `b` is an instance of `a`.
 struct Service;
 
 impl Provider<Shared> for Service {
     const KIND: &'static str = "service";
     const LEAVES_TRACES: bool = true;
+    const BATCH: usize = 10;
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -113,6 +115,18 @@ impl Provider<Shared> for Service {
 
     fn check_name(&self, _name: &str) -> Result<(), Problem> {
         Ok(())
+    }
+
+    async fn prepare(
+        &self,
+        host: &Handle,
+        name: &str,
+        desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if name == "b" && !host.lock().unwrap().settings.contains_key("a") {
+            return Err(vec![Problem::new("there is no `a`")]);
+        }
+        Ok(desired)
     }
 
     async fn prepare_absent(&self, host: &Handle, name: &str) -> Result<(), Vec<Problem>> {
@@ -159,7 +173,11 @@ impl Provider<Shared> for Service {
     }
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        vec![Address::new("package", name)]
+        let mut needs = vec![Address::new("package", name)];
+        if name == "b" {
+            needs.push(Address::new(Self::KIND, "a"));
+        }
+        needs
     }
 }
 
@@ -220,6 +238,23 @@ async fn traces_beside_what_a_run_made_are_taken_back_with_it() {
     let outcome = run(&host, &folder, &back).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     assert_eq!(*host.lock().unwrap(), World::default());
+}
+
+#[tokio::test]
+async fn what_one_of_a_step_needs_another_may_bring() {
+    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    let wishes = vec![
+        ("package", "b", present(None)),
+        ("service", "a", present(Some("1"))),
+        ("service", "b", present(Some("2"))),
+    ];
+    let outcome = apply(&host, &folder, wishes).await.unwrap();
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert_eq!(host.lock().unwrap().settings["b"], "2");
+    let alone = vec![("service", "b", present(Some("3")))];
+    host.lock().unwrap().settings.remove("a");
+    let refused = apply(&host, &folder, alone).await;
+    assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
 }
 
 #[tokio::test]
