@@ -16,7 +16,7 @@ use stead_engine::{
 use crate::{
     access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners},
     content::Content,
-    host::{Existing, HostError, Live, Meta, MetaKind, Reader, Writer},
+    host::{Existing, Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
 };
 
@@ -198,11 +198,11 @@ fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
         return Ok(None);
     };
     let content = match Content::read(host, path, meta.size) {
-        Err(error) if is_not_allowed(&error) => None,
+        Err(error) if error.is_not_allowed() => None,
         content => content.map_err(refused(File::KIND, name, "read it"))?,
     };
     let xattrs = match host.xattrs(path) {
-        Err(error) if is_not_allowed(&error) => None,
+        Err(error) if error.is_not_allowed() => None,
         xattrs => {
             Some(xattrs.map_err(refused(File::KIND, name, "read its extended attributes"))?)
         }
@@ -215,10 +215,6 @@ fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
         group: Some(OwnerGroup::of(meta.gid)),
         xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
     }))
-}
-
-fn is_not_allowed(error: &HostError) -> bool {
-    matches!(error, HostError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn wanted_access(

@@ -31,7 +31,7 @@ pub use http::Reply;
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader};
 use stead_engine::provider::Host;
-pub use systemd::UnitStatus;
+pub use systemd::{HeldUnit, UnitLinks, UnitStatus};
 pub use writer::{Access, Existing, Writer};
 
 /// A live Linux host.

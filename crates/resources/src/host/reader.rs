@@ -26,6 +26,8 @@ use super::{HostError, Query, place::Place};
 pub struct Reader {
     root: PathBuf,
     answers: Mutex<HashMap<Query, Answer>>,
+    /// The bus of the host, once it was asked.
+    pub(super) bus: OnceCell<zbus::Connection>,
 }
 
 /// What a program printed, once it has run.
@@ -98,6 +100,7 @@ impl Reader {
         Self {
             root: root.to_owned(),
             answers: Mutex::default(),
+            bus: OnceCell::new(),
         }
     }
 
