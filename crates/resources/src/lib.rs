@@ -24,6 +24,15 @@ mod snap_change;
 mod snap_file;
 mod snap_store;
 mod snapd;
+mod start_note;
+mod unit_change;
+mod unit_check;
+mod unit_files;
+mod unit_inputs;
+mod unit_links;
+mod unit_name;
+mod unit_process;
+mod unit_text;
 
 mod check;
 mod directory;
@@ -42,6 +51,7 @@ mod snap;
 mod snap_config;
 mod symlink;
 mod sysctl;
+mod unit;
 mod user;
 
 pub use snapd::wait_until_settled;
@@ -67,5 +77,6 @@ pub fn registry() -> Registry<host::Live> {
         .with(snap_config::SnapConfig)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
+        .with(unit::Unit)
         .with(user::User)
 }
