@@ -5,6 +5,7 @@
     reason = "tests look at the host with their own eyes and stop at the first surprise"
 )]
 
+pub mod archive;
 mod fake_snapd;
 mod fingerprint;
 mod host;

@@ -3,7 +3,11 @@
 
 use std::{process::Stdio, thread::sleep, time::Duration};
 
-use e2e::{Fingerprint, Host, Image, Inside, difference};
+use e2e::{
+    Fingerprint, Host, Image, Inside,
+    archive::{LIST, Package},
+    difference,
+};
 
 const SPEC: &str = "/root/host.kdl";
 
@@ -227,60 +231,38 @@ fn accounts_that_cannot_be_leave_nothing() {
     }
 }
 
-const ARCHIVE: &str = "/opt/archive";
-
-/// Builds a package of the archive: one program, one file of settings, and what else its control file says.
-fn build(host: &Host, name: &str, version: &str, more: &str, after: Option<&str>) {
-    let folder = format!("/root/build/{name}_{version}");
-    let control = format!(
-        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\n\
-         Description: greets\n{more}"
-    );
-    host.put(&format!("{folder}/DEBIAN/control"), &control);
-    host.put(
-        &format!("{folder}/DEBIAN/conffiles"),
-        &format!("/etc/{name}.conf\n"),
-    );
-    host.put(&format!("{folder}/etc/{name}.conf"), "loud = yes\n");
-    host.put(&format!("{folder}/usr/share/{name}/version"), version);
-    if let Some(after) = after {
-        let script = format!("{folder}/DEBIAN/postinst");
-        host.put(&script, &format!("#!/bin/sh\n{after}\n"));
-        host.must(&["chmod", "0755", &script]);
-    }
-    let file = format!("{ARCHIVE}/{name}_{version}_all.deb");
-    host.must(&["dpkg-deb", "--root-owner-group", "--build", &folder, &file]);
-    let size = host.must(&["stat", "--format=%s", &file]).out;
-    let digest = host.must(&["sha256sum", &file]).out;
-    let digest = digest.split(' ').next().unwrap();
-    let list = host.get(&format!("{ARCHIVE}/Packages")).unwrap_or_default();
-    let entry =
-        format!("{control}Filename: ./{name}_{version}_all.deb\nSize: {size}SHA256: {digest}\n\n");
-    host.put(&format!("{ARCHIVE}/Packages"), &(list + &entry));
-}
-
-/// Boots a host whose only archive is a folder of its own.
+/// Boots a host whose only archive has packages with a file of settings each.
 fn host_with_archive() -> Host {
     let host = Host::boot(Image::Debian13);
-    host.must(&["mkdir", "--parents", ARCHIVE]);
-    build(&host, "greeting", "1", "", None);
-    build(&host, "hello", "1.0", "Depends: greeting\n", None);
-    build(&host, "hello", "2.0", "Depends: greeting\n", None);
-    build(
-        &host,
-        "broken",
-        "1",
-        "",
-        Some("echo it cannot greet >&2; exit 1"),
-    );
-    build(&host, "slow", "1", "", Some("touch /run/slow; sleep 120"));
-    build(&host, "rude", "1", "Conflicts: greeting\n", None);
-    host.put("/etc/apt/sources.list", "");
-    host.put(
-        "/etc/apt/sources.list.d/test.list",
-        &format!("deb [trusted=yes] file:{ARCHIVE} ./\n"),
-    );
-    host.must(&["apt-get", "update"]);
+    let packages = [
+        ("greeting", "1", "", None),
+        ("hello", "1.0", "Depends: greeting\n", None),
+        ("hello", "2.0", "Depends: greeting\n", None),
+        ("broken", "1", "", Some("echo it cannot greet >&2; exit 1")),
+        ("slow", "1", "", Some("touch /run/slow; sleep 120")),
+        ("rude", "1", "Conflicts: greeting\n", None),
+    ];
+    let paths = packages.map(|(name, ..)| {
+        (
+            format!("/etc/{name}.conf"),
+            format!("/usr/share/{name}/version"),
+        )
+    });
+    let files: Vec<_> = std::iter::zip(&paths, packages)
+        .map(|((settings, own), (_, version, ..))| {
+            [(settings.as_str(), "loud = yes\n"), (own, version)]
+        })
+        .collect();
+    let packages: Vec<_> = std::iter::zip(packages, &files)
+        .map(|((name, version, control, after), files)| Package {
+            name,
+            version,
+            control,
+            files,
+            after,
+        })
+        .collect();
+    host.offer(&packages);
     host
 }
 
@@ -359,11 +341,8 @@ fn packages_that_cannot_be_leave_only_their_settings() {
     // What went away from the archive cannot come back, and is named.
     apply(&host, "    package \"hello\" version=\"1.0\"");
     apply(&host, "    package \"hello\" version=\"2.0\"");
-    let list = host.get(&format!("{ARCHIVE}/Packages")).unwrap();
-    host.put(
-        &format!("{ARCHIVE}/Packages"),
-        &list.replace("Version: 1.0\n", "Version: 1.1\n"),
-    );
+    let list = host.get(LIST).unwrap();
+    host.put(LIST, &list.replace("Version: 1.0\n", "Version: 1.1\n"));
     host.must(&["apt-get", "update"]);
     let refused = host.stead(&["undo", "--yes", "3"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");

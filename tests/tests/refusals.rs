@@ -269,3 +269,16 @@ fn what_is_left_is_named_with_a_code_of_its_own() {
     assert_eq!(sandbox.get("/srv/first").as_deref(), Some("new\n"));
     assert!(sandbox.stead(&["history"]).out.contains("failed, residue"));
 }
+
+#[test]
+fn a_file_where_the_kernel_makes_none_is_refused() {
+    let sandbox = Sandbox::new();
+    let spec = "host \"test\" {\n    file \"/proc/nonsense\" { content \"x\"; }\n}\n";
+    sandbox.put("/run/host.kdl", spec);
+    let said = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let fact = "cannot make a file beside `/proc/nonsense`";
+    assert!(said.err.contains(fact), "{}", said.err);
+    let reverted = "The host is as it was before run 1.";
+    assert!(said.err.contains(reverted), "{}", said.err);
+}

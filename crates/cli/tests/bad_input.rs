@@ -81,6 +81,12 @@ refused! {
     accounts_that_cannot_be: "    user \"Anna\"\n    user \"root\" uid=7\n    user \"bert\" group=\"100\" comment=\"a:b\"\n    group \"choir\" gid=-1\n    group-member \"choir\"";
     addons_that_cannot_be: "    addons \"microk8s\" {\n        dns:1.1.1.1\n        metallb \"--help\"\n    }\n    addons \"microk8\"\n    addon-repo \"my addons\" url=\"x\"\n    addon-repo \"mine\" reference=\"-x\"\n    addon-repo \"core\" absent=#true";
     packages_that_cannot_be: "    package \"hello:i386\"\n    package \"hello\" version=\"0:1\"\n    package \"howdy\" version=\"latest\"";
+    unit_names_that_cannot_be: "    unit \"nginx\"\n    unit \"dev-sda.device\"\n    unit \"session-1.scope\"\n    unit \"a b.service\"";
+    units_that_contradict_themselves: "    unit \"a.service\" masked=#true running=#true {\n        content \"[Service]\\nExecStart=/bin/a\\n\"\n    }\n    unit \"b@.service\" running=#true\n    unit \"c@x.service\" enabled=#false running=#false\n    unit \"d.service\" source=\"d.service\" {\n        content \"[Service]\\nExecStart=/bin/d\\n\"\n    }";
+    units_whose_files_say_otherwise: "    unit \"a.service\" enabled=#true running=#true {\n        content \"[Service]\\nType=oneshot\\nExecStart=/bin/a\\n\"\n    }\n    unit \"b.timer\" enabled=#true {\n        content \"[Timer]\\nOnCalendar=daily\\n\"\n    }\n    unit \"c.service\" {\n        content \"ExecStart=/bin/c\\n\"\n    }\n    unit \"d.service\" {\n        content \"\"\n    }\n    unit \"e.service\" enabled=#true {\n        content \"[Service]\\nExecStart=/bin/e\\n[Install]\\nWantedBy=multi-user.target\\nAlso=e.socket\\n\"\n    }\n    unit \"f@.service\" enabled=#true {\n        content \"[Service]\\nExecStart=/bin/f\\n[Install]\\nWantedBy=multi-user.target\\n\"\n    }";
+    drop_ins_that_cannot_be: "    unit \"a.service\" {\n        drop-ins {\n            \"memory.conf\" \"[Service]\\n\"\n            \"a/b\" #null\n            \"nice\" 5\n        }\n    }\n    unit \"b.service\" {\n        drop-ins \"memory\"\n    }";
+    a_unit_where_systemd_does_not_run: "    unit \"a.service\" running=#true {\n        content \"[Service]\\nExecStart=/bin/a\\n\"\n    }\n    unit \"b.service\" absent=#true";
+    a_unit_whose_source_is_missing: "    unit \"a.service\" source=\"a.service\"";
     source_that_is_missing: "    file \"/etc/x\" source=\"missing\"";
     source_that_is_a_folder: "    file \"/etc/x\" source=\"proc\"";
 }

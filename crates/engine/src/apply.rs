@@ -255,27 +255,17 @@ impl<H: Host> Apply<'_, H> {
         }
         let addresses: Vec<_> = step.iter().map(|planned| planned.address.clone()).collect();
         let kind = self.registry.of(&addresses[0])?;
-        let observed = observe(self.registry, &H::reader(self.writer), &addresses).await?;
         let mut begun = Begun::default();
         let mut changes = vec![];
-        for planned in step {
-            let Some(change) = self.current(planned, &observed, running).await? else {
-                continue;
-            };
-            kind.save(self.writer, &planned.address.name, &change)
-                .await?;
+        for (address, change) in self.current(step, running).await? {
+            kind.save(self.writer, &address.name, &change).await?;
             if change.before().is_none() {
                 let reader = H::reader(self.writer);
-                let left = kind.leaves(&reader, &planned.address.name).await;
-                begun.left.insert(planned.address.clone(), left);
+                let left = kind.leaves(&reader, &address.name).await;
+                begun.left.insert(address.clone(), left);
             }
-            running.note(
-                &mut begun,
-                &kind.schema(),
-                &planned.address,
-                change.before(),
-            );
-            changes.push((planned.address.name.as_str(), change));
+            running.note(&mut begun, &kind.schema(), address, change.before());
+            changes.push((address.name.as_str(), change));
         }
         if changes.is_empty() {
             (self.observer)(&Event::StepDone { step: number });
@@ -297,36 +287,40 @@ impl<H: Host> Apply<'_, H> {
         Ok(())
     }
 
-    /// Returns the change that a step is to make now. What it needs may have moved it since the plan, even to where it shall be;
+    /// Returns the changes that a step is to make now. What they need may have moved them since the plan, even to where they shall be;
     /// what anybody else has moved is refused.
-    async fn current(
+    async fn current<'s>(
         &self,
-        planned: &PlannedChange,
-        observed: &Observed,
+        step: &'s [PlannedChange],
         running: &Running<'_>,
-    ) -> Result<Option<Change<State>>, Failure> {
-        let address = &planned.address;
-        let now = observed[address].clone();
-        let wanted = running
-            .plan
-            .wanted
-            .iter()
-            .find(|wanted| wanted.address == *address);
-        if let Some(wanted) = wanted.filter(|_| running.is_disturbed(address)) {
-            let reader = H::reader(self.writer);
-            let host = &running.plan.host;
-            let again = plan_wanted(self.registry, &reader, host, vec![wanted.clone()]).await?;
-            return Ok(again
-                .changes
-                .into_iter()
-                .next()
-                .map(|planned| planned.change));
+    ) -> Result<Vec<(&'s Address, Change<State>)>, Failure> {
+        let plan = running.plan;
+        let reader = H::reader(self.writer);
+        let addresses: BTreeSet<_> = step.iter().map(|planned| &planned.address).collect();
+        let is_disturbed = |address: &&Address| running.is_disturbed(address);
+        let disturbed: BTreeSet<_> = addresses.iter().copied().filter(is_disturbed).collect();
+        let mut wanted = plan.wanted.clone();
+        // All of the step together: what one of them needs another may bring.
+        wanted.retain(|wanted| !disturbed.is_empty() && addresses.contains(&wanted.address));
+        let again = plan_wanted(self.registry, &reader, &plan.host, wanted).await?;
+        let observed = observe(self.registry, &reader, addresses).await?;
+        let mut changes = vec![];
+        for planned in step {
+            let address = &planned.address;
+            if disturbed.contains(address) {
+                let found = again.changes.iter().find(|again| again.address == *address);
+                changes.extend(found.map(|found| (address, found.change.clone())));
+                continue;
+            }
+            let now = observed[address].clone();
+            let schema = self.registry.of(address)?.schema();
+            if !diff::is_same_reading(&schema, planned.change.before(), now.as_ref()) {
+                return Err(Failure::Stale(vec![address.clone()]));
+            }
+            let change = Change::between(now, planned.change.after().cloned());
+            changes.extend(change.map(|change| (address, change)));
         }
-        let schema = self.registry.of(address)?.schema();
-        if !diff::is_same_reading(&schema, planned.change.before(), now.as_ref()) {
-            return Err(Failure::Stale(vec![address.clone()]));
-        }
-        Ok(Change::between(now, planned.change.after().cloned()))
+        Ok(changes)
     }
 
     /// Looks again until nothing is left to change, and returns what is there now; or what the steps have moved elsewhere,

@@ -365,26 +365,31 @@ async fn prepare<H: Host>(
         })
         .map(|wanted| &wanted.address)
         .collect();
-    let prepared = wanted.iter().map(async |wanted| match &wanted.desired {
-        Desired::Absent => Ok(wanted.clone()),
-        Desired::Present(state) => {
-            let kind = registry.of(&wanted.address).expect("observed before");
-            match kind
-                .prepare(reader, &wanted.address.name, state.clone())
-                .await
-            {
-                Ok(state) => Ok(Wanted {
-                    desired: Desired::Present(state),
-                    ..wanted.clone()
-                }),
-                // What it needs is still to come, so that nothing can be said yet; its step asks again.
-                Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
-                    Ok(wanted.clone())
-                }
-                Err(problems) => Err(problems
-                    .into_iter()
-                    .map(|problem| (wanted.address.clone(), problem))),
+    let prepared = wanted.iter().map(async |wanted| {
+        let kind = registry.of(&wanted.address).expect("observed before");
+        let name = &wanted.address.name;
+        let prepared = match &wanted.desired {
+            Desired::Absent => {
+                let possible = kind.prepare_absent(reader, name).await;
+                possible.map(|()| Desired::Absent)
             }
+            Desired::Present(state) => {
+                let prepared = kind.prepare(reader, name, state.clone()).await;
+                prepared.map(Desired::Present)
+            }
+        };
+        match prepared {
+            Ok(desired) => Ok(Wanted {
+                desired,
+                ..wanted.clone()
+            }),
+            // What it needs is still to come, so that nothing can be said yet; its step asks again.
+            Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
+                Ok(wanted.clone())
+            }
+            Err(problems) => Err(problems
+                .into_iter()
+                .map(|problem| (wanted.address.clone(), problem))),
         }
     });
     let mut ready = vec![];

@@ -90,6 +90,10 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     /// Whether a reboot loses the state or programs overwrite it, so that the hooks bring it back.
     const IS_RUNTIME: bool = false;
 
+    /// Whether traces of it stay when what brought it goes, such as settings beside what a package brings. Going back then takes
+    /// it away itself; otherwise what came with something that a run made goes with that.
+    const LEAVES_TRACES: bool = false;
+
     /// The most changes that one `apply` carries out together; a step of the journal holds at most this many.
     const BATCH: usize = 1;
 
@@ -122,6 +126,15 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         desired: Self::State,
     ) -> impl Future<Output = Result<Self::State, Vec<Problem>>> + Send {
         async move { Ok(desired) }
+    }
+
+    /// Says what stands against a resource's not existing on this host.
+    fn prepare_absent(
+        &self,
+        _host: &H::Reader,
+        _name: &str,
+    ) -> impl Future<Output = Result<(), Vec<Problem>>> + Send {
+        async { Ok(()) }
     }
 
     /// Reads all `names` in one batch: one request to a daemon, one `iptables-save`, however many names.

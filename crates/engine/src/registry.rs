@@ -82,6 +82,8 @@ pub trait Kind<H: Host>: Send + Sync {
     fn restarts(&self) -> bool;
     /// See [`Provider::IS_RUNTIME`].
     fn is_runtime(&self) -> bool;
+    /// See [`Provider::LEAVES_TRACES`].
+    fn leaves_traces(&self) -> bool;
     /// See [`Provider::schema`].
     fn schema(&self) -> Schema;
     /// See [`Provider::check_name`].
@@ -97,6 +99,12 @@ pub trait Kind<H: Host>: Send + Sync {
         name: &'a str,
         desired: State,
     ) -> BoxFuture<'a, Result<State, Vec<Problem>>>;
+    /// See [`Provider::prepare_absent`].
+    fn prepare_absent<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), Vec<Problem>>>;
     /// See [`Provider::read`].
     fn read<'a>(
         &'a self,
@@ -199,6 +207,10 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         P::IS_RUNTIME
     }
 
+    fn leaves_traces(&self) -> bool {
+        P::LEAVES_TRACES
+    }
+
     fn schema(&self) -> Schema {
         self.0.schema()
     }
@@ -229,6 +241,14 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
                 .map_err(|error| vec![Problem::new(error.to_string())])?;
             Ok(Self::erase(&self.0.prepare(host, name, desired).await?))
         })
+    }
+
+    fn prepare_absent<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), Vec<Problem>>> {
+        Box::pin(self.0.prepare_absent(host, name))
     }
 
     fn read<'a>(

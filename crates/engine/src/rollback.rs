@@ -26,13 +26,16 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// What going back puts back. What came to be with something that an earlier step made goes with that.
-    fn to_put_back(&self) -> Vec<(Address, Option<State>)> {
-        self.before
-            .iter()
-            .filter(|(address, _)| self.moved.get(address) != Some(&None))
-            .cloned()
-            .collect()
+    /// What going back puts back. What came to be with something that an earlier step made goes with that, but for its traces.
+    fn to_put_back<H: Host>(&self, registry: &Registry<H>) -> Vec<(Address, Option<State>)> {
+        let put_back =
+            self.before
+                .iter()
+                .filter_map(|(address, before)| match self.moved.get(address) {
+                    Some(None) => leaves_traces(registry, address).then(|| (address.clone(), None)),
+                    _ => Some((address.clone(), before.clone())),
+                });
+        put_back.collect()
     }
 }
 
@@ -81,7 +84,7 @@ async fn pass<H: Host>(
     };
     let (restarts, others): (Vec<_>, Vec<_>) = steps.iter().partition(is_restart);
     for step in others.into_iter().rev().chain(restarts) {
-        let step = step.to_put_back();
+        let step = step.to_put_back(registry);
         for (address, _) in step.iter().rev() {
             observer(&Event::Reverting {
                 address: address.clone(),
@@ -194,6 +197,11 @@ async fn verify<H: Host>(
         }
     }
     rollback
+}
+
+/// Whether a resource leaves traces when what brought it goes.
+pub(crate) fn leaves_traces<H: Host>(registry: &Registry<H>, address: &Address) -> bool {
+    registry.of(address).is_ok_and(Kind::leaves_traces)
 }
 
 /// Names what a resource that the run made has left, beyond what was there before its step.

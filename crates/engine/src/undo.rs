@@ -12,6 +12,7 @@ use crate::{
     plan::{Because, Comparison, Plan, PlannedChange, Wanted, reading},
     provider::Host,
     registry::{Kind, Registry, State, UnknownKind},
+    rollback::leaves_traces,
     spec::Desired,
     state_folder::StateFolder,
 };
@@ -105,7 +106,7 @@ pub async fn undo<H: Host>(
 }
 
 /// Returns what a run found of all that it changed, in the order of going back: newest first, and restarts last. What came to be
-/// with something that the run made goes with it, and is left out.
+/// with something that the run made goes with it, and is left out unless it leaves traces.
 fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, Option<State>)> {
     let mut seen = BTreeSet::new();
     let mut found = vec![];
@@ -115,7 +116,7 @@ fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, O
         };
         for (address, before) in before.iter().filter(|(address, _)| seen.insert(address)) {
             match moved.get(address) {
-                Some(None) => {}
+                Some(None) if !leaves_traces(registry, address) => {}
                 Some(start) => found.push((address.clone(), start.clone())),
                 None => found.push((address.clone(), before.clone())),
             }

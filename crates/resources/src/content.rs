@@ -1,13 +1,16 @@
 //! What is in a file: the text itself where it is short and UTF-8, else its digest.
 
-use std::path::Path;
+use std::{io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
+use stead_engine::{report::chain, schema::Problem};
 
-use crate::host::{Digested, HostError, Reader};
+use crate::host::{Access, Digested, Existing, HostError, MetaKind, Reader, Writer};
 
 /// The longest text that a plan holds itself, in bytes.
 pub(crate) const INLINE: u64 = 64 << 10;
+/// The largest source, in bytes: what is larger does not belong into a host's configuration.
+pub(crate) const LARGEST_SOURCE: u64 = 1 << 30;
 
 /// Contents in their canonical form: equal contents are equal values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +40,76 @@ impl Content {
         Ok(digested.map(|Digested { sha256, size }| Self::Digest { sha256, size }))
     }
 
+    /// Reads the source of a spec: a file of the person who runs stead, wherever it is, so links to it are followed.
+    pub(crate) fn of_source(source: &Path) -> Result<Self, Problem> {
+        let shown = source.display();
+        let reader = Reader::new(Path::new("/"));
+        let resolved = reader
+            .resolve(source)
+            .map_err(|error| said(&error).help("`source` is a path relative to the spec"))?;
+        let meta = reader.stat(&resolved).map_err(|error| said(&error))?;
+        let Some(meta) = meta else {
+            return Err(Problem::new(format!("`{shown}` does not exist")));
+        };
+        if meta.kind != MetaKind::File {
+            return Err(Problem::new(format!(
+                "`{shown}` is {}, not a file",
+                meta.kind.noun()
+            )));
+        }
+        if meta.size > LARGEST_SOURCE {
+            return Err(Problem::new(format!(
+                "`{shown}` has {} bytes; a source has at most {LARGEST_SOURCE}",
+                meta.size
+            )));
+        }
+        Self::read(&reader, &resolved, meta.size)
+            .map_err(|error| said(&error))?
+            .ok_or_else(|| Problem::new(format!("`{shown}` does not exist")))
+    }
+
+    /// Says so when a text of a spec is too long for one.
+    pub(crate) fn check_length(&self) -> Result<(), Problem> {
+        match self {
+            Self::Text(text) if text.len() as u64 > INLINE => {
+                let fact = format!("a text of {} bytes is too long for a spec", text.len());
+                Err(Problem::new(fact).help(format!(
+                    "more than {INLINE} bytes go into a file beside the spec: `source=\"…\"`"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the bytes of a file that has these contents, where they are not held here.
+    pub(crate) fn save(&self, host: &Writer, path: &Path) -> Result<(), HostError> {
+        match self.digested() {
+            Some(digested) => host.save_blob(path, &digested),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a file with these contents. What is not held here comes from where it was kept, else from the source.
+    pub(crate) fn put(
+        &self,
+        host: &Writer,
+        path: &Path,
+        source: Option<&Path>,
+        access: &Access,
+        existing: Existing,
+    ) -> Result<(), HostError> {
+        match self {
+            Self::Text(text) => host.put_file(path, &mut text.as_bytes(), None, access, existing),
+            Self::Digest { sha256, .. } => {
+                let mut bytes = open_bytes(host, sha256, source)?;
+                let expected = self.digested();
+                host.put_file(path, &mut bytes, expected.as_ref(), access, existing)
+            }
+        }
+    }
+
     /// Returns what a reading of these contents must give, where they are not held here.
-    pub(crate) fn digested(&self) -> Option<Digested> {
+    fn digested(&self) -> Option<Digested> {
         match self {
             Self::Text(_) => None,
             Self::Digest { sha256, size } => Some(Digested {
@@ -47,4 +118,28 @@ impl Content {
             }),
         }
     }
+}
+
+/// Opens the bytes of a digest: where they were kept, else the source. They are checked while they are written.
+fn open_bytes(
+    host: &Writer,
+    sha256: &str,
+    source: Option<&Path>,
+) -> Result<Box<dyn Read>, HostError> {
+    if let Some(kept) = host.open_blob(sha256)? {
+        return Ok(Box::new(kept));
+    }
+    let source = source.ok_or_else(|| HostError::NoContents {
+        sha256: sha256.to_owned(),
+    })?;
+    let reader = Reader::new(Path::new("/"));
+    let missing = || HostError::Changed {
+        path: source.to_owned(),
+    };
+    let opened = reader.open(&reader.resolve(source)?)?;
+    Ok(Box::new(opened.ok_or_else(missing)?))
+}
+
+fn said(error: &HostError) -> Problem {
+    Problem::new(chain(error).join(": "))
 }

@@ -1,6 +1,6 @@
 //! What stands in /etc, and whose it is: what `file`, `directory` and `symlink` have to import.
 
-use std::{collections::BTreeSet, ffi::OsStr, io::ErrorKind, path::Path, sync::Arc};
+use std::{collections::BTreeSet, ffi::OsStr, path::Path, sync::Arc};
 
 use stead_engine::{
     export::is_sayable,
@@ -9,6 +9,7 @@ use stead_engine::{
 
 use crate::{
     alternatives,
+    content::LARGEST_SOURCE,
     dpkg_files::{DpkgFiles, Owner},
     etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET},
     glob::fits,
@@ -18,8 +19,6 @@ use crate::{
 
 /// The folder.
 const ETC: &str = "/etc";
-/// The largest file that is written down, in bytes: no source may be larger.
-pub(crate) const LARGEST: u64 = 1 << 30;
 
 /// Everything in /etc.
 #[derive(Debug, Default)]
@@ -152,7 +151,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn folder(&mut self, folder: &Path) -> Result<(), HostError> {
         let names = match self.host.list_folder(folder) {
-            Err(error) if is_not_allowed(&error) => {
+            Err(error) if error.is_not_allowed() => {
                 let why = "only its owner may look into it".to_owned();
                 self.etc.closed.push((folder.display().to_string(), why));
                 return Ok(());
@@ -251,7 +250,7 @@ impl Walk<'_> {
     }
 
     fn file(&self, text: &str, path: &Path, meta: &Meta, owner: &Owner) -> Result<Fate, HostError> {
-        if meta.size > LARGEST {
+        if meta.size > LARGEST_SOURCE {
             return Ok(Fate::Ignored(
                 "it is larger than 1 GiB, which is no setting of a host",
             ));
@@ -264,7 +263,7 @@ impl Walk<'_> {
         };
         match is_as_made {
             Ok(true) => return Ok(Fate::Default),
-            Err(error) if is_not_allowed(&error) => {
+            Err(error) if error.is_not_allowed() => {
                 return Ok(Fate::Unreadable("only its owner may read it".to_owned()));
             }
             is_as_made => drop(is_as_made?),
@@ -280,7 +279,10 @@ impl Walk<'_> {
 
     fn is_copy(&self, text: &str, path: &Path, meta: &Meta) -> Result<bool, HostError> {
         if BLANK.iter().any(|pattern| fits(pattern, text)) {
-            let contents = self.host.read_text(path, LARGEST)?.unwrap_or_default();
+            let contents = self
+                .host
+                .read_text(path, LARGEST_SOURCE)?
+                .unwrap_or_default();
             let mut lines = contents.lines().map(str::trim);
             return Ok(lines.all(|line| line.is_empty() || line.starts_with('#')));
         }
@@ -309,9 +311,4 @@ fn is_unit(path: &Path) -> bool {
     ["/etc/systemd/system", "/etc/systemd/user"]
         .iter()
         .any(|units| folder == Path::new(units))
-}
-
-/// Whether the host refused because of who asked.
-pub(crate) fn is_not_allowed(error: &HostError) -> bool {
-    matches!(error, HostError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +12,6 @@ use stead_engine::{
     export::is_sayable,
     listing::{Listing, Text, Written},
     provider::{Provider, ProviderError},
-    report::chain,
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
@@ -22,17 +20,15 @@ use crate::{
         GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, leave_out_root,
         owners,
     },
-    content::{Content, INLINE},
-    etc::{self, Etc, is_not_allowed},
-    host::{Existing, HostError, Live, Meta, MetaKind, Reader, Writer},
+    content::Content,
+    etc::{self, Etc},
+    host::{Existing, Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
     secrets,
 };
 
 /// Mode of a new file where none is written.
 const DEFAULT_MODE: u32 = 0o644;
-/// The largest source, in bytes: what is larger does not belong into a host's configuration.
-const LARGEST_SOURCE: u64 = etc::LARGEST;
 /// The longest text that import writes into the spec itself, in bytes.
 const SMALL: usize = 16 << 10;
 /// How much of a large file is searched for secrets, in bytes.
@@ -124,19 +120,13 @@ impl Provider<Live> for File {
     ) -> Result<State, Vec<Problem>> {
         canonical_owners(&mut desired.owner, &mut desired.group)?;
         if let Some(source) = &desired.source {
-            desired.content =
-                Some(read_source(source).map_err(|problem| vec![problem.at("source")])?);
+            let content = Content::of_source(source);
+            desired.content = Some(content.map_err(|problem| vec![problem.at("source")])?);
         }
-        if let Some(Content::Text(text)) = &desired.content
-            && text.len() as u64 > INLINE
-        {
-            let problem = Problem::new(format!(
-                "a text of {} bytes is too long for a spec",
-                text.len()
-            ));
-            return Err(vec![problem.at("content").help(format!(
-                "more than {INLINE} bytes go into a file beside the spec: `source=\"…\"`"
-            ))]);
+        if let Some(content) = &desired.content {
+            content
+                .check_length()
+                .map_err(|problem| vec![problem.at("content")])?;
         }
         Ok(desired)
     }
@@ -155,9 +145,8 @@ impl Provider<Live> for File {
         name: &str,
         change: &Change<State>,
     ) -> Result<(), ProviderError> {
-        let content = change.before().and_then(|before| before.content.as_ref());
-        match content.and_then(Content::digested) {
-            Some(digested) => host.save_blob(Path::new(name), &digested).map_err(refused(
+        match change.before().and_then(|before| before.content.as_ref()) {
+            Some(content) => content.save(host, Path::new(name)).map_err(refused(
                 Self::KIND,
                 name,
                 "keep its contents for going back",
@@ -259,11 +248,11 @@ fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
         return Ok(None);
     };
     let content = match Content::read(host, path, meta.size) {
-        Err(error) if is_not_allowed(&error) => None,
+        Err(error) if error.is_not_allowed() => None,
         content => content.map_err(refused(File::KIND, name, "read it"))?,
     };
     let xattrs = match host.xattrs(path) {
-        Err(error) if is_not_allowed(&error) => None,
+        Err(error) if error.is_not_allowed() => None,
         xattrs => {
             Some(xattrs.map_err(refused(File::KIND, name, "read its extended attributes"))?)
         }
@@ -308,76 +297,8 @@ fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(
         .content
         .clone()
         .unwrap_or(Content::Text(String::new()));
-    let result = match &content {
-        Content::Text(text) => host.put_file(path, &mut text.as_bytes(), None, &access, existing),
-        Content::Digest { sha256, .. } => {
-            let mut bytes = open_bytes(host, sha256, after.source.as_deref()).map_err(refused(
-                File::KIND,
-                name,
-                "find its contents",
-            ))?;
-            host.put_file(
-                path,
-                &mut bytes,
-                content.digested().as_ref(),
-                &access,
-                existing,
-            )
-        }
-    };
+    let result = content.put(host, path, after.source.as_deref(), &access, existing);
     result.map_err(refused(File::KIND, name, "write it"))
-}
-
-/// Opens the bytes of a digest: where they were kept, else the source. They are checked while they are written.
-fn open_bytes(
-    host: &Writer,
-    sha256: &str,
-    source: Option<&Path>,
-) -> Result<Box<dyn Read>, HostError> {
-    if let Some(kept) = host.open_blob(sha256)? {
-        return Ok(Box::new(kept));
-    }
-    let source = source.ok_or_else(|| HostError::NoContents {
-        sha256: sha256.to_owned(),
-    })?;
-    let reader = Reader::new(Path::new("/"));
-    let missing = || HostError::Changed {
-        path: source.to_owned(),
-    };
-    let opened = reader.open(&reader.resolve(source)?)?;
-    Ok(Box::new(opened.ok_or_else(missing)?))
-}
-
-/// Reads the source of a spec: a file of the person who runs stead, wherever it is, so links to it are followed.
-fn read_source(source: &Path) -> Result<Content, Problem> {
-    let shown = source.display();
-    let reader = Reader::new(Path::new("/"));
-    let resolved = reader
-        .resolve(source)
-        .map_err(|error| said(&error).help("`source` is a path relative to the spec"))?;
-    let meta = reader.stat(&resolved).map_err(|error| said(&error))?;
-    let Some(meta) = meta else {
-        return Err(Problem::new(format!("`{shown}` does not exist")));
-    };
-    if meta.kind != MetaKind::File {
-        return Err(Problem::new(format!(
-            "`{shown}` is {}, not a file",
-            meta.kind.noun()
-        )));
-    }
-    if meta.size > LARGEST_SOURCE {
-        return Err(Problem::new(format!(
-            "`{shown}` has {} bytes; a source has at most {LARGEST_SOURCE}",
-            meta.size
-        )));
-    }
-    Content::read(&reader, &resolved, meta.size)
-        .map_err(|error| said(&error))?
-        .ok_or_else(|| Problem::new(format!("`{shown}` does not exist")))
-}
-
-fn said(error: &HostError) -> Problem {
-    Problem::new(chain(error).join(": "))
 }
 
 #[cfg(test)]
@@ -391,8 +312,10 @@ mod tests {
         os::unix::fs::{PermissionsExt, symlink},
     };
 
+    use stead_engine::report::chain;
+
     use super::*;
-    use crate::root::Root;
+    use crate::{content::INLINE, root::Root};
 
     const NAME: &str = "/etc/motd";
 

@@ -8,8 +8,9 @@ use zbus::Variant;
 
 use crate::{
     boot_files::HEADER,
-    hook::{UNITS, remove, remove_empty, write},
-    host::{HostError, Properties, Reader, Writer},
+    hook::write,
+    host::{HostError, NewUnit, Reader, Writer},
+    unit_files::{UNITS, remove, remove_empty_folder},
 };
 
 /// The exit code by which stead says that nothing is due yet: `stead help`.
@@ -77,11 +78,9 @@ pub(crate) async fn disarm(host: &Writer, run: u64) -> Result<(), GuardError> {
     drop(host.unit_job("StopUnit", &names.timer).await);
     for path in &names.boot {
         let path = Path::new(path);
-        let there = Reader::new(host.root()).stat(path);
-        there
-            .and_then(|there| there.map_or(Ok(()), |_| remove(host, path)))
+        remove(host, path)
             .and_then(|()| host.clean(path))
-            .and_then(|()| remove_empty(host, path))
+            .and_then(|()| remove_empty_folder(host, path))
             .map_err(refused("remove the unit for the next boot"))?;
     }
     Ok(())
@@ -117,7 +116,7 @@ fn boot_unit(guard: &Guard<'_>, command: &[String]) -> String {
 }
 
 /// It starts the service of its own name.
-fn timer(guard: &Guard<'_>) -> Properties<'static> {
+fn timer(guard: &Guard<'_>) -> NewUnit<'static> {
     let every = u64::try_from(guard.every.as_micros()).unwrap_or(u64::MAX);
     vec![
         (
@@ -137,7 +136,7 @@ fn timer(guard: &Guard<'_>) -> Properties<'static> {
     ]
 }
 
-fn service(guard: &Guard<'_>, command: &[String]) -> Properties<'static> {
+fn service(guard: &Guard<'_>, command: &[String]) -> NewUnit<'static> {
     let exits: (Vec<i32>, Vec<i32>) = (vec![NOT_YET], vec![]);
     vec![
         (

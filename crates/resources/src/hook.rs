@@ -19,9 +19,10 @@ use stead_engine::{
 
 use crate::{
     boot_files::HEADER,
-    host::{Access, Existing, HostError, Live, MetaKind, Reader, Writer},
+    host::{Existing, HostError, Live, MetaKind, Reader, Writer},
     microk8s::SNAP,
     path::refused,
+    unit_files::{UNITS, make_folders, remove, remove_empty_folder},
 };
 
 /// Runs at each start of the host, and whenever one of [`OVERWRITERS`] starts.
@@ -30,8 +31,6 @@ const BOOT: &str = "boot";
 const SNAP_REFRESH: &str = "snap-refresh";
 /// The unit that runs stead. It is a template with an instance for each reason, so that none is lost while another is at work.
 const UNIT: &str = "stead-restore@.service";
-/// Where units of the administrator are.
-pub(crate) const UNITS: &str = "/etc/systemd/system";
 /// Units that overwrite tables, settings or arguments when they start. The hook comes after them, each time.
 const OVERWRITERS: [&str; 6] = [
     "docker.service",
@@ -183,7 +182,7 @@ impl Provider<Live> for Hook {
         for path in wanted(name, Path::new("")).into_keys() {
             let path = Path::new(&path);
             host.clean(path)
-                .and_then(|()| remove_empty(host, path))
+                .and_then(|()| remove_empty_folder(host, path))
                 .map_err(refused(Self::KIND, name, "remove what a killed run left"))?;
         }
         Ok(())
@@ -298,47 +297,12 @@ fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
 /// Writes a file of systemd, or a link where the text is `-> TARGET`, with the folders that it needs.
 pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
     // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
-    let folders: Vec<_> = path.ancestors().skip(1).collect();
-    for folder in folders.into_iter().rev() {
-        make_folder(host, folder)?;
-    }
+    make_folders(host, path)?;
     if let Some(target) = text.strip_prefix("-> ") {
         return host.put_link(path, &PathBuf::from(target), Existing::Replace);
     }
     let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
     host.put_text(path, text.as_bytes(), mode)
-}
-
-fn make_folder(host: &Writer, folder: &Path) -> Result<(), HostError> {
-    if Reader::new(host.root()).stat(folder)?.is_some() {
-        return Ok(());
-    }
-    let access = Access {
-        mode: 0o755,
-        uid: nix::unistd::geteuid().as_raw(),
-        gid: nix::unistd::getegid().as_raw(),
-        xattrs: None,
-    };
-    host.make_folder(folder, &access)
-}
-
-/// Removes a file, and its folder if that was made for it alone.
-pub(crate) fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
-    host.remove_file(path)?;
-    remove_empty(host, path)
-}
-
-/// Removes the folder of a link of a unit if it is empty; to systemd such a folder says nothing.
-pub(crate) fn remove_empty(host: &Writer, path: &Path) -> Result<(), HostError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let is_of_units = folder
-        .extension()
-        .is_some_and(|extension| extension == "wants");
-    let reader = Reader::new(host.root());
-    if is_of_units && reader.stat(folder)?.is_some() && reader.list_folder(folder)?.is_empty() {
-        host.remove_folder(folder)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -36,6 +36,15 @@ mod snap_change;
 mod snap_file;
 mod snap_store;
 mod snapd;
+mod start_note;
+mod unit_change;
+mod unit_check;
+mod unit_files;
+mod unit_inputs;
+mod unit_links;
+mod unit_name;
+mod unit_process;
+mod unit_text;
 
 mod addon_repo;
 mod addons;
@@ -57,6 +66,7 @@ mod snap;
 mod snap_config;
 mod symlink;
 mod sysctl;
+mod unit;
 mod user;
 
 pub use snapd::wait_until_settled;
@@ -84,5 +94,6 @@ pub fn registry() -> Registry<host::Live> {
         .with(snap_config::SnapConfig)
         .with(symlink::Symlink)
         .with(sysctl::Sysctl)
+        .with(unit::Unit)
         .with(user::User)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -23,12 +22,9 @@ use crate::{
     microk8s::{self, KUBERNETES, Layout, SNAP},
     path::refused,
     snapd,
+    start_note::{note, noted},
 };
 
-/// Where it is noted what a service was started with. It goes at a reboot, as the process does.
-const NOTES: &str = "/run/stead/started";
-/// The largest note that is read, in bytes.
-const NOTE: u64 = 4096;
 /// How long after its start a service may still edit its own files, in microseconds: MicroK8s does that before it starts kubelite.
 const OWN_EDITS: u64 = 10_000_000;
 /// What a service was started with when its files have changed since, and nobody noted what they were.
@@ -64,13 +60,6 @@ pub(crate) struct State {
     /// Seconds that they may take until they are healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     within: Option<i64>,
-}
-
-/// A note of a start.
-#[derive(Serialize, Deserialize)]
-struct Note {
-    invocation: String,
-    digest: String,
 }
 
 const ATTRIBUTES: &[Attribute] = &[
@@ -242,10 +231,6 @@ fn unit(service: &str) -> String {
     format!("snap.{SNAP}.{service}.service")
 }
 
-fn note_of(service: &str) -> PathBuf {
-    PathBuf::from(format!("{NOTES}-{service}.json"))
-}
-
 /// Digests what the files of a service say; comments, order and what MicroK8s itself sets do not count.
 fn inputs(host: &Reader, layout: &Layout, files: &[&str]) -> Result<String, HostError> {
     let mut inputs = BTreeMap::new();
@@ -286,11 +271,8 @@ async fn evidence(
     files: &[&str],
     status: &UnitStatus,
 ) -> Result<String, HostError> {
-    if let Some(note) = host.read_text(&note_of(service), NOTE)?
-        && let Ok(note) = serde_json::from_str::<Note>(&note)
-        && note.invocation == status.invocation
-    {
-        return Ok(note.digest);
+    if let Some(digest) = noted(host, service, &status.invocation)? {
+        return Ok(digest);
     }
     let mut newest = 0;
     for file in files {
@@ -325,12 +307,6 @@ pub(crate) async fn note_start(host: &Writer, file: &str) -> Result<(), HostErro
         }
     }
     Ok(())
-}
-
-fn note(host: &Writer, service: &str, invocation: String, digest: String) -> Result<(), HostError> {
-    let note = Note { invocation, digest };
-    let text = serde_json::to_vec(&note).expect("a note has string keys");
-    host.put_text(&note_of(service), &text, 0o600)
 }
 
 /// Restarts services, waits until they are healthy, for at most `within` seconds, and notes what they were started with.

@@ -27,6 +27,13 @@ impl Root {
         self.0.path().join(path.trim_start_matches('/'))
     }
 
+    /// Makes a link, with its folder.
+    pub(crate) fn link(&self, path: &str, target: &str) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    }
+
     /// Returns the power to change it.
     pub(crate) fn writer(&self) -> Writer {
         Writer::new(self.0.path(), &self.at("/blobs"))

@@ -138,11 +138,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 fn attribute(name: &str, width: usize, old: Option<&Value>, new: Option<&Value>) -> String {
-    let texts = (
-        old.map_or(Some(""), Value::as_str),
-        new.map_or(Some(""), Value::as_str),
-    );
-    if let (Some(one), Some(other)) = texts
+    if let (Some(one), Some(other)) = (text(old), text(new))
         && (one.contains('\n') || other.contains('\n'))
     {
         return format!("      {name}\n{}", text_diff(one, other));
@@ -160,6 +156,14 @@ fn attribute(name: &str, width: usize, old: Option<&Value>, new: Option<&Value>)
         (None, None) => String::new(),
     };
     format!("      {name:width$}  {line}\n")
+}
+
+/// Returns a side as a text; nothing is an empty one.
+fn text(side: Side<'_>) -> Option<&str> {
+    match side {
+        Some(side) if side.get("unset").is_none() => side.as_str(),
+        _ => Some(""),
+    }
 }
 
 fn text_diff(old: &str, new: &str) -> String {

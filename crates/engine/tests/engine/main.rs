@@ -7,4 +7,5 @@ mod graph;
 mod import;
 mod promises;
 mod pruned;
+mod traces;
 mod world;

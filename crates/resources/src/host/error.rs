@@ -65,6 +65,11 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Whether this user has no right to it, which root would have.
+    pub(crate) fn is_not_allowed(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Returns a function that makes the error of a failed call.
     pub(crate) fn io<E: Into<io::Error>>(
         attempted: &'static str,

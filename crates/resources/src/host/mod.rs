@@ -37,8 +37,8 @@ use stead_engine::{
     moment::Moment,
     provider::{Guard, GuardError, Host, Sign},
 };
-pub(crate) use systemd::Properties;
-pub use systemd::UnitStatus;
+pub(crate) use systemd::NewUnit;
+pub use systemd::{HeldUnit, UnitLinks, UnitStatus};
 pub use writer::{Access, Existing, Writer};
 
 /// A live Linux host.

@@ -34,6 +34,8 @@ pub struct Reader {
     /// What is in the cluster, once it was asked.
     pub(super) cluster: OnceCell<Arc<[ClusterObject]>>,
     findings: Mutex<HashMap<TypeId, Finding>>,
+    /// The bus of the host, once it was asked.
+    pub(super) bus: OnceCell<zbus::Connection>,
 }
 
 /// Something that was worked out of this moment, by its type.
@@ -111,6 +113,7 @@ impl Reader {
             answers: Mutex::default(),
             cluster: OnceCell::new(),
             findings: Mutex::default(),
+            bus: OnceCell::new(),
         }
     }
 

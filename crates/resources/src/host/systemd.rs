@@ -1,7 +1,12 @@
 //! systemd over D-Bus. A reader asks for properties; only a writer asks for jobs.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use stead_engine::report::chain;
 use tokio::time::timeout;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -16,64 +21,80 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// The folder that exists while systemd is the init: `sd_booted(3)`.
 const BOOTED: &str = "/run/systemd/system";
 
-/// What systemd says of a unit.
+/// What systemd says of a unit: org.freedesktop.systemd1(5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitStatus {
-    /// `loaded`, `not-found`, `masked`, …
+    /// `loaded`, `not-found`, `masked`, `bad-setting`, …
     pub load: String,
+    /// Why it could not be loaded; empty if it could.
+    pub fault: String,
+    /// Whether its files have changed since systemd read them.
+    pub is_outdated: bool,
     /// `active`, `inactive`, `failed`, `activating`, …
     pub active: String,
+    /// `running`, `exited`, `auto-restart`, `mounted`, …
+    pub sub: String,
     /// `enabled`, `disabled`, `static`, …; empty for a unit without a file.
     pub file: String,
     /// The number of this start, in hexadecimal; empty if it never ran.
     pub invocation: String,
-    /// When its main process was started, microseconds since 1970; 0 if it has none.
+    /// When its main process was started, or when it became active if it has none, in microseconds since 1970; 0 if it never did.
     pub started: u64,
     /// How often it has been started again by itself.
     pub restarts: u32,
+    /// The number of the job that is under way; 0 if none is.
+    pub job: u32,
+    /// Whether the conditions of its last start held.
+    pub may_start: bool,
+    /// `simple`, `notify`, `oneshot`, … for a service, else empty.
+    pub kind: String,
+    /// Whether a service counts as active when its process has ended.
+    pub remains: bool,
+    /// `success`, `exit-code`, `start-limit-hit`, … for what has results.
+    pub result: String,
+    /// What the main process of a service ended with: an exit code or the number of a signal.
+    pub exit: i32,
+}
+
+/// Changes of the links by which units are enabled and masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitLinks {
+    /// Makes what `[Install]` says.
+    Enable,
+    /// Removes every link to the unit.
+    Disable,
+    /// Puts a link to /dev/null in its place.
+    Mask,
+    /// Removes that link.
+    Unmask,
+}
+
+/// Keeps what systemd knows of a unit for as long as this lives; it forgets one that nobody needs when that has ended.
+#[derive(Debug)]
+pub struct HeldUnit {
+    _connection: Connection,
 }
 
 impl Reader {
     /// Whether systemd runs this host.
     pub fn has_systemd(&self) -> Result<bool, HostError> {
-        Ok(self.stat(std::path::Path::new(BOOTED))?.is_some())
+        // Whoever answers on the bus runs this machine, and not a folder of it.
+        Ok(self.root() == Path::new("/") && self.stat(Path::new(BOOTED))?.is_some())
     }
 
     /// Asks systemd about a unit.
     pub async fn unit(&self, name: &str) -> Result<UnitStatus, HostError> {
-        let connection = connect().await?;
-        let path: OwnedObjectPath = call(&connection, "LoadUnit", &name).await?;
-        let unit = properties(&connection, &path, "org.freedesktop.systemd1.Unit").await?;
-        let service = if name.ends_with(".service") {
-            properties(&connection, &path, "org.freedesktop.systemd1.Service").await?
-        } else {
-            HashMap::new()
-        };
-        let text = |name: &str| {
-            let value = unit
-                .get(name)
-                .and_then(|value| value.downcast_ref::<&str>().ok());
-            value.unwrap_or_default().to_owned()
-        };
-        let invocation = unit
-            .get("InvocationID")
-            .and_then(|value| Vec::<u8>::try_from(value.try_clone().ok()?).ok())
-            .unwrap_or_default();
-        let number = |name: &str| {
-            let value = service.get(name)?;
-            value.downcast_ref::<u64>().ok()
-        };
-        let restarts = service
-            .get("NRestarts")
-            .and_then(|value| value.downcast_ref::<u32>().ok());
-        Ok(UnitStatus {
-            load: text("LoadState"),
-            active: text("ActiveState"),
-            file: text("UnitFileState"),
-            invocation: hex::encode(invocation),
-            started: number("ExecMainStartTimestamp").unwrap_or(0),
-            restarts: restarts.unwrap_or(0),
-        })
+        let connection = self.bus.get_or_try_init(connect).await?;
+        ask(connection, name).await
+    }
+
+    /// Names the units that systemd knows whose names match a pattern with `*`.
+    pub async fn units_like(&self, pattern: &str) -> Result<Vec<String>, HostError> {
+        let connection = self.bus.get_or_try_init(connect).await?;
+        let (states, patterns): (Vec<&str>, Vec<&str>) = (vec![], vec![pattern]);
+        let found: Vec<Listed> =
+            call(connection, "ListUnitsByPatterns", &(states, patterns)).await?;
+        Ok(found.into_iter().map(|listed| listed.0).collect())
     }
 }
 
@@ -93,17 +114,63 @@ impl Writer {
         let _job: OwnedObjectPath = call(&connection, verb, &(name, "replace")).await?;
         Ok(())
     }
+
+    /// Keeps what systemd knows of a unit, so that it can be asked how that ended.
+    pub async fn hold_unit(&self, name: &str) -> Result<HeldUnit, HostError> {
+        let connection = connect().await?;
+        call_nothing(&connection, "RefUnit", &name).await?;
+        Ok(HeldUnit {
+            _connection: connection,
+        })
+    }
+
+    /// Ends a job that is under way, such as that of a killed run. What it has begun stays as it is.
+    pub async fn cancel_job(&self, job: u32) -> Result<(), HostError> {
+        let connection = connect().await?;
+        call_nothing(&connection, "CancelJob", &job).await
+    }
+
+    /// Makes systemd forget that a unit failed, and how often.
+    pub async fn forget_failure(&self, name: &str) -> Result<(), HostError> {
+        let connection = connect().await?;
+        call_nothing(&connection, "ResetFailedUnit", &name).await
+    }
+
+    /// Changes the links by which a unit is enabled or masked, on the disk before it is said to be done.
+    pub async fn link_unit(&self, links: UnitLinks, name: &str) -> Result<(), HostError> {
+        let connection = connect().await?;
+        let (names, runtime, force) = (vec![name], false, false);
+        let connection = &connection;
+        let changes: Vec<LinkChange> = match links {
+            UnitLinks::Enable => {
+                let reply: (bool, Vec<LinkChange>) =
+                    call(connection, "EnableUnitFiles", &(&names, runtime, force)).await?;
+                reply.1
+            }
+            UnitLinks::Disable => call(connection, "DisableUnitFiles", &(&names, runtime)).await?,
+            UnitLinks::Mask => call(connection, "MaskUnitFiles", &(&names, runtime, force)).await?,
+            UnitLinks::Unmask => call(connection, "UnmaskUnitFiles", &(&names, runtime)).await?,
+        };
+        for (_, link, _) in changes {
+            let folder = PathBuf::from(link).parent().map(Path::to_owned);
+            // A folder that was made or removed for the link is an entry of the folder above.
+            for folder in folder.iter().flat_map(|folder| folder.ancestors().take(2)) {
+                self.sync_folder(folder)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Properties of a unit that has no file.
-pub(crate) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
+pub(crate) type NewUnit<'a> = Vec<(&'a str, Variant<'a>)>;
 
 impl Writer {
     /// Starts a unit that has no file and goes when it has ended, beside another one that it starts.
     pub(crate) async fn start_transient(
         &self,
-        unit: (&str, Properties<'_>),
-        other: (&str, Properties<'_>),
+        unit: (&str, NewUnit<'_>),
+        other: (&str, NewUnit<'_>),
     ) -> Result<(), HostError> {
         let connection = connect().await?;
         let (name, properties) = unit;
@@ -112,12 +179,88 @@ impl Writer {
         Ok(())
     }
 }
+/// A unit in a list: its name, and much that is asked for elsewhere.
+type Listed = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+/// What was done (`symlink`, `unlink`), to which link, and where that leads.
+type LinkChange = (String, String, String);
 
 async fn connect() -> Result<Connection, HostError> {
+    let unreachable = |error: &(dyn std::error::Error + 'static)| HostError::Service {
+        service: "the bus of the host, which the package `dbus` brings".to_owned(),
+        fault: chain(error).join(": "),
+    };
     timeout(DEADLINE, Connection::system())
         .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))
+        .map_err(|error| unreachable(&error))?
+        .map_err(|error| unreachable(&error))
+}
+
+async fn ask(connection: &Connection, name: &str) -> Result<UnitStatus, HostError> {
+    let path: OwnedObjectPath = call(connection, "LoadUnit", &name).await?;
+    let unit = properties(connection, &path, "Unit").await?;
+    // Each type of unit has an interface of its own, with its result; that of a template or a target has nothing of interest.
+    let interface = match name.rsplit_once('.') {
+        Some((_, "service")) => "Service",
+        Some((_, "socket")) => "Socket",
+        Some((_, "mount")) => "Mount",
+        Some((_, "swap")) => "Swap",
+        Some((_, "automount")) => "Automount",
+        Some((_, "timer")) => "Timer",
+        Some((_, "path")) => "Path",
+        _ => "",
+    };
+    let own = match interface {
+        "" => Properties(HashMap::new()),
+        interface => properties(connection, &path, interface).await?,
+    };
+    let (job, _) = unit
+        .get::<(u32, OwnedObjectPath)>("Job")
+        .unwrap_or_default();
+    let (_, fault) = unit
+        .get::<(String, String)>("LoadError")
+        .unwrap_or_default();
+    let was_tried = unit
+        .get::<u64>("ConditionTimestamp")
+        .is_some_and(|at| at > 0);
+    let of_process = own
+        .get::<u64>("ExecMainStartTimestamp")
+        .filter(|at| *at > 0);
+    let invocation: Vec<u8> = unit.get("InvocationID").unwrap_or_default();
+    Ok(UnitStatus {
+        load: unit.text("LoadState"),
+        fault,
+        is_outdated: unit.get("NeedDaemonReload").unwrap_or(false),
+        active: unit.text("ActiveState"),
+        sub: unit.text("SubState"),
+        file: unit.text("UnitFileState"),
+        invocation: hex::encode(invocation),
+        started: of_process
+            .or_else(|| unit.get("ActiveEnterTimestamp"))
+            .unwrap_or(0),
+        restarts: own.get("NRestarts").unwrap_or(0),
+        job,
+        may_start: !was_tried || unit.get("ConditionResult").unwrap_or(true),
+        kind: if interface == "Service" {
+            own.text("Type")
+        } else {
+            String::new()
+        },
+        remains: own.get("RemainAfterExit").unwrap_or(false),
+        result: own.text("Result"),
+        exit: own.get("ExecMainStatus").unwrap_or(0),
+    })
 }
 
 async fn call<B, T>(connection: &Connection, method: &str, body: &B) -> Result<T, HostError>
@@ -141,23 +284,39 @@ where
     call::<B, ()>(connection, method, body).await
 }
 
+/// Properties of an object by name.
+struct Properties(HashMap<String, OwnedVariant>);
+
+impl Properties {
+    /// Returns a property; `None` where this systemd does not have it.
+    fn get<T: TryFrom<OwnedVariant>>(&self, name: &str) -> Option<T> {
+        T::try_from(self.0.get(name)?.try_clone().ok()?).ok()
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.get(name).unwrap_or_default()
+    }
+}
+
 async fn properties(
     connection: &Connection,
     path: &OwnedObjectPath,
     of: &str,
-) -> Result<HashMap<String, OwnedVariant>, HostError> {
+) -> Result<Properties, HostError> {
     let interface = Some("org.freedesktop.DBus.Properties");
+    let of = format!("{SYSTEMD}.{of}");
     let asked = connection.call_method(Some(SYSTEMD), path.as_ref(), interface, "GetAll", &of);
     let reply = timeout(DEADLINE, asked)
         .await
         .map_err(|error| failed(&error))?
         .map_err(|error| failed(&error))?;
-    reply.body().deserialize().map_err(|error| failed(&error))
+    let found = reply.body().deserialize().map_err(|error| failed(&error))?;
+    Ok(Properties(found))
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> HostError {
     HostError::Service {
         service: "systemd".to_owned(),
-        fault: stead_engine::report::chain(error).join(": "),
+        fault: chain(error).join(": "),
     }
 }

@@ -17,6 +17,7 @@ use nix::{
     sys::stat::{Mode, fchmod, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stead_engine::event::Download;
 use xattr::FileExt;
@@ -29,6 +30,8 @@ use super::{
 
 /// Longest name of a file in bytes: limits.h, `NAME_MAX`.
 const NAME_MAX: usize = 255;
+/// What the name of a temporary file ends with.
+const TEMPORARY: &str = ".stead-new";
 
 /// The power to change the host.
 pub struct Writer {
@@ -53,7 +56,7 @@ impl fmt::Debug for Writer {
 }
 
 /// Who owns something and who may do what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Permission bits, 0 to 0o7777.
     pub mode: u32,
@@ -62,6 +65,7 @@ pub struct Access {
     /// The group's number.
     pub gid: u32,
     /// Extended attributes, ACLs among them, values in hexadecimal; `None` leaves those that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xattrs: Option<BTreeMap<String, String>>,
 }
 
@@ -204,6 +208,14 @@ impl Writer {
         fsync(&file).map_err(HostError::io("sync", path))
     }
 
+    /// Puts on the disk what others have put into a folder or taken out of it, if it is there.
+    pub fn sync_folder(&self, path: &Path) -> Result<(), HostError> {
+        match Place::find(&self.root, &path.join("any"))? {
+            Some(place) => sync_folder(&place),
+            None => Ok(()),
+        }
+    }
+
     /// Removes what a killed write of `path` may have left beside it.
     pub fn clean(&self, path: &Path) -> Result<(), HostError> {
         let Some(place) = Place::find(&self.root, path)? else {
@@ -219,6 +231,19 @@ impl Writer {
             Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(HostError::io("remove", &left.path)(errno)),
         }
+    }
+
+    /// Removes what killed writes may have left in a folder.
+    pub fn clean_folder(&self, path: &Path) -> Result<(), HostError> {
+        for name in super::Reader::new(&self.root).list_folder(path)? {
+            let is_temporary = name
+                .to_str()
+                .is_some_and(|name| name.starts_with('.') && name.ends_with(TEMPORARY));
+            if is_temporary {
+                self.remove_file(&path.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the contents of a file, so that they can be put back when it has gone.
@@ -275,7 +300,8 @@ fn fill(
     };
     let mut file = temporary
         .open(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?
-        .expect("a file that is created is there");
+        // A file system of the kernel, such as /proc, answers so.
+        .ok_or_else(|| HostError::io("make a file beside", path)(io::Error::from(Errno::ENOENT)))?;
     let digested = copy(contents, &mut file).map_err(HostError::io("write", &temporary.path))?;
     if expected.is_some_and(|expected| *expected != digested) {
         return Err(HostError::Changed { path: path.clone() });
@@ -398,12 +424,12 @@ fn temporary(place: &Place) -> Result<Place, HostError> {
 fn temporary_name(name: &OsStr) -> OsString {
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(".stead-new");
+    temporary.push(TEMPORARY);
     if temporary.len() <= NAME_MAX {
         return temporary;
     }
     format!(
-        ".{}.stead-new",
+        ".{}{TEMPORARY}",
         hex::encode(Sha256::digest(name.as_bytes()))
     )
     .into()

@@ -1,0 +1,283 @@
+//! What comes with something else: its traces go when that is taken back, it says itself whether it may be absent, and those of one
+//! step may need each other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    apply::Apply,
+    change::Change,
+    graph::Graph,
+    journal::Outcome,
+    lock::Lock,
+    moment::Moment,
+    plan::{PlanError, plan},
+    provider::{Guard, GuardError, Host, Provider, ProviderError},
+    registry::Registry,
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    spec::Desired,
+    state_folder::StateFolder,
+    undo::undo,
+};
+use tempfile::TempDir;
+
+use crate::promises::spec;
+
+/// What is installed, and the settings that somebody put beside it; those stay when it goes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct World {
+    installed: BTreeSet<String>,
+    settings: BTreeMap<String, String>,
+}
+
+type Handle = Arc<Mutex<World>>;
+
+struct Shared;
+
+impl Host for Shared {
+    type Reader = Handle;
+    type Writer = Handle;
+
+    fn reader(writer: &Handle) -> Handle {
+        writer.clone()
+    }
+
+    fn now(_writer: &Handle) -> Moment {
+        Moment::default()
+    }
+
+    async fn arm(_writer: &Handle, _guard: &Guard<'_>) -> Result<(), GuardError> {
+        unreachable!("no run here waits to be confirmed")
+    }
+
+    async fn disarm(_writer: &Handle, _run: u64) -> Result<(), GuardError> {
+        unreachable!("no run here waits to be confirmed")
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    setting: Option<String>,
+}
+
+const SCHEMA: Schema = Schema {
+    summary: "",
+    name: "",
+    main: None,
+    attributes: &[Attribute::new("setting", Shape::Text, Role::Managed, "")],
+    absence: Absence::Allowed,
+    example: "",
+};
+
+struct Package;
+
+impl Provider<Shared> for Package {
+    const KIND: &'static str = "package";
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        SCHEMA
+    }
+
+    fn check_name(&self, _name: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        host: &Handle,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let world = host.lock().unwrap();
+        let there = |name: &&str| world.installed.contains(*name).then(State::default);
+        Ok(names.iter().map(there).collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Handle,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        let mut world = host.lock().unwrap();
+        for (name, change) in changes {
+            match change.after() {
+                Some(_) => world.installed.insert(name.to_owned()),
+                None => world.installed.remove(name),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// A service is there as long as its package is, or settings of it are. `b` is an instance of `a`.
+struct Service;
+
+impl Provider<Shared> for Service {
+    const KIND: &'static str = "service";
+    const LEAVES_TRACES: bool = true;
+    const BATCH: usize = 10;
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        SCHEMA
+    }
+
+    fn check_name(&self, _name: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn prepare(
+        &self,
+        host: &Handle,
+        name: &str,
+        desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if name == "b" && !host.lock().unwrap().settings.contains_key("a") {
+            return Err(vec![Problem::new("there is no `a`")]);
+        }
+        Ok(desired)
+    }
+
+    async fn prepare_absent(&self, host: &Handle, name: &str) -> Result<(), Vec<Problem>> {
+        if host.lock().unwrap().installed.contains(name) {
+            return Err(vec![Problem::new("a package brings it").at("absent")]);
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        host: &Handle,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let world = host.lock().unwrap();
+        let there = |name: &&str| {
+            let setting = world.settings.get(*name).cloned();
+            let is_there = setting.is_some() || world.installed.contains(*name);
+            is_there.then(|| State {
+                setting: Some(setting.unwrap_or_default()),
+            })
+        };
+        Ok(names.iter().map(there).collect())
+    }
+
+    async fn apply(
+        &self,
+        host: &Handle,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        let mut world = host.lock().unwrap();
+        for (name, change) in changes {
+            if name == "broken" {
+                let address = Address::new(Self::KIND, name);
+                return Err(ProviderError::new(address, "set it", "it is broken"));
+            }
+            let setting = change.after().and_then(|after| after.setting.clone());
+            match setting.filter(|setting| !setting.is_empty()) {
+                Some(setting) => world.settings.insert(name.to_owned(), setting),
+                None => world.settings.remove(name),
+            };
+        }
+        Ok(())
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        let mut needs = vec![Address::new("package", name)];
+        if name == "b" {
+            needs.push(Address::new(Self::KIND, "a"));
+        }
+        needs
+    }
+}
+
+fn registry() -> Registry<Shared> {
+    Registry::default().with(Package).with(Service)
+}
+
+fn present(setting: Option<&str>) -> Desired {
+    Desired::Present(serde_json::json!({ "setting": setting }))
+}
+
+/// Plans and applies.
+async fn apply(
+    host: &Handle,
+    folder: &TempDir,
+    wishes: Vec<(&str, &str, Desired)>,
+) -> Result<Outcome, PlanError> {
+    let wishes = wishes.into_iter();
+    let wishes = wishes.map(|(kind, name, desired)| (Address::new(kind, name), desired));
+    let graph = Graph::build(&spec(wishes.collect()), &registry()).unwrap();
+    let plan = plan(&registry(), host, &graph).await?;
+    Ok(run(host, folder, &plan).await)
+}
+
+async fn run(host: &Handle, folder: &TempDir, plan: &stead_engine::plan::Plan) -> Outcome {
+    let state = StateFolder::create(&folder.path().join("state")).unwrap();
+    let mut lock = Lock::acquire(&folder.path().join("lock"), &state).unwrap();
+    let apply = Apply {
+        registry: &registry(),
+        writer: host,
+        state: &state,
+        observer: &|_| (),
+        stop: &AtomicBool::new(false),
+    };
+    apply.run(&mut lock, plan, None).await.unwrap()
+}
+
+#[tokio::test]
+async fn traces_beside_what_a_run_made_are_taken_back_with_it() {
+    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    let both = || {
+        vec![
+            ("package", "a", present(None)),
+            ("service", "a", present(Some("1"))),
+        ]
+    };
+    let mut failing = both();
+    failing.push(("service", "broken", present(Some("1"))));
+    let outcome = apply(&host, &folder, failing).await.unwrap();
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    assert_eq!(*host.lock().unwrap(), World::default());
+
+    let Outcome::Done { run: number } = apply(&host, &folder, both()).await.unwrap() else {
+        panic!("nothing stands against it")
+    };
+    assert_eq!(host.lock().unwrap().settings["a"], "1");
+    let state = StateFolder::at(&folder.path().join("state"));
+    let back = undo(&registry(), &host, &state, number).await.unwrap();
+    let outcome = run(&host, &folder, &back).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert_eq!(*host.lock().unwrap(), World::default());
+}
+
+#[tokio::test]
+async fn what_one_of_a_step_needs_another_may_bring() {
+    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    let wishes = vec![
+        ("package", "b", present(None)),
+        ("service", "a", present(Some("1"))),
+        ("service", "b", present(Some("2"))),
+    ];
+    let outcome = apply(&host, &folder, wishes).await.unwrap();
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert_eq!(host.lock().unwrap().settings["b"], "2");
+    let alone = vec![("service", "b", present(Some("3")))];
+    host.lock().unwrap().settings.remove("a");
+    let refused = apply(&host, &folder, alone).await;
+    assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_absent_is_said_before_anything_is_done() {
+    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    host.lock().unwrap().installed.insert("a".to_owned());
+    let refused = apply(&host, &folder, vec![("service", "a", Desired::Absent)]).await;
+    assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
+    apply(&host, &folder, vec![("service", "b", Desired::Absent)])
+        .await
+        .unwrap();
+}

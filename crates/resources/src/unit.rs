@@ -1,0 +1,650 @@
+//! The kind `unit`: a unit of systemd: its file, its drop-ins, whether it starts at boot, and whether it runs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+use stead_engine::{
+    address::Address,
+    change::{Change, Effects},
+    provider::{Provider, ProviderError},
+    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+};
+
+use crate::{
+    content::Content,
+    host::{Access, HostError, Live, Reader, UnitStatus, Writer},
+    path::refused,
+    unit_change::carry_out,
+    unit_check::{
+        check_absent_here, check_drop_ins, check_host, check_text, check_together, may_cut_network,
+        must_have_systemd,
+    },
+    unit_files::{self, DropIns, Own, UnitFile, drop_in_of, find, path_of},
+    unit_inputs::digest_of,
+    unit_links::{Links, enabled_as, is_link_of, together},
+    unit_name::UnitName,
+    unit_process::{self, is_running, is_stale, is_up},
+    unit_text::UnitText,
+};
+
+/// The word that users write.
+pub(crate) const KIND: &str = "unit";
+/// How long a service is away while it is restarted, in milliseconds: an estimate for the plan.
+const OUTAGE: u64 = 2_000;
+
+/// The kind `unit`.
+pub(crate) struct Unit;
+
+/// State of a unit.
+///
+/// ```kdl
+/// unit "docker.service" enabled=#true running=#true {
+///     drop-ins {
+///         "50-memory" "[Service]\nMemoryMax=1G\n"
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<UnitFile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<PathBuf>,
+    #[serde(rename = "drop-ins", skip_serializing_if = "Option::is_none")]
+    pub(crate) drop_ins: Option<DropIns>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) running: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) masked: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stale: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) links: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<BTreeMap<String, Access>>,
+    /// Those of a template that run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) instances: Option<BTreeSet<String>>,
+    /// Only what was read has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) active: Option<String>,
+}
+
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute::new(
+        "content",
+        Shape::Text,
+        Role::Managed,
+        "The whole unit file, in /etc/systemd/system; one of the same name that a package brings is hidden by it.",
+    ),
+    Attribute::new(
+        "source",
+        Shape::Path,
+        Role::Input,
+        "A file beside the spec that is the unit file; instead of `content`.",
+    ),
+    Attribute::new(
+        "drop-ins",
+        Shape::Map,
+        Role::Managed,
+        "Files beside the unit file, whoever brings that: each a name, which `.conf` is added to, and a text, or `#null` for one that shall not be there.",
+    ),
+    Attribute::new(
+        "enabled",
+        Shape::Flag,
+        Role::Managed,
+        "Whether it starts at boot, or with whatever else its section `[Install]` names. What `Also=` names there comes along.",
+    ),
+    Attribute::new(
+        "running",
+        Shape::Flag,
+        Role::Managed,
+        "Whether it is active now. A service of `Type=oneshot` without `RemainAfterExit=yes` never is, and a timer starts it.",
+    ),
+    Attribute::new(
+        "masked",
+        Shape::Flag,
+        Role::Managed,
+        "Whether nothing can start it. What runs goes on running unless `running=#false` stands there too.",
+    ),
+    Attribute::new(
+        "stale",
+        Shape::Flag,
+        Role::Derived,
+        "Whether its process, or systemd itself, works with older files than there are, so that a restart is due.",
+    ),
+    Attribute::new(
+        "links",
+        Shape::Map,
+        Role::Context,
+        "The links by which it is enabled, and those of the units that are so together with it.",
+    ),
+    Attribute::new(
+        "access",
+        Shape::Map,
+        Role::Context,
+        "Owner, mode and extended attributes of its files, where they are not the usual ones.",
+    ),
+    Attribute::new(
+        "instances",
+        Shape::List,
+        Role::Context,
+        "Its instances that run, if it is a template.",
+    ),
+    Attribute::new(
+        "active",
+        Shape::Text,
+        Role::Context,
+        "What systemd calls its state.",
+    ),
+];
+
+impl State {
+    /// What is left of a unit that shall not exist.
+    pub(crate) fn gone() -> Self {
+        Self {
+            content: Some(UnitFile::NOTHING),
+            drop_ins: Some(DropIns::new()),
+            enabled: Some(false),
+            running: Some(false),
+            masked: Some(false),
+            ..Self::default()
+        }
+    }
+
+    /// Digests what its own files give to its process.
+    pub(crate) fn inputs(&self) -> String {
+        let drop_ins = self.drop_ins.iter().flat_map(BTreeMap::values).flatten();
+        digest_of(self.content.iter().chain(drop_ins))
+    }
+
+    /// Names the units whose processes its files are for: itself, and the instances of a template.
+    pub(crate) fn processes(&self, name: &str) -> BTreeSet<String> {
+        let mut names = self.instances.clone().unwrap_or_default();
+        if self.running == Some(true) {
+            names.insert(name.to_owned());
+        }
+        names
+    }
+
+    /// Returns a drop-in that is wanted.
+    pub(crate) fn drop_in(&self, name: &str) -> &UnitFile {
+        let found = self
+            .drop_ins
+            .as_ref()
+            .and_then(|all| all.get(name)?.as_ref());
+        found.unwrap_or(&UnitFile::NOTHING)
+    }
+
+    /// Whether the recorded links are those that make it enabled or not, as it is wanted. `name` is how it is enabled.
+    pub(crate) fn has_its_links(&self, name: Option<&str>) -> bool {
+        let is_enabled = |links: &BTreeMap<String, String>| {
+            let mut links = links.iter();
+            name.is_some_and(|name| links.any(|(path, target)| is_link_of(name, path, target)))
+        };
+        let links = self.links.as_ref();
+        links.is_some_and(|links| Some(is_enabled(links)) == self.enabled)
+    }
+}
+
+impl Provider<Live> for Unit {
+    const KIND: &'static str = KIND;
+    const LEAVES_TRACES: bool = true;
+    const BATCH: usize = 100;
+    type State = State;
+
+    fn schema(&self) -> Schema {
+        Schema {
+            summary: "A unit of systemd. A service that runs with older settings than its files have is restarted.",
+            name: "name with its type, such as docker.service",
+            main: None,
+            attributes: ATTRIBUTES,
+            absence: Absence::Allowed,
+            example: "unit \"hello.service\" enabled=#true running=#true {\n    content \"\"\"\n        [Service]\n        ExecStart=/usr/bin/sleep infinity\n\n        [Install]\n        WantedBy=multi-user.target\n\n        \"\"\"\n}\n\
+                      unit \"docker.service\" {\n    drop-ins {\n        \"50-memory\" \"\"\"\n            [Service]\n            MemoryMax=1G\n\n            \"\"\"\n        \"old\" #null\n    }\n}\n\
+                      unit \"cups.service\" masked=#true running=#false\n",
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Problem> {
+        UnitName::parse(name).map(drop)
+    }
+
+    fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
+        let mut problems = check_together(name, desired);
+        problems.extend(check_drop_ins(desired));
+        if let Some(content) = desired.content.as_ref().and_then(UnitFile::text) {
+            problems.extend(check_text(name, desired, &wish_text(desired, content)));
+        }
+        problems
+    }
+
+    async fn prepare(
+        &self,
+        host: &Reader,
+        name: &str,
+        mut desired: State,
+    ) -> Result<State, Vec<Problem>> {
+        if desired.active.is_some() {
+            // Nobody can start a process with settings that are nowhere any more.
+            desired.stale = desired.stale.filter(|is_stale| !is_stale);
+            return Ok(desired);
+        }
+        if let Some(source) = &desired.source {
+            let content =
+                Content::of_source(source).map_err(|problem| vec![problem.at("source")])?;
+            if !matches!(content, Content::Text(_)) {
+                let fact = "a unit file is a text of at most 64 KiB";
+                return Err(vec![Problem::new(fact).at("source")]);
+            }
+            desired.content = Some(UnitFile::File(content));
+        }
+        if let Some(UnitFile::File(content)) = &desired.content {
+            content
+                .check_length()
+                .map_err(|problem| vec![problem.at("content")])?;
+        }
+        must_have_systemd(host).map_err(|problem| vec![problem])?;
+        check_host(host, name, &mut desired)?;
+        if desired.content.is_some() || desired.drop_ins.is_some() {
+            desired.stale = Some(false);
+        }
+        Ok(desired)
+    }
+
+    async fn prepare_absent(&self, host: &Reader, name: &str) -> Result<(), Vec<Problem>> {
+        must_have_systemd(host)
+            .and_then(|()| check_absent_here(host, name))
+            .map_err(|problem| vec![problem.at("absent")])
+    }
+
+    async fn read(
+        &self,
+        host: &Reader,
+        names: &[&str],
+    ) -> Result<Vec<Option<State>>, ProviderError> {
+        let mut states = vec![];
+        let mut links = None;
+        for name in names {
+            let refused = refused(KIND, name, "read it");
+            if links.is_none() {
+                links = Some(Links::read(host).map_err(&refused)?);
+            }
+            let links = links.as_ref().expect("it was read above");
+            let processes = processes(host, name).await.map_err(&refused)?;
+            states.push(read(host, name, links, processes.as_ref()).map_err(&refused)?);
+        }
+        Ok(states)
+    }
+
+    async fn save(
+        &self,
+        host: &Writer,
+        name: &str,
+        change: &Change<State>,
+    ) -> Result<(), ProviderError> {
+        let Some(before) = change.before() else {
+            return Ok(());
+        };
+        let drop_ins = before.drop_ins.iter().flatten();
+        let drop_ins = drop_ins.map(|(drop_in, file)| (drop_in_of(name, drop_in), file.as_ref()));
+        for (path, file) in drop_ins.chain([(path_of(name), before.content.as_ref())]) {
+            if let Some(UnitFile::File(content)) = file {
+                content.save(host, &path).map_err(refused(
+                    KIND,
+                    name,
+                    "keep its files for going back",
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        carry_out(host, changes).await
+    }
+
+    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        let reader = Reader::new(host.root());
+        let cleaned = async {
+            unit_files::clean(host, name)?;
+            let runs = UnitName::parse(name).is_ok_and(|name| !name.is_template());
+            if runs && reader.has_systemd()? {
+                unit_process::clean(host, name).await?;
+            }
+            Ok(())
+        };
+        cleaned
+            .await
+            .map_err(refused(KIND, name, "remove what a killed run left"))
+    }
+
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        needs(name, desired).into_iter().collect()
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let processes =
+            |state: Option<&State>| state.map(|state| state.processes(name)).unwrap_or_default();
+        let (before, after) = (change.before(), change.after());
+        let (run, will_run) = (processes(before), processes(after));
+        let is_stale = before.is_some_and(|before| before.stale == Some(true));
+        let is_due = is_stale || before.map(State::inputs) != after.map(State::inputs);
+        let restarts: Vec<_> = run.intersection(&will_run).cloned().collect();
+        let restarts = if is_due { restarts } else { vec![] };
+        let is_restart = !restarts.is_empty();
+        let may_cut_network = if is_restart || run != will_run {
+            may_cut_network(name, !run.is_empty())
+        } else {
+            None
+        };
+        let lost = "what its process was started with is nowhere any more";
+        Effects {
+            outage: if is_restart { OUTAGE } else { 0 },
+            restarts,
+            may_cut_network,
+            irreversible: (is_restart && is_stale).then(|| lost.to_owned()),
+            ..Effects::default()
+        }
+    }
+}
+
+/// Returns what the wishes of a spec say together, without a look at the host.
+fn wish_text(desired: &State, content: &str) -> UnitText {
+    let drop_ins = desired.drop_ins.iter().flat_map(BTreeMap::values).flatten();
+    UnitText::parse(std::iter::once(content).chain(drop_ins.filter_map(UnitFile::text)))
+}
+
+/// Returns what a unit needs first, if the spec has it: who brings its file, and what its file names.
+fn needs(name: &str, desired: &State) -> BTreeSet<Address> {
+    let Ok(unit) = UnitName::parse(name) else {
+        return BTreeSet::new();
+    };
+    let mut needs = BTreeSet::new();
+    if desired.content.is_none() && desired.source.is_none() {
+        needs.insert(Address::new("package", unit.stem));
+        let of_snap = unit.stem.strip_prefix("snap.");
+        let snap = of_snap.and_then(|rest| rest.split_once('.'));
+        needs.extend(snap.map(|(snap, _)| Address::new("snap", snap)));
+    }
+    if let Some(template) = unit.template() {
+        needs.insert(Address::new(KIND, template));
+    }
+    let content = desired.content.as_ref().and_then(UnitFile::text);
+    let text = wish_text(desired, content.unwrap_or_default());
+    for path in text.paths().chain(text.mount_point()) {
+        needs.extend(["file", "directory", "symlink"].map(|kind| Address::new(kind, path)));
+    }
+    for (kind, account) in text.accounts() {
+        needs.extend(account.map(|account| Address::new(kind, account)));
+    }
+    needs.extend(text.needs().map(|other| Address::new(KIND, other)));
+    // systemd starts no socket whose service runs already, and no timer without its service.
+    let twin = |kind: &str| {
+        name.strip_suffix(unit.kind)
+            .map(|stem| format!("{stem}{kind}"))
+    };
+    match unit.kind {
+        "service" => needs.extend(twin("socket").map(|twin| Address::new(KIND, twin))),
+        "timer" | "path" => {
+            let started = text.starts().map(str::to_owned).or_else(|| twin("service"));
+            needs.extend(started.map(|started| Address::new(KIND, started)));
+        }
+        _ => {}
+    }
+    needs
+}
+
+/// Asks systemd for what runs of a unit: itself, or the instances of a template; `None` where systemd does not run.
+async fn processes(
+    host: &Reader,
+    name: &str,
+) -> Result<Option<BTreeMap<String, UnitStatus>>, HostError> {
+    let Ok(unit) = UnitName::parse(name) else {
+        return Ok(None);
+    };
+    if !host.has_systemd()? {
+        return Ok(None);
+    }
+    if !unit.is_template() {
+        let status = host.unit(name).await?;
+        return Ok(Some(BTreeMap::from([(name.to_owned(), status)])));
+    }
+    let mut instances = BTreeMap::new();
+    for instance in host.units_like(&unit.of_instance("*")).await? {
+        let status = host.unit(&instance).await?;
+        if is_up(&status) && is_running(&status).is_some() {
+            instances.insert(instance, status);
+        }
+    }
+    Ok(Some(instances))
+}
+
+/// Reads a unit; `None` if there is none, or an instance of a template that nobody uses.
+fn read(
+    host: &Reader,
+    name: &str,
+    links: &Links,
+    processes: Option<&BTreeMap<String, UnitStatus>>,
+) -> Result<Option<State>, HostError> {
+    let unit = UnitName::parse(name).ok();
+    let is_instance = unit.is_some_and(UnitName::is_instance);
+    let own = Own::read(host, name)?;
+    let status = processes.and_then(|processes| processes.get(name));
+    let is_enabled = enabled_as(host, name)?.is_some_and(|name| !links.of(&name).is_empty());
+    let is_used = is_instance && (is_enabled || status.is_some_and(is_up));
+    if !own.is_any() && !is_used && find(host, name)?.is_empty() {
+        return Ok(None);
+    }
+    let mut state = State {
+        content: own.content,
+        drop_ins: own.drop_ins,
+        enabled: Some(is_enabled),
+        masked: Some(own.is_masked),
+        links: Some(
+            together(host, name)?
+                .iter()
+                .flat_map(|name| links.of(name))
+                .collect(),
+        ),
+        access: (!own.access.is_empty()).then_some(own.access),
+        active: Some(String::new()),
+        ..State::default()
+    };
+    if let Some(status) = status {
+        state.running = is_running(status);
+        state.active = Some(match status.load.as_str() {
+            bad @ ("bad-setting" | "error") => bad.to_owned(),
+            _ => status.active.clone(),
+        });
+    } else if let Some(instances) = processes {
+        state.running = Some(false);
+        state.instances = Some(instances.keys().cloned().collect());
+    }
+    state.stale = processes.map(|_| false);
+    for (name, status) in processes.into_iter().flatten() {
+        let is_stale = is_stale(host, name, status)?;
+        state.stale = state.stale.zip(is_stale).map(|(one, other)| one || other);
+    }
+    Ok(Some(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::root::Root;
+
+    fn state(value: serde_json::Value) -> State {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn check_needs(name: &str, desired: serde_json::Value, expected: &[&str]) {
+        let needs = Unit.requires(name, &state(desired));
+        let needs: Vec<_> = needs.iter().map(ToString::to_string).collect();
+        assert_eq!(needs, expected, "{name}");
+    }
+
+    #[test]
+    fn a_unit_needs_who_brings_it_and_what_it_names() {
+        check_needs(
+            "ssh.service",
+            json!({"running": true}),
+            &["package:ssh", "unit:ssh.socket"],
+        );
+        check_needs(
+            "snap.microk8s.daemon-kubelite.service",
+            json!({}),
+            &[
+                "package:snap.microk8s.daemon-kubelite",
+                "snap:microk8s",
+                "unit:snap.microk8s.daemon-kubelite.socket",
+            ],
+        );
+        check_needs(
+            "w@1.service",
+            json!({}),
+            &["package:w", "unit:w@.service", "unit:w@1.socket"],
+        );
+        check_needs(
+            "a.service",
+            json!({"content": "[Unit]\nRequires=b.service c.timer %i.service\n[Service]\nExecStart=/opt/a\nUser=anna\n"}),
+            &[
+                "directory:/opt/a",
+                "file:/opt/a",
+                "symlink:/opt/a",
+                "unit:a.socket",
+                "unit:b.service",
+                "user:anna",
+            ],
+        );
+        check_needs(
+            "a.timer",
+            json!({"content": "[Timer]\n"}),
+            &["unit:a.service"],
+        );
+        check_needs(
+            "a.path",
+            json!({"content": "[Path]\nUnit=b.service\n"}),
+            &["unit:b.service"],
+        );
+    }
+
+    fn check_effects(
+        name: &str,
+        before: serde_json::Value,
+        after: serde_json::Value,
+        restarts: &[&str],
+        cuts: bool,
+    ) {
+        let states = [before, after].map(|value| (!value.is_null()).then(|| state(value)));
+        let [before, after] = states;
+        let effects = Unit.effects(name, &Change::between(before, after).unwrap());
+        assert_eq!(effects.restarts, restarts, "{name}");
+        assert_eq!(effects.may_cut_network.is_some(), cuts, "{name}");
+        assert_eq!(effects.outage > 0, !restarts.is_empty(), "{name}");
+    }
+
+    #[test]
+    fn what_restarts_is_known_before() {
+        let unit = |text: &str, running: bool| json!({"content": text, "running": running});
+        let (old, new) = ("[Service]\nNice=1\n", "[Service]\nNice=2\n");
+        check_effects(
+            "ssh.service",
+            unit(old, true),
+            unit(new, true),
+            &["ssh.service"],
+            true,
+        );
+        check_effects(
+            "ssh.service",
+            unit(old, true),
+            unit("# why\n[Service]\nNice=1\n", true),
+            &[],
+            false,
+        );
+        check_effects("ssh.service", unit(old, true), unit(new, false), &[], true);
+        check_effects(
+            "ssh.service",
+            unit(old, false),
+            unit(new, false),
+            &[],
+            false,
+        );
+        check_effects("ssh.service", json!(null), unit(new, true), &[], false);
+        check_effects("cron.service", unit(old, true), json!(null), &[], false);
+        let stale = json!({"running": true, "stale": true});
+        let fresh = json!({"running": true, "stale": false});
+        check_effects("cron.service", stale, fresh, &["cron.service"], false);
+        let template = |text: &str| json!({"content": text, "running": false, "instances": ["wg-quick@a.service"]});
+        check_effects(
+            "wg-quick@.service",
+            template(old),
+            template(new),
+            &["wg-quick@a.service"],
+            true,
+        );
+    }
+
+    #[tokio::test]
+    async fn without_systemd_the_files_are_seen_and_nothing_is_possible() {
+        let root = Root::new(&[("/etc/systemd/system/a.service", "[Service]\n")]);
+        let states = Unit.read(&root.reader(), &["a.service", "b.service"]).await;
+        let states = states.unwrap();
+        let there = states[0].as_ref().unwrap();
+        assert_eq!(
+            (there.enabled, there.running, there.stale),
+            (Some(false), None, None)
+        );
+        assert_eq!(states[1], None);
+        let refused = Unit
+            .prepare(&root.reader(), "a.service", State::default())
+            .await;
+        assert_eq!(
+            refused.unwrap_err()[0].message,
+            "systemd does not run on this host"
+        );
+        Unit.prepare_absent(&root.reader(), "a.service")
+            .await
+            .unwrap_err();
+        let recorded = State {
+            stale: Some(true),
+            ..there.clone()
+        };
+        let prepared = Unit.prepare(&root.reader(), "a.service", recorded).await;
+        assert_eq!(prepared.as_ref(), Ok(there));
+    }
+
+    #[test]
+    fn an_instance_of_which_nothing_is_used_is_not_there() {
+        let root = Root::new(&[("/etc/systemd/system/w@.service", "[Service]\n")]);
+        let observed = |root: &Root, status: Option<UnitStatus>| {
+            let links = Links::read(&root.reader()).unwrap();
+            let processes =
+                BTreeMap::from([("w@1.service".to_owned(), status.unwrap_or_default())]);
+            read(&root.reader(), "w@1.service", &links, Some(&processes)).unwrap()
+        };
+        assert_eq!(observed(&root, None), None);
+        let active = UnitStatus {
+            active: "active".to_owned(),
+            ..UnitStatus::default()
+        };
+        assert_eq!(observed(&root, Some(active)).unwrap().running, Some(true));
+        root.link(
+            "/etc/systemd/system/x.target.wants/w@1.service",
+            "../w@.service",
+        );
+        assert_eq!(observed(&root, None).unwrap().enabled, Some(true));
+    }
+}

@@ -1,0 +1,506 @@
+//! The files of units: where systemd looks for them, and the one folder in which any are changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    boot_files::{self, boot_files},
+    content::Content,
+    host::{Access, Existing, HostError, MetaKind, Reader, Writer},
+    unit_name::UnitName,
+    unit_text::UnitText,
+};
+
+/// Where units of the administrator are; nothing is changed anywhere else.
+pub(crate) const UNITS: &str = "/etc/systemd/system";
+/// Where units are that programs have asked for; they go when they end.
+pub(crate) const TRANSIENT: &str = "/run/systemd/transient";
+/// Where units are that systemd makes of other files, such as fstab, at boot.
+const GENERATORS: [&str; 3] = [
+    "/run/systemd/generator.early",
+    "/run/systemd/generator",
+    "/run/systemd/generator.late",
+];
+/// Where systemd looks for unit files, the first place first: systemd.unit(5), "Unit File Load Path".
+const FOLDERS: [&str; 10] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    TRANSIENT,
+    GENERATORS[0],
+    UNITS,
+    "/run/systemd/system",
+    GENERATORS[1],
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    GENERATORS[2],
+];
+/// Endings of the folders whose links say what starts with what.
+const LINK_FOLDERS: [&str; 3] = ["wants", "requires", "upholds"];
+/// Where the link of a masked unit leads.
+const MASK: &str = "/dev/null";
+
+/// What stands in the place of a file of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum UnitFile {
+    /// Nothing.
+    Unset { unset: bool },
+    /// A link.
+    Link { link: PathBuf },
+    /// A file.
+    File(Content),
+    /// A value in a spec that no file can have.
+    Wrong(Value),
+}
+
+impl UnitFile {
+    /// Nothing.
+    pub(crate) const NOTHING: Self = Self::Unset { unset: true };
+
+    /// Returns the text, if that is what it is.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::File(Content::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Drop-ins by name, without `.conf`; `None` for one that shall not be there.
+pub(crate) type DropIns = BTreeMap<String, Option<UnitFile>>;
+
+/// What is in `/etc/systemd/system` of a unit.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// The unit file; `None` if this user may not read it.
+    pub(crate) content: Option<UnitFile>,
+    /// The drop-ins; `None` if this user may not read them.
+    pub(crate) drop_ins: Option<DropIns>,
+    /// Whether a link to /dev/null stands in its place.
+    pub(crate) is_masked: bool,
+    /// Who owns the files and who may do what, by path.
+    pub(crate) access: BTreeMap<String, Access>,
+    /// When the newest of them was changed, in microseconds since 1970.
+    pub(crate) newest: u64,
+}
+
+impl Own {
+    /// Reads it.
+    pub(crate) fn read(host: &Reader, name: &str) -> Result<Self, HostError> {
+        let mut own = Self::default();
+        let content = own.file(host, &path_of(name))?;
+        own.is_masked = is_mask(content.as_ref());
+        own.content = if own.is_masked {
+            Some(UnitFile::NOTHING)
+        } else {
+            content
+        };
+        let mut drop_ins = Some(DropIns::new());
+        for file in host.list_folder(&folder_of(name))? {
+            let Some(drop_in) = file.to_str().and_then(|file| file.strip_suffix(".conf")) else {
+                continue;
+            };
+            let read = own.file(host, &drop_in_of(name, drop_in))?;
+            drop_ins = drop_ins.zip(read).map(|(mut drop_ins, read)| {
+                drop_ins.insert(drop_in.to_owned(), Some(read));
+                drop_ins
+            });
+        }
+        own.drop_ins = drop_ins;
+        Ok(own)
+    }
+
+    /// Returns the unit file and the drop-ins; `None` if this user may not read them.
+    pub(crate) fn files(self) -> Option<Vec<UnitFile>> {
+        let (content, drop_ins) = self.content.zip(self.drop_ins)?;
+        let drop_ins = drop_ins.into_values().flatten();
+        Some(std::iter::once(content).chain(drop_ins).collect())
+    }
+
+    /// Whether there is anything.
+    pub(crate) fn is_any(&self) -> bool {
+        self.is_masked
+            || self.content != Some(UnitFile::NOTHING)
+            || self.drop_ins.as_ref().is_none_or(|there| !there.is_empty())
+    }
+
+    /// Reads a file of a unit; `None` if this user may not.
+    fn file(&mut self, host: &Reader, path: &Path) -> Result<Option<UnitFile>, HostError> {
+        let Some(meta) = host.stat(path)? else {
+            return Ok(Some(UnitFile::NOTHING));
+        };
+        self.newest = self.newest.max(host.modified(path)?.unwrap_or(0));
+        if meta.kind == MetaKind::Symlink {
+            let link = host.read_link(path)?;
+            return Ok(Some(UnitFile::Link { link }));
+        }
+        let content = match Content::read(host, path, meta.size) {
+            Err(error) if error.is_not_allowed() => return Ok(None),
+            content => content?,
+        };
+        let xattrs = host.xattrs(path)?;
+        let access = Access {
+            xattrs: (!xattrs.is_empty()).then_some(xattrs),
+            ..meta.access()
+        };
+        if access != usual() {
+            self.access.insert(path.display().to_string(), access);
+        }
+        Ok(Some(content.map_or(UnitFile::NOTHING, UnitFile::File)))
+    }
+}
+
+fn is_mask(file: Option<&UnitFile>) -> bool {
+    matches!(file, Some(UnitFile::Link { link }) if link == Path::new(MASK))
+}
+
+/// Who owns a new file and who may do what.
+fn usual() -> Access {
+    Access {
+        mode: 0o644,
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        xattrs: None,
+    }
+}
+
+/// Returns the path of the unit file of the administrator.
+pub(crate) fn path_of(name: &str) -> PathBuf {
+    Path::new(UNITS).join(name)
+}
+
+fn folder_of(name: &str) -> PathBuf {
+    Path::new(UNITS).join(format!("{name}.d"))
+}
+
+/// Returns the path of a drop-in of the administrator.
+pub(crate) fn drop_in_of(name: &str, drop_in: &str) -> PathBuf {
+    folder_of(name).join(format!("{drop_in}.conf"))
+}
+
+/// A unit file as systemd finds it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// Where it leads, if it is a link.
+    pub(crate) link: Option<PathBuf>,
+}
+
+impl Found {
+    /// Whether it is in a folder.
+    pub(crate) fn is_in(&self, folder: &str) -> bool {
+        self.path.parent() == Some(Path::new(folder))
+    }
+
+    /// Whether it is a link to /dev/null.
+    pub(crate) fn is_mask(&self) -> bool {
+        self.link.as_deref() == Some(Path::new(MASK))
+    }
+
+    /// Whether systemd made it of another file.
+    pub(crate) fn is_generated(&self) -> bool {
+        GENERATORS.iter().any(|folder| self.is_in(folder))
+    }
+}
+
+/// Finds the files of a name in all folders, the one that counts first.
+pub(crate) fn find(host: &Reader, name: &str) -> Result<Vec<Found>, HostError> {
+    let mut found = vec![];
+    for folder in FOLDERS {
+        let path = Path::new(folder).join(name);
+        let link = match host.stat(&path) {
+            Ok(Some(meta)) if meta.kind == MetaKind::Symlink => Some(host.read_link(&path)?),
+            Ok(Some(_)) => None,
+            Ok(None) | Err(HostError::ThroughSymlink { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        found.push(Found { path, link });
+    }
+    Ok(found)
+}
+
+/// Names all units that have a file.
+pub(crate) fn known(host: &Reader) -> Result<BTreeSet<String>, HostError> {
+    let mut known = BTreeSet::new();
+    for folder in FOLDERS {
+        let names = match host.list_folder(Path::new(folder)) {
+            Err(HostError::ThroughSymlink { .. }) => continue,
+            names => names?,
+        };
+        known.extend(names.into_iter().filter_map(|name| name.into_string().ok()));
+    }
+    known.retain(|name| UnitName::parse(name).is_ok());
+    Ok(known)
+}
+
+/// Returns what the files of a unit say together; those of `content` and `drop_ins` as if they were there.
+pub(crate) fn text_of(
+    host: &Reader,
+    name: &str,
+    content: Option<&str>,
+    drop_ins: Option<&DropIns>,
+) -> Result<UnitText, HostError> {
+    let template = UnitName::parse(name).ok().and_then(UnitName::template);
+    let names: Vec<&str> = [Some(name), template.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut unit = content.map(str::to_owned);
+    for name in &names {
+        if unit.is_none()
+            && let Some(found) = find(host, name)?.into_iter().find(|found| !found.is_mask())
+        {
+            unit = Some(boot_files::read(host, found.path)?.text);
+        }
+    }
+    let folders: Vec<String> = names
+        .iter()
+        .flat_map(|name| FOLDERS.map(|folder| format!("{folder}/{name}.d")))
+        .collect();
+    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    let mut texts = BTreeMap::new();
+    for file in boot_files(host, &folders)? {
+        let name = file.path.file_stem().unwrap_or_default().to_string_lossy();
+        texts.insert(name.into_owned(), file.text);
+    }
+    for (name, wish) in drop_ins.into_iter().flatten() {
+        match wish.as_ref().and_then(UnitFile::text) {
+            Some(text) => texts.insert(name.clone(), text.to_owned()),
+            None => texts.remove(name),
+        };
+    }
+    let unit = unit.unwrap_or_default();
+    let all = std::iter::once(unit.as_str()).chain(texts.values().map(String::as_str));
+    Ok(UnitText::parse(all))
+}
+
+/// Returns what the files of a unit say; nothing if this user may not read them.
+pub(crate) fn seen_text_of(host: &Reader, name: &str) -> Result<UnitText, HostError> {
+    match text_of(host, name, None, None) {
+        Err(error) if error.is_not_allowed() => Ok(UnitText::default()),
+        text => text,
+    }
+}
+
+/// Returns the folders of links that say what starts with what.
+pub(crate) fn link_folders(host: &Reader) -> Result<Vec<PathBuf>, HostError> {
+    let mut folders = vec![];
+    for entry in host.list_folder(Path::new(UNITS))? {
+        let folder = Path::new(UNITS).join(entry);
+        let is_folder = host
+            .stat(&folder)?
+            .is_some_and(|meta| meta.kind == MetaKind::Folder);
+        if is_folder && has_ending(&folder, &LINK_FOLDERS) {
+            folders.push(folder);
+        }
+    }
+    Ok(folders)
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| endings.contains(&ending))
+}
+
+/// Puts a file of a unit where it belongs, with its folder.
+pub(crate) fn put(
+    host: &Writer,
+    path: &Path,
+    file: &UnitFile,
+    access: Option<&Access>,
+    existing: Existing,
+) -> Result<(), HostError> {
+    let reader = Reader::new(host.root());
+    let UnitFile::File(content) = file else {
+        return match file {
+            UnitFile::Link { link } => put_link(host, path, link),
+            _ => remove(host, path),
+        };
+    };
+    let there = reader.stat(path)?;
+    let access = match (access, &there) {
+        (Some(access), _) => access.clone(),
+        (None, Some(meta)) if meta.kind == MetaKind::File => meta.access(),
+        (None, _) => usual(),
+    };
+    make_folders(host, path)?;
+    content.put(host, path, None, &access, existing)
+}
+
+/// Puts a link where it belongs, with its folder.
+pub(crate) fn put_link(host: &Writer, path: &Path, target: &Path) -> Result<(), HostError> {
+    make_folders(host, path)?;
+    host.put_link(path, target, Existing::Replace)
+}
+
+/// Removes a file or a link, if it is there, and its folder if nothing else is in it; to systemd such a folder says nothing.
+pub(crate) fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
+    if Reader::new(host.root()).stat(path)?.is_some() {
+        host.remove_file(path)?;
+    }
+    remove_empty_folder(host, path)
+}
+
+/// Makes the folders on the way to a path that are missing.
+pub(crate) fn make_folders(host: &Writer, path: &Path) -> Result<(), HostError> {
+    let reader = Reader::new(host.root());
+    let folders: Vec<_> = path.ancestors().skip(1).collect();
+    for folder in folders.into_iter().rev() {
+        if reader.stat(folder)?.is_none() {
+            let access = Access {
+                mode: 0o755,
+                ..usual()
+            };
+            host.make_folder(folder, &access)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the folder of drop-ins or of links that a path is in, if nothing is.
+pub(crate) fn remove_empty_folder(host: &Writer, path: &Path) -> Result<(), HostError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let is_of_units = folder.parent() == Some(Path::new(UNITS))
+        && (has_ending(folder, &LINK_FOLDERS) || has_ending(folder, &["d"]));
+    let reader = Reader::new(host.root());
+    if is_of_units && reader.stat(folder)?.is_some() && reader.list_folder(folder)?.is_empty() {
+        host.remove_folder(folder)?;
+    }
+    Ok(())
+}
+
+/// Removes what a killed run left in the folders of units, and the folder of drop-ins of one if nothing is in it.
+pub(crate) fn clean(host: &Writer, name: &str) -> Result<(), HostError> {
+    let reader = Reader::new(host.root());
+    for folder in link_folders(&reader)? {
+        host.clean_folder(&folder)?;
+    }
+    host.clean_folder(Path::new(UNITS))?;
+    host.clean_folder(&folder_of(name))?;
+    remove_empty_folder(host, &drop_in_of(name, "any"))
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test makes and looks at its own folder"
+)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::root::Root;
+
+    const NAME: &str = "a.service";
+    const PATH: &str = "/etc/systemd/system/a.service";
+
+    fn file(text: &str) -> UnitFile {
+        UnitFile::File(Content::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn what_is_in_etc_is_read_as_it_is() {
+        let root = Root::new(&[
+            (PATH, "[Service]\n"),
+            ("/etc/systemd/system/a.service.d/10-x.conf", "[Unit]\n"),
+            ("/etc/systemd/system/a.service.d/notes", ""),
+            ("/usr/lib/systemd/system/a.service.d/20-y.conf", ""),
+        ]);
+        root.link("/etc/systemd/system/a.service.d/30-z.conf", "/dev/null");
+        fs::set_permissions(root.at(PATH), fs::Permissions::from_mode(0o600)).unwrap();
+        let own = Own::read(&root.reader(), NAME).unwrap();
+        assert_eq!(own.content, Some(file("[Service]\n")));
+        let link = UnitFile::Link { link: MASK.into() };
+        let drop_ins = [("10-x", file("[Unit]\n")), ("30-z", link)];
+        let drop_ins = drop_ins.map(|(name, file)| (name.to_owned(), Some(file)));
+        assert_eq!(own.drop_ins, Some(drop_ins.into()));
+        assert_eq!(own.access.keys().collect::<Vec<_>>(), [PATH]);
+        assert_eq!(own.access[PATH].mode, 0o600);
+        assert!(own.newest > 0 && own.is_any() && !own.is_masked);
+
+        let nothing = Own::read(&root.reader(), "b.service").unwrap();
+        assert_eq!(nothing.content, Some(UnitFile::NOTHING));
+        assert!(!nothing.is_any());
+        root.link("/etc/systemd/system/c.service", MASK);
+        let masked = Own::read(&root.reader(), "c.service").unwrap();
+        assert_eq!(masked.content, Some(UnitFile::NOTHING));
+        assert!(masked.is_masked && masked.is_any());
+    }
+
+    fn starts(root: &Root, name: &str, content: Option<&str>, drop_ins: &DropIns) -> String {
+        let text = text_of(&root.reader(), name, content, Some(drop_ins)).unwrap();
+        text.paths().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn systemd_reads_the_first_unit_file_and_all_drop_ins_by_name() {
+        let root = Root::new(&[
+            (
+                "/usr/lib/systemd/system/a.service",
+                "[Service]\nExecStart=/lib/a\n",
+            ),
+            (
+                "/usr/lib/systemd/system/w@.service",
+                "[Service]\nExecStart=/lib/w\n",
+            ),
+            (
+                "/usr/lib/systemd/system/w@.service.d/20.conf",
+                "[Service]\nExecStart=/20\n",
+            ),
+            (
+                "/usr/lib/systemd/system/a.service.d/20.conf",
+                "[Service]\nExecStart=/lib/20\n",
+            ),
+            (
+                "/etc/systemd/system/a.service.d/10.conf",
+                "[Service]\nExecStart=/10\n",
+            ),
+            (
+                "/etc/systemd/system/a.service.d/20.conf",
+                "[Service]\nExecStart=/20\n",
+            ),
+        ]);
+        let none = DropIns::new();
+        assert_eq!(starts(&root, NAME, None, &none), "/lib/a /10 /20");
+        assert_eq!(
+            starts(&root, NAME, Some("[Service]\nExecStart=/new\n"), &none),
+            "/new /10 /20"
+        );
+        assert_eq!(starts(&root, "w@1.service", None, &none), "/lib/w /20");
+        let wish = [
+            ("10", None),
+            ("15", Some(file("[Service]\nExecStart=/15\n"))),
+        ];
+        let wish: DropIns = wish.map(|(name, file)| (name.to_owned(), file)).into();
+        assert_eq!(starts(&root, NAME, None, &wish), "/lib/a /15 /20");
+        root.link("/run/systemd/system/a.service", MASK);
+        assert_eq!(starts(&root, NAME, None, &none), "/lib/a /10 /20");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_cleaned() {
+        let root = Root::new(&[
+            (PATH, ""),
+            ("/etc/systemd/system/.a.service.stead-new", ""),
+            ("/etc/systemd/system/a.service.d/.x.conf.stead-new", ""),
+            ("/etc/systemd/system/b.service.d/x.conf", ""),
+            (
+                "/etc/systemd/system/x.target.wants/.b.service.stead-new",
+                "",
+            ),
+            ("/etc/systemd/system/x.target.wants/b.service", ""),
+        ]);
+        clean(&root.writer(), NAME).unwrap();
+        let reader = root.reader();
+        let left = |folder: &str| reader.list_folder(&Path::new(UNITS).join(folder)).unwrap();
+        assert_eq!(left(""), ["a.service", "b.service.d", "x.target.wants"]);
+        assert_eq!(left("b.service.d"), ["x.conf"]);
+        assert_eq!(left("x.target.wants"), ["b.service"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! What the process of a unit is started with, as far as it stands in `/etc/systemd/system`.
+
+use stead_engine::digest::digest;
+
+use crate::{
+    host::{HostError, Reader},
+    unit_files::{Own, UnitFile},
+    unit_name::UnitName,
+    unit_text::UnitText,
+};
+
+/// What the files of a unit, and those of its template, give to its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Inputs {
+    /// A digest of it.
+    pub(crate) digest: String,
+    /// When the newest of the files was changed, in microseconds since 1970.
+    pub(crate) newest: u64,
+}
+
+impl Inputs {
+    /// Reads them; `None` if this user may not.
+    pub(crate) fn read(host: &Reader, name: &str) -> Result<Option<Self>, HostError> {
+        let own = Own::read(host, name)?;
+        let template = UnitName::parse(name).ok().and_then(UnitName::template);
+        let template = template
+            .map(|template| Own::read(host, &template))
+            .transpose()?;
+        let mut newest = own.newest;
+        let mut files = vec![];
+        if let Some(template) = template {
+            newest = newest.max(template.newest);
+            let Some(of_template) = template.files() else {
+                return Ok(None);
+            };
+            files.extend(of_template);
+        }
+        let Some(of_unit) = own.files() else {
+            return Ok(None);
+        };
+        files.extend(of_unit);
+        let digest = digest_of(files.iter());
+        Ok(Some(Self { digest, newest }))
+    }
+}
+
+/// Digests what files of a unit give to its process, in the order in which they count.
+pub(crate) fn digest_of<'a>(files: impl Iterator<Item = &'a UnitFile> + Clone) -> String {
+    let is_text = |file: &UnitFile| *file == UnitFile::NOTHING || file.text().is_some();
+    if files.clone().all(is_text) {
+        return UnitText::parse(files.filter_map(UnitFile::text)).digest();
+    }
+    digest(&files.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    fn digest(files: &[(&str, &str)], name: &str) -> String {
+        let root = Root::new(files);
+        Inputs::read(&root.reader(), name).unwrap().unwrap().digest
+    }
+
+    #[test]
+    fn all_files_of_a_unit_and_of_its_template_count() {
+        let own = (
+            "/etc/systemd/system/w@1.service.d/a.conf",
+            "[Service]\nNice=1\n",
+        );
+        let template = (
+            "/etc/systemd/system/w@.service",
+            "[Service]\nExecStart=/bin/a\n",
+        );
+        let other = (template.0, "[Service]\nExecStart=/bin/b\n");
+        let install = (
+            template.0,
+            "[Service]\nExecStart=/bin/a\n[Install]\nWantedBy=x.target\n",
+        );
+        let all = digest(&[own, template], "w@1.service");
+        assert_eq!(all, digest(&[own, install], "w@1.service"));
+        for files in [&[template][..], &[own], &[own, other], &[]] {
+            assert_ne!(all, digest(files, "w@1.service"), "{files:?}");
+        }
+        // What a package brings is the package's to restart.
+        let packaged = ("/usr/lib/systemd/system/w@2.service", "[Service]\n");
+        assert_eq!(
+            digest(&[packaged, template], "w@2.service"),
+            digest(&[template], "w@2.service")
+        );
+    }
+
+    #[test]
+    fn what_is_no_text_counts_too() {
+        let root = Root::new(&[("/etc/systemd/system/a.service", "[Service]\n")]);
+        let before = Inputs::read(&root.reader(), "a.service").unwrap();
+        root.link("/etc/systemd/system/a.service.d/x.conf", "/dev/null");
+        let after = Inputs::read(&root.reader(), "a.service").unwrap();
+        assert_ne!(before.unwrap().digest, after.unwrap().digest);
+    }
+}

@@ -1,0 +1,217 @@
+//! The links by which units are enabled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use crate::{
+    host::{HostError, MetaKind, Reader, Writer},
+    unit::State,
+    unit_files::{UNITS, link_folders, put_link, remove, seen_text_of},
+    unit_name::UnitName,
+};
+
+/// The links in `/etc/systemd/system` by which units are enabled: where each is, and where it leads.
+#[derive(Debug)]
+pub(crate) struct Links(BTreeMap<String, String>);
+
+impl Links {
+    /// Reads all of them.
+    pub(crate) fn read(host: &Reader) -> Result<Self, HostError> {
+        let mut links = BTreeMap::new();
+        let mut folders = link_folders(host)?;
+        folders.push(UNITS.into());
+        for folder in folders {
+            for entry in host.list_folder(&folder)? {
+                let path = folder.join(entry);
+                let is_link = host
+                    .stat(&path)?
+                    .is_some_and(|meta| meta.kind == MetaKind::Symlink);
+                if is_link {
+                    let target = host.read_link(&path)?;
+                    links.insert(path.display().to_string(), target.display().to_string());
+                }
+            }
+        }
+        Ok(Self(links))
+    }
+
+    /// Returns the links of a unit.
+    pub(crate) fn of(&self, name: &str) -> BTreeMap<String, String> {
+        let mine = self
+            .0
+            .iter()
+            .filter(|(path, target)| is_link_of(name, path, target));
+        mine.map(|(path, target)| (path.clone(), target.clone()))
+            .collect()
+    }
+}
+
+/// Whether a link enables a unit: by its name among what another unit wants, or as another name that leads to it.
+/// Those of all instances are of their template too.
+pub(crate) fn is_link_of(name: &str, path: &str, target: &str) -> bool {
+    let (path, target) = (Path::new(path), Path::new(target));
+    let has_name = |path: &Path| {
+        let file = path.file_name().and_then(|file| file.to_str());
+        let template = file.and_then(|file| UnitName::parse(file).ok()?.template());
+        file == Some(name) || template.as_deref() == Some(name)
+    };
+    if path.parent() == Some(Path::new(UNITS)) {
+        has_name(target) && !has_name(path)
+    } else {
+        has_name(path)
+    }
+}
+
+/// Returns the name under which a unit is enabled: its own, and for a template that of its default instance, if it has one.
+pub(crate) fn enabled_as(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
+    match UnitName::parse(name) {
+        Ok(unit) if unit.is_template() => {
+            let text = seen_text_of(host, name)?;
+            Ok(text
+                .default_instance()
+                .map(|instance| unit.of_instance(instance)))
+        }
+        _ => Ok(Some(name.to_owned())),
+    }
+}
+
+/// Names the units that are enabled and disabled together with one, itself among them.
+pub(crate) fn together(host: &Reader, name: &str) -> Result<BTreeSet<String>, HostError> {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![name.to_owned()];
+    while let Some(name) = next.pop() {
+        if UnitName::parse(&name).is_err() || !seen.insert(name.clone()) {
+            continue;
+        }
+        let text = seen_text_of(host, &name)?;
+        next.extend(text.also().into_iter().map(str::to_owned));
+    }
+    Ok(seen)
+}
+
+/// Puts the links in order that were recorded; those of a unit that shall not exist are removed.
+pub(crate) fn put_links(
+    host: &Writer,
+    name: &str,
+    before: &State,
+    after: Option<&State>,
+) -> Result<bool, HostError> {
+    let wanted = after
+        .and_then(|after| after.links.clone())
+        .unwrap_or_default();
+    let is_mine = |path: &str, target: &str| after.is_some() || is_link_of(name, path, target);
+    let mut has_changed = false;
+    for (path, target) in before.links.iter().flatten() {
+        if !wanted.contains_key(path) && is_mine(path, target) {
+            remove(host, Path::new(path))?;
+            has_changed = true;
+        }
+    }
+    for (path, target) in &wanted {
+        if before.links.as_ref().and_then(|links| links.get(path)) != Some(target) {
+            put_link(host, Path::new(path), Path::new(target))?;
+            has_changed = true;
+        }
+    }
+    Ok(has_changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    const TOP: &str = "/etc/systemd/system";
+
+    fn root() -> Root {
+        let root = Root::new(&[
+            (
+                "/usr/lib/systemd/system/a.service",
+                "[Install]\nAlso=a.socket b.service %i.service\n",
+            ),
+            (
+                "/usr/lib/systemd/system/b.service",
+                "[Install]\nAlso=a.service\n",
+            ),
+            (
+                "/usr/lib/systemd/system/w@.service",
+                "[Install]\nDefaultInstance=1\n",
+            ),
+        ]);
+        for (path, target) in [
+            ("x.target.wants/a.service", "../a.service"),
+            (
+                "y.target.requires/a.service",
+                "/usr/lib/systemd/system/a.service",
+            ),
+            ("other.service", "/usr/lib/systemd/system/a.service"),
+            ("linked.service", "/opt/linked.service"),
+            (
+                "sockets.target.wants/a.socket",
+                "/usr/lib/systemd/system/a.socket",
+            ),
+            (
+                "x.target.wants/w@1.service",
+                "/usr/lib/systemd/system/w@.service",
+            ),
+            (
+                "x.target.wants/w@2.service",
+                "/usr/lib/systemd/system/w@.service",
+            ),
+        ] {
+            root.link(&format!("{TOP}/{path}"), target);
+        }
+        root
+    }
+
+    fn check(name: &str, expected: &[&str]) {
+        let links = Links::read(&root().reader()).unwrap().of(name);
+        let links: Vec<_> = links
+            .keys()
+            .map(|path| path.trim_start_matches(TOP))
+            .collect();
+        assert_eq!(links, expected, "{name}");
+    }
+
+    #[test]
+    fn links_belong_to_whom_they_enable() {
+        check(
+            "a.service",
+            &[
+                "/other.service",
+                "/x.target.wants/a.service",
+                "/y.target.requires/a.service",
+            ],
+        );
+        check("a.socket", &["/sockets.target.wants/a.socket"]);
+        check("w@1.service", &["/x.target.wants/w@1.service"]);
+        check(
+            "w@.service",
+            &["/x.target.wants/w@1.service", "/x.target.wants/w@2.service"],
+        );
+        check("other.service", &[]);
+        check("linked.service", &[]);
+    }
+
+    #[test]
+    fn what_is_enabled_together_is_found() {
+        let root = root();
+        let names = together(&root.reader(), "a.service").unwrap();
+        assert_eq!(
+            names,
+            ["a.service", "a.socket", "b.service"]
+                .map(str::to_owned)
+                .into()
+        );
+        for (name, expected) in [
+            ("a.service", Some("a.service")),
+            ("w@.service", Some("w@1.service")),
+            ("v@.service", None),
+        ] {
+            let enabled_as = enabled_as(&root.reader(), name).unwrap();
+            assert_eq!(enabled_as.as_deref(), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! What runs of a unit: starting, stopping and restarting it, each awaited, and what its process was started with.
+
+use std::time::{Duration, Instant};
+
+use stead_engine::{address::Address, provider::ProviderError, report::chain};
+use tokio::time::sleep;
+
+use crate::{
+    host::{HostError, Reader, UnitStatus, Writer},
+    start_note::{note, noted},
+    unit::KIND,
+    unit_inputs::Inputs,
+};
+
+/// How long a job may take. systemd gives a service 90 s unless its unit file says otherwise.
+const DEADLINE: Duration = Duration::from_mins(5);
+/// How often it is looked at.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a service must run until it counts as started, where systemd itself waits for no sign of it.
+const SETTLED: Duration = Duration::from_secs(1);
+/// The exit code of a process that could not execute its program: systemd.exec(5), "Process Exit Codes".
+const NO_PROGRAM: i32 = 203;
+
+/// Whether a unit runs; `None` for a service that runs for a moment and is over when its work is done.
+pub(crate) fn is_running(status: &UnitStatus) -> Option<bool> {
+    if status.kind == "oneshot" && !status.remains {
+        return None;
+    }
+    Some(is_up(status))
+}
+
+/// Whether a unit is active or on its way to be. One that waits until it is started once more is not.
+pub(crate) fn is_up(status: &UnitStatus) -> bool {
+    match status.active.as_str() {
+        "active" | "reloading" | "refreshing" => true,
+        "activating" => !status.sub.starts_with("auto-restart"),
+        _ => false,
+    }
+}
+
+/// Whether systemd, or the process of a unit, works with older files than there are; `None` if this user may not know.
+pub(crate) fn is_stale(
+    host: &Reader,
+    name: &str,
+    status: &UnitStatus,
+) -> Result<Option<bool>, HostError> {
+    // systemd takes what other types say when it reads their files.
+    let has_process = [".service", ".socket", ".mount", ".automount", ".swap"];
+    if !is_up(status) || !has_process.iter().any(|ending| name.ends_with(ending)) {
+        return Ok(Some(status.is_outdated));
+    }
+    let noted = match noted(host, name, &status.invocation) {
+        Err(error) if error.is_not_allowed() => return Ok(None),
+        noted => noted?,
+    };
+    let inputs = Inputs::read(host, name)?;
+    Ok(inputs.map(|inputs| match noted {
+        Some(digest) => digest != inputs.digest,
+        None => status.is_outdated || inputs.newest > status.started,
+    }))
+}
+
+/// Notes what the process of a unit was started with, if that is what its files say. Once they have changed nobody can tell for sure.
+pub(crate) async fn note_start(host: &Writer, name: &str) -> Result<(), ProviderError> {
+    let reader = Reader::new(host.root());
+    let noted = async {
+        let status = reader.unit(name).await?;
+        if is_up(&status) && is_stale(&reader, name, &status)? == Some(false) {
+            note_inputs(host, name, &status)?;
+        }
+        Ok(())
+    };
+    noted.await.map_err(failed(name, "note what it runs with"))
+}
+
+/// Notes that the process of a unit was started with what its files say.
+fn note_inputs(host: &Writer, name: &str, status: &UnitStatus) -> Result<(), HostError> {
+    match Inputs::read(&Reader::new(host.root()), name)? {
+        Some(inputs) => note(host, name, status.invocation.clone(), inputs.digest),
+        None => Ok(()),
+    }
+}
+
+/// What to do with a process whose start nobody noted, and which may run with older settings than its files have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// Restart it if its files are newer.
+    Judge,
+    /// Restart it.
+    Restart,
+    /// It was so before. Leave it alone.
+    Leave,
+}
+
+/// Sees to it that a unit runs, with the settings that its files have.
+pub(crate) async fn bring_up(
+    host: &Writer,
+    name: &str,
+    unknown: Unknown,
+) -> Result<(), ProviderError> {
+    let reader = Reader::new(host.root());
+    let is_due = async {
+        let status = reader.unit(name).await?;
+        if !is_up(&status) {
+            return Ok(true);
+        }
+        let noted = noted(&reader, name, &status.invocation)?;
+        Ok(match unknown {
+            Unknown::Restart if noted.is_none() => true,
+            Unknown::Leave if noted.is_none() => false,
+            _ => is_stale(&reader, name, &status)? == Some(true),
+        })
+    };
+    if is_due
+        .await
+        .map_err(failed(name, "see what it runs with"))?
+    {
+        start(host, name).await?;
+    }
+    Ok(())
+}
+
+/// Starts a unit that is not running, or restarts one that is, and waits until it runs. Notes what it was started with.
+async fn start(host: &Writer, name: &str) -> Result<(), ProviderError> {
+    let reader = Reader::new(host.root());
+    let before = reader
+        .unit(name)
+        .await
+        .map_err(failed(name, "look at it"))?;
+    let (verb, attempted) = if is_up(&before) {
+        ("RestartUnit", "restart it")
+    } else {
+        ("StartUnit", "start it")
+    };
+    let _held = host
+        .hold_unit(name)
+        .await
+        .map_err(failed(name, attempted))?;
+    // It may have ended or been started too often for systemd's liking (systemd.unit(5), `StartLimitBurst=`), but not by itself.
+    host.forget_failure(name)
+        .await
+        .map_err(failed(name, attempted))?;
+    host.unit_job(verb, name)
+        .await
+        .map_err(failed(name, attempted))?;
+    let started = wait(&reader, name, attempted).await?;
+    let now = settle(&reader, name, started.clone())
+        .await
+        .map_err(failed(name, attempted))?;
+    let is_there = matches!(now.active.as_str(), "active" | "reloading" | "refreshing");
+    if !is_there || now.invocation != started.invocation || now.restarts > 0 {
+        let fact = why_not(&now, before.invocation != now.invocation);
+        return Err(refusal(name, attempted, fact));
+    }
+    note_inputs(host, name, &now).map_err(failed(name, "note what it runs with"))
+}
+
+/// Stops a unit, if it is not, and waits until it has stopped.
+pub(crate) async fn stop(host: &Writer, name: &str) -> Result<(), ProviderError> {
+    let reader = Reader::new(host.root());
+    let attempted = "stop it";
+    let before = reader
+        .unit(name)
+        .await
+        .map_err(failed(name, "look at it"))?;
+    if before.job == 0 && matches!(before.active.as_str(), "inactive" | "failed") {
+        return Ok(());
+    }
+    host.unit_job("StopUnit", name)
+        .await
+        .map_err(failed(name, attempted))?;
+    let now = wait(&reader, name, attempted).await?;
+    if is_up(&now) {
+        let fact = format!("systemd says that it is {}", now.active);
+        return Err(refusal(name, attempted, fact));
+    }
+    Ok(())
+}
+
+/// Makes systemd forget that a unit failed, if it has.
+pub(crate) async fn forget_failure(host: &Writer, name: &str) -> Result<(), ProviderError> {
+    let forgotten = async {
+        let status = Reader::new(host.root()).unit(name).await?;
+        if status.active == "failed" {
+            host.forget_failure(name).await?;
+        }
+        Ok(())
+    };
+    forgotten
+        .await
+        .map_err(failed(name, "forget that it failed"))
+}
+
+/// Ends the job of a unit that a killed run has left under way, and makes systemd read what it may not have read yet.
+pub(crate) async fn clean(host: &Writer, name: &str) -> Result<(), HostError> {
+    let status = Reader::new(host.root()).unit(name).await?;
+    if status.job != 0 {
+        host.cancel_job(status.job).await?;
+    }
+    if status.is_outdated {
+        host.reload_units().await?;
+    }
+    Ok(())
+}
+
+/// Says so if systemd cannot make sense of the files of a unit.
+pub(crate) async fn check_loaded(host: &Writer, name: &str) -> Result<(), ProviderError> {
+    let attempted = "load it";
+    let status = Reader::new(host.root()).unit(name).await;
+    let status = status.map_err(failed(name, attempted))?;
+    match status.load.as_str() {
+        "bad-setting" | "error" => Err(refusal(name, attempted, status.fault)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until no job of a unit is under way.
+async fn wait(host: &Reader, name: &str, attempted: &str) -> Result<UnitStatus, ProviderError> {
+    let begin = Instant::now();
+    loop {
+        let status = host.unit(name).await.map_err(failed(name, attempted))?;
+        if status.job == 0 {
+            return Ok(status);
+        }
+        if begin.elapsed() > DEADLINE {
+            let seconds = DEADLINE.as_secs();
+            let fact = format!("after {seconds} s it is still {}", status.active);
+            return Err(refusal(name, attempted, fact));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Waits for a moment whether a service stays, if systemd has not waited for a sign of it.
+async fn settle(host: &Reader, name: &str, started: UnitStatus) -> Result<UnitStatus, HostError> {
+    if !matches!(started.kind.as_str(), "simple" | "exec" | "idle") {
+        return Ok(started);
+    }
+    let begin = Instant::now();
+    let mut now = started.clone();
+    while now.active == "active"
+        && now.invocation == started.invocation
+        && begin.elapsed() < SETTLED
+    {
+        sleep(PAUSE).await;
+        now = host.unit(name).await?;
+    }
+    Ok(now)
+}
+
+/// Says why a unit does not run that was to be started.
+fn why_not(status: &UnitStatus, has_begun: bool) -> String {
+    if status.load != "loaded" {
+        return match status.fault.as_str() {
+            "" => format!("systemd says that it is {}", status.load),
+            fault => fault.to_owned(),
+        };
+    }
+    match (status.result.as_str(), status.exit) {
+        _ if !status.may_start => "its conditions do not hold on this host".to_owned(),
+        ("exit-code", NO_PROGRAM) => "its program cannot be executed".to_owned(),
+        ("exit-code", code) => format!("it ended with exit code {code}"),
+        ("signal" | "core-dump", signal) => format!("it was killed by signal {signal}"),
+        ("timeout", _) => "it took too long".to_owned(),
+        ("start-limit-hit", _) => "it ended too often".to_owned(),
+        ("success" | "", _) if has_begun => "it ended at once".to_owned(),
+        ("success" | "", _) => "something that it needs did not start".to_owned(),
+        (other, _) => format!("systemd says `{other}`"),
+    }
+}
+
+fn refusal(name: &str, attempted: &str, fact: String) -> ProviderError {
+    let log = format!("its log: `journalctl --unit {name}`");
+    ProviderError::new(Address::new(KIND, name), attempted, fact).help(log)
+}
+
+/// Makes the error of something that systemd refused.
+fn failed(name: &str, attempted: &str) -> impl Fn(HostError) -> ProviderError + use<> {
+    let (name, attempted) = (name.to_owned(), attempted.to_owned());
+    move |error| refusal(&name, &attempted, chain(&error).join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    const NAME: &str = "a.service";
+
+    fn status(active: &str, sub: &str) -> UnitStatus {
+        UnitStatus {
+            load: "loaded".to_owned(),
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            invocation: "1".to_owned(),
+            started: u64::MAX,
+            may_start: true,
+            ..UnitStatus::default()
+        }
+    }
+
+    #[test]
+    fn what_runs_is_what_is_active_or_will_be() {
+        for (active, sub, expected) in [
+            ("active", "running", true),
+            ("active", "exited", true),
+            ("reloading", "reload", true),
+            ("activating", "start", true),
+            ("activating", "auto-restart", false),
+            ("activating", "auto-restart-queued", false),
+            ("deactivating", "stop-sigterm", false),
+            ("inactive", "dead", false),
+            ("failed", "failed", false),
+        ] {
+            assert_eq!(is_running(&status(active, sub)), Some(expected), "{sub}");
+        }
+        let mut oneshot = status("activating", "start");
+        oneshot.kind = "oneshot".to_owned();
+        assert_eq!(is_running(&oneshot), None);
+        oneshot.remains = true;
+        assert_eq!(is_running(&oneshot), Some(true));
+    }
+
+    #[test]
+    fn a_process_is_stale_by_its_note_or_else_by_its_files() {
+        let root = Root::new(&[
+            ("/etc/systemd/system/a.service", "[Service]\nNice=1\n"),
+            ("/run/stead/any", ""),
+        ]);
+        let check = |status: &UnitStatus, expected: bool| {
+            let stale = is_stale(&root.reader(), NAME, status).unwrap();
+            assert_eq!(stale, Some(expected), "{status:?}");
+        };
+        let running = status("active", "running");
+        let older = UnitStatus {
+            started: 1,
+            ..running.clone()
+        };
+        let outdated = UnitStatus {
+            is_outdated: true,
+            ..running.clone()
+        };
+        check(&running, false);
+        check(&older, true);
+        check(&outdated, true);
+        check(&status("inactive", "dead"), false);
+
+        // A note counts more than the times of the files, and only for its own start.
+        note_inputs(&root.writer(), NAME, &older).unwrap();
+        check(&older, false);
+        check(&outdated, false);
+        let again = UnitStatus {
+            invocation: "2".to_owned(),
+            ..older.clone()
+        };
+        check(&again, true);
+        let path = std::path::Path::new("/etc/systemd/system/a.service");
+        let host = root.writer();
+        host.put_text(path, b"[Service]\nNice=2\n", 0o644).unwrap();
+        check(&running, true);
+    }
+
+    #[test]
+    fn why_a_unit_does_not_run_is_said() {
+        let failed = |result: &str, exit: i32| UnitStatus {
+            result: result.to_owned(),
+            exit,
+            ..status("failed", "failed")
+        };
+        let mut unmet = failed("success", 0);
+        unmet.may_start = false;
+        let mut masked = failed("success", 0);
+        masked.load = "masked".to_owned();
+        for (status, has_begun, expected) in [
+            (failed("exit-code", 3), true, "it ended with exit code 3"),
+            (
+                failed("exit-code", 203),
+                true,
+                "its program cannot be executed",
+            ),
+            (failed("signal", 9), true, "it was killed by signal 9"),
+            (failed("timeout", 0), true, "it took too long"),
+            (failed("success", 0), true, "it ended at once"),
+            (
+                failed("success", 0),
+                false,
+                "something that it needs did not start",
+            ),
+            (failed("oom-kill", 0), true, "systemd says `oom-kill`"),
+            (unmet, false, "its conditions do not hold on this host"),
+            (masked, false, "systemd says that it is masked"),
+        ] {
+            assert_eq!(why_not(&status, has_begun), expected);
+        }
+    }
+}
