@@ -34,6 +34,7 @@ mod setting;
 mod signs;
 mod snap_change;
 mod snap_file;
+mod snap_listed;
 mod snap_store;
 mod snapd;
 mod start_note;

@@ -19,6 +19,7 @@ use crate::{
     microk8s, microk8s_leaves,
     snap_change::{as_written, canonical_hold, install, is_later, refresh, settle},
     snap_file::{self, SnapFile},
+    snap_listed,
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
     snapd::{self, SnapdError},
 };
@@ -303,9 +304,9 @@ impl Provider<Live> for Snap {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused("", "ask snapd for its snaps");
         if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
-            return Ok(Listing::outside(snapd::NONE));
+            return Ok(Listing::outside(snap_listed::NONE));
         }
-        snapd::listing(host).await.map_err(refused)
+        snap_listed::listing(host).await.map_err(refused)
     }
 
     async fn written(

@@ -12,7 +12,7 @@ use stead_engine::{
 
 use crate::{
     host::{Live, Reader, Writer},
-    secrets,
+    secrets, snap_listed,
     snapd::{self, SnapdError},
 };
 
@@ -127,7 +127,7 @@ impl Provider<Live> for SnapConfig {
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         if !snapd::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
-            return Ok(Listing::outside(snapd::NONE));
+            return Ok(Listing::outside(snap_listed::NONE));
         }
         list(host)
             .await
@@ -172,7 +172,7 @@ impl Provider<Live> for SnapConfig {
 
 async fn list(host: &Reader) -> Result<Listing, SnapdError> {
     let mut listing = Listing::of("Settings of snaps, and of snapd itself.", []);
-    let snaps = snapd::all(host).await?;
+    let snaps = snap_listed::all(host).await?;
     let apps = snaps
         .into_iter()
         .filter(|snap| snap.is_app && snap.has_programs);
@@ -198,12 +198,12 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
 /// Returns all settings of a snap. Those of snapd itself are asked for one by one: for all of them it would start other programs.
 async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, SnapdError> {
     if snap != SYSTEM {
-        return snapd::settings(host, snap).await;
+        return snap_listed::settings(host, snap).await;
     }
     let mut settings = vec![];
     for key in OF_SYSTEM {
         if let Some(value) = snapd::setting(host, snap, key).await? {
-            snapd::flatten(key, &value, &mut settings);
+            snap_listed::flatten(key, &value, &mut settings);
         }
     }
     Ok(settings)
