@@ -11,6 +11,8 @@ mod fingerprint;
 mod host;
 mod image;
 mod inside;
+pub mod load;
+pub mod proxy_benchmark;
 mod sandbox;
 pub mod standin;
 mod store;

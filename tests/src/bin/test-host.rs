@@ -1,13 +1,14 @@
-//! Builds the images of the test hosts, and lets a person look around on one.
+//! Builds the images of the test hosts, lets a person look around on one, and measures on one.
 #![expect(
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a program for those who work on the tests"
 )]
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use e2e::{Host, Image, Inside};
+use e2e::{Host, Image, Inside, load, proxy_benchmark};
 
 #[derive(Parser)]
 #[command(about = "The hosts that stead is tested on")]
@@ -24,6 +25,15 @@ enum Command {
     Check,
     /// Boot a host and run a shell on it; the host goes when the shell ends
     Shell { image: Image },
+    /// Measure requests through a Service of kube-proxy, in userspace mode and in iptables mode
+    BenchProxy,
+    /// Send requests to an address, and print how many were answered in a second
+    #[command(hide = true)]
+    Load {
+        address: SocketAddr,
+        connections: u32,
+        requests: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,6 +57,29 @@ fn main() -> ExitCode {
                 ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
             });
         }
+        Command::BenchProxy => {
+            let measured = proxy_benchmark::run();
+            for rates in &measured {
+                let (mode, median) = (&rates.mode, rates.median());
+                println!(
+                    "{mode}: {median:.0} requests a second (of {:.0?})",
+                    rates.rates
+                );
+            }
+            let [before, after] = measured.map(|rates| rates.median());
+            println!("ratio: {:.2}", after / before);
+        }
+        Command::Load {
+            address,
+            connections,
+            requests,
+        } => match load::send(address, connections, requests) {
+            Ok(time) => println!("{}", f64::from(requests) / time.as_secs_f64()),
+            Err(error) => {
+                eprintln!("{address}: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
     }
     ExitCode::SUCCESS
 }
