@@ -118,9 +118,8 @@ impl Provider<Live> for Addons {
     }
 
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
-        let addons = desired.addons.iter().flatten();
         let mut problems = vec![];
-        for (addon, arguments) in addons {
+        for (addon, arguments) in desired.addons.iter().flatten() {
             for argument in arguments.iter().flatten() {
                 if argument.chars().any(char::is_control) {
                     let message = "an argument of an addon has no control characters";
