@@ -348,12 +348,10 @@ impl Provider<Live> for Unit {
         } else {
             None
         };
-        let lost = "what its process was started with is nowhere any more";
         Effects {
             outage: if is_restart { OUTAGE } else { 0 },
             restarts,
             may_cut_network,
-            irreversible: (is_restart && is_stale).then(|| lost.to_owned()),
             ..Effects::default()
         }
     }
