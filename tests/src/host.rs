@@ -16,7 +16,7 @@ use nix::fcntl::Flock;
 use crate::{
     fingerprint::{self, Fingerprint, difference},
     image::{Image, Wait, cache, claim},
-    inside::{Inside, program, succeed},
+    inside::{Inside, Said, program, succeed},
 };
 
 /// A booted host; it goes when this goes.
@@ -36,6 +36,8 @@ pub struct Host {
 const UP: Duration = Duration::from_mins(2);
 /// How long the rest of a host may take to go after it was killed.
 const GONE: Duration = Duration::from_secs(20);
+/// How long a hook may hold the lock.
+const FREE: Duration = Duration::from_secs(20);
 /// How large a disk may grow. It is sparse.
 const DISK_BYTES: u64 = 8 << 30;
 
@@ -253,6 +255,21 @@ impl Host {
 }
 
 impl Host {
+    /// Runs stead, which must end with `code`. A hook may be looking just now: then it is tried again.
+    ///
+    /// # Panics
+    /// If it ends with another.
+    pub fn stead_ends(&self, arguments: &[&str], code: i32) -> Said {
+        let begin = Instant::now();
+        let mut said = self.stead(arguments);
+        while said.code == Some(6) && begin.elapsed() < FREE {
+            sleep(Duration::from_millis(100));
+            said = self.stead(arguments);
+        }
+        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
+        said
+    }
+
     /// Waits until nothing moves any more, such as the rules of a kube-proxy that has just started, and looks.
     ///
     /// # Panics

@@ -10,18 +10,6 @@ use e2e::{Fingerprint, Host, Image, Inside, Said, difference};
 
 const SPEC: &str = "/root/cloud-vm.kdl";
 
-fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
-    let begin = Instant::now();
-    let mut said = host.stead(arguments);
-    // A hook may be looking just now.
-    while said.code == Some(6) && begin.elapsed() < Duration::from_secs(20) {
-        sleep(Duration::from_millis(100));
-        said = host.stead(arguments);
-    }
-    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-    said
-}
-
 /// Asks the real kube-proxy, which takes some seconds to start.
 fn proxy_mode(host: &Host) -> String {
     let url = "http://127.0.0.1:10249/proxyMode";
@@ -94,7 +82,7 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
     host.put(SPEC, include_str!("../../examples/hosts/cloud-vm.kdl"));
 
     println!("{}", apply_and_measure(&host));
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     assert_eq!(proxy_mode(&host), "iptables");
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
     let addons = host.must(&["microk8s", "status", "--format", "short"]).out;
@@ -274,7 +262,7 @@ fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
         let said = host.stead(&["recover"]);
         known = assert_taken_back(&host, &start, known, &said, 0, line);
     }
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     let unit = "snap.microk8s.daemon-kubelite.service";
     let show = [
         "systemctl",
@@ -284,8 +272,8 @@ fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
         unit,
     ];
     let once = host.must(&show).out;
-    stead(&host, &["apply", "--yes", SPEC], 0);
-    stead(&host, &["watch", "--once"], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["watch", "--once"], 0);
     assert_eq!(host.must(&show).out, once);
 }
 
@@ -320,13 +308,13 @@ fn an_error_of_snapd_is_taken_back_with_the_steps_before_it() {
 
     // A refresh that fails leaves the release, its arguments and its addons.
     host.publish("microk8s", "microk8s_1", 3);
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     let before = host.settled();
     host.publish("microk8s", "post-refresh", 4);
     host.put(SPEC, &spec.replace("1.32/stable", "1.33/stable"));
-    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(said.err.contains("this hook fails"), "{said:?}");
     assert_eq!(difference(&before, &host.settled()), [""; 0]);
     host.put(SPEC, spec);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
 }

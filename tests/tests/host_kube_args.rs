@@ -1,10 +1,6 @@
 //! Arguments of MicroK8s and the restarts that they make due, on booted hosts.
 
-use std::{
-    process::Stdio,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, thread::sleep, time::Duration};
 
 use e2e::{Host, Image, Inside, Said, difference, standin};
 
@@ -33,21 +29,9 @@ fn write(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
 }
 
-fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
-    let begin = Instant::now();
-    let mut said = host.stead(arguments);
-    // A hook may be looking just now.
-    while said.code == Some(6) && begin.elapsed() < Duration::from_secs(20) {
-        sleep(Duration::from_millis(100));
-        said = host.stead(arguments);
-    }
-    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-    said
-}
-
 /// Expects that a plan names a mistake of the spec, however its lines are broken.
 fn assert_refused(host: &Host, fault: &str) {
-    let said = stead(host, &["plan", SPEC], 2);
+    let said = host.stead_ends(&["plan", SPEC], 2);
     let flat = said.err.replace(['\n', '|', '│'], " ");
     let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flat.contains(fault), "{}", said.err);
@@ -78,7 +62,7 @@ fn arguments_are_edited_the_service_restarts_once_and_goes_back() {
             healthz-bind-address \"127.0.0.1:10302\"
         }",
     );
-    let said = stead(&host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     for part in [
         "↻ restart:microk8s/kubernetes",
         "restarts snap.microk8s.daemon-kubelite.service (about 20 s without it)",
@@ -87,8 +71,8 @@ fn arguments_are_edited_the_service_restarts_once_and_goes_back() {
         assert!(said.out.contains(part), "{}", said.out);
     }
     let first = invocation(&host, "daemon-kubelite");
-    stead(&host, &["apply", "--yes", SPEC], 0);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     assert_eq!(proxy_mode(&host, 10301).out, "iptables");
     let told = host.must(&["curl", "--silent", "http://127.0.0.1:10301/configz"]);
     for field in [
@@ -99,19 +83,19 @@ fn arguments_are_edited_the_service_restarts_once_and_goes_back() {
     }
     let second = invocation(&host, "daemon-kubelite");
     assert_ne!(first, second);
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     assert_eq!(invocation(&host, "daemon-kubelite"), second);
 
     // A touched file is no reason; a changed one is, even where the file says again what is wanted.
     host.must(&["touch", PROXY]);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     host.must(&["sed", "-i", "s/10301/10303/", PROXY]);
-    let said = stead(&host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     assert!(said.out.contains("~ kube-args:kube-proxy"), "{}", said.out);
     host.must(&["sed", "-i", "s/10303/10301/", PROXY]);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
 
-    stead(&host, &["undo", "--yes", "1"], 0);
+    host.stead_ends(&["undo", "--yes", "1"], 0);
     let there = host.get(PROXY).unwrap();
     let rest = |text: &str| -> Vec<String> {
         let own = |line: &&str| !line.contains("conntrack-max-per-core");
@@ -123,7 +107,7 @@ fn arguments_are_edited_the_service_restarts_once_and_goes_back() {
 
 /// Expects that a plan restarts and changes nothing else.
 fn assert_stale(host: &Host) {
-    let said = stead(host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     assert!(
         said.out.contains("↻") && !said.out.contains("~ kube-args"),
         "{}",
@@ -152,9 +136,9 @@ fn a_file_that_is_right_and_a_process_that_is_stale_is_a_difference_of_its_own()
         PROXY,
     ]);
     assert_stale(&host);
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     assert_eq!(proxy_mode(&host, 10301).out, "iptables");
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     a_due_restart_survives_a_kill_and_happens_once(&host);
 }
 
@@ -181,7 +165,7 @@ fn a_due_restart_survives_a_kill_and_happens_once(host: &Host) {
     assert!(host.get(PROXY).unwrap_or_default().contains("10302"));
     assert_stale(host);
     assert_eq!(starts(host), first);
-    stead(host, &apply, 0);
+    host.stead_ends(&apply, 0);
     assert_eq!(starts(host), first + 1, "once, although it was due twice");
     assert_eq!(proxy_mode(host, 10302).out, "iptables");
 
@@ -202,14 +186,14 @@ fn a_due_restart_survives_a_kill_and_happens_once(host: &Host) {
     }
     host.must(&["pkill", "-KILL", "-f", "apply --yes"]);
     drop(killed.wait());
-    stead(host, &["recover"], 0);
+    host.stead_ends(&["recover"], 0);
     assert_eq!(starts(host), first + 3);
     assert_eq!(proxy_mode(host, 10302).out, "iptables");
-    stead(host, &apply, 0);
+    host.stead_ends(&apply, 0);
     assert_eq!(starts(host), first + 4);
     assert_eq!(proxy_mode(host, 10303).out, "iptables");
     for nothing in [&apply[..], &["watch", "--once"]] {
-        stead(host, nothing, 0);
+        host.stead_ends(nothing, 0);
     }
     assert_eq!(starts(host), first + 4);
 }
@@ -227,7 +211,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
     let host = boot("microk8s_1");
     let start = host.settled();
     write(&host, "kube-args \"kube-proxy\" {\n no-such-flag \"1\"\n}");
-    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
         said.err
             .contains("restart:microk8s/kubernetes: cannot bring daemon-kubelite up"),
@@ -241,7 +225,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
     let never_ready =
         "kube-args \"kube-apiserver\" { runtime-config \"apiextensions.k8s.io/v1=false\"; }";
     write(&host, &format!("{patience}{never_ready}"));
-    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
         said.err.contains("after 15 s the API server") && said.err.contains("Reverted."),
         "{}",
@@ -262,7 +246,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
         &host,
         &format!("{patience}kube-args \"kube-proxy\" {{ profiling \"true\"; }}"),
     );
-    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
         said.err
             .contains("after 15 s kube-proxy runs with profiling false, not true"),
@@ -299,14 +283,14 @@ fn the_old_release_leaves_userspace() {
         "kube-args \"kube-proxy\" {\n proxy-mode \"iptables\"\n}",
     );
     let api = invocation(&host, "daemon-apiserver");
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     assert_eq!(proxy_mode(&host, 10249).out, "iptables");
     assert_eq!(
         invocation(&host, "daemon-apiserver"),
         api,
         "only kube-proxy restarts"
     );
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
 }
 
 #[test]
@@ -345,10 +329,10 @@ fn what_cannot_be_is_said_before_anything_changes() {
     write(&host, good);
     let locks = "/var/snap/microk8s/current/var/lock";
     host.put(&format!("{locks}/clustered.lock"), "");
-    let said = stead(&host, &["plan", SPEC], 2);
+    let said = host.stead_ends(&["plan", SPEC], 2);
     assert!(said.err.contains("worker"), "{}", said.err);
     host.must(&["rm", &format!("{locks}/clustered.lock")]);
     host.must(&["microk8s.stop"]);
-    let said = stead(&host, &["plan", SPEC], 2);
+    let said = host.stead_ends(&["plan", SPEC], 2);
     assert!(said.err.contains("MicroK8s is stopped"), "{}", said.err);
 }
