@@ -9,7 +9,7 @@ use crate::{
     event::{Event, Observer},
     journal::Residue,
     observe::observe,
-    provider::Host,
+    provider::{Host, ProviderError},
     registry::{Kind, Registry, State},
     report::chain,
 };
@@ -48,6 +48,15 @@ pub(crate) struct Rollback {
     pub(crate) is_retryable: bool,
 }
 
+/// Why something could not be put back.
+#[derive(Debug)]
+enum Refusal {
+    /// What a killed step left beside it may still be there, and no state shows that.
+    Unclean(String),
+    /// The change to what was before.
+    Change(String),
+}
+
 /// How often a rollback tries what it could not put back: what held it up may have passed.
 const PASSES: usize = 2;
 
@@ -76,7 +85,7 @@ async fn pass<H: Host>(
     writer: &H::Writer,
     steps: &[Begun],
     observer: Observer<'_>,
-) -> BTreeMap<Address, String> {
+) -> BTreeMap<Address, Refusal> {
     let mut failures = BTreeMap::new();
     let is_restart = |step: &&Begun| {
         let first = step.before.first();
@@ -94,8 +103,8 @@ async fn pass<H: Host>(
             continue;
         }
         for change in step.iter().rev() {
-            if let Err(reason) = put_back(registry, writer, std::slice::from_ref(change)).await {
-                failures.insert(change.0.clone(), reason);
+            if let Err(refusal) = put_back(registry, writer, std::slice::from_ref(change)).await {
+                failures.insert(change.0.clone(), refusal);
             }
         }
     }
@@ -107,15 +116,18 @@ async fn put_back<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
     step: &[(Address, Option<State>)],
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
+    let change = |error: &ProviderError| Refusal::Change(said(error));
     let Some((first, _)) = step.first() else {
         return Ok(());
     };
-    let kind = registry.of(first).map_err(|error| error.to_string())?;
+    let kind = registry
+        .of(first)
+        .map_err(|error| Refusal::Change(error.to_string()))?;
     for (address, _) in step {
         kind.clean(writer, &address.name)
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(|error| Refusal::Unclean(said(&error)))?;
     }
     let names: Vec<_> = step
         .iter()
@@ -124,7 +136,7 @@ async fn put_back<H: Host>(
     let now = kind
         .read(&H::reader(writer), &names)
         .await
-        .map_err(|error| said(&error))?;
+        .map_err(|error| change(&error))?;
     let changes: Vec<_> = step
         .iter()
         .zip(now)
@@ -139,7 +151,7 @@ async fn put_back<H: Host>(
     }
     kind.take_back(writer, changes)
         .await
-        .map_err(|error| said(&error))
+        .map_err(|error| change(&error))
 }
 
 /// Compares every address with what was there when the run began: what the first step that changed it recorded.
@@ -147,7 +159,7 @@ async fn verify<H: Host>(
     registry: &Registry<H>,
     writer: &H::Writer,
     steps: &[Begun],
-    failures: BTreeMap<Address, String>,
+    failures: BTreeMap<Address, Refusal>,
 ) -> Rollback {
     let mut seen = BTreeSet::new();
     let mut start: Vec<(&Address, &Option<State>)> = vec![];
@@ -174,10 +186,11 @@ async fn verify<H: Host>(
                 .map(|mut observed| observed.remove(address).flatten())
                 .map_err(|error| said(&error)),
         };
-        match now.map_or_else(Some, |now| {
+        let difference = now.map_or_else(Some, |now| {
             difference(registry, address, before.as_ref(), now.as_ref())
-        }) {
-            None => {
+        });
+        match (&difference, failures.get(address)) {
+            (None, None | Some(Refusal::Change(_))) => {
                 rollback.reverted.push(address.clone());
                 let left = left_behind(registry, writer, steps, address).await;
                 if before.is_none() && !left.is_empty() {
@@ -187,11 +200,12 @@ async fn verify<H: Host>(
                     });
                 }
             }
-            Some(difference) => {
+            (_, Some(Refusal::Unclean(reason) | Refusal::Change(reason)))
+            | (Some(reason), None) => {
                 rollback.is_retryable = true;
                 rollback.residue.push(Residue {
                     address: address.clone(),
-                    reason: failures.get(address).cloned().unwrap_or(difference),
+                    reason: reason.clone(),
                 });
             }
         }

@@ -8,4 +8,5 @@ mod import;
 mod promises;
 mod pruned;
 mod traces;
+mod unclean;
 mod world;

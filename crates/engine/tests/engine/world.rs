@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) armed: Option<u64>,
     /// Whether nobody can be armed.
     pub(crate) is_guardless: bool,
+    /// How often what a killed step left beside a thing cannot be removed yet.
+    pub(crate) unclean: BTreeMap<String, usize>,
     /// Why the world is cut off, once something stands at this path.
     pub(crate) cut_by: Option<String>,
 }
@@ -290,6 +292,20 @@ macro_rules! provider {
                     write(host, name, change).await?;
                 }
                 Ok(())
+            }
+
+            async fn clean(&self, host: &Handle, name: &str) -> Result<(), ProviderError> {
+                let mut world = host.lock();
+                let Some(left) = world.unclean.get_mut(name).filter(|left| **left > 0) else {
+                    return Ok(());
+                };
+                *left -= 1;
+                let address = Address::new(Self::KIND, name);
+                Err(ProviderError::new(
+                    address,
+                    "clean it",
+                    "a fault of the test",
+                ))
             }
 
             async fn list(&self, host: &Handle) -> Result<Listing, ProviderError> {

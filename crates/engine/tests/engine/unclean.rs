@@ -1,0 +1,39 @@
+//! What a step left beside its resource shows in no state: where it cannot be removed, the resource is not back.
+
+use stead_engine::{address::Address, journal::Outcome};
+
+use crate::{
+    promises::{Site, present, spec},
+    world::{Fault, Leaf, Tree},
+};
+
+/// Fails at the only step of a run, with nothing made of it, where cleaning up is refused `times` times.
+fn fail(times: usize) -> Outcome {
+    let site = Site::new(Tree::new());
+    let leaf = Address::new("leaf", "x");
+    let plan = site.plan(&spec(vec![(leaf, present(&Leaf::default()))]));
+    site.host.lock().faults.insert(0, Fault::Refused);
+    site.host.lock().unclean.insert("x".to_owned(), times);
+    site.with(async |apply, lock| apply.run(lock, &plan, None).await.unwrap())
+        .expect("nobody is killed")
+}
+
+#[test]
+fn what_cannot_be_cleaned_up_is_residue_though_the_state_is_as_before() {
+    let outcome = fail(usize::MAX);
+    let Outcome::Residue { residue, .. } = &outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(residue[0].address, Address::new("leaf", "x"));
+    assert_eq!(
+        residue[0].reason,
+        "leaf:x: cannot clean it: a fault of the test"
+    );
+}
+
+#[test]
+fn cleaning_up_is_tried_again() {
+    // Once for the step, once for its only change; then comes the second pass.
+    let outcome = fail(2);
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+}
