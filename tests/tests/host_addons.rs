@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Host, Image, Inside, Said, standin};
+use e2e::{Host, Image, Inside, standin};
 
 const SPEC: &str = "/root/host.kdl";
 const MINE: &str = "/root/addons";
@@ -22,16 +22,10 @@ fn write(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
 }
 
-fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
-    let said = host.stead(arguments);
-    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-    said
-}
-
 /// Plans and says what was said, in one line.
 fn refusal(host: &Host, resources: &str) -> String {
     write(host, resources);
-    let said = stead(host, &["plan", SPEC], 2);
+    let said = host.stead_ends(&["plan", SPEC], 2);
     let flat = said.err.replace(['\n', '|', '│'], " ");
     flat.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -41,7 +35,7 @@ fn kubectl(host: &Host, arguments: &[&str]) -> String {
         .out
 }
 
-/// Names what is in the cluster, apart from what Kubernetes makes by itself and from stead's own note.
+/// Names what is in the cluster, apart from what Kubernetes makes by itself.
 fn objects(host: &Host) -> Vec<String> {
     let kinds = "namespaces,deployments,daemonsets,services,configmaps,storageclasses,ingressclasses,customresourcedefinitions";
     let columns =
@@ -52,7 +46,7 @@ fn objects(host: &Host) -> Vec<String> {
     );
     let lines = all
         .lines()
-        .filter(|line| !line.contains("stead-addons") && !line.contains("kube-root-ca.crt"));
+        .filter(|line| !line.contains("kube-root-ca.crt"));
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut lines: Vec<_> = lines.map(words).collect();
     lines.sort();
@@ -104,7 +98,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n dns \"192.0.2.53,192.0.2.54\"\n hostpath-storage\n}",
     );
-    let said = stead(&host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     assert!(
         said.out
             .contains("core/dns               \"192.0.2.53,192.0.2.54\""),
@@ -112,8 +106,8 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         said.out
     );
     assert!(said.out.contains("restarts snap.microk8s.daemon-kubelite"));
-    stead(&host, &["apply", "--yes", SPEC], 0);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     forwards_to(&host, "192.0.2.53 192.0.2.54");
     let status = host.must(&["microk8s", "status", "--format", "short"]).out;
     assert!(
@@ -136,7 +130,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     );
     host.put("/root/map.yaml", &map.replace("192.0.2.54", "192.0.2.99"));
     kubectl(&host, &["replace", "-f", "/root/map.yaml"]);
-    let said = stead(&host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     let change = "\"192.0.2.53,192.0.2.99\" → \"192.0.2.53,192.0.2.54\"";
     assert!(said.out.contains(change), "{}", said.out);
     assert!(
@@ -149,21 +143,21 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         &host,
         &["delete", "service", "kube-dns", "-n", "kube-system"],
     );
-    let said = stead(&host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     let broken = "core/dns is broken: these have gone: Service kube-system/kube-dns";
     assert!(said.out.contains(broken), "{}", said.out);
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     forwards_to(&host, "192.0.2.53 192.0.2.54");
     kubectl(&host, &["get", "service", "kube-dns", "-n", "kube-system"]);
 
     // What a hand enabled is named and stays; what stead enabled and is not wanted any more goes.
     host.must(&["microk8s", "enable", "ingress"]);
     write(&host, "addons \"microk8s\" exclusive=#true {\n dns\n}");
-    let said = stead(&host, &["plan", SPEC], 3);
+    let said = host.stead_ends(&["plan", SPEC], 3);
     let stays = "core/ingress is enabled, though not by stead, and stays";
     assert!(said.out.contains(stays), "{}", said.out);
-    stead(&host, &["apply", "--yes", SPEC], 0);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     forwards_to(&host, "192.0.2.53 192.0.2.54");
     let status = host.must(&["microk8s", "status", "--format", "short"]).out;
     assert!(
@@ -173,7 +167,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     assert!(status.contains("core/ingress: enabled"), "{status}");
 
     // The runs are taken back in turn: 3 disabled, 2 mended, 1 enabled.
-    stead(&host, &["undo", "--yes", "3"], 0);
+    host.stead_ends(&["undo", "--yes", "3"], 0);
     let status = host.must(&["microk8s", "status", "--format", "short"]).out;
     assert!(
         status.contains("core/hostpath-storage: enabled"),
@@ -183,7 +177,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n dns #null\n}",
     );
-    stead(&host, &["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
     host.must(&["microk8s", "disable", "ingress"]);
     let begin = Instant::now();
     while objects(&host) != start {
@@ -213,7 +207,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
-    let said = stead(&host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    let said = host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(!said.out.contains("istio"), "{}", said.out);
     let said = refusal(&host, "addons \"microk8s\" { istio; }");
     let way = "MicroK8s would take these for community/istio, which it is not: Deployment istio-system/istiod";
@@ -231,7 +225,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
-    let said = stead(&host, &["plan", SPEC], 0);
+    let said = host.stead_ends(&["plan", SPEC], 0);
     let mistaken = "MicroK8s calls community/portainer enabled because of Deployment elsewhere/portainer, which is not of it";
     assert!(said.out.contains(mistaken), "{}", said.out);
     kubectl(&host, &["delete", "namespace", "elsewhere"]);
@@ -243,7 +237,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n istio\n}",
     );
-    stead(&host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     let elsewhere = "apiVersion: v1\nkind: Namespace\nmetadata: {name: mesh}\n---\n".to_owned()
         + &deployment(
             "istiod-mine",
@@ -273,7 +267,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
             "app=mine",
         ],
     );
-    stead(&host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     kubectl(&host, &["get", "deployment", "istiod-mine", "-n", "mesh"]);
     let left = objects(&host);
     assert!(
@@ -333,8 +327,8 @@ fn what_a_script_left_half_done_is_taken_back() {
     make_repository(&host);
     let repository = format!("addon-repo \"mine\" url=\"{MINE}\" reference=\"other\"");
     write(&host, &repository);
-    stead(&host, &["apply", "--yes", SPEC], 0);
-    stead(&host, &["plan", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
     let clone = "/var/snap/microk8s/common/addons/mine";
     assert_eq!(
         host.must(&["git", "-C", clone, "branch", "--show-current"])
@@ -361,7 +355,7 @@ fn what_a_script_left_half_done_is_taken_back() {
         &host,
         &format!("{repository}\naddons \"microk8s\" {{\n dns \"192.0.2.53\"\n \"mine/half\"\n}}"),
     );
-    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(said.err.contains("cannot enable mine/half"), "{}", said.err);
     assert!(
         said.err.contains("the mirror does not answer"),
@@ -373,7 +367,7 @@ fn what_a_script_left_half_done_is_taken_back() {
 
     // It ends well, and nothing comes of it.
     write(&host, "addons \"microk8s\" { \"mine/empty\"; }");
-    let said = stead(&host, &["apply", "--yes", SPEC], 1);
+    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
         said.err.contains("ended well, and nothing of it is there"),
         "{}",
@@ -396,7 +390,7 @@ fn what_a_script_left_half_done_is_taken_back() {
     host.must(&["pkill", "-KILL", "-f", "apply --yes"]);
     host.must(&["pkill", "-KILL", "-f", "addons/slow/enable"]);
     drop(run.wait());
-    stead(&host, &["recover"], 0);
+    host.stead_ends(&["recover"], 0);
     settled();
     as_before(&host);
 
@@ -458,14 +452,13 @@ fn repositories(host: &Host, clone: &str) {
         host,
         &format!("addon-repo \"mine\" url=\"{MINE}\" reference=\"main\""),
     );
-    stead(host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert_eq!(
         host.must(&["git", "-C", clone, "branch", "--show-current"])
             .out,
         "main\n"
     );
-    stead(
-        host,
+    host.stead_ends(
         &["undo", "--yes", "--allow-irreversible", &last_run(host)],
         0,
     );
@@ -475,12 +468,12 @@ fn repositories(host: &Host, clone: &str) {
         "other\n"
     );
     write(host, "addon-repo \"mine\" absent=#true");
-    stead(host, &["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(host.get(&format!("{clone}/addons.yaml")).is_none());
 }
 
 fn last_run(host: &Host) -> String {
-    let history = stead(host, &["history", "--json"], 0).out;
+    let history = host.stead_ends(&["history", "--json"], 0).out;
     let runs: Vec<u64> = history
         .lines()
         .filter_map(|line| {

@@ -23,13 +23,13 @@ fn policy(host: &Host) -> String {
     rules.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Waits until nothing is left to do, without doing anything.
-fn wait_until_empty(host: &Host, patience: Duration) {
+/// Waits until nothing is left to do, without doing anything, and says how long that took.
+fn wait_until_empty(host: &Host, patience: Duration) -> Duration {
     let begin = Instant::now();
     loop {
         let said = host.stead(&["plan", SPEC]);
         if said.code == Some(0) {
-            return;
+            return begin.elapsed();
         }
         let journal = || {
             host.run(&["journalctl", "--no-pager", "--unit", "stead-restore@*"])
@@ -117,7 +117,8 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
             .out
             .contains("v1.33.5")
     );
-    wait_until_empty(&host, Duration::from_secs(30));
+    let took = wait_until_empty(&host, Duration::from_secs(30));
+    println!("mended {:.1} s after the refresh", took.as_secs_f32());
     assert!(
         host.get(args)
             .unwrap_or_default()

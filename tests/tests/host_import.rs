@@ -5,40 +5,23 @@
     reason = "a test copies between hosts with its own hands and stops at the first surprise"
 )]
 
-use std::{
-    collections::BTreeSet,
-    process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, process::Command};
 
-use e2e::{Host, Image, Inside, Said};
+use e2e::{Host, Image, Inside};
 use serde_json::Value;
 
 const OUT: &str = "/root/host.kdl";
 
-fn stead(host: &Host, arguments: &[&str], code: i32) -> Said {
-    let begin = Instant::now();
-    let mut said = host.stead(arguments);
-    // A hook may be looking just now.
-    while said.code == Some(6) && begin.elapsed() < Duration::from_secs(20) {
-        sleep(Duration::from_millis(100));
-        said = host.stead(arguments);
-    }
-    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-    said
-}
-
 /// Imports into [`OUT`]: R1, R2 and R7. Returns the spec and what was said of the rest.
 fn import(host: &Host, code: i32) -> (String, String) {
     let before = host.fingerprint();
-    let said = stead(host, &["import", "--out", OUT], code);
+    let said = host.stead_ends(&["import", "--out", OUT], code);
     let spec = host.get(OUT).unwrap();
     let own = host.get("/root/host-own.kdl").unwrap();
-    stead(host, &["plan", OUT], 0);
-    stead(host, &["plan", "/root/host-own.kdl"], 0);
-    stead(host, &["fmt", "--check", OUT, "/root/host-own.kdl"], 0);
-    stead(host, &["import", "--out", OUT], code);
+    host.stead_ends(&["plan", OUT], 0);
+    host.stead_ends(&["plan", "/root/host-own.kdl"], 0);
+    host.stead_ends(&["fmt", "--check", OUT, "/root/host-own.kdl"], 0);
+    host.stead_ends(&["import", "--out", OUT], code);
     assert_eq!(host.get(OUT).unwrap(), spec, "the same bytes");
     assert_eq!(
         host.get("/root/host-own.kdl").unwrap(),
@@ -187,12 +170,12 @@ fn changes_by_hand_are_written_down_and_come_into_being_on_a_bare_host() {
         );
     }
     // R3.
-    stead(&two, &["apply", "--yes", OUT], 0);
+    two.stead_ends(&["apply", "--yes", OUT], 0);
     let again = import(&two, 0).0;
     assert_eq!(again, spec);
     // R4.
-    stead(&one, &["plan", OUT], 0);
-    stead(&two, &["plan", OUT], 0);
+    one.stead_ends(&["plan", OUT], 0);
+    two.stead_ends(&["plan", OUT], 0);
 }
 
 #[test]
@@ -204,7 +187,7 @@ fn a_host_that_stead_made_is_written_down_as_it_was_described() {
         "/root/cloud-vm.kdl",
         include_str!("../../examples/hosts/cloud-vm.kdl"),
     );
-    stead(&host, &["apply", "--yes", "/root/cloud-vm.kdl"], 0);
+    host.stead_ends(&["apply", "--yes", "/root/cloud-vm.kdl"], 0);
     let (spec, said) = import(&host, 0);
     println!("{spec}{said}");
     for expected in [
@@ -219,13 +202,9 @@ fn a_host_that_stead_made_is_written_down_as_it_was_described() {
         assert!(spec.contains(expected), "{expected}");
     }
     // R4: each says what the other says, as far as it says anything.
-    stead(&host, &["plan", "/root/cloud-vm.kdl"], 0);
+    host.stead_ends(&["plan", "/root/cloud-vm.kdl"], 0);
     let more = |spec: &str| {
-        stead(
-            &host,
-            &["import", "--out", "/root/more.kdl", "--against", spec],
-            0,
-        );
+        host.stead_ends(&["import", "--out", "/root/more.kdl", "--against", spec], 0);
         host.get("/root/more.kdl").unwrap()
     };
     assert!(addresses(&more(OUT)).is_empty(), "{}", more(OUT));

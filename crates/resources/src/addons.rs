@@ -241,19 +241,10 @@ impl Provider<Live> for Addons {
     }
 
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        let seen = Cluster::look(&Reader::new(host.root())).await;
-        let Ok(Seen::Cluster(cluster)) = seen else {
-            // Then nothing can have been begun that still shows; what cannot be read is told by the reading that follows.
-            return Ok(());
-        };
-        let records = cluster.records.0.iter();
-        for (addon, _) in records.filter(|(_, record)| record.begun.is_some()) {
-            let attempted = format!("take back {addon}, which was half enabled");
-            switch::finish(host, addon)
-                .await
-                .map_err(|error| failed(name, attempted, error))?;
-        }
-        Ok(())
+        switch::finish_all(host).await.map_err(|error| {
+            let attempted = "take back what was half enabled".to_owned();
+            failed(name, attempted, error)
+        })
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
@@ -462,8 +453,14 @@ fn dangers(cluster: &Cluster, prepared: &State) -> Vec<Problem> {
 
 /// Returns what is enabled, and where MicroK8s thinks otherwise.
 fn observed(cluster: &Cluster) -> State {
-    let (addons, remarks) = cluster.enabled();
+    let (addons, mut remarks) = cluster.enabled();
     let records = cluster.records.0.iter();
+    let begun = records.clone().filter(|(_, record)| record.begun.is_some());
+    remarks.extend(
+        begun.map(|(name, _)| {
+            format!("{name} is half enabled: enabling it was begun and never ended")
+        }),
+    );
     State {
         addons: Some(addons),
         exclusive: None,

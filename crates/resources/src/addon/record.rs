@@ -55,8 +55,11 @@ impl Records {
         })
     }
 
-    /// Writes the note.
+    /// Writes the note; one that says nothing goes.
     pub(crate) async fn write(&self, host: &Writer, kubeconfig: &str) -> Result<(), HostError> {
+        if self.0.is_empty() {
+            return host.remove_config_map(kubeconfig, NAMESPACE, NAME).await;
+        }
         let text = serde_json::to_string(self).expect("a note has string keys");
         let data = BTreeMap::from([(KEY.to_owned(), text)]);
         host.put_config_map(kubeconfig, NAMESPACE, NAME, &data)

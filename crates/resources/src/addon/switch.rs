@@ -188,8 +188,20 @@ pub(crate) async fn disable(
     note(host, name, None).await
 }
 
+/// Takes back all that [`enable`] began and did not end, on a host whose cluster can be seen.
+pub(crate) async fn finish_all(host: &Writer) -> Result<(), SwitchError> {
+    let Some(cluster) = look_if_any(host).await? else {
+        return Ok(());
+    };
+    let records = cluster.records.0.iter();
+    for (name, _) in records.filter(|(_, record)| record.begun.is_some()) {
+        finish(host, name).await?;
+    }
+    Ok(())
+}
+
 /// Takes back what enabling an addon began and did not end: by its own script where that is safe, then object by object.
-pub(crate) async fn finish(host: &Writer, name: &str) -> Result<(), SwitchError> {
+async fn finish(host: &Writer, name: &str) -> Result<(), SwitchError> {
     let cluster = look(host).await?;
     let record = cluster.records.0.get(name);
     let Some(begun) = record.and_then(|record| record.begun.clone()) else {
@@ -272,11 +284,16 @@ fn lost(before: &Cluster, now: &Cluster, name: &str) -> Vec<Identity> {
 
 /// Looks at the cluster, and waits while it is away: scripts of addons restart it.
 async fn look(host: &Writer) -> Result<Cluster, SwitchError> {
+    look_if_any(host).await?.ok_or(SwitchError::NoCluster)
+}
+
+/// As [`look`]; `None` where there is no cluster to look at.
+async fn look_if_any(host: &Writer) -> Result<Option<Cluster>, SwitchError> {
     let begin = Instant::now();
     loop {
         match Cluster::look(&Reader::new(host.root())).await {
-            Ok(Seen::Cluster(cluster)) => return Ok(*cluster),
-            Ok(Seen::Nothing | Seen::Unknown) => return Err(SwitchError::NoCluster),
+            Ok(Seen::Cluster(cluster)) => return Ok(Some(*cluster)),
+            Ok(Seen::Nothing | Seen::Unknown) => return Ok(None),
             Err(error) if begin.elapsed() > API => return Err(error.into()),
             Err(_) => sleep(PAUSE).await,
         }

@@ -184,6 +184,21 @@ impl Writer {
             .map_err(|error| failed(&error))
     }
 
+    /// Removes a `ConfigMap`, if it is there.
+    pub async fn remove_config_map(
+        &self,
+        kubeconfig: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), HostError> {
+        let maps: Api<ConfigMap> = Api::namespaced(client(kubeconfig).await?, namespace);
+        match maps.delete(name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
     /// Deletes this very object and what it owns. One that is gone, or another of its name, is no error.
     pub async fn delete_object(
         &self,
