@@ -148,7 +148,7 @@ impl Own {
             xattrs: (!xattrs.is_empty()).then_some(xattrs),
             ..meta.access()
         };
-        if access != usual() {
+        if access != Access::own(0o644) {
             self.access.insert(path.display().to_string(), access);
         }
         Ok(Some(content.map_or(UnitFile::NOTHING, UnitFile::File)))
@@ -157,16 +157,6 @@ impl Own {
 
 fn is_mask(file: Option<&UnitFile>) -> bool {
     matches!(file, Some(UnitFile::Link { link }) if link == Path::new(MASK))
-}
-
-/// Who owns a new file and who may do what.
-fn usual() -> Access {
-    Access {
-        mode: 0o644,
-        uid: nix::unistd::geteuid().as_raw(),
-        gid: nix::unistd::getegid().as_raw(),
-        xattrs: None,
-    }
 }
 
 /// Returns the path of the unit file of the administrator.
@@ -327,7 +317,7 @@ pub(crate) fn put(
     let access = match (access, &there) {
         (Some(access), _) => access.clone(),
         (None, Some(meta)) if meta.kind == MetaKind::File => meta.access(),
-        (None, _) => usual(),
+        (None, _) => Access::own(0o644),
     };
     make_folders(host, path)?;
     content.put(host, path, None, &access, existing)
@@ -353,11 +343,7 @@ pub(crate) fn make_folders(host: &Writer, path: &Path) -> Result<(), HostError> 
     let folders: Vec<_> = path.ancestors().skip(1).collect();
     for folder in folders.into_iter().rev() {
         if reader.stat(folder)?.is_none() {
-            let access = Access {
-                mode: 0o755,
-                ..usual()
-            };
-            host.make_folder(folder, &access)?;
+            host.make_folder(folder, &Access::own(0o755))?;
         }
     }
     Ok(())

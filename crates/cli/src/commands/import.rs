@@ -243,7 +243,9 @@ impl Place {
                     .map_err(failed)?
                     .is_none()
                 {
-                    writer.make_folder(folder, &access(0o700)).map_err(failed)?;
+                    writer
+                        .make_folder(folder, &Access::own(0o700))
+                        .map_err(failed)?;
                 }
             }
             let host = Reader::new(&session.root);
@@ -258,7 +260,7 @@ impl Place {
                     &to,
                     bytes,
                     digested.as_ref(),
-                    &access(0o600),
+                    &Access::own(0o600),
                     Existing::Replace,
                 )
                 .map_err(failed)?;
@@ -277,14 +279,5 @@ impl Place {
             .map_err(|error| Failure::of(Exit::Failed, &error))?;
         render::message(&format!("Wrote {}.\n", path.display()));
         Ok(())
-    }
-}
-
-fn access(mode: u32) -> Access {
-    Access {
-        mode,
-        uid: nix::unistd::geteuid().as_raw(),
-        gid: nix::unistd::getegid().as_raw(),
-        xattrs: None,
     }
 }

@@ -69,6 +69,18 @@ pub struct Access {
     pub xattrs: Option<BTreeMap<String, String>>,
 }
 
+impl Access {
+    /// Makes those of something of the person who runs this.
+    pub fn own(mode: u32) -> Self {
+        Self {
+            mode,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            xattrs: None,
+        }
+    }
+}
+
 /// What to do with what is at a path already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
@@ -124,12 +136,7 @@ impl Writer {
 
     /// Writes a small file as [`Self::put_file`] does, owned by whoever runs this.
     pub fn put_text(&self, path: &Path, text: &[u8], mode: u32) -> Result<(), HostError> {
-        let access = Access {
-            mode,
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            xattrs: None,
-        };
+        let access = Access::own(mode);
         self.put_file(path, &mut &*text, None, &access, Existing::Replace)
     }
 
@@ -261,12 +268,7 @@ impl Writer {
         let mut file = file.ok_or_else(|| HostError::Changed {
             path: path.to_owned(),
         })?;
-        let access = Access {
-            mode: 0o600,
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            xattrs: None,
-        };
+        let access = Access::own(0o600);
         let blobs = Self::new(&self.blobs, &self.blobs);
         blobs.put_file(
             Path::new(&format!("/{}", digested.sha256)),
@@ -454,21 +456,12 @@ mod tests {
         10000600ffffffff\
         20000400ffffffff";
 
-    fn access(mode: u32) -> Access {
-        Access {
-            mode,
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            xattrs: None,
-        }
-    }
-
     fn put(root: &Root, path: &str, text: &str, existing: Existing) -> Result<(), HostError> {
         root.writer().put_file(
             Path::new(path),
             &mut text.as_bytes(),
             None,
-            &access(0o644),
+            &Access::own(0o644),
             existing,
         )
     }
@@ -518,7 +511,7 @@ mod tests {
         }
         let there = Access {
             xattrs: Some(root.reader().xattrs(Path::new(PATH)).unwrap()),
-            ..access(0o600)
+            ..Access::own(0o600)
         };
         root.writer().set_access(Path::new(PATH), &there).unwrap();
         assert_eq!(mode(&root, PATH), 0o600);
@@ -534,7 +527,7 @@ mod tests {
     #[test]
     fn a_setuid_bit_survives_the_change_of_owner() {
         let root = Root::new(&[(PATH, "")]);
-        let mut access = access(0o6755);
+        let mut access = Access::own(0o6755);
         if nix::unistd::geteuid().is_root() {
             (access.uid, access.gid) = (12345, 12346);
         }
@@ -569,7 +562,7 @@ mod tests {
                 Path::new(PATH),
                 &mut text.as_bytes(),
                 Some(&expected),
-                &access(0o644),
+                &Access::own(0o644),
                 Existing::Replace,
             )
         };
@@ -617,16 +610,16 @@ mod tests {
         check_refused("/link/file", Writer::remove_file);
         check_refused("/link/folder", Writer::remove_folder);
         check_refused("/link/new", |host, path| {
-            host.make_folder(path, &access(0o700))
+            host.make_folder(path, &Access::own(0o700))
         });
         check_refused("/link/new", |host, path| {
             host.put_link(path, Path::new("x"), Existing::Refuse)
         });
         check_refused("/link/file", |host, path| {
-            host.set_access(path, &access(0o600))
+            host.set_access(path, &Access::own(0o600))
         });
         check_refused("/real/link", |host, path| {
-            host.set_access(path, &access(0o600))
+            host.set_access(path, &Access::own(0o600))
         });
         check_refused("/link/file", |host, path| host.put_kernel(path, b"new"));
         check_refused("/real/link", |host, path| host.put_kernel(path, b"new"));
