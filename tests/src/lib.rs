@@ -16,6 +16,7 @@ pub mod proxy_benchmark;
 mod sandbox;
 pub mod standin;
 mod store;
+mod wait;
 
 pub use fake_snapd::{FakeSnapd, Fault, Offer, World};
 pub use fingerprint::{Fingerprint, difference};
@@ -23,6 +24,7 @@ pub use host::Host;
 pub use image::Image;
 pub use inside::{Inside, Said, program};
 pub use sandbox::Sandbox;
+pub use wait::{wait_for, wait_until};
 
 /// Changes of every kind: eight to create (one of them a hook that the rules bring), five to change, one to remove.
 pub const SPEC: &str = r#"host "test" {

@@ -1,13 +1,9 @@
 //! Requests through a Service of the real kube-proxy, in the mode that `MicroK8s` 1.13 brings and in the one that takes its place:
 //! a measurement, and no test.
 
-use std::{
-    fs,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::fs;
 
-use crate::{Host, Image, Inside, standin};
+use crate::{Host, Image, Inside, standin, wait_until};
 
 /// The address of the Service, from the range of the cluster.
 const SERVICE: &str = "10.152.183.80:80";
@@ -31,8 +27,6 @@ const SPEC: &str = r#"host "bench" { kube-args "kube-proxy" { proxy-mode "iptabl
 const CONNECTIONS: u32 = 16;
 const REQUESTS: u32 = 16_000;
 const ROUNDS: usize = 5;
-/// How long anything may take to come up.
-const UP: Duration = Duration::from_mins(2);
 
 /// What was measured in one mode.
 #[derive(Debug)]
@@ -60,7 +54,7 @@ pub fn run() -> [Rates; 2] {
     host.must(&["snap", "install", "--dangerous", "--classic", &file]);
     host.put("/root/web.yaml", MANIFEST);
     let apply = ["microk8s.kubectl", "apply", "-f", "/root/web.yaml"];
-    until(|| host.run(&apply).code == Some(0));
+    wait_until("the objects are there", || host.run(&apply).code == Some(0));
     let before = measure(&host);
     host.put("/root/host.kdl", SPEC);
     let said = host.stead(&["apply", "--yes", "/root/host.kdl"]);
@@ -72,7 +66,9 @@ pub fn run() -> [Rates; 2] {
 fn measure(host: &Host) -> Rates {
     let page = format!("http://{SERVICE}/");
     let curl = ["curl", "--silent", "--fail", "--max-time", "2"];
-    until(|| host.run(&[&curl[..], &[&page]].concat()).code == Some(0));
+    wait_until("the page comes", || {
+        host.run(&[&curl[..], &[&page]].concat()).code == Some(0)
+    });
     let mode = host.must(&[&curl[..], &["http://127.0.0.1:10249/proxyMode"]].concat());
     let (connections, requests) = (CONNECTIONS.to_string(), REQUESTS.to_string());
     let send = ["/root/test-host", "load", SERVICE, &connections, &requests];
@@ -83,13 +79,5 @@ fn measure(host: &Host) -> Rates {
     Rates {
         mode: mode.out,
         rates,
-    }
-}
-
-fn until(is_so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < UP, "it does not come up");
-        sleep(Duration::from_millis(500));
     }
 }

@@ -1,11 +1,6 @@
 //! Addons of `MicroK8s` on a booted host: whose objects are whose, and what a script that fails leaves.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
-
-use e2e::{Host, Image, Inside, standin};
+use e2e::{Host, Image, Inside, standin, wait_for, wait_until};
 
 const SPEC: &str = "/root/host.kdl";
 const MINE: &str = "/root/addons";
@@ -55,15 +50,10 @@ fn objects(host: &Host) -> Vec<String> {
 
 fn apply(host: &Host, manifest: &str) {
     host.put("/root/mine.yaml", manifest);
-    let begin = Instant::now();
-    while host
-        .run(&["microk8s", "kubectl", "create", "-f", "/root/mine.yaml"])
-        .code
-        != Some(0)
-    {
-        assert!(begin.elapsed() < Duration::from_mins(1));
-        sleep(Duration::from_secs(1));
-    }
+    let create = ["microk8s", "kubectl", "create", "-f", "/root/mine.yaml"];
+    wait_until("the cluster takes objects", || {
+        host.run(&create).code == Some(0)
+    });
 }
 
 fn deployment(name: &str, namespace: &str, app: &str, image: &str) -> String {
@@ -179,12 +169,12 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     );
     host.stead_ends(&["apply", "--yes", SPEC], 0);
     host.must(&["microk8s", "disable", "ingress"]);
-    let begin = Instant::now();
-    while objects(&host) != start {
-        let patience = begin.elapsed() < Duration::from_mins(1);
-        assert!(patience, "{start:#?}\n{:#?}", objects(&host));
-        sleep(Duration::from_secs(1));
-    }
+    wait_for(|| {
+        let now = objects(&host);
+        (now == start)
+            .then_some(())
+            .ok_or_else(|| format!("{start:#?}\n{now:#?}"))
+    });
     assert_eq!(host.get(kubelet), arguments);
 }
 
@@ -336,11 +326,9 @@ fn what_a_script_left_half_done_is_taken_back() {
         "other\n"
     );
     let settled = || {
-        let begin = Instant::now();
-        while host.run(&["microk8s", "status"]).code != Some(0) {
-            assert!(begin.elapsed() < Duration::from_mins(1));
-            sleep(Duration::from_secs(1));
-        }
+        wait_until("MicroK8s is ready", || {
+            host.run(&["microk8s", "status"]).code == Some(0)
+        });
         (objects(&host), host.fingerprint())
     };
     let (start, _) = settled();
@@ -382,11 +370,9 @@ fn what_a_script_left_half_done_is_taken_back() {
         .command(&[&path, "apply", "--yes", SPEC])
         .spawn()
         .expect("stead is on the host");
-    let begin = Instant::now();
-    while host.get("/root/is-half").is_none() {
-        assert!(begin.elapsed() < Duration::from_mins(1));
-        sleep(Duration::from_millis(50));
-    }
+    wait_until("the script is half way", || {
+        host.get("/root/is-half").is_some()
+    });
     host.must(&["pkill", "-KILL", "-f", "apply --yes"]);
     host.must(&["pkill", "-KILL", "-f", "addons/slow/enable"]);
     drop(run.wait());

@@ -1,12 +1,8 @@
 //! A bare host becomes the one that `examples/hosts/cloud-vm.kdl` describes, word for word, and stays so.
 
-use std::{
-    collections::BTreeSet,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Instant};
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, difference};
+use e2e::{Fingerprint, Host, Image, Inside, Said, difference, wait_for};
 
 const SPEC: &str = "/root/cloud-vm.kdl";
 
@@ -24,20 +20,18 @@ fn policy(host: &Host) -> String {
 }
 
 /// Waits until nothing is left to do, without doing anything, and says how long that took.
-fn wait_until_empty(host: &Host, patience: Duration) -> Duration {
+fn wait_until_empty(host: &Host, after: &str) -> String {
     let begin = Instant::now();
-    loop {
+    wait_for(|| {
         let said = host.stead(&["plan", SPEC]);
         if said.code == Some(0) {
-            return begin.elapsed();
+            return Ok(());
         }
-        let journal = || {
-            host.run(&["journalctl", "--no-pager", "--unit", "stead-restore@*"])
-                .out
-        };
-        assert!(begin.elapsed() < patience, "{said:?}\n{}", journal());
-        sleep(Duration::from_millis(250));
-    }
+        let journal = ["journalctl", "--no-pager", "--unit", "stead-restore@*"];
+        Err(format!("{said:?}\n{}", host.run(&journal).out))
+    });
+    let took = begin.elapsed().as_secs_f32();
+    format!("as described {took:.1} s after {after}")
 }
 
 /// Applies the spec, and says for how much of the time stead computes itself. The rest is waiting: for snapd, for MicroK8s, for the
@@ -85,9 +79,13 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
     host.stead_ends(&["plan", SPEC], 0);
     assert_eq!(proxy_mode(&host), "iptables");
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
-    let addons = host.must(&["microk8s", "status", "--format", "short"]).out;
     for addon in ["core/dns", "core/hostpath-storage"] {
-        assert!(addons.contains(&format!("{addon}: enabled\n")), "{addons}");
+        // MicroK8s looks for a pod, which is made a moment after its deployment.
+        wait_for(|| {
+            let addons = host.must(&["microk8s", "status", "--format", "short"]).out;
+            let is_there = addons.contains(&format!("{addon}: enabled\n"));
+            is_there.then_some(()).ok_or(addons)
+        });
     }
 
     // A reboot, with the real dockerd.
@@ -98,14 +96,14 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
         "/etc/sysctl.d/99-zz-stead.conf",
     ]);
     host.reboot();
-    wait_until_empty(&host, Duration::from_secs(30));
+    println!("{}", wait_until_empty(&host, "a reboot"));
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     // Docker again, while the host runs.
     host.must(&["systemctl", "stop", "docker.service"]);
     host.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
     host.must(&["systemctl", "start", "docker.service"]);
-    wait_until_empty(&host, Duration::from_secs(10));
+    println!("{}", wait_until_empty(&host, "Docker was started again"));
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     // A refresh whose arguments are the defaults again.
@@ -117,8 +115,7 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
             .out
             .contains("v1.33.5")
     );
-    let took = wait_until_empty(&host, Duration::from_secs(30));
-    println!("mended {:.1} s after the refresh", took.as_secs_f32());
+    println!("{}", wait_until_empty(&host, "a refresh"));
     assert!(
         host.get(args)
             .unwrap_or_default()
@@ -134,7 +131,7 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
         "/var/snap/microk8s/1/args/kube-proxy",
     ]);
     host.must(&["snap", "revert", "microk8s"]);
-    wait_until_empty(&host, Duration::from_secs(30));
+    println!("{}", wait_until_empty(&host, "a revert"));
     assert!(
         host.get(args)
             .unwrap_or_default()
@@ -224,15 +221,10 @@ fn kill_at(host: &Host, line: &str) {
         .command(&["sh", "-c", &script])
         .spawn()
         .expect("sh is on the host");
-    let begin = Instant::now();
-    while !host.get(log).unwrap_or_default().contains(line) {
-        assert!(
-            begin.elapsed() < Duration::from_mins(2),
-            "{:?}",
-            host.get(log)
-        );
-        sleep(Duration::from_millis(20));
-    }
+    wait_for(|| {
+        let said = host.get(log).unwrap_or_default();
+        said.contains(line).then_some(()).ok_or(said)
+    });
     host.run(&["pkill", "-KILL", "-f", "apply --yes"]);
     drop(apply.wait());
     host.must(&["rm", log]);

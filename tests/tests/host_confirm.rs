@@ -1,13 +1,9 @@
 //! Nobody locks themselves out: over a real SSH session, and whatever kills a run that waits to be confirmed.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::{
-    process::Stdio,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, thread::sleep, time::Duration};
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, difference};
+use e2e::{Fingerprint, Host, Image, Inside, Said, difference, wait_until};
 
 /// The client's network: a namespace on the host with a cable to it.
 const CABLE: [&[&str]; 7] = [
@@ -49,8 +45,6 @@ const SSH: &str = "iptables-rule \"ssh\" chain=\"INPUT\" backend=\"nft\" family=
 const LOOPBACK: &str = "iptables-rule \"lo\" chain=\"INPUT\" backend=\"nft\" family=\"ipv4\" persist=#false { match \"-i lo\"; jump \"ACCEPT\"; }";
 const MADE: &str = "iptables-rule \"made\" chain=\"INPUT\" backend=\"nft\" family=\"ipv4\" persist=#false { match \"-m conntrack --ctstate ESTABLISHED\"; jump \"ACCEPT\"; }";
 
-/// How long anything here may take; nothing should come near it.
-const AT_MOST: Duration = Duration::from_mins(2);
 /// Calls by which a run reaches the disk. strace counts each for itself.
 const CALLS: [&str; 6] = [
     "fsync",
@@ -107,15 +101,6 @@ fn spec(host: &Host, resources: &[&str]) {
         "/root/host.kdl",
         &format!("host \"h\" {{\n{resources}\n}}\n"),
     );
-}
-
-/// Waits until something is so.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < AT_MOST, "{what}");
-        sleep(Duration::from_millis(200));
-    }
 }
 
 /// What looks after runs, if anything does: timers, and units for the next boot.

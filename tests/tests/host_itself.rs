@@ -5,15 +5,9 @@
     reason = "a test looks at the machine with its own eyes and stops at the first surprise"
 )]
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    process::Command,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, process::Command};
 
-use e2e::{Host, Image, Inside, difference};
+use e2e::{Host, Image, Inside, difference, wait_for, wait_until};
 
 #[test]
 fn a_reboot_keeps_what_is_on_the_disk_and_nothing_else() {
@@ -164,16 +158,14 @@ fn nothing_of_a_host_is_left_on_the_machine() {
         "a running host is seen: {during:?}"
     );
     drop(host);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    wait_for(|| {
         let after = traces();
         let mut left = after
             .difference(&before)
             .filter(|trace| during.contains(*trace));
-        let Some(trace) = left.next() else { break };
-        assert!(Instant::now() < deadline, "left behind: {trace}");
-        sleep(Duration::from_millis(100));
-    }
+        left.next()
+            .map_or(Ok(()), |trace| Err(format!("left behind: {trace}")))
+    });
 }
 
 #[test]
@@ -185,24 +177,21 @@ fn a_host_goes_with_a_test_that_was_killed() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_mins(1);
     let of_it = format!("stead-{}-0", shell.id());
     let is_there = || {
         traces()
             .iter()
             .any(|trace| trace.contains(&of_it) && trace.starts_with("find"))
     };
-    while !is_there() {
-        assert!(Instant::now() < deadline, "it does not boot");
-        sleep(Duration::from_millis(50));
-    }
+    wait_until("it boots", is_there);
     shell.kill().unwrap();
     shell.wait().unwrap();
     let running = |trace: &&String| trace.contains(&of_it) && !trace.starts_with("find");
-    while let Some(trace) = traces().difference(&before).find(running) {
-        assert!(Instant::now() < deadline, "left behind: {trace}");
-        sleep(Duration::from_millis(100));
-    }
+    wait_for(|| {
+        let now = traces();
+        let left = now.difference(&before).find(running);
+        left.map_or(Ok(()), |trace| Err(format!("left behind: {trace}")))
+    });
     // The folder and the cgroup are removed by whoever boots next.
     drop(Host::boot(Image::Debian13));
     assert!(!is_there());

@@ -1,11 +1,6 @@
 //! The stand-in for `MicroK8s`, on a booted host: its parts are the real programs of Kubernetes, and it has the habits of the real one.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
-
-use e2e::{Host, Image, Inside, standin};
+use e2e::{Host, Image, Inside, standin, wait_for};
 
 /// Installs a stand-in and waits until it is ready.
 fn install(host: &Host, file: &str) {
@@ -15,28 +10,24 @@ fn install(host: &Host, file: &str) {
 
 /// Asks kube-proxy for its mode until it has one.
 fn proxy_mode(host: &Host) -> String {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
+    wait_for(|| {
         let said = host.run(&["curl", "--silent", "http://127.0.0.1:10249/proxyMode"]);
-        if said.code == Some(0) {
-            return said.out;
+        match said.code {
+            Some(0) => Ok(said.out),
+            _ => Err("kube-proxy does not answer".to_owned()),
         }
-        assert!(Instant::now() < deadline, "kube-proxy does not answer");
-        sleep(Duration::from_millis(200));
-    }
+    })
 }
 
 /// Runs a command until it says what is expected.
 fn until(host: &Host, argv: &[&str], expected: &str) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
+    wait_for(|| {
         let said = host.run(argv);
-        if said.out.contains(expected) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{argv:?}: {said:?}");
-        sleep(Duration::from_millis(300));
-    }
+        let is_there = said.out.contains(expected);
+        is_there
+            .then_some(())
+            .ok_or_else(|| format!("{argv:?}: {said:?}"))
+    });
 }
 
 const KUBE_PROXY: &str = "/var/snap/microk8s/current/args/kube-proxy";

@@ -1,11 +1,6 @@
 //! The power goes in the middle of an apply, at many of the calls that reach the disk, and the host boots again.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
-
-use e2e::{Fingerprint, Host, Image, Inside, SPEC, difference};
+use e2e::{Fingerprint, Host, Image, Inside, SPEC, difference, wait_for};
 
 /// Calls by which an apply reaches the disk.
 const CALLS: &str =
@@ -20,23 +15,21 @@ fn apply_until(host: &Host, number: usize) -> bool {
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("strace is on the host");
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
+    let is_stopped = wait_for(|| {
         let trace = host.get("/run/trace").unwrap_or_default();
         if trace.contains("stopped by SIGSTOP") {
-            // The power cut ends it, and this process must not wait for it here.
-            std::thread::spawn(move || drop(apply.wait()));
-            return true;
+            return Ok(true);
         }
-        if apply.try_wait().expect("it is ours").is_some() {
-            return false;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "neither stopped nor ended: {trace}"
-        );
-        sleep(Duration::from_millis(20));
+        let ended = apply.try_wait().expect("it is ours");
+        ended
+            .map(|_| false)
+            .ok_or_else(|| format!("neither stopped nor ended: {trace}"))
+    });
+    if is_stopped {
+        // The power cut ends it, and this process must not wait for it here.
+        std::thread::spawn(move || drop(apply.wait()));
     }
+    is_stopped
 }
 
 #[test]
