@@ -270,6 +270,16 @@ impl Host {
         said
     }
 
+    /// Copies a file or a folder to the same place on another host.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn copy_to(&self, path: &str, other: &Self) {
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--no-target-directory"]);
+        succeed(copy.args([self.at(path), other.at(path)]));
+    }
+
     /// Waits until nothing moves any more, such as the rules of a kube-proxy that has just started, and looks.
     ///
     /// # Panics

@@ -85,7 +85,10 @@ impl Image {
     /// A root folder as Debian's packages make it, with what no test waits for switched off.
     fn root(self) -> PathBuf {
         let packages = PACKAGES.join(",");
-        let switch_off = format!("chroot \"$1\" systemctl --quiet disable {UNUSED}");
+        // As if no package had ever enabled it, so that nobody seems to have decided against it.
+        let switch_off = format!(
+            "chroot \"$1\" env DPKG_MAINTSCRIPT_PACKAGE=tests _DEB_SYSTEMD_HELPER_PURGE=1 sh -c 'systemctl --quiet disable {UNUSED}; deb-systemd-helper purge {UNUSED}'"
+        );
         entry(
             &format!("{}-root", self.name()),
             &[packages.as_bytes(), switch_off.as_bytes()],

@@ -1,11 +1,7 @@
 //! A booted host, written down, and another one that becomes the same.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test copies between hosts with its own hands and stops at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::{collections::BTreeSet, process::Command};
+use std::collections::BTreeSet;
 
 use e2e::{Host, Image, Inside};
 use serde_json::Value;
@@ -74,6 +70,7 @@ const BY_HAND: &str = r#"
     mkdir -m 0750 /etc/mine; chgrp media /etc/mine; printf '\377\0' >/etc/mine/bytes; echo a >/etc/mine/text; chown anna:media /etc/mine/text
     echo '7 * * * * root true' >/etc/cron.d/mine
     mkdir -p /etc/systemd/system/ssh.service.d; printf '[Service]\nNice=5\n' >/etc/systemd/system/ssh.service.d/override.conf
+    systemctl daemon-reload; systemctl restart ssh
     systemctl enable --quiet nginx
     iptables-nft -N MINE; iptables-nft -A INPUT -p tcp --dport 22 -j MINE; iptables-nft -A MINE -s 192.0.2.0/24 -j ACCEPT
     iptables-nft -A INPUT -m comment --comment 'no "bad" hosts' -s 198.51.100.7 -j DROP
@@ -94,19 +91,6 @@ const DOCKER: &str = r#"
         iptables-nft -A DOCKER -d 172.17.0.$n ! -i docker0 -o docker0 -p tcp --dport 80 -j ACCEPT
     done
 "#;
-
-/// Copies what import wrote to another host.
-fn carry(from: &Host, to: &Host) {
-    to.put(OUT, &from.get(OUT).unwrap());
-    let folder = from.at("/root/host.d");
-    let said = Command::new("cp")
-        .arg("-a")
-        .arg(folder)
-        .arg(to.at("/root/"))
-        .output()
-        .unwrap();
-    assert!(said.status.success(), "{said:?}");
-}
 
 /// Returns the addresses of the resources of a spec.
 fn addresses(spec: &str) -> BTreeSet<String> {
@@ -151,7 +135,8 @@ fn changes_by_hand_are_written_down_and_come_into_being_on_a_bare_host() {
     assert!(changed.len() >= 20, "{changed:?}");
 
     let two = Host::boot(Image::Debian13);
-    carry(&one, &two);
+    one.copy_to(OUT, &two);
+    one.copy_to("/root/host.d", &two);
     // R5: on a bare host no line is idle.
     let plan = two.stead(&["plan", "--json", OUT]);
     let plan: Value = serde_json::from_str(&plan.out).unwrap();

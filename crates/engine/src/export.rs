@@ -168,9 +168,13 @@ fn add_child(children: &mut String, attribute: &Attribute, value: &Value) {
             let mut block = "{\n".to_owned();
             for (key, value) in map {
                 let key = identifier(key);
+                let value = match value {
+                    Value::String(text) => long_text(text, 4),
+                    other => scalar(other),
+                };
                 add(
                     &mut block,
-                    format_args!("{}{key} {}\n", LEVEL.repeat(3), scalar(value)),
+                    format_args!("{}{key} {value}\n", LEVEL.repeat(3)),
                 );
             }
             block += &LEVEL.repeat(2);

@@ -7,6 +7,8 @@ use stead_engine::{report::chain, schema::Problem};
 
 use crate::host::{Access, Digested, Existing, HostError, MetaKind, Reader, Writer};
 
+/// The longest text that import writes into the spec itself, in bytes.
+pub(crate) const SMALL: usize = 16 << 10;
 /// The longest text that a plan holds itself, in bytes.
 pub(crate) const INLINE: u64 = 64 << 10;
 /// The largest source, in bytes: what is larger does not belong into a host's configuration.

@@ -11,10 +11,13 @@ use crate::{
     alternatives,
     content::LARGEST_SOURCE,
     dpkg_files::{DpkgFiles, Owner},
-    etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET},
+    etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
     glob::fits,
     host::{HostError, Meta, MetaKind, Reader},
     modules, sysctl,
+    unit_files::UNITS,
+    unit_listed,
+    unit_name::UnitName,
 };
 
 /// The folder.
@@ -116,9 +119,20 @@ impl Etc {
         entries.any(|entry| {
             matches!(
                 entry.fate,
-                Fate::Managed | Fate::Ignored(SETTINGS | MODULES | OURS)
+                Fate::Managed | Fate::Ignored(SETTINGS | MODULES | OURS | UNIT)
             )
         })
+    }
+
+    /// Names the units of which somebody made or changed a file.
+    pub(crate) fn decided_units(&self) -> impl Iterator<Item = &str> {
+        let decided = self.entries.iter().filter(|entry| {
+            matches!(
+                entry.fate,
+                Fate::Managed | Fate::Secret | Fate::Ignored(UNIT)
+            )
+        });
+        decided.filter_map(|entry| unit_of(Path::new(&entry.path)))
     }
 }
 
@@ -126,8 +140,10 @@ impl Etc {
 const SETTINGS: &str = "every line of it is written as a sysctl";
 /// Rule for lists whose every line is a resource of its own.
 const MODULES: &str = "every line of it is written as a kernel-module";
-/// Rule for links that say what systemd starts, and by which names.
-const UNITS: &str = "it says which units start, which is the units' to say";
+/// Rule for links that are names of units.
+const OTHER_NAME: &str = "it is another name of a unit, which comes with enabling that";
+/// Rule for what is written of units.
+const UNIT: &str = "it is written as a unit";
 /// Rule for files of stead.
 const OURS: &str = "stead writes it for other resources";
 
@@ -180,9 +196,13 @@ impl Walk<'_> {
             return Ok(());
         };
         let fate = self.fate(text, path, &meta)?;
-        let is_closed = matches!(fate, Fate::Ignored(_) | Fate::Foreign(_) | Fate::Secret);
+        let is_closed = match fate {
+            Fate::Ignored(rule) => rule != UNIT && text != "/etc/ssl/certs",
+            Fate::Foreign(_) | Fate::Secret => true,
+            _ => false,
+        };
         self.add(text.to_owned(), &meta, fate);
-        if meta.kind == MetaKind::Folder && !(is_closed && text != "/etc/ssl/certs") {
+        if meta.kind == MetaKind::Folder && !is_closed {
             self.folder(path)?;
         }
         Ok(())
@@ -197,17 +217,13 @@ impl Walk<'_> {
     }
 
     fn fate(&self, text: &str, path: &Path, meta: &Meta) -> Result<Fate, HostError> {
-        let named = |table: &[(&'static str, &[&str])]| {
-            let is_meant = |(_, patterns): &&(&'static str, &[&str])| {
-                patterns.iter().any(|pattern| fits(pattern, text))
-            };
-            table.iter().find(is_meant).map(|(name, _)| *name)
-        };
+        let named = |table| rule_for(table, text);
         let owner = self.owned.owner(text);
         if meta.kind == MetaKind::Folder {
             return Ok(match (named(FOREIGN), named(IGNORED), owner) {
                 (Some(whose), ..) => Fate::Foreign(whose),
                 (_, Some(rule), Owner::Nobody) => Fate::Ignored(rule),
+                (_, _, Owner::Nobody) if self.is_of_unit(path)? => Fate::Ignored(UNIT),
                 (_, _, Owner::Nobody) => Fate::Managed,
                 _ => Fate::Default,
             });
@@ -230,8 +246,12 @@ impl Walk<'_> {
             });
         }
         Ok(match meta.kind {
-            // Another name of a unit, or a mask.
-            MetaKind::Symlink if owner == Owner::Nobody && is_unit(path) => Fate::Ignored(UNITS),
+            MetaKind::Symlink if owner == Owner::Nobody && self.is_other_name(path)? => {
+                Fate::Ignored(OTHER_NAME)
+            }
+            MetaKind::Symlink if owner == Owner::Nobody && self.is_of_unit(path)? => {
+                Fate::Ignored(UNIT)
+            }
             MetaKind::Symlink => self.link(path, &owner),
             MetaKind::Other => Fate::Ignored("it is a device, a socket or a pipe"),
             _ => self.file(text, path, meta, &owner)?,
@@ -274,7 +294,27 @@ impl Walk<'_> {
         if modules::says_all_of(self.host, path)? {
             return Ok(Fate::Ignored(MODULES));
         }
+        if self.is_of_unit(path)? {
+            return Ok(Fate::Ignored(UNIT));
+        }
         Ok(Fate::Managed)
+    }
+
+    /// Whether a path is that of a file or of the drop-ins of a unit that is written as one.
+    fn is_of_unit(&self, path: &Path) -> Result<bool, HostError> {
+        unit_of(path).map_or(Ok(false), |name| unit_listed::takes(self.host, name))
+    }
+
+    /// Whether a link is another name of a unit that is somewhere.
+    fn is_other_name(&self, path: &Path) -> Result<bool, HostError> {
+        let is_among_units = path.parent().is_some_and(|folder| {
+            [UNITS, "/etc/systemd/user"].contains(&folder.to_str().unwrap_or_default())
+        });
+        if !is_among_units || path.ends_with("default.target") {
+            return Ok(false);
+        }
+        let target = self.host.read_link(path)?;
+        Ok(target.file_name() != path.file_name() && target != Path::new("/dev/null"))
     }
 
     fn is_copy(&self, text: &str, path: &Path, meta: &Meta) -> Result<bool, HostError> {
@@ -305,10 +345,10 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a path is that of a unit of systemd in /etc.
-fn is_unit(path: &Path) -> bool {
-    let folder = path.parent().unwrap_or(path);
-    ["/etc/systemd/system", "/etc/systemd/user"]
-        .iter()
-        .any(|units| folder == Path::new(units))
+/// Returns the unit whose file, or folder of drop-ins, or drop-in a path of the administrator's can be.
+fn unit_of(path: &Path) -> Option<&str> {
+    let rest = path.strip_prefix(UNITS).ok()?;
+    let first = rest.iter().next()?.to_str()?;
+    let name = first.strip_suffix(".d").unwrap_or(first);
+    UnitName::parse(name).ok().map(|_| name)
 }

@@ -1,5 +1,15 @@
 //! What stands in /etc without being anybody's decision: each with the rule that import names.
 
+use crate::glob::fits;
+
+/// Returns the name under which a table has a path.
+pub(crate) fn rule_for(table: &[(&'static str, &[&str])], path: &str) -> Option<&'static str> {
+    let is_meant = |(_, patterns): &&(&'static str, &[&str])| {
+        patterns.iter().any(|pattern| fits(pattern, path))
+    };
+    table.iter().find(is_meant).map(|(name, _)| *name)
+}
+
 /// Rules, each with the paths that it is about. The first that fits counts.
 pub(crate) const IGNORED: &[(&str, &[&str])] = &[
     (
@@ -26,6 +36,8 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
             "/etc/modprobe.d/stead.conf",
             "/etc/systemd/system/stead-restore@.service",
             "/etc/systemd/system/*.wants/stead-restore@*",
+            "/etc/systemd/system/stead-revert-*",
+            "/etc/systemd/system/*.wants/stead-revert-*",
         ],
     ),
     (

@@ -20,7 +20,7 @@ use crate::{
         GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, leave_out_root,
         owners,
     },
-    content::Content,
+    content::{Content, SMALL},
     etc::{self, Etc},
     host::{Existing, Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
@@ -29,8 +29,6 @@ use crate::{
 
 /// Mode of a new file where none is written.
 const DEFAULT_MODE: u32 = 0o644;
-/// The longest text that import writes into the spec itself, in bytes.
-const SMALL: usize = 16 << 10;
 /// How much of a large file is searched for secrets, in bytes.
 const SEARCHED: u64 = 1 << 20;
 

@@ -43,6 +43,7 @@ mod unit_check;
 mod unit_files;
 mod unit_inputs;
 mod unit_links;
+mod unit_listed;
 mod unit_name;
 mod unit_process;
 mod unit_text;

@@ -69,6 +69,13 @@ fn is_line_secret(line: &str) -> bool {
     let Some((name, value)) = line.split_once(['=', ':']) else {
         return false;
     };
+    if name == "Environment" {
+        // What a unit of systemd gives to its process: systemd.exec(5).
+        let settings = value.split_whitespace();
+        return settings
+            .map(|setting| setting.trim_matches(['"', '\'']))
+            .any(is_line_secret);
+    }
     // Of `export TOKEN` the last word is the name. A value that names a file or nothing is none.
     let name = name.split_whitespace().next_back().unwrap_or_default();
     let value = value.trim().trim_matches(|c| "\"',;".contains(c));
@@ -106,6 +113,7 @@ mod tests {
             "psk=hunter2",
             "db_password: \"hunter2\"",
             "export API_TOKEN=abc123",
+            "[Service]\nEnvironment=A=b \"API_TOKEN=abc123\"\n",
             "{\"auth\": \"x\", \"secret\": \"y\"}\n  \"password\": \"hunter2\",",
             "machine x\n  header ghp_0123456789abcdefghij\n",
         ] {
@@ -124,6 +132,7 @@ mod tests {
             "--token-auth-file=/root/tokens\n",
             "password = \"\"\n",
             "token: ${TOKEN}\n",
+            "Environment=SNAP_REEXEC=0 PASSWORD_FILE=/root/x\n",
             "Description: the token of the day\n",
         ] {
             assert!(!are_in(text), "{text}");

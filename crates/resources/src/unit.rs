@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
@@ -25,6 +26,7 @@ use crate::{
     unit_files::{self, DropIns, Own, UnitFile, drop_in_of, find, path_of},
     unit_inputs::digest_of,
     unit_links::{Links, enabled_as, is_link_of, together},
+    unit_listed,
     unit_name::UnitName,
     unit_process::{self, is_running, is_stale, is_up},
     unit_text::UnitText,
@@ -329,6 +331,27 @@ impl Provider<Live> for Unit {
             .map_err(refused(KIND, name, "remove what a killed run left"))
     }
 
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused(KIND, "*", "list what there is");
+        if !host.has_systemd().map_err(&refused)? {
+            return Ok(Listing::outside(unit_listed::OUTSIDE));
+        }
+        unit_listed::listing(host).await.map_err(&refused)
+    }
+
+    async fn written(
+        &self,
+        host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        unit_listed::written(host, name, &state).map_err(refused(
+            KIND,
+            name,
+            "see who decided what of it",
+        ))
+    }
+
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         needs(name, desired).into_iter().collect()
     }
@@ -370,6 +393,8 @@ fn needs(name: &str, desired: &State) -> BTreeSet<Address> {
     };
     let mut needs = BTreeSet::new();
     if desired.content.is_none() && desired.source.is_none() {
+        let path = path_of(name).display().to_string();
+        needs.insert(Address::new("file", path));
         needs.insert(Address::new("package", unit.stem));
         let of_snap = unit.stem.strip_prefix("snap.");
         let snap = of_snap.and_then(|rest| rest.split_once('.'));
@@ -499,12 +524,17 @@ mod tests {
         check_needs(
             "ssh.service",
             json!({"running": true}),
-            &["package:ssh", "unit:ssh.socket"],
+            &[
+                "file:/etc/systemd/system/ssh.service",
+                "package:ssh",
+                "unit:ssh.socket",
+            ],
         );
         check_needs(
             "snap.microk8s.daemon-kubelite.service",
             json!({}),
             &[
+                "file:/etc/systemd/system/snap.microk8s.daemon-kubelite.service",
                 "package:snap.microk8s.daemon-kubelite",
                 "snap:microk8s",
                 "unit:snap.microk8s.daemon-kubelite.socket",
@@ -513,7 +543,12 @@ mod tests {
         check_needs(
             "w@1.service",
             json!({}),
-            &["package:w", "unit:w@.service", "unit:w@1.socket"],
+            &[
+                "file:/etc/systemd/system/w@1.service",
+                "package:w",
+                "unit:w@.service",
+                "unit:w@1.socket",
+            ],
         );
         check_needs(
             "a.service",

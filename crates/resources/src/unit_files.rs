@@ -164,7 +164,8 @@ pub(crate) fn path_of(name: &str) -> PathBuf {
     Path::new(UNITS).join(name)
 }
 
-fn folder_of(name: &str) -> PathBuf {
+/// Returns the folder of the drop-ins of the administrator.
+pub(crate) fn folder_of(name: &str) -> PathBuf {
     Path::new(UNITS).join(format!("{name}.d"))
 }
 

@@ -37,6 +37,23 @@ impl Links {
         Ok(Self(links))
     }
 
+    /// Names the units that are enabled by any.
+    pub(crate) fn units(&self) -> BTreeSet<String> {
+        let name_of = |path: &str| Some(Path::new(path).file_name()?.to_str()?.to_owned());
+        let enabled = self.0.iter().filter_map(|(path, target)| {
+            let is_alias = Path::new(path).parent() == Some(Path::new(UNITS));
+            let name = name_of(path)?;
+            if is_alias {
+                name_of(target).filter(|other| *other != name)
+            } else {
+                Some(name)
+            }
+        });
+        enabled
+            .filter(|name| UnitName::parse(name).is_ok())
+            .collect()
+    }
+
     /// Returns the links of a unit.
     pub(crate) fn of(&self, name: &str) -> BTreeMap<String, String> {
         let mine = self
