@@ -223,13 +223,6 @@ fn a_run_that_is_killed_anywhere_goes_back_by_itself() {
     assert!(kills > 20, "the apply has more calls than {kills}");
     assert!(halfway > 3, "some kills must leave something to take back");
 
-    // Nobody confirms it. Somebody empties /run, and who is at work is not disturbed.
-    assert_eq!(host.stead(&arguments).code, Some(0));
-    assert_eq!(host.get("/srv/new").as_deref(), Some("new\n"));
-    host.must(&["rm", "-rf", "/run/stead", "/run/systemd/transient"]);
-    wait_until("the run ends", || exit_of_newest(&host) == "7");
-    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
-
     // Two go back at once, and one confirms: one of them decides, and the others say so.
     assert_eq!(host.stead(&arguments).code, Some(0));
     let race = "for i in 1 2 3; do stead revert & done; stead confirm; echo confirm $?; wait";
@@ -241,6 +234,29 @@ fn a_run_that_is_killed_anywhere_goes_back_by_itself() {
     } else {
         assert_eq!((end.as_str(), left.len()), ("7", 0), "{said:?}");
     }
+}
+
+#[test]
+fn a_run_whose_traces_in_memory_are_wiped_goes_back_by_itself() {
+    let (mut host, start) = small();
+    let arguments = ["apply", "--yes", "--confirm", "10s", "/root/host.kdl"];
+    let begin = srv(&host);
+    // What is ours in /run.
+    assert_eq!(host.stead(&arguments).code, Some(0));
+    host.must(&["rm", "-rf", "/run/stead", "/run/systemd/transient"]);
+    wait_until("the run ends", || exit_of_newest(&host) == "7");
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+
+    // Everything in /run: with it the sockets by which systemd is spoken to.
+    assert_eq!(host.stead(&arguments).code, Some(0));
+    assert_ne!(srv(&host), begin);
+    host.run(&["find", "/run", "-xdev", "-mindepth", "1", "-delete"]);
+    assert_eq!(host.get("/run/systemd/private"), None);
+    wait_until("the run ends", || exit_of_newest(&host) == "7");
+    assert_eq!(srv(&host), begin);
+    host.power_cut();
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
+    assert_eq!(guards(&host), "");
 }
 
 /// Runs stead until it has made a call so often, and stops it there for ever. Returns whether it came that far.
@@ -304,6 +320,9 @@ const FAULTY: &str = r#"host "faulty" {
     file "/srv/large" { content "small now\n"; }
     hook "boot"
     snap-config "system/refresh.retain" "4"
+    unit "mine.service" enabled=#true running=#true {
+        content "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+    }
 }
 "#;
 
@@ -344,15 +363,25 @@ fn going_back_is_tried_until_it_is_done_whatever_is_away() {
         assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{goes}");
     }
 
-    // Without the bus all that is on the disk comes back, and whoever looks after the run goes when it is there again.
+    // Without the bus all that is on the disk comes back; what systemd runs does when it can be spoken to again.
     assert_eq!(host.stead(&arguments).code, Some(0));
     host.must(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
     let said = host.stead(&["revert"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(guards(&host).contains(".timer"));
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(said.err.contains("unit:mine.service"), "{said:?}");
+    assert!(!said.err.contains("residue: file:"), "{said:?}");
+    assert!(
+        host.get("/srv/large")
+            .is_some_and(|text| text.len() > 3_000_000)
+    );
     sleep(Duration::from_secs(5));
+    let history = host.stead(&["history"]).out;
+    let says = history.contains("goes back") && history.contains("unit:mine.service");
+    assert!(says, "{history}");
     host.must(&["systemctl", "start", "dbus.socket"]);
-    wait_until("the bus is back", || guards(&host).is_empty());
+    wait_until("the bus is back", || {
+        exit_of_newest(&host) == "7" && guards(&host).is_empty()
+    });
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 
     // An error of the disk in the middle of going back, at one call after the other.

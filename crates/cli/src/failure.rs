@@ -294,6 +294,9 @@ impl From<UndoError> for Failure {
             UndoError::NothingDone(_) => {
                 Self::of(Exit::Usage, &error).help("`stead history` shows which runs succeeded")
             }
+            UndoError::Damaged(run) => Self::of(Exit::Failed, &error).help(format!(
+                "nothing was done; `stead show {run}` has the plan of that run: change by hand what you want back"
+            )),
             UndoError::History(error) => error.into(),
             UndoError::Observe(error) => error.into(),
             UndoError::UnknownKind(_) => Self::of(Exit::Failed, &error),

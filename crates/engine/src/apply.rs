@@ -403,6 +403,7 @@ impl<H: Host> Apply<'_, H> {
             window,
             persistence: Persistence::TriesAgain,
             tried: None,
+            damaged: 0,
         };
         back.carry_out(self, &begun, journal).await
     }

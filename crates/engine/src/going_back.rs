@@ -8,7 +8,7 @@ use crate::{
     address::Address,
     apply::Apply,
     event::Event,
-    journal::{Journal, Left, Outcome, Reason, Record},
+    journal::{Journal, Left, Outcome, Reason, Record, Residue},
     provider::Host,
     registry::State,
     rollback::{Begun, Rollback, roll_back},
@@ -31,6 +31,8 @@ pub(crate) struct GoingBack {
     pub(crate) persistence: Persistence,
     /// How often it was tried before; `None` if it was not.
     pub(crate) tried: Option<u32>,
+    /// How many records of its journal nobody can read any more.
+    pub(crate) damaged: usize,
 }
 
 /// What a rollback does that cannot put everything back, in a run that somebody is armed for. Any other run it ends.
@@ -58,7 +60,8 @@ impl GoingBack {
             // Going back matters more than its record: recovery would go the same way again.
             drop(self.record(journal));
         }
-        let rollback = roll_back(apply.registry, apply.writer, steps, apply.observer).await;
+        let mut rollback = roll_back(apply.registry, apply.writer, steps, apply.observer).await;
+        rollback.residue.extend(self.lost());
         let persists = self.window.is_some()
             && self.persistence == Persistence::TriesAgain
             && rollback.is_retryable;
@@ -87,6 +90,17 @@ impl GoingBack {
         journal.write(&Record::RollingBack {
             cause: self.cause.join(": "),
             reason: self.reason,
+        })
+    }
+
+    /// Says what nobody can know any more.
+    fn lost(&self) -> Option<Residue> {
+        (self.damaged > 0).then(|| Residue {
+            address: Address::new("journal", self.run.to_string()),
+            reason: format!(
+                "{} of its records cannot be read any more: what was there before those steps is lost, and the plan of the run says which they may be",
+                self.damaged
+            ),
         })
     }
 

@@ -1,6 +1,7 @@
 //! The write-ahead journal of a run: what was there before each step, on disk before the step.
 //!
 //! A file of lines, each a CRC-32 and a JSON record. A torn tail is no record: the step it would have announced never began.
+//! A broken line before a whole one is what the disk has lost: [`Record::Damaged`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,6 +54,8 @@ pub enum Record {
     },
     /// The newest step has ended well.
     Done,
+    /// A record stood here, and nobody can read it any more. Never written.
+    Damaged,
     /// All steps are made and verified. The run counts once it is confirmed, and goes back if it is not.
     Pending(Pending),
     /// The run has failed, or was not confirmed, and goes back.
@@ -212,7 +215,7 @@ pub enum JournalError {
 }
 
 impl Journal {
-    /// Opens the journal of a run at its end; what follows the last whole record is cut off.
+    /// Opens the journal of a run at its end; what follows its last whole record is cut off.
     pub fn open(state: &StateFolder, run: u64) -> Result<Self, JournalError> {
         let path = path(state, run);
         let (_, length) = parse(&state_folder::read(&path)?.unwrap_or_default());
@@ -254,22 +257,26 @@ pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> 
     }
 }
 
+/// Counts the records that nobody can read any more.
+pub(crate) fn damaged(records: &[Record]) -> usize {
+    let damaged = records.iter().filter(|record| **record == Record::Damaged);
+    damaged.count()
+}
+
 fn path(state: &StateFolder, run: u64) -> PathBuf {
     state.run(run).join("journal")
 }
 
-/// Returns the whole records and the number of bytes that they take.
+/// Returns the records up to the last whole one, and the number of bytes that they take.
 fn parse(bytes: &[u8]) -> (Vec<Record>, u64) {
-    let mut records = vec![];
-    let mut length = 0;
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        let Some(record) = parse_line(line) else {
-            break;
-        };
-        records.push(record);
-        length += line.len() as u64;
-    }
-    (records, length)
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let mut lines: Vec<_> = lines.map(|line| (line.len(), parse_line(line))).collect();
+    while lines.pop_if(|(_, record)| record.is_none()).is_some() {}
+    let length = lines.iter().map(|(length, _)| *length as u64).sum();
+    let records = lines
+        .into_iter()
+        .map(|(_, record)| record.unwrap_or(Record::Damaged));
+    (records.collect(), length)
 }
 
 fn parse_line(line: &[u8]) -> Option<Record> {
@@ -332,10 +339,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_a_flipped_bit_ends_the_journal() {
+    fn a_record_with_a_flipped_bit_hides_no_other() {
         let json = serde_json::to_string(&Record::Done).unwrap();
         let good = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
-        assert_eq!(parse_line(good.as_bytes()), Some(Record::Done));
-        assert_eq!(parse_line(good.replace("done", "dome").as_bytes()), None);
+        let bad = good.replace("done", "dome");
+        let check = |lines: &[&str], records: &[Record], whole: &[&str]| {
+            let length = whole.concat().len() as u64;
+            assert_eq!(parse(lines.concat().as_bytes()), (records.to_vec(), length));
+        };
+        let all = [&good, &bad, &bad, &good].map(String::as_str);
+        let damaged = [Record::Done, Record::Damaged, Record::Damaged, Record::Done];
+        check(&all, &damaged, &all);
+        check(&all[..3], &damaged[..1], &all[..1]);
+        check(&[&good, &bad, "half"], &damaged[..1], &all[..1]);
+        check(&[&bad], &[], &[]);
     }
 }

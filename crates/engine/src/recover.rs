@@ -73,6 +73,8 @@ pub struct Newest {
     /// How long it waits for its confirmation, if it does.
     pub window: Option<Window>,
     steps: Vec<Begun>,
+    /// How many records of its journal nobody can read any more.
+    damaged: usize,
 }
 
 impl Newest {
@@ -87,6 +89,7 @@ impl Newest {
             Some(Record::Started { window, .. }) => *window,
             _ => None,
         };
+        let damaged = journal::damaged(&records);
         let steps = records.into_iter().filter_map(|record| match record {
             Record::Step {
                 before,
@@ -104,6 +107,7 @@ impl Newest {
             stage,
             window,
             steps: steps.collect(),
+            damaged,
         }))
     }
 
@@ -144,6 +148,7 @@ impl Newest {
             window: self.window,
             persistence,
             tried,
+            damaged: self.damaged,
         };
         let mut journal = Journal::open(apply.state, self.run)?;
         if back.tried.is_none() && because.is_some() {

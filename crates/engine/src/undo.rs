@@ -7,7 +7,7 @@ use crate::{
     change::Change,
     diff,
     history::{self, HistoryError},
-    journal::{Outcome, Record},
+    journal::{self, Outcome, Record},
     observe::{ObserveError, observe},
     plan::{Because, Comparison, Plan, PlannedChange, Wanted, reading},
     provider::Host,
@@ -23,6 +23,9 @@ pub enum UndoError {
     /// The run changed nothing that is still there: it failed and went back, or was stale.
     #[error("run {0} did not succeed: there is nothing to take back")]
     NothingDone(u64),
+    /// Nobody can read what was there before some of its steps.
+    #[error("the journal of run {0} is damaged: what was there before it is not known any more")]
+    Damaged(u64),
     /// The host has moved since: taking the run back would lose what came later. Never empty.
     #[error("{} changed since that run", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Conflicts(Vec<Address>),
@@ -56,6 +59,9 @@ pub async fn undo<H: Host>(
     else {
         return Err(UndoError::NothingDone(run));
     };
+    if journal::damaged(&history.records) > 0 {
+        return Err(UndoError::Damaged(run));
+    }
     let before = found(registry, &history.records);
     let observed = observe(registry, reader, before.iter().map(|(address, _)| address)).await?;
     let host = history

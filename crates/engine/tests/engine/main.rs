@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod confirm;
+mod damaged;
 mod every_end;
 mod graph;
 mod import;

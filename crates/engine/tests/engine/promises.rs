@@ -81,7 +81,7 @@ impl Site {
     }
 
     /// Recovers, or returns `None` if the process was killed on the way.
-    fn recover(&self) -> Option<Outcome> {
+    pub(crate) fn recover(&self) -> Option<Outcome> {
         self.with(async |apply, lock| {
             recover(apply, lock, Persistence::Ends)
                 .await
