@@ -17,7 +17,7 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     microk8s, microk8s_leaves,
-    snap_change::{as_written, canonical_hold, install, is_later, refresh, settle},
+    snap_change::{as_written, canonical_hold, install, is_held, refresh, settle},
     snap_file::{self, SnapFile},
     snap_listed,
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
@@ -464,7 +464,7 @@ async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, Snapd
             };
             let hold = match &held_until {
                 None => canonical_hold(snap.hold.as_deref()),
-                Some(until) if is_later(until) => LONGEST.to_owned(),
+                Some(until) if is_held(until) => LONGEST.to_owned(),
                 Some(_) => NOT_HELD.to_owned(),
             };
             let channel = match snap.channel.as_str() {

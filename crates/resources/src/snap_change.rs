@@ -45,6 +45,9 @@ const FOR_EVER_YEARS: i64 = 50;
 /// snapd refreshes after this many days at the latest: `overlord/snapstate/autorefresh.go`, maxPostponement.
 const LONGEST_DAYS: i64 = 95;
 
+/// What ends sooner is no decision of anybody: snapd holds all snaps of a new device for two hours.
+const LEAST_HOLD: SignedDuration = SignedDuration::from_hours(24);
+
 /// Installs a snap; where the state was recorded, with its data as they were.
 pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<(), SnapdError> {
     if let Some(file) = &after.file {
@@ -206,10 +209,11 @@ pub(crate) async fn settle(
     .map(drop)
 }
 
-/// Whether a time is still to come.
-pub(crate) fn is_later(time: &str) -> bool {
-    time.parse::<Timestamp>()
-        .is_ok_and(|time| time > Timestamp::now())
+/// Whether all snaps are held until a time because somebody wanted that.
+pub(crate) fn is_held(until: &str) -> bool {
+    until
+        .parse::<Timestamp>()
+        .is_ok_and(|until| until.duration_since(Timestamp::now()) > LEAST_HOLD)
 }
 
 /// Gives the end of a hold its one spelling.
