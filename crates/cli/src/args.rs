@@ -16,7 +16,7 @@ pub(crate) struct Args {
 }
 
 const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
-3 changes are pending; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
+3 changes are pending, or `doctor` found something; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
 7 not confirmed, or a check failed that had passed; the host is as before; \
 8 imported, but something could not be seen or said, and it is named.";
 
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Write this host down as a spec whose plan is empty, and say what became of the rest
     Import(Import),
+    /// Find what is known to go wrong on such hosts, say why, and how to mend it; writes nothing
+    Doctor(Doctor),
     /// Check a spec without looking at the host
     Validate(Spec),
     /// Lay out spec files in the one way
@@ -126,6 +128,16 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the spec that mends what was found, and the plan of it
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) fix: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -268,6 +280,7 @@ impl Command {
         match self {
             Self::Plan(plan) => plan.json,
             Self::Import(import) => import.json,
+            Self::Doctor(doctor) => doctor.json,
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
             Self::History { json }
             | Self::Show { json, .. }

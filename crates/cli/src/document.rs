@@ -4,8 +4,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    coverage::Coverage, event::Event, import::Imported, journal::Outcome, plan::Plan,
-    spec_error::SpecError,
+    coverage::Coverage, event::Event, finding::Examination, import::Imported, journal::Outcome,
+    plan::Plan, spec_error::SpecError,
 };
 
 /// What went wrong, as data.
@@ -70,6 +70,15 @@ pub(crate) struct ImportDocument {
     own: Option<String>,
 }
 
+/// What a look at a host has found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DoctorDocument {
+    /// `stead.doctor/1`.
+    format: String,
+    #[serde(flatten)]
+    examination: Examination,
+}
+
 /// One line of a run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EventDocument {
@@ -132,6 +141,15 @@ impl ImportDocument {
     }
 }
 
+impl DoctorDocument {
+    pub(crate) fn text(examination: Examination) -> String {
+        line_of(&Self {
+            format: "stead.doctor/1".to_owned(),
+            examination,
+        })
+    }
+}
+
 impl EventDocument {
     pub(crate) fn line(line: Line) -> String {
         line_of(&Self {
@@ -172,6 +190,7 @@ pub(crate) fn schema() -> String {
     let documents = json!({
         "stead.plan/1": reference::<Plan>(&mut generator),
         "stead.event/1": reference::<EventDocument>(&mut generator),
+        "stead.doctor/1": reference::<DoctorDocument>(&mut generator),
         "stead.import/1": reference::<ImportDocument>(&mut generator),
         "stead.error/1": reference::<ErrorDocument>(&mut generator),
     });

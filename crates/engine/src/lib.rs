@@ -12,6 +12,7 @@ pub mod diff;
 pub mod digest;
 pub mod event;
 pub mod export;
+pub mod finding;
 pub mod format;
 mod gather;
 mod going_back;

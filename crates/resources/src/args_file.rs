@@ -65,6 +65,17 @@ impl ArgsFile {
         found.map(|flag| (flag.name, flag.value)).collect()
     }
 
+    /// Returns the flags that stand there several times with different values, with all of these in their order.
+    pub(crate) fn contradictions(&self) -> BTreeMap<String, Vec<String>> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for flag in self.found() {
+            let value = flag.value.unwrap_or_else(|| "a bare flag".to_owned());
+            all.entry(flag.name).or_default().push(value);
+        }
+        all.retain(|_, values| values.iter().any(|value| *value != values[0]));
+        all
+    }
+
     /// Sets a flag, in its place if it is there, else at the end. Of several with its name one is left.
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
         let word = match value {
@@ -239,6 +250,15 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
             .collect();
         assert_eq!(ArgsFile::parse(text, grammar).flags(), expected, "{text}");
+    }
+
+    #[test]
+    fn only_different_values_of_a_flag_contradict_each_other() {
+        let text = "--a=1\n--b=2\n--a 1\n--b\n--c=\"3\"\n--c=3\n";
+        let args = ArgsFile::parse(text, Grammar::Kubelite);
+        let found = args.contradictions();
+        let b = vec!["2".to_owned(), "a bare flag".to_owned()];
+        assert_eq!(found, BTreeMap::from([("b".to_owned(), b)]));
     }
 
     #[test]

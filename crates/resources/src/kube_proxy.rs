@@ -47,6 +47,17 @@ pub(crate) enum Told {
 
 type Flags = BTreeMap<String, args_file::Value>;
 
+/// Asks the kube-proxy that runs here for its mode; `None` if nobody answers.
+pub(crate) async fn mode(host: &Reader, layout: &Layout) -> Result<Option<String>, HostError> {
+    let args = layout.read_args(host, "kube-proxy")?;
+    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let Some(port) = port(&flags) else {
+        return Ok(None);
+    };
+    let mode = page(host, port, "/proxyMode").await;
+    Ok(mode.map(|mode| String::from_utf8_lossy(&mode).trim().to_owned()))
+}
+
 /// Asks the kube-proxy that runs here.
 pub(crate) async fn ask(host: &Reader, layout: &Layout) -> Result<Told, HostError> {
     let args = layout.read_args(host, "kube-proxy")?;
@@ -54,10 +65,9 @@ pub(crate) async fn ask(host: &Reader, layout: &Layout) -> Result<Told, HostErro
     let Some(port) = port(&flags) else {
         return Ok(Told::Nothing);
     };
-    let Some(mode) = page(host, port, "/proxyMode").await else {
+    let Some(mode) = mode(host, layout).await? else {
         return Ok(Told::Nothing);
     };
-    let mode = String::from_utf8_lossy(&mode).trim().to_owned();
     let wanted = value(&flags, "proxy-mode").unwrap_or(DEFAULT_MODE);
     if mode != wanted {
         let other = format!("kube-proxy runs in the mode {mode}, not {wanted}");

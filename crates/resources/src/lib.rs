@@ -7,6 +7,7 @@ mod alternatives;
 mod args_file;
 mod boot_files;
 mod content;
+pub mod doctor;
 mod dpkg;
 mod dpkg_files;
 mod etc;

@@ -262,6 +262,27 @@ async fn read(host: &Reader, layout: &Layout, group: &str) -> Result<State, Host
     })
 }
 
+/// Names the units that run with other arguments than their files have, by the names of their groups.
+pub(crate) async fn due(
+    host: &Reader,
+    layout: &Layout,
+) -> Result<BTreeMap<String, Vec<String>>, HostError> {
+    let mut due: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for group in microk8s::groups() {
+        let state = read(host, layout, group).await?;
+        let started_with = state.started_with.unwrap_or_default();
+        for (service, files) in layout.services(group) {
+            let is_with = started_with.get(&service).map(String::as_str);
+            let wanted = inputs(host, layout, &files)?;
+            if is_with.is_some_and(|with| with != NOTHING && with != wanted) {
+                let units = due.entry(format!("{SNAP}/{group}")).or_default();
+                units.push(unit(&service));
+            }
+        }
+    }
+    Ok(due)
+}
+
 /// Finds out what a process was started with: by the note of its start; else by what kube-proxy tells of itself, and by whether
 /// its files are older than it is.
 async fn evidence(

@@ -433,6 +433,14 @@ fn boot(files: &[BootFile], name: &str) -> Setting {
         .map_or(Setting::Unset, |(value, _)| Setting::Value(value))
 }
 
+/// Returns the value that the files give a key at boot.
+pub(crate) fn value_at_boot(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
+    Ok(match boot(&files(host)?, name) {
+        Setting::Value(value) => Some(value),
+        Setting::Unset => None,
+    })
+}
+
 /// Returns the last value that a text gives a key, and the line of it, counted from 1.
 fn assigned(text: &str, name: &str) -> Option<(String, usize)> {
     let wanted = path(name);

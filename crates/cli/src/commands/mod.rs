@@ -3,6 +3,7 @@
 mod apply;
 mod bench;
 mod confirm;
+mod doctor;
 mod explain;
 mod fmt;
 mod graph;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Plan(args) => plan::plan(&session, &args),
         Command::Apply(args) => apply::apply(&session, &args),
+        Command::Doctor(args) => doctor::doctor(&session, &args),
         Command::Import(args) => import::import(&session, &args),
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Fmt(args) => fmt::fmt(&args),

@@ -1,6 +1,7 @@
 //! What people see: plans, progress, outcomes. Understood without colour.
 
 mod coverage;
+mod finding;
 mod outcome;
 mod plan;
 mod svg;
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub(crate) use coverage::coverage;
+pub(crate) use finding::examination;
 pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
 pub(crate) use plan::{no_changes, plan};
 pub(crate) use svg::svg;

@@ -31,7 +31,7 @@ pub use error::HostError;
 pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
 pub use program::{Call, Query};
-pub use reader::{Digested, Meta, MetaKind, Reader};
+pub use reader::{Digested, Meta, MetaKind, Reader, Space};
 pub use sockets::{Connection, Knock};
 use stead_engine::{
     moment::Moment,

@@ -16,7 +16,10 @@ use nix::{
     dir::Dir,
     errno::Errno,
     fcntl::OFlag,
-    sys::stat::{FileStat, Mode, SFlag},
+    sys::{
+        stat::{FileStat, Mode, SFlag},
+        statvfs::fstatvfs,
+    },
     time::{ClockId, clock_gettime},
 };
 use sha2::{Digest, Sha256};
@@ -103,6 +106,23 @@ pub struct Digested {
     pub sha256: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// How much room a file system has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that nobody has taken and that are not kept for root.
+    pub free: u64,
+}
+
+impl Space {
+    /// Returns how much is taken, in percent.
+    pub fn used_percent(self) -> u64 {
+        let used = self.total.saturating_sub(self.free);
+        used.saturating_mul(100) / self.total.max(1)
+    }
 }
 
 impl Reader {
@@ -284,6 +304,18 @@ impl Reader {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Returns how much room the file system of a folder has; `None` if the folder does not exist.
+    pub fn space(&self, path: &Path) -> Result<Option<Space>, HostError> {
+        let Some(folder) = self.open(path)? else {
+            return Ok(None);
+        };
+        let found = fstatvfs(&folder).map_err(HostError::io("measure", path))?;
+        Ok(Some(Space {
+            total: found.fragment_size() * found.blocks(),
+            free: found.fragment_size() * found.blocks_available(),
+        }))
     }
 
     /// Returns the extended attributes of a file or folder, ACLs among them; values in hexadecimal.

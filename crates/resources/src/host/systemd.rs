@@ -90,10 +90,14 @@ impl Reader {
 
     /// Names the units that systemd knows whose names match a pattern with `*`.
     pub async fn units_like(&self, pattern: &str) -> Result<Vec<String>, HostError> {
+        self.units_in(&[], pattern).await
+    }
+
+    /// As [`Self::units_like`], of those in one of these states; in any if none is named.
+    pub async fn units_in(&self, states: &[&str], pattern: &str) -> Result<Vec<String>, HostError> {
         let connection = self.bus.get_or_try_init(connect).await?;
-        let (states, patterns): (Vec<&str>, Vec<&str>) = (vec![], vec![pattern]);
-        let found: Vec<Listed> =
-            call(connection, "ListUnitsByPatterns", &(states, patterns)).await?;
+        let asked = (states, &[pattern][..]);
+        let found: Vec<Listed> = call(connection, "ListUnitsByPatterns", &asked).await?;
         Ok(found.into_iter().map(|listed| listed.0).collect())
     }
 }

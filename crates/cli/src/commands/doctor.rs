@@ -1,0 +1,59 @@
+//! `stead doctor`.
+
+use std::sync::Arc;
+
+use stead_engine::{
+    decode::decode,
+    finding::Examination,
+    graph::Graph,
+    plan::{self, Plan},
+    spec::Source,
+};
+use stead_resources::doctor::examine;
+
+use crate::{
+    args::Doctor, document::DoctorDocument, exit::Exit, failure::Failure, render, session::Session,
+};
+
+/// Looks for what is known to go wrong; writes nothing.
+pub(crate) fn doctor(session: &Session, args: &Doctor) -> Result<Exit, Failure> {
+    let found = session.confined(async |_, reader| examine(reader).await)?;
+    let examination = found.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let exit = if examination.findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Pending
+    };
+    if args.json {
+        render::data(&DoctorDocument::text(examination));
+    } else if args.fix {
+        fix(session, &examination)?;
+    } else {
+        render::data(&render::examination(&examination));
+    }
+    Ok(exit)
+}
+
+/// Shows the spec that mends what was found, and what it would change.
+fn fix(session: &Session, examination: &Examination) -> Result<(), Failure> {
+    let Some(text) = examination.spec() else {
+        render::data("No finding that a spec can mend.\n");
+        return Ok(());
+    };
+    render::data(&text);
+    let plan = plan_of(session, text)?;
+    render::data("\n");
+    render::data(&render::plan(&session.registry, &plan));
+    render::message("Write these lines into your spec; `stead apply` carries them out.\n");
+    Ok(())
+}
+
+fn plan_of(session: &Session, text: String) -> Result<Plan, Failure> {
+    let source = Arc::new(Source {
+        path: "doctor.kdl".into(),
+        text,
+    });
+    let spec = decode(&source, &session.registry)?;
+    let graph = Graph::build(&spec, &session.registry)?;
+    Ok(session.confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??)
+}

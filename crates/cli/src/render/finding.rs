@@ -1,0 +1,69 @@
+//! What a look at a host has found, for people.
+
+use stead_engine::finding::{Examination, Finding};
+
+use super::{line, paint};
+
+/// Shows all findings, and what else was looked at.
+pub(crate) fn examination(examination: &Examination) -> String {
+    let mut text = String::new();
+    for found in &examination.findings {
+        finding(&mut text, found);
+    }
+    let count = match examination.findings.len() {
+        0 => "Nothing of what is known goes wrong here".to_owned(),
+        1 => "1 finding".to_owned(),
+        count => format!("{count} findings"),
+    };
+    let fine = examination.fine.len();
+    line(
+        &mut text,
+        format_args!("{count}; {fine} other things are as they should be."),
+    );
+    for unseen in &examination.unseen {
+        let note = paint::warning("not seen:");
+        line(
+            &mut text,
+            format_args!("{note} {}: {}", unseen.name, unseen.why),
+        );
+    }
+    if examination
+        .findings
+        .iter()
+        .any(|finding| !finding.spec.is_empty())
+    {
+        line(
+            &mut text,
+            format_args!(
+                "`stead doctor --fix` shows the lines of spec that mend what a spec can mend, and their plan."
+            ),
+        );
+    }
+    text
+}
+
+fn finding(text: &mut String, finding: &Finding) {
+    let name = paint::error(finding.name);
+    line(text, format_args!("{name}: {}", finding.fact));
+    for seen in &finding.evidence {
+        line(text, format_args!("  seen      {seen}"));
+    }
+    line(text, format_args!("  because   {}", finding.why));
+    for way in &finding.by_hand {
+        line(text, format_args!("  by hand   {way}"));
+    }
+    for (number, row) in finding
+        .spec
+        .iter()
+        .flat_map(|node| node.lines())
+        .enumerate()
+    {
+        let label = if number == 0 {
+            "in a spec"
+        } else {
+            "         "
+        };
+        line(text, format_args!("  {label} {row}"));
+    }
+    line(text, format_args!(""));
+}

@@ -1,0 +1,40 @@
+//! An argument stands in its file twice, and one of the two does nothing.
+
+use stead_engine::finding::Finding;
+
+use super::{Look, Patient};
+use crate::microk8s;
+
+pub(super) const NAME: &str = "args-twice";
+
+pub(super) fn look(patient: &Patient<'_>) -> Look {
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    let mut evidence = vec![];
+    for file in microk8s::files() {
+        let Some(args) = layout.read_args(patient.host, file)? else {
+            continue;
+        };
+        for (flag, values) in args.contradictions() {
+            let path = layout.args(file);
+            evidence.push(format!(
+                "{}: --{flag} is {}",
+                path.display(),
+                values.join(", and then ")
+            ));
+        }
+    }
+    if evidence.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "an argument of Kubernetes is written twice, with two values".to_owned(),
+        evidence,
+        why: "Of several the last one counts. Whoever changes the first one changes nothing."
+            .to_owned(),
+        by_hand: vec!["take the lines away that do not count".to_owned()],
+        spec: vec![],
+    }))
+}

@@ -1,0 +1,38 @@
+//! Packets between pods of one node go past iptables.
+
+use std::path::Path;
+
+use stead_engine::finding::Finding;
+
+use super::{Look, Patient};
+
+pub(super) const NAME: &str = "bridge-unfiltered";
+/// The setting, which comes with the module `br_netfilter`.
+const CALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
+pub(super) fn look(patient: &Patient<'_>) -> Look {
+    if patient.microk8s()?.is_none() {
+        return Ok(None);
+    }
+    let value = patient.host.read_text(Path::new(CALL), 16)?;
+    let evidence = match value.as_deref().map(str::trim) {
+        Some("0") => format!("{CALL} is 0"),
+        None => format!("there is no {CALL}: the module br_netfilter is not loaded"),
+        Some(_) => return Ok(None),
+    };
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "packets between pods of this host go past the rules of iptables".to_owned(),
+        evidence: vec![evidence],
+        why: "The address of a Service becomes that of a pod by a rule. If both pods are on this host, the answer takes a way on which that rule is not asked, \
+              and the connection hangs: to the DNS server, for instance."
+            .to_owned(),
+        by_hand: vec![
+            "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1   (until the next boot)".to_owned(),
+        ],
+        spec: vec![
+            "kernel-module \"br_netfilter\"".to_owned(),
+            "sysctl \"net.bridge.bridge-nf-call-iptables\" \"1\"".to_owned(),
+        ],
+    }))
+}

@@ -1,0 +1,54 @@
+//! At each boot Docker is the one who turns forwarding on, and then sets the policy of FORWARD to DROP.
+
+use std::path::Path;
+
+use serde_json::Value;
+use stead_engine::finding::Finding;
+
+use super::{Look, Patient};
+use crate::sysctl::value_at_boot;
+
+pub(super) const NAME: &str = "docker-forwarding";
+const UNIT: &str = "docker.service";
+/// The settings of Docker: dockerd(8).
+const DAEMON: &str = "/etc/docker/daemon.json";
+/// The largest settings that are read, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    let host = patient.host;
+    if patient.microk8s()?.is_none() || !host.has_systemd()? {
+        return Ok(None);
+    }
+    if host.unit(UNIT).await?.file != "enabled"
+        || value_at_boot(host, "net.ipv4.ip_forward")?.as_deref() == Some("1")
+    {
+        return Ok(None);
+    }
+    let settings = host
+        .read_text(Path::new(DAEMON), LIMIT)?
+        .unwrap_or_default();
+    let settings: Value = serde_json::from_str(&settings).unwrap_or_default();
+    if settings["ip-forward-no-drop"] == true
+        || settings["ip-forward"] == false
+        || settings["iptables"] == false
+    {
+        return Ok(None);
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "at the next boot Docker turns forwarding on, and then drops what it does not know".to_owned(),
+        evidence: vec![
+            format!("{UNIT} is enabled"),
+            "no file in sysctl.d sets net.ipv4.ip_forward to 1, so that it is 0 when Docker starts".to_owned(),
+        ],
+        why: "Docker that finds forwarding off turns it on and sets the policy of FORWARD to DROP. If it is on already, Docker leaves the policy alone. \
+              So this host may work now and fail after a reboot."
+            .to_owned(),
+        by_hand: vec!["write `net.ipv4.ip_forward = 1` into /etc/sysctl.d/60-forward.conf".to_owned()],
+        spec: vec![
+            "sysctl \"net.ipv4.ip_forward\" \"1\"".to_owned(),
+            "iptables-policy \"filter/FORWARD\" \"ACCEPT\"".to_owned(),
+        ],
+    }))
+}

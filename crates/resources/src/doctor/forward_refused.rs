@@ -1,0 +1,87 @@
+//! A rule that drops everything stands before those that accept the packets of pods.
+
+use std::sync::Arc;
+
+use stead_engine::finding::Finding;
+
+use super::{Hidden, Look, Patient, program};
+use crate::netfilter::{SavedRule, Tables};
+
+pub(super) const NAME: &str = "forward-refused";
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    if patient.microk8s()?.is_none() {
+        return Ok(None);
+    }
+    let tables = tables(patient).await?;
+    let mut evidence = vec![];
+    let mut by_hand = vec![];
+    for (column, saved) in tables.seen() {
+        let Some(chain) = saved.chain("filter", "FORWARD") else {
+            continue;
+        };
+        let accepted = chain.rules.iter().position(SavedRule::is_of_microk8s);
+        let refused = chain.rules.iter().position(|rule| refuses_all(&rule.text));
+        if let (Some(refused), Some(accepted)) = (refused, accepted)
+            && refused < accepted
+        {
+            let program = program(column);
+            let text = &chain.rules[refused].text;
+            let place = refused + 1;
+            evidence.push(format!(
+                "{program} -S FORWARD: rule {place} is `{text}`, and those that accept pods come after it, from rule {} on",
+                accepted + 1
+            ));
+            by_hand.push(format!("{program} -D FORWARD {place}"));
+        }
+    }
+    if evidence.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "a rule refuses the packets of pods before another accepts them".to_owned(),
+        evidence,
+        why: "Rules are asked in their order. What this one refuses never comes to the rules that MicroK8s makes for its pods, whatever the policy is. \
+              It may come back from /etc/iptables or from a firewall's own files."
+            .to_owned(),
+        by_hand,
+        spec: vec![],
+    }))
+}
+
+/// Reads the tables, if this user may.
+pub(super) async fn tables(patient: &Patient<'_>) -> Result<Arc<Tables>, Hidden> {
+    let tables = Tables::read(patient.host).await?;
+    if tables.is_hidden() {
+        return Err(Hidden("only root sees the rules of iptables".to_owned()));
+    }
+    Ok(tables)
+}
+
+/// Whether a rule refuses every packet.
+fn refuses_all(text: &str) -> bool {
+    let mut words = text.split(' ');
+    let is_jump = words.next() == Some("-j");
+    is_jump && matches!(words.next(), Some("DROP" | "REJECT"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_rule_without_a_match_refuses_everything() {
+        for text in ["-j DROP", "-j REJECT --reject-with icmp-host-prohibited"] {
+            assert!(refuses_all(text), "{text}");
+        }
+        for text in [
+            "-s 10.0.0.0/8 -j DROP",
+            "-j ACCEPT",
+            "-m conntrack --ctstate INVALID -j DROP",
+            "-g DROP",
+        ] {
+            assert!(!refuses_all(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is known to go wrong on hosts with MicroK8s and its neighbours: one file for each finding, and one line for it here.
+//! Nothing here changes anything. A wrong finding is worse than none: what cannot be told is not found.
+
+mod args_twice;
+mod bridge_unfiltered;
+mod disk_full;
+mod docker_forwarding;
+mod forward_drop;
+mod forward_refused;
+mod forwarding_off;
+mod proxy_userspace;
+mod reboot_pending;
+mod refresh_not_held;
+mod restart_loop;
+mod rules_split;
+mod stale_process;
+
+use std::error::Error;
+
+use stead_engine::{
+    finding::{Examination, Finding, Unseen},
+    report::chain,
+};
+
+use crate::{
+    host::{HostError, Reader},
+    microk8s::Layout,
+    netfilter::Column,
+};
+
+/// What came of looking for one thing.
+type Look = Result<Option<Finding>, Hidden>;
+
+/// Why something could not be looked at.
+struct Hidden(String);
+
+impl<E: Error + 'static> From<E> for Hidden {
+    fn from(error: E) -> Self {
+        Self(chain(&error).join(": "))
+    }
+}
+
+/// A host that is examined.
+struct Patient<'a> {
+    host: &'a Reader,
+    /// MicroK8s, if it is installed and not stopped; why that cannot be seen.
+    microk8s: Result<Option<Layout>, String>,
+}
+
+impl<'a> Patient<'a> {
+    fn find(host: &'a Reader) -> Result<Self, HostError> {
+        let microk8s = match Layout::find(host) {
+            Err(error) if error.is_not_allowed() => {
+                Err("only root and the group microk8s see what MicroK8s has".to_owned())
+            }
+            found => Ok(found?.filter(|layout| !layout.is_stopped)),
+        };
+        Ok(Self { host, microk8s })
+    }
+
+    /// Returns MicroK8s, if it runs here.
+    fn microk8s(&self) -> Result<Option<&Layout>, Hidden> {
+        self.microk8s
+            .as_ref()
+            .map(Option::as_ref)
+            .map_err(|why| Hidden(why.clone()))
+    }
+}
+
+/// Returns the name by which people call the program of a column.
+fn program(column: Column) -> &'static str {
+    let path = column.program();
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Looks for everything that is known.
+///
+/// # Errors
+/// If the host cannot be looked at. What only a part of it hides is in the examination.
+pub async fn examine(host: &Reader) -> Result<Examination, HostError> {
+    let patient = Patient::find(host)?;
+    let mut examination = Examination::default();
+    let mut add = |name: &'static str, look: Look| match look {
+        Ok(Some(finding)) => examination.findings.push(finding),
+        Ok(None) => examination.fine.push(name),
+        Err(Hidden(why)) => examination.unseen.push(Unseen { name, why }),
+    };
+    add(forward_drop::NAME, forward_drop::look(&patient).await);
+    add(forward_refused::NAME, forward_refused::look(&patient).await);
+    add(forwarding_off::NAME, forwarding_off::look(&patient));
+    add(
+        docker_forwarding::NAME,
+        docker_forwarding::look(&patient).await,
+    );
+    add(bridge_unfiltered::NAME, bridge_unfiltered::look(&patient));
+    add(rules_split::NAME, rules_split::look(&patient).await);
+    add(proxy_userspace::NAME, proxy_userspace::look(&patient).await);
+    add(stale_process::NAME, stale_process::look(&patient).await);
+    add(args_twice::NAME, args_twice::look(&patient));
+    add(
+        refresh_not_held::NAME,
+        refresh_not_held::look(&patient).await,
+    );
+    add(restart_loop::NAME, restart_loop::look(&patient).await);
+    add(reboot_pending::NAME, reboot_pending::look(&patient));
+    add(disk_full::NAME, disk_full::look(&patient));
+    Ok(examination)
+}

@@ -1,0 +1,27 @@
+//! kube-proxy copies every packet through a process of its own.
+
+use stead_engine::finding::Finding;
+
+use super::{Look, Patient};
+use crate::kube_proxy;
+
+pub(super) const NAME: &str = "proxy-userspace";
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    if kube_proxy::mode(patient.host, layout).await?.as_deref() != Some("userspace") {
+        return Ok(None);
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "kube-proxy works in its slow mode".to_owned(),
+        evidence: vec!["the running kube-proxy answers `userspace` at /proxyMode".to_owned()],
+        why: "In this mode each connection to a Service is copied by a process. In the mode iptables the kernel does it: about twice the requests a second.".to_owned(),
+        by_hand: vec![
+            "write `--proxy-mode=iptables` into /var/snap/microk8s/current/args/kube-proxy, and restart MicroK8s".to_owned(),
+        ],
+        spec: vec!["kube-args \"kube-proxy\" {\n    proxy-mode \"iptables\"\n}".to_owned()],
+    }))
+}

@@ -1,0 +1,40 @@
+//! Something that was installed waits for a reboot.
+
+use std::path::Path;
+
+use stead_engine::finding::Finding;
+
+use super::{Look, Patient};
+
+pub(super) const NAME: &str = "reboot-pending";
+/// Made by packages that need one: Debian's update-notifier-common and unattended-upgrades.
+const REQUIRED: &str = "/run/reboot-required";
+/// The names of those packages.
+const PACKAGES: &str = "/run/reboot-required.pkgs";
+/// The largest list that is read, in bytes.
+const LIMIT: u64 = 64 << 10;
+
+pub(super) fn look(patient: &Patient<'_>) -> Look {
+    if patient.host.stat(Path::new(REQUIRED))?.is_none() {
+        return Ok(None);
+    }
+    let names = patient
+        .host
+        .read_text(Path::new(PACKAGES), LIMIT)?
+        .unwrap_or_default();
+    let mut names: Vec<&str> = names.lines().collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut evidence = vec![format!("{REQUIRED} is there")];
+    if !names.is_empty() {
+        evidence.push(format!("{PACKAGES}: {}", names.join(", ")));
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "a reboot is pending".to_owned(),
+        evidence,
+        why: "Until then the old kernel or the old libraries run, with the faults that the update mended. What was set by hand and does not last shows only afterwards.".to_owned(),
+        by_hand: vec!["reboot at a time that suits you; `stead plan` before it says what would be lost".to_owned()],
+        spec: vec![],
+    }))
+}

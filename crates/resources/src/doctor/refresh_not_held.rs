@@ -1,0 +1,38 @@
+//! snapd refreshes MicroK8s whenever it wants.
+
+use serde_json::Value;
+use stead_engine::finding::Finding;
+
+use super::{Hidden, Look, Patient};
+use crate::{microk8s::SNAP, snap_change::is_held, snapd};
+
+pub(super) const NAME: &str = "refresh-not-held";
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    if patient.microk8s()?.is_none() {
+        return Ok(None);
+    }
+    let installed = snapd::installed(patient.host, &[SNAP]).await?;
+    let Some(snap) = installed.get(SNAP).filter(|snap| snap.hold.is_none()) else {
+        return Ok(None);
+    };
+    // A file without a channel is never refreshed.
+    if snap.channel.is_empty() || are_all_held(patient).await? {
+        return Ok(None);
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "MicroK8s is refreshed without being asked for".to_owned(),
+        evidence: vec![format!("snapd: {SNAP} {} follows {} and is not held", snap.version, snap.channel)],
+        why: "A refresh stops the cluster, brings the arguments of the new release, and may undo what was set by hand, at a time that snapd chooses.".to_owned(),
+        by_hand: vec![format!("snap refresh --hold {SNAP}")],
+        spec: vec![format!("snap \"{SNAP}\" hold=\"forever\"")],
+    }))
+}
+
+/// Whether all snaps are held: how an old snapd holds one.
+async fn are_all_held(patient: &Patient<'_>) -> Result<bool, Hidden> {
+    let until = snapd::setting(patient.host, "system", "refresh.hold").await?;
+    let until = until.as_ref().and_then(Value::as_str).unwrap_or_default();
+    Ok(until == "forever" || is_held(until))
+}

@@ -1,0 +1,61 @@
+//! Some rules are in one back end of iptables and some in the other.
+
+use std::collections::BTreeMap;
+
+use stead_engine::finding::Finding;
+
+use super::{Look, Patient, forward_refused::tables, program};
+use crate::netfilter::{Backend, Family, Saved, actors};
+
+pub(super) const NAME: &str = "rules-split";
+/// Whose rules nobody knows are.
+const SOMEBODY: &str = "somebody";
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    let tables = tables(patient).await?;
+    let mut evidence = vec![];
+    for (column, saved) in tables
+        .seen()
+        .filter(|(column, _)| column.family == Family::Ipv4)
+    {
+        let owners = owners(saved);
+        if !owners.is_empty() {
+            let owners = owners
+                .iter()
+                .map(|(whose, count)| format!("{count} of {whose}"));
+            let owners = owners.collect::<Vec<_>>().join(", ");
+            evidence.push((
+                column.backend,
+                format!("{}-save: {owners}", program(column)),
+            ));
+        }
+    }
+    let has = |backend| evidence.iter().any(|(there, _)| *there == backend);
+    if !(has(Backend::Nft) && has(Backend::Legacy)) {
+        return Ok(None);
+    }
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "rules stand in both back ends of iptables".to_owned(),
+        evidence: evidence.into_iter().map(|(_, text)| text).collect(),
+        why: "The kernel asks both, one after the other, and a packet must pass both. Whoever looks with one program does not see why the other drops it. \
+              Programs that check for their own rules miss them and make them again."
+            .to_owned(),
+        by_hand: vec![
+            "choose one with `update-alternatives --config iptables`, start again whoever makes the rules of the other, and clear that: `iptables-legacy -F`".to_owned(),
+        ],
+        spec: vec![],
+    }))
+}
+
+/// Counts the rules of a column by who made them. Those that MicroK8s puts into both back ends on purpose say nothing.
+fn owners(saved: &Saved) -> BTreeMap<&'static str, usize> {
+    let mut owners = BTreeMap::new();
+    for (name, chain) in saved.tables.values().flatten() {
+        for rule in chain.rules.iter().filter(|rule| !rule.is_of_microk8s()) {
+            let whose = actors::of_rule(saved, name, rule).unwrap_or(SOMEBODY);
+            *owners.entry(whose).or_default() += 1;
+        }
+    }
+    owners
+}
