@@ -284,6 +284,21 @@ fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
     Ok((!files.is_empty()).then(|| State::of(files)))
 }
 
+/// Says what is missing of a hook that should be there.
+pub(crate) fn faults(host: &Reader, name: &str) -> Result<Vec<String>, HostError> {
+    let mut faults = vec![];
+    for path in wanted(name, Path::new("")).into_keys() {
+        match read(host, Path::new(&path))?.as_deref() {
+            None => faults.push(format!("{path} is missing")),
+            Some("-> /dev/null") => {
+                faults.push(format!("{path} leads to /dev/null, which masks it"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(faults)
+}
+
 fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
     match host.stat(path)? {
         Some(meta) if meta.kind == MetaKind::Symlink => {

@@ -6,8 +6,10 @@ use stead_engine::{
     decode::decode,
     finding::Examination,
     graph::Graph,
-    plan::{self, Plan},
-    spec::Source,
+    history::committed,
+    plan::{self, Plan, Wanted},
+    spec::{Desired, Source},
+    state_folder::StateFolder,
 };
 use stead_resources::doctor::examine;
 
@@ -17,7 +19,8 @@ use crate::{
 
 /// Looks for what is known to go wrong; writes nothing.
 pub(crate) fn doctor(session: &Session, args: &Doctor) -> Result<Exit, Failure> {
-    let found = session.confined(async |_, reader| examine(reader).await)?;
+    let hooks = hooks(session);
+    let found = session.confined(async |_, reader| examine(reader, hooks.as_deref()).await)?;
     let examination = found.map_err(|error| Failure::of(Exit::Failed, &error))?;
     let exit = if examination.findings.is_empty() {
         Exit::Done
@@ -32,6 +35,21 @@ pub(crate) fn doctor(session: &Session, args: &Doctor) -> Result<Exit, Failure> 
         render::data(&render::examination(&examination));
     }
     Ok(exit)
+}
+
+/// Names the hooks that were applied; `None` if this user may not know.
+fn hooks(session: &Session) -> Option<Vec<String>> {
+    let committed = committed(&StateFolder::at(&session.state)).ok()?;
+    let wanted = committed.into_iter().flat_map(|(_, wanted)| wanted);
+    let is_hook = |wanted: &Wanted| {
+        wanted.address.kind == "hook" && matches!(wanted.desired, Desired::Present(_))
+    };
+    Some(
+        wanted
+            .filter(is_hook)
+            .map(|wanted| wanted.address.name)
+            .collect(),
+    )
 }
 
 /// Shows the spec that mends what was found, and what it would change.

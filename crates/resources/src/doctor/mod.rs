@@ -4,10 +4,12 @@
 mod args_twice;
 mod bridge_unfiltered;
 mod disk_full;
+mod dns_loop;
 mod docker_forwarding;
 mod forward_drop;
 mod forward_refused;
 mod forwarding_off;
+mod hook_broken;
 mod proxy_userspace;
 mod reboot_pending;
 mod refresh_not_held;
@@ -45,17 +47,23 @@ struct Patient<'a> {
     host: &'a Reader,
     /// MicroK8s, if it is installed and not stopped; why that cannot be seen.
     microk8s: Result<Option<Layout>, String>,
+    /// The hooks that were applied here; `None` if this user may not know.
+    hooks: Option<&'a [String]>,
 }
 
 impl<'a> Patient<'a> {
-    fn find(host: &'a Reader) -> Result<Self, HostError> {
+    fn find(host: &'a Reader, hooks: Option<&'a [String]>) -> Result<Self, HostError> {
         let microk8s = match Layout::find(host) {
             Err(error) if error.is_not_allowed() => {
                 Err("only root and the group microk8s see what MicroK8s has".to_owned())
             }
             found => Ok(found?.filter(|layout| !layout.is_stopped)),
         };
-        Ok(Self { host, microk8s })
+        Ok(Self {
+            host,
+            microk8s,
+            hooks,
+        })
     }
 
     /// Returns MicroK8s, if it runs here.
@@ -73,12 +81,12 @@ fn program(column: Column) -> &'static str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Looks for everything that is known.
+/// Looks for everything that is known. `hooks` names those that were applied on this host; `None` if this user may not know.
 ///
 /// # Errors
 /// If the host cannot be looked at. What only a part of it hides is in the examination.
-pub async fn examine(host: &Reader) -> Result<Examination, HostError> {
-    let patient = Patient::find(host)?;
+pub async fn examine(host: &Reader, hooks: Option<&[String]>) -> Result<Examination, HostError> {
+    let patient = Patient::find(host, hooks)?;
     let mut examination = Examination::default();
     let mut add = |name: &'static str, look: Look| match look {
         Ok(Some(finding)) => examination.findings.push(finding),
@@ -93,6 +101,7 @@ pub async fn examine(host: &Reader) -> Result<Examination, HostError> {
         docker_forwarding::look(&patient).await,
     );
     add(bridge_unfiltered::NAME, bridge_unfiltered::look(&patient));
+    add(dns_loop::NAME, dns_loop::look(&patient).await);
     add(rules_split::NAME, rules_split::look(&patient).await);
     add(proxy_userspace::NAME, proxy_userspace::look(&patient).await);
     add(stale_process::NAME, stale_process::look(&patient).await);
@@ -101,6 +110,7 @@ pub async fn examine(host: &Reader) -> Result<Examination, HostError> {
         refresh_not_held::NAME,
         refresh_not_held::look(&patient).await,
     );
+    add(hook_broken::NAME, hook_broken::look(&patient));
     add(restart_loop::NAME, restart_loop::look(&patient).await);
     add(reboot_pending::NAME, reboot_pending::look(&patient));
     add(disk_full::NAME, disk_full::look(&patient));

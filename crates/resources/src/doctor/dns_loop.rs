@@ -1,0 +1,139 @@
+//! CoreDNS asks itself: what it does not know it asks at an address of loopback, which in its pod is its own.
+
+use std::path::Path;
+
+use stead_engine::finding::Finding;
+
+use super::{Hidden, Look, Patient};
+use crate::microk8s::Layout;
+
+pub(super) const NAME: &str = "dns-loop";
+/// What systemd-resolved knows of servers outside: systemd-resolved.service(8).
+const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
+/// What the kubelet gives to pods that use the names of their node, unless its argument `resolv-conf` says otherwise.
+const USUAL: &str = "/etc/resolv.conf";
+/// The largest list of servers that is read, in bytes.
+const LIMIT: u64 = 64 << 10;
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    let Some(kubeconfig) = layout.kubeconfig(patient.host)? else {
+        return Ok(None);
+    };
+    let map = patient
+        .host
+        .config_map(&kubeconfig, "kube-system", "coredns")
+        .await?;
+    let corefile = map
+        .and_then(|mut map| map.remove("Corefile"))
+        .unwrap_or_default();
+    let mut evidence = vec![];
+    for target in forwarders(&corefile) {
+        if target.starts_with('/') {
+            let path = resolver(patient, layout)?;
+            for server in servers(patient, &path)?
+                .into_iter()
+                .filter(|server| is_loopback(server))
+            {
+                evidence.push(format!(
+                    "CoreDNS forwards to what {path} says, and that is {server}"
+                ));
+            }
+        } else if is_loopback(target) {
+            evidence.push(format!(
+                "CoreDNS forwards to {target} (ConfigMap kube-system/coredns)"
+            ));
+        }
+    }
+    if evidence.is_empty() {
+        return Ok(None);
+    }
+    let mut outside = servers(patient, UPLINK)?;
+    outside.retain(|server| !is_loopback(server));
+    let arguments = if outside.is_empty() {
+        "ADDRESS".to_owned()
+    } else {
+        outside.join(",")
+    };
+    let spec = format!("addons \"microk8s\" {{\n    dns \"{arguments}\"\n}}");
+    Ok(Some(Finding {
+        name: NAME,
+        fact: "CoreDNS asks itself for the names outside of the cluster".to_owned(),
+        evidence,
+        why: "An address of loopback is that of whoever uses it. In its pod CoreDNS reaches itself there, sees the loop and ends, or answers nothing. \
+              Names of Services work, and those of the world do not."
+            .to_owned(),
+        by_hand: vec![format!("microk8s disable dns && microk8s enable dns {arguments}")],
+        spec: if outside.is_empty() { vec![] } else { vec![spec] },
+    }))
+}
+
+/// Returns where a Corefile sends what it does not know.
+fn forwarders(corefile: &str) -> impl Iterator<Item = &str> {
+    let lines = corefile.lines().map(str::split_whitespace);
+    lines.flat_map(|mut words| {
+        let is_forward =
+            matches!(words.next(), Some("forward" | "proxy")) && words.next() == Some(".");
+        let targets = words.take_while(move |word| is_forward && *word != "{");
+        targets.map(|target| {
+            target
+                .rsplit_once("://")
+                .map_or(target, |(_, address)| address)
+        })
+    })
+}
+
+/// Returns the list of servers that the pod of CoreDNS gets.
+fn resolver(patient: &Patient<'_>, layout: &Layout) -> Result<String, Hidden> {
+    let args = layout.read_args(patient.host, "kubelet")?;
+    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    Ok(flags
+        .get("resolv-conf")
+        .cloned()
+        .flatten()
+        .unwrap_or_else(|| USUAL.to_owned()))
+}
+
+/// Returns the servers of such a list; those of systemd-resolved if a link leads there.
+fn servers(patient: &Patient<'_>, path: &str) -> Result<Vec<String>, Hidden> {
+    let path = Path::new(path);
+    let target = patient.host.read_link(path).ok();
+    let path = target.map_or_else(
+        || path.to_owned(),
+        |target| path.with_file_name("").join(target),
+    );
+    let text = patient.host.read_text(&path, LIMIT)?.unwrap_or_default();
+    let servers = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"));
+    Ok(servers.map(|server| server.trim().to_owned()).collect())
+}
+
+fn is_loopback(server: &str) -> bool {
+    let address = server.trim_matches(['[', ']']);
+    address.starts_with("127.") || address == "::1" || address.starts_with("::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarders_are_read_as_coredns_reads_them() {
+        let corefile = ".:53 {\n    kubernetes cluster.local\n    forward . 127.0.0.53 tls://9.9.9.9:853 {\n      x\n    }\n    forward example.org 1.1.1.1\n}\nx:53 {\n    proxy . /etc/resolv.conf\n}\n";
+        let found: Vec<_> = forwarders(corefile).collect();
+        assert_eq!(found, ["127.0.0.53", "9.9.9.9:853", "/etc/resolv.conf"]);
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_world() {
+        for server in ["127.0.0.53", "127.0.0.1:5353", "::1", "[::1]:53"] {
+            assert!(is_loopback(server), "{server}");
+        }
+        for server in ["192.0.2.1", "1.127.0.0", "2001:db8::1", "[2001:db8::1]:53"] {
+            assert!(!is_loopback(server), "{server}");
+        }
+    }
+}
