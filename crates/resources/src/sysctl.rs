@@ -441,6 +441,11 @@ pub(crate) fn value_at_boot(host: &Reader, name: &str) -> Result<Option<String>,
     })
 }
 
+/// Returns the last value that a text gives a key.
+pub(crate) fn value_in(text: &str, name: &str) -> Option<String> {
+    assigned(text, name).map(|(value, _)| value)
+}
+
 /// Returns the last value that a text gives a key, and the line of it, counted from 1.
 fn assigned(text: &str, name: &str) -> Option<(String, usize)> {
     let wanted = path(name);

@@ -6,12 +6,17 @@ use serde_json::Value;
 use stead_engine::finding::Finding;
 
 use super::{Look, Patient};
-use crate::sysctl::value_at_boot;
+use crate::{
+    host::{HostError, Reader},
+    sysctl::{value_at_boot, value_in},
+};
 
 pub(super) const NAME: &str = "docker-forwarding";
 const UNIT: &str = "docker.service";
 /// The settings of Docker: dockerd(8).
 const DAEMON: &str = "/etc/docker/daemon.json";
+/// The settings that ufw makes before the network comes up: ufw-framework(8).
+const UFW: &str = "/etc/ufw/sysctl.conf";
 /// The largest settings that are read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
@@ -20,9 +25,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() || !host.has_systemd()? {
         return Ok(None);
     }
-    if host.unit(UNIT).await?.file != "enabled"
-        || value_at_boot(host, "net.ipv4.ip_forward")?.as_deref() == Some("1")
-    {
+    if host.unit(UNIT).await?.file != "enabled" || is_on_at_boot(host)? {
         return Ok(None);
     }
     let settings = host
@@ -51,4 +54,41 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
             "iptables-policy \"filter/FORWARD\" \"ACCEPT\"".to_owned(),
         ],
     }))
+}
+
+/// Whether forwarding is on before Docker starts. The two settings are one to the kernel: ip-sysctl.rst.
+fn is_on_at_boot(host: &Reader) -> Result<bool, HostError> {
+    let ufw = host.read_text(Path::new(UFW), LIMIT)?.unwrap_or_default();
+    for name in ["net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"] {
+        let values = [value_at_boot(host, name)?, value_in(&ufw, name)];
+        if values.iter().flatten().any(|value| value == "1") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    fn check(path: &str, text: &str, expected: bool) {
+        let root = Root::new(&[(path, text)]);
+        assert_eq!(is_on_at_boot(&root.reader()).unwrap(), expected, "{text}");
+    }
+
+    #[test]
+    fn forwarding_can_be_turned_on_in_several_ways() {
+        const FILE: &str = "/etc/sysctl.d/60-x.conf";
+        check(FILE, "net.ipv4.ip_forward = 1\n", true);
+        check(FILE, "net/ipv4/conf/all/forwarding=1\n", true);
+        check(
+            FILE,
+            "net.ipv4.ip_forward=0\n# net.ipv4.ip_forward=1\n",
+            false,
+        );
+        check(UFW, "net/ipv4/ip_forward=1\n", true);
+        check(UFW, "#net/ipv4/ip_forward=1\n", false);
+    }
 }
