@@ -82,6 +82,18 @@ fn a_snap_of_the_store_comes_moves_and_goes_back() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(!list(&host).contains("microk8s"), "{}", list(&host));
     assert_same(&host, &bare);
+    // All snaps are held by somebody until then, and still are. What stead itself set goes with the snap that it is for.
+    let hold = ["snap", "get", "system", "refresh.hold"];
+    assert!(host.must(&hold).out.starts_with("20"));
+    host.must(&["snap", "unset", "system", "refresh.hold"]);
+    apply(&host, one);
+    assert!(host.must(&hold).out.starts_with("20"));
+    host.stead_ends(&["undo", "--yes", "5"], 0);
+    assert_ne!(
+        host.run(&hold).code,
+        Some(0),
+        "nobody holds anything any more"
+    );
 }
 
 /// Expects that a plan and an apply say why they do nothing.

@@ -17,7 +17,7 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     microk8s, microk8s_leaves,
-    snap_change::{as_written, canonical_hold, install, is_held, refresh, settle},
+    snap_change::{as_written, canonical_hold, install, is_held, refresh, release, settle},
     snap_file::{self, SnapFile},
     snap_listed,
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
@@ -344,7 +344,11 @@ impl Provider<Live> for Snap {
                 }
                 // snapd keeps a snapshot of its data for some weeks.
                 Change::Delete { .. } => {
-                    snapd::act(host, name, "remove", json!({})).await.map(drop)
+                    let removed = snapd::act(host, name, "remove", json!({})).await;
+                    match removed {
+                        Ok(_) => release(host, name).await,
+                        Err(error) => Err(error),
+                    }
                 }
             }
             .map_err(refused(name, "change it"))?;
@@ -370,6 +374,9 @@ impl Provider<Live> for Snap {
             snapd::act(host, name, "remove", json!({"purge": true}))
                 .await
                 .map_err(refused(name, "remove it"))?;
+            release(host, name)
+                .await
+                .map_err(refused(name, "let go of what was held for it"))?;
         }
         self.apply(host, others).await
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use stead_engine::digest::digest;
 
 use crate::{
     host::{Reader, Writer},
@@ -191,8 +192,11 @@ pub(crate) async fn settle(
     if !snapd::holds_snaps(&Reader::new(host.root())).await? {
         let time = match (&after.held_until, hold) {
             (_, LONGEST) if before.held_until == after.held_until || after.held_until.is_none() => {
-                let end = Timestamp::now() + SignedDuration::from_hours(24 * LONGEST_DAYS);
-                Value::from(end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+                if held_until(host).await?.is_some_and(|until| is_held(&until)) {
+                    // Somebody holds them all already, until when they want.
+                    return Ok(());
+                }
+                longest_hold(name).into()
             }
             (Some(until), _) if !until.is_empty() => until.as_str().into(),
             _ => Value::Null,
@@ -207,6 +211,38 @@ pub(crate) async fn settle(
         }
     }
     .map(drop)
+}
+
+/// Lets go of all snaps, after one has gone, if they were held for that one and nobody has set another end since.
+pub(crate) async fn release(host: &Writer, name: &str) -> Result<(), SnapdError> {
+    if snapd::holds_snaps(&Reader::new(host.root())).await? {
+        return Ok(());
+    }
+    match held_until(host).await? {
+        Some(until) if until.ends_with(&mark(name)) => {
+            snapd::set(host, "system", &json!({"refresh.hold": null})).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn held_until(host: &Writer) -> Result<Option<String>, SnapdError> {
+    let until = snapd::setting(&Reader::new(host.root()), "system", "refresh.hold").await?;
+    Ok(until.and_then(|until| until.as_str().map(str::to_owned)))
+}
+
+/// Returns the latest end of a hold that snapd takes, marked as one that is for a snap.
+fn longest_hold(name: &str) -> String {
+    let end = Timestamp::now() + SignedDuration::from_hours(24 * LONGEST_DAYS);
+    end.strftime("%Y-%m-%dT%H:%M:%S").to_string() + &mark(name)
+}
+
+/// Returns what marks the end of a hold: the fraction of its second, which people do not write, made of the name of the snap.
+fn mark(name: &str) -> String {
+    let digest = digest(&name);
+    let number = u64::from_str_radix(&digest[..12], 16).expect("a digest is hexadecimal");
+    // snapd leaves zeros at the end away.
+    format!(".{:08}1Z", number % 100_000_000)
 }
 
 /// Whether all snaps are held until a time because somebody wanted that.
