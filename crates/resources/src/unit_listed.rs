@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 
 use stead_engine::{
@@ -59,7 +60,12 @@ struct Installed {
 }
 
 impl Installed {
-    fn read(host: &Reader) -> Result<Self, HostError> {
+    /// Reads it, once in a moment.
+    fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
+        host.once(|| Self::look(host))
+    }
+
+    fn look(host: &Reader) -> Result<Self, HostError> {
         let mut installed = Self::default();
         for folder in host.list_folder(Path::new(ENABLED))? {
             let folder = Path::new(ENABLED).join(folder);
