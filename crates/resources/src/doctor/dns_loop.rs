@@ -1,19 +1,15 @@
 //! CoreDNS asks itself: what it does not know it asks at an address of loopback, which in its pod is its own.
 
-use std::path::Path;
-
 use stead_engine::finding::Finding;
 
 use super::{Hidden, Look, Patient};
-use crate::microk8s::Layout;
+use crate::{boot_files, microk8s::Layout};
 
 pub(super) const NAME: &str = "dns-loop";
 /// What systemd-resolved knows of servers outside: systemd-resolved.service(8).
 const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
 /// What the kubelet gives to pods that use the names of their node, unless its argument `resolv-conf` says otherwise.
 const USUAL: &str = "/etc/resolv.conf";
-/// The largest list of servers that is read, in bytes.
-const LIMIT: u64 = 64 << 10;
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some(layout) = patient.microk8s()? else {
@@ -98,13 +94,7 @@ fn resolver(patient: &Patient<'_>, layout: &Layout) -> Result<String, Hidden> {
 
 /// Returns the servers of such a list; those of systemd-resolved if a link leads there.
 fn servers(patient: &Patient<'_>, path: &str) -> Result<Vec<String>, Hidden> {
-    let path = Path::new(path);
-    let target = patient.host.read_link(path).ok();
-    let path = target.map_or_else(
-        || path.to_owned(),
-        |target| path.with_file_name("").join(target),
-    );
-    let text = patient.host.read_text(&path, LIMIT)?.unwrap_or_default();
+    let text = boot_files::read(patient.host, path.into())?.text;
     let servers = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("nameserver"));
@@ -119,6 +109,27 @@ fn is_loopback(server: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::root::Root;
+
+    #[test]
+    fn the_link_of_systemd_resolved_is_followed() {
+        let stub = "/run/systemd/resolve/stub-resolv.conf";
+        for target in ["../run/systemd/resolve/stub-resolv.conf", stub] {
+            let root = Root::new(&[(stub, "nameserver 127.0.0.53\noptions edns0\n")]);
+            root.link(USUAL, target);
+            let patient = Patient {
+                host: &root.reader(),
+                microk8s: Ok(None),
+                hooks: None,
+            };
+            let found = servers(&patient, USUAL);
+            assert_eq!(
+                found.map_err(|hidden| hidden.0),
+                Ok(vec!["127.0.0.53".to_owned()]),
+                "{target}"
+            );
+        }
+    }
 
     #[test]
     fn forwarders_are_read_as_coredns_reads_them() {
