@@ -46,6 +46,7 @@ mod unit_inputs;
 mod unit_links;
 mod unit_listed;
 mod unit_name;
+mod unit_needs;
 mod unit_process;
 mod unit_text;
 
