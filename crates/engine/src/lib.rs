@@ -39,6 +39,7 @@ pub mod provider;
 mod prune;
 pub mod recover;
 pub mod registry;
+pub mod rehearsal;
 pub mod report;
 mod rollback;
 mod running;

@@ -276,15 +276,7 @@ pub async fn plan<H: Host>(
         .resources()
         .map(|resource| (&resource.address, resource))
         .collect();
-    let mut needs = graph.needs_of();
-    let wanted = graph
-        .resources()
-        .map(|resource| Wanted {
-            needs: needs.remove(&resource.address).unwrap_or_default(),
-            ..Wanted::from(resource)
-        })
-        .collect();
-    plan_wanted(registry, reader, graph.host(), wanted)
+    plan_wanted(registry, reader, graph.host(), wanted(graph))
         .await
         .map_err(|error| match error {
             PlanError::Problems(problems) => PlanError::Spec(SpecErrors(
@@ -295,6 +287,16 @@ pub async fn plan<H: Host>(
             )),
             other => other,
         })
+}
+
+/// Returns what a spec wants, in the order of its plan.
+pub fn wanted(graph: &Graph) -> Vec<Wanted> {
+    let mut needs = graph.needs_of();
+    let wanted = graph.resources().map(|resource| Wanted {
+        needs: needs.remove(&resource.address).unwrap_or_default(),
+        ..Wanted::from(resource)
+    });
+    wanted.collect()
 }
 
 /// Plans what is wanted, in its order, where there may be no spec at hand.

@@ -250,6 +250,17 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         None
     }
 
+    /// Patterns of the paths that change with it, `*` for anything: what else changes was not planned. The kernel and stead's own
+    /// folders go without saying.
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec![]
+    }
+
+    /// Why a copy of the host on the same kernel cannot carry out the change without moving the host itself, if it cannot.
+    fn beyond_clone(&self, _name: &str, _change: &Change<Self::State>) -> Option<&'static str> {
+        None
+    }
+
     /// What the change costs and may break.
     fn effects(&self, _name: &str, _change: &Change<Self::State>) -> Effects {
         Effects::default()

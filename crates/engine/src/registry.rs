@@ -162,6 +162,10 @@ pub trait Kind<H: Host>: Send + Sync {
     fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)>;
     /// See [`Provider::disturbed`].
     fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State>;
+    /// See [`Provider::places`].
+    fn places(&self, name: &str) -> Vec<String>;
+    /// See [`Provider::beyond_clone`].
+    fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str>;
     /// See [`Provider::effects`].
     fn effects(&self, name: &str, change: &Change<State>) -> Effects;
 }
@@ -362,6 +366,16 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
             .disturbed(name, &before, by)
             .as_ref()
             .map(Self::erase)
+    }
+
+    fn places(&self, name: &str) -> Vec<String> {
+        self.0.places(name)
+    }
+
+    fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
+        let change = change.clone();
+        let change = change.try_map(|state| Self::state(name, state)).ok()?;
+        self.0.beyond_clone(name, &change)
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

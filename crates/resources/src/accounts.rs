@@ -275,6 +275,15 @@ pub(crate) fn check_number(attribute: &str, number: Option<i64>) -> Option<Probl
     )
 }
 
+/// Patterns of the files that hold accounts, with the copies that the programs of passwd keep beside them.
+pub(crate) fn places() -> Vec<String> {
+    let names = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
+    let both = names
+        .iter()
+        .flat_map(|name| [format!("/etc/{name}"), format!("/etc/{name}-")]);
+    both.chain(["/etc/.pwd.lock".to_owned()]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -220,6 +220,10 @@ impl Provider<Live> for AddonRepo {
         vec![Address::new("snap", SNAP)]
     }
 
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec!["/var/snap/microk8s/*".to_owned()]
+    }
+
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let irreversible = change
             .before()

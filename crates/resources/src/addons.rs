@@ -263,6 +263,10 @@ impl Provider<Live> for Addons {
         needs
     }
 
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec!["/var/snap/microk8s/*".to_owned()]
+    }
+
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
         let moves = Moves::of(change);
         let is_restarting = |addon: &String| {

@@ -142,6 +142,10 @@ impl Provider<Live> for Directory {
         let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
         ancestors(name).into_iter().chain(owners).collect()
     }
+
+    fn places(&self, name: &str) -> Vec<String> {
+        vec![name.to_owned()]
+    }
 }
 
 fn meta(host: &Reader, name: &str) -> Result<Option<Meta>, ProviderError> {

@@ -224,6 +224,10 @@ impl Provider<Live> for File {
         let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
         ancestors(name).into_iter().chain(owners).collect()
     }
+
+    fn places(&self, name: &str) -> Vec<String> {
+        vec![name.to_owned()]
+    }
 }
 
 fn reader(host: &Writer) -> Reader {

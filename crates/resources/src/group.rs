@@ -146,6 +146,10 @@ impl Provider<Live> for Group {
         }
         Ok(())
     }
+
+    fn places(&self, _name: &str) -> Vec<String> {
+        crate::accounts::places()
+    }
 }
 
 /// groupdel refuses it too; it does not know what to write.

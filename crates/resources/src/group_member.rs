@@ -98,6 +98,10 @@ impl Provider<Live> for GroupMember {
         let (group, user) = split(name).unwrap_or_default();
         vec![Address::new("group", group), Address::new("user", user)]
     }
+
+    fn places(&self, _name: &str) -> Vec<String> {
+        crate::accounts::places()
+    }
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {

@@ -221,6 +221,15 @@ impl Provider<Live> for Hook {
             _ => vec![],
         }
     }
+
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec![
+            format!("/etc/systemd/system/{UNIT}"),
+            "/etc/systemd/system/*.wants".to_owned(),
+            "/etc/systemd/system/*.wants/stead-restore@*".to_owned(),
+            format!("{SNAP_HOOKS}*"),
+        ]
+    }
 }
 
 /// The hook that a resource brings with it, which a reboot loses.

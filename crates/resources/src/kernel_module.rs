@@ -212,6 +212,17 @@ impl Provider<Live> for KernelModule {
         state.options.take_if(|options| options.is_empty());
         Ok(Written::down(state))
     }
+
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec![OUR_LOADS.to_owned(), OUR_OPTIONS.to_owned()]
+    }
+
+    fn beyond_clone(&self, _name: &str, change: &Change<State>) -> Option<&'static str> {
+        let running = |state: Option<&State>| state.and_then(|state| state.running);
+        (running(change.before()).unwrap_or_default()
+            != running(change.after()).unwrap_or_default())
+        .then_some("a module is loaded for the host and the clone")
+    }
 }
 
 /// A module exists if it is running, if boot loads it, or if our options wait for it.

@@ -285,6 +285,10 @@ impl Provider<Live> for KubeArgs {
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
         vec![(restart, Desired::Present(json!({}))), hook::snap_refresh()]
     }
+
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec!["/var/snap/microk8s/*".to_owned()]
+    }
 }
 
 /// Asks the program itself what it would not take, where that is possible: see [`Layout::program`]. With kubelite only the restart

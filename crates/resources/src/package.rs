@@ -268,6 +268,21 @@ impl Provider<Live> for Package {
         Ok(Written::down(state))
     }
 
+    fn places(&self, _name: &str) -> Vec<String> {
+        let below = [
+            "/usr/*",
+            "/var/lib/dpkg/*",
+            "/var/lib/apt/*",
+            "/var/cache/apt/*",
+        ];
+        let more = [
+            "/var/cache/debconf/*",
+            "/var/log/apt/*",
+            "/var/log/dpkg.log",
+        ];
+        below.iter().chain(&more).map(ToString::to_string).collect()
+    }
+
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
         let stays = matches!(change, Change::Create { .. })
             .then(|| "its settings in /etc and the packages that it needs");

@@ -204,6 +204,10 @@ impl Provider<Live> for Restart {
         })
     }
 
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec!["/var/snap/microk8s/*".to_owned()]
+    }
+
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
         let services = |state: Option<&State>| {
             state

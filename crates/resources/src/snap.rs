@@ -407,6 +407,17 @@ impl Provider<Live> for Snap {
             .collect()
     }
 
+    fn places(&self, name: &str) -> Vec<String> {
+        vec![
+            "/var/lib/snapd/*".to_owned(),
+            "/snap/*".to_owned(),
+            "/etc/systemd/system/*snap-*.mount".to_owned(),
+            format!("/etc/systemd/system/*snap.{name}.*"),
+            format!("/var/snap/{name}"),
+            format!("/var/snap/{name}/*"),
+        ]
+    }
+
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let (before, after) = (change.before(), change.after());
         let moves = |field: fn(&State) -> &Option<String>| {

@@ -168,6 +168,10 @@ impl Provider<Live> for SnapConfig {
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         vec![Address::new("snap", split(name).0)]
     }
+
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec!["/var/lib/snapd/*".to_owned(), "/var/snap/*".to_owned()]
+    }
 }
 
 async fn list(host: &Reader) -> Result<Listing, SnapdError> {

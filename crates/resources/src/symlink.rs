@@ -149,6 +149,10 @@ impl Provider<Live> for Symlink {
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         ancestors(name)
     }
+
+    fn places(&self, name: &str) -> Vec<String> {
+        vec![name.to_owned()]
+    }
 }
 
 #[cfg(test)]

@@ -281,6 +281,17 @@ impl Provider<Live> for Sysctl {
         vec![Address::new("kernel-module", module)]
     }
 
+    fn places(&self, _name: &str) -> Vec<String> {
+        vec![OURS.to_owned()]
+    }
+
+    fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
+        let running = |state: Option<&State>| state.and_then(|state| state.running.clone());
+        let moves = running(change.before()) != running(change.after());
+        (moves && !name.starts_with("net."))
+            .then_some("the kernel has one value of it for the host and the clone")
+    }
+
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let is_off = change
             .after()

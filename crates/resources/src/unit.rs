@@ -23,7 +23,7 @@ use crate::{
         check_absent_here, check_drop_ins, check_host, check_text, check_together, may_cut_network,
         must_have_systemd,
     },
-    unit_files::{self, DropIns, Own, UnitFile, drop_in_of, find, path_of},
+    unit_files::{self, DropIns, Own, UNITS, UnitFile, drop_in_of, find, path_of},
     unit_inputs::digest_of,
     unit_links::{Links, enabled_as, is_link_of, together},
     unit_listed,
@@ -354,6 +354,16 @@ impl Provider<Live> for Unit {
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         needs(name, desired).into_iter().collect()
+    }
+
+    fn places(&self, name: &str) -> Vec<String> {
+        vec![
+            format!("{UNITS}/{name}"),
+            format!("{UNITS}/{name}.d*"),
+            format!("{UNITS}/*.wants"),
+            format!("{UNITS}/*.requires"),
+            format!("{UNITS}/*/{name}"),
+        ]
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

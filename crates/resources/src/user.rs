@@ -260,6 +260,12 @@ impl Provider<Live> for User {
         vec![Address::new("group", group)]
     }
 
+    fn places(&self, name: &str) -> Vec<String> {
+        let mut places = crate::accounts::places();
+        places.extend([format!("/home/{name}"), format!("/home/{name}/*")]);
+        places
+    }
+
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
         let loses_password =
             matches!(change, Change::Delete { before } if before.has_password != Some(false));
