@@ -109,9 +109,10 @@ impl Image {
 }
 
 /// What is installed on every test host.
-const PACKAGES: [&str; 26] = [
+const PACKAGES: [&str; 27] = [
     "systemd",
     "systemd-sysv",
+    "systemd-container",
     "dbus",
     "iptables",
     "iptables-persistent",

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -47,6 +47,11 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Plan, ask, apply and verify; on failure roll back
     Apply(Apply),
+    /// Try a spec on a clone of this host, which is thrown away; the host itself stays as it is
+    Rehearse(Rehearse),
+    /// What a rehearsal runs in its clone and around it
+    #[command(hide = true, subcommand)]
+    Clone(Clone),
     /// Write this host down as a spec whose plan is empty, and say what became of the rest
     Import(Import),
     /// Find what is known to go wrong on such hosts, say why, and how to mend it; writes nothing
@@ -128,6 +133,52 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rehearse {
+    #[command(flatten)]
+    pub(crate) spec: Spec,
+    /// Reboot the clone too, and see that everything is still as described
+    #[arg(long)]
+    pub(crate) reboot: bool,
+    /// Kill the run in each step, one after the other, and see that the clone is as before after `stead recover`
+    #[arg(long, value_name = "STEP", value_parser = ["all"])]
+    pub(crate) fault: Option<String>,
+    /// Keep what the clone writes in this folder while it lives [default: in memory]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) layers: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a rehearsal runs in its clone and around it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Clone {
+    /// Make the clone and do everything: in mount and PID namespaces of its own
+    Hold(Rehearse),
+    /// Go into the clone and become another program
+    Enter {
+        /// The file that takes whoever writes to it into a cgroup of the clone
+        cgroup: PathBuf,
+        /// The init of the clone
+        init: u32,
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        argv: Vec<OsString>,
+    },
+    /// Print what the host looks like, as JSON
+    Look,
+    /// Make settings hold that standard input has as JSON
+    Set,
+    /// Plan what can be tried, without what standard input names as JSON
+    Plan {
+        /// The spec
+        spec: PathBuf,
+    },
+    /// Carry out the plan that the first line of standard input has, and wait for another line after each event
+    Apply,
 }
 
 #[derive(Debug, clap::Args)]
@@ -281,6 +332,7 @@ impl Command {
             Self::Plan(plan) => plan.json,
             Self::Import(import) => import.json,
             Self::Doctor(doctor) => doctor.json,
+            Self::Rehearse(rehearse) | Self::Clone(Clone::Hold(rehearse)) => rehearse.json,
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
             Self::History { json }
             | Self::Show { json, .. }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use stead_engine::{
     coverage::Coverage, event::Event, finding::Examination, import::Imported, journal::Outcome,
-    plan::Plan, spec_error::SpecError,
+    plan::Plan, rehearsal::Rehearsal, spec_error::SpecError,
 };
 
 /// What went wrong, as data.
@@ -79,6 +79,17 @@ pub(crate) struct DoctorDocument {
     examination: Examination,
 }
 
+/// What came of trying a spec on a clone.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RehearsalDocument {
+    /// `stead.rehearsal/1`.
+    format: String,
+    /// Whether all that was asked for holds.
+    holds: bool,
+    #[serde(flatten)]
+    rehearsal: Rehearsal,
+}
+
 /// One line of a run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EventDocument {
@@ -150,6 +161,16 @@ impl DoctorDocument {
     }
 }
 
+impl RehearsalDocument {
+    pub(crate) fn text(rehearsal: Rehearsal) -> String {
+        line_of(&Self {
+            format: "stead.rehearsal/1".to_owned(),
+            holds: rehearsal.holds(),
+            rehearsal,
+        })
+    }
+}
+
 impl EventDocument {
     pub(crate) fn line(line: Line) -> String {
         line_of(&Self {
@@ -191,6 +212,7 @@ pub(crate) fn schema() -> String {
         "stead.plan/1": reference::<Plan>(&mut generator),
         "stead.event/1": reference::<EventDocument>(&mut generator),
         "stead.doctor/1": reference::<DoctorDocument>(&mut generator),
+        "stead.rehearsal/1": reference::<RehearsalDocument>(&mut generator),
         "stead.import/1": reference::<ImportDocument>(&mut generator),
         "stead.error/1": reference::<ErrorDocument>(&mut generator),
     });

@@ -17,6 +17,7 @@ use stead_engine::{
     state_folder::StateFolderError,
     undo::UndoError,
 };
+use stead_resources::clone::CloneError;
 
 use crate::{
     document::{ErrorDocument, ErrorEntry},
@@ -185,6 +186,12 @@ impl From<ObserveError> for Failure {
             }
             ObserveError::UnknownKind(_) => Self::of(Exit::Failed, &error),
         }
+    }
+}
+
+impl From<CloneError> for Failure {
+    fn from(error: CloneError) -> Self {
+        Self::of(Exit::Failed, &error).help("the host is as before")
     }
 }
 

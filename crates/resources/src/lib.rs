@@ -6,6 +6,11 @@ mod addon;
 mod alternatives;
 mod args_file;
 mod boot_files;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a clone is files, mounts and processes of its own"
+)]
+pub mod clone;
 mod content;
 pub mod doctor;
 mod dpkg;

@@ -78,6 +78,12 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// Lets each step wait for whoever reads.
+    pub(crate) fn paced(mut self) -> Self {
+        self.desk.progress = Arc::new(Progress::paced());
+        self
+    }
+
     /// Returns the run folder.
     pub(crate) fn state(&self) -> &StateFolder {
         &self.desk.state

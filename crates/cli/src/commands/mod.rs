@@ -2,6 +2,7 @@
 
 mod apply;
 mod bench;
+mod clone;
 mod confirm;
 mod doctor;
 mod explain;
@@ -12,6 +13,7 @@ mod import;
 mod kinds;
 mod plan;
 mod recover;
+mod rehearse;
 mod revert;
 mod shell;
 mod undo;
@@ -33,6 +35,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::plan(&session, &args),
         Command::Apply(args) => apply::apply(&session, &args),
         Command::Doctor(args) => doctor::doctor(&session, &args),
+        Command::Rehearse(args) => rehearse::rehearse(&session, &args),
+        Command::Clone(command) => clone::run(&session, command),
         Command::Import(args) => import::import(&session, &args),
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Fmt(args) => fmt::fmt(&args),

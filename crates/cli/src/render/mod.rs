@@ -4,6 +4,7 @@ mod coverage;
 mod finding;
 mod outcome;
 mod plan;
+mod rehearsal;
 mod svg;
 mod value;
 
@@ -16,6 +17,7 @@ pub(crate) use coverage::coverage;
 pub(crate) use finding::examination;
 pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
 pub(crate) use plan::{no_changes, plan};
+pub(crate) use rehearsal::rehearsal;
 pub(crate) use svg::svg;
 pub(crate) use value::plain;
 

@@ -23,6 +23,8 @@ use crate::{
 /// Whoever sits before a run.
 pub(crate) struct Progress {
     as_json: bool,
+    /// Whether each step waits for whoever reads, before and after.
+    is_paced: bool,
     bars: Mutex<Bars>,
 }
 
@@ -40,7 +42,16 @@ impl Progress {
     pub(crate) fn new(as_json: bool) -> Self {
         Self {
             as_json,
+            is_paced: false,
             bars: Mutex::default(),
+        }
+    }
+
+    /// For somebody who looks at the host between two steps: each waits for a line on standard input.
+    pub(crate) fn paced() -> Self {
+        Self {
+            is_paced: true,
+            ..Self::new(true)
         }
     }
 
@@ -48,6 +59,10 @@ impl Progress {
     pub(crate) fn show(&self, event: &Event) {
         if self.as_json {
             self.line(Line::Event(event.clone()));
+            if self.is_paced && matches!(event, Event::Step { .. } | Event::StepDone { .. }) {
+                // Whoever has gone lets everything go on.
+                drop(std::io::stdin().read_line(&mut String::new()));
+            }
             return;
         }
         let mut bars = self.bars.lock().expect("no holder panics");

@@ -1,0 +1,96 @@
+//! What runs in the clone. It reads and prints JSON, for the process that holds the clone.
+
+use std::{io::BufRead, path::Path};
+
+use serde::{Serialize, de::DeserializeOwned};
+use stead_engine::{
+    plan::{Plan, Scope, wanted},
+    rehearsal::{Facts, LeftOut, Possible, plan_rehearsal, without},
+};
+use stead_resources::{
+    clone::{self, Settings},
+    host::Reader,
+};
+
+use crate::{
+    args::{Confirm, Consent},
+    commands::bench::Bench,
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::Session,
+};
+
+/// Plans what can be tried here, without what is left out already.
+pub(super) fn possible(
+    session: &Session,
+    spec: &Path,
+    left_out: &[LeftOut],
+) -> Result<Possible, Failure> {
+    let graph = session.graph(spec, &[])?;
+    let wanted = without(wanted(&graph), left_out);
+    let mut possible = session.confined(async |registry, reader| {
+        plan_rehearsal(registry, reader, graph.host(), wanted).await
+    })??;
+    if !(left_out.is_empty() && possible.left_out.is_empty() && possible.refused.is_empty()) {
+        possible.plan = possible.plan.scoped(Scope::Part);
+    }
+    Ok(possible)
+}
+
+/// Prints what the clone looks like.
+pub(super) fn look(session: &Session) -> Result<Exit, Failure> {
+    let facts = session.confined(async |_, reader| clone::look(reader).await)?;
+    let facts: Facts = facts.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    print(&facts);
+    Ok(Exit::Done)
+}
+
+/// Makes the settings of the host hold here.
+pub(super) fn set(session: &Session) -> Result<Exit, Failure> {
+    let settings: Settings = next()?;
+    let (writer, reader) = (session.writer(), Reader::new(&session.root));
+    let runtime = tokio::runtime::Runtime::new();
+    let runtime = runtime.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    runtime
+        .block_on(clone::set(&writer, &reader, &settings))
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    Ok(Exit::Done)
+}
+
+/// Prints a plan of what can be tried.
+pub(super) fn plan(session: &Session, spec: &Path) -> Result<Exit, Failure> {
+    let left_out: Vec<LeftOut> = next()?;
+    print(&possible(session, spec, &left_out)?);
+    Ok(Exit::Done)
+}
+
+/// Carries a plan out, and waits for a line after each event.
+pub(super) fn apply(session: &Session) -> Result<Exit, Failure> {
+    let plan: Plan = next()?;
+    let consent = Consent {
+        yes: true,
+        json: true,
+        confirm: Some(Confirm::Off),
+        allow_irreversible: true,
+    };
+    Bench::set_up(session, true)?
+        .paced()
+        .carry_out(&plan, &consent)
+}
+
+/// Reads one line of JSON.
+fn next<T: DeserializeOwned>() -> Result<T, Failure> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Usage, error);
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| failed(&error))?;
+    serde_json::from_str(&line).map_err(|error| failed(&error))
+}
+
+fn print(value: &impl Serialize) {
+    let text = serde_json::to_string(value).expect("it has string keys");
+    render::data(&format!("{text}\n"));
+}

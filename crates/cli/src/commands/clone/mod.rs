@@ -1,0 +1,25 @@
+//! `stead clone`, which nobody types: what a rehearsal runs in its clone and around it.
+
+mod hold;
+mod inside;
+mod paced;
+mod trial;
+
+use stead_resources::clone::{Entry, enter};
+
+use crate::{args::Clone, exit::Exit, failure::Failure, session::Session};
+
+/// Does one part of a rehearsal.
+pub(crate) fn run(session: &Session, command: Clone) -> Result<Exit, Failure> {
+    match command {
+        Clone::Hold(args) => hold::hold(session, &args),
+        Clone::Enter { cgroup, init, argv } => {
+            let error = enter(&Entry { cgroup, init }, &argv);
+            Err(Failure::of(Exit::Failed, &error))
+        }
+        Clone::Look => inside::look(session),
+        Clone::Set => inside::set(session),
+        Clone::Plan { spec } => inside::plan(session, &spec),
+        Clone::Apply => inside::apply(session),
+    }
+}

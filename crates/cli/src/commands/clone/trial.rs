@@ -1,0 +1,375 @@
+//! One trial of a spec in a clone.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, sleep},
+    time::{Duration, Instant},
+};
+
+use stead_engine::{
+    address::Address,
+    journal::Outcome,
+    plan::Plan,
+    rehearsal::{
+        Facts, Fault, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
+    },
+};
+use stead_resources::clone::{HostClone, START, Settings, is_place, memory};
+
+use super::paced::{Paced, Pause};
+use crate::{exit::Exit, failure::Failure, session::Session};
+
+/// How long a clone may take to come to rest.
+const REST: Duration = Duration::from_secs(20);
+/// How long it has to be as it is to count as at rest.
+const QUIET: Duration = Duration::from_millis(700);
+/// How long after a reboot what was applied may take to come back.
+const RETURN: Duration = Duration::from_mins(2);
+/// How often memory is measured during a step.
+const MEASURE: Duration = Duration::from_millis(100);
+
+/// A clone and what is tried in it.
+pub(super) struct Trial<'a> {
+    pub(super) session: &'a Session,
+    pub(super) clone: HostClone,
+    pub(super) own: String,
+    pub(super) spec: &'a Path,
+}
+
+/// What a clone looks like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) files: Facts,
+    pub(super) facts: Facts,
+}
+
+impl Trial<'_> {
+    /// Runs this program in the clone, with a line for it to read, and returns what it printed.
+    fn ask(&self, words: &[&str], input: &str) -> Result<String, Failure> {
+        let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
+        let mut argv = vec![self.own.as_str()];
+        argv.extend(words);
+        let mut child = self
+            .clone
+            .command(&argv)?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let mut stdin = child.stdin.take().expect("piped");
+        let line = format!("{input}\n");
+        let feed = thread::spawn(move || std::io::Write::write_all(&mut stdin, line.as_bytes()));
+        let said = child.wait_with_output().map_err(failed)?;
+        drop(feed.join());
+        if said.status.success() {
+            return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
+        }
+        let complaint = String::from_utf8_lossy(&said.stderr);
+        Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "in the clone: {}",
+                complaint.trim().trim_start_matches("error: ")
+            ),
+            "the host is as before",
+        ))
+    }
+
+    /// Makes the settings of the host hold in the clone.
+    pub(super) fn set(&self, settings: &Settings) -> Result<(), Failure> {
+        let text = serde_json::to_string(settings).expect("they have string keys");
+        self.ask(&["clone", "set"], &text).map(drop)
+    }
+
+    /// Plans what can be tried in the clone, without what is left out.
+    pub(super) fn plan(&self, left_out: &[LeftOut]) -> Result<Possible, Failure> {
+        let input = serde_json::to_string(left_out).expect("it has string keys");
+        let spec = self.spec.display().to_string();
+        let text = self.ask(&["clone", "plan", &spec], &input)?;
+        serde_json::from_str(&text).map_err(|error| Failure::of(Exit::Failed, &error))
+    }
+
+    fn look(&self) -> Result<Look, Failure> {
+        let text = self.ask(&["clone", "look"], "")?;
+        let facts =
+            serde_json::from_str(&text).map_err(|error| Failure::of(Exit::Failed, &error))?;
+        Ok(Look {
+            files: self.clone.files()?,
+            facts,
+        })
+    }
+
+    /// Waits until nothing moves in the clone any more, and looks.
+    pub(super) fn at_rest(&self) -> Result<Look, Failure> {
+        let begin = Instant::now();
+        let mut last = self.look()?;
+        loop {
+            sleep(QUIET);
+            let now = self.look()?;
+            if now == last || begin.elapsed() > REST {
+                return Ok(now);
+            }
+            last = now;
+        }
+    }
+
+    /// Carries a plan out, and says what each step did.
+    pub(super) fn apply(
+        &self,
+        before: &Look,
+        plan: &Plan,
+        report: &mut Rehearsal,
+    ) -> Result<(), Failure> {
+        let mut run = Paced::begin(&self.clone, &self.own, plan)?;
+        let mut pause = run.next();
+        let outcome = loop {
+            match pause {
+                Pause::End(outcome) => break outcome,
+                Pause::After => {
+                    run.go_on();
+                    pause = run.next();
+                }
+                Pause::Before(addresses) => {
+                    let last = self.clone.files()?;
+                    let (begin, gauge) = (Instant::now(), Gauge::start());
+                    run.go_on();
+                    pause = run.next();
+                    let mut step = Step {
+                        ms: ms(begin.elapsed()),
+                        memory: gauge.stop(),
+                        is_done: matches!(pause, Pause::After),
+                        files: vec![],
+                        addresses,
+                    };
+                    step.files = self.beyond(&step.addresses, &last, &self.clone.files()?);
+                    report.steps.push(step);
+                }
+            }
+        };
+        report.outcome = Some(outcome.map_err(lost)?);
+        let after = self.at_rest()?;
+        let addresses = plan.changes.iter().map(|planned| &planned.address);
+        let names: BTreeSet<String> = addresses.map(ToString::to_string).collect();
+        let is_expected = |name: &str| name.starts_with(START) || is_planned(name, &names);
+        report.unplanned = moved(&before.facts, &after.facts, is_expected);
+        report
+            .unplanned
+            .extend(self.late_files(plan, before, &after, report));
+        let starts = moved(&before.facts, &after.facts, |name| !name.starts_with(START));
+        report.restarts = starts
+            .into_iter()
+            .filter(|moved| moved.before.is_some() && moved.after.is_some())
+            .map(|moved| moved.name[START.len()..].to_owned())
+            .collect();
+        Ok(())
+    }
+
+    /// Names files that changed although they belong to none of the addresses.
+    fn beyond<'a>(
+        &self,
+        addresses: impl IntoIterator<Item = &'a Address>,
+        before: &Facts,
+        after: &Facts,
+    ) -> Vec<Moved> {
+        let places: Vec<String> = addresses
+            .into_iter()
+            .filter_map(|address| {
+                let kind = self.session.registry.of(address).ok()?;
+                Some(kind.places(&address.name))
+            })
+            .flatten()
+            .collect();
+        let is_own = |name: &str| {
+            places.iter().any(|place| is_place(place, name))
+                // Overlayfs copies the folders above a file with it.
+                || places.iter().any(|place| place.starts_with(&format!("{name}/")))
+        };
+        let mut found = moved(before, after, is_own);
+        let is_new_folder = |moved: &Moved, found: &[Moved]| {
+            let below = format!("{}/", moved.name);
+            moved
+                .after
+                .as_ref()
+                .is_some_and(|after| after.starts_with("a folder"))
+                && found.iter().any(|other| other.name.starts_with(&below))
+        };
+        let all = found.clone();
+        found.retain(|moved| !is_new_folder(moved, &all));
+        found
+    }
+
+    /// Names files that changed in none of the steps, but while they were made or shortly after.
+    fn late_files(
+        &self,
+        plan: &Plan,
+        before: &Look,
+        after: &Look,
+        report: &Rehearsal,
+    ) -> Vec<Moved> {
+        let addresses = plan.changes.iter().map(|planned| &planned.address);
+        let mut found = self.beyond(addresses, &before.files, &after.files);
+        let in_steps: BTreeSet<&str> = report
+            .steps
+            .iter()
+            .flat_map(|step| &step.files)
+            .map(|moved| moved.name.as_str())
+            .collect();
+        found.retain(|moved| !in_steps.contains(moved.name.as_str()));
+        found
+    }
+
+    /// Reboots, and waits until everything is as described again.
+    pub(super) fn reboot(&mut self, left_out: &[LeftOut]) -> Result<Reboot, Failure> {
+        let begin = Instant::now();
+        self.clone.reboot()?;
+        let mut reboot = Reboot {
+            up_ms: ms(begin.elapsed()),
+            ..Reboot::default()
+        };
+        let begin = Instant::now();
+        loop {
+            // A daemon that is just starting refuses to be asked.
+            let pending = match self.plan(left_out) {
+                Ok(possible) => pending(&possible),
+                Err(failure) if begin.elapsed() > RETURN => return Err(failure),
+                Err(_) => {
+                    sleep(QUIET);
+                    continue;
+                }
+            };
+            if pending.is_empty() {
+                reboot.settled_ms = Some(ms(begin.elapsed()));
+                break;
+            }
+            for left in &pending {
+                if !reboot.came_back.contains(&left.address) {
+                    reboot.came_back.push(left.address.clone());
+                }
+            }
+            if begin.elapsed() > RETURN {
+                reboot.lost = pending;
+                break;
+            }
+            sleep(QUIET);
+        }
+        let lost = &reboot.lost;
+        reboot
+            .came_back
+            .retain(|address| !lost.iter().any(|left| left.address == *address));
+        Ok(reboot)
+    }
+
+    /// Kills a run of the plan in the middle of a step, recovers, and says in what the clone differs from its start.
+    pub(super) fn kill_in(
+        &self,
+        number: usize,
+        step: &Step,
+        plan: &Plan,
+    ) -> Result<Fault, Failure> {
+        let before = self.at_rest()?;
+        let mut run = Paced::begin(&self.clone, &self.own, plan)?;
+        let mut begun = 0;
+        let fault = loop {
+            match run.next() {
+                Pause::Before(_) => {
+                    begun += 1;
+                    run.go_on();
+                    if begun == number {
+                        sleep(Duration::from_millis(step.ms / 2));
+                        run.kill();
+                        break None;
+                    }
+                }
+                Pause::After => run.go_on(),
+                Pause::End(Ok(_)) => break Some("the run ended before this step".to_owned()),
+                Pause::End(Err(fault)) => break Some(fault),
+            }
+        };
+        let said = self.ask(&["recover", "--json"], "")?;
+        let last = said.lines().rev().find_map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            serde_json::from_value::<Outcome>(value).ok()
+        });
+        let after = self.at_rest()?;
+        let mut left = moved(&before.files, &after.files, |name| {
+            // A folder that was copied up unchanged is none.
+            after
+                .files
+                .get(name)
+                .is_some_and(|now| now.starts_with("a folder"))
+                && !before.files.contains_key(name)
+                && is_on_host(name)
+        });
+        left.extend(moved(&before.facts, &after.facts, |name| {
+            name.starts_with(START)
+        }));
+        Ok(Fault {
+            addresses: step.addresses.clone(),
+            outcome: last,
+            left,
+            fault,
+        })
+    }
+}
+
+/// Whether the host has it: then a layer has it only because something below it was written.
+fn is_on_host(name: &str) -> bool {
+    stead_resources::host::Reader::new(Path::new("/"))
+        .stat(Path::new(name))
+        .is_ok_and(|found| found.is_some())
+}
+
+fn lost(fault: String) -> Failure {
+    Failure::new(Exit::Failed, fault, "the host is as before")
+}
+
+/// Says what a plan still wants to change.
+pub(super) fn pending(possible: &Possible) -> Vec<LeftOut> {
+    let changes = possible.plan.changes.iter().map(|planned| LeftOut {
+        address: planned.address.clone(),
+        why: match (planned.change.before(), planned.change.after()) {
+            (None, _) => "it is not there".to_owned(),
+            (_, None) => "it is still there".to_owned(),
+            _ => "it is not as described".to_owned(),
+        },
+    });
+    changes.chain(possible.refused.iter().cloned()).collect()
+}
+
+/// Measures memory for as long as a step lasts.
+struct Gauge {
+    stop: Arc<AtomicBool>,
+    peak: Arc<AtomicU64>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Gauge {
+    fn start() -> Self {
+        let (stop, peak) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (stopped, highest) = (stop.clone(), peak.clone());
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                highest.fetch_max(memory().unwrap_or_default(), Ordering::Relaxed);
+                thread::park_timeout(MEASURE);
+            }
+        });
+        Self { stop, peak, thread }
+    }
+
+    fn stop(self) -> Option<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+        drop(self.thread.join());
+        Some(self.peak.load(Ordering::Relaxed)).filter(|peak| *peak > 0)
+    }
+}

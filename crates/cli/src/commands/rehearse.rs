@@ -1,0 +1,127 @@
+//! `stead rehearse`.
+
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+
+use stead_engine::{recover::Newest, state_folder::StateFolder, window::Stage};
+use stead_resources::{
+    clone::{Holder, Traces},
+    host::Reader,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args::Rehearse,
+    exit::Exit,
+    failure::Failure,
+    session::{Session, spec_path},
+};
+
+/// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.
+pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failure> {
+    let path = spec_path(args.spec.spec.as_deref())?;
+    session.graph(&path, &[])?;
+    session.must_be_root("rehearse")?;
+    let newest = Newest::find(&StateFolder::at(&session.state))?;
+    if newest.is_some_and(|newest| !matches!(newest.stage, Stage::Ended(_))) {
+        return Err(Failure::new(
+            Exit::Locked,
+            "a run has not ended, so that nobody knows what the host is",
+            "end it first: `stead confirm`, `stead revert` or `stead recover`",
+        ));
+    }
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);
+    let words = arguments(session, args, &path)?;
+    let reader = Reader::new(&session.root);
+    let has_systemd = reader.has_systemd().map_err(|error| failed(&error))?;
+    let Some(traces) = Traces::make(!has_systemd)? else {
+        return Err(Failure::new(
+            Exit::Locked,
+            "another rehearsal is under way on this host",
+            "wait until it has ended",
+        ));
+    };
+    let holder = Holder::new(has_systemd, words)?;
+    let status = wait(holder);
+    traces.remove()?;
+    let status = status?;
+    match status.code() {
+        Some(code) if code == i32::from(Exit::Done as u8) => Ok(Exit::Done),
+        Some(code) if code == i32::from(Exit::Usage as u8) => Ok(Exit::Usage),
+        Some(_) => Ok(Exit::Failed),
+        None => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "the rehearsal was ended by signal {}",
+                status.signal().unwrap_or_default()
+            ),
+            "the host is as before",
+        )),
+    }
+}
+
+/// Writes down what the holder is to do. It runs in another folder.
+fn arguments(
+    session: &Session,
+    args: &Rehearse,
+    spec: &std::path::Path,
+) -> Result<Vec<std::ffi::OsString>, Failure> {
+    let absolute = |path: &std::path::Path| {
+        let whole = Reader::new(std::path::Path::new("/")).resolve(&std::path::absolute(path)?);
+        whole.map_err(std::io::Error::other)
+    };
+    let failed = |error: std::io::Error| Failure::of(Exit::Usage, &error);
+    let mut words: Vec<std::ffi::OsString> = vec!["clone".into(), "hold".into()];
+    let spec = absolute(spec).map_err(failed)?;
+    if ["/run", "/proc", "/sys", "/dev"]
+        .iter()
+        .any(|folder| spec.starts_with(folder))
+    {
+        return Err(Failure::usage(
+            format!("the clone cannot see `{}`", spec.display()),
+            "put the spec in another folder, such as /etc/stead",
+        ));
+    }
+    words.push(spec.into());
+    words.extend(args.reboot.then(|| "--reboot".into()));
+    words.extend(args.json.then(|| "--json".into()));
+    if let Some(step) = &args.fault {
+        words.extend(["--fault".into(), step.into()]);
+    }
+    if let Some(layers) = &args.layers {
+        words.extend(["--layers".into(), absolute(layers).map_err(failed)?.into()]);
+    }
+    words.extend(["--state-dir".into(), session.state.clone().into()]);
+    Ok(words)
+}
+
+/// Waits for the holder. A signal ends it: it goes when its standard input does.
+fn wait(holder: Holder) -> Result<ExitStatus, Failure> {
+    let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut child = holder.spawn().map_err(failed)?;
+        let mut input = child.stdin.take();
+        let waited = tokio::select! {
+            status = child.wait() => Some(status),
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+            _ = hangup.recv() => None,
+        };
+        if let Some(status) = waited {
+            return status.map_err(failed);
+        }
+        drop(input.take());
+        child.wait().await.map_err(failed)?;
+        Err(Failure::new(
+            Exit::Failed,
+            "stopped on request",
+            "the host is as before, and the clone is gone",
+        ))
+    })
+}

@@ -1,0 +1,201 @@
+//! What came of trying a spec on a clone, for people.
+
+use stead_engine::{
+    journal::Outcome,
+    rehearsal::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
+};
+
+use super::{line, outcome, paint, value::bytes};
+
+/// How many files are named for one step; the rest is counted.
+const SHOWN: usize = 10;
+
+/// Shows everything that was seen.
+pub(crate) fn rehearsal(report: &Rehearsal) -> String {
+    let mut text = String::new();
+    let memory = report
+        .memory
+        .map(|memory| format!(", with {} of memory", bytes(memory)));
+    line(
+        &mut text,
+        format_args!(
+            "The clone was up after {}{}.",
+            seconds(report.up_ms),
+            memory.unwrap_or_default()
+        ),
+    );
+    for difference in &report.differences {
+        line(
+            &mut text,
+            format_args!("{} {difference}", paint::warning("note:")),
+        );
+    }
+    for left in &report.refused {
+        left_out(&mut text, &paint::error("refused:"), left);
+    }
+    for left in &report.left_out {
+        left_out(&mut text, &paint::warning("not rehearsed:"), left);
+    }
+    for done in &report.steps {
+        step(&mut text, done);
+    }
+    unplanned(&mut text, report);
+    if !report.restarts.is_empty() {
+        line(
+            &mut text,
+            format_args!("Started again: {}", report.restarts.join(", ")),
+        );
+    }
+    match &report.outcome {
+        None => line(&mut text, format_args!("Nothing was to be changed in it.")),
+        Some(Outcome::Done { .. }) => {}
+        Some(ended) => text.push_str(&outcome(ended).replace("The host", "The clone")),
+    }
+    if report.is_applied() {
+        pending(&mut text, "A second plan", &report.pending);
+    }
+    if let Some(seen) = &report.reboot {
+        reboot(&mut text, seen);
+    }
+    for fault in &report.faults {
+        killed(&mut text, fault);
+    }
+    let verdict = if report.holds() {
+        "It holds. The host is as before."
+    } else {
+        "It does not hold. The host is as before."
+    };
+    line(&mut text, format_args!("{verdict}"));
+    text
+}
+
+fn left_out(text: &mut String, word: &str, left: &LeftOut) {
+    line(text, format_args!("{word} {}: {}", left.address, left.why));
+}
+
+fn step(text: &mut String, step: &Step) {
+    let names: Vec<String> = step.addresses.iter().map(ToString::to_string).collect();
+    let sign = if step.is_done { "done" } else { "FAILED" };
+    let memory = step.memory.map(|memory| format!(", {}", bytes(memory)));
+    line(
+        text,
+        format_args!(
+            "  {sign}  {} ({}{})",
+            names.join(", "),
+            seconds(step.ms),
+            memory.unwrap_or_default()
+        ),
+    );
+    for moved in step.files.iter().take(SHOWN) {
+        line(text, format_args!("        also {}", change(moved)));
+    }
+    if step.files.len() > SHOWN {
+        let more = step.files.len() - SHOWN;
+        line(
+            text,
+            format_args!("        and {more} more; `--json` names them"),
+        );
+    }
+}
+
+fn unplanned(text: &mut String, report: &Rehearsal) {
+    if report.unplanned.is_empty() {
+        return;
+    }
+    line(text, format_args!("Changed without being in the plan:"));
+    for moved in report.unplanned.iter().take(3 * SHOWN) {
+        line(text, format_args!("  {}", change(moved)));
+    }
+    if report.unplanned.len() > 3 * SHOWN {
+        let more = report.unplanned.len() - 3 * SHOWN;
+        line(text, format_args!("  and {more} more; `--json` names them"));
+    }
+}
+
+fn change(moved: &Moved) -> String {
+    let Moved {
+        name,
+        before,
+        after,
+    } = moved;
+    match (before, after) {
+        (None, Some(after)) => format!("{name}: {after}"),
+        (Some(before), None) => format!("{name}: gone, it was {before}"),
+        (before, after) => format!(
+            "{name}: {} → {}",
+            before.as_deref().unwrap_or_default(),
+            after.as_deref().unwrap_or_default()
+        ),
+    }
+}
+
+fn pending(text: &mut String, subject: &str, pending: &[LeftOut]) {
+    if pending.is_empty() {
+        line(text, format_args!("{subject} finds nothing to change."));
+        return;
+    }
+    line(text, format_args!("{subject} is not empty:"));
+    for left in pending {
+        line(text, format_args!("  {}: {}", left.address, left.why));
+    }
+}
+
+fn reboot(text: &mut String, reboot: &Reboot) {
+    line(
+        text,
+        format_args!("It was up again {} after a reboot.", seconds(reboot.up_ms)),
+    );
+    if let Some(settled) = reboot.settled_ms.filter(|_| !reboot.came_back.is_empty()) {
+        let names: Vec<String> = reboot.came_back.iter().map(ToString::to_string).collect();
+        line(
+            text,
+            format_args!(
+                "  came back within {}: {}",
+                seconds(settled),
+                names.join(", ")
+            ),
+        );
+    }
+    if reboot.lost.is_empty() {
+        line(
+            text,
+            format_args!("After the reboot everything is as described."),
+        );
+    } else {
+        pending(text, "The plan after the reboot", &reboot.lost);
+    }
+}
+
+fn killed(text: &mut String, fault: &Fault) {
+    let names: Vec<String> = fault.addresses.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    if fault.is_clean() {
+        line(
+            text,
+            format_args!("Killed in {names}: the clone went back to its start."),
+        );
+        return;
+    }
+    line(
+        text,
+        format_args!(
+            "Killed in {names}: {}",
+            paint::error("it does not go back:")
+        ),
+    );
+    if let Some(fault) = &fault.fault {
+        line(text, format_args!("  {fault}"));
+    }
+    for moved in &fault.left {
+        line(text, format_args!("  {}", change(moved)));
+    }
+}
+
+/// Writes milliseconds as people read them.
+fn seconds(ms: u64) -> String {
+    if ms < 1000 {
+        format!("{ms} ms")
+    } else {
+        format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+    }
+}

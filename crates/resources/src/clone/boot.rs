@@ -1,0 +1,337 @@
+//! The clone as a running machine.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use stead_engine::rehearsal::Facts;
+
+use super::{CloneError, Entry, Layers, files, mounts, mounts::Tree, program, refused};
+
+/// How long the clone may take to come up.
+const UP: Duration = Duration::from_mins(3);
+/// How long after that its services may take to start.
+const STARTED: Duration = Duration::from_mins(3);
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// How often it is looked.
+const PAUSE: Duration = Duration::from_millis(30);
+/// How much of the console goes into an error, in bytes.
+const TAIL: usize = 2000;
+/// Folders of which the init of the clone has its own: what lies there on the host is shown to it one by one.
+const OWN_FOLDERS: [&str; 2] = ["/tmp", "/dev"];
+
+/// A clone of this host.
+#[derive(Debug)]
+pub struct HostClone {
+    folder: PathBuf,
+    tree: Tree,
+    /// What its init shows, with where.
+    shown: Vec<(PathBuf, PathBuf)>,
+    container: Child,
+    init: u32,
+}
+
+impl HostClone {
+    /// Makes a clone and boots it. Layers are kept in memory, or in `layers`. `shown` are files and folders that it must see although
+    /// its init has a folder of its own there. From then on this process sees nothing of /run any more: that is where the clone is
+    /// mounted, and where systemd-nspawn leaves traces.
+    ///
+    /// # Errors
+    /// If something that it needs is not here, or it does not come up.
+    pub fn boot(layers: Option<&Layers>, shown: &[&Path]) -> Result<Self, CloneError> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            mounts::mount_memory(Path::new("/run"))?;
+        }
+        let folder = &Path::new("/run").join(format!("clone-{number}"));
+        fs::create_dir(folder).map_err(refused("make a folder for the clone"))?;
+        let mounted = mounts::mounted()?;
+        match layers {
+            None => mounts::mount_memory(folder)?,
+            Some(layers) => mounts::bind(layers.path(), folder)?,
+        }
+        let mut tree = Tree::make(folder, &mounted)?;
+        give_identity(&tree)?;
+        let is_hidden = |path: &&&Path| OWN_FOLDERS.iter().any(|own| path.starts_with(own));
+        let mut binds = vec![];
+        for path in shown.iter().filter(is_hidden) {
+            binds.push(if path.is_dir() {
+                (tree.show(folder, path)?, path.to_path_buf())
+            } else {
+                (path.to_path_buf(), path.to_path_buf())
+            });
+        }
+        let shown = binds;
+        let container = start(folder, &tree, &shown)?;
+        let mut clone = Self {
+            folder: folder.to_owned(),
+            tree,
+            shown,
+            container,
+            init: 0,
+        };
+        clone.wait(0)?;
+        Ok(clone)
+    }
+
+    /// Says in what it differs from the host.
+    pub fn differences(&self) -> &[String] {
+        &self.tree.differences
+    }
+
+    /// Reboots it, and waits until it is up again.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn reboot(&mut self) -> Result<(), CloneError> {
+        let before = self.init;
+        // Whoever is asked to reboot may be gone before it has answered.
+        drop(self.command(&["systemctl", "reboot"])?.output());
+        self.wait(before)
+    }
+
+    /// Waits for an init that is not `before`, and until it has started everything.
+    fn wait(&mut self, before: u32) -> Result<(), CloneError> {
+        let begin = Instant::now();
+        loop {
+            if let Some(init) = init_of(self.container.id()).filter(|init| *init != before) {
+                self.init = init;
+                break;
+            }
+            let ended = self
+                .container
+                .try_wait()
+                .map_err(refused("wait for the clone"))?;
+            if ended.is_some() && before == 0 {
+                return Err(self.down("did not start"));
+            }
+            if ended.is_some() {
+                // systemd-nspawn sometimes ends where it should boot again.
+                self.container = start(&self.folder, &self.tree, &self.shown)?;
+            }
+            if begin.elapsed() > UP {
+                return Err(self.down("did not come up"));
+            }
+            sleep(PAUSE);
+        }
+        let begin = Instant::now();
+        loop {
+            let said = self.command(&["systemctl", "is-system-running"])?.output();
+            let said = said.map_err(refused("ask the clone whether it is up"))?;
+            match String::from_utf8_lossy(&said.stdout).trim() {
+                "running" | "degraded" | "maintenance" => return Ok(()),
+                _ if begin.elapsed() > STARTED => {
+                    return Err(self.down("did not start its services"));
+                }
+                _ => {}
+            }
+            if init_of(self.container.id()) != Some(self.init) {
+                return Err(self.down("ended while it started"));
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    fn down(&self, what: &str) -> CloneError {
+        let console = fs::read(self.folder.join("console")).unwrap_or_default();
+        let tail = &console[console.len().saturating_sub(TAIL)..];
+        CloneError::Down {
+            what: format!("{what}: {}", String::from_utf8_lossy(tail).trim()),
+        }
+    }
+
+    /// Makes a command that runs in the clone.
+    ///
+    /// # Errors
+    /// If the way in cannot be found.
+    pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Result<Command, CloneError> {
+        let entry = Entry {
+            cgroup: cgroup_of(self.init)?,
+            init: self.init,
+        };
+        let own = std::env::current_exe().map_err(refused("find this program"))?;
+        let mut command = Command::new(own);
+        let words: [OsString; 4] = [
+            "clone".into(),
+            "enter".into(),
+            entry.cgroup.into(),
+            entry.init.to_string().into(),
+        ];
+        command.args(words).args(argv).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Returns what was written in it so far.
+    ///
+    /// # Errors
+    /// If a layer cannot be read.
+    pub fn files(&self) -> Result<Facts, CloneError> {
+        let layers = self.tree.layers.iter();
+        files(layers.map(|(place, upper)| (place.as_path(), upper.as_path())))
+            .map_err(refused("read a layer of the clone"))
+    }
+
+    /// Ends it and all that runs in it, and takes its layers away.
+    ///
+    /// # Errors
+    /// If something of it stays.
+    pub fn end(mut self) -> Result<(), CloneError> {
+        drop(self.container.kill());
+        self.container.wait().map_err(refused("end the clone"))?;
+        mounts::unmount(&self.tree.root)?;
+        mounts::unmount(&self.folder)
+    }
+}
+
+/// The kernel knows machines by these numbers, and so do others in the network.
+fn give_identity(tree: &Tree) -> Result<(), CloneError> {
+    let number = fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .map_err(refused("make a number for the clone"))?;
+    let machine = tree.at(Path::new("/etc/machine-id"));
+    if machine.is_file() {
+        fs::write(&machine, number.replace('-', ""))
+            .map_err(refused("give the clone a machine-id"))?;
+    }
+    let keys = tree.at(Path::new("/etc/ssh"));
+    let Ok(entries) = fs::read_dir(&keys) else {
+        return Ok(());
+    };
+    let mut had_keys = false;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("ssh_host_") {
+            fs::remove_file(entry.path()).map_err(refused("remove the host keys of the clone"))?;
+            had_keys = true;
+        }
+    }
+    if had_keys {
+        let status = Command::new(program("ssh-keygen", "openssh-client")?)
+            .args(["-A", "-f"])
+            .arg(&tree.root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.map_err(refused("make host keys for the clone"))?;
+    }
+    Ok(())
+}
+
+fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Child, CloneError> {
+    if !["/usr/lib/systemd/systemd", "/lib/systemd/systemd"]
+        .iter()
+        .any(|init| Path::new(init).is_file())
+    {
+        return Err(CloneError::Lacks {
+            what: "it has no systemd to boot".to_owned(),
+            help: "install the package `systemd`".to_owned(),
+        });
+    }
+    let console = File::create(folder.join("console")).map_err(refused("make a console"))?;
+    let other = console.try_clone().map_err(refused("make a console"))?;
+    let mut command = Command::new(program("systemd-nspawn", "systemd-container")?);
+    command
+        .env_clear()
+        .envs([
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1"),
+            ("SYSTEMD_NSPAWN_LOCK", "0"),
+        ])
+        .arg("--quiet")
+        .arg(format!("--directory={}", tree.root.display()))
+        .arg(format!(
+            "--machine={}",
+            folder.file_name().unwrap_or_default().display()
+        ))
+        .args([
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--link-journal=no",
+            "--console=pipe",
+            // Nobody in it needs a way to the disks of the host.
+            "--drop-capability=CAP_MKNOD",
+        ]);
+    if let Ok(name) = nix::unistd::gethostname() {
+        command.arg(format!("--hostname={}", name.to_string_lossy()));
+    }
+    // snapd mounts snaps by it in a container.
+    if Path::new("/dev/fuse").exists() {
+        command.arg("--bind=/dev/fuse");
+    }
+    let word = |path: &Path| {
+        let path = path.display().to_string();
+        path.replace('\\', "\\\\").replace(':', "\\:")
+    };
+    for (from, to) in shown {
+        command.arg(format!("--bind-ro={}:{}", word(from), word(to)));
+    }
+    command
+        .arg("--boot")
+        .stdin(Stdio::null())
+        .stdout(console)
+        .stderr(other)
+        .spawn()
+        .map_err(refused("start systemd-nspawn"))
+}
+
+/// The init is the child of systemd-nspawn; before that a helper of it is.
+fn init_of(container: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{container}/task/{container}/children"));
+    let children = children.ok()?;
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .find(|pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "systemd\n")
+        })
+}
+
+/// Returns the file that takes whoever writes to it into the cgroup of a process.
+fn cgroup_of(pid: u32) -> Result<PathBuf, CloneError> {
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .map_err(refused::<io::Error>("find the cgroup of the clone"))?;
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
+    let hierarchy = super::traces::hierarchies("cgroup2").pop();
+    let hierarchy = hierarchy.ok_or_else(|| CloneError::Lacks {
+        what: "cgroup v2 is not mounted".to_owned(),
+        help: "mount it on /sys/fs/cgroup".to_owned(),
+    })?;
+    Ok(hierarchy.join(own).join("cgroup.procs"))
+}
+
+/// Returns how much memory all other processes of this PID namespace have for themselves, in bytes: `Pss` of `proc_pid_smaps(5)`.
+pub fn memory() -> Option<u64> {
+    let own = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").ok()?;
+    let mut total = None;
+    for process in processes.flatten() {
+        let name = process.file_name();
+        let name = name.to_string_lossy();
+        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(process.path().join("smaps_rollup")) else {
+            continue;
+        };
+        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kibibytes = pss.and_then(|pss| pss.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        if let Some(kibibytes) = kibibytes {
+            *total.get_or_insert(0) += kibibytes << 10;
+        }
+    }
+    total
+}

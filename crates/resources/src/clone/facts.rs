@@ -1,0 +1,115 @@
+//! What a host looks like beyond its files: settings of the network, rules, units, snaps. Each by the address of the resource that it
+//! would be, where there is one.
+
+use std::path::Path;
+
+use stead_engine::rehearsal::Facts;
+
+use super::kernel::settings_below;
+use crate::{
+    host::{HostError, Reader},
+    netfilter::Tables,
+    snapd,
+};
+
+/// What counts and is no setting.
+const COUNTERS: [&str; 2] = ["net.netfilter.nf_conntrack_count", "net.ipv4.route.flush"];
+/// Units that come and go by themselves.
+const PASSING: [&str; 11] = [
+    "systemd-timedated*",
+    "systemd-hostnamed*",
+    "systemd-localed*",
+    "systemd-tmpfiles-clean*",
+    "systemd-update-*",
+    "apt-daily*",
+    "man-db*",
+    "logrotate*",
+    "run-*",
+    "session-*",
+    "user*@*",
+];
+/// The beginning of the name of a fact that tells one start of a service from another.
+pub const START: &str = "start:";
+
+/// Looks at the host.
+///
+/// # Errors
+/// If something of it cannot be read.
+pub async fn look(reader: &Reader) -> Result<Facts, HostError> {
+    let mut facts = Facts::new();
+    for (path, value) in settings_below(reader, Path::new("/proc/sys/net"))? {
+        let name = name_of(&path);
+        if !COUNTERS.contains(&name.as_str()) {
+            facts.insert(format!("sysctl:{name}"), value);
+        }
+    }
+    let tables = Tables::read(reader).await?;
+    for (column, saved) in tables.seen() {
+        let place = format!("{}-{}", column.family.word(), column.backend.word());
+        for (table, chains) in &saved.tables {
+            for (chain, found) in chains {
+                if let Some(policy) = found.policy.as_ref().filter(|policy| *policy != "ACCEPT") {
+                    let name = format!("iptables-policy:{table}/{chain} ({place})");
+                    facts.insert(name, policy.clone());
+                } else if found.policy.is_none() {
+                    let name = format!("iptables-chain:{table}/{chain} ({place})");
+                    facts.insert(name, "there".to_owned());
+                }
+                for rule in &found.rules {
+                    let name = match &rule.name {
+                        Some(name) if rule.is_ours => format!("iptables-rule:{name} ({place})"),
+                        _ => format!("a rule of {table}/{chain}: {} ({place})", rule.text),
+                    };
+                    facts.insert(name, rule.text.clone());
+                }
+            }
+        }
+    }
+    if reader.has_systemd()? {
+        units(reader, &mut facts).await?;
+    }
+    if snapd::is_there(reader).unwrap_or(false)
+        && let Ok(snaps) = snapd::installed(reader, &[]).await
+    {
+        for (name, snap) in snaps {
+            facts.insert(
+                format!("snap:{name}"),
+                format!("revision {}", snap.revision),
+            );
+        }
+    }
+    Ok(facts)
+}
+
+async fn units(reader: &Reader, facts: &mut Facts) -> Result<(), HostError> {
+    for state in ["active", "failed"] {
+        for pattern in ["*.service", "*.socket", "*.timer", "*.mount", "*.path"] {
+            for name in reader.units_in(&[state], pattern).await? {
+                if PASSING
+                    .iter()
+                    .any(|passing| crate::glob::fits(passing, &name))
+                {
+                    continue;
+                }
+                if state == "active" && pattern == "*.service" {
+                    let start = reader.unit(&name).await?.invocation;
+                    facts.insert(format!("{START}{name}"), start);
+                }
+                facts.insert(format!("unit:{name}"), state.to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the key of a file below /proc/sys.
+fn name_of(path: &Path) -> String {
+    let parts = path.strip_prefix("/proc/sys").unwrap_or(path);
+    let parts = parts.to_string_lossy();
+    let swapped = parts.chars().map(|character| match character {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    });
+    swapped.collect()
+}

@@ -1,0 +1,134 @@
+//! What was written in the clone: the upper folders of its layers.
+
+use std::{
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
+
+use sha2::{Digest, Sha256};
+use stead_engine::rehearsal::Facts;
+
+/// Places where the init, its journal and stead itself go on writing whatever a spec says.
+const NOISE: [&str; 18] = [
+    "/etc/.updated",
+    "/var/.updated",
+    "/etc/machine-id",
+    "/etc/ssh/ssh_host_*",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/tmp",
+    "/var/tmp",
+    "/var/log/journal",
+    "/var/log/wtmp",
+    "/var/log/btmp",
+    "/var/log/lastlog",
+    "/var/lib/stead",
+    "/var/lib/systemd",
+    "/var/lib/private",
+    "/root/.cache",
+];
+/// The largest file of which a digest is taken, in bytes; a larger one counts by its size and its time.
+const LARGEST: u64 = 16 << 20;
+
+/// Adds what was written to a layer, by its path in the clone.
+pub(super) fn walk(upper: &Path, place: &Path, found: &mut Facts) -> io::Result<()> {
+    for entry in fs::read_dir(upper)? {
+        let entry = entry?;
+        let path = place.join(entry.file_name());
+        let Some(name) = path.to_str() else { continue };
+        if NOISE.iter().any(|noise| crate::glob::fits(noise, name)) {
+            continue;
+        }
+        // A service may remove it meanwhile.
+        let Ok(meta) = entry.metadata() else { continue };
+        match describe(&entry.path(), &meta) {
+            Ok(value) => drop(found.insert(name.to_owned(), value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        }
+        if meta.is_dir() {
+            walk(&entry.path(), &path, found)?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
+    let file_type = meta.file_type();
+    let access = format!("{:04o} {}:{}", meta.mode() & 0o7777, meta.uid(), meta.gid());
+    Ok(if file_type.is_symlink() {
+        format!("a link to {}", fs::read_link(path)?.display())
+    } else if file_type.is_dir() {
+        format!("a folder, {access}")
+    } else if file_type.is_char_device() && meta.rdev() == 0 {
+        // How overlayfs notes that something of the layer below is removed.
+        "removed".to_owned()
+    } else if file_type.is_file() && meta.len() <= LARGEST {
+        let digest = Sha256::digest(fs::read(path)?);
+        format!(
+            "{} bytes, {access}, {}",
+            meta.len(),
+            hex::encode(&digest[..6])
+        )
+    } else if file_type.is_file() {
+        format!(
+            "{} bytes, {access}, {}.{}",
+            meta.len(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        )
+    } else {
+        format!("a special file, {access}")
+    })
+}
+
+/// Returns what was written in the layers `(place in the clone, upper folder)`.
+///
+/// # Errors
+/// If a layer cannot be read.
+pub(super) fn files<'a>(
+    layers: impl IntoIterator<Item = (&'a Path, &'a Path)>,
+) -> io::Result<Facts> {
+    let mut found = Facts::new();
+    for (place, upper) in layers {
+        walk(upper, place, &mut found)?;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_named_by_its_path_in_the_clone_without_noise() {
+        let folder = tempfile::tempdir().unwrap();
+        let upper = folder.path();
+        fs::create_dir_all(upper.join("etc/ssh")).unwrap();
+        fs::create_dir_all(upper.join("var/log/journal/1")).unwrap();
+        fs::write(upper.join("etc/motd"), "hello").unwrap();
+        fs::write(upper.join("etc/ssh/ssh_host_rsa_key"), "x").unwrap();
+        std::os::unix::fs::symlink("/nowhere", upper.join("etc/link")).unwrap();
+        let before = files([(Path::new("/"), upper)]).unwrap();
+        let names: Vec<_> = before.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "/etc",
+                "/etc/link",
+                "/etc/motd",
+                "/etc/ssh",
+                "/var",
+                "/var/log"
+            ]
+        );
+        assert_eq!(before["/etc/link"], "a link to /nowhere");
+        fs::write(upper.join("etc/motd"), "hallo").unwrap();
+        let after = files([(Path::new("/"), upper)]).unwrap();
+        assert_ne!(before["/etc/motd"], after["/etc/motd"]);
+    }
+}

@@ -1,0 +1,78 @@
+//! A copy-on-write clone of the running host, booted in namespaces of its own. Made by a process that has mount and PID namespaces of
+//! its own already: when it goes, everything of the clone goes with it.
+
+mod boot;
+mod enter;
+mod facts;
+mod holder;
+mod kernel;
+mod layer;
+mod mounts;
+mod traces;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub use boot::{HostClone, memory};
+pub use enter::{Entry, enter, kill_inside};
+pub use facts::{START, look};
+pub use holder::Holder;
+pub use kernel::{Settings, set, settings};
+use layer::files;
+pub use traces::{Layers, NAME, Traces};
+
+/// A clone could not be made, or does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum CloneError {
+    /// Something that the clone needs is not on this host.
+    #[error("cannot clone this host: {what}; {help}")]
+    Lacks {
+        /// What is not there.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// The system refused something.
+    #[error("cannot {attempted}")]
+    Refused {
+        /// What was attempted, as an infinitive.
+        attempted: String,
+        /// What it answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The clone did not come up, or ended by itself.
+    #[error("the clone {what}")]
+    Down {
+        /// What happened, as the rest of a sentence; the end of its console.
+        what: String,
+    },
+}
+
+/// Makes the error of something that was attempted.
+fn refused<E: Into<io::Error>>(attempted: impl Into<String>) -> impl FnOnce(E) -> CloneError {
+    let attempted = attempted.into();
+    move |source| CloneError::Refused {
+        attempted,
+        source: source.into(),
+    }
+}
+
+/// Whether a path fits a pattern of [`stead_engine::provider::Provider::places`].
+pub fn is_place(pattern: &str, path: &str) -> bool {
+    crate::glob::fits(pattern, path)
+}
+
+/// Returns the path of a program of the host.
+fn program(name: &str, package: &str) -> Result<PathBuf, CloneError> {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| CloneError::Lacks {
+            what: format!("the program `{name}` is not installed"),
+            help: format!("install the package `{package}`"),
+        })
+}

@@ -1,0 +1,287 @@
+//! The files of the clone: a layer of its own over each file system of the host.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::{CloneError, refused};
+
+/// Folders that the init of the clone fills itself.
+const OF_THE_INIT: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+/// Folders whose contents are layers of overlayfs themselves, or are to be: a layer over them does not work. They begin empty.
+const FRESH: [(&str, &str); 3] = [
+    (
+        "/var/lib/docker",
+        "Docker has no images and no containers in it",
+    ),
+    (
+        "/var/lib/containerd",
+        "containerd has no images and no containers in it",
+    ),
+    (
+        "/var/snap/microk8s/common/var/lib/containerd",
+        "MicroK8s has no images and no containers in it",
+    ),
+];
+/// File systems that hold files of the host, and can lie below a layer.
+const LAYERED: [&str; 10] = [
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "overlay", "tmpfs",
+];
+/// File systems that nobody writes to, or that cannot lie below a layer.
+const READ_ONLY: [&str; 6] = [
+    "squashfs",
+    "erofs",
+    "iso9660",
+    "vfat",
+    "fuse.squashfuse",
+    "fuse.snapfuse",
+];
+
+/// A mount of the host.
+#[derive(Debug, PartialEq, Eq)]
+struct Mounted {
+    place: PathBuf,
+    file_system: String,
+}
+
+/// The files of the clone, all of them below one folder.
+#[derive(Debug)]
+pub(super) struct Tree {
+    /// Its root folder.
+    pub(super) root: PathBuf,
+    /// The upper folder of each layer, with the place of the layer in the clone.
+    pub(super) layers: Vec<(PathBuf, PathBuf)>,
+    /// In what it differs from the host.
+    pub(super) differences: Vec<String>,
+}
+
+impl Tree {
+    /// Makes it in `folder`, which is empty and not below a layer.
+    pub(super) fn make(folder: &Path, mounts: &str) -> Result<Self, CloneError> {
+        let root = folder.join("root");
+        fs::create_dir(&root).map_err(refused("make the root folder of the clone"))?;
+        let mut tree = Self {
+            root,
+            layers: vec![],
+            differences: vec![],
+        };
+        tree.layer(folder, Path::new("/"))?;
+        let fresh = tree.freshen(folder)?;
+        for Mounted { place, file_system } in parse(mounts) {
+            let is_below = |folder: &str| place.starts_with(folder);
+            if place == Path::new("/")
+                || OF_THE_INIT.into_iter().any(is_below)
+                || fresh.iter().any(|fresh| is_below(fresh))
+                || place.starts_with(folder)
+            {
+                continue;
+            }
+            let target = tree.at(&place);
+            // What is mounted below something that is not there is not seen on the host either.
+            let (Ok(here), Ok(there)) = (fs::metadata(&place), fs::metadata(&target)) else {
+                continue;
+            };
+            let is_folder = here.is_dir() && there.is_dir();
+            match file_system.as_str() {
+                kind if LAYERED.contains(&kind) && is_folder => tree.layer(folder, &place)?,
+                kind if LAYERED.contains(&kind) || READ_ONLY.contains(&kind) => {
+                    bind_read_only(&place, &target)?;
+                }
+                kind => tree.differences.push(format!(
+                    "{} is empty in it, because a {kind} cannot be cloned",
+                    place.display()
+                )),
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Returns where a path of the clone is.
+    pub(super) fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Mounts a layer over what is at `place` on the host.
+    fn layer(&mut self, folder: &Path, place: &Path) -> Result<(), CloneError> {
+        let target = self.at(place);
+        match self.layer_at(folder, place, &target) {
+            Err(_) if place != Path::new("/") => {
+                self.differences.push(format!(
+                    "{} is read-only in it, because no layer can lie over it",
+                    place.display()
+                ));
+                bind_read_only(place, &target)
+            }
+            mounted => mounted,
+        }
+    }
+
+    /// Mounts a layer over what is at `place` on the host somewhere else, for the init of the clone to show. So a socket there is none
+    /// in the clone: what is bound to it is bound to the file below.
+    pub(super) fn show(&mut self, folder: &Path, place: &Path) -> Result<PathBuf, CloneError> {
+        let target = folder.join("shown").join(self.layers.len().to_string());
+        fs::create_dir_all(&target).map_err(refused("make a folder for the clone"))?;
+        self.layer_at(folder, place, &target)?;
+        Ok(target)
+    }
+
+    fn layer_at(&mut self, folder: &Path, place: &Path, target: &Path) -> Result<(), CloneError> {
+        let own = folder.join("layers").join(self.layers.len().to_string());
+        let (upper, work) = (own.join("upper"), own.join("work"));
+        for folder in [&upper, &work] {
+            fs::create_dir_all(folder).map_err(refused("make a layer"))?;
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            escape(place),
+            escape(&upper),
+            escape(&work)
+        );
+        mount(
+            Some("overlay"),
+            target,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .map_err(refused(format!(
+            "put a layer over {} (overlayfs takes at most two upon each other)",
+            place.display()
+        )))?;
+        self.layers.push((place.to_owned(), upper));
+        Ok(())
+    }
+
+    /// Puts empty folders over what cannot be cloned.
+    fn freshen(&mut self, folder: &Path) -> Result<Vec<&'static str>, CloneError> {
+        let mut fresh = vec![];
+        for (place, difference) in FRESH {
+            let target = self.at(Path::new(place));
+            if !target.is_dir() {
+                continue;
+            }
+            let own = folder.join("fresh").join(fresh.len().to_string());
+            fs::create_dir_all(&own).map_err(refused("make an empty folder"))?;
+            bind(&own, &target)?;
+            fresh.push(place);
+            self.differences.push(difference.to_owned());
+        }
+        Ok(fresh)
+    }
+}
+
+/// Shows a folder or a file at another place.
+pub(super) fn bind(from: &Path, to: &Path) -> Result<(), CloneError> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(refused(format!("show {} in the clone", from.display())))
+}
+
+/// The same, but nobody can write to it there.
+fn bind_read_only(from: &Path, to: &Path) -> Result<(), CloneError> {
+    bind(from, to)?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, to, None::<&str>, flags, None::<&str>).map_err(refused(format!(
+        "make {} read-only in the clone",
+        from.display()
+    )))
+}
+
+/// Mounts a file system in memory that only root may enter.
+pub(super) fn mount_memory(place: &Path) -> Result<(), CloneError> {
+    let flags = MsFlags::empty();
+    mount(
+        Some("stead"),
+        place,
+        Some("tmpfs"),
+        flags,
+        Some("mode=0700"),
+    )
+    .map_err(refused("mount memory for the clone"))
+}
+
+/// Takes away what is mounted at a place, with all that is mounted below it.
+pub(super) fn unmount(place: &Path) -> Result<(), CloneError> {
+    umount2(place, MntFlags::MNT_DETACH).map_err(refused("unmount the clone"))
+}
+
+/// Overlayfs splits its options at commas and lower folders at colons; a backslash keeps them.
+fn escape(path: &Path) -> String {
+    let mut text = String::new();
+    for character in path.to_string_lossy().chars() {
+        if matches!(character, '\\' | ',' | ':') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
+}
+
+/// Reads `/proc/self/mountinfo`: `proc_pid_mountinfo(5)`. What is mounted over something else comes after it, and alone counts.
+fn parse(mounts: &str) -> Vec<Mounted> {
+    let mut all: Vec<Mounted> = vec![];
+    for line in mounts.lines() {
+        let mut halves = line.splitn(2, " - ");
+        let place = halves.next().and_then(|half| half.split(' ').nth(4));
+        let file_system = halves.next().and_then(|half| half.split(' ').next());
+        let (Some(place), Some(file_system)) = (place, file_system) else {
+            continue;
+        };
+        let place = PathBuf::from(unescape(place));
+        all.retain(|other| !other.place.starts_with(&place) || place == Path::new("/"));
+        all.push(Mounted {
+            place,
+            file_system: file_system.to_owned(),
+        });
+    }
+    all
+}
+
+/// Blanks, tabs, newlines and backslashes stand there as three octal digits.
+fn unescape(word: &str) -> String {
+    let mut text = word.to_owned();
+    for (code, character) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
+        text = text.replace(code, character);
+    }
+    text
+}
+
+/// Returns what is mounted here now.
+pub(super) fn mounted() -> Result<String, CloneError> {
+    fs::read_to_string("/proc/self/mountinfo").map_err(refused::<io::Error>("read the mounts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read_with_their_blanks_and_the_last_one_at_a_place_counts() {
+        let text = "\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:5 / /home rw - ext4 /dev/vdb rw
+31 30 0:6 / /home/my\\040disk rw master:2 - vfat /dev/sda1 rw
+32 22 0:7 / /home rw - xfs /dev/vdc rw
+33 22 0:8 / /snap/core22/1 ro - squashfs /dev/loop0 ro
+";
+        let mounted: Vec<_> = parse(text)
+            .into_iter()
+            .map(|mounted| format!("{} {}", mounted.place.display(), mounted.file_system))
+            .collect();
+        assert_eq!(mounted, ["/ ext4", "/home xfs", "/snap/core22/1 squashfs"]);
+        let one = &parse(&text.lines().take(3).collect::<Vec<_>>().join("\n"))[2];
+        assert_eq!(one.place, Path::new("/home/my disk"));
+    }
+
+    #[test]
+    fn a_path_with_signs_of_overlayfs_stays_one_path() {
+        assert_eq!(escape(Path::new("/a,b:c\\d")), "/a\\,b\\:c\\\\d");
+    }
+}
