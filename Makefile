@@ -18,8 +18,8 @@ help: ## list the targets
 build: ## build the program: target/release/stead
 	cargo build --release --package stead
 
-demo: packages build ## plan, apply, plan again and undo an example, in namespaces of its own
-	$(AS_ROOT) unshare --mount --net --uts --propagation private examples/demo
+demo: packages build ## rehearse an example on a clone of this machine, reboot included
+	$(AS_ROOT) examples/demo
 
 test: packages runner ## run all tests
 	cargo build --workspace
