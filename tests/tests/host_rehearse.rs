@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     process::{Command, Stdio},
     thread::sleep,
     time::Duration,
@@ -248,8 +247,10 @@ fn a_kill_in_each_step_leads_back_and_residue_is_named() {
 
 /// What a step in the clone tries: each that reaches the host, or gets out, leaves a file.
 const ESCAPES: &str = r#"
-import os, socket, subprocess
+import os, socket, subprocess, sys
+prefix = "".join(sys.argv[1:])
 def tried(name, act):
+    name = prefix + name
     open(f"/srv/tried-{name}", "w").close()
     try:
         act()
@@ -265,7 +266,7 @@ def connect(kind, address):
         s.settimeout(3)
         s.connect(address)
 def disk():
-    os.mknod("/srv/disk", 0o600 | 0o060000, os.makedev(254, 0))
+    os.mknod(f"/srv/disk{prefix}", 0o600 | 0o060000, os.makedev(254, 0))
 def host_file():
     if not os.path.exists("/run/only-on-host"):
         raise Exception("not there")
@@ -321,15 +322,20 @@ time.sleep(100000)
     let unit = unit("escape.service", script);
     // The clone must see the folder of the spec.
     let spec = "/tmp/host.kdl";
-    host.put(spec, &format!("host \"a\" {{\n{unit}}}\n"));
+    // A program that stead itself runs tries the same, before the run and after it.
+    let check =
+        "check \"escapes\" within=0 {\n exec \"python3\" \"/root/escapes.py\" \"stead-\"\n}\n";
+    host.put(spec, &format!("host \"a\" {{\n{unit}{check}}}\n"));
     let before = everything(&host);
     let said = host.run(&["stead", "rehearse", spec, "--json"]);
     let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     let mut files = files_of(&report, "unit:escape.service");
     files.extend(names(&report, "unplanned"));
+    files.sort();
+    files.dedup();
     let count = |word: &str| files.iter().filter(|name| name.contains(word)).count();
-    assert_eq!(count("/srv/tried-"), 10, "{report:#}");
-    assert_eq!(count("/srv/held-"), 10, "{report:#}");
+    assert_eq!(count("/srv/tried-"), 20, "{report:#}");
+    assert_eq!(count("/srv/held-"), 20, "{report:#}");
     assert_eq!(count("/srv/escaped-"), 0, "{report:#}");
     assert!(host.run(&["test", "-e", "/root/reached"]).code != Some(0));
     assert_eq!(host.get("/proc/sys/vm/swappiness"), swappiness);
@@ -394,34 +400,86 @@ fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
     rehearse(&host, &[], 0);
 }
 
-/// This machine, on which systemd may not run: what needs it is refused, the rest is tried, and nothing is touched.
-#[test]
-fn on_a_plain_machine_what_it_cannot_have_is_named_and_the_rest_is_tried() {
+/// Rehearses the cloud VM on this machine itself, and sees that nothing of it is touched.
+fn rehearse_here(argv: &[&str]) -> Value {
     let look = || {
-        let look = "find /etc /srv /opt /usr/local -xdev -printf '%p %y %m %U:%G %s %T@ %C@ %l\\n'; iptables-nft-save | grep -v '^#'; \
-                    ls -d /sys/fs/cgroup/*rehears* /sys/fs/cgroup/*/*rehears* /run/stead 2>/dev/null; grep clone- /proc/self/mounts; \
-                    cat /proc/sys/net/ipv4/ip_forward";
+        let look = "find /etc /srv /opt /usr/local /var/lib -xdev -printf '%p %y %m %U:%G %s %T@ %C@ %l\n'; \
+                    for save in iptables-nft-save iptables-legacy-save ip6tables-nft-save ip6tables-legacy-save; do $save | grep -v '^[#:]'; done; \
+                    sysctl -a --pattern '^(net|vm|kernel)\\.' 2>/dev/null | grep -v -e random -e _count -e ns_last_pid -e pty.nr; \
+                    ls -d /sys/fs/cgroup/*rehears* /sys/fs/cgroup/*/*rehears* /run/stead /run/systemd/nspawn 2>/dev/null; cat /proc/self/mounts; \
+                    ps -e -o args= | grep -e 'clone hold.*cloud-vm' -e 'clone idle'";
         let said = Command::new("sh").args(["-c", look]).output().unwrap();
-        String::from_utf8(said.stdout).unwrap()
+        let text = String::from_utf8(said.stdout).unwrap();
+        // The one that looks.
+        text.lines()
+            .filter(|line| !line.contains("grep"))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
-    let spec = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../examples/hosts/cloud-vm.kdl"
-    );
     let before = look();
-    let said = Command::new(program("stead"))
-        .args(["rehearse", spec, "--reboot", "--json"])
+    let said = Command::new(argv[0])
+        .args(&argv[1..])
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert_eq!(before, look());
+    let after = look();
+    assert!(before.contains("net.ipv4.ip_forward"), "{before}");
+    for (one, other) in before.lines().zip(after.lines()) {
+        assert_eq!(one, other);
+    }
+    assert_eq!(before.lines().count(), after.lines().count());
     let report: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
-    std::io::stdout().write_all(&said.stdout).unwrap();
     let has_snapd = std::path::Path::new("/usr/bin/snap").exists();
     assert!(!has_snapd, "this test is for a machine without snapd");
     assert_eq!(names(&report, "refused"), ["snap:microk8s"], "{report:#}");
     assert!(names(&report, "left_out").contains(&"addons:microk8s".to_owned()));
     assert_eq!(said.status.code(), Some(1));
     assert_eq!(report["outcome"]["outcome"], "done");
+    assert_eq!(names(&report, "pending"), [""; 0]);
+    report
+}
+
+const CLOUD_VM: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../examples/hosts/cloud-vm.kdl"
+);
+
+/// One after the other: there is one rehearsal at a time on a host.
+#[test]
+fn on_a_plain_machine_what_it_cannot_have_is_named_and_the_rest_is_tried_with_an_init_and_without()
+{
+    let stead = program("stead").display().to_string();
+    let report = rehearse_here(&[&stead, "rehearse", CLOUD_VM, "--reboot", "--json"]);
     assert_eq!(names(&report["reboot"], "lost"), [""; 0]);
+
+    // As on a machine where systemd-nspawn is not installed.
+    let hidden = "mount --bind /dev/null /usr/bin/systemd-nspawn && exec \"$@\"";
+    let without = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        hidden,
+        "sh",
+    ];
+    let argv = [&without[..], &[&stead, "rehearse", CLOUD_VM, "--json"]].concat();
+    let report = rehearse_here(&argv);
+    let differences = report["differences"].to_string();
+    assert!(
+        differences.contains("it has no init, because systemd-nspawn is not installed"),
+        "{report:#}"
+    );
+    let argv = [&without[..], &[&stead, "rehearse", CLOUD_VM, "--reboot"]].concat();
+    let said: Said = Command::new(argv[0])
+        .args(&argv[1..])
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err.contains("install the package `systemd-container`"),
+        "{said:?}"
+    );
 }

@@ -168,6 +168,13 @@ pub(crate) enum Clone {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         argv: Vec<OsString>,
     },
+    /// Be a clone without an init, in namespaces of its own
+    Idle {
+        /// Its root folder
+        root: PathBuf,
+        /// Pairs of what is shown in it and where
+        shown: Vec<PathBuf>,
+    },
     /// Print what the host looks like, as JSON
     Look,
     /// Make settings hold that standard input has as JSON

@@ -94,6 +94,9 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     /// it away itself; otherwise what came with something that a run made goes with that.
     const LEAVES_TRACES: bool = false;
 
+    /// Whether it is there only where an init runs services, so that a clone without one cannot try it.
+    const NEEDS_INIT: bool = false;
+
     /// The most changes that one `apply` carries out together; a step of the journal holds at most this many.
     const BATCH: usize = 1;
 

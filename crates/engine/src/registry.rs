@@ -84,6 +84,8 @@ pub trait Kind<H: Host>: Send + Sync {
     fn is_runtime(&self) -> bool;
     /// See [`Provider::LEAVES_TRACES`].
     fn leaves_traces(&self) -> bool;
+    /// See [`Provider::NEEDS_INIT`].
+    fn needs_init(&self) -> bool;
     /// See [`Provider::schema`].
     fn schema(&self) -> Schema;
     /// See [`Provider::check_name`].
@@ -213,6 +215,10 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
 
     fn leaves_traces(&self) -> bool {
         P::LEAVES_TRACES
+    }
+
+    fn needs_init(&self) -> bool {
+        P::NEEDS_INIT
     }
 
     fn schema(&self) -> Schema {

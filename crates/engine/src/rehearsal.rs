@@ -14,7 +14,7 @@ use crate::{
     needs::Needs,
     plan::{Because, Plan, PlanError, Wanted, plan_wanted},
     provider::Host,
-    registry::Registry,
+    registry::{Kind, Registry},
 };
 
 /// What a place looks like: one value for each thing that was looked at, by its name.
@@ -40,7 +40,7 @@ pub struct Possible {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Plans what can be tried on a clone. What cannot is left out, with all that needs it.
+/// Plans what can be tried on a clone, with an init or without one. What cannot is left out, with all that needs it.
 ///
 /// # Errors
 /// If the host cannot be read.
@@ -49,9 +49,24 @@ pub async fn plan_rehearsal<H: Host>(
     reader: &H::Reader,
     host: &str,
     mut wanted: Vec<Wanted>,
+    has_init: bool,
 ) -> Result<Possible, PlanError> {
     let mut refused: Vec<LeftOut> = vec![];
     let mut left_out: Vec<LeftOut> = vec![];
+    if !has_init {
+        let needs_init = |wanted: &&Wanted| {
+            let kind = registry.of(&wanted.address);
+            kind.is_ok_and(Kind::needs_init)
+        };
+        let without_init = wanted.iter().filter(needs_init).map(|wanted| LeftOut {
+            address: wanted.address.clone(),
+            why: "the clone has no init".to_owned(),
+        });
+        left_out.extend(without_init);
+        let names = left_out.iter().map(|left| left.address.clone()).collect();
+        left_out.extend(followers(&wanted, &names));
+        wanted = without(wanted, &left_out);
+    }
     loop {
         let plan = match plan_wanted(registry, reader, host, wanted.clone()).await {
             Ok(plan) => Some(plan),

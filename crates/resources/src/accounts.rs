@@ -275,13 +275,10 @@ pub(crate) fn check_number(attribute: &str, number: Option<i64>) -> Option<Probl
     )
 }
 
-/// Patterns of the files that hold accounts, with the copies that the programs of passwd keep beside them.
+/// The files that hold accounts.
 pub(crate) fn places() -> Vec<String> {
     let names = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
-    let both = names
-        .iter()
-        .flat_map(|name| [format!("/etc/{name}"), format!("/etc/{name}-")]);
-    both.chain(["/etc/.pwd.lock".to_owned()]).collect()
+    names.iter().map(|name| format!("/etc/{name}")).collect()
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for AddonRepo {
     const KIND: &'static str = "addon-repo";
+    const NEEDS_INIT: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {

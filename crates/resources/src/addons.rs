@@ -94,6 +94,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Addons {
     const KIND: &'static str = "addons";
+    const NEEDS_INIT: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {

@@ -63,6 +63,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for KubeArgs {
     const KIND: &'static str = "kube-args";
+    const NEEDS_INIT: bool = true;
     const IS_RUNTIME: bool = true;
     type State = State;
 

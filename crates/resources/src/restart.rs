@@ -79,6 +79,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Restart {
     const KIND: &'static str = "restart";
+    const NEEDS_INIT: bool = true;
     const RESTARTS: bool = true;
     const IS_RUNTIME: bool = true;
     type State = State;

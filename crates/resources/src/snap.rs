@@ -159,6 +159,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Snap {
     const KIND: &'static str = "snap";
+    const NEEDS_INIT: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {

@@ -66,6 +66,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for SnapConfig {
     const KIND: &'static str = "snap-config";
+    const NEEDS_INIT: bool = true;
     type State = State;
 
     fn schema(&self) -> Schema {

@@ -197,6 +197,7 @@ impl State {
 
 impl Provider<Live> for Unit {
     const KIND: &'static str = KIND;
+    const NEEDS_INIT: bool = true;
     const LEAVES_TRACES: bool = true;
     const BATCH: usize = 100;
     type State = State;

@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use stead_engine::{recover::Newest, state_folder::StateFolder, window::Stage};
 use stead_resources::{
-    clone::{Holder, Traces},
+    clone::{Holder, Traces, why_no_init},
     host::Reader,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +27,14 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
             Exit::Locked,
             "a run has not ended, so that nobody knows what the host is",
             "end it first: `stead confirm`, `stead revert` or `stead recover`",
+        ));
+    }
+    if let Some((why, help)) = why_no_init().filter(|_| args.reboot) {
+        let fact = format!("a clone of this host cannot reboot, because {why}");
+        return Err(Failure::new(
+            Exit::Failed,
+            fact,
+            format!("{help}, or leave `--reboot` out"),
         ));
     }
     let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);

@@ -13,7 +13,7 @@ use std::{
 
 use stead_engine::rehearsal::Facts;
 
-use super::{CloneError, Entry, Layers, files, mounts, mounts::Tree, program, refused};
+use super::{CloneError, Entry, Layers, files, light, mounts, mounts::Tree, program, refused};
 
 /// How long the clone may take to come up.
 const UP: Duration = Duration::from_mins(3);
@@ -35,6 +35,7 @@ pub struct HostClone {
     tree: Tree,
     /// What its init shows, with where.
     shown: Vec<(PathBuf, PathBuf)>,
+    has_init: bool,
     container: Child,
     init: u32,
 }
@@ -70,8 +71,22 @@ impl HostClone {
             });
         }
         let shown = binds;
-        let container = start(folder, &tree, &shown)?;
+        let has_init = match why_no_init() {
+            None => true,
+            Some((why, help)) => {
+                tree.differences.push(format!(
+                    "it has no init, because {why}: no service runs in it ({help})"
+                ));
+                false
+            }
+        };
+        let container = if has_init {
+            start(folder, &tree, &shown)?
+        } else {
+            light::start(&tree.root, &shown)?
+        };
         let mut clone = Self {
+            has_init,
             folder: folder.to_owned(),
             tree,
             shown,
@@ -102,7 +117,7 @@ impl HostClone {
     fn wait(&mut self, before: u32) -> Result<(), CloneError> {
         let begin = Instant::now();
         loop {
-            if let Some(init) = init_of(self.container.id()).filter(|init| *init != before) {
+            if let Some(init) = self.find_init().filter(|init| *init != before) {
                 self.init = init;
                 break;
             }
@@ -122,6 +137,9 @@ impl HostClone {
             }
             sleep(PAUSE);
         }
+        if !self.has_init {
+            return Ok(());
+        }
         let begin = Instant::now();
         loop {
             let said = self.command(&["systemctl", "is-system-running"])?.output();
@@ -133,11 +151,32 @@ impl HostClone {
                 }
                 _ => {}
             }
-            if init_of(self.container.id()) != Some(self.init) {
+            if self.find_init() != Some(self.init) {
                 return Err(self.down("ended while it started"));
             }
             sleep(PAUSE);
         }
+    }
+
+    /// The init is the child of systemd-nspawn; before that a helper of it is.
+    fn find_init(&self) -> Option<u32> {
+        let container = self.container.id();
+        let children = fs::read_to_string(format!("/proc/{container}/task/{container}/children"));
+        let children = children.ok()?;
+        let mut children = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        children.find(|pid: &u32| {
+            let is_systemd = || {
+                fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|comm| comm == "systemd\n")
+            };
+            if self.has_init {
+                is_systemd()
+            } else {
+                light::is_ready(*pid)
+            }
+        })
     }
 
     fn down(&self, what: &str) -> CloneError {
@@ -154,7 +193,12 @@ impl HostClone {
     /// If the way in cannot be found.
     pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Result<Command, CloneError> {
         let entry = Entry {
-            cgroup: cgroup_of(self.init)?,
+            cgroup: if self.has_init {
+                cgroup_of(self.init)?
+            } else {
+                // It stays where this process is.
+                PathBuf::from("/dev/null")
+            },
             init: self.init,
         };
         let own = std::env::current_exe().map_err(refused("find this program"))?;
@@ -175,8 +219,11 @@ impl HostClone {
     /// If a layer cannot be read.
     pub fn files(&self) -> Result<Facts, CloneError> {
         let layers = self.tree.layers.iter();
-        files(layers.map(|(place, upper)| (place.as_path(), upper.as_path())))
-            .map_err(refused("read a layer of the clone"))
+        files(
+            layers.map(|(place, upper)| (place.as_path(), upper.as_path())),
+            Path::new("/"),
+        )
+        .map_err(refused("read a layer of the clone"))
     }
 
     /// Ends it and all that runs in it, and takes its layers away.
@@ -225,16 +272,25 @@ fn give_identity(tree: &Tree) -> Result<(), CloneError> {
     Ok(())
 }
 
-fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Child, CloneError> {
-    if !["/usr/lib/systemd/systemd", "/lib/systemd/systemd"]
-        .iter()
-        .any(|init| Path::new(init).is_file())
-    {
-        return Err(CloneError::Lacks {
-            what: "it has no systemd to boot".to_owned(),
-            help: "install the package `systemd`".to_owned(),
-        });
+/// Says why a clone of this host cannot have an init, and what to install, if so.
+pub fn why_no_init() -> Option<(&'static str, &'static str)> {
+    let inits = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
+    if !inits.iter().any(|init| Path::new(init).is_file()) {
+        Some(("this host has no systemd", "install the package `systemd`"))
+    } else if super::find("systemd-nspawn").is_none() {
+        Some((
+            "systemd-nspawn is not installed",
+            "install the package `systemd-container`",
+        ))
+    } else if super::traces::hierarchies("cgroup2").is_empty() {
+        Some(("cgroup v2 is not mounted", "mount it on /sys/fs/cgroup"))
+    } else {
+        None
     }
+}
+
+/// Boots it.
+fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Child, CloneError> {
     let console = File::create(folder.join("console")).map_err(refused("make a console"))?;
     let other = console.try_clone().map_err(refused("make a console"))?;
     let mut command = Command::new(program("systemd-nspawn", "systemd-container")?);
@@ -285,18 +341,6 @@ fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Chi
         .map_err(refused("start systemd-nspawn"))
 }
 
-/// The init is the child of systemd-nspawn; before that a helper of it is.
-fn init_of(container: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{container}/task/{container}/children"));
-    let children = children.ok()?;
-    children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .find(|pid: &u32| {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "systemd\n")
-        })
-}
-
 /// Returns the file that takes whoever writes to it into the cgroup of a process.
 fn cgroup_of(pid: u32) -> Result<PathBuf, CloneError> {
     let own = fs::read_to_string(format!("/proc/{pid}/cgroup"))
@@ -311,27 +355,4 @@ fn cgroup_of(pid: u32) -> Result<PathBuf, CloneError> {
         help: "mount it on /sys/fs/cgroup".to_owned(),
     })?;
     Ok(hierarchy.join(own).join("cgroup.procs"))
-}
-
-/// Returns how much memory all other processes of this PID namespace have for themselves, in bytes: `Pss` of `proc_pid_smaps(5)`.
-pub fn memory() -> Option<u64> {
-    let own = std::process::id().to_string();
-    let processes = fs::read_dir("/proc").ok()?;
-    let mut total = None;
-    for process in processes.flatten() {
-        let name = process.file_name();
-        let name = name.to_string_lossy();
-        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let Ok(text) = fs::read_to_string(process.path().join("smaps_rollup")) else {
-            continue;
-        };
-        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kibibytes = pss.and_then(|pss| pss.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        if let Some(kibibytes) = kibibytes {
-            *total.get_or_insert(0) += kibibytes << 10;
-        }
-    }
-    total
 }

@@ -31,6 +31,10 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("container", "systemd-nspawn"),
 ];
 
+/// What nobody in the clone may do: it would be done to the host. Root enters with all that the kernel has; systemd-nspawn takes these
+/// away from its own processes only.
+const FORBIDDEN: &str = "-sys_module,-mknod,-sys_rawio,-sys_time,-sys_boot,-syslog,-mac_admin,-mac_override,-wake_alarm,-block_suspend,-bpf,-perfmon";
+
 /// Takes this process into the clone, where it becomes another program. Returns only if that fails.
 pub fn enter(entry: &Entry, argv: &[OsString]) -> CloneError {
     let nsenter = match program("nsenter", "util-linux") {
@@ -43,7 +47,8 @@ pub fn enter(entry: &Entry, argv: &[OsString]) -> CloneError {
     let error = Command::new(nsenter)
         .args(["--all", "--wdns=/", "--target"])
         .arg(entry.init.to_string())
-        .arg("--")
+        .args(["--", "setpriv", "--inh-caps=-all", "--ambient-caps=-all"])
+        .args(["--bounding-set", FORBIDDEN, "--"])
         .args(argv)
         .env_clear()
         .envs(ENVIRONMENT)

@@ -11,11 +11,19 @@ use sha2::{Digest, Sha256};
 use stead_engine::rehearsal::Facts;
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
-const NOISE: [&str; 18] = [
+const NOISE: [&str; 25] = [
     "/etc/.updated",
     "/var/.updated",
     "/etc/machine-id",
     "/etc/ssh/ssh_host_*",
+    // What the programs of passwd keep beside the files of accounts.
+    "/etc/.pwd.lock",
+    "/etc/passwd-",
+    "/etc/shadow-",
+    "/etc/group-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
     "/proc",
     "/sys",
     "/dev",
@@ -34,8 +42,9 @@ const NOISE: [&str; 18] = [
 /// The largest file of which a digest is taken, in bytes; a larger one counts by its size and its time.
 const LARGEST: u64 = 16 << 20;
 
-/// Adds what was written to a layer, by its path in the clone.
-pub(super) fn walk(upper: &Path, place: &Path, found: &mut Facts) -> io::Result<()> {
+/// Adds what was written to a layer, by its path in the clone, unless it is as on the host below `host`: overlayfs copies a file for
+/// any change of it, and the folders above it too.
+fn walk(upper: &Path, place: &Path, host: &Path, found: &mut Facts) -> io::Result<()> {
     for entry in fs::read_dir(upper)? {
         let entry = entry?;
         let path = place.join(entry.file_name());
@@ -45,13 +54,17 @@ pub(super) fn walk(upper: &Path, place: &Path, found: &mut Facts) -> io::Result<
         }
         // A service may remove it meanwhile.
         let Ok(meta) = entry.metadata() else { continue };
-        match describe(&entry.path(), &meta) {
-            Ok(value) => drop(found.insert(name.to_owned(), value)),
+        let value = match describe(&entry.path(), &meta) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            value => value?,
+        };
+        let below = host.join(path.strip_prefix("/").unwrap_or(&path));
+        let there = fs::symlink_metadata(&below).and_then(|meta| describe(&below, &meta));
+        if there.ok().as_ref() != Some(&value) {
+            found.insert(name.to_owned(), value);
         }
         if meta.is_dir() {
-            walk(&entry.path(), &path, found)?;
+            walk(&entry.path(), &path, host, found)?;
         }
     }
     Ok(())
@@ -86,16 +99,17 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
     })
 }
 
-/// Returns what was written in the layers `(place in the clone, upper folder)`.
+/// Returns what was written in the layers `(place in the clone, upper folder)` over the host whose root folder is `host`.
 ///
 /// # Errors
 /// If a layer cannot be read.
 pub(super) fn files<'a>(
     layers: impl IntoIterator<Item = (&'a Path, &'a Path)>,
+    host: &Path,
 ) -> io::Result<Facts> {
     let mut found = Facts::new();
     for (place, upper) in layers {
-        walk(upper, place, &mut found)?;
+        walk(upper, place, host, &mut found)?;
     }
     Ok(found)
 }
@@ -107,28 +121,21 @@ mod tests {
     #[test]
     fn what_was_written_is_named_by_its_path_in_the_clone_without_noise() {
         let folder = tempfile::tempdir().unwrap();
-        let upper = folder.path();
-        fs::create_dir_all(upper.join("etc/ssh")).unwrap();
+        let (upper, host) = (folder.path().join("upper"), folder.path().join("host"));
+        for folder in [&upper, &host] {
+            fs::create_dir_all(folder.join("etc/ssh")).unwrap();
+            fs::write(folder.join("etc/same"), "same").unwrap();
+        }
         fs::create_dir_all(upper.join("var/log/journal/1")).unwrap();
         fs::write(upper.join("etc/motd"), "hello").unwrap();
         fs::write(upper.join("etc/ssh/ssh_host_rsa_key"), "x").unwrap();
         std::os::unix::fs::symlink("/nowhere", upper.join("etc/link")).unwrap();
-        let before = files([(Path::new("/"), upper)]).unwrap();
+        let look = || files([(Path::new("/"), upper.as_path())], &host).unwrap();
+        let before = look();
         let names: Vec<_> = before.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            [
-                "/etc",
-                "/etc/link",
-                "/etc/motd",
-                "/etc/ssh",
-                "/var",
-                "/var/log"
-            ]
-        );
+        assert_eq!(names, ["/etc/link", "/etc/motd", "/var", "/var/log"]);
         assert_eq!(before["/etc/link"], "a link to /nowhere");
         fs::write(upper.join("etc/motd"), "hallo").unwrap();
-        let after = files([(Path::new("/"), upper)]).unwrap();
-        assert_ne!(before["/etc/motd"], after["/etc/motd"]);
+        assert_ne!(before["/etc/motd"], look()["/etc/motd"]);
     }
 }

@@ -7,6 +7,8 @@ mod facts;
 mod holder;
 mod kernel;
 mod layer;
+mod light;
+mod memory;
 mod mounts;
 mod traces;
 
@@ -15,12 +17,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use boot::{HostClone, memory};
+pub use boot::{HostClone, why_no_init};
 pub use enter::{Entry, enter, kill_inside};
 pub use facts::{START, look};
 pub use holder::Holder;
 pub use kernel::{Settings, set, settings};
 use layer::files;
+pub use light::idle;
+pub use memory::memory;
 pub use traces::{Layers, NAME, Traces};
 
 /// A clone could not be made, or does not work.
@@ -67,12 +71,15 @@ pub fn is_place(pattern: &str, path: &str) -> bool {
 
 /// Returns the path of a program of the host.
 fn program(name: &str, package: &str) -> Result<PathBuf, CloneError> {
+    find(name).ok_or_else(|| CloneError::Lacks {
+        what: format!("the program `{name}` is not installed"),
+        help: format!("install the package `{package}`"),
+    })
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
         .map(|folder| Path::new(folder).join(name))
         .find(|path| path.is_file())
-        .ok_or_else(|| CloneError::Lacks {
-            what: format!("the program `{name}` is not installed"),
-            help: format!("install the package `{package}`"),
-        })
 }

@@ -82,7 +82,7 @@ struct InClones<'a> {
 
 impl<'a> InClones<'a> {
     fn run(&mut self, begin: Instant) -> Result<(), Failure> {
-        let here = possible(self.session, self.spec, &[])?;
+        let here = possible(self.session, self.spec, &[], true)?;
         let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);
         let (settings, host) = self.session.confined(async |_, reader| {
             (clone::settings(reader).await, clone::look(reader).await)

@@ -26,11 +26,12 @@ pub(super) fn possible(
     session: &Session,
     spec: &Path,
     left_out: &[LeftOut],
+    has_init: bool,
 ) -> Result<Possible, Failure> {
     let graph = session.graph(spec, &[])?;
     let wanted = without(wanted(&graph), left_out);
     let mut possible = session.confined(async |registry, reader| {
-        plan_rehearsal(registry, reader, graph.host(), wanted).await
+        plan_rehearsal(registry, reader, graph.host(), wanted, has_init).await
     })??;
     if !(left_out.is_empty() && possible.left_out.is_empty() && possible.refused.is_empty()) {
         possible.plan = possible.plan.scoped(Scope::Part);
@@ -61,7 +62,10 @@ pub(super) fn set(session: &Session) -> Result<Exit, Failure> {
 /// Prints a plan of what can be tried.
 pub(super) fn plan(session: &Session, spec: &Path) -> Result<Exit, Failure> {
     let left_out: Vec<LeftOut> = next()?;
-    print(&possible(session, spec, &left_out)?);
+    let has_init = Reader::new(&session.root)
+        .has_systemd()
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    print(&possible(session, spec, &left_out, has_init)?);
     Ok(Exit::Done)
 }
 

@@ -5,7 +5,7 @@ mod inside;
 mod paced;
 mod trial;
 
-use stead_resources::clone::{Entry, enter};
+use stead_resources::clone::{Entry, enter, idle};
 
 use crate::{args::Clone, exit::Exit, failure::Failure, session::Session};
 
@@ -16,6 +16,10 @@ pub(crate) fn run(session: &Session, command: Clone) -> Result<Exit, Failure> {
         Clone::Enter { cgroup, init, argv } => {
             let error = enter(&Entry { cgroup, init }, &argv);
             Err(Failure::of(Exit::Failed, &error))
+        }
+        Clone::Idle { root, shown } => {
+            idle(&root, &shown)?;
+            Ok(Exit::Done)
         }
         Clone::Look => inside::look(session),
         Clone::Set => inside::set(session),
