@@ -44,6 +44,7 @@ mod snap_listed;
 mod snap_store;
 mod snapd;
 mod start_note;
+mod sysctl_files;
 mod unit_change;
 mod unit_check;
 mod unit_files;

@@ -1,6 +1,6 @@
 //! The kind `sysctl`: a setting of the kernel, now and after a reboot.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
@@ -12,25 +12,17 @@ use stead_engine::{
 };
 
 use crate::{
-    boot_files::{BootFile, boot_files, read as read_boot_file, set_line},
+    boot_files::read as read_boot_file,
     etc::Etc,
     host::{HostError, Live, Reader, Writer},
     path::refused,
     setting::Setting,
+    sysctl_files::{
+        FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, path,
+        refuse_if_overruled, set_boot,
+    },
 };
 
-/// Where files for boot are looked for, in order of precedence: sysctl.d(5).
-const FOLDERS: [&str; 5] = [
-    "/etc/sysctl.d",
-    "/run/sysctl.d",
-    "/usr/local/lib/sysctl.d",
-    "/usr/lib/sysctl.d",
-    "/lib/sysctl.d",
-];
-/// Read after all of them by procps' `sysctl --system`: sysctl(8).
-const LAST: &str = "/etc/sysctl.conf";
-/// Ours; its name sorts behind what packages and people usually write.
-const OURS: &str = "/etc/sysctl.d/99-zz-stead.conf";
 /// The largest value that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
 
@@ -308,24 +300,6 @@ impl Provider<Live> for Sysctl {
     }
 }
 
-/// Returns the file of a key. A slash in a key stands for a dot in the name of a file: sysctl.d(5), CONFIGURATION FORMAT.
-fn path(name: &str) -> PathBuf {
-    let swapped: String = name
-        .chars()
-        .map(|character| match character {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        })
-        .collect();
-    Path::new("/proc/sys").join(swapped)
-}
-
-/// Runs of blanks are one blank, for the kernel and for us.
-fn canonical(value: &str) -> String {
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 fn unknown(host: &Reader, name: &str) -> Problem {
     let problem = Problem::new(format!("there is no sysctl `{name}` on this host"));
     let path = path(name);
@@ -344,13 +318,6 @@ fn unknown(host: &Reader, name: &str) -> Problem {
         }
         _ => problem.help("it may come with a kernel module that is not loaded"),
     }
-}
-
-/// Every file that is read at boot, in its order.
-fn files(host: &Reader) -> Result<Vec<BootFile>, HostError> {
-    let mut files = boot_files(host, &FOLDERS)?;
-    files.push(read_boot_file(host, PathBuf::from(LAST))?);
-    Ok(files)
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
@@ -408,19 +375,6 @@ pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError>
     Ok(true)
 }
 
-/// Returns what a text assigns, in order: each key as it is written there, with its value.
-fn assignments(text: &str) -> Vec<(String, String)> {
-    let lines = text.lines().map(str::trim);
-    let lines = lines.filter(|line| !line.starts_with(['#', ';']));
-    let assignments = lines.filter_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        let key = key.trim();
-        let key = key.strip_prefix('-').unwrap_or(key);
-        Some((key.to_owned(), canonical(value)))
-    });
-    assignments.collect()
-}
-
 /// Returns the key as users write it; `None` if it is a pattern, or no key at all.
 fn name(key: &str) -> Option<String> {
     let path = key_path(key);
@@ -433,90 +387,6 @@ fn name(key: &str) -> Option<String> {
     let name: String = parts.chars().map(swapped).collect();
     let is_plain = !key.contains(['*', '?', '[']) && Sysctl.check_name(&name).is_ok();
     is_plain.then_some(name)
-}
-
-/// Returns what the files give a key: the last assignment wins.
-fn boot(files: &[BootFile], name: &str) -> Setting {
-    files
-        .iter()
-        .rev()
-        .find_map(|file| assigned(&file.text, name))
-        .map_or(Setting::Unset, |(value, _)| Setting::Value(value))
-}
-
-/// Returns the value that the files give a key at boot.
-pub(crate) fn value_at_boot(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
-    Ok(match boot(&files(host)?, name) {
-        Setting::Value(value) => Some(value),
-        Setting::Unset => None,
-    })
-}
-
-/// Returns the last value that a text gives a key.
-pub(crate) fn value_in(text: &str, name: &str) -> Option<String> {
-    assigned(text, name).map(|(value, _)| value)
-}
-
-/// Returns the last value that a text gives a key, and the line of it, counted from 1.
-fn assigned(text: &str, name: &str) -> Option<(String, usize)> {
-    let wanted = path(name);
-    let lines = text.lines().enumerate().filter_map(|(index, line)| {
-        let line = line.trim();
-        let (key, value) = line
-            .split_once('=')
-            .filter(|_| !line.starts_with(['#', ';']))?;
-        let key = key.trim();
-        let key = key.strip_prefix('-').unwrap_or(key);
-        (key_path(key) == wanted).then(|| (canonical(value), index + 1))
-    });
-    lines.last()
-}
-
-/// The first separator of a key says whether dots or slashes separate its parts: sysctl.d(5).
-fn key_path(key: &str) -> PathBuf {
-    match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
-        Some(b'/') => Path::new("/proc/sys").join(key.trim_start_matches('/')),
-        _ => path(key),
-    }
-}
-
-/// A file that is read after ours and sets the key would win at every boot.
-fn refuse_if_overruled(host: &Reader, name: &str, value: &str) -> Result<(), Vec<Problem>> {
-    let files = files(host).map_err(|error| vec![Problem::new(error.to_string())])?;
-    let later = files.iter().rev().take_while(|file| {
-        file.path.file_name() > Path::new(OURS).file_name() || file.path == Path::new(LAST)
-    });
-    for file in later {
-        if let Some((other, line)) = assigned(&file.text, name).filter(|(other, _)| other != value)
-        {
-            let problem = Problem::new(format!(
-                "after a reboot it would be `{other}`: {}:{line} sets it, and is read last",
-                file.path.display()
-            ));
-            return Err(vec![
-                problem.help("remove that line, or write `persist=#false`"),
-            ]);
-        }
-    }
-    Ok(())
-}
-
-/// Makes the files for boot give `setting`: ours only says what the others do not.
-fn set_boot(host: &Writer, name: &str, setting: Option<&Setting>) -> Result<(), HostError> {
-    let mut others = files(&Reader::new(host.root()))?;
-    others.retain(|file| file.path != Path::new(OURS));
-    let line = match setting {
-        Some(Setting::Value(value)) if boot(&others, name) != Setting::Value(value.clone()) => {
-            Some(format!("{name} = {value}"))
-        }
-        _ => None,
-    };
-    let wanted = path(name);
-    let is_wanted = |line: &str| {
-        line.split_once('=')
-            .is_some_and(|(key, _)| key_path(key.trim()) == wanted)
-    };
-    set_line(host, Path::new(OURS), is_wanted, line.as_deref())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use stead_engine::finding::Finding;
 use super::{Look, Patient};
 use crate::{
     host::{HostError, Reader},
-    sysctl::{value_at_boot, value_in},
+    sysctl_files::{value_at_boot, value_in},
 };
 
 pub(super) const NAME: &str = "docker-forwarding";

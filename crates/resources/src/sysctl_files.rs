@@ -1,0 +1,153 @@
+//! The files that give sysctls their values at boot: sysctl.d(5).
+
+use std::path::{Path, PathBuf};
+
+use stead_engine::schema::Problem;
+
+use crate::{
+    boot_files::{BootFile, boot_files, read as read_boot_file, set_line},
+    host::{HostError, Reader, Writer},
+    setting::Setting,
+};
+
+/// Where files for boot are looked for, in order of precedence: sysctl.d(5).
+pub(crate) const FOLDERS: [&str; 5] = [
+    "/etc/sysctl.d",
+    "/run/sysctl.d",
+    "/usr/local/lib/sysctl.d",
+    "/usr/lib/sysctl.d",
+    "/lib/sysctl.d",
+];
+/// Read after all of them by procps' `sysctl --system`: sysctl(8).
+pub(crate) const LAST: &str = "/etc/sysctl.conf";
+/// Ours; its name sorts behind what packages and people usually write.
+pub(crate) const OURS: &str = "/etc/sysctl.d/99-zz-stead.conf";
+/// Returns the file of a key. A slash in a key stands for a dot in the name of a file: sysctl.d(5), CONFIGURATION FORMAT.
+pub(crate) fn path(name: &str) -> PathBuf {
+    let swapped: String = name
+        .chars()
+        .map(|character| match character {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect();
+    Path::new("/proc/sys").join(swapped)
+}
+
+/// Runs of blanks are one blank, for the kernel and for us.
+pub(crate) fn canonical(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every file that is read at boot, in its order.
+pub(crate) fn files(host: &Reader) -> Result<Vec<BootFile>, HostError> {
+    let mut files = boot_files(host, &FOLDERS)?;
+    files.push(read_boot_file(host, PathBuf::from(LAST))?);
+    Ok(files)
+}
+
+/// Returns what a text assigns, in order: each key as it is written there, with its value.
+pub(crate) fn assignments(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with(['#', ';']));
+    let assignments = lines.filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let key = key.trim();
+        let key = key.strip_prefix('-').unwrap_or(key);
+        Some((key.to_owned(), canonical(value)))
+    });
+    assignments.collect()
+}
+
+/// Returns what the files give a key: the last assignment wins.
+pub(crate) fn boot(files: &[BootFile], name: &str) -> Setting {
+    files
+        .iter()
+        .rev()
+        .find_map(|file| assigned(&file.text, name))
+        .map_or(Setting::Unset, |(value, _)| Setting::Value(value))
+}
+
+/// Returns the value that the files give a key at boot.
+pub(crate) fn value_at_boot(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
+    Ok(match boot(&files(host)?, name) {
+        Setting::Value(value) => Some(value),
+        Setting::Unset => None,
+    })
+}
+
+/// Returns the last value that a text gives a key.
+pub(crate) fn value_in(text: &str, name: &str) -> Option<String> {
+    assigned(text, name).map(|(value, _)| value)
+}
+
+/// Returns the last value that a text gives a key, and the line of it, counted from 1.
+pub(crate) fn assigned(text: &str, name: &str) -> Option<(String, usize)> {
+    let wanted = path(name);
+    let lines = text.lines().enumerate().filter_map(|(index, line)| {
+        let line = line.trim();
+        let (key, value) = line
+            .split_once('=')
+            .filter(|_| !line.starts_with(['#', ';']))?;
+        let key = key.trim();
+        let key = key.strip_prefix('-').unwrap_or(key);
+        (key_path(key) == wanted).then(|| (canonical(value), index + 1))
+    });
+    lines.last()
+}
+
+/// The first separator of a key says whether dots or slashes separate its parts: sysctl.d(5).
+pub(crate) fn key_path(key: &str) -> PathBuf {
+    match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
+        Some(b'/') => Path::new("/proc/sys").join(key.trim_start_matches('/')),
+        _ => path(key),
+    }
+}
+
+/// A file that is read after ours and sets the key would win at every boot.
+pub(crate) fn refuse_if_overruled(
+    host: &Reader,
+    name: &str,
+    value: &str,
+) -> Result<(), Vec<Problem>> {
+    let files = files(host).map_err(|error| vec![Problem::new(error.to_string())])?;
+    let later = files.iter().rev().take_while(|file| {
+        file.path.file_name() > Path::new(OURS).file_name() || file.path == Path::new(LAST)
+    });
+    for file in later {
+        if let Some((other, line)) = assigned(&file.text, name).filter(|(other, _)| other != value)
+        {
+            let problem = Problem::new(format!(
+                "after a reboot it would be `{other}`: {}:{line} sets it, and is read last",
+                file.path.display()
+            ));
+            return Err(vec![
+                problem.help("remove that line, or write `persist=#false`"),
+            ]);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the files for boot give `setting`: ours only says what the others do not.
+pub(crate) fn set_boot(
+    host: &Writer,
+    name: &str,
+    setting: Option<&Setting>,
+) -> Result<(), HostError> {
+    let mut others = files(&Reader::new(host.root()))?;
+    others.retain(|file| file.path != Path::new(OURS));
+    let line = match setting {
+        Some(Setting::Value(value)) if boot(&others, name) != Setting::Value(value.clone()) => {
+            Some(format!("{name} = {value}"))
+        }
+        _ => None,
+    };
+    let wanted = path(name);
+    let is_wanted = |line: &str| {
+        line.split_once('=')
+            .is_some_and(|(key, _)| key_path(key.trim()) == wanted)
+    };
+    set_line(host, Path::new(OURS), is_wanted, line.as_deref())
+}
