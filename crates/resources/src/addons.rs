@@ -466,15 +466,12 @@ fn observed(cluster: &Cluster) -> State {
             format!("{name} is half enabled: enabling it was begun and never ended")
         }),
     );
+    let objects = records.map(|(name, record)| (name.clone(), record.objects.clone()));
     State {
         addons: Some(addons),
-        exclusive: None,
-        objects: Some(
-            records
-                .map(|(name, record)| (name.clone(), record.objects.clone()))
-                .collect(),
-        ),
+        objects: Some(objects.collect()),
         remarks,
+        ..State::default()
     }
 }
 

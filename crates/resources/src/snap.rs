@@ -409,14 +409,7 @@ impl Provider<Live> for Snap {
     }
 
     fn places(&self, name: &str) -> Vec<String> {
-        vec![
-            "/var/lib/snapd/*".to_owned(),
-            "/snap/*".to_owned(),
-            "/etc/systemd/system/*snap-*.mount".to_owned(),
-            format!("/etc/systemd/system/*snap.{name}.*"),
-            format!("/var/snap/{name}"),
-            format!("/var/snap/{name}/*"),
-        ]
+        snap_listed::places(name)
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

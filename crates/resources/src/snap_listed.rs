@@ -81,3 +81,15 @@ pub(crate) fn flatten(above: &str, value: &Value, flat: &mut Vec<(String, Value)
         value => flat.push((above.to_owned(), value.clone())),
     }
 }
+
+/// Patterns of the paths that change with a snap.
+pub(crate) fn places(name: &str) -> Vec<String> {
+    vec![
+        "/var/lib/snapd/*".to_owned(),
+        "/snap/*".to_owned(),
+        "/etc/systemd/system/*snap-*.mount".to_owned(),
+        format!("/etc/systemd/system/*snap.{name}.*"),
+        format!("/var/snap/{name}"),
+        format!("/var/snap/{name}/*"),
+    ]
+}
