@@ -228,7 +228,14 @@ fn a_kill_in_each_step_leads_back_and_residue_is_named() {
              file \"/etc/new\" {{ content \"x\\n\" }}\n{surprise}}}\n"
         ),
     );
-    let (said, report) = rehearse(&host, &["--fault", "all"], 1);
+    // On the disk, too: each clone has layers of its own there, and none stays.
+    host.must(&["mkdir", "-p", "/var/lib/docker/layers"]);
+    let (said, report) = rehearse(
+        &host,
+        &["--fault", "all", "--layers", "/var/lib/docker/layers"],
+        1,
+    );
+    assert_eq!(host.must(&["ls", "-A", "/var/lib/docker/layers"]).out, "");
     let faults = report["faults"].as_array().unwrap();
     assert_eq!(faults.len(), report["steps"].as_array().unwrap().len());
     for fault in faults {

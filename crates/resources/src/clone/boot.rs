@@ -57,7 +57,11 @@ impl HostClone {
         let mounted = mounts::mounted()?;
         match layers {
             None => mounts::mount_memory(folder)?,
-            Some(layers) => mounts::bind(layers.path(), folder)?,
+            Some(layers) => {
+                let own = layers.path().join(number.to_string());
+                fs::create_dir(&own).map_err(refused("make a folder for the layers"))?;
+                mounts::bind(&own, folder)?;
+            }
         }
         let mut tree = Tree::make(folder, &mounted)?;
         give_identity(&tree)?;
