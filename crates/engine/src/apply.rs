@@ -117,7 +117,6 @@ impl<H: Host> Apply<'_, H> {
         if !moved.is_empty() {
             return Ok(Outcome::Stale { addresses: moved });
         }
-        prune(self.state)?;
         self.state.reserve()?;
         let run = self.state.next_run()?;
         let document = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
@@ -141,7 +140,10 @@ impl<H: Host> Apply<'_, H> {
             begun: vec![],
             changed: BTreeSet::new(),
         };
-        Ok(self.carry_out(running, &mut journal).await)
+        let outcome = self.carry_out(running, &mut journal).await;
+        // What cannot be removed now goes after another run.
+        drop(prune(self.state));
+        Ok(outcome)
     }
 
     fn moved(&self, plan: &Plan, start: &Observed) -> Vec<Address> {

@@ -4,31 +4,44 @@ use std::collections::BTreeSet;
 
 use crate::{
     history::{self, counting},
+    plan::Scope,
     state_folder::{StateFolder, StateFolderError},
 };
 
-/// How many of the newest runs are kept, whatever they did: these can be undone.
+/// How many of the newest runs are kept, whatever they did: these can be undone. As many of those are kept beside them that only
+/// brought back what had been overwritten.
 const KEPT: usize = 100;
 
-/// Removes the folders of runs that nothing needs, and contents that no run refers to. Called before a run begins.
+/// Removes the folders of runs that nothing needs, and contents that no run refers to. Called when a run has ended, so that none
+/// waits for it.
 ///
 /// What is kept beside the newest: the runs that [`history::committed`] reads, and those that take one of the kept runs back.
 /// If the history cannot be read, everything is kept.
 pub(crate) fn prune(state: &StateFolder) -> Result<(), StateFolderError> {
     let numbers = state.runs()?;
-    let Some(older) = numbers.len().checked_sub(KEPT).filter(|older| *older > 0) else {
+    if numbers.len() <= KEPT {
         return Ok(());
-    };
+    }
     let Ok(runs) = history::list(state) else {
         return Ok(());
     };
-    let mut kept: BTreeSet<u64> = numbers[older..].iter().copied().collect();
+    let is_restore = |run: &&history::Run| {
+        let plan = run.plan.as_ref();
+        plan.is_some_and(|plan| plan.scope == Scope::Restore)
+    };
+    let (restores, others): (Vec<_>, Vec<_>) = runs.iter().partition(is_restore);
+    let newest = [restores, others].into_iter();
+    let newest = newest.flat_map(|runs| runs.into_iter().rev().take(KEPT));
+    let mut kept: BTreeSet<u64> = newest.map(|run| run.run).collect();
     kept.extend(counting(&runs).iter().map(|run| run.run));
     for run in &runs {
         // A run that was taken back would count again without the run that did it.
         if run.undoes.is_some_and(|other| kept.contains(&other)) {
             kept.insert(run.run);
         }
+    }
+    if kept.len() == numbers.len() {
+        return Ok(());
     }
     for run in numbers.into_iter().filter(|run| !kept.contains(run)) {
         state.remove_run(run)?;
