@@ -17,6 +17,7 @@ mod sandbox;
 pub mod standin;
 mod store;
 mod wait;
+pub mod watch_benchmark;
 
 pub use fake_snapd::{FakeSnapd, Fault, Offer, World};
 pub use fingerprint::{Fingerprint, difference};

@@ -104,7 +104,7 @@ pub(crate) enum Command {
     },
     /// Take back the run that waits to be confirmed, now
     Revert(Revert),
-    /// Bring back what was applied and has been overwritten since: settings of the kernel, arguments, services
+    /// Bring back what was applied as soon as something overwrites it: settings of the kernel, arguments, services
     Watch(Watch),
     /// Print completions for a shell
     Completions {
@@ -270,9 +270,12 @@ pub(crate) struct Revert {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Watch {
-    /// Look once and end; what the hooks run
-    #[arg(long, required = true)]
+    /// Look once and end; what the hooks `boot` and `snap-refresh` run
+    #[arg(long)]
     pub(crate) once: bool,
+    /// Also write figures for Prometheus to this file, for instance below the folder that its node exporter reads
+    #[arg(long, value_name = "FILE", conflicts_with = "once")]
+    pub(crate) metrics: Option<PathBuf>,
     /// Print a JSON line for each event; the last one is the outcome
     #[arg(long)]
     pub(crate) json: bool,

@@ -29,7 +29,7 @@ pub mod listing;
 )]
 pub mod lock;
 pub mod moment;
-mod needs;
+pub mod needs;
 pub mod observe;
 mod parse;
 pub mod plan;

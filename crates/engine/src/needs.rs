@@ -7,6 +7,16 @@ use crate::{
     plan::{PlannedChange, Wanted},
 };
 
+/// Keeps, in its order, what is one of `moved` or needs one of them: what a look at just these has to take in.
+pub fn affected(wanted: &[Wanted], moved: &BTreeSet<Address>) -> Vec<Wanted> {
+    let needs = Needs::of(wanted);
+    let is_affected = |wanted: &&Wanted| {
+        moved.contains(&wanted.address)
+            || needs.is_any(&wanted.address, |need| moved.contains(need))
+    };
+    wanted.iter().filter(is_affected).cloned().collect()
+}
+
 /// What needs what, however far away.
 #[derive(Debug)]
 pub(crate) struct Needs<'a>(BTreeMap<&'a Address, &'a [Address]>);

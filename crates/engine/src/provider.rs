@@ -19,6 +19,8 @@ pub trait Host: Send + Sync + 'static {
     type Reader: Send + Sync + 'static;
     /// The power to change the host.
     type Writer: Send + Sync + 'static;
+    /// Something whose change tells that a resource may have moved, such as a file.
+    type Trigger: Clone + Ord + Send + Sync + 'static;
 
     /// Starts a new moment, so that nothing read earlier is believed.
     fn reader(writer: &Self::Writer) -> Self::Reader;
@@ -251,6 +253,11 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         _by: &[&Address],
     ) -> Option<Self::State> {
         None
+    }
+
+    /// What tells that it may have moved; `desired` is `None` if it is not to be there. What nothing tells of is looked at now and then.
+    fn triggers(&self, _name: &str, _desired: Option<&Self::State>) -> Vec<H::Trigger> {
+        vec![]
     }
 
     /// Patterns of the paths that change with it, `*` for anything: what else changes was not planned. The kernel and stead's own

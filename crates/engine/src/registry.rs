@@ -164,6 +164,8 @@ pub trait Kind<H: Host>: Send + Sync {
     fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)>;
     /// See [`Provider::disturbed`].
     fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State>;
+    /// See [`Provider::triggers`].
+    fn triggers(&self, name: &str, desired: &Desired) -> Vec<H::Trigger>;
     /// See [`Provider::places`].
     fn places(&self, name: &str) -> Vec<String>;
     /// See [`Provider::beyond_clone`].
@@ -372,6 +374,12 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
             .disturbed(name, &before, by)
             .as_ref()
             .map(Self::erase)
+    }
+
+    fn triggers(&self, name: &str, desired: &Desired) -> Vec<H::Trigger> {
+        let desired = desired.state().cloned();
+        let desired = desired.and_then(|state| Self::state(name, state).ok());
+        self.0.triggers(name, desired.as_ref())
     }
 
     fn places(&self, name: &str) -> Vec<String> {

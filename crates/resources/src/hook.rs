@@ -23,12 +23,19 @@ use crate::{
     microk8s::SNAP,
     path::refused,
     unit_files::{UNITS, make_folders, remove, remove_empty_folder},
+    unit_process::{Unknown, bring_up, stop},
 };
 
 /// Runs at each start of the host, and whenever one of [`OVERWRITERS`] starts.
 const BOOT: &str = "boot";
 /// Runs after each refresh or revert of MicroK8s.
 const SNAP_REFRESH: &str = "snap-refresh";
+/// Stays and watches.
+const WATCH: &str = "watch";
+/// The unit that does.
+pub(crate) const WATCH_UNIT: &str = "stead-watch.service";
+/// All of them.
+const NAMES: [&str; 3] = [BOOT, SNAP_REFRESH, WATCH];
 /// The unit that runs stead. It is a template with an instance for each reason, so that none is lost while another is at work.
 const UNIT: &str = "stead-restore@.service";
 /// Units that overwrite tables, settings or arguments when they start. The hook comes after them, each time.
@@ -61,6 +68,9 @@ pub(crate) struct State {
     /// SHA-256 of all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     contents: Option<String>,
+    /// Whether what stays does so now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<bool>,
     /// The text of each file, or `-> TARGET` of a link.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<BTreeMap<String, String>>,
@@ -74,6 +84,12 @@ const ATTRIBUTES: &[Attribute] = &[
         "SHA-256 of the files that it is made of.",
     ),
     Attribute::new(
+        "running",
+        Shape::Flag,
+        Role::Derived,
+        "Whether what stays and watches does so now.",
+    ),
+    Attribute::new(
         "files",
         Shape::Text,
         Role::Context,
@@ -85,6 +101,7 @@ impl State {
     fn of(files: BTreeMap<String, String>) -> Self {
         Self {
             contents: Some(digest(&files)),
+            running: None,
             files: Some(files),
         }
     }
@@ -97,8 +114,9 @@ impl Provider<Live> for Hook {
     fn schema(&self) -> Schema {
         Schema {
             summary: "Runs stead again when a reboot, a program or a refresh has overwritten what it applied: \
-                      `boot` after every start of the host and of what is known to do so, `snap-refresh` after every refresh of MicroK8s.",
-            name: "boot or snap-refresh",
+                      `boot` after every start of the host and of what is known to do so, `snap-refresh` after every refresh of MicroK8s, \
+                      `watch` at once, by a service that stays.",
+            name: "boot, snap-refresh or watch",
             main: None,
             attributes: ATTRIBUTES,
             absence: Absence::Allowed,
@@ -108,9 +126,12 @@ impl Provider<Live> for Hook {
 
     fn check_name(&self, name: &str) -> Result<(), Problem> {
         match name {
-            BOOT | SNAP_REFRESH => Ok(()),
-            _ => Err(Problem::new(format!("there is no hook `{name}`"))
-                .help(format!("the hooks are `{BOOT}` and `{SNAP_REFRESH}`"))),
+            BOOT | SNAP_REFRESH | WATCH => Ok(()),
+            _ => Err(
+                Problem::new(format!("there is no hook `{name}`")).help(format!(
+                    "the hooks are `{BOOT}`, `{SNAP_REFRESH}` and `{WATCH}`"
+                )),
+            ),
         }
     }
 
@@ -125,6 +146,12 @@ impl Provider<Live> for Hook {
                 .own_program()
                 .map_err(|error| vec![Problem::new(error.to_string())])?;
             desired = State::of(wanted(name, &program));
+            if name == WATCH {
+                let has_systemd = host
+                    .has_systemd()
+                    .map_err(|error| vec![Problem::new(error.to_string())])?;
+                desired.running = has_systemd.then_some(true);
+            }
         }
         Ok(desired)
     }
@@ -134,10 +161,12 @@ impl Provider<Live> for Hook {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        names
-            .iter()
-            .map(|name| there(host, name).map_err(refused(Self::KIND, name, "read its files")))
-            .collect()
+        let mut found = vec![];
+        for name in names {
+            let refused = refused(Self::KIND, name, "read what is there of it");
+            found.push(there(host, name).await.map_err(refused)?);
+        }
+        Ok(found)
     }
 
     async fn apply(
@@ -151,7 +180,12 @@ impl Provider<Live> for Hook {
                     .and_then(|state| state.files.clone())
                     .unwrap_or_default()
             };
+            let shall_run = change.after().and_then(|after| after.running) == Some(true);
+            let runs = change.before().and_then(|before| before.running) == Some(true);
             let (before, after) = (files(change.before()), files(change.after()));
+            if runs && !shall_run {
+                stop(host, WATCH_UNIT).await?;
+            }
             for path in before.keys().filter(|path| !after.contains_key(*path)) {
                 remove(host, Path::new(path)).map_err(refused(
                     Self::KIND,
@@ -174,6 +208,9 @@ impl Provider<Live> for Hook {
                 name,
                 "make systemd read its units again",
             ))?;
+            if shall_run {
+                bring_up(host, WATCH_UNIT, Unknown::Restart).await?;
+            }
         }
         Ok(())
     }
@@ -196,9 +233,11 @@ impl Provider<Live> for Hook {
         let program = host
             .own_program()
             .map_err(refused(Self::KIND, BOOT, "find this program"))?;
-        for name in [BOOT, SNAP_REFRESH] {
-            let there = there(host, name).map_err(refused(Self::KIND, name, "read its files"))?;
-            if there.as_ref() == Some(&State::of(wanted(name, &program))) {
+        for name in NAMES {
+            let refused = refused(Self::KIND, name, "read what is there of it");
+            let there = there(host, name).await.map_err(refused)?;
+            let wanted = State::of(wanted(name, &program)).contents;
+            if there.as_ref().is_some_and(|there| there.contents == wanted) {
                 listing.managed.insert(name.to_owned());
             } else if there.is_some() {
                 listing.ignore("it is of another stead, or not whole", name);
@@ -217,7 +256,8 @@ impl Provider<Live> for Hook {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         match name {
             // Its scripts start the unit of the other.
-            SNAP_REFRESH => vec![implied(BOOT)],
+            // What stays has it take back runs that were interrupted.
+            SNAP_REFRESH | WATCH => vec![implied(BOOT)],
             _ => vec![],
         }
     }
@@ -225,6 +265,8 @@ impl Provider<Live> for Hook {
     fn places(&self, _name: &str) -> Vec<String> {
         vec![
             format!("/etc/systemd/system/{UNIT}"),
+            format!("/etc/systemd/system/{WATCH_UNIT}"),
+            format!("/etc/systemd/system/*.wants/{WATCH_UNIT}"),
             "/etc/systemd/system/*.wants".to_owned(),
             "/etc/systemd/system/*.wants/stead-restore@*".to_owned(),
             format!("{SNAP_HOOKS}*"),
@@ -251,6 +293,11 @@ fn instance(reason: &str) -> String {
     UNIT.replace('@', &format!("@{reason}"))
 }
 
+/// Has an interrupted run taken back, by a process that what it takes back does not end.
+pub async fn have_recovered(host: &Writer) -> Result<(), HostError> {
+    host.unit_job("StartUnit", &instance("interrupted")).await
+}
+
 /// Returns the files of a hook for a stead at `program`.
 fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
     if name == SNAP_REFRESH {
@@ -269,6 +316,19 @@ fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
     }
     let after = OVERWRITERS.join(" ");
     let program = program.display();
+    if name == WATCH {
+        let unit = format!(
+            "{HEADER}\n[Unit]\nDescription=Bring back at once what stead applied\nAfter=snapd.service {after}\n\n\
+             [Service]\nType=notify\nExecStart={program} watch\nRestart=on-failure\nRestartSec=5s\nWatchdogSec=2min\n\
+             TimeoutStopSec=20min\n\n\
+             [Install]\nWantedBy=multi-user.target\n"
+        );
+        let link = format!("{UNITS}/multi-user.target.wants/{WATCH_UNIT}");
+        return BTreeMap::from([
+            (format!("{UNITS}/{WATCH_UNIT}"), unit),
+            (link, format!("-> ../{WATCH_UNIT}")),
+        ]);
+    }
     let unit = format!(
         "{HEADER}\n[Unit]\nDescription=Bring back what stead applied (%i)\nAfter=snapd.service {after}\n\
          StartLimitIntervalSec=600\nStartLimitBurst=20\n\n\
@@ -284,13 +344,21 @@ fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
 }
 
 /// Returns a hook as it is on the host; `None` if no file of it is there.
-fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
+async fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
     let mut files = BTreeMap::new();
     for path in wanted(name, Path::new("")).into_keys() {
         let there = read(host, Path::new(&path))?;
         files.extend(there.map(|text| (path, text)));
     }
-    Ok((!files.is_empty()).then(|| State::of(files)))
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let mut state = State::of(files);
+    if name == WATCH && host.has_systemd()? {
+        let status = host.unit(WATCH_UNIT).await?;
+        state.running = Some(matches!(status.active.as_str(), "active" | "activating"));
+    }
+    Ok(Some(state))
 }
 
 /// Says what is missing of a hook that should be there.

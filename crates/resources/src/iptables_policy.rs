@@ -11,7 +11,7 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{Live, Reader, Writer},
+    host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
         Tables, actors, implied_hook, tables_to_list, words_of,
@@ -123,6 +123,13 @@ impl Provider<Live> for IptablesPolicy {
 
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
         implied_hook(desired.persist)
+    }
+
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        ChainName::parse(name)
+            .iter()
+            .map(ChainName::trigger)
+            .collect()
     }
 
     async fn read(

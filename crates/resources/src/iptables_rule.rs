@@ -13,7 +13,7 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{Live, Reader, Writer},
+    host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
         Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, script, split,
@@ -254,6 +254,11 @@ impl Provider<Live> for IptablesRule {
 
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
         implied_hook(desired.persist)
+    }
+
+    fn triggers(&self, _name: &str, desired: Option<&State>) -> Vec<Trigger> {
+        let chain = desired.and_then(|desired| desired.chain_name().ok());
+        chain.iter().map(ChainName::trigger).collect()
     }
 
     async fn read(

@@ -15,7 +15,7 @@ use stead_engine::{
 use crate::{
     boot_files::set_line,
     etc::Etc,
-    host::{HostError, Live, Reader, Writer},
+    host::{HostError, Live, Reader, Trigger, Writer},
     modules::{
         Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
         option_line, shown,
@@ -144,6 +144,17 @@ impl Provider<Live> for KernelModule {
             }
         }
         Ok(desired)
+    }
+
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        let loaded = Path::new("/sys/module")
+            .join(canonical_name(name))
+            .join("initstate");
+        vec![
+            Trigger::Value(loaded),
+            Trigger::Path(OUR_LOADS.into()),
+            Trigger::Path(OUR_OPTIONS.into()),
+        ]
     }
 
     async fn read(

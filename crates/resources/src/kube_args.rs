@@ -16,7 +16,7 @@ use stead_engine::{
 use crate::{
     args_file::{ArgsFile, check_value},
     hook,
-    host::{Access, Existing, HostError, Live, Reader, Writer},
+    host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
     microk8s::{self, Layout, SNAP},
     path::refused,
     restart::note_start,
@@ -285,6 +285,10 @@ impl Provider<Live> for KubeArgs {
         let group = microk8s::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
         vec![(restart, Desired::Present(json!({}))), hook::snap_refresh()]
+    }
+
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        vec![Trigger::Path(microk8s::current_args(name))]
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

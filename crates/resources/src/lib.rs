@@ -79,6 +79,7 @@ mod sysctl;
 mod unit;
 mod user;
 
+pub use hook::have_recovered;
 pub use snapd::wait_until_settled;
 use stead_engine::registry::Registry;
 

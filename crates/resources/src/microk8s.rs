@@ -1,7 +1,7 @@
 //! What MicroK8s is made of on this host: where its files are, which service reads which of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -59,6 +59,19 @@ const FILES: [(&str, &str); 16] = [
 pub(crate) const KUBERNETES: &str = "kubernetes";
 /// The file that only releases with kubelite have, which runs all of that group.
 const KUBELITE: &str = "kubelite";
+
+/// Returns the path of a file of arguments, through the link to the revision of now.
+pub(crate) fn current_args(file: &str) -> PathBuf {
+    Path::new(CURRENT).join("args").join(file)
+}
+
+/// Returns the services that a group may have, in whatever release.
+pub(crate) fn possible_services(group: &str) -> BTreeSet<String> {
+    let files = FILES.iter().filter(|(_, its_group)| *its_group == group);
+    files
+        .flat_map(|(file, _)| [true, false].map(|is_kubelite| service(is_kubelite, file)))
+        .collect()
+}
 
 /// MicroK8s as it is installed.
 #[derive(Clone, Debug)]

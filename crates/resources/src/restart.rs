@@ -17,7 +17,7 @@ use stead_engine::{
 use tokio::time::sleep;
 
 use crate::{
-    host::{HostError, Live, Reader, UnitStatus, Writer},
+    host::{HostError, Live, Reader, Trigger, UnitStatus, Writer},
     kube_proxy::{self, Told},
     microk8s::{self, KUBERNETES, Layout, SNAP},
     path::refused,
@@ -42,6 +42,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 const CRASHES: u32 = 3;
 /// How long such a restart takes, in milliseconds: an estimate for the plan.
 const OUTAGE: u64 = 20_000;
+
+/// systemd puts a link here at each start of a unit: `unit_export_invocation_id` of systemd's `core/unit.c`.
+const STARTED: &str = "/run/systemd/units/invocation:";
 
 /// The kind `restart`.
 pub(crate) struct Restart;
@@ -203,6 +206,12 @@ impl Provider<Live> for Restart {
             started_with: Some(started_with),
             within: before.within,
         })
+    }
+
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        let services = microk8s::possible_services(group(name)).into_iter();
+        let started = services.map(|service| format!("{STARTED}{}", unit(&service)));
+        started.map(|path| Trigger::Path(path.into())).collect()
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use stead_engine::{
 use crate::{
     boot_files::read as read_boot_file,
     etc::Etc,
-    host::{HostError, Live, Reader, Writer},
+    host::{HostError, Live, Reader, Trigger, Writer},
     path::refused,
     setting::Setting,
     sysctl_files::{
@@ -160,6 +160,12 @@ impl Provider<Live> for Sysctl {
             desired.running = Some(value);
         }
         Ok(desired)
+    }
+
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        let folders = FOLDERS.iter().chain([&LAST]);
+        let files = folders.map(|path| Trigger::Path(path.into()));
+        files.chain([Trigger::Value(path(name))]).collect()
     }
 
     async fn read(

@@ -5,10 +5,10 @@
     reason = "a program for those who work on the tests"
 )]
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use e2e::{Host, Image, Inside, load, proxy_benchmark};
+use e2e::{Host, Image, Inside, load, proxy_benchmark, watch_benchmark};
 
 #[derive(Parser)]
 #[command(about = "The hosts that stead is tested on")]
@@ -27,6 +27,15 @@ enum Command {
     Shell { image: Image },
     /// Measure requests through a Service of kube-proxy, in userspace mode and in iptables mode
     BenchProxy,
+    /// Measure how soon a policy is put back, and what that costs while nothing happens
+    BenchWatch {
+        /// How often it is set to DROP
+        #[arg(long, default_value_t = 100)]
+        flips: usize,
+        /// For how many seconds nothing happens
+        #[arg(long, default_value_t = 600)]
+        idle: u64,
+    },
     /// Send requests to an address, and print how many were answered in a second
     #[command(hide = true)]
     Load {
@@ -34,6 +43,11 @@ enum Command {
         connections: u32,
         requests: u32,
     },
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 fn main() -> ExitCode {
@@ -68,6 +82,23 @@ fn main() -> ExitCode {
             }
             let [before, after] = measured.map(|rates| rates.median());
             println!("ratio: {:.2}", after / before);
+        }
+        Command::BenchWatch { flips, idle } => {
+            let host = watch_benchmark::boot(Image::Debian13);
+            for (backend, times) in [
+                ("nft", watch_benchmark::flip_nft(&host, flips)),
+                ("legacy", watch_benchmark::flip_legacy(&host, flips.min(10))),
+            ] {
+                let (median, last) = (times[times.len() / 2], times[times.len() - 1]);
+                println!("{backend}: put back after {median:.1?}, at most {last:.1?}");
+            }
+            let cost = watch_benchmark::idle(&host, Duration::from_secs(idle));
+            println!(
+                "idle: {:.3} % of a core, {:.1} MB, {:.1} MB of it its own",
+                cost.share * 100.0,
+                megabytes(cost.resident),
+                megabytes(cost.own)
+            );
         }
         Command::Load {
             address,

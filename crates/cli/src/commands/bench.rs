@@ -57,7 +57,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn set_up(session: &'a Session, as_json: bool) -> Result<Self, Failure> {
         let state = StateFolder::create(&session.state)?;
         let lock = Lock::acquire(&session.lock(), &state)?;
-        let desk = Desk::new(session, state, as_json)?;
+        let desk = Desk::new(session, state, Progress::new(as_json))?;
         Ok(Self { desk, lock })
     }
 
@@ -146,7 +146,11 @@ impl<'a> Bench<'a> {
 }
 
 impl<'a> Desk<'a> {
-    fn new(session: &'a Session, state: StateFolder, as_json: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        session: &'a Session,
+        state: StateFolder,
+        progress: Progress,
+    ) -> Result<Self, Failure> {
         let runtime = Runtime::new().map_err(|error| Failure::of(Exit::Failed, &error))?;
         let stop = Arc::new(AtomicBool::new(false));
         for kind in [
@@ -166,7 +170,7 @@ impl<'a> Desk<'a> {
         Ok(Self {
             session,
             state,
-            progress: Arc::new(Progress::new(as_json)),
+            progress: Arc::new(progress),
             runtime,
             stop,
         })
@@ -192,6 +196,17 @@ impl<'a> Desk<'a> {
             Err(failure) => Err(failure),
             Ok(lock) => self
                 .with_apply(async |apply| work(apply, &lock).await)
+                .map(Some),
+        }
+    }
+
+    /// Takes the lock if nobody has it, and carries out a plan.
+    pub(crate) fn carry_out_if_free(&self, plan: &Plan) -> Result<Option<Outcome>, Failure> {
+        match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
+            Err(failure) if failure.exit() == Exit::Locked => Ok(None),
+            Err(failure) => Err(failure),
+            Ok(mut lock) => self
+                .with_apply(async |apply| apply.run(&mut lock, plan, None).await)
                 .map(Some),
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     as_json: bool,
     /// Whether each step waits for whoever reads, before and after.
     is_paced: bool,
+    /// Whether people are spared the steps.
+    is_quiet: bool,
     bars: Mutex<Bars>,
 }
 
@@ -43,6 +45,7 @@ impl Progress {
         Self {
             as_json,
             is_paced: false,
+            is_quiet: false,
             bars: Mutex::default(),
         }
     }
@@ -55,6 +58,14 @@ impl Progress {
         }
     }
 
+    /// For somebody who only wants to know how runs end.
+    pub(crate) fn quiet(as_json: bool) -> Self {
+        Self {
+            is_quiet: true,
+            ..Self::new(as_json)
+        }
+    }
+
     /// Shows an event.
     pub(crate) fn show(&self, event: &Event) {
         if self.as_json {
@@ -63,6 +74,9 @@ impl Progress {
                 // Whoever has gone lets everything go on.
                 drop(std::io::stdin().read_line(&mut String::new()));
             }
+            return;
+        }
+        if self.is_quiet {
             return;
         }
         let mut bars = self.bars.lock().expect("no holder panics");

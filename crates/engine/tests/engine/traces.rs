@@ -41,6 +41,7 @@ struct Shared;
 impl Host for Shared {
     type Reader = Handle;
     type Writer = Handle;
+    type Trigger = ();
 
     fn reader(writer: &Handle) -> Handle {
         writer.clone()

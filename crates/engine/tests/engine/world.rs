@@ -106,6 +106,7 @@ pub(crate) struct Memory;
 impl Host for Memory {
     type Reader = Handle;
     type Writer = Handle;
+    type Trigger = ();
 
     fn reader(writer: &Handle) -> Handle {
         writer.clone()

@@ -25,6 +25,11 @@ mod systemd;
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
 )]
+mod watch;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host is the room that touches it"
+)]
 mod writer;
 
 pub use error::HostError;
@@ -39,6 +44,7 @@ use stead_engine::{
 };
 pub(crate) use systemd::NewUnit;
 pub use systemd::{HeldUnit, UnitLinks, UnitStatus};
+pub use watch::{Culprit, Lookout, Stirred, Trigger};
 pub use writer::{Access, Existing, Writer};
 
 /// A live Linux host.
@@ -48,6 +54,7 @@ pub struct Live;
 impl Host for Live {
     type Reader = Reader;
     type Writer = Writer;
+    type Trigger = Trigger;
 
     fn reader(writer: &Writer) -> Reader {
         Reader::new(writer.root())

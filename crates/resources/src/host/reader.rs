@@ -32,7 +32,7 @@ use super::{HostError, Query, kubernetes::ClusterObject, place::Place};
 /// One moment of the host, read only.
 #[derive(Debug)]
 pub struct Reader {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     answers: Mutex<HashMap<Query, Answer>>,
     /// What is in the cluster, once it was asked.
     pub(super) cluster: OnceCell<Arc<[ClusterObject]>>,

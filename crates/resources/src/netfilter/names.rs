@@ -2,6 +2,8 @@
 
 use stead_engine::{schema::Problem, suggest};
 
+use crate::host::Trigger;
+
 /// The tables of both back ends.
 pub(crate) const TABLES: &[&str] = &["filter", "nat", "mangle", "raw", "security"];
 
@@ -59,6 +61,14 @@ impl<'a> ChainName<'a> {
     /// Whether the chain is one that the kernel brings.
     pub(crate) fn is_built_in(self) -> bool {
         self.built_in().contains(&self.chain)
+    }
+
+    /// Returns what tells that it may have moved.
+    pub(crate) fn trigger(&self) -> Trigger {
+        Trigger::Chain {
+            table: self.table.to_owned(),
+            chain: self.chain.to_owned(),
+        }
     }
 
     /// Says what keeps the chain from being a user's own.

@@ -1,4 +1,9 @@
-//! `stead watch`: what the hooks run.
+//! `stead watch`: what the hooks run, and what stays and watches.
+
+mod bouts;
+mod guardian;
+mod metrics;
+mod notice;
 
 use std::time::Duration;
 
@@ -25,8 +30,16 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Brings back what was applied and is so no more, as far as reboots and programs overwrite it. Everything else stays as it is.
-/// It looks before it takes the lock, so that a hook that finds nothing stands in nobody's way.
 pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
+    if args.once {
+        return watch_once(session, args);
+    }
+    session.must_be_root("watch")?;
+    guardian::stand_guard(session, args)
+}
+
+/// Looks once. It looks before it takes the lock, so that a hook that finds nothing stands in nobody's way.
+fn watch_once(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     session.must_be_root("watch --once")?;
     let state = StateFolder::at(&session.state);
     match Newest::find(&state)?.map(|newest| newest.stage) {
@@ -65,16 +78,11 @@ fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, F
         render::message("Nothing was applied on this host yet.\n");
         return Ok(None);
     };
-    let wanted: Vec<_> = wanted
-        .into_iter()
-        .filter(|wanted| {
-            let kind = session.registry.of(&wanted.address);
-            kind.is_ok_and(Kind::is_runtime)
-        })
-        .collect();
+    let wanted = runtime(session, wanted);
     let plan = session.confined(async |registry, reader| {
         stead_resources::wait_until_settled(reader).await;
-        plan_what_can_be(registry, reader, &host, wanted).await
+        let say = |left_out: &str| render::message(left_out);
+        plan_what_can_be(registry, reader, &host, wanted, say).await
     })??;
     if plan.is_empty() {
         render::message("Nothing has been overwritten.\n");
@@ -83,18 +91,28 @@ fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, F
     Ok(Some(plan.scoped(Scope::Restore)))
 }
 
+/// Keeps what reboots and programs overwrite.
+fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+    wanted.retain(|wanted| {
+        let kind = session.registry.of(&wanted.address);
+        kind.is_ok_and(Kind::is_runtime)
+    });
+    wanted
+}
+
 /// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
 async fn plan_what_can_be(
     registry: &Registry<Live>,
     reader: &Reader,
     host: &str,
     mut wanted: Vec<Wanted>,
+    mut say: impl FnMut(&str),
 ) -> Result<Plan, PlanError> {
     loop {
         match plan_wanted(registry, reader, host, wanted.clone()).await {
             Err(PlanError::Problems(problems)) => {
                 for (address, problem) in &problems {
-                    render::message(&format!("{address} is left out: {problem}\n"));
+                    say(&format!("{address} is left out: {problem}\n"));
                 }
                 wanted.retain(|wanted| {
                     !problems

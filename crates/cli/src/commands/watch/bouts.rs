@@ -1,0 +1,264 @@
+//! How often something was brought back, and when that has become a fight with another writer. Pure.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use stead_engine::address::Address;
+use stead_resources::host::Culprit;
+
+/// Rounds within [`SHORT`] after which it is a fight: the one after them is not begun.
+pub(super) const ROUNDS: usize = 9;
+/// In how short a time.
+const SHORT: Duration = Duration::from_secs(10);
+/// From this round within [`SHORT`] on there is a pause before each, twice as long as the one before.
+const PATIENT: usize = 4;
+/// The first of these pauses.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Rounds within an hour after which it is a fight, however slow.
+const HOURLY: usize = 120;
+/// Restarts of services within an hour after which no further one is made.
+const RESTARTS: usize = 3;
+/// The time over which those count.
+const LONG: Duration = Duration::from_hours(1);
+
+/// Everything that was brought back.
+#[derive(Debug, Default)]
+pub(super) struct Bouts(BTreeMap<Address, Bout>);
+
+/// How often one address was.
+#[derive(Debug, Default)]
+pub(super) struct Bout {
+    /// When, the oldest first.
+    rounds: VecDeque<Instant>,
+    /// When with a restart.
+    restarts: VecDeque<Instant>,
+    /// Who was seen to move it, by who is behind it, and how often.
+    seen: BTreeMap<String, (usize, Culprit)>,
+    /// Who was last.
+    newest: Option<Culprit>,
+    /// Whether somebody was seen since the last round.
+    is_contested: bool,
+    /// Since when it is left alone, as a sentence says why.
+    pub(super) given_up: Option<String>,
+    /// How often it was brought back since the start.
+    pub(super) total: u64,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Bring it back.
+    Now,
+    /// Bring it back, but not before.
+    NotBefore(Instant),
+    /// Leave it alone; why.
+    GiveUp(String),
+}
+
+impl Bouts {
+    /// Says whether to bring an address back again.
+    pub(super) fn verdict(&self, address: &Address, is_restart: bool, now: Instant) -> Verdict {
+        let Some(bout) = self.0.get(address) else {
+            return Verdict::Now;
+        };
+        let within = |rounds: &VecDeque<Instant>, time: Duration| {
+            let rounds = rounds.iter();
+            rounds
+                .filter(|round| now.duration_since(**round) < time)
+                .count()
+        };
+        let short = within(&bout.rounds, SHORT);
+        let often = |count: usize, time: &str| {
+            Verdict::GiveUp(format!(
+                "{} has set it back {count} times in {time}",
+                bout.by()
+            ))
+        };
+        if short >= ROUNDS {
+            return often(ROUNDS + 1, "ten seconds");
+        }
+        if within(&bout.rounds, LONG) >= HOURLY {
+            return often(HOURLY + 1, "an hour");
+        }
+        if is_restart && within(&bout.restarts, LONG) >= RESTARTS {
+            let reason = format!("services were restarted {RESTARTS} times for it in an hour");
+            return Verdict::GiveUp(reason);
+        }
+        match (short.checked_sub(PATIENT), bout.rounds.back()) {
+            (Some(more), Some(last)) => {
+                let pause = PAUSE * (1 << more.min(ROUNDS));
+                Verdict::NotBefore(*last + pause)
+            }
+            _ => Verdict::Now,
+        }
+    }
+
+    /// Counts that an address is as it should be again.
+    pub(super) fn count(&mut self, address: &Address) {
+        self.0.entry(address.clone()).or_default().total += 1;
+    }
+
+    /// Notes a round: an address was brought back, or was to be.
+    pub(super) fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
+        let bout = self.0.entry(address.clone()).or_default();
+        bout.is_contested = false;
+        bout.rounds.push_back(now);
+        if is_restart {
+            bout.restarts.push_back(now);
+        }
+        for rounds in [&mut bout.rounds, &mut bout.restarts] {
+            while rounds
+                .front()
+                .is_some_and(|round| now.duration_since(*round) >= LONG)
+            {
+                rounds.pop_front();
+            }
+        }
+    }
+
+    /// Notes who was seen to move an address.
+    pub(super) fn accuse(&mut self, address: &Address, by: Culprit) {
+        let bout = self.0.entry(address.clone()).or_default();
+        let behind = by.behind().to_owned();
+        let (count, newest) = bout.seen.entry(behind).or_insert_with(|| (0, by.clone()));
+        *count += 1;
+        *newest = by.clone();
+        bout.is_contested |= !by.may_be_ours();
+        bout.newest = Some(by);
+    }
+
+    /// Whether somebody was seen to move an address since it was last noted.
+    pub(super) fn is_contested(&self, address: &Address) -> bool {
+        self.0.get(address).is_some_and(|bout| bout.is_contested)
+    }
+
+    /// Returns who was seen to move an address last.
+    pub(super) fn newest(&self, address: &Address) -> Option<&Culprit> {
+        self.0.get(address)?.newest.as_ref()
+    }
+
+    /// Leaves an address alone from now on.
+    pub(super) fn give_up(&mut self, address: &Address, why: String) {
+        self.0.entry(address.clone()).or_default().given_up = Some(why);
+    }
+
+    /// Whether an address is left alone.
+    pub(super) fn is_given_up(&self, address: &Address) -> bool {
+        let bout = self.0.get(address);
+        bout.is_some_and(|bout| bout.given_up.is_some())
+    }
+
+    /// Takes everything up again: somebody has applied something.
+    pub(super) fn begin_anew(&mut self) {
+        for bout in self.0.values_mut() {
+            bout.given_up = None;
+            bout.rounds.clear();
+            bout.restarts.clear();
+        }
+    }
+
+    /// Returns all of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Address, &Bout)> {
+        self.0.iter()
+    }
+}
+
+impl Bout {
+    /// Names who was seen most, and prefers whoever could be asked who started it.
+    fn by(&self) -> String {
+        let told = |culprit: &Culprit| culprit.started_by.is_some();
+        let most = self
+            .seen
+            .values()
+            .max_by_key(|(count, culprit)| (told(culprit), *count));
+        most.map_or_else(
+            || "another program, which nobody saw,".to_owned(),
+            |(_, culprit)| culprit.to_string(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> Address {
+        Address::new("iptables-policy", "filter/FORWARD")
+    }
+
+    #[test]
+    fn whoever_sets_it_back_at_once_is_named_in_the_tenth_round() {
+        let mut bouts = Bouts::default();
+        let begin = Instant::now();
+        let mut now = begin;
+        for round in 1..=ROUNDS {
+            match bouts.verdict(&address(), false, now) {
+                Verdict::Now => assert!(round <= PATIENT, "{round}"),
+                Verdict::NotBefore(then) => {
+                    assert!(round > PATIENT, "{round}");
+                    now = now.max(then);
+                }
+                Verdict::GiveUp(why) => panic!("round {round}: {why}"),
+            }
+            let started_by = (round == 3).then(|| "sh fight.sh".to_owned());
+            let name = "iptables".to_owned();
+            bouts.accuse(
+                &address(),
+                Culprit {
+                    pid: u32::try_from(round).ok(),
+                    name,
+                    started_by,
+                },
+            );
+            bouts.note(&address(), false, now);
+        }
+        assert!(now - begin < SHORT, "{:?}", now - begin);
+        let why = "iptables (process 3, started by `sh fight.sh`) has set it back 10 times in ten seconds";
+        assert_eq!(
+            bouts.verdict(&address(), false, now),
+            Verdict::GiveUp(why.to_owned())
+        );
+        bouts.give_up(&address(), why.to_owned());
+        assert!(bouts.is_given_up(&address()));
+        bouts.begin_anew();
+        assert!(!bouts.is_given_up(&address()));
+        assert_eq!(bouts.verdict(&address(), false, now), Verdict::Now);
+    }
+
+    #[test]
+    fn a_slow_writer_is_brought_back_for_an_hour_and_restarts_only_thrice() {
+        let mut bouts = Bouts::default();
+        let begin = Instant::now();
+        for round in 0..HOURLY {
+            let now = begin + Duration::from_secs(2) * u32::try_from(round).unwrap();
+            let verdict = bouts.verdict(&address(), false, now);
+            assert!(
+                !matches!(verdict, Verdict::GiveUp(_)),
+                "{round}: {verdict:?}"
+            );
+            bouts.note(&address(), false, now);
+        }
+        let now = begin + Duration::from_mins(20);
+        let verdict = bouts.verdict(&address(), false, now);
+        assert!(
+            matches!(&verdict, Verdict::GiveUp(why) if why.contains("nobody saw")),
+            "{verdict:?}"
+        );
+        let much_later = begin + LONG + Duration::from_mins(10);
+        assert_eq!(bouts.verdict(&address(), false, much_later), Verdict::Now);
+
+        let args = Address::new("kube-args", "kube-proxy");
+        for round in 0..3 {
+            let now = begin + Duration::from_mins(round);
+            assert_eq!(bouts.verdict(&args, true, now), Verdict::Now);
+            bouts.note(&args, true, now);
+        }
+        let now = begin + Duration::from_mins(5);
+        assert!(matches!(
+            bouts.verdict(&args, true, now),
+            Verdict::GiveUp(_)
+        ));
+    }
+}

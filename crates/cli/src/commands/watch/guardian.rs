@@ -1,0 +1,488 @@
+//! `stead watch`: stays, hears what moves, and brings it back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+use stead_engine::{
+    address::Address,
+    history::committed,
+    journal::Outcome,
+    needs::affected,
+    plan::{Plan, Scope, Wanted},
+    recover::Newest,
+    state_folder::StateFolder,
+    window::Stage,
+};
+use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
+
+use super::{
+    super::bench::Desk,
+    bouts::{Bouts, Verdict},
+    metrics::{self, Figures},
+    notice::{self, PULSE, pulse, tell},
+    plan_what_can_be, runtime,
+};
+use crate::{
+    args::Watch,
+    exit::Exit,
+    failure::Failure,
+    render::{self, Progress},
+    session::Session,
+};
+
+/// How often everything is looked at, whatever was heard.
+const EVERY: Duration = Duration::from_mins(5);
+/// How often it is looked whether somebody else's run has ended.
+const OTHERS: Duration = Duration::from_millis(200);
+/// How long the first pause after a failure is; each further one is twice as long.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Looks within [`RUSH`] that found nothing, after which there is a pause before the next one.
+const IDLE_LOOKS: usize = 10;
+/// In how short a time those count, and how long that pause is.
+const RUSH: Duration = Duration::from_secs(1);
+/// How often the figures are written when nothing happens.
+const FIGURES: Duration = Duration::from_mins(1);
+/// Where the figures are, for root.
+const OWN_FIGURES: &str = "/run/stead/watch.prom";
+
+/// Stays until somebody asks it to end.
+pub(super) fn stand_guard(session: &Session, args: &Watch) -> Result<Exit, Failure> {
+    let state = StateFolder::create(&session.state)?;
+    let desk = Desk::new(session, state, Progress::quiet(args.json))?;
+    let mut guardian = Guardian::new(desk, args)?;
+    tell(&[NotifyState::Ready]);
+    while !guardian.desk.is_stopped() {
+        tell(&[NotifyState::Watchdog]);
+        guardian.hear(Blame::Others)?;
+        if guardian.has_work() && Instant::now() >= guardian.not_before {
+            guardian.look_and_count();
+        }
+        guardian.say_figures();
+    }
+    tell(&[NotifyState::Stopping]);
+    Ok(Exit::Done)
+}
+
+/// Whoever stays and watches.
+struct Guardian<'a> {
+    desk: Desk<'a>,
+    lookout: Lookout,
+    /// The name of the host in the spec.
+    host: String,
+    /// What runs have asked for, of kinds that others overwrite.
+    wanted: Vec<Wanted>,
+    /// The newest run that this follows from, 0 if there was none; `None` before the first look. Those of this watch change nothing.
+    newest: Option<u64>,
+    /// Whether a run of somebody else is under way, or has ended and was not read yet.
+    is_behind: bool,
+    /// What may have moved with each trigger.
+    moved_with: BTreeMap<Trigger, BTreeSet<Address>>,
+    /// What may have moved.
+    pending: BTreeSet<Address>,
+    /// When it may be looked at.
+    not_before: Instant,
+    /// When everything is looked at again.
+    next_look: Instant,
+    bouts: Bouts,
+    /// When looks found nothing, the newest last.
+    idle: VecDeque<Instant>,
+    /// Failures since something went well.
+    failures: u32,
+    figures: Figures,
+    figures_file: Option<PathBuf>,
+    next_figures: Instant,
+    /// What was said already and need not be said again.
+    said: BTreeSet<String>,
+}
+
+impl<'a> Guardian<'a> {
+    fn new(desk: Desk<'a>, args: &Watch) -> Result<Self, Failure> {
+        let lookout = reader(&desk)
+            .look_out(BTreeSet::from([runs(&desk)]))
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let now = Instant::now();
+        Ok(Self {
+            desk,
+            lookout,
+            host: String::new(),
+            wanted: vec![],
+            newest: None,
+            is_behind: true,
+            moved_with: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            not_before: now,
+            next_look: now + EVERY,
+            bouts: Bouts::default(),
+            idle: VecDeque::new(),
+            failures: 0,
+            figures: Figures {
+                watched: 0,
+                looks: 0,
+                failures: 0,
+                last_good: None,
+            },
+            figures_file: args.metrics.clone(),
+            next_figures: now,
+            said: BTreeSet::new(),
+        })
+    }
+
+    /// Reads what runs have asked for, and looks out for all that may move it.
+    fn load(&mut self) -> Result<(), Failure> {
+        let (host, wanted) = committed(&self.desk.state)?.unwrap_or_default();
+        self.host = host;
+        self.wanted = runtime(self.desk.session, wanted);
+        self.moved_with.clear();
+        for wanted in &self.wanted {
+            let kind = self.desk.session.registry.of(&wanted.address);
+            let triggers = kind.map(|kind| kind.triggers(&wanted.address.name, &wanted.desired));
+            for trigger in triggers.unwrap_or_default() {
+                let moved = self.moved_with.entry(trigger).or_default();
+                moved.insert(wanted.address.clone());
+            }
+        }
+        let mut triggers: BTreeSet<Trigger> = self.moved_with.keys().cloned().collect();
+        triggers.insert(runs(&self.desk));
+        self.lookout = reader(&self.desk)
+            .look_out(triggers)
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
+        self.figures.watched = self.wanted.len();
+        self.said.clear();
+        let message = format!("Watching {} resources.\n", self.wanted.len());
+        render::message(&message);
+        self.say_status();
+        Ok(())
+    }
+
+    /// Returns the number of the newest run; 0 if there is none.
+    fn newest_run(&self) -> Result<u64, Failure> {
+        Ok(self.desk.state.runs()?.last().copied().unwrap_or(0))
+    }
+
+    /// Takes everything as moved.
+    fn consider_all(&mut self) {
+        let all = self.wanted.iter().map(|wanted| wanted.address.clone());
+        self.pending = all
+            .filter(|address| !self.bouts.is_given_up(address))
+            .collect();
+        self.next_look = Instant::now() + EVERY;
+    }
+
+    /// Whether there is anything to look at.
+    fn has_work(&self) -> bool {
+        self.is_behind || !self.pending.is_empty()
+    }
+
+    /// Waits until something moves, or until it is time to look.
+    fn hear(&mut self, blame: Blame) -> Result<(), Failure> {
+        let now = Instant::now();
+        let mut until = self.next_look.min(now + PULSE);
+        if self.has_work() {
+            until = until.min(self.not_before);
+        }
+        if blame == Blame::Nobody {
+            until = now;
+        }
+        let stirred = self
+            .lookout
+            .wait(until.saturating_duration_since(now))
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let mut is_of_others = false;
+        for Stirred { trigger, by } in stirred {
+            is_of_others |= trigger == runs(&self.desk);
+            for address in self.moved_with.get(&trigger).into_iter().flatten() {
+                if self.bouts.is_given_up(address) {
+                    continue;
+                }
+                self.pending.insert(address.clone());
+                if let Some(by) = by.as_ref().filter(|_| blame == Blame::Others) {
+                    self.bouts.accuse(address, by.clone());
+                }
+            }
+        }
+        self.is_behind |= is_of_others && Some(self.newest_run()?) != self.newest;
+        if Instant::now() >= self.next_look {
+            self.consider_all();
+        }
+        Ok(())
+    }
+
+    /// Looks, and waits longer after each failure.
+    fn look_and_count(&mut self) {
+        match self.look() {
+            Ok(()) => self.failures = 0,
+            Err(failure) => {
+                self.figures.failures += 1;
+                let pause = AFTER_FAILURE * (1 << self.failures.min(6));
+                self.failures += 1;
+                self.not_before = Instant::now() + pause.min(EVERY);
+                failure.print(false);
+            }
+        }
+        self.next_figures = Instant::now();
+    }
+
+    /// Looks at what may have moved, and brings it back.
+    fn look(&mut self) -> Result<(), Failure> {
+        if !self.is_ours()? {
+            return Ok(());
+        }
+        loop {
+            self.figures.looks += 1;
+            let wanted = affected(&self.wanted, &self.pending);
+            let plan = self.plan(wanted)?;
+            if plan.is_empty() {
+                self.find_nothing();
+                return Ok(());
+            }
+            match self.judge(&plan) {
+                Judgement::GaveUp => {}
+                Judgement::NotBefore(then) => {
+                    self.not_before = then;
+                    return Ok(());
+                }
+                Judgement::Now => return self.bring_back(&plan),
+            }
+        }
+    }
+
+    /// Whether no other run stands in the way. One that was interrupted is put back; others are waited for.
+    fn is_ours(&mut self) -> Result<bool, Failure> {
+        let newest = Newest::find(&self.desk.state)?;
+        let run = newest.as_ref().map_or(0, |newest| newest.run);
+        match newest.map(|newest| newest.stage) {
+            None | Some(Stage::Ended(_)) => {}
+            Some(Stage::Pending(_)) => {
+                self.not_before = Instant::now() + OTHERS;
+                return Ok(false);
+            }
+            Some(Stage::Begun | Stage::GoingBack { .. }) => {
+                self.not_before = Instant::now() + OTHERS;
+                self.have_recovered()?;
+                return Ok(false);
+            }
+        }
+        if self.newest != Some(run) {
+            self.newest = Some(run);
+            self.load()?;
+            self.bouts.begin_anew();
+            self.consider_all();
+        }
+        self.is_behind = false;
+        Ok(true)
+    }
+
+    /// Has an interrupted run taken back, by another process: it may be the one that has started this one.
+    fn have_recovered(&mut self) -> Result<(), Failure> {
+        let is_free = self
+            .desk
+            .work_if_free(async |_, _| Ok::<_, Failure>(()))?
+            .is_some();
+        if is_free {
+            self.not_before = Instant::now() + AFTER_FAILURE;
+            let writer = self.desk.session.writer();
+            let asked = self.desk.block_on(stead_resources::have_recovered(&writer));
+            asked.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, wanted: Vec<Wanted>) -> Result<Plan, Failure> {
+        let host = self.host.clone();
+        let said = &mut self.said;
+        let say = |left_out: &str| {
+            if said.insert(left_out.to_owned()) {
+                render::message(left_out);
+            }
+        };
+        let session = self.desk.session;
+        let plan = session.confined(async |registry, reader| {
+            plan_what_can_be(registry, reader, &host, wanted, say).await
+        })??;
+        Ok(plan.scoped(Scope::Restore))
+    }
+
+    fn find_nothing(&mut self) {
+        let now = Instant::now();
+        self.pending.clear();
+        self.figures.last_good = Some(Timestamp::now());
+        self.idle.push_back(now);
+        while self
+            .idle
+            .front()
+            .is_some_and(|look| now.duration_since(*look) > RUSH)
+        {
+            self.idle.pop_front();
+        }
+        if self.idle.len() > IDLE_LOOKS {
+            self.not_before = now + RUSH;
+        }
+    }
+
+    /// Says what is to become of a plan.
+    fn judge(&mut self, plan: &Plan) -> Judgement {
+        let now = Instant::now();
+        let mut judgement = Judgement::Now;
+        for planned in &plan.changes {
+            let is_restart = !planned.effects.restarts.is_empty();
+            match self.bouts.verdict(&planned.address, is_restart, now) {
+                Verdict::Now => {}
+                Verdict::NotBefore(then) if then <= now => {}
+                Verdict::NotBefore(then) => match judgement {
+                    Judgement::Now => judgement = Judgement::NotBefore(then),
+                    Judgement::NotBefore(other) => {
+                        judgement = Judgement::NotBefore(other.max(then));
+                    }
+                    Judgement::GaveUp => {}
+                },
+                Verdict::GiveUp(why) => {
+                    self.give_up(&planned.address, &why);
+                    judgement = Judgement::GaveUp;
+                }
+            }
+        }
+        judgement
+    }
+
+    /// Leaves something alone, and says so loudly.
+    fn give_up(&mut self, address: &Address, why: &str) {
+        let why = render::plain(why);
+        let name = render::plain(&address.to_string());
+        // The priority of an error, for the journal: sd-daemon(3).
+        render::message(&format!(
+            "<3>{name} is left alone from now on: {why}.\n\
+             <3>Stop that program, then run `systemctl restart stead-watch`, or apply a spec.\n"
+        ));
+        self.bouts.give_up(address, why);
+        self.pending.remove(address);
+        self.say_status();
+    }
+
+    fn bring_back(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let is_done = AtomicBool::new(false);
+        let outcome = thread::scope(|scope| {
+            let pulse = scope.spawn(|| pulse(&is_done));
+            let outcome = self.desk.carry_out_if_free(plan);
+            is_done.store(true, Ordering::Relaxed);
+            pulse.thread().unpark();
+            outcome
+        })?;
+        let now = Instant::now();
+        match outcome {
+            // Somebody else is at work.
+            None => {
+                self.not_before = now + OTHERS;
+                return Ok(());
+            }
+            Some(Outcome::Stale { .. }) => {
+                self.newest = Some(self.newest_run()?);
+                return Ok(());
+            }
+            Some(Outcome::Done { run }) => {
+                self.newest = Some(run);
+                for planned in &plan.changes {
+                    let is_restart = !planned.effects.restarts.is_empty();
+                    self.bouts.note(&planned.address, is_restart, now);
+                    self.bouts.count(&planned.address);
+                    let by = self.bouts.newest(&planned.address);
+                    let by = by.map_or_else(String::new, |by| format!("; moved by {by}"));
+                    render::message(&format!(
+                        "Brought back {} (run {run}){}.\n",
+                        render::plain(&planned.address.to_string()),
+                        render::plain(&by)
+                    ));
+                }
+                self.pending.clear();
+                self.figures.last_good = Some(Timestamp::now());
+                self.say_status();
+                // What is heard now is mostly our own doing.
+                return self.hear(Blame::Nobody);
+            }
+            Some(outcome) => {
+                self.newest = Some(self.newest_run()?);
+                self.desk.progress.end(&outcome);
+                // Somebody who has set it back while the run was under way makes it a round like any other.
+                self.hear(Blame::Others)?;
+                let mut addresses = plan.changes.iter().map(|planned| &planned.address);
+                if addresses.any(|address| self.bouts.is_contested(address)) {
+                    for planned in &plan.changes {
+                        self.bouts.note(&planned.address, false, Instant::now());
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Err(Failure::new(
+            Exit::Failed,
+            "what was overwritten could not be brought back",
+            "`stead history` has the run; it is tried again later",
+        ))
+    }
+
+    fn say_status(&self) {
+        let status = notice::status(self.wanted.len(), &self.bouts);
+        tell(&[NotifyState::Status(&status)]);
+    }
+
+    /// Writes the figures if it is time.
+    fn say_figures(&mut self) {
+        if Instant::now() < self.next_figures {
+            return;
+        }
+        self.next_figures = Instant::now() + FIGURES;
+        let text = metrics::text(&self.figures, &self.bouts);
+        let own = (PathBuf::from(OWN_FIGURES), 0o600);
+        let files = [
+            Some(own),
+            self.figures_file.clone().map(|path| (path, 0o644)),
+        ];
+        for (path, mode) in files.into_iter().flatten() {
+            let written = self
+                .desk
+                .session
+                .writer()
+                .put_text(&path, text.as_bytes(), mode);
+            if let Err(error) = written {
+                let message = format!("{error}\n");
+                if self.said.insert(message.clone()) {
+                    render::message(&message);
+                }
+            }
+        }
+    }
+}
+
+/// Whether what is heard is held against whoever did it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    /// It is.
+    Others,
+    /// It may be our own doing.
+    Nobody,
+}
+
+/// What is to become of a plan.
+enum Judgement {
+    /// It is carried out.
+    Now,
+    /// Not yet.
+    NotBefore(Instant),
+    /// Something of it is left alone from now on.
+    GaveUp,
+}
+
+/// Returns what tells that somebody has begun a run.
+fn runs(desk: &Desk<'_>) -> Trigger {
+    Trigger::Path(desk.session.state.join("runs"))
+}
+
+fn reader(desk: &Desk<'_>) -> Reader {
+    Reader::new(&desk.session.root)
+}

@@ -1,0 +1,121 @@
+//! Figures for Prometheus, in its text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::bouts::Bouts;
+
+/// What is counted beside the bouts.
+#[derive(Debug)]
+pub(super) struct Figures {
+    /// How many resources are watched.
+    pub(super) watched: usize,
+    /// How often the host was looked at.
+    pub(super) looks: u64,
+    /// How many runs of the watch have failed.
+    pub(super) failures: u64,
+    /// When the host was last seen to be as applied; `None` if not yet.
+    pub(super) last_good: Option<Timestamp>,
+}
+
+/// Returns the text of all figures.
+pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
+    let mut text = String::new();
+    let mut put = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {
+        let name = format!("stead_watch_{name}");
+        let mut lines = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (labels, value) in values {
+            writeln!(lines, "{name}{labels} {value}").expect("writing to a String cannot fail");
+        }
+        text.push_str(&lines);
+    };
+    let plain = |value: String| [(String::new(), value)];
+    put(
+        "resources",
+        "gauge",
+        "Resources that are watched.",
+        &plain(figures.watched.to_string()),
+    );
+    put(
+        "looks_total",
+        "counter",
+        "How often the host was looked at.",
+        &plain(figures.looks.to_string()),
+    );
+    put(
+        "failures_total",
+        "counter",
+        "Runs of the watch that failed.",
+        &plain(figures.failures.to_string()),
+    );
+    let last_good = figures.last_good.map_or(0, Timestamp::as_second);
+    put(
+        "last_good_timestamp_seconds",
+        "gauge",
+        "When the host was last seen to be as applied.",
+        &plain(last_good.to_string()),
+    );
+    let labelled = |value: fn(&super::bouts::Bout) -> u64| -> Vec<_> {
+        let values = bouts
+            .iter()
+            .filter(|(_, bout)| bout.total > 0 || bout.given_up.is_some());
+        values
+            .map(|(address, bout)| {
+                let label = address
+                    .to_string()
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"");
+                (format!("{{address=\"{label}\"}}"), value(bout).to_string())
+            })
+            .collect()
+    };
+    put(
+        "mends_total",
+        "counter",
+        "How often a resource was brought back.",
+        &labelled(|bout| bout.total),
+    );
+    put(
+        "given_up",
+        "gauge",
+        "1 if a resource is left alone because another program sets it back.",
+        &labelled(|bout| bout.given_up.is_some().into()),
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use stead_engine::address::Address;
+
+    use super::*;
+
+    #[test]
+    fn figures_are_in_the_format_of_prometheus() {
+        let mut bouts = Bouts::default();
+        let odd = Address::new("iptables-rule", "a \"b\"");
+        bouts.count(&odd);
+        bouts.give_up(&odd, "somebody sets it back".to_owned());
+        let figures = Figures {
+            watched: 3,
+            looks: 7,
+            failures: 0,
+            last_good: Timestamp::from_second(1_700_000_000).ok(),
+        };
+        let text = text(&figures, &bouts);
+        for line in [
+            "# TYPE stead_watch_mends_total counter",
+            "stead_watch_resources 3",
+            "stead_watch_looks_total 7",
+            "stead_watch_last_good_timestamp_seconds 1700000000",
+            r#"stead_watch_mends_total{address="iptables-rule:a \"b\""} 1"#,
+            r#"stead_watch_given_up{address="iptables-rule:a \"b\""} 1"#,
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+}

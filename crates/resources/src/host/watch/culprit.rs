@@ -1,0 +1,119 @@
+//! Who has moved something: a process, and who started it.
+
+use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, process};
+
+use crate::netfilter::Column;
+
+/// The longest name of whoever started a process, in characters.
+const LONGEST: usize = 80;
+
+/// A process that has moved something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Culprit {
+    /// Its number, if it was still there when it was looked for.
+    pub pid: Option<u32>,
+    /// The name of its program, as the kernel has it.
+    pub name: String,
+    /// The words of whoever started it, if it could be asked in time: such programs end at once.
+    pub started_by: Option<String>,
+}
+
+impl Culprit {
+    /// Looks for the process that the kernel has named. Its number is that of the whole machine, so in a container it is another one
+    /// than here; then a process with that name counts if there is just one.
+    pub(super) fn named(name: String, number: u32) -> Option<Self> {
+        let has_name = |pid: &u32| comm(*pid).as_deref() == Some(name.as_str());
+        let pid = Some(number).filter(has_name).or_else(|| {
+            let mut found = processes().into_iter().filter(has_name);
+            found.next().filter(|_| found.next().is_none())
+        });
+        Self::found(name, pid)
+    }
+
+    /// Finds who has locked a file: `proc_locks(5)`.
+    pub(super) fn of_lock(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        let end = format!(":{}", meta.ino());
+        let pid = locks.lines().find_map(|line| {
+            let mut words = line.split_whitespace().filter(|word| *word != "->").skip(4);
+            let pid = words.next()?.parse().ok()?;
+            words.next()?.ends_with(&end).then_some(pid)
+        })?;
+        Self::found(comm(pid)?, Some(pid))
+    }
+
+    /// Makes one, unless this very process has started it.
+    fn found(name: String, pid: Option<u32>) -> Option<Self> {
+        let parent = pid.and_then(parent);
+        (parent != Some(process::id())).then(|| Self {
+            name,
+            pid,
+            started_by: parent.and_then(words),
+        })
+    }
+
+    /// Whether it may be a program that this process has started itself: such have these names, and end before anybody could ask.
+    pub fn may_be_ours(&self) -> bool {
+        let is_like_ours = |column: &Column| {
+            let program = column.program();
+            program.ends_with(&format!("/{}", self.name)) || column.restore_program() == self.name
+        };
+        self.started_by.is_none() && Column::ALL.iter().any(is_like_ours)
+    }
+
+    /// Returns the name of whoever is behind it.
+    pub fn behind(&self) -> &str {
+        self.started_by.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// Returns the name that the kernel has for a process: `proc_pid_comm(5)`.
+fn comm(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// Returns the numbers of all processes, the youngest first.
+fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    found.sort_unstable_by_key(|pid| std::cmp::Reverse(*pid));
+    found
+}
+
+/// Returns who started a process; `None` if it is gone.
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    let parent = lines.find_map(|line| line.strip_prefix("PPid:"))?;
+    parent.trim().parse().ok()
+}
+
+/// Returns the words that a process was started with; `None` if it is gone, or nobody but the init.
+fn words(pid: u32) -> Option<String> {
+    if pid <= 1 {
+        return None;
+    }
+    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = String::from_utf8_lossy(&words);
+    let words: Vec<&str> = words.split('\0').filter(|word| !word.is_empty()).collect();
+    let words = words.join(" ");
+    (!words.is_empty()).then(|| words.chars().take(LONGEST).collect())
+}
+
+impl fmt::Display for Culprit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parent = self.started_by.as_ref();
+        let parent = parent.map(|parent| format!("started by `{parent}`"));
+        let pid = self.pid.map(|pid| format!("process {pid}"));
+        let told: Vec<_> = pid.into_iter().chain(parent).collect();
+        write!(f, "{}", self.name)?;
+        if told.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({})", told.join(", "))
+    }
+}

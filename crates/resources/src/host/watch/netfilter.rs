@@ -1,0 +1,164 @@
+//! What the kernel tells of changes to its tables: `nf_tables`, group `NFNLGRP_NFTABLES` (`linux/netfilter/nfnetlink.h`, `nf_tables.h`).
+
+use std::{
+    io::ErrorKind,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use netlink_packet_core::{NetlinkBuffer, NlasIterator};
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+use nix::errno::Errno;
+
+use super::{super::HostError, Culprit, refused};
+
+/// `NFNLGRP_NFTABLES`.
+const GROUP: u32 = 7;
+/// `NFNL_SUBSYS_NFTABLES`, in the upper byte of the type of a message.
+const SUBSYSTEM: u16 = 10;
+/// `NFT_MSG_NEWTABLE`, `NFT_MSG_DELTABLE`.
+const TABLE: [u16; 2] = [0, 2];
+/// `NFT_MSG_NEWCHAIN`, `NFT_MSG_DELCHAIN`.
+const CHAIN: [u16; 2] = [3, 5];
+/// `NFT_MSG_NEWRULE`, `NFT_MSG_DELRULE`.
+const RULE: [u16; 2] = [6, 8];
+/// `NFT_MSG_NEWGEN`: the end of a transaction.
+const GENERATION: u16 = 15;
+/// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE` and `NFTA_RULE_TABLE` alike.
+const ITS_TABLE: u16 = 1;
+/// `NFTA_CHAIN_NAME`.
+const ITS_NAME: u16 = 3;
+/// `NFTA_RULE_CHAIN`.
+const ITS_CHAIN: u16 = 2;
+/// `NFTA_GEN_PROC_PID`.
+const ITS_PROCESS: u16 = 2;
+/// `NFTA_GEN_PROC_NAME`.
+const ITS_PROGRAM: u16 = 3;
+/// The header between that of netlink and the attributes, `nfgenmsg`, in bytes.
+const HEADER: usize = 4;
+/// How much the kernel may have waiting for us, in bytes.
+const QUEUE: usize = 1 << 20;
+/// The largest message, in bytes.
+const LARGEST: usize = 64 << 10;
+
+/// What has moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// A chain or its rules; all of a table without one.
+    Table {
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: Option<String>,
+    },
+    /// The kernel had more to tell than we could hear.
+    Anything,
+}
+
+/// Whoever hears of changes.
+#[derive(Debug)]
+pub(super) struct NetfilterEvents {
+    socket: Socket,
+    /// Of a transaction whose end is still to come.
+    pending: Vec<Moved>,
+    buffer: Vec<u8>,
+}
+
+impl AsFd for NetfilterEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl NetfilterEvents {
+    pub(super) fn listen() -> Result<Self, HostError> {
+        let listen = || {
+            let mut socket = Socket::new(NETLINK_NETFILTER)?;
+            socket.bind_auto()?;
+            socket.add_membership(GROUP)?;
+            socket.set_rx_buf_sz(QUEUE)?;
+            socket.set_non_blocking(true)?;
+            Ok(socket)
+        };
+        Ok(Self {
+            socket: listen().map_err(refused("the kernel's events of netfilter"))?,
+            pending: vec![],
+            buffer: Vec::with_capacity(LARGEST),
+        })
+    }
+
+    /// Returns all that was told since, each with who did it.
+    pub(super) fn read(&mut self) -> Result<Vec<(Moved, Option<Culprit>)>, HostError> {
+        let mut told = vec![];
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(told),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    told.push((Moved::Anything, None));
+                }
+                Err(error) => return Err(refused("the kernel's events of netfilter")(error)),
+            }
+            let mut rest = self.buffer.as_slice();
+            while let Ok(message) = NetlinkBuffer::new_checked(&rest) {
+                let length = message.length() as usize;
+                let kind = message.message_type();
+                if kind >> 8 == SUBSYSTEM {
+                    let attributes = attributes(message.payload());
+                    if kind & 0xff == GENERATION {
+                        let by = culprit(&attributes);
+                        let done = self.pending.drain(..);
+                        told.extend(done.map(|moved| (moved, by.clone())));
+                    } else {
+                        self.pending.extend(moved(kind & 0xff, &attributes));
+                    }
+                }
+                // Messages begin at multiples of four.
+                let step = length.next_multiple_of(4).max(4);
+                rest = rest.get(step..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// An attribute: its type and its bytes.
+type Attribute = (u16, Vec<u8>);
+
+fn attributes(payload: &[u8]) -> Vec<Attribute> {
+    let attributes = NlasIterator::new(payload.get(HEADER..).unwrap_or_default());
+    let attributes = attributes.map_while(Result::ok);
+    attributes
+        .map(|attribute| (attribute.kind(), attribute.value().to_vec()))
+        .collect()
+}
+
+fn find(attributes: &[Attribute], kind: u16) -> Option<&[u8]> {
+    attributes
+        .iter()
+        .find_map(|(its_kind, value)| (*its_kind == kind).then_some(value.as_slice()))
+}
+
+fn text(attributes: &[Attribute], kind: u16) -> Option<String> {
+    let bytes = find(attributes, kind)?;
+    let end = bytes.iter().position(|byte| *byte == 0);
+    let bytes = &bytes[..end.unwrap_or(bytes.len())];
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn moved(kind: u16, attributes: &[Attribute]) -> Option<Moved> {
+    let chain = match kind {
+        _ if TABLE.contains(&kind) => None,
+        _ if CHAIN.contains(&kind) => Some(text(attributes, ITS_NAME)?),
+        _ if RULE.contains(&kind) => Some(text(attributes, ITS_CHAIN)?),
+        _ => return None,
+    };
+    let table = text(attributes, ITS_TABLE)?;
+    Some(Moved::Table { table, chain })
+}
+
+fn culprit(attributes: &[Attribute]) -> Option<Culprit> {
+    let pid = find(attributes, ITS_PROCESS)?.try_into().ok()?;
+    let name = text(attributes, ITS_PROGRAM)?;
+    Culprit::named(name, u32::from_be_bytes(pid))
+}
