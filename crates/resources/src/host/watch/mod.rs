@@ -152,3 +152,84 @@ fn refused(service: &str) -> impl Fn(std::io::Error) -> HostError {
 fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    const ARGS: &str = "/var/snap/microk8s/current/args/kube-proxy";
+
+    /// Expects that the path stirs after a change, and that nothing does without one.
+    fn expect_stir(lookout: &mut Lookout, path: &str, change: impl FnOnce()) {
+        let mut stirred = lookout.wait(Duration::from_millis(20)).unwrap();
+        // What the last change still had to say.
+        while !stirred.is_empty() {
+            stirred = lookout.wait(Duration::from_millis(20)).unwrap();
+        }
+        change();
+        let stirred = lookout.wait(Duration::from_secs(20)).unwrap();
+        let expected = Path::new(path);
+        let is_it = |stirred: &Stirred| matches!(&stirred.trigger, Trigger::Path(path) | Trigger::Value(path) if path == expected);
+        assert!(stirred.iter().any(is_it), "{path}: {stirred:?}");
+    }
+
+    #[test]
+    fn a_file_is_followed_through_folders_that_come_and_links_that_move() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| below(root.path(), Path::new(path));
+        fs::create_dir_all(at("/var/snap")).unwrap();
+        let reader = Reader::new(root.path());
+        let triggers = BTreeSet::from([Trigger::Path(ARGS.into())]);
+        let mut lookout = reader.look_out(triggers).unwrap();
+        let revision = |revision: &str| {
+            let folder = at(&format!("/var/snap/microk8s/{revision}/args"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("kube-proxy"), revision).unwrap();
+        };
+        expect_stir(&mut lookout, ARGS, || revision("x1"));
+        expect_stir(&mut lookout, ARGS, || {
+            symlink("x1", at("/var/snap/microk8s/current")).unwrap();
+        });
+        expect_stir(&mut lookout, ARGS, || fs::write(at(ARGS), "other").unwrap());
+        revision("x2");
+        expect_stir(&mut lookout, ARGS, || {
+            symlink("x2", at("/var/snap/microk8s/new")).unwrap();
+            fs::rename(
+                at("/var/snap/microk8s/new"),
+                at("/var/snap/microk8s/current"),
+            )
+            .unwrap();
+        });
+        expect_stir(&mut lookout, ARGS, || fs::write(at(ARGS), "other").unwrap());
+        expect_stir(&mut lookout, ARGS, || fs::remove_file(at(ARGS)).unwrap());
+        // What was left behind does not count any more.
+        lookout.wait(Duration::from_millis(50)).unwrap();
+        fs::write(at("/var/snap/microk8s/x1/args/kube-proxy"), "old").unwrap();
+        assert_eq!(lookout.wait(Duration::from_millis(200)).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_in_a_folder_counts_and_so_does_a_value_that_nobody_tells_of() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| below(root.path(), Path::new(path));
+        let reader = Reader::new(root.path());
+        let value = "/proc/sys/net/ipv4/ip_forward";
+        let triggers = BTreeSet::from([
+            Trigger::Path("/etc/sysctl.d".into()),
+            Trigger::Value(value.into()),
+        ]);
+        let mut lookout = reader.look_out(triggers).unwrap();
+        expect_stir(&mut lookout, "/etc/sysctl.d", || {
+            fs::create_dir_all(at("/etc/sysctl.d")).unwrap();
+        });
+        expect_stir(&mut lookout, "/etc/sysctl.d", || {
+            fs::write(at("/etc/sysctl.d/60.conf"), "a = 1").unwrap();
+        });
+        expect_stir(&mut lookout, value, || {
+            fs::create_dir_all(at("/proc/sys/net/ipv4")).unwrap();
+            fs::write(at(value), "1\n").unwrap();
+        });
+    }
+}

@@ -162,3 +162,45 @@ fn culprit(attributes: &[Attribute]) -> Option<Culprit> {
     let name = text(attributes, ITS_PROGRAM)?;
     Culprit::named(name, u32::from_be_bytes(pid))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_a_rule_and_a_table_are_told_apart() {
+        let attribute = |kind, text: &str| (kind, format!("{text}\0").into_bytes());
+        let chain = [
+            attribute(ITS_TABLE, "filter"),
+            attribute(ITS_NAME, "FORWARD"),
+        ];
+        let forward = Moved::Table {
+            table: "filter".to_owned(),
+            chain: Some("FORWARD".to_owned()),
+        };
+        assert_eq!(moved(CHAIN[0], &chain), Some(forward.clone()));
+        let rule = [
+            attribute(ITS_TABLE, "filter"),
+            attribute(ITS_CHAIN, "FORWARD"),
+        ];
+        assert_eq!(moved(RULE[1], &rule), Some(forward));
+        let table = moved(TABLE[1], &rule[..1]);
+        assert!(
+            matches!(table, Some(Moved::Table { chain: None, .. })),
+            "{table:?}"
+        );
+        assert_eq!(moved(9, &chain), None);
+    }
+
+    #[test]
+    fn attributes_are_read_behind_the_header_of_netfilter() {
+        let mut payload = vec![2, 0, 0, 7];
+        // Length 11, type 3, "abcdef" and its end; filled up to a multiple of four.
+        payload.extend([11, 0, 3, 0]);
+        payload.extend(b"abcdef\0\0");
+        payload.extend([8, 0, 2, 0, 0, 0, 1, 2]);
+        let attributes = attributes(&payload);
+        assert_eq!(text(&attributes, ITS_PROGRAM).as_deref(), Some("abcdef"));
+        assert_eq!(find(&attributes, ITS_PROCESS), Some(&[0, 0, 1, 2][..]));
+    }
+}
