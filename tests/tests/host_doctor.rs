@@ -96,7 +96,7 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     for (cause, cure, expected) in [
         (
             "iptables-nft -I FORWARD -j DROP",
-            "iptables-nft -D FORWARD 1",
+            "iptables-nft -D FORWARD -j DROP",
             "forward-refused",
         ),
         (
