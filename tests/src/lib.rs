@@ -6,6 +6,7 @@
 )]
 
 pub mod archive;
+mod doctor;
 mod fake_snapd;
 mod fingerprint;
 mod host;

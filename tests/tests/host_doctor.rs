@@ -3,33 +3,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use e2e::{Host, Image, Inside, Said, difference, standin, wait_for, wait_until};
-use serde_json::Value;
-
-/// Examines a host; the names of what is found, sorted.
-fn found(host: &Host) -> Vec<String> {
-    // What an API server that is starting cannot tell is named.
-    let (said, document) = wait_for(|| {
-        let said = host.run(&["stead", "doctor", "--json"]);
-        let document: Value = serde_json::from_str(&said.out).unwrap();
-        match document["unseen"].as_array() {
-            Some(unseen) if unseen.is_empty() => Ok((said, document)),
-            _ => Err(format!("{said:?}")),
-        }
-    });
-    let list = |key: &str| document[key].as_array().unwrap().clone();
-    let findings = list("findings");
-    assert_eq!(said.code, Some(if findings.is_empty() { 0 } else { 3 }));
-    assert_eq!(findings.len() + list("fine").len(), 15, "{said:?}");
-    for finding in &findings {
-        let is_empty = |key: &str| finding[key].as_array().is_none_or(Vec::is_empty);
-        assert!(!is_empty("evidence") && !is_empty("by_hand"), "{finding}");
-    }
-    let names = findings.iter().map(|it| it["name"].as_str().unwrap());
-    let mut names: Vec<String> = names.map(str::to_owned).collect();
-    names.sort();
-    names
-}
+use e2e::{Host, Image, Inside, Said, difference, standin, wait_until};
 
 fn install(host: &Host, file: &str) {
     let file = format!("{}/{file}.snap", standin::FOLDER);
@@ -50,10 +24,10 @@ fn on_plain_hosts_and_beside_docker_nothing_is_found_and_nothing_changed() {
     for image in [Image::Debian12, Image::Debian13] {
         let host = Host::boot(image);
         let start = host.fingerprint();
-        assert_eq!(found(&host), [""; 0]);
+        assert_eq!(host.found(), [""; 0]);
         assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
         host.must(&["systemctl", "start", "docker.service"]);
-        assert_eq!(found(&host), [""; 0]);
+        assert_eq!(host.found(), [""; 0]);
     }
 }
 
@@ -63,12 +37,12 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     install(&host, "microk8s_1");
     host.must(&["microk8s", "status", "--wait-ready"]);
     // There is no network of pods here, for which the real one turns forwarding on.
-    assert_eq!(found(&host), ["forwarding-off"]);
+    assert_eq!(host.found(), ["forwarding-off"]);
     // The real dockerd, at boot.
     host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
-    assert_eq!(found(&host), ["docker-forwarding", "forwarding-off"]);
+    assert_eq!(host.found(), ["docker-forwarding", "forwarding-off"]);
     host.reboot();
-    assert_eq!(found(&host), ["docker-forwarding", "forward-drop"]);
+    assert_eq!(host.found(), ["docker-forwarding", "forward-drop"]);
     let readme = include_str!("../../README.md");
     let (_, section) = readme.split_once("## What is wrong here?").unwrap();
     let shown = section.split("```text\n").nth(1).unwrap();
@@ -89,9 +63,9 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     assert!(said.out.contains(hidden), "{said:?}");
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
     mend(&host);
-    assert_eq!(found(&host), [""; 0]);
+    assert_eq!(host.found(), [""; 0]);
     host.reboot();
-    wait_until("the hook has mended it", || found(&host).is_empty());
+    wait_until("the hook has mended it", || host.found().is_empty());
 
     for (cause, cure, expected) in [
         (
@@ -132,20 +106,20 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
         ),
     ] {
         host.must(&["bash", "-ec", cause]);
-        assert_eq!(found(&host), [expected], "{cause}");
+        assert_eq!(host.found(), [expected], "{cause}");
         host.must(&["bash", "-ec", cure]);
-        assert_eq!(found(&host), [""; 0], "{cure}");
+        assert_eq!(host.found(), [""; 0], "{cure}");
     }
 
     // A server on this host that pods cannot reach: named in the addon, and in what the host itself uses.
     host.must(&["microk8s", "enable", "dns", "127.0.0.53"]);
-    assert_eq!(found(&host), ["dns-loop"]);
+    assert_eq!(host.found(), ["dns-loop"]);
     let edit = "microk8s kubectl get configmap coredns -n kube-system -o yaml | sed s:127.0.0.53:/etc/resolv.conf: | microk8s kubectl replace -f -";
     host.must(&["bash", "-ec", edit]);
     host.put("/etc/resolv.conf", "nameserver 192.0.2.53\n");
-    assert_eq!(found(&host), [""; 0]);
+    assert_eq!(host.found(), [""; 0]);
     host.put("/etc/resolv.conf", "nameserver 127.0.0.53\n");
-    assert_eq!(found(&host), ["dns-loop"]);
+    assert_eq!(host.found(), ["dns-loop"]);
     host.put("/etc/resolv.conf", "nameserver 192.0.2.53\n");
 
     // A file of arguments that was edited later than a start may do by itself.
@@ -153,11 +127,11 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     let args = "/var/snap/microk8s/current/args/kube-proxy";
     let text = host.get(args).unwrap();
     host.put(args, &format!("{text}--v=3\n--v=4\n"));
-    assert_eq!(found(&host), ["args-twice", "stale-process"]);
+    assert_eq!(host.found(), ["args-twice", "stale-process"]);
     host.put(args, &format!("{text}--v=4\n"));
-    assert_eq!(found(&host), ["stale-process"]);
+    assert_eq!(host.found(), ["stale-process"]);
     mend(&host);
-    assert_eq!(found(&host), [""; 0]);
+    assert_eq!(host.found(), [""; 0]);
 }
 
 #[test]
@@ -168,9 +142,9 @@ fn the_slow_mode_of_the_old_release_is_found_and_mended() {
         let asked = ["curl", "--silent", "http://127.0.0.1:10249/proxyMode"];
         host.run(&asked).code == Some(0)
     });
-    assert_eq!(found(&host), ["forwarding-off", "proxy-userspace"]);
+    assert_eq!(host.found(), ["forwarding-off", "proxy-userspace"]);
     mend(&host);
-    assert_eq!(found(&host), [""; 0]);
+    assert_eq!(host.found(), [""; 0]);
 }
 
 #[test]
@@ -185,11 +159,11 @@ fn a_snap_that_refreshes_itself_is_found_and_the_described_host_is_healthy() {
         "--classic",
     ]);
     host.must(&["microk8s", "status", "--wait-ready"]);
-    assert_eq!(found(&host), ["forwarding-off", "refresh-not-held"]);
+    assert_eq!(host.found(), ["forwarding-off", "refresh-not-held"]);
     host.put(
         "/root/cloud-vm.kdl",
         include_str!("../../examples/hosts/cloud-vm.kdl"),
     );
     host.stead_ends(&["apply", "--yes", "/root/cloud-vm.kdl"], 0);
-    assert_eq!(found(&host), [""; 0]);
+    assert_eq!(host.found(), [""; 0]);
 }

@@ -64,10 +64,10 @@ pub(crate) enum Command {
     Graph(Graph),
     /// List the kinds of resource
     Kinds(Kinds),
-    /// Explain a kind and its attributes
+    /// Explain a kind and its attributes, or what `doctor` may find
     Explain {
-        /// The kind, for instance `file`
-        kind: String,
+        /// The kind or the finding, for instance `file` or `forward-drop`
+        name: String,
     },
     /// List the runs
     History {

@@ -1,7 +1,39 @@
-//! What a look at a host has found to go wrong: inert data, printed by others.
+//! What is known to go wrong on hosts, and what a look at one has found: inert data, printed by others.
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+/// Something that is known to go wrong: the page about it, from which its findings are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Ailment {
+    /// Its stable name.
+    pub name: &'static str,
+    /// The fact, in one line.
+    pub fact: &'static str,
+    /// Why that matters, for people.
+    pub why: &'static str,
+    /// What is looked at, and from when on it is a finding.
+    pub looks_at: &'static str,
+    /// How to mend it by hand. A word in capitals stands for what is only known once it was seen.
+    pub by_hand: &'static [&'static str],
+    /// How to mend it for good: nodes of a spec, with words in capitals as well. Empty where no kind can.
+    pub spec: &'static [&'static str],
+}
+
+impl Ailment {
+    /// Makes the finding of it on a host where this was seen.
+    pub fn seen(&self, evidence: Vec<String>) -> Finding {
+        let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        Finding {
+            name: self.name,
+            fact: self.fact.to_owned(),
+            evidence,
+            why: self.why.to_owned(),
+            by_hand: texts(self.by_hand),
+            spec: texts(self.spec),
+        }
+    }
+}
 
 /// Something that is known to go wrong, seen on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -18,6 +50,27 @@ pub struct Finding {
     pub by_hand: Vec<String>,
     /// How to mend it for good: nodes of a spec. Empty where no kind can.
     pub spec: Vec<String>,
+}
+
+impl Finding {
+    /// Puts values in the place of a word in capitals: what has that word is there once for each of them, and for none not at all.
+    #[must_use]
+    pub fn with<T: AsRef<str>>(mut self, word: &str, values: &[T]) -> Self {
+        for list in [&mut self.by_hand, &mut self.spec] {
+            let texts = std::mem::take(list).into_iter();
+            let filled = texts.flat_map(|text| {
+                if !text.contains(word) {
+                    return vec![text];
+                }
+                let values = values.iter();
+                values
+                    .map(|value| text.replace(word, value.as_ref()))
+                    .collect()
+            });
+            list.extend(filled);
+        }
+        self
+    }
 }
 
 /// What came of looking for everything that is known.
@@ -61,6 +114,23 @@ impl Examination {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_finding_has_the_texts_of_its_page_with_what_was_seen_in_them() {
+        let ailment = Ailment {
+            name: "x",
+            fact: "it is so",
+            why: "It matters.",
+            looks_at: "It.",
+            by_hand: &["stop UNIT", "think"],
+            spec: &["unit \"UNIT\"", "hook \"HOOK\""],
+        };
+        let finding = ailment.seen(vec!["there".to_owned()]);
+        let finding = finding.with("UNIT", &["a", "b"]).with::<&str>("HOOK", &[]);
+        assert_eq!(finding.by_hand, ["stop a", "stop b", "think"]);
+        assert_eq!(finding.spec, ["unit \"a\"", "unit \"b\""]);
+        assert_eq!((&*finding.fact, &*finding.why), ("it is so", "It matters."));
+    }
 
     #[test]
     fn what_mends_several_findings_stands_in_the_spec_once() {

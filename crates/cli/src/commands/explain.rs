@@ -4,6 +4,7 @@ use stead_engine::{
     schema::{Absence, Schema, Shape},
     suggest,
 };
+use stead_resources::doctor::ailments;
 
 use crate::{
     exit::Exit,
@@ -12,15 +13,30 @@ use crate::{
     session::Session,
 };
 
-/// Explains a kind.
+/// Explains a kind, or what `stead doctor` may find.
 pub(crate) fn explain(session: &Session, name: &str) -> Result<Exit, Failure> {
-    let Some(kind) = session.registry.get(name) else {
-        let kinds = session.registry.iter().map(|(name, _)| name);
-        let help = suggest::help("the kinds are", name, kinds);
-        return Err(Failure::usage(format!("unknown kind `{name}`"), help));
-    };
-    render::data(&text(name, &kind.schema()));
+    if let Some(kind) = session.registry.get(name) {
+        render::data(&text(name, &kind.schema()));
+    } else if let Some(ailment) = ailments().find(|ailment| ailment.name == name) {
+        render::data(&render::ailment(ailment));
+    } else {
+        return Err(unknown(session, name));
+    }
     Ok(Exit::Done)
+}
+
+fn unknown(session: &Session, name: &str) -> Failure {
+    let kinds = || session.registry.iter().map(|(name, _)| name);
+    let findings = || ailments().map(|ailment| ailment.name);
+    let is_kind = suggest::nearest(name, kinds()).is_some();
+    let (what, help) = match suggest::nearest(name, findings()) {
+        Some(_) if !is_kind => (
+            "finding",
+            suggest::help("`stead doctor` finds", name, findings()),
+        ),
+        _ => ("kind", suggest::help("the kinds are", name, kinds())),
+    };
+    Failure::usage(format!("unknown {what} `{name}`"), help)
 }
 
 fn text(name: &str, schema: &Schema) -> String {
@@ -91,5 +107,44 @@ fn shape(shape: Shape) -> String {
         Shape::Map => "keys with values, as children of a child".to_owned(),
         Shape::Entries => "any children, each with its texts or `#null`".to_owned(),
         Shape::List => "several texts, as a child".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use stead_engine::{decode::decode, spec::Source};
+
+    use super::*;
+
+    #[test]
+    fn a_name_means_one_finding_or_one_kind() {
+        let registry = stead_resources::registry();
+        let kinds = registry.iter().map(|(name, _)| name);
+        let names: Vec<_> = ailments()
+            .map(|ailment| ailment.name)
+            .chain(kinds)
+            .collect();
+        let once: BTreeSet<_> = names.iter().collect();
+        assert_eq!(names.len(), once.len(), "{names:?}");
+    }
+
+    #[test]
+    fn what_a_finding_shows_can_be_written_into_a_spec() {
+        let registry = stead_resources::registry();
+        for ailment in ailments().filter(|ailment| !ailment.spec.is_empty()) {
+            let nodes = ailment.spec.join("\n");
+            let nodes = nodes
+                .replace("HOOK", "boot")
+                .replace("GROUP", "microk8s/kubernetes");
+            let nodes = nodes.replace("SETTING", "vm.swappiness");
+            let source = Arc::new(Source {
+                path: "doctor.kdl".into(),
+                text: format!("host \"x\" {{\n{nodes}\n}}\n"),
+            });
+            let decoded = decode(&source, &registry);
+            assert!(decoded.is_ok(), "{}: {decoded:?}", ailment.name);
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Graph(args) => graph::graph(&session, &args),
         Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),
-        Command::Explain { kind } => explain::explain(&session, &kind),
+        Command::Explain { name } => explain::explain(&session, &name),
         Command::History { json } => history::history(&session, json),
         Command::Show { run, json } => history::show(&session, run, json),
         Command::Undo { run, consent } => undo::undo(&session, run, &consent),

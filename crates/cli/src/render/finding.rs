@@ -1,6 +1,6 @@
 //! What a look at a host has found, for people.
 
-use stead_engine::finding::{Examination, Finding};
+use stead_engine::finding::{Ailment, Examination, Finding};
 
 use super::{line, paint};
 
@@ -42,22 +42,34 @@ pub(crate) fn examination(examination: &Examination) -> String {
     text
 }
 
+/// Shows the page about something that is known to go wrong.
+pub(crate) fn ailment(ailment: &Ailment) -> String {
+    let mut text = String::new();
+    let name = paint::bold(ailment.name);
+    line(&mut text, format_args!("{name}: {}", ailment.fact));
+    line(&mut text, format_args!("  looks at  {}", ailment.looks_at));
+    mending(&mut text, &ailment.seen(vec![]));
+    text
+}
+
 fn finding(text: &mut String, finding: &Finding) {
     let name = paint::error(finding.name);
     line(text, format_args!("{name}: {}", finding.fact));
     for seen in &finding.evidence {
         line(text, format_args!("  seen      {seen}"));
     }
+    mending(text, finding);
+    line(text, format_args!(""));
+}
+
+/// Shows why it is to be mended, and how.
+fn mending(text: &mut String, finding: &Finding) {
     line(text, format_args!("  because   {}", finding.why));
     for way in &finding.by_hand {
         line(text, format_args!("  by hand   {way}"));
     }
-    for (number, row) in finding
-        .spec
-        .iter()
-        .flat_map(|node| node.lines())
-        .enumerate()
-    {
+    let rows = finding.spec.iter().flat_map(|node| node.lines());
+    for (number, row) in rows.enumerate() {
         let label = if number == 0 {
             "in a spec"
         } else {
@@ -65,5 +77,4 @@ fn finding(text: &mut String, finding: &Finding) {
         };
         line(text, format_args!("  {label} {row}"));
     }
-    line(text, format_args!(""));
 }

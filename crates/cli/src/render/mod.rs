@@ -14,7 +14,7 @@ use std::{
 };
 
 pub(crate) use coverage::coverage;
-pub(crate) use finding::examination;
+pub(crate) use finding::{ailment, examination};
 pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
 pub(crate) use plan::{no_changes, plan};
 pub(crate) use rehearsal::rehearsal;

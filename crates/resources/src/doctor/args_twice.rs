@@ -1,11 +1,18 @@
 //! An argument stands in its file twice, and one of the two does nothing.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 use crate::microk8s;
 
-pub(super) const NAME: &str = "args-twice";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "args-twice",
+    fact: "an argument of Kubernetes is written twice, with two values",
+    why: "Of several the last one counts. Whoever changes the first one changes nothing.",
+    looks_at: "Each file of arguments of MicroK8s: a flag that is there more than once, with values that differ.",
+    by_hand: &["take the lines away that do not count"],
+    spec: &[],
+};
 
 pub(super) fn look(patient: &Patient<'_>) -> Look {
     let Some(layout) = patient.microk8s()? else {
@@ -28,13 +35,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if evidence.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "an argument of Kubernetes is written twice, with two values".to_owned(),
-        evidence,
-        why: "Of several the last one counts. Whoever changes the first one changes nothing."
-            .to_owned(),
-        by_hand: vec!["take the lines away that do not count".to_owned()],
-        spec: vec![],
-    }))
+    Ok(Some(AILMENT.seen(evidence)))
 }

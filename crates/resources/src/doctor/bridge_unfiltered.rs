@@ -2,11 +2,24 @@
 
 use std::path::Path;
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 
-pub(super) const NAME: &str = "bridge-unfiltered";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "bridge-unfiltered",
+    fact: "packets between pods of this host go past the rules of iptables",
+    why: "The address of a Service becomes that of a pod by a rule. If both pods are on this host, the answer takes a way on \
+          which that rule is not asked, and the connection hangs: to the DNS server, for instance.",
+    looks_at: "Where MicroK8s runs: net.bridge.bridge-nf-call-iptables is 0, or not there because br_netfilter is not loaded.",
+    by_hand: &[
+        "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1   (until the next boot)",
+    ],
+    spec: &[
+        "kernel-module \"br_netfilter\"",
+        "sysctl \"net.bridge.bridge-nf-call-iptables\" \"1\"",
+    ],
+};
 /// The setting, which comes with the module `br_netfilter`.
 const CALL: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
@@ -20,19 +33,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
         None => format!("there is no {CALL}: the module br_netfilter is not loaded"),
         Some(_) => return Ok(None),
     };
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "packets between pods of this host go past the rules of iptables".to_owned(),
-        evidence: vec![evidence],
-        why: "The address of a Service becomes that of a pod by a rule. If both pods are on this host, the answer takes a way on which that rule is not asked, \
-              and the connection hangs: to the DNS server, for instance."
-            .to_owned(),
-        by_hand: vec![
-            "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1   (until the next boot)".to_owned(),
-        ],
-        spec: vec![
-            "kernel-module \"br_netfilter\"".to_owned(),
-            "sysctl \"net.bridge.bridge-nf-call-iptables\" \"1\"".to_owned(),
-        ],
-    }))
+    Ok(Some(AILMENT.seen(vec![evidence])))
 }

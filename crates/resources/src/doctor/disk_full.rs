@@ -2,12 +2,23 @@
 
 use std::path::Path;
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 use crate::microk8s::COMMON;
 
-pub(super) const NAME: &str = "disk-full";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "disk-full",
+    fact: "the disk with the images of containers is nearly full",
+    why: "From 85 % on kubelet removes images that nobody uses just now, which are downloaded again later; with still less it \
+          evicts pods.",
+    looks_at: "The file system of /var/snap/microk8s/common, where MicroK8s runs: 85 % of it or more are used.",
+    by_hand: &[
+        "microk8s ctr images list   (what is there)",
+        "journalctl --vacuum-size=200M",
+    ],
+    spec: &[],
+};
 /// From so many percent on kubelet removes images: `imageGCHighThresholdPercent` of its configuration.
 const HIGH: u64 = 85;
 
@@ -22,21 +33,9 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if used < HIGH {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: format!("{used} % of the disk with the images of containers is used"),
-        evidence: vec![format!(
-            "{COMMON}: {} MiB of {} MiB are free",
-            space.free >> 20,
-            space.total >> 20
-        )],
-        why: format!(
-            "From {HIGH} % on kubelet removes images that nobody uses just now, which are downloaded again later; with still less it evicts pods."
-        ),
-        by_hand: vec![
-            "microk8s ctr images list   (what is there)".to_owned(),
-            "journalctl --vacuum-size=200M".to_owned(),
-        ],
-        spec: vec![],
-    }))
+    Ok(Some(AILMENT.seen(vec![format!(
+        "{COMMON}: {used} % are used, {} MiB of {} MiB are free",
+        space.free >> 20,
+        space.total >> 20
+    )])))
 }

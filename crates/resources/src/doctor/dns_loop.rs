@@ -1,11 +1,20 @@
 //! CoreDNS asks itself: what it does not know it asks at an address of loopback, which in its pod is its own.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::{Ailment, Finding};
 
 use super::{Hidden, Look, Patient};
 use crate::{boot_files, microk8s::Layout};
 
-pub(super) const NAME: &str = "dns-loop";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "dns-loop",
+    fact: "CoreDNS asks itself for the names outside of the cluster",
+    why: "An address of loopback is that of whoever uses it. In its pod CoreDNS reaches itself there, sees the loop and ends, or \
+          answers nothing. Names of Services work, and those of the world do not.",
+    looks_at: "Where CoreDNS forwards to, by its ConfigMap, and by the list of servers that the kubelet gives to its pod: an \
+               address of loopback.",
+    by_hand: &["microk8s disable dns && microk8s enable dns SERVERS"],
+    spec: &["addons \"microk8s\" {\n    dns \"SERVERS\"\n}"],
+};
 /// What systemd-resolved knows of servers outside: systemd-resolved.service(8).
 const UPLINK: &str = "/run/systemd/resolve/resolv.conf";
 /// What the kubelet gives to pods that use the names of their node, unless its argument `resolv-conf` says otherwise.
@@ -15,18 +24,10 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some(layout) = patient.microk8s()? else {
         return Ok(None);
     };
-    let Some(kubeconfig) = layout.kubeconfig(patient.host)? else {
-        return Ok(None);
-    };
-    let map = patient
-        .host
-        .config_map(&kubeconfig, "kube-system", "coredns")
-        .await?;
-    let corefile = map
-        .and_then(|mut map| map.remove("Corefile"))
-        .unwrap_or_default();
+    let corefile = corefile(patient, layout).await?;
     let mut evidence = vec![];
     for target in forwarders(&corefile) {
+        let target = bare(target);
         if target.starts_with('/') {
             let path = resolver(patient, layout)?;
             for server in servers(patient, &path)?
@@ -48,41 +49,47 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     }
     let mut outside = servers(patient, UPLINK)?;
     outside.retain(|server| !is_loopback(server));
-    let arguments = if outside.is_empty() {
-        "ADDRESS".to_owned()
-    } else {
-        outside.join(",")
-    };
-    let spec = format!("addons \"microk8s\" {{\n    dns \"{arguments}\"\n}}");
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "CoreDNS asks itself for the names outside of the cluster".to_owned(),
-        evidence,
-        why: "An address of loopback is that of whoever uses it. In its pod CoreDNS reaches itself there, sees the loop and ends, or answers nothing. \
-              Names of Services work, and those of the world do not."
-            .to_owned(),
-        by_hand: vec![format!("microk8s disable dns && microk8s enable dns {arguments}")],
-        spec: if outside.is_empty() { vec![] } else { vec![spec] },
+    Ok(Some(match outside.as_slice() {
+        // What to write there is for people to know.
+        [] => Finding {
+            spec: vec![],
+            ..AILMENT.seen(evidence)
+        },
+        outside => AILMENT.seen(evidence).with("SERVERS", &[outside.join(",")]),
     }))
 }
 
-/// Returns where a Corefile sends what it does not know.
-fn forwarders(corefile: &str) -> impl Iterator<Item = &str> {
+/// Returns the settings of CoreDNS; nothing where it is not enabled.
+pub(super) async fn corefile(patient: &Patient<'_>, layout: &Layout) -> Result<String, Hidden> {
+    let Some(kubeconfig) = layout.kubeconfig(patient.host)? else {
+        return Ok(String::new());
+    };
+    let map = patient
+        .host
+        .config_map(&kubeconfig, "kube-system", "coredns")
+        .await?;
+    let corefile = map.and_then(|mut map| map.remove("Corefile"));
+    Ok(corefile.unwrap_or_default())
+}
+
+/// Returns where a Corefile sends what it does not know, as it is written there.
+pub(super) fn forwarders(corefile: &str) -> impl Iterator<Item = &str> {
     let lines = corefile.lines().map(str::split_whitespace);
     lines.flat_map(|mut words| {
         let is_forward =
             matches!(words.next(), Some("forward" | "proxy")) && words.next() == Some(".");
-        let targets = words.take_while(move |word| is_forward && *word != "{");
-        targets.map(|target| {
-            target
-                .rsplit_once("://")
-                .map_or(target, |(_, address)| address)
-        })
+        words.take_while(move |word| is_forward && *word != "{")
     })
 }
 
+/// Returns a target without its protocol.
+fn bare(target: &str) -> &str {
+    let apart = target.rsplit_once("://");
+    apart.map_or(target, |(_, address)| address)
+}
+
 /// Returns the list of servers that the pod of CoreDNS gets.
-fn resolver(patient: &Patient<'_>, layout: &Layout) -> Result<String, Hidden> {
+pub(super) fn resolver(patient: &Patient<'_>, layout: &Layout) -> Result<String, Hidden> {
     let args = layout.read_args(patient.host, "kubelet")?;
     let flags = args.map(|args| args.flags()).unwrap_or_default();
     Ok(flags
@@ -93,7 +100,7 @@ fn resolver(patient: &Patient<'_>, layout: &Layout) -> Result<String, Hidden> {
 }
 
 /// Returns the servers of such a list; those of systemd-resolved if a link leads there.
-fn servers(patient: &Patient<'_>, path: &str) -> Result<Vec<String>, Hidden> {
+pub(super) fn servers(patient: &Patient<'_>, path: &str) -> Result<Vec<String>, Hidden> {
     let text = boot_files::read(patient.host, path.into())?.text;
     let servers = text
         .lines()
@@ -101,7 +108,8 @@ fn servers(patient: &Patient<'_>, path: &str) -> Result<Vec<String>, Hidden> {
     Ok(servers.map(|server| server.trim().to_owned()).collect())
 }
 
-fn is_loopback(server: &str) -> bool {
+/// Whether whoever asks there asks itself.
+pub(super) fn is_loopback(server: &str) -> bool {
     let address = server.trim_matches(['[', ']']);
     address.starts_with("127.") || address == "::1" || address.starts_with("::1]")
 }
@@ -134,7 +142,7 @@ mod tests {
     #[test]
     fn forwarders_are_read_as_coredns_reads_them() {
         let corefile = ".:53 {\n    kubernetes cluster.local\n    forward . 127.0.0.53 tls://9.9.9.9:853 {\n      x\n    }\n    forward example.org 1.1.1.1\n}\nx:53 {\n    proxy . /etc/resolv.conf\n}\n";
-        let found: Vec<_> = forwarders(corefile).collect();
+        let found: Vec<_> = forwarders(corefile).map(bare).collect();
         assert_eq!(found, ["127.0.0.53", "9.9.9.9:853", "/etc/resolv.conf"]);
     }
 

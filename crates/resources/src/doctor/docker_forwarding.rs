@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 use crate::{
@@ -11,7 +11,19 @@ use crate::{
     sysctl_files::{value_at_boot, value_in},
 };
 
-pub(super) const NAME: &str = "docker-forwarding";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "docker-forwarding",
+    fact: "at the next boot Docker turns forwarding on, and then drops what it does not know",
+    why: "Docker that finds forwarding off turns it on and sets the policy of FORWARD to DROP. If it is on already, Docker \
+          leaves the policy alone. So this host may work now and fail after a reboot.",
+    looks_at: "Where MicroK8s is: docker.service is enabled and may change both, and no file in sysctl.d or of ufw turns \
+               forwarding on before it starts.",
+    by_hand: &["write `net.ipv4.ip_forward = 1` into /etc/sysctl.d/60-forward.conf"],
+    spec: &[
+        "sysctl \"net.ipv4.ip_forward\" \"1\"",
+        "iptables-policy \"filter/FORWARD\" \"ACCEPT\"",
+    ],
+};
 const UNIT: &str = "docker.service";
 /// The settings of Docker: dockerd(8).
 const DAEMON: &str = "/etc/docker/daemon.json";
@@ -38,22 +50,11 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "at the next boot Docker turns forwarding on, and then drops what it does not know".to_owned(),
-        evidence: vec![
-            format!("{UNIT} is enabled"),
-            "no file in sysctl.d sets net.ipv4.ip_forward to 1, so that it is 0 when Docker starts".to_owned(),
-        ],
-        why: "Docker that finds forwarding off turns it on and sets the policy of FORWARD to DROP. If it is on already, Docker leaves the policy alone. \
-              So this host may work now and fail after a reboot."
+    Ok(Some(AILMENT.seen(vec![
+        format!("{UNIT} is enabled"),
+        "no file in sysctl.d sets net.ipv4.ip_forward to 1, so that it is 0 when Docker starts"
             .to_owned(),
-        by_hand: vec!["write `net.ipv4.ip_forward = 1` into /etc/sysctl.d/60-forward.conf".to_owned()],
-        spec: vec![
-            "sysctl \"net.ipv4.ip_forward\" \"1\"".to_owned(),
-            "iptables-policy \"filter/FORWARD\" \"ACCEPT\"".to_owned(),
-        ],
-    }))
+    ])))
 }
 
 /// Whether forwarding is on before Docker starts. The two settings are one to the kernel: ip-sysctl.rst.

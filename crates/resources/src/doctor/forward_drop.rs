@@ -1,11 +1,20 @@
 //! Pods lose DNS and each other: the policy of FORWARD is DROP.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient, program};
 use crate::netfilter::{Column, Family, Tables};
 
-pub(super) const NAME: &str = "forward-drop";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "forward-drop",
+    fact: "packets that no rule accepts are not forwarded",
+    why: "Packets between pods, and from pods to the DNS server, are forwarded by this host. With this policy only those go \
+          through that a rule accepts, so pods cannot resolve names or reach each other, and nothing says why. Docker sets it \
+          when it turns forwarding on.",
+    looks_at: "Where MicroK8s runs: the policy of FORWARD for IPv4, in both back ends of iptables, is DROP.",
+    by_hand: &["PROGRAM -P FORWARD ACCEPT   (until the next boot or the next start of Docker)"],
+    spec: &["iptables-policy \"filter/FORWARD\" \"ACCEPT\""],
+};
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() {
@@ -15,17 +24,13 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if dropping.is_empty() {
         return Ok(None);
     }
-    let programs = dropping.iter().map(|column| program(*column));
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "packets that no rule accepts are not forwarded".to_owned(),
-        evidence: programs.clone().map(|program| format!("{program} -S FORWARD: -P FORWARD DROP")).collect(),
-        why: "Packets between pods, and from pods to the DNS server, are forwarded by this host. With this policy only those go through that a rule accepts, \
-              so pods cannot resolve names or reach each other, and nothing says why. Docker sets it when it turns forwarding on."
-            .to_owned(),
-        by_hand: programs.map(|program| format!("{program} -P FORWARD ACCEPT   (until the next boot or the next start of Docker)")).collect(),
-        spec: vec!["iptables-policy \"filter/FORWARD\" \"ACCEPT\"".to_owned()],
-    }))
+    let programs: Vec<_> = dropping.iter().map(|column| program(*column)).collect();
+    let evidence = programs
+        .iter()
+        .map(|program| format!("{program} -S FORWARD: -P FORWARD DROP"));
+    Ok(Some(
+        AILMENT.seen(evidence.collect()).with("PROGRAM", &programs),
+    ))
 }
 
 /// Returns the columns of IPv4 in which FORWARD drops what no rule decides about.

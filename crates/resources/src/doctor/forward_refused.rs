@@ -2,12 +2,21 @@
 
 use std::sync::Arc;
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::{Ailment, Finding};
 
 use super::{Hidden, Look, Patient, program};
 use crate::netfilter::{SavedRule, Tables};
 
-pub(super) const NAME: &str = "forward-refused";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "forward-refused",
+    fact: "a rule refuses the packets of pods before another accepts them",
+    why: "Rules are asked in their order. What this one refuses never comes to the rules that MicroK8s makes for its pods, \
+          whatever the policy is. It may come back from /etc/iptables or from a firewall's own files.",
+    looks_at: "Where MicroK8s runs: a rule in FORWARD that drops or rejects every packet stands before the rules that MicroK8s \
+               makes for its pods.",
+    by_hand: &["PROGRAM -D FORWARD PLACE"],
+    spec: &[],
+};
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() {
@@ -32,21 +41,16 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
                 "{program} -S FORWARD: rule {place} is `{text}`, and those that accept pods come after it, from rule {} on",
                 accepted + 1
             ));
-            by_hand.push(format!("{program} -D FORWARD {place}"));
+            let command = AILMENT.by_hand[0].replace("PROGRAM", program);
+            by_hand.push(command.replace("PLACE", &place.to_string()));
         }
     }
     if evidence.is_empty() {
         return Ok(None);
     }
     Ok(Some(Finding {
-        name: NAME,
-        fact: "a rule refuses the packets of pods before another accepts them".to_owned(),
-        evidence,
-        why: "Rules are asked in their order. What this one refuses never comes to the rules that MicroK8s makes for its pods, whatever the policy is. \
-              It may come back from /etc/iptables or from a firewall's own files."
-            .to_owned(),
         by_hand,
-        spec: vec![],
+        ..AILMENT.seen(evidence)
     }))
 }
 

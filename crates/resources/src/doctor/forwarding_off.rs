@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 
-pub(super) const NAME: &str = "forwarding-off";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "forwarding-off",
+    fact: "the kernel forwards no packets",
+    why: "Every packet of a pod that leaves its node, and every one to another pod, is forwarded. Without that pods are alone.",
+    looks_at: "Where MicroK8s runs: net.ipv4.ip_forward is 0.",
+    by_hand: &["sysctl -w net.ipv4.ip_forward=1   (until the next boot)"],
+    spec: &["sysctl \"net.ipv4.ip_forward\" \"1\""],
+};
 /// The setting.
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -16,12 +23,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() || !is_off {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "the kernel forwards no packets".to_owned(),
-        evidence: vec![format!("{FORWARD} is 0")],
-        why: "Every packet of a pod that leaves its node, and every one to another pod, is forwarded. Without that pods are alone.".to_owned(),
-        by_hand: vec!["sysctl -w net.ipv4.ip_forward=1   (until the next boot)".to_owned()],
-        spec: vec!["sysctl \"net.ipv4.ip_forward\" \"1\"".to_owned()],
-    }))
+    Ok(Some(AILMENT.seen(vec![format!("{FORWARD} is 0")])))
 }

@@ -1,11 +1,19 @@
 //! What stead put there to bring things back is not there any more.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
 use crate::hook;
 
-pub(super) const NAME: &str = "hook-broken";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "hook-broken",
+    fact: "what brings back what reboots and refreshes overwrite is not there any more",
+    why: "It was applied on this host. Without it the kernel forgets its rules at the next reboot, and a refresh of MicroK8s \
+          keeps the arguments that it brings.",
+    looks_at: "The units and files of each hook that a run of stead has made here and that counts.",
+    by_hand: &["apply your spec again: `stead apply`"],
+    spec: &["hook \"HOOK\""],
+};
 
 pub(super) fn look(patient: &Patient<'_>) -> Look {
     let Some(hooks) = patient.hooks else {
@@ -23,12 +31,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if evidence.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "what brings back what reboots and refreshes overwrite is not there any more".to_owned(),
-        evidence,
-        why: "It was applied on this host. Without it the kernel forgets its rules at the next reboot, and a refresh of MicroK8s keeps the arguments that it brings.".to_owned(),
-        by_hand: vec!["apply your spec again: `stead apply`".to_owned()],
-        spec: broken.iter().map(|name| format!("hook \"{name}\"")).collect(),
-    }))
+    Ok(Some(AILMENT.seen(evidence).with("HOOK", &broken)))
 }

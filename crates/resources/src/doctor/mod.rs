@@ -19,8 +19,9 @@ mod stale_process;
 
 use std::error::Error;
 
+use futures::{FutureExt, future::LocalBoxFuture};
 use stead_engine::{
-    finding::{Examination, Finding, Unseen},
+    finding::{Ailment, Examination, Finding, Unseen},
     report::chain,
 };
 
@@ -81,6 +82,45 @@ fn program(column: Column) -> &'static str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Makes the line of a finding from the name of its file.
+macro_rules! known {
+    ($file:ident) => {
+        ($file::AILMENT, |patient| {
+            std::future::ready($file::look(patient)).boxed_local()
+        })
+    };
+    ($file:ident, async) => {
+        ($file::AILMENT, |patient| $file::look(patient).boxed_local())
+    };
+}
+
+/// Everything that is known, in the order in which it is shown.
+static KNOWN: &[(Ailment, Looking)] = &[
+    known!(forward_drop, async),
+    known!(forward_refused, async),
+    known!(forwarding_off),
+    known!(docker_forwarding, async),
+    known!(bridge_unfiltered),
+    known!(dns_loop, async),
+    known!(rules_split, async),
+    known!(proxy_userspace, async),
+    known!(stale_process, async),
+    known!(args_twice),
+    known!(refresh_not_held, async),
+    known!(hook_broken),
+    known!(restart_loop, async),
+    known!(reboot_pending),
+    known!(disk_full),
+];
+
+/// Looks for one thing.
+type Looking = for<'a> fn(&'a Patient<'a>) -> LocalBoxFuture<'a, Look>;
+
+/// Returns everything that is known to go wrong.
+pub fn ailments() -> impl Iterator<Item = &'static Ailment> {
+    KNOWN.iter().map(|(ailment, _)| ailment)
+}
+
 /// Looks for everything that is known. `hooks` names those that were applied on this host; `None` if this user may not know.
 ///
 /// # Errors
@@ -88,31 +128,13 @@ fn program(column: Column) -> &'static str {
 pub async fn examine(host: &Reader, hooks: Option<&[String]>) -> Result<Examination, HostError> {
     let patient = Patient::find(host, hooks)?;
     let mut examination = Examination::default();
-    let mut add = |name: &'static str, look: Look| match look {
-        Ok(Some(finding)) => examination.findings.push(finding),
-        Ok(None) => examination.fine.push(name),
-        Err(Hidden(why)) => examination.unseen.push(Unseen { name, why }),
-    };
-    add(forward_drop::NAME, forward_drop::look(&patient).await);
-    add(forward_refused::NAME, forward_refused::look(&patient).await);
-    add(forwarding_off::NAME, forwarding_off::look(&patient));
-    add(
-        docker_forwarding::NAME,
-        docker_forwarding::look(&patient).await,
-    );
-    add(bridge_unfiltered::NAME, bridge_unfiltered::look(&patient));
-    add(dns_loop::NAME, dns_loop::look(&patient).await);
-    add(rules_split::NAME, rules_split::look(&patient).await);
-    add(proxy_userspace::NAME, proxy_userspace::look(&patient).await);
-    add(stale_process::NAME, stale_process::look(&patient).await);
-    add(args_twice::NAME, args_twice::look(&patient));
-    add(
-        refresh_not_held::NAME,
-        refresh_not_held::look(&patient).await,
-    );
-    add(hook_broken::NAME, hook_broken::look(&patient));
-    add(restart_loop::NAME, restart_loop::look(&patient).await);
-    add(reboot_pending::NAME, reboot_pending::look(&patient));
-    add(disk_full::NAME, disk_full::look(&patient));
+    for (ailment, look) in KNOWN {
+        let name = ailment.name;
+        match look(&patient).await {
+            Ok(Some(finding)) => examination.findings.push(finding),
+            Ok(None) => examination.fine.push(name),
+            Err(Hidden(why)) => examination.unseen.push(Unseen { name, why }),
+        }
+    }
     Ok(examination)
 }

@@ -1,11 +1,21 @@
 //! kube-proxy copies every packet through a process of its own.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 use crate::kube_proxy;
 
-pub(super) const NAME: &str = "proxy-userspace";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "proxy-userspace",
+    fact: "kube-proxy works in its slow mode",
+    why: "In this mode each connection to a Service is copied by a process. In the mode iptables the kernel does it: about twice \
+          the requests a second.",
+    looks_at: "What the running kube-proxy answers at /proxyMode: userspace.",
+    by_hand: &[
+        "write `--proxy-mode=iptables` into /var/snap/microk8s/current/args/kube-proxy, and restart MicroK8s",
+    ],
+    spec: &["kube-args \"kube-proxy\" {\n    proxy-mode \"iptables\"\n}"],
+};
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some(layout) = patient.microk8s()? else {
@@ -14,14 +24,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if kube_proxy::mode(patient.host, layout).await?.as_deref() != Some("userspace") {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "kube-proxy works in its slow mode".to_owned(),
-        evidence: vec!["the running kube-proxy answers `userspace` at /proxyMode".to_owned()],
-        why: "In this mode each connection to a Service is copied by a process. In the mode iptables the kernel does it: about twice the requests a second.".to_owned(),
-        by_hand: vec![
-            "write `--proxy-mode=iptables` into /var/snap/microk8s/current/args/kube-proxy, and restart MicroK8s".to_owned(),
-        ],
-        spec: vec!["kube-args \"kube-proxy\" {\n    proxy-mode \"iptables\"\n}".to_owned()],
-    }))
+    Ok(Some(AILMENT.seen(vec![
+        "the running kube-proxy answers `userspace` at /proxyMode".to_owned(),
+    ])))
 }

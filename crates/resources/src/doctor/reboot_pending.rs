@@ -2,11 +2,19 @@
 
 use std::path::Path;
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 
-pub(super) const NAME: &str = "reboot-pending";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "reboot-pending",
+    fact: "a reboot is pending",
+    why: "Until then the old kernel or the old libraries run, with the faults that the update mended. What was set by hand and \
+          does not last shows only afterwards.",
+    looks_at: "/run/reboot-required, which packages make that need one.",
+    by_hand: &["reboot at a time that suits you; `stead plan` before it says what would be lost"],
+    spec: &[],
+};
 /// Made by packages that need one: Debian's update-notifier-common and unattended-upgrades.
 const REQUIRED: &str = "/run/reboot-required";
 /// The names of those packages.
@@ -29,12 +37,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if !names.is_empty() {
         evidence.push(format!("{PACKAGES}: {}", names.join(", ")));
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "a reboot is pending".to_owned(),
-        evidence,
-        why: "Until then the old kernel or the old libraries run, with the faults that the update mended. What was set by hand and does not last shows only afterwards.".to_owned(),
-        by_hand: vec!["reboot at a time that suits you; `stead plan` before it says what would be lost".to_owned()],
-        spec: vec![],
-    }))
+    Ok(Some(AILMENT.seen(evidence)))
 }

@@ -1,12 +1,20 @@
 //! snapd refreshes MicroK8s whenever it wants.
 
 use serde_json::Value;
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
 use crate::{microk8s::SNAP, snap_change::is_held, snapd};
 
-pub(super) const NAME: &str = "refresh-not-held";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "refresh-not-held",
+    fact: "MicroK8s is refreshed without being asked for",
+    why: "A refresh stops the cluster, brings the arguments of the new release, and may undo what was set by hand, at a time \
+          that snapd chooses.",
+    looks_at: "What snapd says of MicroK8s: it follows a channel, and neither it nor all snaps are held.",
+    by_hand: &["snap refresh --hold microk8s"],
+    spec: &["snap \"microk8s\" hold=\"forever\""],
+};
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() {
@@ -20,14 +28,10 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if snap.channel.is_empty() || are_all_held(patient).await? {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "MicroK8s is refreshed without being asked for".to_owned(),
-        evidence: vec![format!("snapd: {SNAP} {} follows {} and is not held", snap.version, snap.channel)],
-        why: "A refresh stops the cluster, brings the arguments of the new release, and may undo what was set by hand, at a time that snapd chooses.".to_owned(),
-        by_hand: vec![format!("snap refresh --hold {SNAP}")],
-        spec: vec![format!("snap \"{SNAP}\" hold=\"forever\"")],
-    }))
+    Ok(Some(AILMENT.seen(vec![format!(
+        "snapd: {SNAP} {} follows {} and is not held",
+        snap.version, snap.channel
+    )])))
 }
 
 /// Whether all snaps are held: how an old snapd holds one.

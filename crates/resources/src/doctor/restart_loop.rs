@@ -1,10 +1,18 @@
 //! A service ends and is started again, over and over.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 
-pub(super) const NAME: &str = "restart-loop";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "restart-loop",
+    fact: "a service does not stay up",
+    why: "What it should do is not done, and each start costs processor time and fills the journal.",
+    looks_at: "Services that systemd has started again by itself three times or more, and that are down, or about to be started \
+               once more.",
+    by_hand: &["journalctl --unit UNIT --lines 50   (says why)"],
+    spec: &[],
+};
 /// After so many starts by itself it is a loop.
 const LOOP: u32 = 3;
 
@@ -32,12 +40,5 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if evidence.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "a service does not stay up".to_owned(),
-        evidence,
-        why: "What it should do is not done, and each start costs processor time and fills the journal.".to_owned(),
-        by_hand: units.iter().map(|unit| format!("journalctl --unit {unit} --lines 50   (says why)")).collect(),
-        spec: vec![],
-    }))
+    Ok(Some(AILMENT.seen(evidence).with("UNIT", &units)))
 }

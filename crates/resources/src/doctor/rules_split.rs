@@ -2,12 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient, forward_refused::tables, program};
 use crate::netfilter::{Backend, Family, Saved, actors};
 
-pub(super) const NAME: &str = "rules-split";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "rules-split",
+    fact: "rules stand in both back ends of iptables",
+    why: "The kernel asks both, one after the other, and a packet must pass both. Whoever looks with one program does not see \
+          why the other drops it. Programs that check for their own rules miss them and make them again.",
+    looks_at: "Rules for IPv4 in the back end nft as well as in the back end legacy, without those that MicroK8s puts into both \
+               on purpose.",
+    by_hand: &[
+        "choose one with `update-alternatives --config iptables`, start again whoever makes the rules of the other, and clear that: `iptables-legacy -F`",
+    ],
+    spec: &[],
+};
 /// Whose rules nobody knows are.
 const SOMEBODY: &str = "somebody";
 
@@ -34,18 +45,9 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if !(has(Backend::Nft) && has(Backend::Legacy)) {
         return Ok(None);
     }
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "rules stand in both back ends of iptables".to_owned(),
-        evidence: evidence.into_iter().map(|(_, text)| text).collect(),
-        why: "The kernel asks both, one after the other, and a packet must pass both. Whoever looks with one program does not see why the other drops it. \
-              Programs that check for their own rules miss them and make them again."
-            .to_owned(),
-        by_hand: vec![
-            "choose one with `update-alternatives --config iptables`, start again whoever makes the rules of the other, and clear that: `iptables-legacy -F`".to_owned(),
-        ],
-        spec: vec![],
-    }))
+    Ok(Some(AILMENT.seen(
+        evidence.into_iter().map(|(_, text)| text).collect(),
+    )))
 }
 
 /// Counts the rules of a column by who made them. Those that MicroK8s puts into both back ends on purpose say nothing.

@@ -1,11 +1,19 @@
 //! The arguments of MicroK8s were changed, and what runs does not have them.
 
-use stead_engine::finding::Finding;
+use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 use crate::restart;
 
-pub(super) const NAME: &str = "stale-process";
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "stale-process",
+    fact: "a service of MicroK8s runs with other arguments than its files have",
+    why: "The files look right, and nothing works as they say until the service is started again. After the next reboot it does, \
+          and then something else changes that nobody remembers.",
+    looks_at: "What each service of MicroK8s was started with, against its files of arguments.",
+    by_hand: &["systemctl restart UNIT"],
+    spec: &["restart \"GROUP\""],
+};
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some(layout) = patient.microk8s()? else {
@@ -18,13 +26,15 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if due.is_empty() {
         return Ok(None);
     }
-    let units = due.values().flatten();
-    Ok(Some(Finding {
-        name: NAME,
-        fact: "a service of MicroK8s runs with other arguments than its files have".to_owned(),
-        evidence: units.clone().map(|unit| format!("{unit} was started before its files in /var/snap/microk8s/current/args changed")).collect(),
-        why: "The files look right, and nothing works as they say until the service is started again. After the next reboot it does, and then something else changes that nobody remembers.".to_owned(),
-        by_hand: units.map(|unit| format!("systemctl restart {unit}")).collect(),
-        spec: due.keys().map(|group| format!("restart \"{group}\"")).collect(),
-    }))
+    let units: Vec<_> = due.values().flatten().collect();
+    let groups: Vec<_> = due.keys().collect();
+    let evidence = units.iter().map(|unit| {
+        format!("{unit} was started before its files in /var/snap/microk8s/current/args changed")
+    });
+    Ok(Some(
+        AILMENT
+            .seen(evidence.collect())
+            .with("UNIT", &units)
+            .with("GROUP", &groups),
+    ))
 }
