@@ -3,18 +3,24 @@
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient, program};
-use crate::netfilter::{Column, Family, Tables};
+use crate::netfilter::{Column, Family, Saved, Tables, actors};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forward-drop",
     fact: "packets that no rule accepts are not forwarded",
     why: "Packets between pods, and from pods to the DNS server, are forwarded by this host. With this policy only those go \
           through that a rule accepts, so pods cannot resolve names or reach each other, and nothing says why. Docker sets it \
-          when it turns forwarding on.",
+          when it turns forwarding on, and ufw unless it lets routed packets through.",
     looks_at: "Where MicroK8s runs: the policy of FORWARD for IPv4, in both back ends of iptables, is DROP.",
-    by_hand: &["PROGRAM -P FORWARD ACCEPT   (until the next boot or the next start of Docker)"],
+    by_hand: &[
+        "PROGRAM -P FORWARD ACCEPT   (until the next boot or the next start of Docker)",
+        "ufw default allow routed   (ufw remembers it)",
+    ],
     spec: &["iptables-policy \"filter/FORWARD\" \"ACCEPT\""],
 };
+
+/// Who has a way of its own to say otherwise.
+const UFW: &str = "ufw";
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() {
@@ -24,22 +30,35 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if dropping.is_empty() {
         return Ok(None);
     }
-    let programs: Vec<_> = dropping.iter().map(|column| program(*column)).collect();
-    let evidence = programs
+    let programs: Vec<_> = dropping
         .iter()
-        .map(|program| format!("{program} -S FORWARD: -P FORWARD DROP"));
-    Ok(Some(
-        AILMENT.seen(evidence.collect()).with("PROGRAM", &programs),
-    ))
+        .map(|(column, _)| program(*column))
+        .collect();
+    let is_ufws = dropping.iter().any(|(_, actors)| actors.contains(&UFW));
+    let evidence = dropping.iter().map(|(column, actors)| {
+        let by = match actors.as_slice() {
+            [] => String::new(),
+            actors => format!(", which {} sets", actors.join(" or ")),
+        };
+        format!("{} -S FORWARD: -P FORWARD DROP{by}", program(*column))
+    });
+    let mut finding = AILMENT.seen(evidence.collect());
+    if !is_ufws {
+        finding.by_hand.retain(|way| !way.starts_with(UFW));
+    }
+    Ok(Some(finding.with("PROGRAM", &programs)))
 }
 
-/// Returns the columns of IPv4 in which FORWARD drops what no rule decides about.
-async fn dropping(patient: &Patient<'_>) -> Result<Vec<Column>, Hidden> {
+/// Returns the columns of IPv4 in which FORWARD drops what no rule decides about, each with those at work there who set that.
+async fn dropping(patient: &Patient<'_>) -> Result<Vec<(Column, Vec<&'static str>)>, Hidden> {
     let tables = super::forward_refused::tables(patient).await?;
-    let drops = |(column, saved): (Column, &crate::netfilter::Saved)| {
+    let drops = |(column, saved): (Column, &Saved)| {
         let chain = saved.chain("filter", "FORWARD")?;
         let is_so = column.family == Family::Ipv4 && chain.policy.as_deref() == Some("DROP");
-        is_so.then_some(column)
+        is_so.then(|| {
+            let actors = actors::setting_policy(saved, "filter", "FORWARD");
+            (column, actors.collect())
+        })
     };
     Ok(Tables::seen(&tables).filter_map(drops).collect())
 }

@@ -177,10 +177,20 @@ fn is_hairpin(saved: &Saved, words: &[&str]) -> bool {
 
 /// Returns who set the policy of a built-in chain to DROP, if somebody known did.
 pub(crate) fn of_policy(saved: &Saved, table: &str, chain: &str) -> Option<&'static str> {
-    let set = |actor: &&Actor| {
-        table == "filter" && actor.policies.contains(&chain) && has_chains(saved, actor)
+    setting_policy(saved, table, chain).next()
+}
+
+/// Returns all who are at work in a column and set the policy of a built-in chain to DROP.
+pub(crate) fn setting_policy<'a>(
+    saved: &'a Saved,
+    table: &str,
+    chain: &'a str,
+) -> impl Iterator<Item = &'static str> + use<'a> {
+    let is_filter = table == "filter";
+    let set = move |actor: &&Actor| {
+        is_filter && actor.policies.contains(&chain) && has_chains(saved, actor)
     };
-    ACTORS.iter().find(set).map(|actor| actor.name)
+    ACTORS.iter().filter(set).map(|actor| actor.name)
 }
 
 /// Whether a program is at work in a column: nobody else calls a chain so.
@@ -276,6 +286,11 @@ mod tests {
         let saved = Saved::parse(TABLES);
         assert_eq!(of_policy(&saved, "filter", "FORWARD"), Some("Docker"));
         assert_eq!(of_policy(&saved, "filter", "INPUT"), None);
+        let both = Saved::parse(&format!(
+            "{TABLES}*filter\n:ufw-before-input - [0:0]\nCOMMIT\n"
+        ));
+        let setting: Vec<_> = setting_policy(&both, "filter", "FORWARD").collect();
+        assert_eq!(setting, ["Docker", "ufw"]);
         let bare = Saved::parse("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n");
         assert_eq!(of_policy(&bare, "filter", "FORWARD"), None);
     }
