@@ -15,20 +15,19 @@ use stead_engine::{
 };
 
 use crate::{
+    git,
     host::{Call, HostError, Live, Reader, Writer},
     microk8s::{self, COMMON, Layout, SNAP},
     path::refused,
 };
 
-/// The largest file of git that is read, in bytes.
-const LIMIT: u64 = 4 << 20;
 /// How long a clone may take.
 const CLONE: Duration = Duration::from_mins(10);
 /// The repository that comes with the snap.
-const CORE: &str = "core";
+pub(crate) const CORE: &str = "core";
 
 /// What MicroK8s itself clones lies in the snap.
-const OF_SNAP: &str = "/snap/microk8s/";
+pub(crate) const OF_SNAP: &str = "/snap/microk8s/";
 
 /// The kind `addon-repo`.
 pub(crate) struct AddonRepo;
@@ -127,9 +126,9 @@ impl Provider<Live> for AddonRepo {
         let failed = |error: HostError| vec![Problem::new(error.to_string())];
         // A tag, a branch and a commit may be the same.
         if let Some(reference) = &desired.reference
-            && let Some(head) = head(host, name).map_err(failed)?
+            && let Some(head) = git::head(host, &folder_of(name)).map_err(failed)?
             && head.commit.is_some()
-            && commit(host, name, reference).map_err(failed)? == head.commit
+            && git::commit(host, &folder_of(name), reference).map_err(failed)? == head.commit
             && head.branch.is_none()
         {
             desired.reference = head.shown();
@@ -144,11 +143,11 @@ impl Provider<Live> for AddonRepo {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let read = |name: &&str| {
             let read = || {
-                let Some(head) = head(host, name)? else {
+                let Some(head) = git::head(host, &folder_of(name))? else {
                     return Ok(None);
                 };
                 Ok(Some(State {
-                    url: origin(host, name)?,
+                    url: git::origin(host, &folder_of(name))?,
                     reference: head.shown(),
                 }))
             };
@@ -172,7 +171,7 @@ impl Provider<Live> for AddonRepo {
             if name.starts_with('.') {
                 continue;
             }
-            match origin(host, &name).map_err(&refused)? {
+            match git::origin(host, &folder_of(&name)).map_err(&refused)? {
                 Some(url) if url.starts_with(OF_SNAP) => listing.default += 1,
                 Some(url) if has_password(&url) => drop(listing.secrets.insert(name)),
                 Some(_) => drop(listing.managed.insert(name)),
@@ -236,6 +235,11 @@ impl Provider<Live> for AddonRepo {
     }
 }
 
+/// Returns where a repository is.
+pub(crate) fn folder_of(name: &str) -> PathBuf {
+    Path::new(COMMON).join("addons").join(name)
+}
+
 /// Whether a URL says who asks, and with which password.
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
@@ -243,116 +247,4 @@ fn has_password(url: &str) -> bool {
     authority
         .split_once('@')
         .is_some_and(|(user, _)| user.contains(':'))
-}
-
-/// What a clone has checked out.
-struct Head {
-    branch: Option<String>,
-    tag: Option<String>,
-    commit: Option<String>,
-}
-
-impl Head {
-    fn shown(&self) -> Option<String> {
-        let names = [&self.branch, &self.tag, &self.commit];
-        names.into_iter().flatten().next().cloned()
-    }
-}
-
-fn git(name: &str) -> PathBuf {
-    Path::new(COMMON).join("addons").join(name).join(".git")
-}
-
-/// Returns what a repository has checked out; `None` if it is not there. The files are those of gitrepository-layout(5).
-fn head(host: &Reader, name: &str) -> Result<Option<Head>, HostError> {
-    let folder = git(name);
-    let Some(text) = host.read_text(&folder.join("HEAD"), LIMIT)? else {
-        // What a clone leaves that was killed is there as well, and says nothing.
-        let is_there = host.stat(folder.parent().unwrap_or(&folder))?.is_some();
-        return Ok(is_there.then_some(Head {
-            branch: None,
-            tag: None,
-            commit: None,
-        }));
-    };
-    if let Some(branch) = text.trim().strip_prefix("ref: refs/heads/") {
-        return Ok(Some(Head {
-            branch: Some(branch.to_owned()),
-            tag: None,
-            commit: commit(host, name, branch)?,
-        }));
-    }
-    let at = text.trim().to_owned();
-    let tags = references(host, name)?.into_iter();
-    let mut tags = tags.filter(|(_, commit)| *commit == at);
-    let tag = tags.find_map(|(name, _)| name.strip_prefix("refs/tags/").map(str::to_owned));
-    Ok(Some(Head {
-        branch: None,
-        tag,
-        commit: Some(at),
-    }))
-}
-
-/// Returns the commit that a branch, a tag or a commit is.
-fn commit(host: &Reader, name: &str, reference: &str) -> Result<Option<String>, HostError> {
-    let known = references(host, name)?;
-    let is_meant = |full: &str| {
-        ["refs/heads/", "refs/tags/", "refs/remotes/origin/"]
-            .iter()
-            .any(|prefix| full.strip_prefix(prefix) == Some(reference))
-    };
-    // Of an annotated tag the commit stands last.
-    let found = known.into_iter().rfind(|(full, _)| is_meant(full));
-    let is_commit = reference.len() == 40 && reference.bytes().all(|b| b.is_ascii_hexdigit());
-    Ok(found
-        .map(|(_, commit)| commit)
-        .or_else(|| is_commit.then(|| reference.to_owned())))
-}
-
-/// Returns all references with their commits; an annotated tag stands twice, with itself and with its commit.
-fn references(host: &Reader, name: &str) -> Result<Vec<(String, String)>, HostError> {
-    let mut found = vec![];
-    let packed = host.read_text(&git(name).join("packed-refs"), LIMIT)?;
-    let mut last = String::new();
-    for line in packed.unwrap_or_default().lines() {
-        if let Some(peeled) = line.strip_prefix('^') {
-            found.push((last.clone(), peeled.to_owned()));
-        } else if let Some((commit, full)) = line.split_once(' ')
-            && !line.starts_with('#')
-        {
-            full.clone_into(&mut last);
-            found.push((full.to_owned(), commit.to_owned()));
-        }
-    }
-    for kind in ["refs/heads", "refs/tags"] {
-        let folder = git(name).join(kind);
-        for file in host.list_folder(&folder)? {
-            let path = folder.join(&file);
-            let is_file = host
-                .stat(&path)?
-                .is_some_and(|meta| meta.kind == crate::host::MetaKind::File);
-            if is_file && let Some(text) = host.read_text(&path, LIMIT)? {
-                let full = format!("{kind}/{}", file.to_string_lossy());
-                found.push((full, text.trim().to_owned()));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Returns what a repository was cloned from: `remote.origin.url` of git-config(1).
-fn origin(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
-    let text = host.read_text(&git(name).join("config"), LIMIT)?;
-    let mut is_origin = false;
-    for line in text.unwrap_or_default().lines().map(str::trim) {
-        if line.starts_with('[') {
-            is_origin = line == "[remote \"origin\"]";
-        } else if is_origin
-            && let Some((key, value)) = line.split_once('=')
-            && key.trim() == "url"
-        {
-            return Ok(Some(value.trim().to_owned()));
-        }
-    }
-    Ok(None)
 }

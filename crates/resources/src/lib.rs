@@ -17,6 +17,7 @@ mod dpkg;
 mod dpkg_files;
 mod etc;
 mod etc_rules;
+mod git;
 mod glob;
 mod guard;
 mod home;
