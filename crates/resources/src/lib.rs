@@ -6,6 +6,7 @@ mod addon;
 mod alternatives;
 mod args_file;
 mod boot_files;
+mod certificate;
 #[expect(
     clippy::disallowed_methods,
     reason = "a clone is files, mounts and processes of its own"

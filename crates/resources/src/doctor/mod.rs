@@ -3,6 +3,8 @@
 
 mod args_twice;
 mod bridge_unfiltered;
+mod certificate_address;
+mod certificate_expiring;
 mod disk_full;
 mod dns_loop;
 mod docker_forwarding;
@@ -111,6 +113,8 @@ static KNOWN: &[(Ailment, Looking)] = &[
     known!(restart_loop, async),
     known!(reboot_pending),
     known!(disk_full),
+    known!(certificate_expiring),
+    known!(certificate_address),
 ];
 
 /// Looks for one thing.

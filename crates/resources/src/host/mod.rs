@@ -1,5 +1,6 @@
 //! The host: the only room that touches files, programs and sockets. A [`Reader`] has no way to write.
 
+mod addresses;
 pub mod confine;
 mod error;
 #[expect(

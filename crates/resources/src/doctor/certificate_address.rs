@@ -1,0 +1,92 @@
+//! The certificate of the API server is not good for the address of this host, and MicroK8s makes no new one.
+
+use std::net::IpAddr;
+
+use stead_engine::finding::Ailment;
+
+use super::{
+    Look, Patient,
+    certificate_expiring::{LIMIT, SERVER},
+};
+use crate::certificate::Certificate;
+
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "certificate-address",
+    fact: "the certificate of the API server is not good for the address of this host",
+    why: "Who asks the API server at this address does not believe it: kubectl with what `microk8s config` prints, and other \
+          nodes. By itself MicroK8s makes a new certificate when the addresses of the host change, and then removes all \
+          containers; the file no-cert-reissue keeps it from that.",
+    looks_at: "Where MicroK8s runs and var/lock/no-cert-reissue is there: the address of the default route is not in \
+               certs/server.crt.",
+    by_hand: &[
+        "microk8s refresh-certs --cert server.crt   (after the address is in certs/csr.conf; restarts the API server)",
+        "rm LOCK   (MicroK8s makes a new certificate within seconds, and removes all containers to start them again)",
+    ],
+    spec: &[],
+};
+/// What keeps MicroK8s from making new certificates: `apiservice-kicker`.
+const LOCK: &str = "var/lock/no-cert-reissue";
+
+pub(super) fn look(patient: &Patient<'_>) -> Look {
+    let host = patient.host;
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    let lock = layout.data.join(LOCK);
+    if host.stat(&lock)?.is_none() {
+        return Ok(None);
+    }
+    let path = layout.data.join(SERVER);
+    let text = host.read(&path, LIMIT)?.unwrap_or_default();
+    let (Some(certificate), Some(address)) = (Certificate::parse(&text), host.address_outward())
+    else {
+        return Ok(None);
+    };
+    if certificate.addresses.contains(&address) {
+        return Ok(None);
+    }
+    let known: Vec<_> = certificate
+        .addresses
+        .iter()
+        .map(IpAddr::to_string)
+        .collect();
+    let finding = AILMENT.seen(vec![
+        format!("this host goes out with the address {address}"),
+        format!("{} is good for {}", path.display(), known.join(", ")),
+        format!("{} is there", lock.display()),
+    ]);
+    Ok(Some(
+        finding.with("LOCK", &[lock.to_string_lossy().into_owned()]),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{certificate::tests::EXAMPLE, microk8s::Layout, root::Root};
+
+    #[test]
+    fn without_the_lock_microk8s_makes_a_new_certificate_itself() {
+        for (lock, is_found) in [(LOCK, true), ("var/lock/lite.lock", false)] {
+            let data = "/var/snap/microk8s/x1";
+            let root = Root::new(&[
+                (&format!("{data}/args/kubelite"), ""),
+                (&format!("{data}/{lock}"), ""),
+                (&format!("{data}/{SERVER}"), EXAMPLE),
+            ]);
+            root.link("/var/snap/microk8s/current", "x1");
+            let host = root.reader();
+            // No address of a machine that runs this is among those for documentation.
+            if host.address_outward().is_none() {
+                return;
+            }
+            let patient = Patient {
+                host: &host,
+                microk8s: Ok(Layout::find(&host).unwrap()),
+                hooks: None,
+            };
+            let found = look(&patient).map_err(|hidden| hidden.0).unwrap();
+            assert_eq!(found.is_some(), is_found, "{lock}");
+        }
+    }
+}

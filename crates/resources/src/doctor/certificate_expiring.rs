@@ -1,0 +1,113 @@
+//! A certificate of MicroK8s is good for a short time only, or not any more.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use stead_engine::finding::{Ailment, Finding};
+
+use super::{Look, Patient};
+use crate::certificate::Certificate;
+
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "certificate-expiring",
+    fact: "a certificate of MicroK8s expires",
+    why: "From that moment on nobody believes who has it: kubectl, the kubelet and all programs in the cluster are cut off from \
+          the API server. MicroK8s makes certificates for a year, and new ones only when the addresses of the host change.",
+    looks_at: "The certificates that `microk8s refresh-certs` makes: one that has expired, or will within 30 days.",
+    by_hand: &["microk8s refresh-certs --cert FILE   (restarts the API server)"],
+    spec: &[],
+};
+/// They are in the folder `certs` of the data: `certs` in MicroK8s' `scripts/wrappers/refresh_certs.py`.
+pub(super) const SERVER: &str = "certs/server.crt";
+const FILES: [&str; 3] = ["certs/ca.crt", SERVER, "certs/front-proxy-client.crt"];
+/// From so many days on it is said.
+const SOON: i64 = 30;
+/// The largest certificate that is read, in bytes.
+pub(super) const LIMIT: u64 = 64 << 10;
+
+pub(super) fn look(patient: &Patient<'_>) -> Look {
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    let mut found = vec![];
+    for file in FILES {
+        let path = layout.data.join(file);
+        let text = patient.host.read(&path, LIMIT)?.unwrap_or_default();
+        if let Some(certificate) = Certificate::parse(&text) {
+            found.push((path, certificate));
+        }
+    }
+    let found = found
+        .iter()
+        .map(|(path, certificate)| (path.as_path(), certificate));
+    Ok(judge(found, Timestamp::now()))
+}
+
+fn judge<'a>(
+    certificates: impl Iterator<Item = (&'a Path, &'a Certificate)>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let mut evidence = vec![];
+    let mut files = vec![];
+    for (path, certificate) in certificates {
+        let days = certificate.expires.duration_since(now).as_hours() / 24;
+        if days >= SOON {
+            continue;
+        }
+        let verb = if certificate.expires <= now {
+            "expired"
+        } else {
+            "expires"
+        };
+        let day = certificate.expires.strftime("%Y-%m-%d");
+        evidence.push(format!("{} {verb} on {day}", path.display()));
+        files.push(path.file_name()?.to_string_lossy().into_owned());
+    }
+    let is_any = !evidence.is_empty();
+    is_any.then(|| AILMENT.seen(evidence).with("FILE", &files))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn check(expires: &str, expected: Option<&str>) {
+        let certificate = Certificate {
+            expires: expires.parse().unwrap(),
+            addresses: BTreeSet::new(),
+        };
+        let now = "2026-06-01T12:00:00Z".parse().unwrap();
+        let found = judge(
+            [(Path::new("/x/server.crt"), &certificate)].into_iter(),
+            now,
+        );
+        let evidence = found.map(|found| {
+            assert_eq!(
+                found.by_hand,
+                ["microk8s refresh-certs --cert server.crt   (restarts the API server)"]
+            );
+            found.evidence.join("")
+        });
+        assert_eq!(evidence.as_deref(), expected, "{expires}");
+    }
+
+    #[test]
+    fn the_last_thirty_days_of_a_certificate_are_told_and_what_comes_after() {
+        check("2026-07-02T12:00:00Z", None);
+        check("2026-07-01T12:00:00Z", None);
+        check(
+            "2026-06-30T12:00:00Z",
+            Some("/x/server.crt expires on 2026-06-30"),
+        );
+        check(
+            "2026-06-01T12:00:00Z",
+            Some("/x/server.crt expired on 2026-06-01"),
+        );
+        check(
+            "2025-06-01T12:00:00Z",
+            Some("/x/server.crt expired on 2025-06-01"),
+        );
+    }
+}
