@@ -1,6 +1,6 @@
 //! `stead doctor` on booted hosts: what the cluster, its certificates, its addons and its names may have.
 
-use e2e::{Host, Image, Inside, standin};
+use e2e::{Host, Image, Inside, standin, wait_until};
 
 /// Where the data of MicroK8s is.
 const DATA: &str = "/var/snap/microk8s/current";
@@ -17,6 +17,11 @@ fn boot() -> Host {
 
 fn install(host: &Host, snap: &str) {
     host.must(&["snap", "install", "--dangerous", "--classic", snap]);
+}
+
+fn kubectl(host: &Host, arguments: &[&str]) -> String {
+    let argv = [&["microk8s", "kubectl"], arguments].concat();
+    host.must(&argv).out
 }
 
 /// Returns what was seen of the only thing that is found, which must have this name.
@@ -57,4 +62,45 @@ fn certificates_that_end_or_do_not_fit_are_found() {
     assert!(evidence.contains("the address 192.0.2.77"), "{evidence}");
     certify(&host, 365, "192.0.2.77");
     assert_eq!(host.found(), [""; 0]);
+}
+
+#[test]
+fn what_pods_ask_for_is_held_against_the_memory() {
+    let host = boot();
+    let greedy = "apiVersion: v1\nkind: Pod\nmetadata: {name: greedy}\nspec: {containers: [{name: a, image: x, resources: {requests: {memory: 64Ti}}}]}\n";
+    host.put("/root/greedy.yaml", greedy);
+    // Nobody may make a pod before the account for it is there.
+    let create = ["microk8s", "kubectl", "create", "-f", "/root/greedy.yaml"];
+    wait_until("there is a pod", || host.run(&create).code == Some(0));
+    let evidence = seen(&host, "memory-short");
+    assert!(
+        evidence.contains("default/greedy 67108864 MiB"),
+        "{evidence}"
+    );
+    kubectl(&host, &["delete", "--force", "-f", "/root/greedy.yaml"]);
+    assert_eq!(host.found(), [""; 0]);
+}
+
+#[test]
+fn a_user_who_may_watch_no_more_files_is_told_so() {
+    let host = Host::boot(Image::Debian13);
+    // Of a user whom nobody else on this machine is: the kernel counts by number.
+    let doctor = "exec setpriv --reuid 23456 --clear-groups stead doctor --json";
+    let limits = |said: &str| said.contains("\"name\":\"limits-reached\",\"fact\"");
+    assert!(!limits(&host.must(&["bash", "-c", doctor]).out));
+    let hog = "import ctypes, os, time\nos.setuid(23456)\nlibc = ctypes.CDLL(None)\nwhile libc.inotify_init() >= 0: pass\nopen('/tmp/full', 'w')\ntime.sleep(600)";
+    let run = [
+        "systemd-run",
+        "--quiet",
+        "--unit=hog",
+        "--property=LimitNOFILE=500000",
+    ];
+    host.must(&[&run[..], &["python3", "-c", hog]].concat());
+    wait_until("nothing is left", || host.get("/tmp/full").is_some());
+    let said = host.run(&["bash", "-c", doctor]);
+    assert!(limits(&said.out) && said.code == Some(3), "{said:?}");
+    let expected = "the kernel refuses user 23456 more instances of inotify: fs.inotify.max_user_instances is ";
+    assert!(said.out.contains(expected), "{said:?}");
+    host.must(&["systemctl", "stop", "hog.service"]);
+    assert!(!limits(&host.must(&["bash", "-c", doctor]).out));
 }

@@ -12,6 +12,8 @@ mod forward_drop;
 mod forward_refused;
 mod forwarding_off;
 mod hook_broken;
+mod limits_reached;
+mod memory_short;
 mod proxy_userspace;
 mod reboot_pending;
 mod refresh_not_held;
@@ -113,6 +115,8 @@ static KNOWN: &[(Ailment, Looking)] = &[
     known!(restart_loop, async),
     known!(reboot_pending),
     known!(disk_full),
+    known!(limits_reached),
+    known!(memory_short, async),
     known!(certificate_expiring),
     known!(certificate_address),
 ];

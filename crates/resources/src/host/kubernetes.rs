@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, Client, Config, Error,
     api::{
@@ -158,6 +158,15 @@ impl Reader {
         let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
         let map = maps.get_opt(name).await.map_err(|error| failed(&error))?;
         Ok(map.map(|map| map.data.unwrap_or_default()))
+    }
+}
+
+impl Reader {
+    /// Returns all pods of the cluster.
+    pub async fn pods(&self, kubeconfig: &str) -> Result<Vec<Pod>, HostError> {
+        let pods: Api<Pod> = Api::all(self.cluster(kubeconfig).await?);
+        let list = pods.list(&ListParams::default()).await;
+        Ok(list.map_err(|error| failed(&error))?.items)
     }
 }
 

@@ -20,6 +20,7 @@ mod program;
     reason = "the host is the room that touches it"
 )]
 mod reader;
+mod room;
 mod sockets;
 mod systemd;
 #[expect(
@@ -38,6 +39,7 @@ pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader, Space};
+pub use room::WatchRoom;
 pub use sockets::{Connection, Knock};
 use stead_engine::{
     moment::Moment,

@@ -1,0 +1,189 @@
+//! The kernel gives no more of what programs need to watch files or to open them.
+
+use std::path::Path;
+
+use stead_engine::finding::{Ailment, Finding};
+
+use super::{Hidden, Look, Patient};
+use crate::host::{HostError, Reader, WatchRoom};
+
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "limits-reached",
+    fact: "the kernel refuses to let programs watch or open more files",
+    why: "Containers and the kubelet watch files: their logs, their settings, their certificates. At the limit they end with \
+          `too many open files` or `no space left on device`, or never see that a file has changed, and it is not said which \
+          limit it was.",
+    looks_at: "Whether the kernel gives root a few more instances of inotify and watches: it is asked for them, and they are \
+               given back. And /proc/sys/fs/file-nr: nine tenths of the files that may be open are.",
+    by_hand: &["sysctl -w SETTING=VALUE   (until the next boot)"],
+    spec: &["sysctl \"SETTING\" \"VALUE\""],
+};
+/// What MicroK8s itself sets where nobody keeps it from it: `skip-inotify-tune.lock`.
+const INSTANCES: (&str, u64) = ("fs.inotify.max_user_instances", 1024);
+const WATCHES: (&str, u64) = ("fs.inotify.max_user_watches", 1_048_576);
+const FILES: (&str, u64) = ("fs.file-max", 1_048_576);
+/// How many files are open, how many of those are not used, how many may be: `proc_sys_fs(5)`.
+const OPEN: &str = "/proc/sys/fs/file-nr";
+/// The largest number that is read, in bytes.
+const LIMIT: u64 = 256;
+
+pub(super) fn look(patient: &Patient<'_>) -> Look {
+    let host = patient.host;
+    let mut reached = vec![];
+    if let Some(found) = open_files(host)? {
+        reached.push(found);
+    }
+    // The kernel that answers is that of this machine.
+    let room = if host.root() == Path::new("/") {
+        host.watch_room()
+    } else {
+        None
+    };
+    if let Some(room) = room {
+        reached.extend(watches(host, room)?);
+    }
+    match room {
+        Some(room) if reached.is_empty() && room.uid != 0 => Err(Hidden(
+            "only root sees what is left for programs of root".to_owned(),
+        )),
+        _ => Ok(finding(reached)),
+    }
+}
+
+/// A limit that is reached.
+struct Reached {
+    evidence: String,
+    setting: &'static str,
+    /// What would be enough.
+    enough: u64,
+}
+
+fn finding(reached: Vec<Reached>) -> Option<Finding> {
+    let is_any = !reached.is_empty();
+    let fill = |text: &str, reached: &Reached| {
+        text.replace("SETTING", reached.setting)
+            .replace("VALUE", &reached.enough.to_string())
+    };
+    let by_hand = reached.iter().map(|one| fill(AILMENT.by_hand[0], one));
+    let spec = reached.iter().map(|one| fill(AILMENT.spec[0], one));
+    let (by_hand, spec) = (by_hand.collect(), spec.collect());
+    let evidence = reached.into_iter().map(|one| one.evidence).collect();
+    is_any.then(|| Finding {
+        by_hand,
+        spec,
+        ..AILMENT.seen(evidence)
+    })
+}
+
+fn watches(host: &Reader, room: WatchRoom) -> Result<Vec<Reached>, HostError> {
+    let WatchRoom {
+        uid,
+        has_instances,
+        has_watches,
+    } = room;
+    let mut reached = vec![];
+    for (is_reached, what, (setting, least)) in [
+        (!has_instances, "instances of inotify", INSTANCES),
+        (has_watches == Some(false), "files to watch", WATCHES),
+    ] {
+        if is_reached {
+            let limit = number(host, setting)?;
+            reached.push(Reached {
+                evidence: format!(
+                    "the kernel refuses user {uid} more {what}: {setting} is {limit}"
+                ),
+                setting,
+                enough: least.max(limit.saturating_mul(2)),
+            });
+        }
+    }
+    Ok(reached)
+}
+
+fn number(host: &Reader, setting: &str) -> Result<u64, HostError> {
+    let path = crate::sysctl_files::path(setting);
+    let text = host.read_text(&path, LIMIT)?.unwrap_or_default();
+    Ok(text.trim().parse().unwrap_or(0))
+}
+
+fn open_files(host: &Reader) -> Result<Option<Reached>, HostError> {
+    let text = host.read_text(Path::new(OPEN), LIMIT)?.unwrap_or_default();
+    let numbers: Vec<u64> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [open, free, most] = numbers[..] else {
+        return Ok(None);
+    };
+    let used = open.saturating_sub(free);
+    if u128::from(used) * 10 < u128::from(most) * 9 {
+        return Ok(None);
+    }
+    let (setting, least) = FILES;
+    Ok(Some(Reached {
+        evidence: format!("{OPEN}: {used} files are open, and {most} may be"),
+        setting,
+        enough: least.max(most.saturating_mul(2)),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_with_its_limit() {
+        let root = Root::new(&[
+            ("/proc/sys/fs/inotify/max_user_instances", "128\n"),
+            ("/proc/sys/fs/inotify/max_user_watches", "1000000\n"),
+        ]);
+        let found = |has_instances, has_watches| {
+            let left = WatchRoom {
+                uid: 0,
+                has_instances,
+                has_watches,
+            };
+            let found = finding(watches(&root.reader(), left).unwrap());
+            found.map(|found| (found.evidence, found.spec))
+        };
+        assert_eq!(found(true, Some(true)), None);
+        let (evidence, spec) = found(false, None).unwrap();
+        assert_eq!(
+            evidence,
+            [
+                "the kernel refuses user 0 more instances of inotify: fs.inotify.max_user_instances is 128"
+            ]
+        );
+        assert_eq!(spec, ["sysctl \"fs.inotify.max_user_instances\" \"1024\""]);
+        let (_, spec) = found(true, Some(false)).unwrap();
+        assert_eq!(spec, ["sysctl \"fs.inotify.max_user_watches\" \"2000000\""]);
+    }
+
+    #[test]
+    fn nine_tenths_of_all_files_are_too_many() {
+        for (text, expected) in [
+            ("899\t0\t1000\n", false),
+            ("901\t0\t1000\n", true),
+            ("950\t100\t1000\n", false),
+            ("813\t0\t9223372036854775807\n", false),
+            ("", false),
+        ] {
+            let root = Root::new(&[(OPEN, text)]);
+            let found = open_files(&root.reader()).unwrap();
+            assert_eq!(found.is_some(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_way_by_hand_and_the_spec_say_the_same() {
+        let root = Root::new(&[(OPEN, "95\t0\t100\n")]);
+        let found = finding(open_files(&root.reader()).unwrap().into_iter().collect());
+        let found = found.unwrap();
+        assert_eq!(
+            found.by_hand,
+            ["sysctl -w fs.file-max=1048576   (until the next boot)"]
+        );
+        assert_eq!(found.spec, ["sysctl \"fs.file-max\" \"1048576\""]);
+    }
+}
