@@ -65,7 +65,7 @@ fn certificates_that_end_or_do_not_fit_are_found() {
 }
 
 #[test]
-fn what_pods_ask_for_is_held_against_the_memory() {
+fn what_pods_ask_for_and_what_only_looks_like_an_addon_is_found() {
     let host = boot();
     let greedy = "apiVersion: v1\nkind: Pod\nmetadata: {name: greedy}\nspec: {containers: [{name: a, image: x, resources: {requests: {memory: 64Ti}}}]}\n";
     host.put("/root/greedy.yaml", greedy);
@@ -78,6 +78,43 @@ fn what_pods_ask_for_is_held_against_the_memory() {
         "{evidence}"
     );
     kubectl(&host, &["delete", "--force", "-f", "/root/greedy.yaml"]);
+    assert_eq!(host.found(), [""; 0]);
+
+    kubectl(&host, &["create", "namespace", "mine"]);
+    let mine = ["--namespace", "mine"];
+    let registry = ["create", "deployment", "registry", "--image=mine"];
+    kubectl(&host, &[&registry[..], &mine].concat());
+    let status = host.must(&["microk8s", "status", "--addon", "registry"]);
+    assert_eq!(status.out, "enabled\n");
+    let evidence = seen(&host, "addon-mistaken");
+    let expected = "MicroK8s calls core/registry enabled because of Deployment mine/registry";
+    assert!(evidence.contains(expected), "{evidence}");
+    kubectl(
+        &host,
+        &[&["delete", "deployment", "registry"][..], &mine].concat(),
+    );
+    assert_eq!(host.found(), [""; 0]);
+}
+
+#[test]
+fn addons_that_a_refresh_left_behind_are_found() {
+    let host = boot();
+    // A release with addons of its own, packed from the one that is there.
+    let pack = "cd /root && unsquashfs -quiet -no-progress -dest next \"$0\" && \
+        git -C next/addons/core -c user.name=x -c user.email=x commit --quiet --allow-empty --message=next && \
+        mksquashfs next next.snap -noappend -comp xz -all-root -no-progress -quiet";
+    let snap = format!("{}/microk8s_2.snap", standin::FOLDER);
+    host.must(&["bash", "-c", pack, &snap]);
+    install(&host, "/root/next.snap");
+    host.must(&["microk8s", "status", "--wait-ready"]);
+    let evidence = seen(&host, "addons-behind");
+    assert!(
+        evidence.contains("/snap/microk8s/x2/addons/core is at "),
+        "{evidence}"
+    );
+    let source = "/snap/microk8s/current/addons/core";
+    let add = ["microk8s", "addons", "repo", "add", "core", source];
+    host.must(&[&add[..], &["--force"]].concat());
     assert_eq!(host.found(), [""; 0]);
 }
 

@@ -1,6 +1,8 @@
 //! What is known to go wrong on hosts with MicroK8s and its neighbours: one file for each finding, and one line for it here.
 //! Nothing here changes anything. A wrong finding is worse than none: what cannot be told is not found.
 
+mod addon_mistaken;
+mod addons_behind;
 mod args_twice;
 mod bridge_unfiltered;
 mod certificate_address;
@@ -119,6 +121,8 @@ static KNOWN: &[(Ailment, Looking)] = &[
     known!(memory_short, async),
     known!(certificate_expiring),
     known!(certificate_address),
+    known!(addons_behind),
+    known!(addon_mistaken, async),
 ];
 
 /// Looks for one thing.
