@@ -13,6 +13,7 @@ mod host;
 mod image;
 mod inside;
 pub mod load;
+mod name_server;
 pub mod proxy_benchmark;
 mod sandbox;
 pub mod standin;

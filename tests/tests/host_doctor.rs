@@ -112,7 +112,9 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     }
 
     // A server on this host that pods cannot reach: named in the addon, and in what the host itself uses.
+    host.answer("192.0.2.53");
     host.must(&["microk8s", "enable", "dns", "127.0.0.53"]);
+    host.answer_for_cluster("192.0.2.53");
     assert_eq!(host.found(), ["dns-loop"]);
     let edit = "microk8s kubectl get configmap coredns -n kube-system -o yaml | sed s:127.0.0.53:/etc/resolv.conf: | microk8s kubectl replace -f -";
     host.must(&["bash", "-ec", edit]);
@@ -165,5 +167,9 @@ fn a_snap_that_refreshes_itself_is_found_and_the_described_host_is_healthy() {
         include_str!("../../examples/hosts/cloud-vm.kdl"),
     );
     host.stead_ends(&["apply", "--yes", "/root/cloud-vm.kdl"], 0);
+    for server in ["1.1.1.1", "8.8.8.8"] {
+        host.answer(server);
+    }
+    host.answer_for_cluster("1.1.1.1");
     assert_eq!(host.found(), [""; 0]);
 }

@@ -119,6 +119,48 @@ fn addons_that_a_refresh_left_behind_are_found() {
 }
 
 #[test]
+fn names_that_nobody_answers_are_found() {
+    const SERVER: &str = "192.0.2.53";
+    let host = boot();
+    host.answer(SERVER);
+    host.must(&["microk8s", "enable", "dns", SERVER]);
+    // What runs as CoreDNS here has no address.
+    let evidence = seen(&host, "dns-unanswered");
+    assert!(evidence.contains("10.152.183.10:53, asked from this host: "));
+    assert!(evidence.contains(" is ready"), "{evidence}");
+    host.answer_for_cluster(SERVER);
+    assert_eq!(host.found(), [""; 0]);
+
+    // The bridge of pods, as a network plugin makes it, and a rule that is in their way alone.
+    let bridge = "ip link add cni0 type bridge && ip address add 10.1.0.1/24 dev cni0 && ip link set cni0 up";
+    host.must(&["bash", "-c", bridge]);
+    assert_eq!(host.found(), [""; 0]);
+    let rule = ["OUTPUT", "-s", "10.1.0.1", "-p", "udp", "-j", "DROP"];
+    host.must(&[&["iptables-nft", "-I"], &rule[..]].concat());
+    let evidence = seen(&host, "dns-unanswered");
+    let expected = "asked from 10.1.0.1, in the network of pods: ";
+    assert!(evidence.contains(expected), "{evidence}");
+    assert!(!evidence.contains("from this host"), "{evidence}");
+    host.must(&[&["iptables-nft", "-D"], &rule[..]].concat());
+    assert_eq!(host.found(), [""; 0]);
+
+    host.silence(SERVER);
+    assert_eq!(host.found(), ["dns-unanswered", "dns-upstream"]);
+    // One of several that answers will do.
+    host.must(&["microk8s", "disable", "dns"]);
+    // As long as its pod is there, MicroK8s calls it enabled and does nothing.
+    wait_until("the pod has gone", || {
+        let status = ["microk8s", "status", "--addon", "dns"];
+        host.must(&status).out == "disabled\n"
+    });
+    host.answer("192.0.2.54");
+    host.must(&["microk8s", "enable", "dns", "192.0.2.53,192.0.2.54"]);
+    assert_eq!(host.found(), ["dns-unanswered"]);
+    host.answer_for_cluster("192.0.2.54");
+    assert_eq!(host.found(), [""; 0]);
+}
+
+#[test]
 fn a_user_who_may_watch_no_more_files_is_told_so() {
     let host = Host::boot(Image::Debian13);
     // Of a user whom nobody else on this machine is: the kernel counts by number.

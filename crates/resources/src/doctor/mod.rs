@@ -9,6 +9,8 @@ mod certificate_address;
 mod certificate_expiring;
 mod disk_full;
 mod dns_loop;
+mod dns_unanswered;
+mod dns_upstream;
 mod docker_forwarding;
 mod forward_drop;
 mod forward_refused;
@@ -108,6 +110,8 @@ static KNOWN: &[(Ailment, Looking)] = &[
     known!(docker_forwarding, async),
     known!(bridge_unfiltered),
     known!(dns_loop, async),
+    known!(dns_upstream, async),
+    known!(dns_unanswered, async),
     known!(rules_split, async),
     known!(proxy_userspace, async),
     known!(stale_process, async),

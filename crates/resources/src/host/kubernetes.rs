@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::{
     Api, Client, Config, Error,
     api::{
@@ -167,6 +167,18 @@ impl Reader {
         let pods: Api<Pod> = Api::all(self.cluster(kubeconfig).await?);
         let list = pods.list(&ListParams::default()).await;
         Ok(list.map_err(|error| failed(&error))?.items)
+    }
+
+    /// Returns a `Service`; `None` if there is none.
+    pub async fn service(
+        &self,
+        kubeconfig: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Service>, HostError> {
+        let client = self.cluster(kubeconfig).await?;
+        let services: Api<Service> = Api::namespaced(client, namespace);
+        services.get_opt(name).await.map_err(|error| failed(&error))
     }
 }
 

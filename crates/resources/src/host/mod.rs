@@ -2,6 +2,7 @@
 
 mod addresses;
 pub mod confine;
+mod dns;
 mod error;
 #[expect(
     clippy::disallowed_methods,

@@ -1,0 +1,226 @@
+//! The DNS server of the cluster does not answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use k8s_openapi::{
+    api::core::v1::{Pod, Service},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
+use stead_engine::finding::Ailment;
+
+use super::{Hidden, Look, Patient};
+use crate::microk8s::Layout;
+
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "dns-unanswered",
+    fact: "the DNS server of the cluster does not answer",
+    why: "Every pod asks it first, whatever name it wants to know. Without it programs in pods reach neither each other nor the \
+          world, and say something about a name or a time that ran out.",
+    looks_at: "The Service kube-dns: it is asked by this host, and with this host's address in the network of pods if it has \
+               one, over UDP and TCP, and does not answer within two seconds. One whose pods became unready less than two \
+               minutes ago is not looked at.",
+    by_hand: &[
+        "mend what else is found here: the policy of FORWARD, forwarding and rules are in its way, too",
+        "microk8s kubectl get pods --namespace kube-system   (whether CoreDNS runs)",
+        "microk8s kubectl logs --namespace kube-system deployment/coredns",
+    ],
+    spec: &[],
+};
+const NAMESPACE: &str = "kube-system";
+const SERVICE: &str = "kube-dns";
+const PORT: u16 = 53;
+/// So long a pod may take until it is ready.
+const STARTING: SignedDuration = SignedDuration::from_mins(2);
+/// What a cluster is called unless its kubelet says otherwise.
+const DOMAIN: &str = "cluster.local";
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    let host = patient.host;
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    let Some(kubeconfig) = layout.kubeconfig(host)?.filter(|_| !layout.is_worker) else {
+        return Ok(None);
+    };
+    let Some(service) = host.service(&kubeconfig, NAMESPACE, SERVICE).await? else {
+        return Ok(None);
+    };
+    let Some(server) = address(&service) else {
+        return Ok(None);
+    };
+    let pods = host.pods(&kubeconfig).await?;
+    let pods = Pods::of(&service, &pods);
+    if pods.may_be_starting(&service, Timestamp::now()) {
+        return Err(Hidden("CoreDNS is starting".to_owned()));
+    }
+    let args = layout.read_args(host, "kubelet")?;
+    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let domain = flags.get("cluster-domain").cloned().flatten();
+    let domain = domain.unwrap_or_else(|| DOMAIN.to_owned());
+    let name = format!("kubernetes.default.svc.{}", domain.trim_end_matches('.'));
+    let mut evidence = vec![];
+    let own = own_address(patient, layout)?;
+    for from in [None].into_iter().chain(own.map(Some)) {
+        if let Err(fault) = host.ask_name_server(server, &name, from).await {
+            let who = match from {
+                Some(from) => format!("from {from}, in the network of pods"),
+                None => "from this host".to_owned(),
+            };
+            evidence.push(format!("{server}, asked {who}: {fault}"));
+        }
+    }
+    if evidence.is_empty() {
+        return Ok(None);
+    }
+    evidence.push(pods.told());
+    Ok(Some(AILMENT.seen(evidence)))
+}
+
+fn address(service: &Service) -> Option<SocketAddr> {
+    let address: IpAddr = service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()?;
+    Some(SocketAddr::new(address, PORT))
+}
+
+/// Returns an address of this host in the network of pods.
+fn own_address(patient: &Patient<'_>, layout: &Layout) -> Result<Option<IpAddr>, Hidden> {
+    let args = layout.read_args(patient.host, "kube-proxy")?;
+    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let networks = flags.get("cluster-cidr").cloned().flatten();
+    let networks = networks.unwrap_or_default();
+    let networks: Vec<IpNet> = networks
+        .split(',')
+        .filter_map(|network| network.trim().parse().ok())
+        .collect();
+    let addresses = patient.host.addresses()?.into_iter();
+    let mut own = addresses.map(|(_, address)| address).filter(|address| {
+        address.is_ipv4() && networks.iter().any(|network| network.contains(address))
+    });
+    Ok(own.next())
+}
+
+/// The pods of a Service.
+struct Pods<'a>(Vec<&'a Pod>);
+
+impl<'a> Pods<'a> {
+    fn of(service: &Service, pods: &'a [Pod]) -> Self {
+        let selector = service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.as_ref());
+        let is_meant = |pod: &&Pod| {
+            let has = |(key, value): (&String, &String)| {
+                let labels = pod.metadata.labels.as_ref();
+                labels.and_then(|labels| labels.get(key)) == Some(value)
+            };
+            pod.metadata.namespace == service.metadata.namespace
+                && selector.is_some_and(|selector| selector.iter().all(has))
+        };
+        Self(pods.iter().filter(is_meant).collect())
+    }
+
+    /// Whether none is ready, and that only since a while ago.
+    fn may_be_starting(&self, service: &Service, now: Timestamp) -> bool {
+        let is_new = |since: Timestamp| now.duration_since(since) < STARTING;
+        let made = |made: &Option<Time>| made.as_ref().map(|at| at.0);
+        let since = |pod: &Pod| {
+            let since = ready(pod).and_then(|(_, since)| since);
+            since.or(made(&pod.metadata.creation_timestamp))
+        };
+        if self.0.is_empty() {
+            return made(&service.metadata.creation_timestamp).is_some_and(is_new);
+        }
+        let mut pods = self.0.iter();
+        !pods.clone().any(|pod| is_ready(pod)) && pods.any(|pod| since(pod).is_some_and(is_new))
+    }
+
+    fn told(&self) -> String {
+        if self.0.is_empty() {
+            return "there is no pod of it".to_owned();
+        }
+        let pods = self.0.iter().map(|pod| {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let is = if is_ready(pod) {
+                "is ready"
+            } else {
+                "is not ready"
+            };
+            format!("{name} {is}")
+        });
+        pods.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    ready(pod).is_some_and(|(is, _)| is)
+}
+
+/// Whether a pod is ready, and since when it is so.
+fn ready(pod: &Pod) -> Option<(bool, Option<Timestamp>)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready")?;
+    let since = ready.last_transition_time.as_ref().map(|at| at.0);
+    Some((ready.status == "True", since))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn service() -> Service {
+        let service = json!({
+            "metadata": {"namespace": NAMESPACE, "name": SERVICE, "creationTimestamp": "2026-06-01T11:50:00Z"},
+            "spec": {"clusterIP": "10.152.183.10", "selector": {"k8s-app": "kube-dns"}},
+        });
+        serde_json::from_value(service).unwrap()
+    }
+
+    fn pod(app: &str, ready: &str, since: &str) -> Pod {
+        let pod = json!({
+            "metadata": {"namespace": NAMESPACE, "name": "coredns-1", "labels": {"k8s-app": app}},
+            "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": since}]},
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn check(pod: Pod, is_starting: bool, told: &str) {
+        let now = "2026-06-01T12:00:00Z".parse().unwrap();
+        let pods = [pod];
+        let pods = Pods::of(&service(), &pods);
+        assert_eq!(pods.may_be_starting(&service(), now), is_starting, "{told}");
+        assert_eq!(pods.told(), told);
+    }
+
+    #[test]
+    fn a_server_that_has_just_been_started_is_given_time() {
+        let (new, old) = ("2026-06-01T11:59:00Z", "2026-06-01T11:50:00Z");
+        check(
+            pod("kube-dns", "False", new),
+            true,
+            "coredns-1 is not ready",
+        );
+        check(
+            pod("kube-dns", "False", old),
+            false,
+            "coredns-1 is not ready",
+        );
+        check(pod("kube-dns", "True", new), false, "coredns-1 is ready");
+        check(pod("other", "False", new), false, "there is no pod of it");
+        let at = |now: &str| Pods(vec![]).may_be_starting(&service(), now.parse().unwrap());
+        assert!(at("2026-06-01T11:51:00Z") && !at("2026-06-01T11:53:00Z"));
+    }
+
+    #[test]
+    fn a_service_without_an_address_is_not_asked() {
+        let server = address(&service()).map(|server| server.to_string());
+        assert_eq!(server.as_deref(), Some("10.152.183.10:53"));
+        let mut headless = service();
+        headless.spec.as_mut().unwrap().cluster_ip = Some("None".to_owned());
+        assert_eq!(address(&headless), None);
+    }
+}

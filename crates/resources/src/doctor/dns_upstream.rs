@@ -1,0 +1,94 @@
+//! The servers that CoreDNS asks for names outside of the cluster do not answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use futures::future::join_all;
+use stead_engine::finding::Ailment;
+
+use super::{
+    Look, Patient,
+    dns_loop::{corefile, forwarders, is_loopback, resolver, servers},
+};
+
+pub(super) const AILMENT: Ailment = Ailment {
+    name: "dns-upstream",
+    fact: "no server answers that CoreDNS asks for names outside of the cluster",
+    why: "Names of Services work in pods, and those of the world do not: images, updates and mails of programs wait and fail. A \
+          network may let only its own servers through, and a laptop may have moved to another one.",
+    looks_at: "The servers to which CoreDNS forwards, by its ConfigMap, and by the list that the kubelet gives to its pod. Each \
+               is asked by this host, over UDP and TCP, and none answers within two seconds. A server that is asked in another \
+               way, such as over TLS, is left alone.",
+    by_hand: &[
+        "resolvectl query example.org   (whether this host knows a server that answers)",
+        "microk8s disable dns && microk8s enable dns SERVERS   (with servers that answer here)",
+    ],
+    spec: &[],
+};
+/// Where a server of DNS listens.
+const PORT: u16 = 53;
+/// A name that is kept for examples: RFC 2606.
+const NAME: &str = "example.org";
+
+pub(super) async fn look(patient: &Patient<'_>) -> Look {
+    let Some(layout) = patient.microk8s()? else {
+        return Ok(None);
+    };
+    let corefile = corefile(patient, layout).await?;
+    let mut targets = vec![];
+    for target in forwarders(&corefile) {
+        if target.starts_with('/') {
+            let path = resolver(patient, layout)?;
+            targets.extend(servers(patient, &path)?);
+        } else {
+            targets.push(target.to_owned());
+        }
+    }
+    // Those that CoreDNS reaches in its own pod are another finding.
+    targets.retain(|target| !is_loopback(target));
+    let Some(addresses) = addresses(&targets) else {
+        return Ok(None);
+    };
+    let host = patient.host;
+    let asked = addresses.iter().map(async |address| {
+        let said = host.ask_name_server(*address, NAME, None).await;
+        said.err().map(|fault| format!("{address}: {fault}"))
+    });
+    let faults: Option<Vec<String>> = join_all(asked).await.into_iter().collect();
+    Ok(faults
+        .filter(|faults| !faults.is_empty())
+        .map(|faults| AILMENT.seen(faults)))
+}
+
+/// Returns where these servers listen; `None` if one of them cannot be asked as servers are asked.
+fn addresses(targets: &[String]) -> Option<Vec<SocketAddr>> {
+    let address = |target: &String| {
+        let target = target.strip_prefix("dns://").unwrap_or(target);
+        let at_port = |ip: IpAddr| SocketAddr::new(ip, PORT);
+        let ip = target.parse().ok().map(at_port);
+        ip.or_else(|| target.parse().ok())
+    };
+    targets.iter().map(address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(target: &str, expected: Option<&str>) {
+        let found = addresses(&[target.to_owned()]);
+        let found = found.map(|found| found[0].to_string());
+        assert_eq!(found.as_deref(), expected, "{target}");
+    }
+
+    #[test]
+    fn servers_are_asked_where_coredns_asks_them() {
+        check("192.0.2.1", Some("192.0.2.1:53"));
+        check("192.0.2.1:5353", Some("192.0.2.1:5353"));
+        check("dns://192.0.2.1", Some("192.0.2.1:53"));
+        check("2001:db8::1", Some("[2001:db8::1]:53"));
+        check("[2001:db8::1]:5353", Some("[2001:db8::1]:5353"));
+        check("tls://192.0.2.1", None);
+        check("fe80::1%eth0", None);
+        check("ns.example.org", None);
+    }
+}
