@@ -183,3 +183,21 @@ fn a_user_who_may_watch_no_more_files_is_told_so() {
     host.must(&["systemctl", "stop", "hog.service"]);
     assert!(!limits(&host.must(&["bash", "-c", doctor]).out));
 }
+
+#[test]
+fn the_clock_is_judged_as_systemd_timedated_does() {
+    let host = Host::boot(Image::Debian13);
+    // Whose clock is that of the machine that runs this: whether it is kept right is not for tests to say.
+    assert_eq!(host.found(), [""; 0]);
+    host.must(&["rm", "/run/systemd/container"]);
+    let told = "timedatectl show --property NTPSynchronized --value; cut -d. -f1 /proc/uptime";
+    let told = host.must(&["bash", "-c", told]).out;
+    let (is_synchronised, up) = told.trim().split_once('\n').unwrap();
+    let is_early = up.parse::<u32>().unwrap() < 600;
+    let is_adrift = is_synchronised == "no" && !is_early;
+    let expected: &[&str] = if is_adrift { &["clock-adrift"] } else { &[] };
+    assert_eq!(host.found(), expected);
+    // What systemd-timesyncd makes when a server has told it the time.
+    host.put("/run/systemd/timesync/synchronized", "");
+    assert_eq!(host.found(), [""; 0]);
+}

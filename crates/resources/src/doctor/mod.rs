@@ -7,6 +7,7 @@ mod args_twice;
 mod bridge_unfiltered;
 mod certificate_address;
 mod certificate_expiring;
+mod clock_adrift;
 mod disk_full;
 mod dns_loop;
 mod dns_unanswered;
@@ -127,6 +128,7 @@ static KNOWN: &[(Ailment, Looking)] = &[
     known!(certificate_address),
     known!(addons_behind),
     known!(addon_mistaken, async),
+    known!(clock_adrift, async),
 ];
 
 /// Looks for one thing.

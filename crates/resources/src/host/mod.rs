@@ -1,6 +1,7 @@
 //! The host: the only room that touches files, programs and sockets. A [`Reader`] has no way to write.
 
 mod addresses;
+mod clock;
 pub mod confine;
 mod dns;
 mod error;
@@ -35,6 +36,7 @@ mod watch;
 )]
 mod writer;
 
+pub use clock::Clock;
 pub use error::HostError;
 pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};

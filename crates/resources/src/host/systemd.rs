@@ -200,7 +200,7 @@ type Listed = (
 /// What was done (`symlink`, `unlink`), to which link, and where that leads.
 type LinkChange = (String, String, String);
 
-async fn connect() -> Result<Connection, HostError> {
+pub(super) async fn connect() -> Result<Connection, HostError> {
     let unreachable = |error: &(dyn std::error::Error + 'static)| HostError::Service {
         service: "the bus of the host, which the package `dbus` brings".to_owned(),
         fault: chain(error).join(": "),
@@ -213,7 +213,7 @@ async fn connect() -> Result<Connection, HostError> {
 
 async fn ask(connection: &Connection, name: &str) -> Result<UnitStatus, HostError> {
     let path: OwnedObjectPath = call(connection, "LoadUnit", &name).await?;
-    let unit = properties(connection, &path, "Unit").await?;
+    let unit = of_unit(connection, &path, "Unit").await?;
     // Each type of unit has an interface of its own, with its result; that of a template or a target has nothing of interest.
     let interface = match name.rsplit_once('.') {
         Some((_, "service")) => "Service",
@@ -227,7 +227,7 @@ async fn ask(connection: &Connection, name: &str) -> Result<UnitStatus, HostErro
     };
     let own = match interface {
         "" => Properties(HashMap::new()),
-        interface => properties(connection, &path, interface).await?,
+        interface => of_unit(connection, &path, interface).await?,
     };
     let (job, _) = unit
         .get::<(u32, OwnedObjectPath)>("Job")
@@ -289,11 +289,11 @@ where
 }
 
 /// Properties of an object by name.
-struct Properties(HashMap<String, OwnedVariant>);
+pub(super) struct Properties(HashMap<String, OwnedVariant>);
 
 impl Properties {
     /// Returns a property; `None` where this systemd does not have it.
-    fn get<T: TryFrom<OwnedVariant>>(&self, name: &str) -> Option<T> {
+    pub(super) fn get<T: TryFrom<OwnedVariant>>(&self, name: &str) -> Option<T> {
         T::try_from(self.0.get(name)?.try_clone().ok()?).ok()
     }
 
@@ -302,14 +302,23 @@ impl Properties {
     }
 }
 
-async fn properties(
+async fn of_unit(
     connection: &Connection,
     path: &OwnedObjectPath,
     of: &str,
 ) -> Result<Properties, HostError> {
-    let interface = Some("org.freedesktop.DBus.Properties");
     let of = format!("{SYSTEMD}.{of}");
-    let asked = connection.call_method(Some(SYSTEMD), path.as_ref(), interface, "GetAll", &of);
+    properties(connection, (SYSTEMD, path.as_str()), &of).await
+}
+
+/// Returns the properties that an object of a service has in an interface.
+pub(super) async fn properties(
+    connection: &Connection,
+    (service, path): (&str, &str),
+    of: &str,
+) -> Result<Properties, HostError> {
+    let interface = Some("org.freedesktop.DBus.Properties");
+    let asked = connection.call_method(Some(service), path, interface, "GetAll", &of);
     let reply = timeout(DEADLINE, asked)
         .await
         .map_err(|error| failed(&error))?
