@@ -26,6 +26,9 @@ pub enum Image {
     /// Debian 12: an older snapd, built with its test keys, and its store on the host itself.
     #[value(name = "debian-12")]
     Debian12,
+    /// Debian 13 with ufw and firewalld as well, neither of them enabled.
+    #[value(name = "debian-13-firewalls")]
+    Debian13Firewalls,
 }
 
 impl Image {
@@ -37,7 +40,7 @@ impl Image {
 
     const fn suite(self) -> &'static str {
         match self {
-            Self::Debian13 => "trixie",
+            Self::Debian13 | Self::Debian13Firewalls => "trixie",
             Self::Debian12 => "bookworm",
         }
     }
@@ -73,7 +76,7 @@ impl Image {
                 let file = format!("{}/{snap}.snap", standin::FOLDER);
                 host.must(&["snap", "install", "--dangerous", &file]);
             }
-            if self == Self::Debian13 {
+            if self != Self::Debian12 {
                 // It has no store, and would wait for one when it stops.
                 host.must(&["snap", "set", "system", "store.access=offline"]);
             }
@@ -84,10 +87,22 @@ impl Image {
 
     /// A root folder as Debian's packages make it, with what no test waits for switched off.
     fn root(self) -> PathBuf {
-        let packages = PACKAGES.join(",");
+        let packages: Vec<&str> = match self {
+            Self::Debian13Firewalls => {
+                let apart = |package: &&str| *package != NOT_BESIDE_UFW;
+                let usual = PACKAGES.into_iter().filter(apart);
+                usual.chain(FIREWALLS).collect()
+            }
+            Self::Debian13 | Self::Debian12 => PACKAGES.to_vec(),
+        };
+        let packages = packages.join(",");
+        let unused = match self {
+            Self::Debian13Firewalls => format!("{UNUSED} {UNUSED_FIREWALLS}"),
+            Self::Debian13 | Self::Debian12 => UNUSED.to_owned(),
+        };
         // As if no package had ever enabled it, so that nobody seems to have decided against it.
         let switch_off = format!(
-            "chroot \"$1\" env DPKG_MAINTSCRIPT_PACKAGE=tests _DEB_SYSTEMD_HELPER_PURGE=1 sh -c 'systemctl --quiet disable {UNUSED}; deb-systemd-helper purge {UNUSED}'"
+            "chroot \"$1\" env DPKG_MAINTSCRIPT_PACKAGE=tests _DEB_SYSTEMD_HELPER_PURGE=1 sh -c 'systemctl --quiet disable {unused}; deb-systemd-helper purge {unused}'"
         );
         entry(
             &format!("{}-root", self.name()),
@@ -139,9 +154,18 @@ const PACKAGES: [&str; 27] = [
     "less",
 ];
 
+/// What is installed on a host with firewalls.
+const FIREWALLS: [&str; 2] = ["ufw", "firewalld"];
+
+/// What Debian does not install beside ufw.
+const NOT_BESIDE_UFW: &str = "iptables-persistent";
+
 /// Services that Debian enables. A test that wants one of them enables it.
 const UNUSED: &str = "docker.service docker.socket containerd.service etcd.service nginx.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer";
+
+/// Those of [`FIREWALLS`].
+const UNUSED_FIREWALLS: &str = "ufw.service firewalld.service";
 
 /// The Kubernetes programs of Debian's source package.
 fn kubernetes() -> PathBuf {

@@ -201,3 +201,35 @@ fn the_clock_is_judged_as_systemd_timedated_does() {
     host.put("/run/systemd/timesync/synchronized", "");
     assert_eq!(host.found(), [""; 0]);
 }
+
+#[test]
+fn beside_a_firewall_only_what_it_stops_is_found() {
+    let host = Host::boot(Image::Debian13Firewalls);
+    assert_eq!(host.found(), [""; 0]);
+    host.must(&["systemctl", "start", "firewalld.service"]);
+    assert_eq!(host.must(&["firewall-cmd", "--state"]).out, "running\n");
+    assert_eq!(host.found(), [""; 0]);
+    host.must(&["systemctl", "stop", "firewalld.service"]);
+    host.must(&["ufw", "--force", "enable"]);
+    let status = host.must(&["ufw", "status", "verbose"]).out;
+    assert!(status.contains("Status: active"), "{status}");
+    assert_eq!(host.found(), [""; 0]);
+
+    // Where pods are, what ufw does with routed packets is in their way.
+    install(&host, &format!("{}/microk8s_1.snap", standin::FOLDER));
+    host.must(&["microk8s", "status", "--wait-ready"]);
+    host.must(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    let evidence = seen(&host, "forward-drop");
+    assert!(
+        evidence.contains("-P FORWARD DROP, which ufw sets"),
+        "{evidence}"
+    );
+    // As its page says.
+    let page = host.stead_ends(&["explain", "forward-drop"], 0).out;
+    assert!(
+        page.contains("by hand   ufw default allow routed "),
+        "{page}"
+    );
+    host.must(&["ufw", "default", "allow", "routed"]);
+    assert_eq!(host.found(), [""; 0]);
+}
