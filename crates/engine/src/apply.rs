@@ -128,6 +128,7 @@ impl<H: Host> Apply<'_, H> {
             stead: env!("CARGO_PKG_VERSION").to_owned(),
             undoes: undoes(plan),
             window,
+            boot: Some(H::now(self.writer).boot).filter(|boot| !boot.is_empty()),
         })?;
         // The note in the lock only helps the message of others.
         drop(lock.name_run(run));

@@ -40,6 +40,9 @@ pub enum Record {
         /// How long it waits for its confirmation in the end, if it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<Window>,
+        /// The boot in which it began: what tells that one from every other.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<String>,
     },
     /// A step is about to begin: its changes go from these states.
     Step {
@@ -305,6 +308,7 @@ mod tests {
                 stead: "0".into(),
                 undoes: None,
                 window: None,
+                boot: None,
             },
             Record::Step {
                 before: vec![(address, Some(serde_json::json!({"text": "two\nlines"})))],
@@ -336,6 +340,13 @@ mod tests {
             expected.push(Record::Done);
             prop_assert_eq!(read(&state, run).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_journal_that_notes_no_boot_is_read() {
+        let old = r#"{"record":"started","version":2,"at":"1970-01-01T00:00:00Z","stead":"0","undoes":null}"#;
+        let line = format!("{:08x} {old}\n", crc32fast::hash(old.as_bytes()));
+        assert_eq!(parse(line.as_bytes()).0, &records()[..1]);
     }
 
     #[test]

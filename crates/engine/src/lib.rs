@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod apply;
+pub mod cause;
 pub mod change;
 pub mod confirm;
 pub mod coverage;
@@ -10,6 +11,7 @@ mod cross_check;
 pub mod decode;
 pub mod diff;
 pub mod digest;
+pub mod drift;
 pub mod event;
 pub mod export;
 pub mod finding;

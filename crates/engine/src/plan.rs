@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::Address,
+    cause::Cause,
     change::{Change, Effects},
     diff,
     digest::digest,
@@ -88,6 +89,9 @@ pub struct PlannedChange {
     pub change: Change<State>,
     /// Why.
     pub because: Because,
+    /// Why it differs although a run had reached it; `None` where nobody looked or no run counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// At what cost.
     pub effects: Effects,
 }
@@ -200,7 +204,7 @@ impl Plan {
             unseen,
             remarks,
         } = comparison;
-        let mut plan = Self {
+        let plan = Self {
             format: FORMAT.to_owned(),
             host,
             scope: Scope::Whole,
@@ -212,14 +216,19 @@ impl Plan {
             readings,
             fingerprint: String::new(),
         };
-        plan.fingerprint = digest(&plan);
-        plan
+        plan.sealed()
     }
 
     /// Says of how much of a spec it is.
     #[must_use]
     pub fn scoped(mut self, scope: Scope) -> Self {
         self.scope = scope;
+        self.sealed()
+    }
+
+    /// Takes its fingerprint anew.
+    #[must_use]
+    pub(crate) fn sealed(mut self) -> Self {
         self.fingerprint = String::new();
         self.fingerprint = digest(&self);
         self
@@ -473,6 +482,7 @@ fn compare<H: Host>(registry: &Registry<H>, wanted: &[Wanted], observed: &Observ
             address: address.clone(),
             change,
             because: because.clone(),
+            cause: None,
             effects,
         });
     }

@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     moment::Moment,
     schema::{Problem, Schema},
@@ -24,6 +25,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Starts a new moment, so that nothing read earlier is believed.
     fn reader(writer: &Self::Writer) -> Self::Reader;
+
+    /// Returns what tells the present boot from every other, or nothing where that cannot be seen.
+    fn boot(reader: &Self::Reader) -> String;
 
     /// Returns the present moment.
     fn now(writer: &Self::Writer) -> Moment;
@@ -269,6 +273,16 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     /// Why a copy of the host on the same kernel cannot carry out the change without moving the host itself, if it cannot.
     fn beyond_clone(&self, _name: &str, _change: &Change<Self::State>) -> Option<&'static str> {
         None
+    }
+
+    /// Says who or what has moved it since a run reached it, by evidence alone; `None` if nobody can prove anything.
+    fn culprit(
+        &self,
+        _host: &H::Reader,
+        _name: &str,
+        _drift: &Drift<Self::State>,
+    ) -> impl Future<Output = Option<Evidence>> + Send {
+        async { None }
     }
 
     /// What the change costs and may break.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Host, Provider, ProviderError},
     schema::{Problem, Schema},
@@ -170,6 +171,13 @@ pub trait Kind<H: Host>: Send + Sync {
     fn places(&self, name: &str) -> Vec<String>;
     /// See [`Provider::beyond_clone`].
     fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str>;
+    /// See [`Provider::culprit`].
+    fn culprit<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        drift: Drift<State>,
+    ) -> BoxFuture<'a, Option<Evidence>>;
     /// See [`Provider::effects`].
     fn effects(&self, name: &str, change: &Change<State>) -> Effects;
 }
@@ -390,6 +398,18 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         let change = change.clone();
         let change = change.try_map(|state| Self::state(name, state)).ok()?;
         self.0.beyond_clone(name, &change)
+    }
+
+    fn culprit<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        drift: Drift<State>,
+    ) -> BoxFuture<'a, Option<Evidence>> {
+        Box::pin(async move {
+            let drift = drift.try_map(|state| Self::state(name, state)).ok()?;
+            self.0.culprit(host, name, &drift).await
+        })
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

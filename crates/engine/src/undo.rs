@@ -98,6 +98,7 @@ pub async fn undo<H: Host>(
             address: address.clone(),
             change,
             because,
+            cause: None,
             effects,
         });
     }

@@ -1,13 +1,19 @@
 //! Progress and outcome of a run.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
+    cause::Cause,
     event::{Download, Event},
     history::Run,
     journal::{Left, Outcome, Residue},
+    plan::{Plan, Scope},
     window::Stage,
 };
 
@@ -377,8 +383,30 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
         .map_or_else(String::new, |other| format!("  (takes back run {other})"));
     let exit = exit_of(run).map_or_else(|| "-".to_owned(), |exit| exit.to_string());
     let left = run.left.as_ref().map_or_else(String::new, still_left);
+    let because = run.plan.as_ref().map_or_else(String::new, brought_back);
     format!(
-        "{:>5}  {when:23}  {ended:19}  {exit}  {what}{undoes}\n{left}",
+        "{:>5}  {when:23}  {ended:19}  {exit}  {what}{undoes}{because}\n{left}",
         run.run
     )
+}
+
+/// Says who or what made a run of the hooks necessary, as far as that is known.
+fn brought_back(plan: &Plan) -> String {
+    let causes = plan
+        .changes
+        .iter()
+        .filter_map(|planned| planned.cause.as_ref());
+    let names: BTreeSet<&str> = causes
+        .filter_map(|cause| match cause {
+            Cause::Reboot { .. } => Some("a reboot"),
+            Cause::Actor { actor, .. } => Some(actor.as_str()),
+            Cause::Hand { person, .. } => Some(person.as_str()),
+            _ => None,
+        })
+        .collect();
+    if plan.scope != Scope::Restore || names.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = names.into_iter().map(plain).collect();
+    format!("  (because of {})", names.join(", "))
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
+    cause::Cause,
     change::Change,
     diff,
     plan::{Because, Plan, PlannedChange},
@@ -89,7 +90,7 @@ fn change(schema: &Schema, restarts: bool, planned: &PlannedChange) -> String {
     for (name, old, new) in attributes {
         text += &attribute(&name, width, old, new);
     }
-    text + &format!("      {}\n", paint::faint(&because(&planned.because)))
+    text + &format!("      {}\n", paint::faint(&plain(&because(planned))))
 }
 
 type Side<'a> = Option<&'a Value>;
@@ -194,7 +195,36 @@ fn text_diff(old: &str, new: &str) -> String {
     text
 }
 
-fn because(because: &Because) -> String {
+fn because(planned: &PlannedChange) -> String {
+    let because = wanted_by(&planned.because);
+    match &planned.cause {
+        Some(cause) => format!("{because}; {}", moved_by(cause)),
+        None => because,
+    }
+}
+
+fn moved_by(cause: &Cause) -> String {
+    match cause {
+        Cause::Spec { run, is_new: true } => format!("run {run} did not ask for it yet"),
+        Cause::Spec { run, .. } => format!("run {run} asked for something else"),
+        Cause::Follows { address } => format!("due because {address} changes"),
+        Cause::Reboot { run } => format!("lost at a reboot since run {run}"),
+        Cause::Actor {
+            run,
+            actor,
+            evidence,
+        } => format!("{actor} has changed it since run {run} ({evidence})"),
+        Cause::Hand {
+            run,
+            person,
+            evidence,
+        } => format!("{person} has changed it by hand since run {run} ({evidence})"),
+        Cause::Changed { run, evidence } => format!("changed since run {run} ({evidence})"),
+        Cause::Unknown { run } => format!("changed since run {run}, nobody knows by whom"),
+    }
+}
+
+fn wanted_by(because: &Because) -> String {
     match because {
         Because::Spec { file, line } => format!("because {}:{line}", file.display()),
         Because::Implied { by, file, line } => {
@@ -311,4 +341,47 @@ fn summary(plan: &Plan) -> String {
         summary.restarts,
         bytes(summary.download)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use stead_engine::address::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_one_short_sentence() {
+        let check = |cause: Cause, expected: &str| assert_eq!(moved_by(&cause), expected);
+        let (run, is_new) = (3, false);
+        let evidence = || "seen".to_owned();
+        check(
+            Cause::Spec { run, is_new },
+            "run 3 asked for something else",
+        );
+        let is_new = true;
+        check(Cause::Spec { run, is_new }, "run 3 did not ask for it yet");
+        let address = Address::new("kube-args", "kubelet");
+        let due = "due because kube-args:kubelet changes";
+        check(Cause::Follows { address }, due);
+        check(Cause::Reboot { run }, "lost at a reboot since run 3");
+        let docker = Cause::Actor {
+            run,
+            actor: "Docker".to_owned(),
+            evidence: evidence(),
+        };
+        check(docker, "Docker has changed it since run 3 (seen)");
+        let hand = Cause::Hand {
+            run,
+            person: "alice".to_owned(),
+            evidence: evidence(),
+        };
+        check(hand, "alice has changed it by hand since run 3 (seen)");
+        let changed = Cause::Changed {
+            run,
+            evidence: evidence(),
+        };
+        check(changed, "changed since run 3 (seen)");
+        let unknown = "changed since run 3, nobody knows by whom";
+        check(Cause::Unknown { run }, unknown);
+    }
 }

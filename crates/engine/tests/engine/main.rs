@@ -1,6 +1,7 @@
 //! The engine on a strict world in memory.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod cause;
 mod confirm;
 mod damaged;
 mod every_end;

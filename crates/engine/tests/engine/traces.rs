@@ -47,6 +47,10 @@ impl Host for Shared {
         writer.clone()
     }
 
+    fn boot(_reader: &Self::Reader) -> String {
+        String::new()
+    }
+
     fn now(_writer: &Handle) -> Moment {
         Moment::default()
     }

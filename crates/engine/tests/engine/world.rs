@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::Listing,
     moment::Moment,
     provider::{Guard, GuardError, Host, Provider, ProviderError, Sign},
@@ -89,6 +90,10 @@ pub(crate) struct World {
     pub(crate) is_guardless: bool,
     /// How often what a killed step left beside a thing cannot be removed yet.
     pub(crate) unclean: BTreeMap<String, usize>,
+    /// What is known of who moved what, by path.
+    pub(crate) evidence: BTreeMap<String, Evidence>,
+    /// What a boot loses, by path.
+    pub(crate) volatile: BTreeSet<String>,
     /// Why the world is cut off, once something stands at this path.
     pub(crate) cut_by: Option<String>,
 }
@@ -110,6 +115,10 @@ impl Host for Memory {
 
     fn reader(writer: &Handle) -> Handle {
         writer.clone()
+    }
+
+    fn boot(reader: &Handle) -> String {
+        reader.lock().boot.to_string()
     }
 
     fn now(writer: &Handle) -> Moment {
@@ -327,6 +336,26 @@ macro_rules! provider {
                     irreversible: is_final.then(|| "it says so".to_owned()),
                     ..Effects::default()
                 }
+            }
+
+            async fn culprit(
+                &self,
+                host: &Handle,
+                name: &str,
+                drift: &Drift<$state>,
+            ) -> Option<Evidence> {
+                let is_unmoved = |left: &$state| drift.change.before() == Some(left);
+                assert!(
+                    !drift.left.as_ref().is_some_and(is_unmoved),
+                    "nobody is asked who moved what nobody moved"
+                );
+                assert!(drift.touched >= drift.since);
+                let world = host.lock();
+                let is_lost = world.volatile.contains(name) && drift.change.before().is_none();
+                if is_lost && drift.rebooted == Some(true) {
+                    return Some(Evidence::Reboot);
+                }
+                world.evidence.get(name).cloned()
             }
 
             fn requires(&self, name: &str, _desired: &$state) -> Vec<Address> {

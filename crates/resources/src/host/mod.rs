@@ -66,6 +66,10 @@ impl Host for Live {
         Reader::new(writer.root())
     }
 
+    fn boot(reader: &Reader) -> String {
+        reader.now().boot
+    }
+
     fn now(writer: &Writer) -> Moment {
         Reader::new(writer.root()).now()
     }

@@ -8,6 +8,7 @@ mod notice;
 use std::time::Duration;
 
 use stead_engine::{
+    cause::explain,
     history::committed,
     plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
     recover::{Newest, Persistence},
@@ -82,7 +83,8 @@ fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, F
     let plan = session.confined(async |registry, reader| {
         stead_resources::wait_until_settled(reader).await;
         let say = |left_out: &str| render::message(left_out);
-        plan_what_can_be(registry, reader, &host, wanted, say).await
+        let plan = plan_what_can_be(registry, reader, &host, wanted, say).await?;
+        Ok::<_, PlanError>(explain(registry, reader, state, plan).await)
     })??;
     if plan.is_empty() {
         render::message("Nothing has been overwritten.\n");

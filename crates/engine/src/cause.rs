@@ -1,0 +1,372 @@
+//! Why a host that had converged differs again, by the runs that were and by what the kinds can prove.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    change::Change,
+    diff,
+    drift::{Drift, Evidence},
+    history::{self, Run, counting},
+    journal::{Outcome, Record},
+    plan::{Because, Plan, PlannedChange, Wanted, reading},
+    provider::Host,
+    registry::{Kind, Registry, State},
+    schema::{Role, Schema, Shape},
+    spec::Desired,
+    state_folder::StateFolder,
+};
+
+/// Why something differs that a run had reached. A wrong one would be worse than none, so that all but the last rest on evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "class", rename_all = "kebab-case")]
+pub enum Cause {
+    /// The spec asks for something else than the last run that counts.
+    Spec {
+        /// That run.
+        run: u64,
+        /// Whether that run asked for nothing of the kind.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_new: bool,
+    },
+    /// It is due because of another change of the plan.
+    Follows {
+        /// What changes.
+        address: Address,
+    },
+    /// The host was started anew since, and that has lost it.
+    Reboot {
+        /// The last run that reached it.
+        run: u64,
+    },
+    /// A known program has changed it.
+    Actor {
+        /// The last run that reached it.
+        run: u64,
+        /// Who.
+        actor: String,
+        /// By what that is known.
+        evidence: String,
+    },
+    /// A person has changed it.
+    Hand {
+        /// The last run that reached it.
+        run: u64,
+        /// The name of the account.
+        person: String,
+        /// By what that is known.
+        evidence: String,
+    },
+    /// Somebody has changed it; it is known when.
+    Changed {
+        /// The last run that reached it.
+        run: u64,
+        /// What shows when.
+        evidence: String,
+    },
+    /// Nobody knows.
+    Unknown {
+        /// The last run that reached it.
+        run: u64,
+    },
+}
+
+impl Cause {
+    fn of(run: u64, evidence: Option<Evidence>) -> Self {
+        match evidence {
+            None => Self::Unknown { run },
+            Some(Evidence::Reboot) => Self::Reboot { run },
+            Some(Evidence::Actor { name, fact }) => Self::Actor {
+                run,
+                actor: name,
+                evidence: fact,
+            },
+            Some(Evidence::Person { name, fact }) => Self::Hand {
+                run,
+                person: name,
+                evidence: fact,
+            },
+            Some(Evidence::Trace { fact }) => Self::Changed {
+                run,
+                evidence: fact,
+            },
+        }
+    }
+}
+
+/// Says of each change of a plan why it differs, by the runs in `state`. Where none counts, the newest has not ended, or they cannot be read,
+/// there is nothing to say.
+pub async fn explain<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    state: &StateFolder,
+    mut plan: Plan,
+) -> Plan {
+    if plan.is_empty() {
+        return plan;
+    }
+    let runs = history::list(state).unwrap_or_default();
+    let has_ended = runs.last().is_some_and(|run| run.ended.is_some());
+    let past = Past {
+        runs: &runs,
+        counting: counting(&runs),
+    };
+    if !has_ended || past.counting.is_empty() {
+        return plan;
+    }
+    let boot = H::boot(reader);
+    let mut before: BTreeSet<Address> = BTreeSet::new();
+    let mut causes = vec![];
+    for planned in &plan.changes {
+        let wanted = plan
+            .wanted
+            .iter()
+            .find(|wanted| wanted.address == planned.address);
+        let cause = match (wanted, registry.of(&planned.address)) {
+            (Some(wanted), Ok(kind)) if !matches!(planned.because, Because::Undo { .. }) => {
+                let difference = Difference {
+                    kind,
+                    schema: kind.schema(),
+                    planned,
+                    wanted,
+                };
+                let followed = difference.follows(&before);
+                match followed {
+                    Some(address) if past.asked(&planned.address).is_some() => {
+                        Some(Cause::Follows { address })
+                    }
+                    _ => difference.cause(registry, reader, &past, &boot).await,
+                }
+            }
+            _ => None,
+        };
+        causes.push(cause);
+        before.insert(planned.address.clone());
+    }
+    for (planned, cause) in plan.changes.iter_mut().zip(causes) {
+        planned.cause = cause;
+    }
+    plan.sealed()
+}
+
+/// The runs that were.
+struct Past<'a> {
+    /// All of them, oldest first.
+    runs: &'a [Run],
+    /// Those that count, newest first.
+    counting: Vec<&'a Run>,
+}
+
+/// What a run left of an address.
+enum Left<'a> {
+    /// This; `None` is that it did not exist.
+    State(Option<&'a State>),
+    /// What this is the digest of.
+    Digest(&'a str),
+}
+
+impl<'a> Past<'a> {
+    /// Returns the last run that counts and asks for an address, and what it asks for.
+    fn asked(&self, address: &Address) -> Option<(u64, &'a Wanted)> {
+        self.counting
+            .iter()
+            .find_map(|run| Some((run.run, wanted_of(run, address)?)))
+    }
+
+    /// Returns the last run that ended with what it asked for an address.
+    fn reached(&self, address: &Address) -> Option<&'a Run> {
+        self.runs.iter().rev().find(|run| {
+            let is_done = matches!(run.outcome, Some(Outcome::Done { .. }));
+            is_done && wanted_of(run, address).is_some()
+        })
+    }
+
+    /// Returns when a run last had an address in hand, `reached` or one that came after it and failed.
+    fn touched(&self, address: &Address, reached: &Run) -> Option<Timestamp> {
+        let has_touched = |run: &&Run| {
+            run.run == reached.run || steps(run).any(|(stepped, _)| stepped == address)
+        };
+        self.runs.iter().rev().find(has_touched)?.ended
+    }
+
+    /// Returns what a run left of an address: where it did not change it, what it had read.
+    fn left<H: Host>(
+        &self,
+        registry: &Registry<H>,
+        run: &'a Run,
+        address: &Address,
+    ) -> Option<Left<'a>> {
+        if let Some(state) = after(run).and_then(|after| after.get(address)) {
+            return Some(Left::State(state.as_ref()));
+        }
+        let read = run.plan.as_ref()?.readings.get(address)?;
+        let older = self.runs.iter().filter(|older| older.run < run.run);
+        let known = older
+            .rev()
+            .filter_map(|older| after(older)?.get(address))
+            .find(|state| reading(registry, address, state.as_ref()) == *read);
+        Some(known.map_or(Left::Digest(read), |state| Left::State(state.as_ref())))
+    }
+
+    /// Returns what was there before any run that is known changed it.
+    fn original(&self, address: &Address) -> Option<&'a State> {
+        let mut steps = self.runs.iter().flat_map(steps);
+        steps.find(|(stepped, _)| *stepped == address)?.1
+    }
+}
+
+/// Returns all that a run changed, each with what was there when the run began.
+fn steps(run: &Run) -> impl Iterator<Item = (&Address, Option<&State>)> {
+    run.records.iter().flat_map(|record| match record {
+        Record::Step { before, moved, .. } => before
+            .iter()
+            .map(|(address, before)| (address, moved.get(address).unwrap_or(before).as_ref()))
+            .collect(),
+        _ => vec![],
+    })
+}
+
+fn after(run: &Run) -> Option<&BTreeMap<Address, Option<State>>> {
+    match run.records.last() {
+        Some(Record::Ended { after, .. }) => Some(after),
+        _ => None,
+    }
+}
+
+fn wanted_of<'a>(run: &'a Run, address: &Address) -> Option<&'a Wanted> {
+    let wanted = &run.plan.as_ref()?.wanted;
+    wanted.iter().find(|wanted| wanted.address == *address)
+}
+
+/// A change whose cause is looked for.
+struct Difference<'a, H: Host> {
+    kind: &'a dyn Kind<H>,
+    schema: Schema,
+    planned: &'a PlannedChange,
+    wanted: &'a Wanted,
+}
+
+impl<H: Host> Difference<'_, H> {
+    /// Returns the change before it that makes it due, if one does.
+    fn follows(&self, changed: &BTreeSet<Address>) -> Option<Address> {
+        let (Some(before), Some(after)) = self.sides() else {
+            return None;
+        };
+        let needs = self.wanted.needs.iter();
+        let by: Vec<_> = needs.filter(|need| changed.contains(*need)).collect();
+        let first = (*by.first()?).clone();
+        let disturbed = self
+            .kind
+            .disturbed(&self.wanted.address.name, before, &by)?;
+        diff::is_same(&self.schema, &disturbed, after).then_some(first)
+    }
+
+    async fn cause(
+        &self,
+        registry: &Registry<H>,
+        reader: &H::Reader,
+        past: &Past<'_>,
+        boot: &str,
+    ) -> Option<Cause> {
+        let address = &self.wanted.address;
+        let newest = past.counting.first()?.run;
+        let Some((run, asked)) = past.asked(address) else {
+            return Some(Cause::Spec {
+                run: newest,
+                is_new: true,
+            });
+        };
+        let changed = Some(Cause::Spec { run, is_new: false });
+        let Some(change) = self.drift(reader, asked).await else {
+            return changed;
+        };
+        let reached = past.reached(address)?;
+        let left = past.left(registry, reached, address);
+        let before = change.before();
+        let is_unmoved = left.as_ref().is_some_and(|left| match left {
+            Left::State(state) => diff::is_same_reading(&self.schema, before, *state),
+            Left::Digest(digest) => reading(registry, address, before) == **digest,
+        });
+        if is_unmoved && self.takes_a_file() {
+            return changed;
+        }
+        let drift = Drift {
+            since: reached.ended?,
+            touched: past.touched(address, reached)?,
+            rebooted: booted(reached)
+                .filter(|_| !boot.is_empty())
+                .map(|booted| booted != boot),
+            left: match left {
+                Some(Left::State(state)) => state.cloned(),
+                _ => None,
+            },
+            original: past.original(address).cloned(),
+            change,
+        };
+        let evidence = if is_unmoved {
+            None
+        } else {
+            self.kind.culprit(reader, &address.name, drift).await
+        };
+        Some(Cause::of(reached.run, evidence))
+    }
+
+    /// Returns the change that leads to what a run asked for, if there would be one and the spec still asks for some of it.
+    async fn drift(&self, reader: &H::Reader, asked: &Wanted) -> Option<Change<State>> {
+        if asked.desired == self.wanted.desired {
+            return Some(self.planned.change.clone());
+        }
+        let (before, now) = self.sides();
+        let then = match &asked.desired {
+            Desired::Absent => None,
+            Desired::Present(state) => {
+                let name = &self.wanted.address.name;
+                let prepared = self.kind.prepare(reader, name, state.clone()).await.ok()?;
+                Some(match before {
+                    Some(before) => diff::merge(&self.schema, before, &prepared).after,
+                    None => prepared,
+                })
+            }
+        };
+        let is_spec = match (before, now, &then) {
+            // Nobody moved what was asked for then.
+            _ if diff::is_same_reading(&self.schema, before, then.as_ref()) => true,
+            // What moved is asked for in another way now.
+            (Some(before), Some(now), Some(then)) => {
+                let other: BTreeSet<_> = diff::differences(&self.schema, then, now).collect();
+                diff::differences(&self.schema, before, now).all(|name| other.contains(name))
+            }
+            (None, Some(_), Some(_)) => false,
+            _ => true,
+        };
+        if is_spec {
+            return None;
+        }
+        Change::between(before.cloned(), then)
+    }
+
+    fn sides(&self) -> (Option<&State>, Option<&State>) {
+        let change = &self.planned.change;
+        (change.before(), change.after())
+    }
+
+    /// Whether the spec takes something out of a file, which may change while the words of the spec stay.
+    fn takes_a_file(&self) -> bool {
+        let attributes = self.schema.attributes.iter();
+        let mut files = attributes
+            .filter(|attribute| attribute.role == Role::Input && attribute.shape == Shape::Path);
+        let desired = self.wanted.desired.state();
+        files.any(|file| desired.is_some_and(|desired| desired.get(file.name).is_some()))
+    }
+}
+
+/// Returns the boot in which a run began; `None` for runs of a stead that did not note it.
+fn booted(run: &Run) -> Option<&str> {
+    match run.records.first() {
+        Some(Record::Started { boot, .. }) => boot.as_deref(),
+        _ => None,
+    }
+}
