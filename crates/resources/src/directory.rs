@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    drift::{Drift, Evidence},
     listing::{Listing, Text, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Problem, Schema},
@@ -17,6 +18,7 @@ use crate::{
         owners,
     },
     etc::{self, Etc},
+    evidence,
     host::{Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
 };
@@ -141,6 +143,14 @@ impl Provider<Live> for Directory {
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
         ancestors(name).into_iter().chain(owners).collect()
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        // That something in it came or went says nothing about its owner and mode.
+        if drift.change.before().is_some() {
+            return None;
+        }
+        evidence::of_path(host, name, drift).await
     }
 
     fn places(&self, name: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    drift::{Drift, Evidence},
     export::is_sayable,
     listing::{Listing, Text, Written},
     provider::{Provider, ProviderError},
@@ -22,6 +23,7 @@ use crate::{
     },
     content::{Content, SMALL},
     etc::{self, Etc},
+    evidence,
     host::{Existing, Live, Meta, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
     secrets,
@@ -223,6 +225,10 @@ impl Provider<Live> for File {
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
         ancestors(name).into_iter().chain(owners).collect()
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        evidence::of_path(host, name, drift).await
     }
 
     fn places(&self, name: &str) -> Vec<String> {

@@ -11,6 +11,7 @@ use stead_engine::{
     address::Address,
     change::Change,
     digest::digest,
+    drift::{Drift, Evidence},
     listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -19,6 +20,7 @@ use stead_engine::{
 
 use crate::{
     boot_files::HEADER,
+    evidence,
     host::{Existing, HostError, Live, MetaKind, Reader, Writer},
     microk8s::SNAP,
     path::refused,
@@ -260,6 +262,17 @@ impl Provider<Live> for Hook {
             SNAP_REFRESH | WATCH => vec![implied(BOOT)],
             _ => vec![],
         }
+    }
+
+    async fn culprit(&self, host: &Reader, _name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let files = |state: Option<&State>| state.and_then(|state| state.files.clone());
+        let (now, then) = (files(drift.change.before()), files(drift.change.after()));
+        let (now, then) = (now.unwrap_or_default(), then.unwrap_or_default());
+        let moved = then
+            .iter()
+            .filter(|(path, text)| now.get(*path) != Some(text));
+        let moved: Vec<_> = moved.map(|(path, _)| Path::new(path)).collect();
+        evidence::of_files(host, &moved, drift.touched).await
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

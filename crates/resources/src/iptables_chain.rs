@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Schema},
@@ -11,9 +12,10 @@ use stead_engine::{
 };
 
 use crate::{
+    evidence::rules::{self, Since},
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading,
+        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
         Tables, actors, implied_hook, tables_to_list, words_of,
     },
     path::refused,
@@ -78,6 +80,21 @@ impl Provider<Live> for IptablesChain {
             }
         }
         Ok(desired)
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let then = drift.change.after()?;
+        let has = |state: Option<&State>, column: Column| {
+            state.and_then(|state| state.columns.get(column)) == Some(&true)
+        };
+        let now = drift.change.before();
+        let gone = Column::ALL
+            .into_iter()
+            .filter(|column| has(Some(then), *column) && !has(now, *column));
+        let chain = ChainName::parse(name).ok()?;
+        let is_kept = |saved: &Saved| saved.chain(chain.table, chain.chain).is_some();
+        let gone: Vec<_> = gone.collect();
+        rules::of_absence(host, chain.table, &gone, Since::of(drift), is_kept).await
     }
 
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -11,6 +12,7 @@ use stead_engine::{
 };
 
 use crate::{
+    evidence::rules::{self, Since},
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
@@ -40,6 +42,8 @@ pub(crate) struct State {
     backend: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     persist: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remarks: Option<Vec<String>>,
     #[serde(flatten)]
     columns: Columns<String>,
 }
@@ -58,6 +62,12 @@ const ATTRIBUTES: &[Attribute] = &[
     COLUMNS[1],
     COLUMNS[2],
     COLUMNS[3],
+    Attribute::new(
+        "remarks",
+        Shape::List,
+        Role::Remark,
+        "What a boot makes of it, where nothing brings it back.",
+    ),
 ];
 
 impl Provider<Live> for IptablesPolicy {
@@ -115,6 +125,14 @@ impl Provider<Live> for IptablesPolicy {
         let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
         let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
         let (_, columns) = Tables::chosen(host, family, backend, chain).await?;
+        if desired.persist == Some(false) {
+            let mut remarks = vec![];
+            for column in &columns {
+                let other = rules::policy_after_reboot(host, chain, *column, &policy).await;
+                remarks.extend(other.filter(|other| !remarks.contains(other)));
+            }
+            desired.remarks = Some(remarks).filter(|remarks| !remarks.is_empty());
+        }
         for column in columns {
             desired.columns.set(column, policy.clone());
         }
@@ -212,6 +230,17 @@ impl Provider<Live> for IptablesPolicy {
             }),
             None => Written::Unreadable(ODD_COLUMNS.to_owned()),
         })
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let (before, after) = (drift.change.before()?, drift.change.after()?);
+        let moved = before.columns.iter().filter(|(column, now)| {
+            let then = after.columns.get(*column);
+            then.is_some_and(|then| then != *now)
+        });
+        let moved: Vec<_> = moved.map(|(column, now)| (column, now.as_str())).collect();
+        let name = ChainName::parse(name).ok()?;
+        rules::of_policy(host, name, &moved, Since::of(drift)).await
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

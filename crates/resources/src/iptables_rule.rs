@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Host, Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -13,10 +14,11 @@ use stead_engine::{
 };
 
 use crate::{
+    evidence::rules::{self, Since},
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
-        Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, script, split,
+        Saved, Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, script, split,
     },
     path::refused,
     rule_edit::Edit,
@@ -395,6 +397,40 @@ impl Provider<Live> for IptablesRule {
             needed.push(Address::new(Self::KIND, name));
         }
         needed
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let then = drift.change.after()?;
+        let now = drift.change.before();
+        let is_set = |setting: Option<&Setting>| matches!(setting, Some(Setting::Value(_)));
+        let has = |state: Option<&State>, column: Column| {
+            is_set(state.and_then(|state| state.columns.get(column)))
+        };
+        let wanted = Column::ALL
+            .into_iter()
+            .filter(|column| has(Some(then), *column));
+        let wanted: Vec<_> = wanted.collect();
+        // A rule that is there still was moved or rewritten, which nothing shows.
+        let gone: Vec<_> = wanted
+            .iter()
+            .copied()
+            .filter(|column| !has(now, *column))
+            .collect();
+        let is_other = |column: &Column| {
+            has(now, *column)
+                && now.and_then(|now| now.columns.get(*column)) != then.columns.get(*column)
+        };
+        if wanted.iter().any(is_other) {
+            return None;
+        }
+        let table = then
+            .places
+            .values()
+            .next()
+            .map(|place| place.table.as_str());
+        let table = table.or(then.table.as_deref()).unwrap_or(DEFAULT_TABLE);
+        let is_kept = |saved: &Saved| saved.named().contains_key(name);
+        rules::of_absence(host, table, &gone, Since::of(drift), is_kept).await
     }
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     report::chain,
@@ -15,6 +16,7 @@ use stead_engine::{
 use crate::{
     boot_files::set_line,
     etc::Etc,
+    evidence,
     host::{HostError, Live, Reader, Trigger, Writer},
     modules::{
         Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
@@ -222,6 +224,21 @@ impl Provider<Live> for KernelModule {
     ) -> Result<Written<State>, ProviderError> {
         state.options.take_if(|options| options.is_empty());
         Ok(Written::down(state))
+    }
+
+    async fn culprit(&self, host: &Reader, _name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let now = drift.change.before().cloned().unwrap_or_default();
+        let then = drift.change.after()?;
+        let lists = |state: &State| state.boot == Some(true);
+        if lists(&now) != lists(then) && then.boot.is_some() {
+            return evidence::of_files(host, &[Path::new(OUR_LOADS)], drift.touched).await;
+        }
+        if now.options != then.options && then.options.is_some() {
+            return evidence::of_files(host, &[Path::new(OUR_OPTIONS)], drift.touched).await;
+        }
+        // No list loads it, so that a start of the host leaves it out.
+        let is_lost = then.running == Some(true) && drift.rebooted == Some(true) && !lists(&now);
+        is_lost.then_some(Evidence::Reboot)
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

@@ -7,6 +7,7 @@ use serde_json::json;
 use stead_engine::{
     address::Address,
     change::Change,
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -15,7 +16,7 @@ use stead_engine::{
 
 use crate::{
     args_file::{ArgsFile, check_value},
-    hook,
+    evidence, hook,
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
     microk8s::{self, Layout, SNAP},
     path::refused,
@@ -45,7 +46,7 @@ pub(crate) struct KubeArgs;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
     /// Flags without their dashes; no value is a bare flag, `None` one that is not set.
-    flags: BTreeMap<String, Option<Vec<String>>>,
+    pub(crate) flags: BTreeMap<String, Option<Vec<String>>>,
     /// The whole file, so that going back is exact.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -289,6 +290,10 @@ impl Provider<Live> for KubeArgs {
 
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         vec![Trigger::Path(microk8s::current_args(name))]
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        evidence::args::culprit(host, name, drift).await
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

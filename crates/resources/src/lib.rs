@@ -18,6 +18,7 @@ mod dpkg;
 mod dpkg_files;
 mod etc;
 mod etc_rules;
+mod evidence;
 mod git;
 mod glob;
 mod guard;

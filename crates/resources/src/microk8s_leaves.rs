@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     host::Reader,
+    microk8s::SNAP,
     netfilter::{Column, Reading, SavedRule, Tables},
 };
 
@@ -24,8 +25,16 @@ const SETTINGS: [&str; 4] = [
 /// The largest file that is read, in bytes.
 const LIMIT: u64 = 4 << 20;
 
-/// Names what of it is there now.
-pub(crate) async fn leaves(host: &Reader) -> BTreeSet<String> {
+/// Names what of a snap is there now that it would leave.
+pub(crate) async fn of_snap(host: &Reader, name: &str) -> BTreeSet<String> {
+    if name == SNAP {
+        leaves(host).await
+    } else {
+        BTreeSet::new()
+    }
+}
+
+async fn leaves(host: &Reader) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let groups = host
         .read_text(Path::new("/etc/group"), LIMIT)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -12,6 +13,7 @@ use stead_engine::{
 
 use crate::{
     dpkg::{Database, Installed, available, installed, is_interrupted},
+    evidence,
     host::{Call, HostError, Live, Reader, Writer},
     path::refused,
 };
@@ -266,6 +268,16 @@ impl Provider<Live> for Package {
         state.version = None;
         state.hold.take_if(|hold| !*hold);
         Ok(Written::down(state))
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let now = drift.change.before();
+        let version = now.and_then(|now| now.version.as_deref());
+        let left = drift.left.as_ref().map(|left| left.version.as_deref());
+        if now.is_some() && left.is_none_or(|left| left == version) {
+            return None;
+        }
+        evidence::packages::culprit(host, name, version, drift.touched)
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

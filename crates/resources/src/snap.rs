@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -15,9 +16,12 @@ use stead_engine::{
 };
 
 use crate::{
+    evidence,
     host::{Live, Reader, Writer},
-    microk8s, microk8s_leaves,
-    snap_change::{as_written, canonical_hold, install, is_held, refresh, release, settle},
+    microk8s_leaves,
+    snap_change::{
+        as_written, canonical_hold, install, is_bare, is_held, refresh, release, settle,
+    },
     snap_file::{self, SnapFile},
     snap_listed,
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
@@ -383,11 +387,7 @@ impl Provider<Live> for Snap {
     }
 
     async fn leaves(&self, host: &Reader, name: &str) -> BTreeSet<String> {
-        if name == microk8s::SNAP {
-            microk8s_leaves::leaves(host).await
-        } else {
-            BTreeSet::new()
-        }
+        microk8s_leaves::of_snap(host, name).await
     }
 
     fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
@@ -410,6 +410,10 @@ impl Provider<Live> for Snap {
 
     fn places(&self, name: &str) -> Vec<String> {
         snap_listed::places(name)
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        evidence::snaps::culprit(host, name, drift).await
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
@@ -437,12 +441,6 @@ impl Provider<Live> for Snap {
             ..Effects::default()
         }
     }
-}
-
-/// Whether a snap was installed from a file without assertions.
-pub(crate) fn is_bare(state: &State) -> bool {
-    let revision = state.revision.as_deref().unwrap_or_default();
-    revision.starts_with('x')
 }
 
 fn refused<'a>(

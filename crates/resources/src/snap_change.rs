@@ -8,7 +8,7 @@ use stead_engine::digest::digest;
 
 use crate::{
     host::{Reader, Writer},
-    snap::{LONGEST, NO_CHANNEL, NOT_HELD, State, is_bare},
+    snap::{LONGEST, NO_CHANNEL, NOT_HELD, State},
     snap_file,
     snap_store::canonical_channel,
     snapd::{self, SnapdError},
@@ -39,6 +39,12 @@ pub(crate) fn as_written(name: &str, state: State) -> State {
         dangerous: is_bare.then_some(true),
         ..State::default()
     }
+}
+
+/// Whether a snap was installed from a file without assertions.
+pub(crate) fn is_bare(state: &State) -> bool {
+    let revision = state.revision.as_deref().unwrap_or_default();
+    revision.starts_with('x')
 }
 
 /// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.

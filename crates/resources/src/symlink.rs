@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::Change,
+    drift::{Drift, Evidence},
     listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -13,6 +14,7 @@ use stead_engine::{
 
 use crate::{
     etc::Etc,
+    evidence,
     host::{Existing, Live, MetaKind, Reader, Writer},
     path::{ancestors, check, other_kind, refused},
 };
@@ -148,6 +150,10 @@ impl Provider<Live> for Symlink {
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
         ancestors(name)
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        evidence::of_path(host, name, drift).await
     }
 
     fn places(&self, name: &str) -> Vec<String> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -14,12 +15,13 @@ use stead_engine::{
 use crate::{
     boot_files::read as read_boot_file,
     etc::Etc,
+    evidence,
     host::{HostError, Live, Reader, Trigger, Writer},
     path::refused,
     setting::Setting,
     sysctl_files::{
-        FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, path,
-        refuse_if_overruled, set_boot,
+        FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, otherwise_at_boot,
+        path, refuse_if_overruled, set_boot,
     },
 };
 
@@ -38,13 +40,15 @@ pub(crate) struct Sysctl;
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
+    pub(crate) value: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    persist: Option<bool>,
+    pub(crate) persist: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    running: Option<String>,
+    pub(crate) running: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    boot: Option<Setting>,
+    pub(crate) boot: Option<Setting>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) remarks: Option<Vec<String>>,
 }
 
 const ATTRIBUTES: &[Attribute] = &[
@@ -72,6 +76,12 @@ const ATTRIBUTES: &[Attribute] = &[
         Shape::Text,
         Role::Derived,
         "The value that the files in sysctl.d give it at boot.",
+    ),
+    Attribute::new(
+        "remarks",
+        Shape::List,
+        Role::Remark,
+        "What a boot makes of it, where a file says something else.",
     ),
 ];
 
@@ -153,6 +163,9 @@ impl Provider<Live> for Sysctl {
         }
         if let Some(value) = &desired.value {
             let value = canonical(value);
+            let other = otherwise_at_boot(host, name, &value);
+            let other = other.map_err(|error| vec![Problem::new(error.to_string())])?;
+            desired.remarks = other.map(|other| vec![other]);
             if desired.persist != Some(false) {
                 refuse_if_overruled(host, name, &value)?;
                 desired.boot = Some(Setting::Value(value.clone()));
@@ -268,6 +281,10 @@ impl Provider<Live> for Sysctl {
             ..State::default()
         };
         Ok(Written::drift(now, boot))
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        evidence::sysctls::culprit(host, name, drift).await
     }
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
@@ -521,6 +538,27 @@ mod tests {
                 .boot,
             None
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_boot_makes_otherwise_is_said_with_its_file() {
+        let root = Root::new(&[
+            ("/proc/sys/net/ipv4/ip_forward", "0\n"),
+            ("/etc/sysctl.d/10-x.conf", "net.ipv4.ip_forward=0\n"),
+        ]);
+        let check = async |value: &str, expected: Option<&str>| {
+            let desired = State {
+                value: Some(value.to_owned()),
+                persist: Some(false),
+                ..State::default()
+            };
+            let prepared = Sysctl.prepare(&root.reader(), KEY, desired).await.unwrap();
+            let remarks = prepared.remarks.unwrap_or_default();
+            assert_eq!(remarks.first().map(String::as_str), expected);
+        };
+        let said = "after a reboot: 0, set by /etc/sysctl.d/10-x.conf";
+        check("1", Some(said)).await;
+        check("0", None).await;
     }
 
     #[tokio::test]

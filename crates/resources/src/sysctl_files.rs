@@ -62,11 +62,28 @@ pub(crate) fn assignments(text: &str) -> Vec<(String, String)> {
 
 /// Returns what the files give a key: the last assignment wins.
 pub(crate) fn boot(files: &[BootFile], name: &str) -> Setting {
-    files
-        .iter()
-        .rev()
-        .find_map(|file| assigned(&file.text, name))
-        .map_or(Setting::Unset, |(value, _)| Setting::Value(value))
+    deciding(files, name).map_or(Setting::Unset, |(_, value)| Setting::Value(value))
+}
+
+/// Returns the file whose assignment wins, and the value that it gives a key.
+pub(crate) fn deciding<'a>(files: &'a [BootFile], name: &str) -> Option<(&'a BootFile, String)> {
+    let mut assigning = files.iter().rev().filter_map(|file| {
+        let (value, _) = assigned(&file.text, name)?;
+        Some((file, value))
+    });
+    assigning.next()
+}
+
+/// Says what a boot makes of a key, if a file says that and it is something else than `wanted`.
+pub(crate) fn otherwise_at_boot(
+    host: &Reader,
+    name: &str,
+    wanted: &str,
+) -> Result<Option<String>, HostError> {
+    let files = files(host)?;
+    let other = deciding(&files, name).filter(|(_, value)| value != wanted);
+    Ok(other
+        .map(|(file, value)| format!("after a reboot: {value}, set by {}", file.path.display())))
 }
 
 /// Returns the value that the files give a key at boot.

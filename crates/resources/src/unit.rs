@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    drift::{Drift, Evidence},
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -16,6 +17,7 @@ use stead_engine::{
 
 use crate::{
     content::Content,
+    evidence,
     host::{Access, HostError, Live, Reader, UnitStatus, Writer},
     path::refused,
     unit_change::carry_out,
@@ -355,6 +357,32 @@ impl Provider<Live> for Unit {
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         needs(name, desired).into_iter().collect()
+    }
+
+    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+        let now = drift.change.before()?;
+        let then = drift.change.after()?;
+        let mut files = vec![];
+        if now.content != then.content && then.content.is_some() {
+            files.push(path_of(name));
+        }
+        let texts = |state: &State| state.drop_ins.clone().unwrap_or_default();
+        let (is, was) = (texts(now), texts(then));
+        let moved = was
+            .iter()
+            .filter(|(name, text)| is.get(*name).cloned().flatten() != **text);
+        files.extend(moved.map(|(file, _)| drop_in_of(name, file)));
+        if !files.is_empty() {
+            let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
+            return evidence::of_files(host, &files, drift.touched).await;
+        }
+        // A start of the host starts what is enabled and nothing else.
+        let runs = then.running?;
+        let is_lost = drift.rebooted == Some(true)
+            && now.running == Some(!runs)
+            && now.enabled == Some(!runs)
+            && then.enabled == now.enabled;
+        is_lost.then_some(Evidence::Reboot)
     }
 
     fn places(&self, name: &str) -> Vec<String> {

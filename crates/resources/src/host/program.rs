@@ -47,6 +47,8 @@ pub enum Query {
     Ip6tablesLegacySave,
     /// Prints the rules of nft, those of the back end nft among them.
     NftList,
+    /// Prints what sudo has told the journal of systemd, the newest of it, oldest first.
+    SudoJournal,
 }
 
 impl Query {
@@ -67,6 +69,7 @@ impl Query {
             Self::Ip6tablesNftSave => "ip6tables-nft-save",
             Self::Ip6tablesLegacySave => "ip6tables-legacy-save",
             Self::NftList => "nft",
+            Self::SudoJournal => "journalctl",
         }
     }
 
@@ -74,6 +77,13 @@ impl Query {
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::NftList => &["list", "ruleset"],
+            Self::SudoJournal => &[
+                "--quiet",
+                "--no-pager",
+                "--output=json",
+                "--identifier=sudo",
+                "--lines=5000",
+            ],
             _ => &[],
         }
     }

@@ -182,11 +182,18 @@ impl Reader {
         let Some(place) = Place::find(&self.root, path)? else {
             return Ok(None);
         };
-        let in_microseconds = |stat: FileStat| {
-            let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-            seconds * 1_000_000 + u64::try_from(stat.st_mtime_nsec).unwrap_or(0) / 1_000
+        let modified = |stat: FileStat| in_microseconds(stat.st_mtime, stat.st_mtime_nsec);
+        Ok(place.stat()?.map(modified))
+    }
+
+    /// Returns when a file was last changed in any way, its place, owner and mode included, in microseconds since 1970; `None` if nothing
+    /// is there. Nobody can set that time.
+    pub fn touched(&self, path: &Path) -> Result<Option<u64>, HostError> {
+        let Some(place) = Place::find(&self.root, path)? else {
+            return Ok(None);
         };
-        Ok(place.stat()?.map(in_microseconds))
+        let touched = |stat: FileStat| in_microseconds(stat.st_ctime, stat.st_ctime_nsec);
+        Ok(place.stat()?.map(touched))
     }
 
     /// Opens a regular file or a file of /proc; `None` if nothing is there.
@@ -344,6 +351,11 @@ pub(super) fn xattrs(file: &File) -> io::Result<BTreeMap<String, String>> {
         }
     }
     Ok(found)
+}
+
+fn in_microseconds(seconds: i64, nanoseconds: i64) -> u64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    seconds * 1_000_000 + u64::try_from(nanoseconds).unwrap_or(0) / 1_000
 }
 
 pub(super) fn meta(stat: &FileStat) -> Meta {

@@ -193,6 +193,13 @@ pub(crate) fn setting_policy<'a>(
     ACTORS.iter().filter(set).map(|actor| actor.name)
 }
 
+/// Whether a program is one that sets the policy of a built-in chain, and is at work in a column.
+pub(crate) fn is_policy_of(saved: &Saved, name: &str, table: &str, chain: &str) -> bool {
+    let mut actors = ACTORS.iter().filter(|actor| actor.name == name);
+    table == "filter"
+        && actors.any(|actor| actor.policies.contains(&chain) && has_chains(saved, actor))
+}
+
 /// Whether a program is at work in a column: nobody else calls a chain so.
 fn has_chains(saved: &Saved, actor: &Actor) -> bool {
     let mut chains = saved.tables.values().flat_map(|chains| chains.keys());

@@ -110,6 +110,11 @@ impl Tables {
         Ok((tables, columns))
     }
 
+    /// Returns the back end of the host's own program of a family.
+    pub(crate) fn own(&self, family: Family) -> Backend {
+        self.preferred[family as usize].unwrap_or(Backend::Nft)
+    }
+
     /// Returns what could be read of a column.
     pub(crate) fn column(&self, column: Column) -> &Reading {
         &self.columns[column.index()]

@@ -1,0 +1,234 @@
+//! What moved arguments of MicroK8s: another revision of the snap with a copy of its own, or MicroK8s itself at a start.
+
+use std::{collections::BTreeMap, path::Path};
+
+use jiff::Timestamp;
+use stead_engine::drift::{Drift, Evidence};
+
+use super::{changed, forwarding::KUBELITE, of_files, snaps, start, started};
+use crate::{
+    args_file::ArgsFile,
+    host::Reader,
+    kube_args::State,
+    microk8s::{LIMIT, Layout, SNAP},
+};
+
+/// What says to MicroK8s that it shall take nothing away.
+const NO_SANITISATION: &str = "var/lock/no-arg-sanitisation";
+/// The link to the data of the current revision.
+const CURRENT: &str = "/var/snap/microk8s/current";
+/// The script that takes arguments away when kubelite starts.
+const SCRIPT: &str = "actions/common/utils.sh";
+/// What it takes away, by file, in some release: `sanitise_args_*`.
+const TAKEN: [(&str, &[&str]); 5] = [
+    (
+        "kube-apiserver",
+        &[
+            "insecure-port",
+            "insecure-bind-address",
+            "port",
+            "address",
+            "service-account-api-audiences",
+            "experimental-encryption-provider-config",
+            "target-ram-mb",
+        ],
+    ),
+    (
+        "kube-controller-manager",
+        &["address", "port", "experimental-cluster-signing-duration"],
+    ),
+    ("kube-scheduler", &["address", "port"]),
+    ("kube-proxy", &["proxy-mode"]),
+    (
+        "kubelet",
+        &[
+            "docker-endpoint",
+            "image-pull-progress-deadline",
+            "network-plugin",
+            "network-plugin-mtu",
+            "cni-conf-dir",
+            "cni-bin-dir",
+            "cni-cache-dir",
+            "experimental-kernel-memcg-notification",
+            "experimental-dockershim-root-directory",
+            "pod-infra-container-image",
+            "non-masquerade-cidr",
+            "container-runtime",
+        ],
+    ),
+];
+/// What it takes away from all of these.
+const LOGGING: [&str; 12] = [
+    "log-dir",
+    "log-file",
+    "log-flush-frequency",
+    "logtostderr",
+    "alsologtostderr",
+    "one-output",
+    "stderrthreshold",
+    "log-file-max-size",
+    "skip-log-headers",
+    "add-dir-header",
+    "skip-headers",
+    "log-backtrace-at",
+];
+
+/// Looks for what moved arguments in the file of a part of MicroK8s.
+pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    let layout = Layout::find(host).ok()??;
+    let (before, after) = (drift.change.before()?, drift.change.after()?);
+    let moved = moved(&before.flags, &after.flags);
+    let is_another = became_current(host).is_some_and(|at| at > drift.since);
+    if is_another
+        && elsewhere(host, &layout, name, &moved)
+        && let Some(actor) = snaps::another_revision(host, SNAP, drift.since).await
+    {
+        return Some(actor);
+    }
+    let is_gone = moved.keys().all(|flag| !before.flags.contains_key(flag));
+    if is_gone && let Some(actor) = by_microk8s(host, &layout, name, &moved, drift.since).await {
+        return Some(actor);
+    }
+    of_files(host, &[&layout.args(name)], drift.touched).await
+}
+
+/// Flags that moved, with what they were.
+type Moved = BTreeMap<String, Option<Vec<String>>>;
+
+/// Returns the flags that moved, with what a run had reached.
+fn moved(now: &Moved, then: &Moved) -> Moved {
+    let names = now.keys().chain(then.keys());
+    let moved = names
+        .filter(|name| then.get(*name).cloned().flatten() != now.get(*name).cloned().flatten());
+    moved
+        .map(|name| (name.clone(), then.get(name).cloned().flatten()))
+        .collect()
+}
+
+/// Returns when the current revision became that.
+fn became_current(host: &Reader) -> Option<Timestamp> {
+    let link = changed(host, Path::new(CURRENT)).ok()??;
+    Some(link.contents)
+}
+
+/// Whether the copy of another revision still has what moved: then the current one never had it.
+fn elsewhere(host: &Reader, layout: &Layout, name: &str, moved: &Moved) -> bool {
+    let folder = layout.data.parent().unwrap_or(Path::new("/"));
+    let revisions = host.list_folder(folder).unwrap_or_default();
+    let others = revisions.iter().map(|revision| folder.join(revision));
+    let mut others = others.filter(|data| *data != layout.data);
+    others.any(|data| has(host, layout, &data.join("args").join(name), name, moved))
+}
+
+fn has(host: &Reader, layout: &Layout, file: &Path, name: &str, wanted: &Moved) -> bool {
+    let Ok(Some(text)) = host.read_text(file, LIMIT) else {
+        return false;
+    };
+    let flags = ArgsFile::parse(&text, layout.grammar(name)).flags();
+    let values = |name: &String| {
+        let value = flags.get(name)?;
+        Some(value.clone().into_iter().collect::<Vec<_>>())
+    };
+    wanted.iter().all(|(name, wanted)| values(name) == *wanted)
+}
+
+/// Says whether MicroK8s has taken away all that moved when it started.
+async fn by_microk8s(
+    host: &Reader,
+    layout: &Layout,
+    name: &str,
+    moved: &Moved,
+    since: Timestamp,
+) -> Option<Evidence> {
+    let is_taken = |(flag, wanted): (&String, &Option<Vec<String>>)| {
+        wanted.is_some() && takes(name, flag, wanted.as_deref())
+    };
+    if !layout.is_kubelite || moved.is_empty() || !moved.iter().all(is_taken) {
+        return None;
+    }
+    if host
+        .stat(&layout.data.join(NO_SANITISATION))
+        .ok()?
+        .is_some()
+    {
+        return None;
+    }
+    // Where the script of this release can be read, it has to name all of them.
+    let script = host.read_text(&layout.snap().join(SCRIPT), LIMIT).ok()?;
+    if script.is_some_and(|script| !moved.keys().all(|flag| script.contains(flag.as_str()))) {
+        return None;
+    }
+    let at = started(host, KUBELITE, since).await?;
+    Some(Evidence::Actor {
+        name: "MicroK8s".to_owned(),
+        fact: start(KUBELITE, at),
+    })
+}
+
+/// Whether MicroK8s takes an argument away.
+fn takes(file: &str, flag: &str, value: Option<&[String]>) -> bool {
+    let known = TAKEN.iter().find(|(of, _)| *of == file);
+    let is_known = known.is_some_and(|(_, flags)| flags.contains(&flag) || LOGGING.contains(&flag));
+    // Only this mode of kube-proxy.
+    let is_other_mode = flag == "proxy-mode"
+        && value.and_then(<[_]>::first).map(String::as_str) != Some("userspace");
+    is_known && !is_other_mode
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_be_taken_away_is_taken_away() {
+        let check = |file: &str, flag: &str, value: &str, expected: bool| {
+            let value = [value.to_owned()];
+            assert_eq!(takes(file, flag, Some(&value)), expected, "{file} {flag}");
+        };
+        check("kubelet", "log-dir", "/tmp", true);
+        check("kubelet", "network-plugin", "cni", true);
+        check("kube-proxy", "network-plugin", "cni", false);
+        check("kube-proxy", "proxy-mode", "userspace", true);
+        check("kube-proxy", "proxy-mode", "iptables", false);
+        check("kube-scheduler", "port", "1", true);
+        check("kubelet", "port", "1", false);
+        check("kubelet", "v", "1", false);
+    }
+
+    #[test]
+    fn what_moved_is_told_with_what_it_was() {
+        let flags = |text: &str| {
+            let file = ArgsFile::parse(text, crate::args_file::Grammar::Kubelite);
+            let flags = file.flags().into_iter();
+            flags
+                .map(|(flag, value)| (flag, Some(value.into_iter().collect())))
+                .collect::<Moved>()
+        };
+        let then = flags("--a=1\n--b=2\n--c");
+        let found = moved(&flags("--a=1\n--b=3\n--d=4"), &then);
+        let value = |value: &str| Some(vec![value.to_owned()]);
+        let expected = [("b", value("2")), ("c", Some(vec![])), ("d", None)];
+        let expected: Moved = expected
+            .into_iter()
+            .map(|(flag, value)| (flag.to_owned(), value))
+            .collect();
+        assert_eq!(found, expected);
+        let root = crate::root::Root::new(&[
+            ("/var/snap/microk8s/1/args/kubelite", ""),
+            (
+                "/var/snap/microk8s/1/args/kube-proxy",
+                "--a=1\n--b=3\n--d=4\n",
+            ),
+            (
+                "/var/snap/microk8s/2/args/kube-proxy",
+                "--a=9\n--b=2\n--c\n",
+            ),
+        ]);
+        root.link("/var/snap/microk8s/current", "1");
+        let host = root.reader();
+        let layout = Layout::find(&host).unwrap().unwrap();
+        assert!(elsewhere(&host, &layout, "kube-proxy", &found));
+        let other = flags("--a=7");
+        assert!(!elsewhere(&host, &layout, "kube-proxy", &other));
+    }
+}

@@ -1,0 +1,122 @@
+//! What moved a setting of the kernel. The kernel notes no times, so that only programs and people can be known.
+
+use std::path::Path;
+
+use stead_engine::drift::{Drift, Evidence};
+
+use super::{forwarding, of_files, only, start, started, sudo};
+use crate::{
+    host::Reader,
+    setting::Setting,
+    sysctl::State,
+    sysctl_files::{OURS, deciding, files},
+};
+
+/// The keys by which dockerd turns IPv4 forwarding on. The two are one to the kernel: ip-sysctl.rst.
+const IPV4: [&str; 2] = ["net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"];
+/// What MicroK8s turns on when it starts, beside that: `run-kubelite-with-args`.
+const IPV6: &str = "net.ipv6.conf.all.forwarding";
+/// The unit that reads the files for boot.
+const UNIT: &str = "systemd-sysctl.service";
+
+/// Looks for what moved a setting.
+pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    let (before, after) = (drift.change.before()?, drift.change.after()?);
+    if before.boot != after.boot {
+        let files = files(host).ok()?;
+        if let Some((file, _)) = deciding(&files, name)
+            && let Some(found) = of_files(host, &[&file.path], drift.touched).await
+        {
+            return Some(found);
+        }
+        return of_files(host, &[Path::new(OURS)], drift.touched).await;
+    }
+    let now = before.running.as_deref()?;
+    let words = format!("{name}={now}");
+    let person = sudo::call(host, drift.since, |program| program == "sysctl", &[&words]).await;
+    if person.is_some() {
+        return person;
+    }
+    let is_on = now == "1";
+    let ipv4 = is_on && IPV4.contains(&name);
+    let docker = if ipv4 {
+        forwarding::by_docker(host, drift.since).await
+    } else {
+        None
+    };
+    let microk8s = if ipv4 || (is_on && name == IPV6) {
+        forwarding::by_microk8s(host, drift.since).await
+    } else {
+        None
+    };
+    if docker.is_some() || microk8s.is_some() {
+        return only([docker, microk8s]);
+    }
+    match (&before.boot, drift.rebooted) {
+        (Some(Setting::Value(value)), Some(true)) if value == now => Some(Evidence::Reboot),
+        (Some(Setting::Unset), Some(true)) => {
+            let original = drift.original.as_ref()?.running.as_deref()?;
+            (original == now).then_some(Evidence::Reboot)
+        }
+        (Some(Setting::Value(value)), Some(false)) if value == now => {
+            let at = started(host, UNIT, drift.since).await?;
+            Some(Evidence::Actor {
+                name: "systemd-sysctl".to_owned(),
+                fact: start(UNIT, at),
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use stead_engine::change::Change;
+
+    use super::*;
+    use crate::root::Root;
+
+    fn state(running: &str, boot: Option<&str>) -> State {
+        State {
+            running: Some(running.to_owned()),
+            boot: Some(boot.map_or(Setting::Unset, |value| Setting::Value(value.to_owned()))),
+            ..State::default()
+        }
+    }
+
+    async fn check(
+        before: State,
+        original: &str,
+        rebooted: Option<bool>,
+        expected: Option<Evidence>,
+    ) {
+        let root = Root::new(&[]);
+        let after = State {
+            running: Some("9".to_owned()),
+            ..before.clone()
+        };
+        let said = format!("{before:?} {rebooted:?}");
+        let drift = Drift {
+            since: Timestamp::UNIX_EPOCH,
+            touched: Timestamp::UNIX_EPOCH,
+            rebooted,
+            left: None,
+            original: Some(state(original, None)),
+            change: Change::Update { before, after },
+        };
+        let found = culprit(&root.reader(), "net.ipv4.tcp_retries2", &drift).await;
+        assert_eq!(found, expected, "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_boot_leaves_what_its_files_say_or_what_was_there_before_any_run() {
+        let lost = || Some(Evidence::Reboot);
+        check(state("8", Some("8")), "7", Some(true), lost()).await;
+        check(state("7", None), "7", Some(true), lost()).await;
+        check(state("7", Some("8")), "7", Some(true), None).await;
+        check(state("8", None), "7", Some(true), None).await;
+        check(state("8", Some("8")), "7", Some(false), None).await;
+        check(state("7", None), "7", None, None).await;
+    }
+}
