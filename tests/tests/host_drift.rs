@@ -1,0 +1,353 @@
+//! Why a host differs that had converged, each cause made by the one who really does it.
+
+use std::collections::BTreeMap;
+
+use e2e::{Host, Image, Inside, standin, wait_for};
+use serde_json::Value;
+
+const SPEC: &str = "/root/host.kdl";
+/// Without a hook, so that what differs stays so until somebody looks.
+const FORWARD: &str = "iptables-policy \"filter/FORWARD\" \"ACCEPT\" persist=#false";
+
+/// Where this is, MicroK8s takes no argument away.
+const LOCK: &str = "/var/snap/microk8s/current/var/lock/no-arg-sanitisation";
+const KUBELET: &str = "/var/snap/microk8s/current/args/kubelet";
+
+fn write(host: &Host, resources: &str) {
+    host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
+}
+
+fn apply(host: &Host, resources: &str) {
+    write(host, resources);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_ends(&["plan", SPEC], 0);
+}
+
+/// Returns the causes of a plan, by address.
+fn causes(host: &Host) -> BTreeMap<String, Value> {
+    let said = host.stead_ends(&["plan", "--json", SPEC], 3);
+    let plan: Value = serde_json::from_str(&said.out).expect("a plan is JSON");
+    let changes = plan["changes"].as_array().into_iter().flatten();
+    changes
+        .map(|change| {
+            let address = change["address"].as_str().unwrap_or_default();
+            (address.to_owned(), change["cause"].clone())
+        })
+        .collect()
+}
+
+/// Says a cause in short, without the times in its evidence.
+fn label(cause: &Value) -> String {
+    let text = |field: &str| cause[field].as_str().unwrap_or_default();
+    let evidence = text("evidence").split(" 20").next().unwrap_or_default();
+    let run = &cause["run"];
+    match text("class") {
+        "" => "none".to_owned(),
+        "spec" if cause["is_new"] == true => format!("new since {run}"),
+        "follows" => format!("follows {}", text("address")),
+        "actor" => format!("{} since {run}: {evidence}", text("actor")),
+        "hand" => format!("{} by hand since {run}: {evidence}", text("person")),
+        "changed" => format!("changed since {run}: {evidence}"),
+        class => format!("{class} {run}"),
+    }
+}
+
+/// Plans, and expects these changes with these causes and no others.
+fn check(host: &Host, expected: &[(&str, &str)]) {
+    let causes = causes(host);
+    let found: Vec<_> = causes
+        .iter()
+        .map(|(address, cause)| (address.as_str(), label(cause)))
+        .collect();
+    let found: Vec<_> = found
+        .iter()
+        .map(|(address, label)| (*address, label.as_str()))
+        .collect();
+    assert_eq!(found, expected, "{causes:#?}");
+}
+
+#[test]
+fn docker_is_known_by_its_start_and_nobody_else_is_taken_for_it() {
+    let host = Host::boot(Image::Debian13);
+    let wanted = format!("sysctl \"net.ipv4.ip_forward\" \"0\"\n{FORWARD}");
+    apply(&host, &wanted);
+    host.must(&["systemctl", "start", "docker.service"]);
+    let docker = "Docker since 1: docker.service started";
+    let both = |cause| {
+        [
+            ("iptables-policy:filter/FORWARD", cause),
+            ("sysctl:net.ipv4.ip_forward", cause),
+        ]
+    };
+    check(&host, &both(docker));
+    let said = host.stead_ends(&["plan", SPEC], 3).out;
+    let because =
+        "because /root/host.kdl:3; Docker has changed it since run 1 (docker.service started 20";
+    assert!(said.contains(because), "{said}");
+
+    // The same by hand: Docker runs, and did not do it.
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    let by_hand = || {
+        host.must(&["iptables", "-P", "FORWARD", "DROP"]);
+        host.must(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
+    };
+    by_hand();
+    check(&host, &both("unknown 2"));
+
+    // A Docker that may not do it did not do it.
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.must(&["systemctl", "stop", "docker.service", "docker.socket"]);
+    host.put("/etc/docker/daemon.json", "{\"iptables\": false}\n");
+    host.must(&["systemctl", "start", "docker.service"]);
+    by_hand();
+    check(&host, &both("unknown 3"));
+}
+
+#[test]
+fn what_a_hook_brings_back_says_why() {
+    let host = Host::boot(Image::Debian13);
+    apply(&host, "iptables-policy \"filter/FORWARD\" \"ACCEPT\"");
+    host.must(&["systemctl", "start", "docker.service"]);
+    wait_for(|| {
+        let said = host.stead(&["history"]);
+        said.out
+            .lines()
+            .count()
+            .eq(&2)
+            .then_some(())
+            .ok_or(said.out)
+    });
+    let said = wait_for(|| {
+        let said = host.stead(&["show", "2"]);
+        said.out
+            .contains("done")
+            .then_some(said.out.clone())
+            .ok_or(said.out)
+    });
+    let because = "Docker has changed it since run 1 (docker.service started 20";
+    assert!(said.contains(because), "{said}");
+    let history = host.must(&[&host.stead_path(), "history"]).out;
+    let newest = history.lines().last().unwrap_or_default();
+    assert!(newest.ends_with("(because of Docker)"), "{history}");
+}
+
+#[test]
+fn files_show_when_they_changed_and_the_spec_is_told_from_that() {
+    let mut host = Host::boot(Image::Debian13);
+    let file =
+        |path: &str, text: &str| format!("file {path:?} {{ content {text:?}; mode \"0644\" }}");
+    let motd = |text| file("/etc/motd", text);
+    let (one, two) = (motd("one\n"), motd("two\n"));
+    write(&host, &one);
+    check(&host, &[("file:/etc/motd", "none")]);
+    apply(&host, &one);
+
+    let by_hand = |text| host.must(&["sh", "-c", &format!("printf {text} >/etc/motd")]);
+    by_hand("other");
+    let changed = "changed since 1: /etc/motd changed";
+    check(&host, &[("file:/etc/motd", changed)]);
+    // An older time says nothing of when it came there.
+    host.must(&["touch", "--date=2020-01-01", "/etc/motd"]);
+    let put = "changed since 1: /etc/motd was put there, or got another owner or mode,";
+    check(&host, &[("file:/etc/motd", put)]);
+    host.must(&["rm", "/etc/motd"]);
+    check(&host, &[("file:/etc/motd", "unknown 1")]);
+    by_hand("one\\\\n");
+    host.must(&["chmod", "0600", "/etc/motd"]);
+    check(&host, &[("file:/etc/motd", changed)]);
+
+    apply(&host, &one);
+    write(&host, &format!("{two}\n{}", file("/etc/new", "")));
+    let of_spec = [
+        ("file:/etc/motd", "spec 2"),
+        ("file:/etc/new", "new since 2"),
+    ];
+    check(&host, &of_spec);
+    // Without root nobody can read the runs.
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    host.must(&["chmod", "0755", "/root"]);
+    let stead = host.stead_path();
+    let said = host.run(&[&nobody[..], &[&stead, "plan", "--json", SPEC]].concat());
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(!said.out.contains("\"cause\""), "{}", said.out);
+
+    let volatile = format!("{two}\n{}", file("/run/new", "x\n"));
+    apply(&host, &volatile);
+    host.must(&["rm", "/run/new"]);
+    check(&host, &[("file:/run/new", "unknown 3")]);
+    apply(&host, &volatile);
+    host.reboot();
+    check(&host, &[("file:/run/new", "reboot 4")]);
+}
+
+#[test]
+fn the_kernel_forgets_at_a_reboot_and_at_nothing_else() {
+    let mut host = Host::boot(Image::Debian13);
+    let wanted = "sysctl \"net.ipv4.tcp_fin_timeout\" \"42\" persist=#false
+        sysctl \"net.ipv4.tcp_retries2\" \"9\"
+        iptables-policy \"filter/OUTPUT\" \"ACCEPT\" persist=#false
+        iptables-policy \"filter/FORWARD\" \"DROP\" persist=#false
+        iptables-chain \"filter/MINE\" persist=#false
+        iptables-rule \"mine\" chain=\"MINE\" persist=#false { jump \"ACCEPT\" }";
+    apply(&host, wanted);
+    let fin = "sysctl:net.ipv4.tcp_fin_timeout";
+    host.must(&["sysctl", "-w", "net.ipv4.tcp_fin_timeout=60"]);
+    check(&host, &[(fin, "unknown 1")]);
+    apply(&host, wanted);
+    host.reboot();
+    // What nobody forgets is not lost.
+    host.must(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
+    host.must(&["iptables", "-P", "OUTPUT", "DROP"]);
+    check(
+        &host,
+        &[
+            ("iptables-chain:filter/MINE", "reboot 2"),
+            ("iptables-policy:filter/FORWARD", "reboot 2"),
+            ("iptables-policy:filter/OUTPUT", "unknown 2"),
+            ("iptables-rule:mine", "reboot 2"),
+            (fin, "reboot 2"),
+            ("sysctl:net.ipv4.tcp_retries2", "unknown 2"),
+        ],
+    );
+    // No value that a boot leaves.
+    host.must(&["sysctl", "-w", "net.ipv4.tcp_fin_timeout=43"]);
+    assert_eq!(label(&causes(&host)[fin]), "unknown 2");
+
+    // The file for boot.
+    apply(&host, wanted);
+    let ours = "/etc/sysctl.d/99-zz-stead.conf";
+    host.must(&["sed", "-i", "s/retries2 = 9/retries2 = 7/", ours]);
+    let changed = format!("changed since 3: {ours} changed");
+    check(&host, &[("sysctl:net.ipv4.tcp_retries2", &changed)]);
+}
+
+#[test]
+fn saved_rules_that_come_back_are_known() {
+    let host = Host::boot(Image::Debian13);
+    let wanted = format!(
+        "{FORWARD}\niptables-policy \"filter/INPUT\" \"ACCEPT\" persist=#false
+        iptables-rule \"mine\" chain=\"INPUT\" persist=#false {{ jump \"ACCEPT\" }}"
+    );
+    let saved = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
+    host.put("/etc/iptables/rules.v4", saved);
+    apply(&host, &wanted);
+    host.must(&["iptables", "-P", "FORWARD", "DROP"]);
+    let policy = "iptables-policy:filter/FORWARD";
+    check(&host, &[(policy, "unknown 1")]);
+    host.must(&["systemctl", "restart", "netfilter-persistent.service"]);
+    let restored = "netfilter-persistent since 1: netfilter-persistent.service started";
+    check(
+        &host,
+        &[(policy, restored), ("iptables-rule:mine", restored)],
+    );
+    // What is not in the file comes from somebody else.
+    host.must(&["iptables", "-P", "INPUT", "DROP"]);
+    let causes = causes(&host);
+    assert_eq!(label(&causes["iptables-policy:filter/INPUT"]), "unknown 1");
+    // What would become of it at a boot is said.
+    let said = host.stead_ends(&["plan", SPEC], 3).out;
+    let remark = "note: iptables-policy:filter/FORWARD: after a reboot: DROP, set by netfilter-persistent.service";
+    assert!(said.contains(remark), "{said}");
+    assert!(
+        !said.contains("note: iptables-policy:filter/INPUT"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_setting_that_a_boot_makes_otherwise_is_named_with_its_file() {
+    let host = Host::boot(Image::Debian13);
+    host.put("/etc/sysctl.d/10-other.conf", "net.ipv4.tcp_retries2 = 7\n");
+    write(
+        &host,
+        "sysctl \"net.ipv4.tcp_retries2\" \"9\" persist=#false",
+    );
+    let said = host.stead_ends(&["plan", SPEC], 3).out;
+    let remark =
+        "note: sysctl:net.ipv4.tcp_retries2: after a reboot: 7, set by /etc/sysctl.d/10-other.conf";
+    assert!(said.contains(remark), "{said}");
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.must(&["systemctl", "restart", "systemd-sysctl.service"]);
+    let restored = "systemd-sysctl since 1: systemd-sysctl.service started";
+    check(&host, &[("sysctl:net.ipv4.tcp_retries2", restored)]);
+}
+
+#[test]
+fn a_refresh_and_a_revert_of_a_snap_are_told_apart() {
+    let host = Host::boot(Image::Debian12);
+    let about = "name: tiny\nversion: '1'\nsummary: tiny\ndescription: tiny\nbase: core22\n";
+    for revision in [1, 2] {
+        let about = about.replace("'1'", &format!("'{revision}'"));
+        let file = format!("tiny_{revision}");
+        host.pack(&file, "core22", &[("meta/snap.yaml", &about)]);
+    }
+    host.publish("tiny", "tiny_1", 1);
+    let tiny = |revision: u8| format!("snap \"tiny\" revision=\"{revision}\"");
+    apply(&host, &tiny(1));
+    host.publish("tiny", "tiny_2", 2);
+    host.must(&["snap", "refresh", "tiny"]);
+    let fact = |what: &str, run: u8| {
+        let cause = &causes(&host)["snap:tiny"];
+        let expected = format!("a {what} of the snap since {run}: change ");
+        assert!(label(cause).starts_with(&expected), "{cause}");
+    };
+    fact("refresh", 1);
+    // What is there is what is asked for now; no run was needed for that, so a run of something else follows.
+    let both = format!("{}\n{FORWARD}", tiny(2));
+    write(&host, &both);
+    host.must(&["iptables", "-P", "FORWARD", "DROP"]);
+    apply(&host, &both);
+    host.must(&["snap", "revert", "tiny"]);
+    fact("revert", 2);
+}
+
+#[test]
+fn microk8s_is_known_by_what_it_takes_away_and_by_its_revisions() {
+    let host = Host::boot(Image::Debian13);
+    let install = |file: &str| {
+        let file = format!("{}/{file}.snap", standin::FOLDER);
+        host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+    };
+    install("microk8s_1");
+    for reason in ["docker", "snap-refresh", "snap.microk8s.daemon-kubelite"] {
+        let hook = format!("stead-restore@{reason}.service");
+        host.must(&["systemctl", "mask", "--runtime", &hook]);
+    }
+    host.must(&["touch", LOCK]);
+    apply(&host, "kube-args \"kubelet\" { network-plugin \"cni\" }");
+
+    // It may take that away, and nobody has started it.
+    host.must(&["sed", "-i", "/network-plugin/d", KUBELET]);
+    let args = "kube-args:kubelet";
+    let restart = ("restart:microk8s/kubernetes", "follows kube-args:kubelet");
+    let args_path = "/var/snap/microk8s/x1/args/kubelet";
+    let changed = format!("changed since 1: {args_path} changed");
+    check(&host, &[(args, &changed), restart]);
+    host.stead_ends(&["apply", "--yes", SPEC], 0);
+
+    host.must(&["rm", LOCK]);
+    host.must(&["snap", "restart", "microk8s.daemon-kubelite"]);
+    wait_for(|| {
+        let text = host.get(KUBELET).unwrap_or_default();
+        (!text.contains("network-plugin")).then_some(()).ok_or(text)
+    });
+    let unit = "snap.microk8s.daemon-kubelite.service";
+    let taken = format!("MicroK8s since 2: {unit} started");
+    check(&host, &[(args, &taken), restart]);
+
+    // The older revision never had what was asked for in the newer one.
+    install("microk8s_2");
+    apply(
+        &host,
+        "kube-args \"kube-proxy\" { proxy-mode \"iptables\" }",
+    );
+    host.must(&["snap", "revert", "microk8s"]);
+    let cause = &causes(&host)["kube-args:kube-proxy"];
+    let expected = "a revert of the snap since 3: change ";
+    assert!(label(cause).starts_with(expected), "{cause}");
+}
