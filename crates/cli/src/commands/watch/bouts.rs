@@ -36,7 +36,7 @@ pub(super) struct Bout {
     restarts: VecDeque<Instant>,
     /// Who was seen to move it, by who is behind it, and how often.
     seen: BTreeMap<String, (usize, Culprit)>,
-    /// Who was last.
+    /// Who was last, since the last round.
     newest: Option<Culprit>,
     /// Whether somebody was seen since the last round.
     is_contested: bool,
@@ -104,6 +104,7 @@ impl Bouts {
     pub(super) fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
         bout.is_contested = false;
+        bout.newest = None;
         bout.rounds.push_back(now);
         if is_restart {
             bout.restarts.push_back(now);

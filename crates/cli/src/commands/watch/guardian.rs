@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 use stead_engine::{
     address::Address,
+    cause::Cause,
     history::committed,
     journal::Outcome,
     needs::affected,
@@ -303,9 +304,18 @@ impl<'a> Guardian<'a> {
             }
         };
         let session = self.desk.session;
-        let plan = session.confined(async |registry, reader| {
+        let mut plan = session.confined(async |registry, reader| {
             plan_what_can_be(registry, reader, &host, wanted, say).await
         })??;
+        for planned in &mut plan.changes {
+            planned.cause = self
+                .bouts
+                .newest(&planned.address)
+                .map(|by| Cause::Changed {
+                    run: self.newest.unwrap_or_default(),
+                    evidence: format!("by {by}"),
+                });
+        }
         Ok(plan.scoped(Scope::Restore))
     }
 
@@ -389,10 +399,10 @@ impl<'a> Guardian<'a> {
                 self.newest = Some(run);
                 for planned in &plan.changes {
                     let is_restart = !planned.effects.restarts.is_empty();
-                    self.bouts.note(&planned.address, is_restart, now);
-                    self.bouts.count(&planned.address);
                     let by = self.bouts.newest(&planned.address);
                     let by = by.map_or_else(String::new, |by| format!("; moved by {by}"));
+                    self.bouts.note(&planned.address, is_restart, now);
+                    self.bouts.count(&planned.address);
                     render::message(&format!(
                         "Brought back {} (run {run}){}.\n",
                         render::plain(&planned.address.to_string()),
