@@ -124,7 +124,7 @@ impl Image {
 }
 
 /// What is installed on every test host.
-const PACKAGES: [&str; 27] = [
+const PACKAGES: [&str; 28] = [
     "systemd",
     "systemd-sysv",
     "systemd-container",
@@ -142,6 +142,7 @@ const PACKAGES: [&str; 27] = [
     "curl",
     "openssl",
     "openssh-server",
+    "sudo",
     "git",
     "python3",
     "snapd",

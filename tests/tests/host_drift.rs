@@ -260,6 +260,52 @@ fn saved_rules_that_come_back_are_known() {
 }
 
 #[test]
+fn a_person_is_known_by_what_sudo_has_noted() {
+    let host = Host::boot(Image::Debian13);
+    host.must(&["useradd", "--create-home", "alice"]);
+    // sudo looks for the name of the host, and nobody answers here.
+    let name = host.must(&["uname", "-n"]).out;
+    host.put("/etc/hosts", &format!("127.0.0.1 localhost {name}"));
+    host.put("/etc/sudoers.d/alice", "alice ALL=(ALL) NOPASSWD: ALL\n");
+    let wanted = format!(
+        "file \"/etc/motd\" {{ content \"one\\n\" }}
+        sysctl \"net.ipv4.tcp_retries2\" \"9\"
+        {FORWARD}"
+    );
+    apply(&host, &wanted);
+    let sudo = |command: &[&str]| {
+        host.must(&[&["runuser", "-u", "alice", "--", "sudo"], command].concat());
+    };
+    sudo(&["cp", "/etc/hostname", "/etc/motd"]);
+    sudo(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
+    sudo(&["iptables", "-P", "FORWARD", "DROP"]);
+    let (motd, policy) = ("file:/etc/motd", "iptables-policy:filter/FORWARD");
+    let retries = "sysctl:net.ipv4.tcp_retries2";
+    let alice = |command: &str| format!("alice by hand since 1: sudo {command},");
+    let by_iptables = alice("/usr/sbin/iptables -P FORWARD DROP");
+    let by_sysctl = alice("/usr/sbin/sysctl -w net.ipv4.tcp_retries2=8");
+    let by_cp = alice("/usr/bin/cp /etc/hostname /etc/motd");
+    let expected = [
+        (motd, by_cp.as_str()),
+        (policy, &by_iptables),
+        (retries, &by_sysctl),
+    ];
+    check(&host, &expected);
+
+    // Somebody else, while alice only looks.
+    sudo(&["cat", "/etc/motd"]);
+    host.must(&["sh", "-c", "echo other >/etc/motd"]);
+    host.must(&["sysctl", "-w", "net.ipv4.tcp_retries2=7"]);
+    let changed = "changed since 1: /etc/motd changed";
+    let expected = [
+        (motd, changed),
+        (policy, &by_iptables),
+        (retries, "unknown 1"),
+    ];
+    check(&host, &expected);
+}
+
+#[test]
 fn a_setting_that_a_boot_makes_otherwise_is_named_with_its_file() {
     let host = Host::boot(Image::Debian13);
     host.put("/etc/sysctl.d/10-other.conf", "net.ipv4.tcp_retries2 = 7\n");
