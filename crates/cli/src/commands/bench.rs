@@ -200,11 +200,16 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Takes the lock if nobody has it, and carries out a plan.
-    pub(crate) fn carry_out_if_free(&self, plan: &Plan) -> Result<Option<Outcome>, Failure> {
+    /// Takes the lock if nobody has it, and carries out a plan if no run has begun since the one with that number.
+    pub(crate) fn carry_out_if_free(
+        &self,
+        plan: &Plan,
+        newest: u64,
+    ) -> Result<Option<Outcome>, Failure> {
         match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
             Err(failure) if failure.exit() == Exit::Locked => Ok(None),
             Err(failure) => Err(failure),
+            Ok(_) if self.state.runs()?.last().copied().unwrap_or(0) != newest => Ok(None),
             Ok(mut lock) => self
                 .with_apply(async |apply| apply.run(&mut lock, plan, None).await)
                 .map(Some),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::address::Address;
+use stead_engine::{address::Address, plan::Plan};
 use stead_resources::host::Culprit;
 
 /// Rounds within [`SHORT`] after which it is a fight: the one after them is not begun.
@@ -22,6 +22,9 @@ const HOURLY: usize = 120;
 const RESTARTS: usize = 3;
 /// The time over which those count.
 const LONG: Duration = Duration::from_hours(1);
+
+/// How long after a round what looks like a program of ours is taken for one.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// Everything that was brought back.
 #[derive(Debug, Default)]
@@ -46,6 +49,17 @@ pub(super) struct Bout {
     pub(super) total: u64,
 }
 
+/// What is to become of a plan.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    /// It is carried out.
+    Now,
+    /// Not yet.
+    NotBefore(Instant),
+    /// These are left alone from now on; why.
+    GiveUp(Vec<(Address, String)>),
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -58,8 +72,29 @@ pub(super) enum Verdict {
 }
 
 impl Bouts {
+    /// Says what is to become of a plan.
+    pub(super) fn judge(&self, plan: &Plan, now: Instant) -> Judgement {
+        let mut not_before = now;
+        let mut fought_over = vec![];
+        for planned in &plan.changes {
+            let is_restart = !planned.effects.restarts.is_empty();
+            match self.verdict(&planned.address, is_restart, now) {
+                Verdict::Now => {}
+                Verdict::NotBefore(then) => not_before = not_before.max(then),
+                Verdict::GiveUp(why) => fought_over.push((planned.address.clone(), why)),
+            }
+        }
+        if !fought_over.is_empty() {
+            Judgement::GiveUp(fought_over)
+        } else if not_before > now {
+            Judgement::NotBefore(not_before)
+        } else {
+            Judgement::Now
+        }
+    }
+
     /// Says whether to bring an address back again.
-    pub(super) fn verdict(&self, address: &Address, is_restart: bool, now: Instant) -> Verdict {
+    fn verdict(&self, address: &Address, is_restart: bool, now: Instant) -> Verdict {
         let Some(bout) = self.0.get(address) else {
             return Verdict::Now;
         };
@@ -120,8 +155,12 @@ impl Bouts {
     }
 
     /// Notes who was seen to move an address.
-    pub(super) fn accuse(&mut self, address: &Address, by: Culprit) {
+    pub(super) fn accuse(&mut self, address: &Address, by: Culprit, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
+        let is_recent = |round: &Instant| now.duration_since(*round) < ECHO;
+        if by.may_be_ours() && bout.rounds.back().is_some_and(is_recent) {
+            return;
+        }
         let behind = by.behind().to_owned();
         let (count, newest) = bout.seen.entry(behind).or_insert_with(|| (0, by.clone()));
         *count += 1;
@@ -212,6 +251,7 @@ mod tests {
                     name,
                     started_by,
                 },
+                now,
             );
             bouts.note(&address(), false, now);
         }

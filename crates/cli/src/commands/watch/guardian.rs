@@ -18,6 +18,7 @@ use stead_engine::{
     needs::affected,
     plan::{Plan, Scope, Wanted},
     recover::Newest,
+    registry::Kind,
     state_folder::StateFolder,
     window::Stage,
 };
@@ -25,7 +26,7 @@ use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 
 use super::{
     super::bench::Desk,
-    bouts::{Bouts, Verdict},
+    bouts::{Bouts, Judgement},
     metrics::{self, Figures},
     notice::{self, PULSE, pulse, tell},
     plan_what_can_be, runtime,
@@ -204,7 +205,7 @@ impl<'a> Guardian<'a> {
                 }
                 self.pending.insert(address.clone());
                 if let Some(by) = by.as_ref().filter(|_| blame == Blame::Others) {
-                    self.bouts.accuse(address, by.clone());
+                    self.bouts.accuse(address, by.clone(), Instant::now());
                 }
             }
         }
@@ -217,7 +218,15 @@ impl<'a> Guardian<'a> {
 
     /// Looks, and waits longer after each failure.
     fn look_and_count(&mut self) {
-        match self.look() {
+        let is_done = AtomicBool::new(false);
+        let looked = thread::scope(|scope| {
+            let pulse = scope.spawn(|| pulse(&is_done));
+            let looked = self.look();
+            is_done.store(true, Ordering::Relaxed);
+            pulse.thread().unpark();
+            looked
+        });
+        match looked {
             Ok(()) => self.failures = 0,
             Err(failure) => {
                 self.figures.failures += 1;
@@ -237,14 +246,19 @@ impl<'a> Guardian<'a> {
         }
         loop {
             self.figures.looks += 1;
-            let wanted = affected(&self.wanted, &self.pending);
+            let mut wanted = affected(&self.wanted, &self.pending);
+            wanted.retain(|wanted| !self.bouts.is_given_up(&wanted.address));
             let plan = self.plan(wanted)?;
             if plan.is_empty() {
                 self.find_nothing();
                 return Ok(());
             }
-            match self.judge(&plan) {
-                Judgement::GaveUp => {}
+            match self.bouts.judge(&plan, Instant::now()) {
+                Judgement::GiveUp(fought_over) => {
+                    for (address, why) in fought_over {
+                        self.give_up(&address, &why);
+                    }
+                }
                 Judgement::NotBefore(then) => {
                     self.not_before = then;
                     return Ok(());
@@ -304,7 +318,15 @@ impl<'a> Guardian<'a> {
             }
         };
         let session = self.desk.session;
+        let needs_init = |wanted: &Wanted| {
+            let kind = session.registry.of(&wanted.address);
+            kind.is_ok_and(Kind::needs_init)
+        };
+        let is_of_microk8s = wanted.iter().any(needs_init);
         let mut plan = session.confined(async |registry, reader| {
+            if is_of_microk8s {
+                stead_resources::wait_until_settled(reader).await;
+            }
             plan_what_can_be(registry, reader, &host, wanted, say).await
         })??;
         for planned in &mut plan.changes {
@@ -336,31 +358,6 @@ impl<'a> Guardian<'a> {
         }
     }
 
-    /// Says what is to become of a plan.
-    fn judge(&mut self, plan: &Plan) -> Judgement {
-        let now = Instant::now();
-        let mut judgement = Judgement::Now;
-        for planned in &plan.changes {
-            let is_restart = !planned.effects.restarts.is_empty();
-            match self.bouts.verdict(&planned.address, is_restart, now) {
-                Verdict::Now => {}
-                Verdict::NotBefore(then) if then <= now => {}
-                Verdict::NotBefore(then) => match judgement {
-                    Judgement::Now => judgement = Judgement::NotBefore(then),
-                    Judgement::NotBefore(other) => {
-                        judgement = Judgement::NotBefore(other.max(then));
-                    }
-                    Judgement::GaveUp => {}
-                },
-                Verdict::GiveUp(why) => {
-                    self.give_up(&planned.address, &why);
-                    judgement = Judgement::GaveUp;
-                }
-            }
-        }
-        judgement
-    }
-
     /// Leaves something alone, and says so loudly.
     fn give_up(&mut self, address: &Address, why: &str) {
         let why = render::plain(why);
@@ -376,23 +373,20 @@ impl<'a> Guardian<'a> {
     }
 
     fn bring_back(&mut self, plan: &Plan) -> Result<(), Failure> {
-        let is_done = AtomicBool::new(false);
-        let outcome = thread::scope(|scope| {
-            let pulse = scope.spawn(|| pulse(&is_done));
-            let outcome = self.desk.carry_out_if_free(plan);
-            is_done.store(true, Ordering::Relaxed);
-            pulse.thread().unpark();
-            outcome
-        })?;
+        let outcome = self
+            .desk
+            .carry_out_if_free(plan, self.newest.unwrap_or_default())?;
         let now = Instant::now();
         match outcome {
-            // Somebody else is at work.
+            // Somebody else is at work, or was.
             None => {
+                self.is_behind = true;
                 self.not_before = now + OTHERS;
                 return Ok(());
             }
             Some(Outcome::Stale { .. }) => {
                 self.newest = Some(self.newest_run()?);
+                self.note_vain(plan);
                 return Ok(());
             }
             Some(Outcome::Done { run }) => {
@@ -422,9 +416,7 @@ impl<'a> Guardian<'a> {
                 self.hear(Blame::Others)?;
                 let mut addresses = plan.changes.iter().map(|planned| &planned.address);
                 if addresses.any(|address| self.bouts.is_contested(address)) {
-                    for planned in &plan.changes {
-                        self.bouts.note(&planned.address, false, Instant::now());
-                    }
+                    self.note_vain(plan);
                     return Ok(());
                 }
             }
@@ -434,6 +426,13 @@ impl<'a> Guardian<'a> {
             "what was overwritten could not be brought back",
             "`stead history` has the run; it is tried again later",
         ))
+    }
+
+    /// Notes a round in which somebody else was quicker.
+    fn note_vain(&mut self, plan: &Plan) {
+        for planned in &plan.changes {
+            self.bouts.note(&planned.address, false, Instant::now());
+        }
     }
 
     fn say_status(&self) {
@@ -476,16 +475,6 @@ enum Blame {
     Others,
     /// It may be our own doing.
     Nobody,
-}
-
-/// What is to become of a plan.
-enum Judgement {
-    /// It is carried out.
-    Now,
-    /// Not yet.
-    NotBefore(Instant),
-    /// Something of it is left alone from now on.
-    GaveUp,
 }
 
 /// Returns what tells that somebody has begun a run.

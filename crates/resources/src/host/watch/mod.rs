@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -117,7 +118,11 @@ impl Lookout {
             let news = PollFd::new(self.ear.as_fd(), PollFlags::POLLIN);
             match poll(&mut [news], timeout) {
                 Ok(_) => {}
-                Err(Errno::EINTR) => return Ok(stirred),
+                Err(Errno::EINTR) => {
+                    // Whoever notes the signal does so on another thread.
+                    thread::sleep(Duration::from_millis(5));
+                    return Ok(stirred);
+                }
                 Err(errno) => return Err(refused("the kernel's events")(errno.into())),
             }
         }
