@@ -72,3 +72,43 @@ impl<'a> Needs<'a> {
         early
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{plan::Because, spec::Desired};
+
+    fn wanted(name: &str, needs: &[&str]) -> Wanted {
+        let address = |name: &&str| Address::new("leaf", *name);
+        Wanted {
+            address: address(&name),
+            desired: Desired::Absent,
+            needs: needs.iter().map(address).collect(),
+            because: Because::Spec {
+                file: PathBuf::from("host.kdl"),
+                line: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn what_needs_what_has_moved_is_looked_at_too_and_nothing_else() {
+        let all = [
+            wanted("chain", &[]),
+            wanted("other", &[]),
+            wanted("rule", &["chain"]),
+            wanted("far", &["rule", "other"]),
+        ];
+        let names = |moved: &str| -> Vec<String> {
+            let moved = BTreeSet::from([Address::new("leaf", moved)]);
+            let found = affected(&all, &moved).into_iter();
+            found.map(|wanted| wanted.address.name).collect()
+        };
+        assert_eq!(names("chain"), ["chain", "rule", "far"]);
+        assert_eq!(names("rule"), ["rule", "far"]);
+        assert_eq!(names("far"), ["far"]);
+        assert!(names("nothing").is_empty());
+    }
+}
