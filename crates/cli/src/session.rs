@@ -9,8 +9,10 @@ use std::{
 use nix::unistd::geteuid;
 use stead_engine::state_folder::StateFolder;
 use stead_engine::{
+    cause::explain,
     decode::decode,
     graph::Graph,
+    plan::{self, Plan, PlanError},
     registry::Registry,
     source::{LIMIT, load},
     spec::{Source, Spec},
@@ -80,6 +82,16 @@ impl Session {
         }
         select(&mut spec, only)?;
         Ok(Graph::build(&spec, &self.registry)?)
+    }
+
+    /// Plans a spec, and says why what differs does so.
+    pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, Failure> {
+        let state = StateFolder::at(&self.state);
+        let planned = self.confined(async |registry, reader| {
+            let plan = plan::plan(registry, reader, graph).await?;
+            Ok::<_, PlanError>(explain(registry, reader, &state, plan).await)
+        })?;
+        Ok(planned?)
     }
 
     /// Runs `work` with a reader, on a thread that the kernel lets write nothing.

@@ -3,10 +3,8 @@
 use std::{path::Path, time::Instant};
 
 use stead_engine::{
-    cause::explain,
-    plan::{self, FORMAT, Plan, PlanError, Scope},
+    plan::{FORMAT, Plan, Scope},
     recover::Persistence,
-    state_folder::StateFolder,
 };
 
 use super::bench::Bench;
@@ -32,14 +30,7 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let plan = match input {
         Input::Saved(plan) => *plan,
-        Input::Spec(graph) => {
-            let state = StateFolder::at(&session.state);
-            let planned = session.confined(async |registry, reader| {
-                let plan = plan::plan(registry, reader, &graph).await?;
-                Ok::<_, PlanError>(explain(registry, reader, &state, plan).await)
-            })?;
-            planned?.scoped(scope(&args.only.only))
-        }
+        Input::Spec(graph) => session.plan(&graph)?.scoped(scope(&args.only.only)),
     };
     if plan.is_empty() {
         if !args.consent.json {

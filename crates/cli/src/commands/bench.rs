@@ -189,29 +189,13 @@ impl<'a> Desk<'a> {
     /// Takes the lock if nobody has it, and does something under it.
     pub(crate) fn work_if_free<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &Lock) -> Result<T, E>,
+        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &mut Lock) -> Result<T, E>,
     ) -> Result<Option<T>, Failure> {
         match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
             Err(failure) if failure.exit() == Exit::Locked => Ok(None),
             Err(failure) => Err(failure),
-            Ok(lock) => self
-                .with_apply(async |apply| work(apply, &lock).await)
-                .map(Some),
-        }
-    }
-
-    /// Takes the lock if nobody has it, and carries out a plan if no run has begun since the one with that number.
-    pub(crate) fn carry_out_if_free(
-        &self,
-        plan: &Plan,
-        newest: u64,
-    ) -> Result<Option<Outcome>, Failure> {
-        match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
-            Err(failure) if failure.exit() == Exit::Locked => Ok(None),
-            Err(failure) => Err(failure),
-            Ok(_) if self.state.runs()?.last().copied().unwrap_or(0) != newest => Ok(None),
             Ok(mut lock) => self
-                .with_apply(async |apply| apply.run(&mut lock, plan, None).await)
+                .with_apply(async |apply| work(apply, &mut lock).await)
                 .map(Some),
         }
     }

@@ -2,13 +2,7 @@
 
 use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Instant};
 
-use stead_engine::{
-    cause::explain,
-    plan::{self, PlanError},
-    recover::Newest,
-    state_folder::StateFolder,
-    window::Stage,
-};
+use stead_engine::{plan, recover::Newest, state_folder::StateFolder, window::Stage};
 
 use super::apply::scope;
 use crate::{
@@ -24,12 +18,7 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
     let graph = session.graph(&path, &args.only.only)?;
     let begin = Instant::now();
-    let state = StateFolder::at(&session.state);
-    let planned = session.confined(async |registry, reader| {
-        let plan = plan::plan(registry, reader, &graph).await?;
-        Ok::<_, PlanError>(explain(registry, reader, &state, plan).await)
-    })?;
-    let plan = planned?.scoped(scope(&args.only.only));
+    let plan = session.plan(&graph)?.scoped(scope(&args.only.only));
     let time = begin.elapsed();
     if let Some(out) = &args.out {
         save(out, &plan)?;
@@ -53,7 +42,7 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
         }
     }
     // Without root the runs cannot be read, and then there is nothing to say about them.
-    if let Ok(Some(Newest { run, stage, .. })) = Newest::find(&state) {
+    if let Ok(Some(Newest { run, stage, .. })) = Newest::find(&StateFolder::at(&session.state)) {
         let what = match stage {
             Stage::Ended(_) => None,
             Stage::Pending(_) => Some(

@@ -28,12 +28,21 @@ use crate::{
 
 /// Whoever sits before a run.
 pub(crate) struct Progress {
-    as_json: bool,
-    /// Whether each step waits for whoever reads, before and after.
-    is_paced: bool,
-    /// Whether people are spared the steps.
-    is_quiet: bool,
+    manner: Manner,
     bars: Mutex<Bars>,
+}
+
+/// How they are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// People see each step.
+    Shown,
+    /// People are told how it ended.
+    Quiet,
+    /// A program reads a line for each event.
+    Lines,
+    /// As [`Self::Lines`], and each step waits for whoever reads, before and after.
+    Paced,
 }
 
 /// What is drawn on a terminal, or was said where there is none.
@@ -48,42 +57,48 @@ struct Bars {
 
 impl Progress {
     pub(crate) fn new(as_json: bool) -> Self {
-        Self {
-            as_json,
-            is_paced: false,
-            is_quiet: false,
-            bars: Mutex::default(),
-        }
+        Self::in_manner(if as_json {
+            Manner::Lines
+        } else {
+            Manner::Shown
+        })
     }
 
     /// For somebody who looks at the host between two steps: each waits for a line on standard input.
     pub(crate) fn paced() -> Self {
-        Self {
-            is_paced: true,
-            ..Self::new(true)
-        }
+        Self::in_manner(Manner::Paced)
     }
 
     /// For somebody who only wants to know how runs end.
     pub(crate) fn quiet(as_json: bool) -> Self {
+        Self::in_manner(if as_json {
+            Manner::Lines
+        } else {
+            Manner::Quiet
+        })
+    }
+
+    fn in_manner(manner: Manner) -> Self {
         Self {
-            is_quiet: true,
-            ..Self::new(as_json)
+            manner,
+            bars: Mutex::default(),
         }
     }
 
     /// Shows an event.
     pub(crate) fn show(&self, event: &Event) {
-        if self.as_json {
-            self.line(Line::Event(event.clone()));
-            if self.is_paced && matches!(event, Event::Step { .. } | Event::StepDone { .. }) {
-                // Whoever has gone lets everything go on.
-                drop(std::io::stdin().read_line(&mut String::new()));
+        match self.manner {
+            Manner::Shown => {}
+            Manner::Quiet => return,
+            Manner::Lines => return self.line(Line::Event(event.clone())),
+            Manner::Paced => {
+                self.line(Line::Event(event.clone()));
+                if matches!(event, Event::Step { .. } | Event::StepDone { .. }) {
+                    // Whoever has gone lets everything go on.
+                    drop(std::io::stdin().read_line(&mut String::new()));
+                }
+                return;
             }
-            return;
-        }
-        if self.is_quiet {
-            return;
         }
         let mut bars = self.bars.lock().expect("no holder panics");
         let text = words(event);
@@ -135,7 +150,7 @@ impl Progress {
     }
 
     fn line(&self, line: Line) {
-        if self.as_json {
+        if matches!(self.manner, Manner::Lines | Manner::Paced) {
             data(&EventDocument::line(line));
         }
     }

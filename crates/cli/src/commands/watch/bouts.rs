@@ -9,7 +9,7 @@ use stead_engine::{address::Address, plan::Plan};
 use stead_resources::host::Culprit;
 
 /// Rounds within [`SHORT`] after which it is a fight: the one after them is not begun.
-pub(super) const ROUNDS: usize = 9;
+const ROUNDS: usize = 9;
 /// In how short a time.
 const SHORT: Duration = Duration::from_secs(10);
 /// From this round within [`SHORT`] on there is a pause before each, twice as long as the one before.
@@ -22,7 +22,6 @@ const HOURLY: usize = 120;
 const RESTARTS: usize = 3;
 /// The time over which those count.
 const LONG: Duration = Duration::from_hours(1);
-
 /// How long after a round what looks like a program of ours is taken for one.
 const ECHO: Duration = Duration::from_secs(1);
 
@@ -39,11 +38,9 @@ pub(super) struct Bout {
     restarts: VecDeque<Instant>,
     /// Who was seen to move it, by who is behind it, and how often.
     seen: BTreeMap<String, (usize, Culprit)>,
-    /// Who was last, since the last round.
+    /// Who was seen last since the last round. Somebody else is never replaced by who may be ours.
     newest: Option<Culprit>,
-    /// Whether somebody was seen since the last round.
-    is_contested: bool,
-    /// Since when it is left alone, as a sentence says why.
+    /// Why it is left alone, if it is.
     pub(super) given_up: Option<String>,
     /// How often it was brought back since the start.
     pub(super) total: u64,
@@ -138,7 +135,6 @@ impl Bouts {
     /// Notes a round: an address was brought back, or was to be.
     pub(super) fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
-        bout.is_contested = false;
         bout.newest = None;
         bout.rounds.push_back(now);
         if is_restart {
@@ -165,13 +161,14 @@ impl Bouts {
         let (count, newest) = bout.seen.entry(behind).or_insert_with(|| (0, by.clone()));
         *count += 1;
         *newest = by.clone();
-        bout.is_contested |= !by.may_be_ours();
-        bout.newest = Some(by);
+        if !by.may_be_ours() || bout.newest.is_none() {
+            bout.newest = Some(by);
+        }
     }
 
-    /// Whether somebody was seen to move an address since it was last noted.
+    /// Whether somebody else was seen to move an address since the last round.
     pub(super) fn is_contested(&self, address: &Address) -> bool {
-        self.0.get(address).is_some_and(|bout| bout.is_contested)
+        self.newest(address).is_some_and(|by| !by.may_be_ours())
     }
 
     /// Returns who was seen to move an address last.

@@ -163,11 +163,6 @@ impl<'a> Guardian<'a> {
         Ok(())
     }
 
-    /// Returns the number of the newest run; 0 if there is none.
-    fn newest_run(&self) -> Result<u64, Failure> {
-        Ok(self.desk.state.runs()?.last().copied().unwrap_or(0))
-    }
-
     /// Takes everything as moved.
     fn consider_all(&mut self) {
         let all = self.wanted.iter().map(|wanted| wanted.address.clone());
@@ -209,7 +204,7 @@ impl<'a> Guardian<'a> {
                 }
             }
         }
-        self.is_behind |= is_of_others && Some(self.newest_run()?) != self.newest;
+        self.is_behind |= is_of_others && Some(newest_run(&self.desk.state)?) != self.newest;
         if Instant::now() >= self.next_look {
             self.consider_all();
         }
@@ -373,11 +368,17 @@ impl<'a> Guardian<'a> {
     }
 
     fn bring_back(&mut self, plan: &Plan) -> Result<(), Failure> {
-        let outcome = self
-            .desk
-            .carry_out_if_free(plan, self.newest.unwrap_or_default())?;
+        let newest = self.newest;
+        let outcome = self.desk.work_if_free(async |apply, lock| {
+            // Another run may have begun and ended since the plan was made.
+            if Some(newest_run(apply.state)?) != newest {
+                return Ok(None);
+            }
+            let outcome = apply.run(lock, plan, None).await;
+            outcome.map(Some).map_err(Failure::from)
+        })?;
         let now = Instant::now();
-        match outcome {
+        match outcome.flatten() {
             // Somebody else is at work, or was.
             None => {
                 self.is_behind = true;
@@ -385,7 +386,7 @@ impl<'a> Guardian<'a> {
                 return Ok(());
             }
             Some(Outcome::Stale { .. }) => {
-                self.newest = Some(self.newest_run()?);
+                self.newest = Some(newest_run(&self.desk.state)?);
                 self.note_vain(plan);
                 return Ok(());
             }
@@ -410,7 +411,7 @@ impl<'a> Guardian<'a> {
                 return self.hear(Blame::Nobody);
             }
             Some(outcome) => {
-                self.newest = Some(self.newest_run()?);
+                self.newest = Some(newest_run(&self.desk.state)?);
                 self.desk.progress.end(&outcome);
                 // Somebody who has set it back while the run was under way makes it a round like any other.
                 self.hear(Blame::Others)?;
@@ -475,6 +476,11 @@ enum Blame {
     Others,
     /// It may be our own doing.
     Nobody,
+}
+
+/// Returns the number of the newest run; 0 if there is none.
+fn newest_run(state: &StateFolder) -> Result<u64, Failure> {
+    Ok(state.runs()?.last().copied().unwrap_or(0))
 }
 
 /// Returns what tells that somebody has begun a run.
