@@ -19,6 +19,8 @@ const WRITERS: [&str; 8] = [
 ];
 /// Programs that write the last file that they are called for.
 const COPIERS: [&str; 4] = ["cp", "install", "ln", "mv"];
+/// Programs that do what a text says.
+const SHELLS: [&str; 4] = ["sh", "bash", "dash", "zsh"];
 /// sudo, and the one in Rust.
 const PROGRAMS: [&str; 2] = ["/usr/bin/sudo", "/usr/lib/cargo/bin/sudo"];
 /// How long a command is taken to last whose end nobody has noted.
@@ -91,7 +93,7 @@ async fn last(
     let mut later = commands.into_iter().filter(|command| command.begun > since);
     let command = later.rfind(is_it)?;
     Some(Evidence::Person {
-        fact: format!("sudo {}, {}", command.words.join(" "), when(command.begun)),
+        fact: format!("sudo {}, {}", command.shown(), when(command.begun)),
         name: command.person,
     })
 }
@@ -103,6 +105,15 @@ impl Command {
         let name = path.rsplit('/').next().unwrap_or(path);
         // Debian's editors have variants: vim.tiny, vim.basic.
         name.split('.').next().unwrap_or(name)
+    }
+
+    /// Returns its words, without texts that it writes: those may be secrets.
+    fn shown(&self) -> String {
+        match self.program() {
+            "sed" => format!("{} …", self.words[0]),
+            program if SHELLS.contains(&program) => format!("{} …", self.words[0]),
+            _ => self.words.join(" "),
+        }
     }
 
     fn names(&self, path: &str) -> bool {
@@ -120,7 +131,7 @@ impl Command {
         let glued = [">", ">>", "of="].map(|sign| format!("{sign}{path}"));
         match self.program() {
             "sed" if !words.iter().any(|word| word.starts_with("-i")) => false,
-            "sh" | "bash" | "dash" | "zsh" => {
+            program if SHELLS.contains(&program) => {
                 words.windows(2).any(is_told) || words.iter().any(|word| glued[..2].contains(word))
             }
             "dd" => words.contains(&glued[2]),
@@ -233,6 +244,8 @@ mod tests {
             words: words.split(' ').map(str::to_owned).collect(),
         };
         assert_eq!(command.writes("/etc/motd"), expected, "{words}");
+        let is_told = command.shown().contains("hunter2");
+        assert!(!is_told, "{}", command.shown());
     }
 
     #[test]
@@ -242,7 +255,8 @@ mod tests {
         check("/usr/bin/tee -a /etc/motd", true);
         check("/usr/bin/sed -i s/a/b/ /etc/motd", true);
         check("/usr/bin/sed s/a/b/ /etc/motd", false);
-        check("/usr/bin/bash -c echo x > /etc/motd", true);
+        check("/usr/bin/bash -c echo hunter2 > /etc/motd", true);
+        check("/usr/bin/sed -i s/a/hunter2/ /etc/motd", true);
         check("/usr/bin/bash -c echo x >/etc/motd", true);
         check("/usr/bin/bash -c cat /etc/motd", false);
         check("/usr/bin/cp /root/motd /etc/motd", true);

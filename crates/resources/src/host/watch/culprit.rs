@@ -2,9 +2,13 @@
 
 use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, process};
 
+use nix::sys::stat::{major, minor};
+
 use crate::netfilter::Column;
 
-/// The longest name of whoever started a process, in characters.
+/// How many words of whoever started a process are told: the program and what it runs. Those behind them may be secrets.
+const TOLD: usize = 2;
+/// The longest of them together, in characters.
 const LONGEST: usize = 80;
 
 /// A process that has moved something.
@@ -34,11 +38,12 @@ impl Culprit {
     pub(super) fn of_lock(path: &Path) -> Option<Self> {
         let meta = fs::metadata(path).ok()?;
         let locks = fs::read_to_string("/proc/locks").ok()?;
-        let end = format!(":{}", meta.ino());
+        let device = meta.dev();
+        let place = format!("{:02x}:{:02x}:{}", major(device), minor(device), meta.ino());
         let pid = locks.lines().find_map(|line| {
             let mut words = line.split_whitespace().filter(|word| *word != "->").skip(4);
             let pid = words.next()?.parse().ok()?;
-            words.next()?.ends_with(&end).then_some(pid)
+            (words.next()? == place).then_some(pid)
         })?;
         Self::found(comm(pid)?, Some(pid))
     }
@@ -92,14 +97,15 @@ fn parent(pid: u32) -> Option<u32> {
     parent.trim().parse().ok()
 }
 
-/// Returns the words that a process was started with; `None` if it is gone, or nobody but the init.
+/// Returns the first words that a process was started with; `None` if it is gone, or nobody but the init.
 fn words(pid: u32) -> Option<String> {
     if pid <= 1 {
         return None;
     }
     let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = String::from_utf8_lossy(&words);
-    let words: Vec<&str> = words.split('\0').filter(|word| !word.is_empty()).collect();
+    let words = words.split('\0').filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.take(TOLD).collect();
     let words = words.join(" ");
     (!words.is_empty()).then(|| words.chars().take(LONGEST).collect())
 }
