@@ -49,8 +49,7 @@ type Flags = BTreeMap<String, args_file::Value>;
 
 /// Asks the kube-proxy that runs here for its mode; `None` if nobody answers.
 pub(crate) async fn mode(host: &Reader, layout: &Layout) -> Result<Option<String>, HostError> {
-    let args = layout.read_args(host, "kube-proxy")?;
-    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let flags = layout.flags(host, "kube-proxy")?;
     let Some(port) = port(&flags) else {
         return Ok(None);
     };
@@ -60,8 +59,7 @@ pub(crate) async fn mode(host: &Reader, layout: &Layout) -> Result<Option<String
 
 /// Asks the kube-proxy that runs here.
 pub(crate) async fn ask(host: &Reader, layout: &Layout) -> Result<Told, HostError> {
-    let args = layout.read_args(host, "kube-proxy")?;
-    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let flags = layout.flags(host, "kube-proxy")?;
     let Some(port) = port(&flags) else {
         return Ok(Told::Nothing);
     };

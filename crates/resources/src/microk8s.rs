@@ -188,6 +188,16 @@ impl Layout {
         Ok(ArgsFile::parse(&text, self.grammar(file)))
     }
 
+    /// Returns what a file of arguments sets; nothing if it does not exist.
+    pub(crate) fn flags(
+        &self,
+        host: &Reader,
+        file: &str,
+    ) -> Result<BTreeMap<String, Option<String>>, HostError> {
+        let args = self.read_args(host, file)?;
+        Ok(args.map(|args| args.flags()).unwrap_or_default())
+    }
+
     /// Returns the kubeconfig of the administrator.
     pub(crate) fn kubeconfig(&self, host: &Reader) -> Result<Option<String>, HostError> {
         host.read_text(&self.data.join("credentials/client.config"), LIMIT)

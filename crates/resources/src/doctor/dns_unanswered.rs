@@ -38,10 +38,7 @@ const DOMAIN: &str = "cluster.local";
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let host = patient.host;
-    let Some(layout) = patient.microk8s()? else {
-        return Ok(None);
-    };
-    let Some(kubeconfig) = layout.kubeconfig(host)?.filter(|_| !layout.is_worker) else {
+    let Some((layout, kubeconfig)) = patient.control_plane()? else {
         return Ok(None);
     };
     let Some(service) = host.service(&kubeconfig, NAMESPACE, SERVICE).await? else {
@@ -55,8 +52,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if pods.may_be_starting(&service, Timestamp::now()) {
         return Err(Hidden("CoreDNS is starting".to_owned()));
     }
-    let args = layout.read_args(host, "kubelet")?;
-    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let flags = layout.flags(host, "kubelet")?;
     let domain = flags.get("cluster-domain").cloned().flatten();
     let domain = domain.unwrap_or_else(|| DOMAIN.to_owned());
     let name = format!("kubernetes.default.svc.{}", domain.trim_end_matches('.'));

@@ -35,10 +35,7 @@ const LIMIT: u64 = 64 << 10;
 
 pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let host = patient.host;
-    let Some(layout) = patient.microk8s()? else {
-        return Ok(None);
-    };
-    let Some(kubeconfig) = layout.kubeconfig(host)?.filter(|_| !layout.is_worker) else {
+    let Some((layout, kubeconfig)) = patient.control_plane()? else {
         return Ok(None);
     };
     let text = host.read_text(Path::new(MEMINFO), LIMIT)?;
@@ -46,8 +43,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some(memory) = Memory::parse(&text) else {
         return Ok(None);
     };
-    let args = layout.read_args(host, "kubelet")?;
-    let flags = args.map(|args| args.flags()).unwrap_or_default();
+    let flags = layout.flags(host, "kubelet")?;
     let name = match flags.get("hostname-override").cloned().flatten() {
         Some(name) => name,
         None => host

@@ -83,6 +83,15 @@ impl<'a> Patient<'a> {
             .map(Option::as_ref)
             .map_err(|why| Hidden(why.clone()))
     }
+
+    /// Returns MicroK8s with the kubeconfig of its administrator; `None` if another node runs the control plane.
+    fn control_plane(&self) -> Result<Option<(&Layout, String)>, Hidden> {
+        let Some(layout) = self.microk8s()?.filter(|layout| !layout.is_worker) else {
+            return Ok(None);
+        };
+        let kubeconfig = layout.kubeconfig(self.host)?;
+        Ok(kubeconfig.map(|kubeconfig| (layout, kubeconfig)))
+    }
 }
 
 /// Returns the name by which people call the program of a column.
