@@ -120,6 +120,12 @@ fn all_that_can_be_repeated_comes_back() {
             .code
             == Some(0)
     });
+    wait_until("it has figures", || {
+        host.run(&["test", "-e", "/run/stead/watch.prom"]).code == Some(0)
+    });
+    wait_until("it counts what it watches", || {
+        figure(&host, "resources") == 4
+    });
     host.must(&["iptables", "--flush", "MINE"]);
     wait_until("the rule is back", || {
         host.must(&["iptables", "--list-rules", "MINE"])

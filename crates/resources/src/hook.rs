@@ -333,6 +333,7 @@ fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
         let unit = format!(
             "{HEADER}\n[Unit]\nDescription=Bring back at once what stead applied\nAfter=snapd.service {after}\n\n\
              [Service]\nType=notify\nExecStart={program} watch\nRestart=on-failure\nRestartSec=5s\nWatchdogSec=2min\n\
+             RuntimeDirectory=stead\nRuntimeDirectoryMode=0700\nRuntimeDirectoryPreserve=yes\n\
              TimeoutStopSec=20min\n\n\
              [Install]\nWantedBy=multi-user.target\n"
         );

@@ -182,6 +182,9 @@ impl FileEvents {
         }
         if is_moved {
             self.arm()?;
+            // What happened between the two was told to nobody.
+            heard.paths.extend(self.paths.iter().cloned());
+            heard.is_lock_free |= self.lock.is_some();
         }
         Ok(heard)
     }
