@@ -232,6 +232,37 @@ fn whoever_sets_it_back_is_named_and_left_alone() {
 }
 
 #[test]
+fn what_is_left_alone_stays_so_when_what_it_needs_moves() {
+    let host = Host::boot(Image::Debian13);
+    let spec = r#"
+        iptables-chain "filter/MINE"
+        iptables-rule "web" chain="MINE" { match "-p tcp --dport 80"; jump "ACCEPT"; }
+        sysctl "net.ipv4.ip_forward" "1"
+        hook "watch"
+    "#;
+    apply(&host, spec);
+    // The chain moves each time, and the rule needs it.
+    host.put(
+        "/root/flush.sh",
+        "while :; do iptables --flush MINE; sleep 0.06; done\n",
+    );
+    let run = ["systemd-run", "--quiet", "--unit=flush"];
+    host.must(&[&run[..], &["sh", "/root/flush.sh"]].concat());
+    wait_for(|| match journal(&host) {
+        said if said.contains("iptables-rule:web is left alone from now on") => Ok(()),
+        said => Err(said),
+    });
+    host.must(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
+    wait_until("it forwards again", || {
+        host.must(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
+    });
+    assert_eq!(
+        journal(&host).matches("is left alone from now on").count(),
+        1
+    );
+}
+
+#[test]
 fn an_interrupted_run_is_taken_back_without_waiting_for_a_boot() {
     let host = Host::boot(Image::Debian13);
     apply(
