@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stead_engine::given::Given;
 
 /// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
 #[derive(Debug, Parser)]
@@ -57,11 +58,17 @@ pub(crate) enum Command {
     /// Find what is known to go wrong on such hosts, say why, and how to mend it; writes nothing
     Doctor(Doctor),
     /// Check a spec without looking at the host
-    Validate(Spec),
+    Validate(AnySpec),
     /// Lay out spec files in the one way
     Fmt(Fmt),
     /// Draw what needs what
     Graph(Graph),
+    /// Show what a spec may ask about this host: `(fact)"memory"`, `when fact="cloud" is="azure"`
+    Facts {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// List the kinds of resource
     Kinds(Kinds),
     /// Explain a kind and its attributes, or what `doctor` may find
@@ -119,6 +126,29 @@ pub(crate) enum Command {
 pub(crate) struct Spec {
     /// The spec [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) spec: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) values: Values,
+}
+
+/// Values for the variables of a spec.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Values {
+    /// Give a variable of the spec a value
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) var: Vec<String>,
+    /// Give variables the values that FILE has, each as a line like `dns "9.9.9.9"`; `--var` counts more
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vars: Vec<PathBuf>,
+}
+
+/// A spec that may be meant for another host.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AnySpec {
+    #[command(flatten)]
+    pub(crate) spec: Spec,
+    /// Take the facts from FILE, as `stead facts --json` prints them, instead of from this host
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -179,11 +209,8 @@ pub(crate) enum Clone {
     Look,
     /// Make settings hold that standard input has as JSON
     Set,
-    /// Plan what can be tried, without what standard input names as JSON
-    Plan {
-        /// The spec
-        spec: PathBuf,
-    },
+    /// Plan what standard input has as JSON
+    Plan,
     /// Carry out the plan that the first line of standard input has, and wait for another line after each event
     Apply,
 }
@@ -286,6 +313,8 @@ pub(crate) struct Apply {
     /// The spec or a saved plan [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) spec: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) values: Values,
+    #[command(flatten)]
     pub(crate) consent: Consent,
     /// Refuse a plan that downloads more, for instance 50M
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
@@ -309,7 +338,7 @@ pub(crate) struct Fmt {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Graph {
     #[command(flatten)]
-    pub(crate) spec: Spec,
+    pub(crate) spec: AnySpec,
     /// The language to draw in
     #[arg(long, value_enum, default_value_t = Drawing::Dot)]
     pub(crate) format: Drawing,
@@ -344,7 +373,8 @@ impl Command {
             Self::Doctor(doctor) => doctor.json,
             Self::Rehearse(rehearse) | Self::Clone(Clone::Hold(rehearse)) => rehearse.json,
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
-            Self::History { json }
+            Self::Facts { json }
+            | Self::History { json }
             | Self::Show { json, .. }
             | Self::Recover { json }
             | Self::Confirm { json }
@@ -372,6 +402,14 @@ fn bytes(text: &str) -> Result<u64, String> {
     number
         .checked_mul(factor)
         .ok_or_else(|| "that is too much".to_owned())
+}
+
+/// Reads what a variable is given.
+fn assignment(text: &str) -> Result<String, String> {
+    match Given::of_argument(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("write a name and a value, for instance `--var dns=9.9.9.9`".to_owned()),
+    }
 }
 
 /// Reads `off`, `auto`, `auto,TIME` or a time.

@@ -1,11 +1,11 @@
 //! The JSON documents that stead prints, besides the plan itself, and the schema of them all.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
     coverage::Coverage, event::Event, finding::Examination, import::Imported, journal::Outcome,
-    plan::Plan, rehearsal::Rehearsal, spec_error::SpecError,
+    plan::Plan, rehearsal::Rehearsal, spec_error::SpecError, surroundings::Facts,
 };
 
 /// What went wrong, as data.
@@ -77,6 +77,15 @@ pub(crate) struct DoctorDocument {
     format: String,
     #[serde(flatten)]
     examination: Examination,
+}
+
+/// What a spec may ask about a host.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct FactsDocument {
+    /// `stead.facts/1`.
+    format: String,
+    /// The facts, by name: numbers and texts.
+    pub(crate) facts: Facts,
 }
 
 /// What came of trying a spec on a clone.
@@ -161,6 +170,23 @@ impl DoctorDocument {
     }
 }
 
+impl FactsDocument {
+    const FORMAT: &str = "stead.facts/1";
+
+    pub(crate) fn text(facts: Facts) -> String {
+        let document = Self {
+            format: Self::FORMAT.to_owned(),
+            facts,
+        };
+        serde_json::to_string_pretty(&document).expect("documents have string keys") + "\n"
+    }
+
+    /// Whether this version reads it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.format == Self::FORMAT
+    }
+}
+
 impl RehearsalDocument {
     pub(crate) fn text(rehearsal: Rehearsal) -> String {
         line_of(&Self {
@@ -182,13 +208,13 @@ impl EventDocument {
 
 impl From<&SpecError> for ErrorEntry {
     fn from(error: &SpecError) -> Self {
-        let labels = error.labels.iter().map(|(span, text)| Label {
+        let labels = error.places().into_iter().map(|(span, text)| Label {
             file: span.source.path.display().to_string(),
             line: span.line(),
             column: span.column(),
             offset: span.offset,
             length: span.length,
-            text: text.clone(),
+            text,
         });
         Self {
             code: Some(error.code.to_owned()),
@@ -212,6 +238,7 @@ pub(crate) fn schema() -> String {
         "stead.plan/1": reference::<Plan>(&mut generator),
         "stead.event/1": reference::<EventDocument>(&mut generator),
         "stead.doctor/1": reference::<DoctorDocument>(&mut generator),
+        "stead.facts/1": reference::<FactsDocument>(&mut generator),
         "stead.rehearsal/1": reference::<RehearsalDocument>(&mut generator),
         "stead.import/1": reference::<ImportDocument>(&mut generator),
         "stead.error/1": reference::<ErrorDocument>(&mut generator),

@@ -159,11 +159,16 @@ fn report(errors: &SpecErrors) -> String {
         .with_width(100)
         .with_links(false);
     let mut text = String::new();
-    for error in &errors.0 {
-        let error: &dyn Diagnostic = error;
+    let mut draw = |error: &dyn Diagnostic| {
         handler
             .render_report(&mut text, error)
             .expect("writing to a String cannot fail");
+    };
+    for error in &errors.0 {
+        draw(error);
+        for note in error.notes() {
+            draw(&note);
+        }
     }
     text + &format!("{errors}\n")
 }

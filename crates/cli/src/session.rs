@@ -1,6 +1,8 @@
 //! What every command works with: the host, the kinds, the run folder and the spec.
 
 use std::{
+    cell::OnceCell,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -10,18 +12,28 @@ use nix::unistd::geteuid;
 use stead_engine::state_folder::StateFolder;
 use stead_engine::{
     cause::explain,
-    decode::decode,
+    given::Given,
     graph::Graph,
     plan::{self, Plan, PlanError},
     registry::Registry,
+    resolve::resolve,
     source::{LIMIT, load},
     spec::{Source, Spec},
     suggest,
+    surroundings::{Facts, Surroundings},
 };
-use stead_resources::host::{Live, Reader, Writer, confine::read_only};
+use stead_resources::{
+    facts::facts,
+    host::{Live, Reader, Writer, confine::read_only},
+};
 use tokio::runtime;
 
-use crate::{args::Place, exit::Exit, failure::Failure};
+use crate::{
+    args::{AnySpec, Place, Values},
+    document::FactsDocument,
+    exit::Exit,
+    failure::Failure,
+};
 
 /// Where the state folder is.
 const STATE: &str = "var/lib/stead";
@@ -72,15 +84,66 @@ impl Session {
         ))
     }
 
-    /// Reads and decodes a spec, and draws its graph.
-    pub(crate) fn graph(&self, path: &Path, only: &[String]) -> Result<Graph, Failure> {
+    /// Reads and resolves a spec for this host.
+    pub(crate) fn spec(&self, path: &Path, values: &Values) -> Result<Spec, Failure> {
+        self.spec_for(path, values, None)
+    }
+
+    /// Reads and resolves a spec, with these facts or those of this host.
+    pub(crate) fn spec_for(
+        &self,
+        path: &Path,
+        values: &Values,
+        facts: Option<&Facts>,
+    ) -> Result<Spec, Failure> {
         let source = source(path)?;
-        let mut spec = decode(&source, &self.registry)?;
+        let given = given(values)?;
+        let unread = OnceCell::new();
+        let surroundings = Surroundings {
+            read: &read_included,
+            given: &given,
+            environment: &|name| std::env::var(name).ok(),
+            facts: &|| match facts {
+                Some(facts) => facts.clone(),
+                None => self.facts().unwrap_or_else(|failure| {
+                    // Whoever reads facts cannot fail but for want of a thread.
+                    drop(unread.set(failure));
+                    Facts::default()
+                }),
+            },
+        };
+        let spec = resolve(&source, &surroundings, &self.registry);
+        match unread.into_inner() {
+            Some(failure) => Err(failure),
+            None => Ok(spec?),
+        }
+    }
+
+    /// Reads the facts of this host.
+    pub(crate) fn facts(&self) -> Result<Facts, Failure> {
+        self.confined(async |_, reader| facts(reader).await)
+    }
+
+    /// Reads and resolves a spec, and draws its graph.
+    pub(crate) fn graph(
+        &self,
+        path: &Path,
+        values: &Values,
+        only: &[String],
+    ) -> Result<Graph, Failure> {
+        let mut spec = self.spec(path, values)?;
         let graph = Graph::build(&spec, &self.registry)?;
         if only.is_empty() {
             return Ok(graph);
         }
         select(&mut spec, only)?;
+        Ok(Graph::build(&spec, &self.registry)?)
+    }
+
+    /// Reads and resolves a spec that may be meant for another host, and draws its graph.
+    pub(crate) fn graph_for(&self, path: &Path, args: &AnySpec) -> Result<Graph, Failure> {
+        let facts = args.facts.as_deref().map(recorded_facts).transpose()?;
+        let spec = self.spec_for(path, &args.spec.values, facts.as_ref())?;
         Ok(Graph::build(&spec, &self.registry)?)
     }
 
@@ -154,6 +217,47 @@ pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn source(path: &Path) -> Result<Arc<Source>, Failure> {
     Ok(load(path.to_owned(), read_input(path)?)?)
+}
+
+/// Reads the values that variables are given.
+fn given(values: &Values) -> Result<Vec<Given>, Failure> {
+    let mut given = vec![];
+    for path in &values.vars {
+        given.extend(Given::of_file(&source(path)?)?);
+    }
+    given.extend(
+        values
+            .var
+            .iter()
+            .filter_map(|text| Given::of_argument(text)),
+    );
+    Ok(given)
+}
+
+/// Reads a file that a spec includes.
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
+fn read_included(path: &Path) -> io::Result<Vec<u8>> {
+    let file = std::fs::File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = vec![];
+    io::Read::read_to_end(&mut io::Read::take(file, LIMIT + 1), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads facts that `stead facts --json` printed.
+pub(crate) fn recorded_facts(path: &Path) -> Result<Facts, Failure> {
+    let document: Result<FactsDocument, _> = serde_json::from_slice(&read_input(path)?);
+    let fault = match document {
+        Ok(document) if document.is_known() => return Ok(document.facts),
+        Ok(_) => "its format is another".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::usage(
+        format!("`{}` has no facts: {fault}", path.display()),
+        "name a file that `stead facts --json` printed",
+    ))
 }
 
 /// Keeps what `KIND` or `KIND:NAME` names.

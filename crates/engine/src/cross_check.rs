@@ -1,6 +1,9 @@
 //! Mistakes that only the whole spec shows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     address::Address,
@@ -17,15 +20,22 @@ pub(crate) fn duplicates(resources: &[Resource]) -> Vec<SpecError> {
         let span = &resource.attributes["name"];
         match first.get(&resource.address) {
             None => drop(first.insert(&resource.address, span)),
-            Some(first) => errors.push(
-                SpecError::new(
-                    "spec::duplicate",
-                    format!("{} is declared twice", resource.address),
-                    span.clone(),
-                )
-                .label((*first).clone(), "first here")
-                .help("put all its attributes into one of them"),
-            ),
+            Some(first) => {
+                let help = if Arc::ptr_eq(&first.source, &span.source) {
+                    "put all its attributes into one of them"
+                } else {
+                    "put all its attributes into one of them, or write `override=#true` on the one that counts"
+                };
+                errors.push(
+                    SpecError::new(
+                        "spec::duplicate",
+                        format!("{} is declared twice", resource.address),
+                        span.clone(),
+                    )
+                    .label((*first).clone(), "first here")
+                    .help(help),
+                );
+            }
         }
     }
     errors

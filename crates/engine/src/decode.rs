@@ -1,4 +1,4 @@
-//! A KDL document to a spec: which node is which resource, and everything that is wrong with it, at once.
+//! A KDL node to a resource, and everything that is wrong with it, at once.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,149 +6,52 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use crate::{
     address::Address,
-    cross_check::{duplicates, unknown_needs},
-    parse::parse,
+    fragment::WORDS,
+    provenance::Provenance,
     provider::Host,
     registry::{Kind, Registry},
     schema::{ABSENT, Absence, Schema, Shape},
-    spec::{Desired, Resource, Source, Span, Spec},
-    spec_error::{SpecError, SpecErrors},
+    spec::{Desired, Resource, Source, Span},
+    spec_error::SpecError,
     suggest,
-    value::{Decoded, decode_map, decode_value, entry_span, shown, value_span},
+    value::{Decoded, decode_map, decode_value, shown, value_span},
+    variable::unknown_annotation,
     written::{Form, Written, head, name_of, written},
 };
 
-/// Decodes a source into a spec for the kinds of `registry`. Reads nothing of the host.
-///
-/// # Errors
-/// All mistakes; those of grammar alone where there are any, because what follows from them would only confuse.
-pub fn decode<H: Host>(source: &Arc<Source>, registry: &Registry<H>) -> Result<Spec, SpecErrors> {
-    let document = parse(source)?;
-    let mut decoder = Decoder {
-        source,
-        registry,
-        errors: vec![],
-    };
-    let spec = decoder.spec(&document);
-    if decoder.errors.is_empty() {
-        return Ok(spec);
-    }
-    let mut errors = decoder.errors;
-    errors.sort_by_key(|error| error.labels.first().map_or(0, |(span, _)| span.offset));
-    Err(SpecErrors(errors))
-}
-
-struct Decoder<'a, H: Host> {
+/// Decodes the resources of one file.
+pub(crate) struct Decoder<'a, H: Host> {
     source: &'a Arc<Source>,
     registry: &'a Registry<H>,
-    errors: Vec<SpecError>,
+    pub(crate) errors: Vec<SpecError>,
 }
 
-impl<H: Host> Decoder<'_, H> {
-    fn spec(&mut self, document: &KdlDocument) -> Spec {
-        let mut spec = Spec {
-            host: String::new(),
-            resources: vec![],
-        };
-        let mut first: Option<Span> = None;
-        for node in document.nodes() {
-            let span = head(self.source, node);
-            if node.name().value() != "host" {
-                self.errors.push(self.stray(node));
-                continue;
-            }
-            if let Some(first) = &first {
-                self.errors.push(
-                    SpecError::new("spec::second-host", "a spec describes one host", span)
-                        .label(first.clone(), "described here already")
-                        .help("put all resources between the braces of one `host`"),
-                );
-            } else {
-                first = Some(span);
-                spec.host = self.host_name(node);
-            }
-            for node in node.children().map_or(&[][..], KdlDocument::nodes) {
-                spec.resources.extend(self.resource(node));
-            }
-        }
-        if first.is_none() && self.errors.is_empty() {
-            self.errors.push(
-                SpecError::new("spec::empty", "the spec has no `host`", self.at(0, 0))
-                    .help(crate::source::SKELETON),
-            );
-        }
-        self.errors.extend(duplicates(&spec.resources));
-        self.errors.extend(unknown_needs(&spec.resources));
-        spec
-    }
-
-    fn stray(&self, node: &KdlNode) -> SpecError {
-        let name = node.name().value();
-        let span = name_of(self.source, node);
-        let error = SpecError::new(
-            "spec::top-level",
-            format!("`{name}` stands outside of `host`"),
-            span,
-        );
-        if self.registry.get(name).is_some() {
-            return error.help("put it between the braces of `host \"NAME\" { … }`");
-        }
-        match suggest::nearest(name, ["host"]) {
-            Some(meant) => error.help(format!("did you mean `{meant}`?")),
-            None => error.help(crate::source::SKELETON),
+impl<'a, H: Host> Decoder<'a, H> {
+    pub(crate) fn new(source: &'a Arc<Source>, registry: &'a Registry<H>) -> Self {
+        Self {
+            source,
+            registry,
+            errors: vec![],
         }
     }
 
-    fn host_name(&mut self, node: &KdlNode) -> String {
-        self.refuse_annotations(node);
-        let span = head(self.source, node);
-        let help = "write `host \"NAME\" { … }`";
-        match node.entries() {
-            [entry] if entry.name().is_none() => {
-                if let Some(name) = entry.value().as_string().filter(|name| is_plain(name)) {
-                    return name.to_owned();
-                }
-                let span = entry_span(self.source, entry);
-                self.errors.push(
-                    SpecError::new(
-                        "spec::host-name",
-                        "the name of the host is one line of text",
-                        span,
-                    )
-                    .help(help),
-                );
-            }
-            [] => self
-                .errors
-                .push(SpecError::new("spec::host-name", "the host has no name", span).help(help)),
-            [_, rest @ ..] => {
-                let extra = rest.first().unwrap_or(&node.entries()[0]);
-                let span = entry_span(self.source, extra);
-                self.errors.push(
-                    SpecError::new(
-                        "spec::host-name",
-                        "a host has a name and nothing else",
-                        span,
-                    )
-                    .help(help),
-                );
-            }
-        }
-        String::new()
-    }
-
-    fn resource(&mut self, node: &KdlNode) -> Option<Resource> {
+    /// Decodes a node whose values are all there.
+    pub(crate) fn resource(&mut self, node: &KdlNode) -> Option<Resource> {
         self.refuse_annotations(node);
         let kind = node.name().value();
         let Some(provider) = self.registry.get(kind) else {
             let kinds = self.registry.iter().map(|(name, _)| name);
+            let mut help = suggest::help("the kinds are", kind, kinds);
+            if let Some(word) = suggest::nearest(kind, WORDS).filter(|_| !help.starts_with("did")) {
+                help = format!("did you mean `{word}`? {help}");
+            }
             self.errors.push(
                 SpecError::new(
                     "spec::unknown-kind",
                     format!("unknown kind `{kind}`"),
                     name_of(self.source, node),
                 )
-                .help(suggest::help("the kinds are", kind, kinds)),
+                .help(help),
             );
             return None;
         };
@@ -163,6 +66,7 @@ impl<H: Host> Decoder<'_, H> {
             requires: vec![],
             span: head(self.source, node),
             attributes: BTreeMap::from([("name".to_owned(), name_span)]),
+            provenance: Provenance::default(),
         };
         let count = self.errors.len();
         self.check_name(provider, &resource);
@@ -283,6 +187,10 @@ impl<H: Host> Decoder<'_, H> {
                 self.needs(one, resource);
                 continue;
             }
+            if one.name == "override" && one.form == Form::Property {
+                self.is_override(one, resource);
+                continue;
+            }
             if let Some(first) = resource
                 .attributes
                 .get(one.name)
@@ -393,6 +301,18 @@ impl<H: Host> Decoder<'_, H> {
         }
     }
 
+    fn is_override(&mut self, one: &Written<'_>, resource: &mut Resource) {
+        let span = one.value_span(self.source);
+        match one.values.first().and_then(|entry| entry.value().as_bool()) {
+            Some(true) => resource.provenance.is_override = Some(one.span.clone()),
+            Some(false) => {}
+            None => self.errors.push(
+                SpecError::new("spec::type", "`override` is `#true` or `#false`", span)
+                    .help("write `override=#true`"),
+            ),
+        }
+    }
+
     fn check_absent(&mut self, written: &[Written<'_>], schema: &Schema, resource: &mut Resource) {
         resource.desired = Desired::Absent;
         let span = resource.attributes["absent"].clone();
@@ -409,7 +329,7 @@ impl<H: Host> Decoder<'_, H> {
         }
         for one in written
             .iter()
-            .filter(|one| !matches!(one.name, "absent" | "needs"))
+            .filter(|one| !matches!(one.name, "absent" | "needs" | "override"))
         {
             self.errors.push(
                 SpecError::new(
@@ -429,34 +349,18 @@ impl<H: Host> Decoder<'_, H> {
     }
 
     fn refuse_annotations(&mut self, node: &KdlNode) {
-        let on_entries = node.entries().iter().filter_map(KdlEntry::ty);
-        let children = node.children().filter(|_| node.name().value() != "host");
-        let below = children.map_or(&[][..], KdlDocument::nodes).iter();
-        let on_children = below.flat_map(|child| {
-            child
-                .ty()
-                .into_iter()
-                .chain(child.entries().iter().filter_map(KdlEntry::ty))
-        });
-        let found: Vec<_> = node
-            .ty()
-            .into_iter()
-            .chain(on_entries)
-            .chain(on_children)
-            .collect();
-        for annotation in found {
-            let span = annotation.span();
-            self.errors.push(
-                SpecError::new(
-                    "spec::annotation",
-                    format!(
-                        "type annotations such as `({})` are not supported yet",
-                        annotation.value()
-                    ),
-                    self.at(span.offset(), span.len()),
-                )
-                .help("write the value itself"),
-            );
+        let mut nodes = vec![node];
+        while let Some(node) = nodes.pop() {
+            let before_node = node.ty().into_iter();
+            let before_values = node.entries().iter().filter_map(KdlEntry::ty);
+            let unknown = before_values.filter(|ty| !matches!(ty.value(), "var" | "env" | "fact"));
+            for annotation in before_node.chain(unknown) {
+                let span = annotation.span();
+                let span = self.at(span.offset(), span.len());
+                self.errors
+                    .push(unknown_annotation(annotation.value(), span));
+            }
+            nodes.extend(node.children().map_or(&[][..], KdlDocument::nodes));
         }
     }
 
@@ -465,6 +369,7 @@ impl<H: Host> Decoder<'_, H> {
     }
 }
 
-fn is_plain(name: &str) -> bool {
+/// Whether a name is one line of text.
+pub(crate) fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(char::is_control)
 }

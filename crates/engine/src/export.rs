@@ -298,10 +298,7 @@ mod tests {
         let host = document.nodes()[0].children().unwrap();
         let child = &host.nodes()[0].children().unwrap().nodes()[0];
         let read = child.entries()[0].value().as_string().unwrap().to_owned();
-        let source = Arc::new(Source {
-            path: "host.kdl".into(),
-            text: node.clone(),
-        });
+        let source = Arc::new(Source::new("host.kdl", node.clone()));
         assert_eq!(format(&source).unwrap(), node, "laid out already");
         (node, read)
     }

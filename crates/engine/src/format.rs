@@ -169,10 +169,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let source = Arc::new(Source {
-            path: "host.kdl".into(),
-            text: text.to_owned(),
-        });
+        let source = Arc::new(Source::new("host.kdl", text.to_owned()));
         let formatted = format(&source).unwrap();
         assert_eq!(formatted, expected);
         assert_eq!(lay_out(&formatted), formatted, "twice is once");

@@ -14,6 +14,7 @@ use petgraph::{
 
 use crate::{
     address::Address,
+    provenance::Provenance,
     provider::Host,
     registry::Registry,
     spec::{Desired, Resource, Spec},
@@ -198,6 +199,7 @@ fn with_implied<H: Host>(written: &[Resource], registry: &Registry<H>) -> Vec<Re
                     requires: vec![edge],
                     span: by.span.clone(),
                     attributes: BTreeMap::new(),
+                    provenance: Provenance::default(),
                 }),
             }
         }

@@ -115,10 +115,7 @@ mod tests {
     use super::*;
 
     fn ignores(text: &str) -> Result<Ignores, SpecErrors> {
-        Ignores::parse(&Arc::new(Source {
-            path: "ignore.kdl".into(),
-            text: text.to_owned(),
-        }))
+        Ignores::parse(&Arc::new(Source::new("ignore.kdl", text.to_owned())))
     }
 
     #[test]

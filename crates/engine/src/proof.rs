@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::{
     address::Address,
     coverage::Coverage,
-    decode::decode,
     diff::compared,
     export::{Exported, Groups, spec_text},
     graph::Graph,
@@ -20,6 +19,7 @@ use crate::{
     plan::{PlanError, Wanted, plan_wanted},
     provider::{Host, ProviderError},
     registry::{Kind, Registry, State},
+    resolve::decode,
     schema::{Absence, Problem, Schema},
     spec::{Desired, Source, Spec},
     spec_error::SpecErrors,
@@ -126,10 +126,7 @@ impl<'a, H: Host> Proof<'a, H> {
 
     /// Reads what was written as anybody would. Only the bytes beside the spec are not there yet: they are those of this host.
     fn graph(&self, text: &str, groups: &Groups) -> Result<Graph, SpecErrors> {
-        let source = Arc::new(Source {
-            path: self.import.path.to_owned(),
-            text: text.to_owned(),
-        });
+        let source = Arc::new(Source::new(self.import.path, text.to_owned()));
         let mut spec: Spec = decode(&source, self.registry)?;
         for resource in &mut spec.resources {
             let Address { kind, name } = &resource.address;

@@ -17,20 +17,24 @@ pub const LIMIT: u64 = 4 << 20;
 pub(crate) const SKELETON: &str =
     "write `host \"NAME\" { … }` and put the resources between the braces";
 
-/// Makes a source of the bytes of the file at `path`.
+/// Makes a source of the bytes of the file at `path`, which is a spec.
 pub fn load(path: PathBuf, bytes: Vec<u8>) -> Result<Arc<Source>, SpecErrors> {
-    if bytes.len() as u64 > LIMIT {
-        return Err(too_large(&path));
-    }
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => return Err(not_utf8(path, &error)),
-    };
-    let source = Arc::new(Source { path, text });
+    let source = Arc::new(load_part(path, bytes)?);
     if source.text.trim_start_matches('\u{feff}').trim().is_empty() {
         return Err(SpecErrors(vec![empty(&source)]));
     }
     Ok(source)
+}
+
+/// Makes a source of the bytes of a file that may be empty.
+pub(crate) fn load_part(path: PathBuf, bytes: Vec<u8>) -> Result<Source, SpecErrors> {
+    if bytes.len() as u64 > LIMIT {
+        return Err(too_large(&path));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source::new(path, text)),
+        Err(error) => Err(not_utf8(path, &error)),
+    }
 }
 
 fn empty(source: &Arc<Source>) -> SpecError {
@@ -56,7 +60,7 @@ fn not_utf8(path: PathBuf, error: &std::string::FromUtf8Error) -> SpecErrors {
     let offset = error.utf8_error().valid_up_to();
     let byte = error.as_bytes()[offset];
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-    let source = Arc::new(Source { path, text });
+    let source = Arc::new(Source::new(path, text));
     let span = Span::of(&source, offset..offset + '\u{fffd}'.len_utf8());
     SpecErrors(vec![
         SpecError::new(

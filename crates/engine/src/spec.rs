@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
-use crate::{address::Address, registry::State};
+use crate::{address::Address, provenance::Provenance, registry::State};
 
 /// What the user wrote for one host, checked.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Resource {
     pub span: Span,
     /// The place of each written attribute; `name` is the place of the name.
     pub attributes: BTreeMap<String, Span>,
+    /// How it came into the spec.
+    pub provenance: Provenance,
 }
 
 /// What is wanted of a resource.
@@ -72,6 +74,19 @@ pub struct Source {
     pub path: PathBuf,
     /// The whole text.
     pub text: String,
+    /// The `include` that brought it, if one did.
+    pub included_at: Option<Box<Span>>,
+}
+
+impl Source {
+    /// Makes a source that nothing includes.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            text: text.into(),
+            included_at: None,
+        }
+    }
 }
 
 impl Span {
@@ -82,6 +97,20 @@ impl Span {
             offset: range.start,
             length: range.end - range.start,
         }
+    }
+
+    /// Whether it is the same place.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+            && (self.offset, self.length) == (other.offset, other.length)
+    }
+
+    /// Whether it is a part of the other.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let end = |span: &Self| span.offset + span.length;
+        Arc::ptr_eq(&self.source, &other.source)
+            && other.offset <= self.offset
+            && end(self) <= end(other)
     }
 
     /// Returns the line of the first byte, counted from 1.

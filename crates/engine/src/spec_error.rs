@@ -1,10 +1,11 @@
 //! The user's mistakes: each with its source line, the narrowest span, a stable code and help that says what to type.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use miette::{Diagnostic, LabeledSpan, SourceCode};
+use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
 use crate::{
+    provenance::Origin,
     schema::Problem,
     spec::{Resource, Span},
 };
@@ -52,7 +53,44 @@ impl SpecError {
             span,
         );
         error.help = problem.help;
-        error
+        error.traced(&resource.provenance.values)
+    }
+
+    /// Points at where a value was written, if it comes from elsewhere, and says how it came to where it is used.
+    pub(crate) fn traced(mut self, values: &[Origin]) -> Self {
+        let Some((used, said)) = self.labels.first_mut() else {
+            return self;
+        };
+        let Some(origin) = values.iter().find(|origin| origin.is_at(used)) else {
+            return self;
+        };
+        let mut from = origin.from.iter().rev();
+        let Some((written, what)) = from.next() else {
+            return self;
+        };
+        let used = std::mem::replace(used, written.clone());
+        said.clone_from(what);
+        let between: Vec<_> = from.cloned().collect();
+        self.labels.extend(between);
+        self.labels.push((used, "used here".to_owned()));
+        self
+    }
+
+    /// Returns all places, and last the includes by which their files came.
+    pub fn places(&self) -> Vec<(Span, String)> {
+        let mut places = self.labels.clone();
+        let mut at = 0;
+        while let Some((span, _)) = places.get(at) {
+            at += 1;
+            let Some(include) = span.source.included_at.as_deref().cloned() else {
+                continue;
+            };
+            let is_there = places.iter().any(|(there, _)| there.is_same(&include));
+            if !is_there {
+                places.push((include, "included here".to_owned()));
+            }
+        }
+        places
     }
 
     /// Says what to type.
@@ -67,6 +105,23 @@ impl SpecError {
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push((span, text.into()));
         self
+    }
+}
+
+impl SpecError {
+    /// Whether a place is in the file of the main place.
+    fn is_here(&self, span: &Span) -> bool {
+        let main = self.labels.first();
+        main.is_some_and(|(main, _)| Arc::ptr_eq(&main.source, &span.source))
+    }
+
+    /// Returns the places in other files.
+    pub fn notes(&self) -> Vec<Note> {
+        let places = self.places().into_iter();
+        places
+            .filter(|(span, _)| !self.is_here(span))
+            .map(|(span, text)| Note { text, span })
+            .collect()
     }
 }
 
@@ -88,10 +143,35 @@ impl Diagnostic for SpecError {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        Some(Box::new(self.labels.iter().map(|(span, text)| {
-            let text = Some(text.clone()).filter(|text| !text.is_empty());
-            LabeledSpan::new(text, span.offset, span.length)
-        })))
+        let here = self.labels.iter().filter(|(span, _)| self.is_here(span));
+        Some(Box::new(here.map(|(span, text)| labelled(span, text))))
+    }
+}
+
+fn labelled(span: &Span, text: &str) -> LabeledSpan {
+    let text = Some(text.to_owned()).filter(|text| !text.is_empty());
+    LabeledSpan::new(text, span.offset, span.length)
+}
+
+/// A place in another file than the mistake itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Note {
+    text: String,
+    span: Span,
+}
+
+impl Diagnostic for Note {
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Advice)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.span.source.as_ref())
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(labelled(&self.span, ""))))
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     address::Address,
+    fragment::is_open,
     schema::{Attribute, Shape},
     spec::{Source, Span},
     spec_error::SpecError,
@@ -228,7 +229,10 @@ impl Context<'_> {
     }
 
     fn text(&self, entry: &KdlEntry) -> Result<String, SpecError> {
-        let Some(text) = entry.value().as_string() else {
+        // A number that comes from elsewhere cannot be put in quotes where it is used.
+        let number = entry.value().as_integer().filter(|_| is_open(entry));
+        let number = number.map(|number| number.to_string());
+        let Some(text) = number.as_deref().or_else(|| entry.value().as_string()) else {
             return Err(self.wrong_type(entry, "a text"));
         };
         if text.contains('\0') {

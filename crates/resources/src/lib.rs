@@ -19,6 +19,7 @@ mod dpkg_files;
 mod etc;
 mod etc_rules;
 mod evidence;
+pub mod facts;
 mod git;
 mod glob;
 mod guard;

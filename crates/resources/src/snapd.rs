@@ -239,13 +239,16 @@ pub async fn wait_until_settled(host: &Reader) {
     }
 }
 
+/// Returns the version of snapd.
+pub(crate) async fn version(host: &Reader) -> Result<String, SnapdError> {
+    let about = get(host, "/v2/system-info").await?;
+    Ok(about["version"].as_str().unwrap_or_default().to_owned())
+}
+
 /// Whether this snapd can hold a single snap.
 pub(crate) async fn holds_snaps(host: &Reader) -> Result<bool, SnapdError> {
-    let about = get(host, "/v2/system-info").await?;
-    let mut parts = about["version"]
-        .as_str()
-        .unwrap_or_default()
-        .split(['.', '+', '-', '~']);
+    let version = version(host).await?;
+    let mut parts = version.split(['.', '+', '-', '~']);
     let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     Ok((number(), number()) >= HOLDS_SNAPS)
 }

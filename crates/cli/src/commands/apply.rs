@@ -19,7 +19,7 @@ use crate::{
 /// Plans, asks, applies and verifies.
 pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.as_deref())?;
-    let input = Input::read(session, &path, &args.only.only)?;
+    let input = Input::read(session, &path, args)?;
     session.must_be_root("apply")?;
     let bench = Bench::set_up(session, args.consent.json)?;
     if let Some(outcome) = bench.recover(Persistence::TriesAgain)?
@@ -59,17 +59,27 @@ enum Input {
 }
 
 impl Input {
-    fn read(session: &Session, path: &Path, only: &[String]) -> Result<Self, Failure> {
+    fn read(session: &Session, path: &Path, args: &Apply) -> Result<Self, Failure> {
         let Some(plan) = saved_plan(path)? else {
-            return Ok(Self::Spec(Box::new(session.graph(path, only)?)));
+            return Ok(Self::Spec(Box::new(session.graph(
+                path,
+                &args.values,
+                &args.only.only,
+            )?)));
         };
-        if only.is_empty() {
-            return Ok(Self::Saved(Box::new(plan)));
+        if !args.only.only.is_empty() {
+            return Err(Failure::usage(
+                "a saved plan is carried out whole",
+                "plan again with `--only`",
+            ));
         }
-        Err(Failure::usage(
-            "a saved plan is carried out whole",
-            "plan again with `--only`",
-        ))
+        if !(args.values.var.is_empty() && args.values.vars.is_empty()) {
+            return Err(Failure::usage(
+                "a saved plan has its values already",
+                "plan again with `--var`",
+            ));
+        }
+        Ok(Self::Saved(Box::new(plan)))
     }
 }
 

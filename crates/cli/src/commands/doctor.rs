@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use stead_engine::{
-    decode::decode,
     finding::Examination,
     graph::Graph,
     history::committed,
     plan::{self, Plan, Wanted},
+    resolve::decode,
     spec::{Desired, Source},
     state_folder::StateFolder,
 };
@@ -67,10 +67,7 @@ fn fix(session: &Session, examination: &Examination) -> Result<(), Failure> {
 }
 
 fn plan_of(session: &Session, text: String) -> Result<Plan, Failure> {
-    let source = Arc::new(Source {
-        path: "doctor.kdl".into(),
-        text,
-    });
+    let source = Arc::new(Source::new("doctor.kdl", text));
     let spec = decode(&source, &session.registry)?;
     let graph = Graph::build(&spec, &session.registry)?;
     Ok(session.confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??)

@@ -114,7 +114,7 @@ fn shape(shape: Shape) -> String {
 mod tests {
     use std::{collections::BTreeSet, sync::Arc};
 
-    use stead_engine::{decode::decode, spec::Source};
+    use stead_engine::{resolve::decode, spec::Source};
 
     use super::*;
 
@@ -139,10 +139,10 @@ mod tests {
                 .replace("HOOK", "boot")
                 .replace("GROUP", "microk8s/kubernetes");
             let nodes = nodes.replace("SETTING", "vm.swappiness");
-            let source = Arc::new(Source {
-                path: "doctor.kdl".into(),
-                text: format!("host \"x\" {{\n{nodes}\n}}\n"),
-            });
+            let source = Arc::new(Source::new(
+                "doctor.kdl",
+                format!("host \"x\" {{\n{nodes}\n}}\n"),
+            ));
             let decoded = decode(&source, &registry);
             assert!(decoded.is_ok(), "{}: {decoded:?}", ailment.name);
         }

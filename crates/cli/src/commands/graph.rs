@@ -10,7 +10,7 @@ use crate::{
 
 /// Draws what needs what.
 pub(crate) fn graph(session: &Session, args: &Graph) -> Result<Exit, Failure> {
-    let graph = session.graph(&spec_path(args.spec.spec.as_deref())?, &[])?;
+    let graph = session.graph_for(&spec_path(args.spec.spec.spec.as_deref())?, &args.spec)?;
     render::data(&match args.format {
         Drawing::Dot => graph.dot(),
         Drawing::Mermaid => graph.mermaid(),

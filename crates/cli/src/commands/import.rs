@@ -19,7 +19,7 @@ use stead_resources::{
 };
 
 use crate::{
-    args,
+    args::{self, Values},
     document::ImportDocument,
     exit::Exit,
     failure::Failure,
@@ -43,7 +43,7 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     let against = args
         .against
         .as_deref()
-        .map(|path| session.graph(path, &[]))
+        .map(|path| session.graph(path, &Values::default(), &[]))
         .transpose()?;
     let place = args.out.as_deref().map(Place::of).transpose()?;
     let imported = prove(

@@ -6,6 +6,7 @@ mod clone;
 mod confirm;
 mod doctor;
 mod explain;
+mod facts;
 mod fmt;
 mod graph;
 mod history;
@@ -39,6 +40,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Clone(command) => clone::run(&session, command),
         Command::Import(args) => import::import(&session, &args),
         Command::Validate(args) => validate::validate(&session, &args),
+        Command::Facts { json } => facts::facts(&session, json),
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Graph(args) => graph::graph(&session, &args),
         Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),

@@ -19,7 +19,7 @@ use crate::{
 /// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.
 pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    session.graph(&path, &[])?;
+    session.graph(&path, &args.spec.values, &[])?;
     session.must_be_root("rehearse")?;
     let newest = Newest::find(&StateFolder::at(&session.state))?;
     if newest.is_some_and(|newest| !matches!(newest.stage, Stage::Ended(_))) {
@@ -92,6 +92,12 @@ fn arguments(
     words.push(spec.into());
     words.extend(args.reboot.then(|| "--reboot".into()));
     words.extend(args.json.then(|| "--json".into()));
+    for text in &args.spec.values.var {
+        words.extend(["--var".into(), text.into()]);
+    }
+    for path in &args.spec.values.vars {
+        words.extend(["--vars".into(), absolute(path).map_err(failed)?.into()]);
+    }
     if let Some(step) = &args.fault {
         words.extend(["--fault".into(), step.into()]);
     }

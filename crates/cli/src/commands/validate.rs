@@ -1,7 +1,7 @@
 //! `stead validate`.
 
 use crate::{
-    args::Spec,
+    args::AnySpec,
     exit::Exit,
     failure::Failure,
     render,
@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// Checks a spec without looking at the host.
-pub(crate) fn validate(session: &Session, args: &Spec) -> Result<Exit, Failure> {
-    let path = spec_path(args.spec.as_deref())?;
-    let graph = session.graph(&path, &[])?;
+pub(crate) fn validate(session: &Session, args: &AnySpec) -> Result<Exit, Failure> {
+    let path = spec_path(args.spec.spec.as_deref())?;
+    let graph = session.graph_for(&path, args)?;
     let count = graph.resources().count();
     let noun = if count == 1 { "resource" } else { "resources" };
     render::message(&format!(

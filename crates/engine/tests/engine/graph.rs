@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use stead_engine::{
     address::Address,
     graph::{Edge, Graph},
+    provenance::Provenance,
     spec::{Desired, Resource, Source, Span, Spec},
 };
 
@@ -17,10 +18,7 @@ use crate::{
 
 /// Makes a spec of lines `NAME [absent] [needs NAME]…`, each a folder.
 fn spec(text: &str) -> Spec {
-    let source = Arc::new(Source {
-        path: "host.kdl".into(),
-        text: text.to_owned(),
-    });
+    let source = Arc::new(Source::new("host.kdl", text.to_owned()));
     let span = |word: &str| {
         let offset = word.as_ptr() as usize - text.as_ptr() as usize;
         assert!(offset <= text.len(), "a word of the caller's text");
@@ -51,6 +49,7 @@ fn spec(text: &str) -> Spec {
                 .collect(),
             span: span(line),
             attributes: BTreeMap::new(),
+            provenance: Provenance::default(),
         }
     };
     Spec {

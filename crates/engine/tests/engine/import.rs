@@ -4,11 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use stead_engine::{
-    decode::decode,
     format::format,
     graph::Graph,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, Imported, import},
+    resolve::decode,
     spec::{Source, Spec},
     spec_error::SpecErrors,
 };
@@ -34,10 +34,7 @@ fn everything() -> Import<'static> {
 }
 
 fn source(text: &str) -> Arc<Source> {
-    Arc::new(Source {
-        path: "host.kdl".into(),
-        text: text.to_owned(),
-    })
+    Arc::new(Source::new("host.kdl", text.to_owned()))
 }
 
 fn read(text: &str) -> Result<Spec, SpecErrors> {

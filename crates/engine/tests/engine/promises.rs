@@ -14,6 +14,7 @@ use stead_engine::{
     journal::Outcome,
     lock::Lock,
     plan::{Plan, PlannedChange, plan},
+    provenance::Provenance,
     recover::{Persistence, recover},
     spec::{Desired, Resource, Source, Span, Spec},
     state_folder::StateFolder,
@@ -126,10 +127,7 @@ pub(crate) fn present(state: &impl serde::Serialize) -> Desired {
 }
 
 pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
-    let source = Arc::new(Source {
-        path: "host.kdl".into(),
-        text: String::new(),
-    });
+    let source = Arc::new(Source::new("host.kdl", String::new()));
     let span = Span {
         source,
         offset: 0,
@@ -142,6 +140,7 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
         requires: vec![],
         span: span.clone(),
         attributes: BTreeMap::new(),
+        provenance: Provenance::default(),
     };
     Spec {
         host: "world".into(),

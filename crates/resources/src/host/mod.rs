@@ -49,7 +49,7 @@ use stead_engine::{
     provider::{Guard, GuardError, Host, Sign},
 };
 pub(crate) use systemd::NewUnit;
-pub use systemd::{HeldUnit, UnitLinks, UnitStatus};
+pub use systemd::{HeldUnit, Manager, UnitLinks, UnitStatus};
 pub use watch::{Culprit, Lookout, Stirred, Trigger};
 pub use writer::{Access, Existing, Writer};
 

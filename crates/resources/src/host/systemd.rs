@@ -69,6 +69,15 @@ pub enum UnitLinks {
     Unmask,
 }
 
+/// What systemd says of itself and its host.
+#[derive(Clone, Debug)]
+pub struct Manager {
+    /// Its version.
+    pub version: String,
+    /// What runs this host, as systemd-detect-virt(1) names it; empty if nothing does.
+    pub virtualisation: String,
+}
+
 /// Keeps what systemd knows of a unit for as long as this lives; it forgets one that nobody needs when that has ended.
 #[derive(Debug)]
 pub struct HeldUnit {
@@ -80,6 +89,20 @@ impl Reader {
     pub fn has_systemd(&self) -> Result<bool, HostError> {
         // Whoever answers on the bus runs this machine, and not a folder of it.
         Ok(self.root() == Path::new("/") && self.stat(Path::new(BOOTED))?.is_some())
+    }
+
+    /// Asks systemd about itself; `None` where it does not run this host or does not answer.
+    pub async fn manager(&self) -> Option<Manager> {
+        if !self.has_systemd().ok()? {
+            return None;
+        }
+        let connection = self.bus.get_or_try_init(connect).await.ok()?;
+        let of = format!("{SYSTEMD}.Manager");
+        let found = properties(connection, (SYSTEMD, MANAGER), &of).await.ok()?;
+        Some(Manager {
+            version: found.get("Version")?,
+            virtualisation: found.get("Virtualization")?,
+        })
     }
 
     /// Asks systemd about a unit.

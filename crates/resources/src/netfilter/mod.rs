@@ -29,7 +29,7 @@ pub(crate) use listed::{Spoken, list_rules};
 pub(crate) use names::{ChainName, TABLES};
 pub(crate) use rule::{Rule, check_words, quoted, split};
 pub(crate) use saved::{MARK, Saved, SavedRule};
-pub(crate) use tables::{Reading, Tables};
+pub(crate) use tables::{Reading, Tables, preferred};
 
 /// The attribute `family`.
 pub(crate) const FAMILY: Attribute = Attribute::new(

@@ -225,7 +225,8 @@ fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError>
 }
 
 /// Returns the back end of the host's own `iptables`: the alternatives of Debian and Ubuntu say it without a child process.
-fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
+/// Returns the back end that alternatives(8) chose for the program of a family.
+pub(crate) fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
     let link = Path::new("/etc/alternatives").join(family.program());
     let target = reader.read_link(&link).ok()?;
     let name = target.file_name()?.to_str()?;

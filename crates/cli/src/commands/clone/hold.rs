@@ -3,12 +3,13 @@
 use std::{
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Instant,
 };
 
 use stead_engine::{
-    plan::Plan,
+    plan::{Plan, Wanted, wanted},
     rehearsal::{Facts, LeftOut, Rehearsal, ms},
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
@@ -32,11 +33,13 @@ pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> 
         .spec
         .as_deref()
         .unwrap_or(Path::new("/etc/stead/host.kdl"));
+    let graph = session.graph(spec, &args.spec.values, &[])?;
     let layers = args.layers.as_deref().map(Layers::make).transpose()?;
     let mut rehearsal = InClones {
         session,
         args,
         spec,
+        wanted: Arc::new((graph.host().to_owned(), wanted(&graph))),
         own: std::env::current_exe().map_err(|error| Failure::of(Exit::Failed, &error))?,
         layers: layers.as_ref(),
         settings: Settings::default(),
@@ -74,6 +77,7 @@ struct InClones<'a> {
     session: &'a Session,
     args: &'a Rehearse,
     spec: &'a Path,
+    wanted: Arc<(String, Vec<Wanted>)>,
     own: PathBuf,
     layers: Option<&'a Layers>,
     settings: Settings,
@@ -82,7 +86,8 @@ struct InClones<'a> {
 
 impl<'a> InClones<'a> {
     fn run(&mut self, begin: Instant) -> Result<(), Failure> {
-        let here = possible(self.session, self.spec, &[], true)?;
+        let (host, wanted) = self.wanted.as_ref();
+        let here = possible(self.session, host, wanted.clone(), &[], true)?;
         let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);
         let (settings, host) = self.session.confined(async |_, reader| {
             (clone::settings(reader).await, clone::look(reader).await)
@@ -171,7 +176,7 @@ impl<'a> InClones<'a> {
             session: self.session,
             clone,
             own: self.own.display().to_string(),
-            spec: self.spec,
+            wanted: self.wanted.clone(),
         })
     }
 

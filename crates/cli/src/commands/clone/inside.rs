@@ -1,10 +1,10 @@
 //! What runs in the clone. It reads and prints JSON, for the process that holds the clone.
 
-use std::{io::BufRead, path::Path};
+use std::io::BufRead;
 
 use serde::{Serialize, de::DeserializeOwned};
 use stead_engine::{
-    plan::{Plan, Scope, wanted},
+    plan::{Plan, Scope, Wanted},
     rehearsal::{Facts, LeftOut, Possible, plan_rehearsal, without},
 };
 use stead_resources::{
@@ -24,14 +24,14 @@ use crate::{
 /// Plans what can be tried here, without what is left out already.
 pub(super) fn possible(
     session: &Session,
-    spec: &Path,
+    host: &str,
+    wanted: Vec<Wanted>,
     left_out: &[LeftOut],
     has_init: bool,
 ) -> Result<Possible, Failure> {
-    let graph = session.graph(spec, &[])?;
-    let wanted = without(wanted(&graph), left_out);
+    let wanted = without(wanted, left_out);
     let mut possible = session.confined(async |registry, reader| {
-        plan_rehearsal(registry, reader, graph.host(), wanted, has_init).await
+        plan_rehearsal(registry, reader, host, wanted, has_init).await
     })??;
     if !(left_out.is_empty() && possible.left_out.is_empty() && possible.refused.is_empty()) {
         possible.plan = possible.plan.scoped(Scope::Part);
@@ -60,12 +60,12 @@ pub(super) fn set(session: &Session) -> Result<Exit, Failure> {
 }
 
 /// Prints a plan of what can be tried.
-pub(super) fn plan(session: &Session, spec: &Path) -> Result<Exit, Failure> {
-    let left_out: Vec<LeftOut> = next()?;
+pub(super) fn plan(session: &Session) -> Result<Exit, Failure> {
+    let (host, wanted, left_out): (String, Vec<Wanted>, Vec<LeftOut>) = next()?;
     let has_init = Reader::new(&session.root)
         .has_systemd()
         .map_err(|error| Failure::of(Exit::Failed, &error))?;
-    print(&possible(session, spec, &left_out, has_init)?);
+    print(&possible(session, &host, wanted, &left_out, has_init)?);
     Ok(Exit::Done)
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn run(session: &Session, command: Clone) -> Result<Exit, Failure> {
         }
         Clone::Look => inside::look(session),
         Clone::Set => inside::set(session),
-        Clone::Plan { spec } => inside::plan(session, &spec),
+        Clone::Plan => inside::plan(session),
         Clone::Apply => inside::apply(session),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     process::Stdio,
     sync::{
         Arc,
@@ -15,7 +14,7 @@ use std::{
 use stead_engine::{
     address::Address,
     journal::Outcome,
-    plan::Plan,
+    plan::{Plan, Wanted},
     rehearsal::{
         Facts, Fault, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
     },
@@ -41,7 +40,8 @@ pub(super) struct Trial<'a> {
     pub(super) session: &'a Session,
     pub(super) clone: HostClone,
     pub(super) own: String,
-    pub(super) spec: &'a Path,
+    /// The name of the host and what the spec wants of it, resolved on the host itself.
+    pub(super) wanted: Arc<(String, Vec<Wanted>)>,
 }
 
 /// What a clone looks like.
@@ -92,9 +92,10 @@ impl Trial<'_> {
 
     /// Plans what can be tried in the clone, without what is left out.
     pub(super) fn plan(&self, left_out: &[LeftOut]) -> Result<Possible, Failure> {
-        let input = serde_json::to_string(left_out).expect("it has string keys");
-        let spec = self.spec.display().to_string();
-        let text = self.ask(&["clone", "plan", &spec], &input)?;
+        let (host, wanted) = self.wanted.as_ref();
+        let input = serde_json::to_string(&(host, wanted, left_out));
+        let input = input.expect("it has string keys");
+        let text = self.ask(&["clone", "plan"], &input)?;
         serde_json::from_str(&text).map_err(|error| Failure::of(Exit::Failed, &error))
     }
 

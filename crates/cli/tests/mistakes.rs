@@ -1,0 +1,144 @@
+//! Mistakes in specs of several files: each is shown where it was written, with the way by which it came to where it is used.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test makes the files that it gives to the program"
+)]
+
+use std::{fs, process::Command};
+
+/// Validates `host.kdl` among these files, for a host with recorded facts, and returns what was said.
+fn refuse(files: &[(&str, &str)], arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let facts = r#"{"format": "stead.facts/1", "facts": {"cloud": "azure", "memory": 3900, "os": "debian", "os-version": "13"}}"#;
+    fs::write(folder.path().join("facts.json"), facts).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_stead"))
+        .args(["validate", "host.kdl", "--facts", "facts.json"])
+        .args(arguments)
+        .current_dir(&folder)
+        .env("NO_COLOR", "1")
+        .env("STEAD_TEST_MODE", "0999")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.stdout, b"", "{said}");
+    let lines = said.lines().map(str::trim_end);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+macro_rules! refused {
+    ($($name:ident: $($file:literal => $text:literal),+ $(; $($argument:literal),+)?;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(refuse(&[$(($file, $text)),+], &[$($($argument),+)?]));
+        }
+    )*};
+}
+
+refused! {
+    a_variable_that_is_not_declared:
+        "host.kdl" => "var \"dns\" default=\"1.1.1.1\"\nhost \"x\" {\n    file \"/a\" {\n        content (var)\"dsn\"\n    }\n    file \"/b\" {\n        content (var)\"dns\"\n    }\n}\n";
+    a_variable_that_nothing_uses:
+        "host.kdl" => "var \"dns\" default=\"1.1.1.1\"\nhost \"x\" {\n}\n";
+    a_variable_without_a_value:
+        "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n}\n",
+        "parts/common.kdl" => "var \"owner\"\nfile \"/a\" owner=(var)\"owner\"\n";
+    a_variable_declared_twice:
+        "host.kdl" => "var \"dns\" default=\"1.1.1.1\"\nhost \"x\" {\n    include \"common.kdl\"\n    file \"/a\" owner=(var)\"dns\"\n}\n",
+        "common.kdl" => "var \"dns\" default=\"8.8.8.8\"\n";
+    a_variable_made_of_itself:
+        "host.kdl" => "var \"a\" default=(var)\"b\"\nvar \"b\" default=(var)\"a\"\nhost \"x\" {\n    file \"/a\" owner=(var)\"a\"\n}\n";
+    a_default_of_another_type:
+        "host.kdl" => "var \"many\" type=\"number\" default=\"ten\"\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n";
+    a_type_that_is_none:
+        "host.kdl" => "var \"many\" type=\"integer\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n";
+    a_declaration_with_a_slip:
+        "host.kdl" => "var \"many\" defualt=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n";
+    a_given_value_of_another_type:
+        "host.kdl" => "var \"many\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n"; "--var", "many=ten";
+    a_given_value_for_no_variable:
+        "host.kdl" => "var \"many\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n"; "--var", "mayn=10";
+    a_given_value_that_the_kind_refuses:
+        "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n}\n",
+        "parts/common.kdl" => "var \"mode\" default=\"0644\"\nfile \"/a\" mode=(var)\"mode\"\n"; "--var", "mode=rw-r--r--";
+    a_default_that_the_kind_refuses:
+        "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n}\n",
+        "parts/common.kdl" => "include \"values.kdl\"\n\nfile \"/a\" mode=(var)\"mode\"\n",
+        "parts/values.kdl" => "var \"mode\" default=(var)\"strict\"\nvar \"strict\" default=\"0888\"\n";
+    a_file_of_values_with_mistakes:
+        "host.kdl" => "var \"many\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n",
+        "values.kdl" => "many 1 2\nother \"x\"\nother \"y\"\n"; "--vars", "values.kdl";
+    an_environment_without_it:
+        "host.kdl" => "host \"x\" {\n    file \"/a\" owner=(env)\"STEAD_TEST_NOWHERE\"\n}\n";
+    an_environment_that_the_kind_refuses:
+        "host.kdl" => "host \"x\" {\n    file \"/a\" mode=(env)\"STEAD_TEST_MODE\"\n}\n";
+    a_fact_that_is_none:
+        "host.kdl" => "host \"x\" {\n    file \"/a\" owner=(fact)\"memroy\"\n}\n";
+    an_annotation_that_is_none:
+        "host.kdl" => "host \"x\" {\n    file \"/a\" owner=(variable)\"dns\"\n    (fact)file \"/b\"\n}\n";
+    a_condition_with_a_slip:
+        "host.kdl" => "host \"x\" {\n    when fact=\"cloud\" equals=\"azure\" {\n        directory \"/a\"\n    }\n}\n";
+    a_condition_about_nothing:
+        "host.kdl" => "host \"x\" {\n    when is=\"azure\" {\n        directory \"/a\"\n    }\n    when fact=\"cloud\" {\n        directory \"/b\"\n    }\n    when \"cloud\" is=\"azure\" {\n    }\n}\n";
+    a_condition_with_two_comparisons:
+        "host.kdl" => "host \"x\" {\n    when fact=\"memory\" at-least=1000 below=4000 {\n        directory \"/a\"\n    }\n}\n";
+    a_condition_on_another_type:
+        "host.kdl" => "host \"x\" {\n    when fact=\"memory\" below=\"4G\" {\n        directory \"/a\"\n    }\n    when fact=\"os-version\" at-least=12 {\n        directory \"/b\"\n    }\n}\n";
+    a_condition_on_a_fact_that_is_none:
+        "host.kdl" => "host \"x\" {\n    when fact=\"clod\" is=\"azure\" {\n        directory \"/a\"\n    }\n}\n";
+    a_mistake_in_a_branch_that_is_not_taken:
+        "host.kdl" => "host \"x\" {\n    when fact=\"cloud\" is=\"aws\" {\n        directory \"/a\" mod=\"0755\"\n        file \"/b\" owner=(var)\"nobody\"\n    }\n}\n";
+    an_include_that_is_not_there:
+        "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n    directory \"relative\"\n}\n",
+        "parts/common.kdl" => "include \"comon.kdl\"\n";
+    an_include_that_is_a_folder:
+        "host.kdl" => "host \"x\" {\n    include \"parts\"\n}\n",
+        "parts/common.kdl" => "directory \"/a\"\n";
+    includes_in_a_circle:
+        "host.kdl" => "host \"x\" {\n    include \"parts/a.kdl\"\n}\n",
+        "parts/a.kdl" => "include \"b.kdl\"\n",
+        "parts/b.kdl" => "when fact=\"cloud\" is=\"aws\" {\n    include \"../parts/a.kdl\"\n}\n";
+    an_include_with_a_host:
+        "host.kdl" => "host \"x\" {\n    include \"other.kdl\"\n}\n",
+        "other.kdl" => "host \"y\" {\n    directory \"/a\"\n}\n";
+    resources_included_beside_the_host:
+        "host.kdl" => "include \"other.kdl\"\n\nhost \"x\" {\n}\n",
+        "other.kdl" => "directory \"/a\"\n";
+    grammar_in_an_included_file:
+        "host.kdl" => "host \"x\" {\n    include \"other.kdl\"\n}\n",
+        "other.kdl" => "directory \"/a\" {\n    mode \"0755\n}\n";
+    an_unknown_kind_in_an_included_file:
+        "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n}\n",
+        "a.kdl" => "include \"b.kdl\"\n",
+        "b.kdl" => "sysclt \"vm.swappiness\" \"1\"\nincldue \"c.kdl\"\n";
+    the_same_address_in_two_files:
+        "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n    include \"b.kdl\"\n}\n",
+        "a.kdl" => "sysctl \"vm.swappiness\" \"1\"\n",
+        "b.kdl" => "sysctl \"vm.swappiness\" \"2\"\n";
+    overrides_of_nothing_and_twice:
+        "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n    sysctl \"vm.swappiness\" \"2\" override=#true\n    sysctl \"vm.swappiness\" \"3\" override=#true\n    sysctl \"vm.overcommit_memory\" \"1\" override=#true\n    sysctl \"vm.dirty_ratio\" \"1\" override=1\n}\n",
+        "a.kdl" => "sysctl \"vm.swappiness\" \"1\"\n";
+    profiles_that_are_not_there_or_twice:
+        "host.kdl" => "profile \"small\" {\n}\nprofile \"small\" {\n}\nhost \"x\" {\n    use \"smal\"\n}\n";
+    profiles_in_a_circle:
+        "host.kdl" => "profile \"a\" {\n    use \"b\"\n}\nprofile \"b\" {\n    use \"a\"\n}\nhost \"x\" {\n    use \"a\"\n}\n";
+    a_mistake_in_a_profile:
+        "host.kdl" => "var \"mode\" default=\"1\"\nprofile \"a\" {\n    directory \"/a\" mode=(var)\"mode\"\n}\nhost \"x\" {\n    use \"a\"\n}\n";
+    words_in_the_wrong_place:
+        "host.kdl" => "use \"a\"\nwhen fact=\"cloud\" is=\"azure\" {\n    directory \"/a\"\n}\nhost \"x\" {\n    var \"a\" default=\"b\"\n    profile \"c\" {\n    }\n    include\n    include \"a.kdl\" \"b.kdl\"\n    include (var)\"a\"\n    use \"x\" {\n        directory \"/a\"\n    }\n}\n";
+    a_host_named_by_a_number:
+        "host.kdl" => "host (fact)\"memory\" {\n}\n";
+    needs_of_what_another_file_has_not:
+        "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n    directory \"/srv\"\n}\n",
+        "a.kdl" => "file \"/srv/x\" needs=\"directory:/srb\"\n";
+    several_mistakes_in_several_files:
+        "host.kdl" => "var \"a\" default=1\nhost \"x\" {\n    include \"a.kdl\"\n    include \"b.kdl\"\n    directory \"c\"\n}\n",
+        "a.kdl" => "directory \"/a\" mod=\"0755\"\nsysctl \"vm.swappiness\" (var)\"a\"\n",
+        "b.kdl" => "file \"/b\" mode=9\n";
+}

@@ -1,0 +1,370 @@
+//! One file of a spec, decoded as far as it can be by itself. What waits for a value from elsewhere is kept as it was
+//! written; everything else is decoded at once, so that the document can be dropped.
+
+use std::{path::PathBuf, sync::Arc};
+
+use kdl::{KdlDocument, KdlEntry, KdlNode};
+
+use crate::{
+    condition::Condition,
+    decode::{Decoder, is_plain},
+    parse::parse,
+    provider::Host,
+    registry::Registry,
+    spec::{Resource, Source, Span},
+    spec_error::{SpecError, SpecErrors},
+    suggest,
+    value::{entry_span, value_span},
+    variable::Declared,
+    written::{head, name_of},
+};
+
+/// The words that are no kinds.
+pub(crate) const WORDS: [&str; 5] = ["var", "include", "profile", "use", "when"];
+
+/// One file of a spec.
+pub(crate) struct Fragment {
+    pub(crate) source: Arc<Source>,
+    /// The `host` nodes in it; more than one is a mistake.
+    pub(crate) host: Option<Heading>,
+    /// What stands between the braces of the host, or in a file that is included.
+    pub(crate) items: Vec<Item>,
+    /// The includes beside the host.
+    pub(crate) includes: Vec<Include>,
+    pub(crate) variables: Vec<Declared>,
+    pub(crate) profiles: Vec<Profile>,
+    /// Where variables are asked for, by name.
+    pub(crate) mentions: Vec<(String, Span)>,
+    pub(crate) errors: Vec<SpecError>,
+}
+
+/// The `host` node without its children.
+pub(crate) struct Heading {
+    pub(crate) node: KdlNode,
+    pub(crate) span: Span,
+}
+
+/// One thing between the braces of a host.
+#[derive(Clone)]
+pub(crate) enum Item {
+    Resource(Box<Resource>),
+    /// A resource some of whose values come from elsewhere.
+    Open(Arc<Source>, Box<KdlNode>),
+    Include(Include),
+    Use {
+        profile: String,
+        span: Span,
+    },
+    When(Box<Condition>, Vec<Self>),
+}
+
+#[derive(Clone)]
+pub(crate) struct Include {
+    /// The file, relative to where stead runs.
+    pub(crate) path: PathBuf,
+    pub(crate) span: Span,
+}
+
+/// Resources that are used as one.
+#[derive(Clone)]
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) span: Span,
+    pub(crate) items: Vec<Item>,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Part {
+    /// The one that was named: it has the `host`.
+    Main,
+    /// One that is included.
+    Included,
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// Mistakes of grammar. Others are in the fragment.
+pub(crate) fn fragment<H: Host>(
+    source: &Arc<Source>,
+    registry: &Registry<H>,
+    part: Part,
+) -> Result<Fragment, SpecErrors> {
+    let mut document = parse(source)?;
+    let mut cutter = Cutter {
+        decoder: Decoder::new(source, registry),
+        registry,
+        fragment: Fragment {
+            source: source.clone(),
+            host: None,
+            items: vec![],
+            includes: vec![],
+            variables: vec![],
+            profiles: vec![],
+            mentions: vec![],
+            errors: vec![],
+        },
+    };
+    for node in std::mem::take(document.nodes_mut()) {
+        cutter.top(node, part);
+    }
+    let mut fragment = cutter.fragment;
+    fragment.errors.append(&mut cutter.decoder.errors);
+    Ok(fragment)
+}
+
+/// Whether a value comes from elsewhere.
+pub(crate) fn is_open(entry: &KdlEntry) -> bool {
+    entry
+        .ty()
+        .is_some_and(|ty| matches!(ty.value(), "var" | "env" | "fact"))
+}
+
+struct Cutter<'a, H: Host> {
+    decoder: Decoder<'a, H>,
+    registry: &'a Registry<H>,
+    fragment: Fragment,
+}
+
+impl<H: Host> Cutter<'_, H> {
+    fn source(&self) -> &Arc<Source> {
+        &self.fragment.source
+    }
+
+    fn error(&mut self, error: SpecError) {
+        self.fragment.errors.push(error);
+    }
+
+    fn top(&mut self, node: KdlNode, part: Part) {
+        match (node.name().value(), part) {
+            ("var", _) => self.variable(&node),
+            ("profile", _) => self.profile(node),
+            ("host", Part::Main) => self.host(node),
+            ("include", Part::Main) => {
+                if let Some(include) = self.include(&node) {
+                    self.fragment.includes.push(include);
+                }
+            }
+            ("host", Part::Included) => {
+                let span = head(self.source(), &node);
+                self.error(
+                    SpecError::new(
+                        "spec::included-host",
+                        "a file that is included has no `host`",
+                        span,
+                    )
+                    .help("write its resources without `host` around them: they stand where the `include` stands"),
+                );
+            }
+            (_, Part::Included) => {
+                if let Some(item) = self.item(node) {
+                    self.fragment.items.push(item);
+                }
+            }
+            (_, Part::Main) => {
+                let error = self.stray(&node);
+                self.error(error);
+            }
+        }
+    }
+
+    fn stray(&self, node: &KdlNode) -> SpecError {
+        let name = node.name().value();
+        let span = name_of(self.source(), node);
+        let error = SpecError::new(
+            "spec::top-level",
+            format!("`{name}` stands outside of `host`"),
+            span,
+        );
+        if self.registry.get(name).is_some() || WORDS.contains(&name) {
+            return error.help("put it between the braces of `host \"NAME\" { … }`");
+        }
+        match suggest::nearest(name, ["host", "var", "include", "profile"]) {
+            Some(meant) => error.help(format!("did you mean `{meant}`?")),
+            None => error.help(crate::source::SKELETON),
+        }
+    }
+
+    fn host(&mut self, mut node: KdlNode) {
+        let span = head(self.source(), &node);
+        let children = node.children_mut().take();
+        if let Some(first) = &self.fragment.host {
+            let error = SpecError::new("spec::second-host", "a spec describes one host", span)
+                .label(first.span.clone(), "described here already")
+                .help("put all resources between the braces of one `host`");
+            self.error(error);
+        } else {
+            for entry in node.entries() {
+                self.mention(entry);
+            }
+            self.fragment.host = Some(Heading { node, span });
+        }
+        let items = self.items(children);
+        self.fragment.items.extend(items);
+    }
+
+    fn items(&mut self, children: Option<KdlDocument>) -> Vec<Item> {
+        let mut children = children.unwrap_or_default();
+        let nodes = std::mem::take(children.nodes_mut());
+        nodes
+            .into_iter()
+            .filter_map(|node| self.item(node))
+            .collect()
+    }
+
+    fn item(&mut self, mut node: KdlNode) -> Option<Item> {
+        match node.name().value() {
+            "include" => self.include(&node).map(Item::Include),
+            "use" => self.profile_used(&node),
+            "when" => {
+                let children = node.children_mut().take();
+                let condition = Condition::of(self.source(), &node);
+                let items = self.items(children);
+                match condition {
+                    Ok(condition) => {
+                        if let Some(mention) = condition.variable() {
+                            self.fragment.mentions.push(mention);
+                        }
+                        Some(Item::When(Box::new(condition), items))
+                    }
+                    Err(error) => {
+                        self.error(error);
+                        None
+                    }
+                }
+            }
+            word @ ("var" | "profile") if self.registry.get(word).is_none() => {
+                let error = SpecError::new(
+                    "spec::top-level",
+                    format!("`{word}` stands within something else"),
+                    name_of(self.source(), &node),
+                )
+                .help("put it at the top of a file, beside `host`");
+                self.error(error);
+                None
+            }
+            _ => self.resource(node),
+        }
+    }
+
+    fn resource(&mut self, node: KdlNode) -> Option<Item> {
+        let mut entries: Vec<_> = node.entries().iter().collect();
+        collect(node.children(), &mut entries);
+        let open: Vec<_> = entries.into_iter().filter(|entry| is_open(entry)).collect();
+        if open.is_empty() {
+            let resource = self.decoder.resource(&node)?;
+            return Some(Item::Resource(Box::new(resource)));
+        }
+        let source = self.source().clone();
+        let mentions: Vec<_> = open
+            .into_iter()
+            .filter_map(|entry| mention(&source, entry))
+            .collect();
+        self.fragment.mentions.extend(mentions);
+        Some(Item::Open(source, Box::new(node)))
+    }
+
+    fn mention(&mut self, entry: &KdlEntry) {
+        let found = mention(self.source(), entry);
+        self.fragment.mentions.extend(found);
+    }
+
+    fn variable(&mut self, node: &KdlNode) {
+        match Declared::of(self.source(), node) {
+            Ok(declared) => {
+                if let Some(default) = &declared.default {
+                    self.mention(&default.clone());
+                }
+                self.fragment.variables.push(declared);
+            }
+            Err(errors) => self.fragment.errors.extend(errors),
+        }
+    }
+
+    fn profile(&mut self, mut node: KdlNode) {
+        let children = node.children_mut().take();
+        let name = self.only_text(&node, "write `profile \"NAME\" { … }`");
+        let span = head(self.source(), &node);
+        let items = self.items(children);
+        if let Some(name) = name {
+            self.fragment.profiles.push(Profile { name, span, items });
+        }
+    }
+
+    fn profile_used(&mut self, node: &KdlNode) -> Option<Item> {
+        self.no_children(node);
+        let profile = self.only_text(node, "write `use \"PROFILE\"`")?;
+        let span = head(self.source(), node);
+        Some(Item::Use { profile, span })
+    }
+
+    fn include(&mut self, node: &KdlNode) -> Option<Include> {
+        self.no_children(node);
+        let file = self.only_text(node, "write `include \"FILE.kdl\"`")?;
+        let span = value_span(self.source(), &node.entries()[0]);
+        let folder = self.source().path.parent();
+        let path = folder.map_or_else(|| PathBuf::from(&file), |folder| folder.join(&file));
+        Some(Include { path, span })
+    }
+
+    fn no_children(&mut self, node: &KdlNode) {
+        if node
+            .children()
+            .is_some_and(|children| !children.nodes().is_empty())
+        {
+            let word = node.name().value();
+            let error = SpecError::new(
+                "spec::argument",
+                format!("`{word}` has nothing between braces"),
+                name_of(self.source(), node),
+            )
+            .help("take the braces away");
+            self.error(error);
+        }
+    }
+
+    /// Returns the one argument of a node, which is a text written as it is.
+    fn only_text(&mut self, node: &KdlNode, help: &str) -> Option<String> {
+        let word = node.name().value();
+        let error = match node.entries() {
+            [entry] if entry.name().is_none() && entry.ty().is_none() => {
+                let text = entry.value().as_string();
+                if let Some(text) = text.filter(|text| is_plain(text)) {
+                    return Some(text.to_owned());
+                }
+                let fact = format!("`{word}` has one line of text behind it");
+                SpecError::new("spec::type", fact, entry_span(self.source(), entry))
+            }
+            [entry] if entry.ty().is_some() => {
+                let fact = format!("what stands behind `{word}` is written out");
+                SpecError::new("spec::annotation", fact, entry_span(self.source(), entry))
+            }
+            [] => {
+                let fact = format!("`{word}` has nothing behind it");
+                SpecError::new("spec::no-name", fact, name_of(self.source(), node))
+            }
+            [first, rest @ ..] => {
+                let extra = rest.first().unwrap_or(first);
+                let fact = format!("`{word}` has one text behind it and nothing else");
+                SpecError::new("spec::argument", fact, entry_span(self.source(), extra))
+            }
+        };
+        self.error(error.help(help));
+        None
+    }
+}
+
+/// Collects the entries of all nodes below.
+fn collect<'n>(children: Option<&'n KdlDocument>, entries: &mut Vec<&'n KdlEntry>) {
+    for node in children.map_or(&[][..], KdlDocument::nodes) {
+        entries.extend(node.entries());
+        collect(node.children(), entries);
+    }
+}
+
+fn mention(source: &Arc<Source>, entry: &KdlEntry) -> Option<(String, Span)> {
+    let is_variable = entry.ty().is_some_and(|ty| ty.value() == "var");
+    let name = entry.value().as_string().filter(|_| is_variable)?;
+    Some((name.to_owned(), value_span(source, entry)))
+}

@@ -1,0 +1,91 @@
+//! Values that variables are given from outside of a spec.
+
+use std::sync::Arc;
+
+use kdl::KdlValue;
+
+use crate::{
+    parse::parse,
+    spec::{Source, Span},
+    spec_error::{SpecError, SpecErrors},
+    value::value_span,
+    written::name_of,
+};
+
+/// What a value given by `NAME=VALUE` is shown as standing in.
+const ARGUMENT: &str = "--var";
+/// A value that a variable was given from outside of the spec.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub(crate) name: String,
+    /// A text that is read by the type of the variable, or a value with a type of its own.
+    pub(crate) value: Result<KdlValue, String>,
+    /// Where the name stands.
+    pub(crate) name_span: Span,
+    /// Where the value stands.
+    pub(crate) span: Span,
+}
+
+impl Given {
+    /// Reads `NAME=VALUE`, as it is typed on a command line; `None` if it is not that.
+    pub fn of_argument(text: &str) -> Option<Self> {
+        let (name, value) = text.split_once('=')?;
+        let source = Arc::new(Source::new(ARGUMENT, text));
+        let after = name.len() + 1;
+        (!name.is_empty()).then(|| Self {
+            name: name.to_owned(),
+            value: Err(value.to_owned()),
+            name_span: Span::of(&source, 0..name.len()),
+            span: Span::of(&source, after..text.len()),
+        })
+    }
+
+    /// Reads a file of values, one node for each: `dns "9.9.9.9"`.
+    ///
+    /// # Errors
+    /// All mistakes in it.
+    pub fn of_file(source: &Arc<Source>) -> Result<Vec<Self>, SpecErrors> {
+        let document = parse(source)?;
+        let mut given: Vec<Self> = vec![];
+        let mut errors = vec![];
+        for node in document.nodes() {
+            let name = node.name().value().to_owned();
+            let name_span = name_of(source, node);
+            match node.entries() {
+                [entry]
+                    if entry.name().is_none()
+                        && entry.ty().is_none()
+                        && node.children().is_none() =>
+                {
+                    if let Some(first) = given.iter().find(|given| given.name == name) {
+                        let fact = format!("`{name}` is given twice");
+                        errors.push(
+                            SpecError::new("spec::twice", fact, name_span)
+                                .label(first.name_span.clone(), "first here")
+                                .help("keep one of them"),
+                        );
+                        continue;
+                    }
+                    given.push(Self {
+                        name,
+                        value: Ok(entry.value().clone()),
+                        name_span,
+                        span: value_span(source, entry),
+                    });
+                }
+                _ => {
+                    let fact = format!("`{name}` is given one value as it is");
+                    errors.push(
+                        SpecError::new("spec::var", fact, name_span)
+                            .help(format!("write `{name} \"VALUE\"`")),
+                    );
+                }
+            }
+        }
+        if errors.is_empty() {
+            Ok(given)
+        } else {
+            Err(SpecErrors(errors))
+        }
+    }
+}

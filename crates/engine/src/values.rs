@@ -1,0 +1,265 @@
+//! What the values of a spec are in the end: of variables, of the environment, of facts.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use kdl::{KdlEntry, KdlValue};
+
+use crate::{
+    provenance::Origin,
+    spec::{Source, Span},
+    spec_error::SpecError,
+    suggest,
+    surroundings::{Fact, Facts, Surroundings},
+    value::{entry_span, value_span},
+    variable::{Declared, overrides_nothing, unknown_annotation},
+};
+
+/// A value and where it comes from, the nearest first.
+pub(crate) type Found = (KdlValue, Vec<(Span, String)>);
+
+/// The variables of a spec, the environment and the facts.
+pub(crate) struct Values<'a> {
+    declared: BTreeMap<String, Declared>,
+    surroundings: &'a Surroundings<'a>,
+    facts: RefCell<Option<Facts>>,
+}
+
+impl<'a> Values<'a> {
+    /// Gathers declarations; says which clash.
+    pub(crate) fn new(
+        declared: impl IntoIterator<Item = Declared>,
+        surroundings: &'a Surroundings<'a>,
+        errors: &mut Vec<SpecError>,
+    ) -> Self {
+        let mut plain: BTreeMap<String, Declared> = BTreeMap::new();
+        let mut overrides: BTreeMap<String, Declared> = BTreeMap::new();
+        for one in declared {
+            let among = if one.is_override.is_some() {
+                &mut overrides
+            } else {
+                &mut plain
+            };
+            match among.get(&one.name) {
+                None => drop(among.insert(one.name.clone(), one)),
+                Some(first) => errors.push(
+                    SpecError::new(
+                        "spec::duplicate",
+                        format!("the variable `{}` is declared twice", one.name),
+                        one.span,
+                    )
+                    .label(first.span.clone(), "first here")
+                    .help("keep one of them, or write `override=#true` on the one that counts"),
+                ),
+            }
+        }
+        for (name, one) in overrides {
+            match plain.get(&name) {
+                Some(base) => {
+                    let r#type = one.r#type.or(Some(base.r#type()));
+                    plain.insert(name, Declared { r#type, ..one });
+                }
+                None => errors.push(overrides_nothing(
+                    &format!("the variable `{name}`"),
+                    one.is_override.expect("kept among the overrides"),
+                )),
+            }
+        }
+        Self {
+            declared: plain,
+            surroundings,
+            facts: RefCell::new(None),
+        }
+    }
+
+    /// Finds variables that nothing asks for, that are asked for and not declared, and values that no variable takes.
+    pub(crate) fn check(&self, mentions: &[(String, Span)]) -> Vec<SpecError> {
+        let mut errors = vec![];
+        let mentioned: BTreeSet<&str> = mentions.iter().map(|(name, _)| name.as_str()).collect();
+        let names = || self.declared.keys().map(String::as_str);
+        let undeclared = |name: &str, span: &Span| {
+            SpecError::new(
+                "spec::var",
+                format!("the variable `{name}` is not declared"),
+                span.clone(),
+            )
+            .help(match suggest::nearest(name, names()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("write `var \"{name}\"` beside `host`"),
+            })
+        };
+        for (name, span) in mentions {
+            if !self.declared.contains_key(name) {
+                errors.push(undeclared(name, span));
+            }
+        }
+        for given in self.surroundings.given {
+            if !self.declared.contains_key(&given.name) {
+                errors.push(undeclared(&given.name, &given.name_span));
+            }
+        }
+        for (name, one) in &self.declared {
+            if !mentioned.contains(name.as_str()) {
+                errors.push(
+                    SpecError::new(
+                        "spec::var-unused",
+                        format!("nothing uses the variable `{name}`"),
+                        one.span.clone(),
+                    )
+                    .help(format!(
+                        "write `(var)\"{name}\"` where its value belongs, or take it away"
+                    )),
+                );
+            }
+        }
+        errors
+    }
+
+    /// Returns the value of a variable.
+    pub(crate) fn variable(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
+        self.variable_within(name, at, &mut vec![])
+    }
+
+    fn variable_within<'v>(
+        &'v self,
+        name: &str,
+        at: &Span,
+        within: &mut Vec<&'v str>,
+    ) -> Result<Found, SpecError> {
+        let (name, one) = self
+            .declared
+            .get_key_value(name)
+            .expect("a spec with a name that is not declared is not resolved");
+        if within.contains(&name.as_str()) {
+            let names = within.iter().map(|name| format!("`{name}`"));
+            let path: Vec<_> = names.chain([format!("`{name}`")]).collect();
+            return Err(SpecError::new(
+                "spec::var",
+                format!(
+                    "the variable `{name}` is made of itself: {}",
+                    path.join(" → ")
+                ),
+                one.span.clone(),
+            )
+            .help("write a value into one of them"));
+        }
+        let given = self.surroundings.given.iter().rev();
+        if let Some(given) = given.into_iter().find(|given| given.name == *name) {
+            let value = given.value.clone().or_else(|text| {
+                let value = one.r#type().read(&text);
+                value.ok_or_else(|| one.other_type(&text, &given.span))
+            })?;
+            one.check(&value, &given.span)?;
+            let said = format!("the variable `{name}` is given here");
+            return Ok((value, vec![(given.span.clone(), said)]));
+        }
+        let Some(default) = &one.default else {
+            return Err(SpecError::new(
+                "spec::var-missing",
+                format!("the variable `{name}` has no value"),
+                at.clone(),
+            )
+            .label(one.span.clone(), "declared without a default here")
+            .help(format!(
+                "write `--var {name}=VALUE`, or `default=` where it is declared"
+            )));
+        };
+        let span = value_span(&one.source, default);
+        within.push(name);
+        let (value, from) = self.entry_within(&one.source, default, within)?;
+        within.pop();
+        one.check(&value, from.first().map_or(&span, |(span, _)| span))?;
+        let mut chain = vec![(span, format!("the default of the variable `{name}`"))];
+        chain.extend(from);
+        Ok((value, chain))
+    }
+
+    /// Returns the value of an entry and where it comes from; nowhere if it is written itself.
+    pub(crate) fn entry(&self, source: &Arc<Source>, entry: &KdlEntry) -> Result<Found, SpecError> {
+        self.entry_within(source, entry, &mut vec![])
+    }
+
+    fn entry_within<'v>(
+        &'v self,
+        source: &Arc<Source>,
+        entry: &KdlEntry,
+        within: &mut Vec<&'v str>,
+    ) -> Result<Found, SpecError> {
+        let Some(annotation) = entry.ty() else {
+            return Ok((entry.value().clone(), vec![]));
+        };
+        let span = value_span(source, entry);
+        let Some(name) = entry.value().as_string() else {
+            return Err(SpecError::new(
+                "spec::annotation",
+                format!("`({})` has a name in quotes behind it", annotation.value()),
+                span,
+            )
+            .help(format!("write `({})\"NAME\"`", annotation.value())));
+        };
+        match annotation.value() {
+            "var" => self.variable_within(name, &span, within),
+            "fact" => self.fact(name, &span),
+            "env" => self.environment(name, &span),
+            other => Err(unknown_annotation(other, span)),
+        }
+    }
+
+    fn environment(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
+        let value = (self.surroundings.environment)(name).ok_or_else(|| {
+            SpecError::new(
+                "spec::env",
+                format!("the environment has no `{name}`"),
+                at.clone(),
+            )
+            .help(format!(
+                "set it: `{name}=… stead plan`; `sudo` passes it on with `--preserve-env={name}`"
+            ))
+        })?;
+        let source = Arc::new(Source::new("environment", format!("{name}={value}")));
+        let span = Span::of(&source, name.len() + 1..source.text.len());
+        let said = "a variable of the environment".to_owned();
+        Ok((KdlValue::String(value), vec![(span, said)]))
+    }
+
+    /// Returns a fact. The facts are read when the first is asked for.
+    pub(crate) fn fact(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
+        let mut facts = self.facts.borrow_mut();
+        let facts = facts.get_or_insert_with(|| (self.surroundings.facts)());
+        let Some(fact) = facts.0.get(name) else {
+            let known = facts.0.keys().map(String::as_str);
+            return Err(SpecError::new(
+                "spec::fact",
+                format!("there is no fact `{name}`"),
+                at.clone(),
+            )
+            .help(suggest::help("the facts are", name, known)));
+        };
+        let value = match fact {
+            Fact::Number(number) => KdlValue::Integer((*number).into()),
+            Fact::Text(text) => KdlValue::String(text.clone()),
+        };
+        let source = Arc::new(Source::new("facts", format!("{name}={fact}")));
+        let span = Span::of(&source, name.len() + 1..source.text.len());
+        Ok((value, vec![(span, "a fact of this host".to_owned())]))
+    }
+
+    /// Puts the value into an entry that asks for one, and says where it comes from.
+    pub(crate) fn fill(
+        &self,
+        source: &Arc<Source>,
+        entry: &mut KdlEntry,
+    ) -> Result<Origin, SpecError> {
+        let (value, from) = self.entry(source, entry)?;
+        let origin = Origin {
+            at: entry_span(source, entry),
+            value: value.to_string(),
+            from,
+        };
+        entry.set_value(value);
+        Ok(origin)
+    }
+}

@@ -1,0 +1,229 @@
+//! Variables as they are declared, and their types.
+
+use std::sync::Arc;
+
+use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
+
+use crate::{
+    spec::{Source, Span},
+    spec_error::SpecError,
+    suggest,
+    value::{entry_span, shown, value_span},
+    written::{head, name_of},
+};
+
+const USAGE: &str = "write `var \"NAME\" default=\"VALUE\"`, or `type=\"number\"` or `type=\"flag\"` for one without a default";
+
+/// A variable as it was declared.
+#[derive(Clone)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    pub(crate) source: Arc<Source>,
+    pub(crate) span: Span,
+    pub(crate) default: Option<KdlEntry>,
+    pub(crate) r#type: Option<Type>,
+    pub(crate) is_override: Option<Span>,
+}
+
+/// What a variable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    Text,
+    Number,
+    Flag,
+}
+
+impl Type {
+    const NAMES: [&str; 3] = ["text", "number", "flag"];
+
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::Text),
+            "number" => Some(Self::Number),
+            "flag" => Some(Self::Flag),
+            _ => None,
+        }
+    }
+
+    fn of(value: &KdlValue) -> Option<Self> {
+        match value {
+            KdlValue::String(_) => Some(Self::Text),
+            KdlValue::Integer(_) => Some(Self::Number),
+            KdlValue::Bool(_) => Some(Self::Flag),
+            KdlValue::Float(_) | KdlValue::Null => None,
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "a whole number",
+            Self::Flag => "`#true` or `#false`",
+        }
+    }
+
+    /// Reads a text that stands outside of any KDL.
+    pub(crate) fn read(self, text: &str) -> Option<KdlValue> {
+        match self {
+            Self::Text => Some(KdlValue::String(text.to_owned())),
+            Self::Number => text.parse().ok().map(KdlValue::Integer),
+            Self::Flag => match text {
+                "true" | "#true" => Some(KdlValue::Bool(true)),
+                "false" | "#false" => Some(KdlValue::Bool(false)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Declared {
+    /// Reads the node of a `var`.
+    pub(crate) fn of(source: &Arc<Source>, node: &KdlNode) -> Result<Self, Vec<SpecError>> {
+        let mut errors = vec![];
+        let mut declared = Self {
+            name: String::new(),
+            source: source.clone(),
+            span: head(source, node),
+            default: None,
+            r#type: None,
+            is_override: None,
+        };
+        let mut names = node.entries().iter().filter(|entry| entry.name().is_none());
+        match (names.next(), names.next()) {
+            (Some(name), None) if name.value().is_string() && name.ty().is_none() => {
+                let name = name.value().as_string();
+                declared.name.push_str(name.unwrap_or_default());
+            }
+            (_, Some(extra)) => errors.push(
+                SpecError::new(
+                    "spec::var",
+                    "a variable has one name",
+                    entry_span(source, extra),
+                )
+                .help(USAGE),
+            ),
+            _ => errors.push(
+                SpecError::new(
+                    "spec::var",
+                    "this variable has no name",
+                    name_of(source, node),
+                )
+                .help(USAGE),
+            ),
+        }
+        if let Some(children) = node.children().and_then(|below| below.nodes().first()) {
+            let fact = "a variable has nothing between braces";
+            errors.push(SpecError::new("spec::var", fact, name_of(source, children)).help(USAGE));
+        }
+        for entry in node.entries() {
+            let Some(property) = entry.name().map(KdlIdentifier::value) else {
+                continue;
+            };
+            let span = value_span(source, entry);
+            match (property, entry.value()) {
+                ("default", KdlValue::Null | KdlValue::Float(_)) => errors.push(
+                    SpecError::new(
+                        "spec::var",
+                        "a variable is a text, a whole number or a flag",
+                        span,
+                    )
+                    .help("leave `default` out of one that must be given"),
+                ),
+                ("default", _) => declared.default = Some(entry.clone()),
+                ("type", KdlValue::String(name)) if Type::named(name).is_some() => {
+                    declared.r#type = Type::named(name);
+                }
+                ("type", _) => errors.push(
+                    SpecError::new(
+                        "spec::var",
+                        format!("`{}` is no type", shown(source, entry)),
+                        span,
+                    )
+                    .help(suggest::help(
+                        "the types are",
+                        entry.value().as_string().unwrap_or_default(),
+                        Type::NAMES,
+                    )),
+                ),
+                ("override", KdlValue::Bool(true)) => declared.is_override = Some(span),
+                ("override", KdlValue::Bool(false)) => {}
+                (other, _) => errors.push(
+                    SpecError::new(
+                        "spec::var",
+                        format!("a variable has no `{other}`"),
+                        entry_span(source, entry),
+                    )
+                    .help(suggest::help(
+                        "it has",
+                        other,
+                        ["default", "type", "override"],
+                    )),
+                ),
+            }
+        }
+        if errors.is_empty() {
+            Ok(declared)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Returns its type: the one that is written, else that of its default, else text.
+    pub(crate) fn r#type(&self) -> Type {
+        let default = self.default.as_ref().filter(|entry| entry.ty().is_none());
+        self.r#type
+            .or_else(|| default.and_then(|entry| Type::of(entry.value())))
+            .unwrap_or(Type::Text)
+    }
+}
+
+impl Declared {
+    /// Says so when a value is of another type.
+    pub(crate) fn check(&self, value: &KdlValue, at: &Span) -> Result<(), SpecError> {
+        if Type::of(value) == Some(self.r#type()) {
+            return Ok(());
+        }
+        Err(self.other_type(&value.to_string(), at))
+    }
+
+    /// Says what its type is, and that `text` is not of it.
+    pub(crate) fn other_type(&self, text: &str, at: &Span) -> SpecError {
+        let error = SpecError::new(
+            "spec::var",
+            format!(
+                "the variable `{}` is {}, and `{text}` is not",
+                self.name,
+                self.r#type().noun()
+            ),
+            at.clone(),
+        );
+        if at.is_within(&self.span) {
+            return error;
+        }
+        error.label(self.span.clone(), "declared here")
+    }
+}
+
+/// What is wrong with an override that has nothing to replace.
+pub(crate) fn overrides_nothing(what: &str, span: Span) -> SpecError {
+    SpecError::new(
+        "spec::override",
+        format!("{what} replaces nothing: it is declared nowhere else"),
+        span,
+    )
+    .help("take `override=#true` away, or include the file that declares it")
+}
+
+/// What is wrong with an annotation that nobody knows.
+pub(crate) fn unknown_annotation(name: &str, span: Span) -> SpecError {
+    SpecError::new(
+        "spec::annotation",
+        format!("`({name})` means nothing"),
+        span,
+    )
+    .help(suggest::help(
+        "before a value may stand",
+        name,
+        ["var", "env", "fact", "secret"],
+    ))
+}
