@@ -252,6 +252,10 @@ fn the_examples_are_applied_and_taken_back() {
     let mut count = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        // A folder is a spec of several files, which is planned on recorded hosts.
+        if path.is_dir() {
+            continue;
+        }
         let sandbox = Sandbox::new();
         let text = fs::read_to_string(&path).unwrap();
         // A sandbox has neither snapd nor systemd; `host_cloud_vm` and `host_unit` apply these.

@@ -4,7 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stead_engine::given::Given;
+
+use crate::words;
 
 /// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
 #[derive(Debug, Parser)]
@@ -20,9 +21,6 @@ const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the hos
 3 changes are pending, or `doctor` found something; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
 7 not confirmed, or a check failed that had passed; the host is as before; \
 8 imported, but something could not be seen or said, and it is named.";
-
-/// The longest time that a run may wait to be confirmed, in seconds.
-const LONGEST_WINDOW: u64 = 24 * 60 * 60;
 
 /// Where things are.
 #[derive(Debug, clap::Args)]
@@ -59,6 +57,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Check a spec without looking at the host
     Validate(AnySpec),
+    /// Plan specs on hosts that were written down, and compare with the plans that must result; looks at no host
+    Test(Test),
     /// Lay out spec files in the one way
     Fmt(Fmt),
     /// Draw what needs what
@@ -134,7 +134,7 @@ pub(crate) struct Spec {
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Values {
     /// Give a variable of the spec a value
-    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = words::assignment)]
     pub(crate) var: Vec<String>,
     /// Give variables the values that FILE has, each as a line like `dns "9.9.9.9"`; `--var` counts more
     #[arg(long, value_name = "FILE")]
@@ -267,7 +267,7 @@ pub(crate) struct Consent {
     pub(crate) json: bool,
     /// Take everything back unless `stead confirm` comes in time: `2m`, `90s`; `auto` or `auto,90s` confirms by itself once it is known that
     /// you still get in; `off` [default: auto if the plan may cut the network and you came over SSH, else off]
-    #[arg(long, value_name = "TIME", value_parser = confirm)]
+    #[arg(long, value_name = "TIME", value_parser = words::confirm)]
     pub(crate) confirm: Option<Confirm>,
     /// Carry out what cannot be undone, too, without being asked
     #[arg(long)]
@@ -317,13 +317,25 @@ pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) consent: Consent,
     /// Refuse a plan that downloads more, for instance 50M
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = words::bytes)]
     pub(crate) max_download: Option<u64>,
     /// Refuse a plan that restarts more services
     #[arg(long, value_name = "N")]
     pub(crate) max_restarts: Option<usize>,
     #[command(flatten)]
     pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Test {
+    /// The specs; what is expected of `laptop.kdl` stands in the folder `laptop.expect` beside it [default: ./host.kdl, then /etc/stead/host.kdl]
+    pub(crate) specs: Vec<PathBuf>,
+    /// Take what is planned now as what is expected
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// Write this host down as NAME.live.json, as far as the specs speak of it, with the plan for it
+    #[arg(long, value_name = "NAME", conflicts_with = "update")]
+    pub(crate) record: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -386,63 +398,6 @@ impl Command {
     }
 }
 
-/// Reads a number of bytes with an optional k, M or G, each 1000 times the one before.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        _ => return Err("write a number with k, M or G, for instance `50M`".to_owned()),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "write a number, for instance `50M`".to_owned())?;
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| "that is too much".to_owned())
-}
-
-/// Reads what a variable is given.
-fn assignment(text: &str) -> Result<String, String> {
-    match Given::of_argument(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("write a name and a value, for instance `--var dns=9.9.9.9`".to_owned()),
-    }
-}
-
-/// Reads `off`, `auto`, `auto,TIME` or a time.
-fn confirm(text: &str) -> Result<Confirm, String> {
-    let window = |text: &str| {
-        seconds(text)
-            .filter(|seconds| (1..=LONGEST_WINDOW).contains(seconds))
-            .ok_or(
-                "write a time of at most a day, for instance `2m`, or `auto`, or `off`".to_owned(),
-            )
-    };
-    match text {
-        "off" => Ok(Confirm::Off),
-        "auto" => Ok(Confirm::Auto(None)),
-        _ => match text.strip_prefix("auto,") {
-            Some(time) => Ok(Confirm::Auto(Some(window(time)?))),
-            None => Ok(Confirm::Within(window(text)?)),
-        },
-    }
-}
-
-/// Reads a time with s, m or h; without one it is in seconds.
-fn seconds(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -452,47 +407,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn a_time_to_confirm_is_read_with_its_unit() {
-        for (text, expected) in [
-            ("off", Confirm::Off),
-            ("auto", Confirm::Auto(None)),
-            ("auto,5m", Confirm::Auto(Some(300))),
-            ("2m", Confirm::Within(120)),
-            ("90", Confirm::Within(90)),
-            ("24h", Confirm::Within(86_400)),
-        ] {
-            assert_eq!(confirm(text).unwrap(), expected, "{text}");
-        }
-        for text in [
-            "",
-            "0",
-            "m",
-            "2d",
-            "auto,",
-            "auto,0",
-            "25h",
-            "-1s",
-            "99999999999999999999s",
-        ] {
-            assert!(confirm(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn bytes_are_read_with_their_unit() {
-        for (text, expected) in [
-            ("0", 0),
-            ("50M", 50_000_000),
-            ("2k", 2_000),
-            ("1GB", 1_000_000_000),
-        ] {
-            assert_eq!(bytes(text).unwrap(), expected, "{text}");
-        }
-        for text in ["", "M", "5X", "-1", "99999999999G"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
     }
 }

@@ -7,6 +7,7 @@ mod exit;
 mod failure;
 mod render;
 mod session;
+mod words;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -49,6 +50,17 @@ pub(crate) struct Session {
     pub(crate) state: PathBuf,
 }
 
+/// What a spec is told besides its text.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Values for its variables.
+    pub(crate) given: Vec<Given>,
+    /// The environment, if not that of this process.
+    pub(crate) environment: Option<BTreeMap<String, String>>,
+    /// The facts, if not those of this host.
+    pub(crate) facts: Option<Facts>,
+}
+
 impl Session {
     pub(crate) fn new(place: &Place) -> Self {
         Self {
@@ -84,26 +96,18 @@ impl Session {
         ))
     }
 
-    /// Reads and resolves a spec for this host.
-    pub(crate) fn spec(&self, path: &Path, values: &Values) -> Result<Spec, Failure> {
-        self.spec_for(path, values, None)
-    }
-
-    /// Reads and resolves a spec, with these facts or those of this host.
-    pub(crate) fn spec_for(
-        &self,
-        path: &Path,
-        values: &Values,
-        facts: Option<&Facts>,
-    ) -> Result<Spec, Failure> {
+    /// Reads and resolves a spec with what it is told.
+    pub(crate) fn resolved(&self, path: &Path, told: &Told) -> Result<Spec, Failure> {
         let source = source(path)?;
-        let given = given(values)?;
         let unread = OnceCell::new();
         let surroundings = Surroundings {
             read: &read_included,
-            given: &given,
-            environment: &|name| std::env::var(name).ok(),
-            facts: &|| match facts {
+            given: &told.given,
+            environment: &|name| match &told.environment {
+                Some(environment) => environment.get(name).cloned(),
+                None => std::env::var(name).ok(),
+            },
+            facts: &|| match &told.facts {
                 Some(facts) => facts.clone(),
                 None => self.facts().unwrap_or_else(|failure| {
                     // Whoever reads facts cannot fail but for want of a thread.
@@ -131,7 +135,11 @@ impl Session {
         values: &Values,
         only: &[String],
     ) -> Result<Graph, Failure> {
-        let mut spec = self.spec(path, values)?;
+        let told = Told {
+            given: given(values)?,
+            ..Told::default()
+        };
+        let mut spec = self.resolved(path, &told)?;
         let graph = Graph::build(&spec, &self.registry)?;
         if only.is_empty() {
             return Ok(graph);
@@ -142,8 +150,12 @@ impl Session {
 
     /// Reads and resolves a spec that may be meant for another host, and draws its graph.
     pub(crate) fn graph_for(&self, path: &Path, args: &AnySpec) -> Result<Graph, Failure> {
-        let facts = args.facts.as_deref().map(recorded_facts).transpose()?;
-        let spec = self.spec_for(path, &args.spec.values, facts.as_ref())?;
+        let told = Told {
+            given: given(&args.spec.values)?,
+            environment: None,
+            facts: args.facts.as_deref().map(recorded_facts).transpose()?,
+        };
+        let spec = self.resolved(path, &told)?;
         Ok(Graph::build(&spec, &self.registry)?)
     }
 

@@ -20,10 +20,9 @@ fn stead(arguments: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn every_example_is_valid_and_laid_out() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts");
-    let paths: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let entries = fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths: Vec<_> = paths.filter(|path| path.is_file()).collect();
     assert!(paths.len() >= 2);
     for path in paths {
         let address = first_address(&fs::read_to_string(&path).unwrap());
@@ -40,6 +39,98 @@ fn every_example_is_valid_and_laid_out() {
             assert!(drawing.contains(&address), "{drawing}");
         }
     }
+}
+
+#[test]
+fn the_example_for_many_hosts_plans_what_is_expected_on_each() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts/fleet");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let path = path.to_str().unwrap();
+            assert_eq!(stead(&["fmt", "--check", path]), (Some(0), String::new()));
+        }
+    }
+    let spec = folder.join("host.kdl");
+    let (code, said) = stead(&["test", spec.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.ends_with("4 expectations, all as expected.\n"),
+        "{said}"
+    );
+}
+
+/// A spec that asks a fact, a variable and the environment, with one recorded host.
+fn expecting() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("host.kdl");
+    let text = r#"var "owner" default="root"
+host "x" {
+    when fact="cloud" is="azure" {
+        directory "/a" owner=(var)"owner" group=(env)"GROUP"
+    }
+    file "/b" {
+        source "b.txt"
+    }
+}
+"#;
+    fs::write(&spec, text).unwrap();
+    fs::create_dir(folder.path().join("host.expect")).unwrap();
+    let live = r#"{"format": "stead.live/1", "facts": {"cloud": "azure"}, "variables": {"owner": "alice"},
+        "environment": {"GROUP": "staff"}, "resources": {"directory:/a": {"owner": "root", "mode": "0755"}}}"#;
+    fs::write(folder.path().join("host.expect/one.live.json"), live).unwrap();
+    let spec = spec.to_str().unwrap().to_owned();
+    (folder, spec)
+}
+
+#[test]
+fn what_a_spec_would_change_on_a_recorded_host_is_compared_and_kept() {
+    let (folder, spec) = expecting();
+    let plan = folder.path().join("host.expect/one.plan");
+    let (code, said) = stead(&["test", &spec]);
+    assert_eq!(code, Some(3), "nothing is expected yet: {said}");
+    assert!(said.contains("+  ~ directory:/a"), "{said}");
+    assert!(!plan.exists());
+    assert_eq!(stead(&["test", "--update", &spec]).0, Some(0));
+    assert_eq!(
+        fs::read_to_string(&plan).unwrap(),
+        r#"  ~ directory:/a
+      group  "staff"
+      owner  "root" → "alice"
+      because host.kdl:4, since `cloud` is `azure`
+
+  + file:/b
+      source  "b.txt"
+      because host.kdl:6
+
+Plan: 1 to create, 1 to change, 0 to remove, 0 restarts, of 2 resources.
+"#
+    );
+    assert_eq!(stead(&["test", &spec]).0, Some(0));
+    let text = fs::read_to_string(&spec).unwrap();
+    fs::write(&spec, text.replace("b.txt", "c.txt")).unwrap();
+    let (code, said) = stead(&["test", &spec]);
+    assert_eq!(code, Some(3));
+    assert!(
+        said.contains("-      source  \"b.txt\"\n+      source  \"c.txt\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_recorded_host_that_is_none_is_refused() {
+    let (folder, spec) = expecting();
+    let live = folder.path().join("host.expect/one.live.json");
+    for text in ["", "{}", r#"{"format": "stead.live/9", "facts": {}}"#] {
+        fs::write(&live, text).unwrap();
+        let (code, said) = stead(&["test", &spec]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("is no recorded host"), "{said}");
+    }
+    fs::remove_file(&live).unwrap();
+    let (code, said) = stead(&["test", &spec]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("stead test --record first"), "{said}");
 }
 
 /// Returns the address of the first resource of a spec.

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod digest;
 pub mod drift;
 pub mod event;
+pub mod expectation;
 pub mod export;
 mod files;
 pub mod finding;

@@ -17,6 +17,7 @@ mod recover;
 mod rehearse;
 mod revert;
 mod shell;
+mod test;
 mod undo;
 mod validate;
 mod vigil;
@@ -39,6 +40,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Rehearse(args) => rehearse::rehearse(&session, &args),
         Command::Clone(command) => clone::run(&session, command),
         Command::Import(args) => import::import(&session, &args),
+        Command::Test(args) => test::test(&session, &args),
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Facts { json } => facts::facts(&session, json),
         Command::Fmt(args) => fmt::fmt(&args),

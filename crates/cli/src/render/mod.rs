@@ -1,6 +1,7 @@
 //! What people see: plans, progress, outcomes. Understood without colour.
 
 mod coverage;
+mod expected;
 mod finding;
 mod outcome;
 mod plan;
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub(crate) use coverage::coverage;
+pub(crate) use expected::expected;
 pub(crate) use finding::{ailment, examination};
 pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
 pub(crate) use plan::{no_changes, plan};

@@ -93,10 +93,11 @@ fn change(schema: &Schema, restarts: bool, planned: &PlannedChange) -> String {
     text + &format!("      {}\n", paint::faint(&plain(&because(planned))))
 }
 
-type Side<'a> = Option<&'a Value>;
+/// One side of a difference; `None` where it has nothing.
+pub(super) type Side<'a> = Option<&'a Value>;
 
 /// Unfolds a map into those of its keys that differ.
-fn unfolded<'a>(
+pub(super) fn unfolded<'a>(
     (name, old, new): (&'a str, Side<'a>, Side<'a>),
 ) -> Vec<(String, Side<'a>, Side<'a>)> {
     let map = |side: Side<'a>| side.and_then(Value::as_object);
@@ -138,7 +139,13 @@ fn is_nothing(value: &Value) -> bool {
     value.is_null() || *value == Value::Bool(false) || value.get("unset").is_some()
 }
 
-fn attribute(name: &str, width: usize, old: Option<&Value>, new: Option<&Value>) -> String {
+/// Shows one attribute, old and new.
+pub(super) fn attribute(
+    name: &str,
+    width: usize,
+    old: Option<&Value>,
+    new: Option<&Value>,
+) -> String {
     if let (Some(one), Some(other)) = (text(old), text(new))
         && (one.contains('\n') || other.contains('\n'))
     {

@@ -1,0 +1,253 @@
+//! `stead test`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use similar::TextDiff;
+use stead_engine::{
+    expectation::{FORMAT, Recorded, differences},
+    given::Given,
+    graph::Graph,
+    listing::Written,
+    observe::observe,
+    provider::ProviderError,
+    report::chain,
+};
+
+use crate::{
+    args::Test,
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::{Session, Told, read_input, spec_path},
+};
+
+/// How the file of a recorded host ends.
+const LIVE: &str = ".live.json";
+/// How the file of the plan that must result ends.
+const PLAN: &str = ".plan";
+
+/// Plans specs on recorded hosts, and compares with the plans that must result. No host is read.
+pub(crate) fn test(session: &Session, args: &Test) -> Result<Exit, Failure> {
+    let specs = if args.specs.is_empty() {
+        vec![spec_path(None)?]
+    } else {
+        args.specs.clone()
+    };
+    if let Some(name) = &args.record {
+        for spec in &specs {
+            record(session, spec, name)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let (mut count, mut wrong) = (0, 0);
+    for spec in &specs {
+        for case in cases(spec)? {
+            count += 1;
+            wrong += usize::from(!holds(session, spec, &case, args.update)?);
+        }
+    }
+    let noun = if count == 1 {
+        "expectation"
+    } else {
+        "expectations"
+    };
+    if wrong == 0 {
+        render::message(&format!("{count} {noun}, all as expected.\n"));
+        return Ok(Exit::Done);
+    }
+    let help = "`stead test --update` takes what is planned now as what is expected";
+    render::message(&format!(
+        "{count} {noun}, {wrong} not as expected. {help}.\n"
+    ));
+    Ok(Exit::Pending)
+}
+
+/// Compares one plan with what is expected; says what differs.
+fn holds(session: &Session, spec: &Path, case: &Path, update: bool) -> Result<bool, Failure> {
+    let recorded = recorded(&with_end(case, LIVE))?;
+    let path = with_end(case, PLAN);
+    let planned = planned(session, spec, &recorded)?;
+    let expected = if exists(&path) {
+        String::from_utf8_lossy(&read_input(&path)?).into_owned()
+    } else {
+        String::new()
+    };
+    let name = case.display().to_string();
+    if planned == expected {
+        render::message(&format!("as expected  {name}\n"));
+        return Ok(true);
+    }
+    if update {
+        write(&path, &planned)?;
+        render::message(&format!("updated      {name}\n"));
+        return Ok(true);
+    }
+    render::message(&format!("differs      {name}\n"));
+    let diff = TextDiff::from_lines(&expected, &planned);
+    let diff = diff
+        .unified_diff()
+        .header("expected", "planned")
+        .to_string();
+    render::data(&render::plain(&diff));
+    Ok(false)
+}
+
+fn planned(session: &Session, spec: &Path, recorded: &Recorded) -> Result<String, Failure> {
+    let given: Vec<_> = recorded
+        .variables
+        .iter()
+        .filter_map(|(name, value)| Given::of_argument(&format!("{name}={value}")))
+        .collect();
+    let told = Told {
+        given,
+        environment: Some(recorded.environment.clone()),
+        facts: Some(recorded.facts.clone()),
+    };
+    let resolved = session.resolved(spec, &told)?;
+    let graph = Graph::build(&resolved, &session.registry)?;
+    let folder = folder(spec);
+    let found = differences(&graph, &session.registry, recorded, folder);
+    Ok(render::expected(&found, graph.resources().count(), folder))
+}
+
+/// Writes this host down as far as the spec speaks of it, and the plan for it.
+fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
+    let facts = session.facts()?;
+    let told = Told {
+        facts: Some(facts.clone()),
+        ..Told::default()
+    };
+    let resolved = session.resolved(spec, &told)?;
+    let graph = Graph::build(&resolved, &session.registry)?;
+    let addresses: Vec<_> = graph
+        .resources()
+        .map(|resource| resource.address.clone())
+        .collect();
+    let read = session.confined(async |registry, reader| {
+        let mut resources = BTreeMap::new();
+        let mut left_out = vec![];
+        for (address, state) in observe(registry, reader, &addresses).await? {
+            let Some(state) = state else { continue };
+            let kind = registry.of(&address).expect("just read");
+            let written = kind.written(reader, &address.name, state).await;
+            match written {
+                Ok(Written::Down(text)) => drop(resources.insert(address, text.state)),
+                Ok(Written::Default | Written::Ignored(_)) => {}
+                Ok(Written::Secret) => left_out.push(format!("{address} holds a secret")),
+                Ok(Written::Unreadable(why)) => left_out.push(format!("{address}: {why}")),
+                Err(error) => left_out.push(chain(&error as &ProviderError).join(": ")),
+            }
+        }
+        Ok::<_, stead_engine::observe::ObserveError>((resources, left_out))
+    })?;
+    let (resources, left_out) = read?;
+    let recorded = Recorded {
+        format: FORMAT.to_owned(),
+        facts,
+        variables: BTreeMap::new(),
+        environment: BTreeMap::new(),
+        resources,
+    };
+    let case = expectations(spec).join(name);
+    let text = serde_json::to_string_pretty(&recorded).expect("it has string keys") + "\n";
+    make_folder(&expectations(spec))?;
+    write(&with_end(&case, LIVE), &text)?;
+    write(&with_end(&case, PLAN), &planned(session, spec, &recorded)?)?;
+    for why in left_out {
+        render::message(&format!("left out: {}\n", render::plain(&why)));
+    }
+    render::message(&format!("recorded     {}\n", case.display()));
+    Ok(())
+}
+
+/// Returns the folder of what is expected of a spec: `laptop.expect` beside `laptop.kdl`.
+fn expectations(spec: &Path) -> PathBuf {
+    spec.with_extension("expect")
+}
+
+fn folder(spec: &Path) -> &Path {
+    spec.parent().unwrap_or(Path::new(""))
+}
+
+/// Returns the recorded hosts of a spec, without the end of their names.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is expected is input, not the host"
+)]
+fn cases(spec: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = expectations(spec);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut cases: Vec<_> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some(folder.join(name.strip_suffix(LIVE)?))
+        })
+        .collect();
+    cases.sort();
+    if cases.is_empty() {
+        return Err(Failure::usage(
+            format!(
+                "nothing is expected of `{}`: `{}` has no `NAME{LIVE}`",
+                spec.display(),
+                folder.display()
+            ),
+            format!(
+                "write this host down as the first: `stead test --record first {}`",
+                spec.display()
+            ),
+        ));
+    }
+    Ok(cases)
+}
+
+fn recorded(path: &Path) -> Result<Recorded, Failure> {
+    let recorded: Result<Recorded, _> = serde_json::from_slice(&read_input(path)?);
+    let fault = match recorded {
+        Ok(recorded) if recorded.format == FORMAT => return Ok(recorded),
+        Ok(recorded) => format!("its format is `{}`, not `{FORMAT}`", recorded.format),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::usage(
+        format!("`{}` is no recorded host: {fault}", path.display()),
+        "`stead test --record NAME` shows what one looks like",
+    ))
+}
+
+fn with_end(case: &Path, end: &str) -> PathBuf {
+    let mut path = case.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is expected is input, not the host"
+)]
+fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is expected stands beside the spec, not on the host"
+)]
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).map_err(|error| Failure::of(Exit::Failed, &error))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is expected stands beside the spec, not on the host"
+)]
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write `{}`: {error}", path.display()),
+            "make sure that you may write there",
+        )
+    })
+}

@@ -1,0 +1,95 @@
+//! What a spec would change on a recorded host.
+
+use std::path::Path;
+
+use serde_json::Value;
+use stead_engine::{
+    change::Change,
+    expectation::{Difference, named},
+    provenance::Step,
+    spec::Resource,
+};
+
+use super::{
+    line,
+    plan::{attribute, unfolded},
+    value::plain,
+};
+
+/// Shows what a spec would change, each with its reason. Without colour: it is kept in a file. Paths are told from `folder`.
+pub(crate) fn expected(differences: &[Difference], count: usize, folder: &Path) -> String {
+    let mut text = String::new();
+    let (mut create, mut change, mut remove, mut restarts) = (0, 0, 0, 0);
+    for difference in differences {
+        if difference.is_restart {
+            restarts += 1;
+            text += &one(difference, folder);
+            text.push('\n');
+            continue;
+        }
+        let counted = match &difference.change {
+            Change::Create { .. } => &mut create,
+            Change::Update { .. } => &mut change,
+            Change::Delete { .. } => &mut remove,
+        };
+        *counted += 1;
+        text += &one(difference, folder);
+        text.push('\n');
+    }
+    let noun = if count == 1 { "resource" } else { "resources" };
+    line(
+        &mut text,
+        format_args!(
+            "Plan: {create} to create, {change} to change, {remove} to remove, {}, of {count} {noun}.",
+            if restarts == 1 {
+                "1 restart".to_owned()
+            } else {
+                format!("{restarts} restarts")
+            }
+        ),
+    );
+    anstream::adapter::strip_str(&text).to_string()
+}
+
+fn one(difference: &Difference, folder: &Path) -> String {
+    let resource = &difference.resource;
+    let (symbol, before, after) = match &difference.change {
+        Change::Create { after } => ("+", None, Some(after.clone())),
+        Change::Update { before, after } => ("~", Some(named(before, after)), Some(after.clone())),
+        Change::Delete { .. } => ("-", None, None),
+    };
+    let symbol = if difference.is_restart { "↻" } else { symbol };
+    let mut text = format!("  {symbol} {}\n", plain(&resource.address.to_string()));
+    let of = |state: &Option<Value>| {
+        let map = state.as_ref().and_then(Value::as_object);
+        map.cloned().unwrap_or_default()
+    };
+    let (before, after) = (of(&before), of(&after));
+    let attributes: Vec<_> = after
+        .iter()
+        .flat_map(|(name, new)| unfolded((name, before.get(name), Some(new))))
+        .filter(|(_, old, new)| old != new)
+        .collect();
+    let width = attributes.iter().map(|(name, ..)| name.len()).max();
+    for (name, old, new) in &attributes {
+        text += &attribute(name, width.unwrap_or(0), *old, *new);
+    }
+    text + &format!("      {}\n", plain(&because(resource, folder)))
+}
+
+fn because(resource: &Resource, folder: &Path) -> String {
+    let file = &resource.span.source.path;
+    let file = file.strip_prefix(folder).unwrap_or(file);
+    let place = format!("{}:{}", file.display(), resource.span.line());
+    let mut text = match &resource.implied_by {
+        Some(by) => format!("because {by} brings it, {place}"),
+        None => format!("because {place}"),
+    };
+    for step in resource.provenance.steps.iter() {
+        if let Step::When { held, .. } = step {
+            text.push_str(", since ");
+            text.push_str(held);
+        }
+    }
+    text
+}
