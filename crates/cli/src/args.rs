@@ -71,11 +71,8 @@ pub(crate) enum Command {
     },
     /// List the kinds of resource
     Kinds(Kinds),
-    /// Explain a kind and its attributes, or what `doctor` may find
-    Explain {
-        /// The kind or the finding, for instance `file` or `forward-drop`
-        name: String,
-    },
+    /// Explain a kind, what `doctor` may find, or one resource: why it is wanted so, where that was read, and what runs did to it
+    Explain(Explain),
     /// List the runs
     History {
         /// Print one JSON document
@@ -324,6 +321,14 @@ pub(crate) struct Apply {
     pub(crate) max_restarts: Option<usize>,
     #[command(flatten)]
     pub(crate) only: Only,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// The kind, the finding or the address, for instance `file`, `forward-drop` or `sysctl:net.ipv4.ip_forward`
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) spec: Spec,
 }
 
 #[derive(Debug, clap::Args)]

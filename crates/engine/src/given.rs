@@ -30,7 +30,7 @@ impl Given {
     /// Reads `NAME=VALUE`, as it is typed on a command line; `None` if it is not that.
     pub fn of_argument(text: &str) -> Option<Self> {
         let (name, value) = text.split_once('=')?;
-        let source = Arc::new(Source::new(ARGUMENT, text));
+        let source = Arc::new(Source::of_value(ARGUMENT, text));
         let after = name.len() + 1;
         (!name.is_empty()).then(|| Self {
             name: name.to_owned(),

@@ -76,6 +76,8 @@ pub struct Source {
     pub text: String,
     /// The `include` that brought it, if one did.
     pub included_at: Option<Box<Span>>,
+    /// Whether it is a file, and not a word of the command line, a variable of the environment or a fact.
+    pub is_file: bool,
 }
 
 impl Source {
@@ -85,6 +87,15 @@ impl Source {
             path: path.into(),
             text: text.into(),
             included_at: None,
+            is_file: true,
+        }
+    }
+
+    /// Makes a source of a value that stands in no file: `name=value`.
+    pub(crate) fn of_value(of: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            is_file: false,
+            ..Self::new(of, text)
         }
     }
 }

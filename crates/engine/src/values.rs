@@ -219,7 +219,7 @@ impl<'a> Values<'a> {
                 "set it: `{name}=… stead plan`; `sudo` passes it on with `--preserve-env={name}`"
             ))
         })?;
-        let source = Arc::new(Source::new("environment", format!("{name}={value}")));
+        let source = Arc::new(Source::of_value("environment", format!("{name}={value}")));
         let span = Span::of(&source, name.len() + 1..source.text.len());
         let said = "a variable of the environment".to_owned();
         Ok((KdlValue::String(value), vec![(span, said)]))
@@ -242,7 +242,7 @@ impl<'a> Values<'a> {
             Fact::Number(number) => KdlValue::Integer((*number).into()),
             Fact::Text(text) => KdlValue::String(text.clone()),
         };
-        let source = Arc::new(Source::new("facts", format!("{name}={fact}")));
+        let source = Arc::new(Source::of_value("facts", format!("{name}={fact}")));
         let span = Span::of(&source, name.len() + 1..source.text.len());
         Ok((value, vec![(span, "a fact of this host".to_owned())]))
     }

@@ -1,9 +1,6 @@
 //! Facts of a host that a spec may ask for: read from files, from systemd and from snapd. Nothing asks the network.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use stead_engine::surroundings::{Fact, Facts};
 
@@ -93,12 +90,12 @@ pub async fn facts(host: &Reader) -> Facts {
         None => firmware.virtualisation().to_owned(),
     };
     let (microk8s, channel) = installed(host).await;
-    let os = tree.settings("/etc/os-release");
-    let os = if os.is_empty() {
-        tree.settings("/usr/lib/os-release")
-    } else {
-        os
-    };
+    // os-release(5): the first is often a link to the second, and links are not followed.
+    let os = [
+        tree.settings("/etc/os-release"),
+        tree.settings("/usr/lib/os-release"),
+    ];
+    let os = os.into_iter().find(|os| !os.is_empty()).unwrap_or_default();
     let word = |text: Option<String>| Fact::Text(text.unwrap_or_else(|| NONE.to_owned()));
     let found = BTreeMap::from([
         (
@@ -162,10 +159,7 @@ impl Tree<'_> {
 
     /// Reads settings as os-release(5) has them.
     fn settings(&self, path: &str) -> BTreeMap<String, String> {
-        // The link of Debian leads out of /etc.
-        let real = self.0.resolve(Path::new(path));
-        let real = real.unwrap_or_else(|_| PathBuf::from(path));
-        let text = self.text(&real.to_string_lossy()).unwrap_or_default();
+        let text = self.text(path).unwrap_or_default();
         text.lines()
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| {
@@ -225,11 +219,10 @@ impl Tree<'_> {
             return Some(back_end.word().to_owned());
         }
         let program = Path::new("/usr/sbin").join(family.program());
-        let real = self.0.resolve(&program).ok()?;
-        self.0.stat(&real).ok().flatten()?;
-        let name = real.file_name()?.to_string_lossy().into_owned();
+        self.0.stat(&program).ok().flatten()?;
         // Without alternatives(8) it is a link to the program of all names: xtables-nft-multi or xtables-legacy-multi.
-        let is_legacy = name.contains("legacy");
+        let target = self.0.read_link(&program).ok();
+        let is_legacy = target.is_some_and(|target| target.to_string_lossy().contains("legacy"));
         Some(if is_legacy { "legacy" } else { "nft" }.to_owned())
     }
 }

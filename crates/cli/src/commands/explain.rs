@@ -6,15 +6,21 @@ use stead_engine::{
 };
 use stead_resources::doctor::ailments;
 
+use super::explain_address::explain_address;
 use crate::{
+    args::Explain,
     exit::Exit,
     failure::Failure,
     render::{self, line, paint},
     session::Session,
 };
 
-/// Explains a kind, or what `stead doctor` may find.
-pub(crate) fn explain(session: &Session, name: &str) -> Result<Exit, Failure> {
+/// Explains a kind, what `stead doctor` may find, or one resource.
+pub(crate) fn explain(session: &Session, args: &Explain) -> Result<Exit, Failure> {
+    let name = args.name.as_str();
+    if name.contains(':') {
+        return explain_address(session, args);
+    }
     if let Some(kind) = session.registry.get(name) {
         render::data(&text(name, &kind.schema()));
     } else if let Some(ailment) = ailments().find(|ailment| ailment.name == name) {

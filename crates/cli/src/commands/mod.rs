@@ -6,6 +6,7 @@ mod clone;
 mod confirm;
 mod doctor;
 mod explain;
+mod explain_address;
 mod facts;
 mod fmt;
 mod graph;
@@ -46,7 +47,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Graph(args) => graph::graph(&session, &args),
         Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),
-        Command::Explain { name } => explain::explain(&session, &name),
+        Command::Explain(args) => explain::explain(&session, &args),
         Command::History { json } => history::history(&session, json),
         Command::Show { run, json } => history::show(&session, run, json),
         Command::Undo { run, consent } => undo::undo(&session, run, &consent),

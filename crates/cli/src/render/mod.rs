@@ -17,11 +17,11 @@ use std::{
 pub(crate) use coverage::coverage;
 pub(crate) use expected::expected;
 pub(crate) use finding::{ailment, examination};
-pub(crate) use outcome::{Progress, exit_of, going_back, outcome, summary_of_run};
+pub(crate) use outcome::{Progress, end_of, exit_of, going_back, outcome, summary_of_run, time};
 pub(crate) use plan::{no_changes, plan};
 pub(crate) use rehearsal::rehearsal;
 pub(crate) use svg::svg;
-pub(crate) use value::plain;
+pub(crate) use value::{plain, value};
 
 /// Writes data to standard output.
 pub(crate) fn data(text: &str) {

@@ -348,7 +348,8 @@ fn residues(text: &mut String, residues: &[Residue]) {
     }
 }
 
-fn time(at: Timestamp) -> String {
+/// Shows a time.
+pub(crate) fn time(at: Timestamp) -> String {
     at.to_zoned_datetime(TimeZone::system())
         .strftime("%Y-%m-%d %H:%M:%S %Z")
         .to_string()
@@ -370,10 +371,9 @@ pub(crate) fn exit_of(run: &Run) -> Option<u8> {
         .map(|outcome| Exit::from(outcome) as u8)
 }
 
-/// Shows a run in one line of the history.
-pub(crate) fn summary_of_run(run: &Run) -> String {
-    let when = run.started.map_or_else(|| "never began".to_owned(), time);
-    let ended = match &run.outcome {
+/// Says in a word how a run ended.
+pub(crate) fn end_of(run: &Run) -> &'static str {
+    match &run.outcome {
         None if run.left.is_some() => "goes back",
         None => "not ended",
         Some(Outcome::Pending { .. }) => "not confirmed yet",
@@ -383,7 +383,13 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
         Some(Outcome::CheckFailed { .. }) => "check failed",
         Some(Outcome::Residue { .. }) => "failed, residue",
         Some(Outcome::Stale { .. }) => "stale, nothing done",
-    };
+    }
+}
+
+/// Shows a run in one line of the history.
+pub(crate) fn summary_of_run(run: &Run) -> String {
+    let when = run.started.map_or_else(|| "never began".to_owned(), time);
+    let ended = end_of(run);
     let what = run.plan.as_ref().map_or_else(String::new, |plan| {
         format!(
             "+{} ~{} -{}  {}",

@@ -52,7 +52,10 @@ impl Reply {
 impl Reader {
     /// Asks snapd.
     pub async fn snapd(&self, path: &str) -> Result<Reply, HostError> {
-        ask_snapd(self.root().join(SNAPD), Method::GET, path, None).await
+        let reply = ask_snapd(self.root().join(SNAPD), Method::GET, path, None).await?;
+        let place = || format!("snapd (/{SNAPD}), GET {path}");
+        self.trace.note(place, Some(&reply.body));
+        Ok(reply)
     }
 
     /// Asks snapd what the store would send for a snap, without fetching it. snapd takes this question as a POST.
@@ -85,6 +88,8 @@ impl Reader {
 
     /// Asks for a page by HTTP.
     pub async fn page(&self, host: &str, port: u16, path: &str) -> Result<Reply, HostError> {
+        self.trace
+            .note(|| format!("http://{host}:{port}{path}"), None);
         let shown = format!("http://{host}:{port}{path}");
         let asked = async {
             let stream = self.connect(host, port).await?;

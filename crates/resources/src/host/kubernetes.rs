@@ -126,10 +126,13 @@ impl Reader {
             .body(vec![])
             .map_err(|error| failed(&error))?;
         let client = self.cluster(kubeconfig).await?;
-        client
+        let said = client
             .request_text(request)
             .await
-            .map_err(|error| failed(&error))
+            .map_err(|error| failed(&error))?;
+        let place = || format!("the API server, GET {path}");
+        self.trace.note(place, Some(said.as_bytes()));
+        Ok(said)
     }
 
     /// Names what is in the cluster, sorted, once in the moment that this reader is; without what changes by itself all the time.
@@ -138,6 +141,8 @@ impl Reader {
         kubeconfig: &str,
     ) -> Result<Arc<[ClusterObject]>, HostError> {
         let asked = self.cluster.get_or_try_init(async || {
+            let place = || "the API server, names of the objects of all kinds".to_owned();
+            self.trace.note(place, None);
             let client = self.cluster(kubeconfig).await?;
             let mut objects = objects(&client).await.map_err(|error| failed(&error))?;
             mark_going(&mut objects);
@@ -154,6 +159,8 @@ impl Reader {
         namespace: &str,
         name: &str,
     ) -> Result<Option<BTreeMap<String, String>>, HostError> {
+        let place = || format!("the API server, ConfigMap {namespace}/{name}");
+        self.trace.note(place, None);
         let client = self.cluster(kubeconfig).await?;
         let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
         let map = maps.get_opt(name).await.map_err(|error| failed(&error))?;

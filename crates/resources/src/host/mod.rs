@@ -25,6 +25,7 @@ mod reader;
 mod room;
 mod sockets;
 mod systemd;
+mod trace;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
@@ -50,6 +51,7 @@ use stead_engine::{
 };
 pub(crate) use systemd::NewUnit;
 pub use systemd::{HeldUnit, Manager, UnitLinks, UnitStatus};
+pub use trace::Looked;
 pub use watch::{Culprit, Lookout, Stirred, Trigger};
 pub use writer::{Access, Existing, Writer};
 

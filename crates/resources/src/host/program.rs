@@ -124,6 +124,8 @@ impl Reader {
         answer
             .get_or_try_init(async || {
                 let said = run(self.root(), Call::new(query.program(), query.arguments())).await?;
+                let words = [&[query.program()], query.arguments()].concat();
+                self.trace.note(|| words.join(" "), Some(&said));
                 Ok(said.into())
             })
             .await

@@ -27,7 +27,7 @@ use stead_engine::moment::Moment;
 use tokio::sync::OnceCell;
 use xattr::FileExt;
 
-use super::{HostError, Query, kubernetes::ClusterObject, place::Place};
+use super::{HostError, Query, kubernetes::ClusterObject, place::Place, trace::Trace};
 
 /// One moment of the host, read only.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Reader {
     findings: Mutex<HashMap<TypeId, Finding>>,
     /// The bus of the host, once it was asked.
     pub(super) bus: OnceCell<zbus::Connection>,
+    /// What it has looked at, if somebody wants to know.
+    pub(super) trace: Trace,
 }
 
 /// Something that was worked out of this moment, by its type.
@@ -134,6 +136,7 @@ impl Reader {
             cluster: OnceCell::new(),
             findings: Mutex::default(),
             bus: OnceCell::new(),
+            trace: Trace::default(),
         }
     }
 
@@ -198,10 +201,14 @@ impl Reader {
 
     /// Opens a regular file or a file of /proc; `None` if nothing is there.
     pub fn open(&self, path: &Path) -> Result<Option<File>, HostError> {
-        match Place::find(&self.root, path)? {
-            Some(place) => place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK),
-            None => Ok(None),
+        let opened = match Place::find(&self.root, path)? {
+            Some(place) => place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?,
+            None => None,
+        };
+        if opened.is_some() {
+            self.trace.note(|| path.display().to_string(), None);
         }
+        Ok(opened)
     }
 
     /// Reads a whole file of at most `limit` bytes; `None` if nothing is there.
@@ -216,6 +223,7 @@ impl Reader {
         if bytes.len() as u64 > limit {
             return Err(HostError::io("read", path)(io::Error::from(Errno::EFBIG)));
         }
+        self.trace.note(|| path.display().to_string(), Some(&bytes));
         Ok(Some(bytes))
     }
 

@@ -108,6 +108,8 @@ impl Reader {
     /// Asks systemd about a unit.
     pub async fn unit(&self, name: &str) -> Result<UnitStatus, HostError> {
         let connection = self.bus.get_or_try_init(connect).await?;
+        self.trace
+            .note(|| format!("systemd on D-Bus, the unit {name}"), None);
         ask(connection, name).await
     }
 

@@ -1,0 +1,64 @@
+//! What a reader has looked at, for whoever wants to know where a state comes from.
+
+use std::sync::Mutex;
+
+use super::Reader;
+
+/// The most of a text that is kept, in bytes: whoever wants to know reads lines.
+const KEPT: usize = 4 << 20;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The file, the program with its arguments, or the socket with the question.
+    pub place: String,
+    /// What was there, if it was a text.
+    pub text: Option<String>,
+}
+
+/// What was looked at, in the order in which that began; nothing while it is off.
+#[derive(Debug, Default)]
+pub(super) struct Trace(Option<Mutex<Vec<Looked>>>);
+
+impl Trace {
+    pub(super) fn on() -> Self {
+        Self(Some(Mutex::default()))
+    }
+
+    /// Notes that something was looked at, each place once.
+    pub(super) fn note(&self, place: impl FnOnce() -> String, bytes: Option<&[u8]>) {
+        let Some(trace) = &self.0 else { return };
+        let place = place();
+        let text = bytes
+            .filter(|bytes| bytes.len() <= KEPT)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .map(str::to_owned);
+        let mut looked = trace.lock().expect("no holder panics");
+        match looked.iter_mut().find(|looked| looked.place == place) {
+            Some(known) if text.is_some() => known.text = text,
+            Some(_) => {}
+            None => looked.push(Looked { place, text }),
+        }
+    }
+
+    fn taken(&self) -> Vec<Looked> {
+        let looked = self.0.as_ref();
+        looked.map_or_else(Vec::new, |looked| {
+            looked.lock().expect("no holder panics").clone()
+        })
+    }
+}
+
+impl Reader {
+    /// Makes it note what it looks at, from now on.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        self.trace = Trace::on();
+        self
+    }
+
+    /// Returns what it has looked at so far.
+    pub fn looked(&self) -> Vec<Looked> {
+        self.trace.taken()
+    }
+}
