@@ -7,6 +7,8 @@ use std::{
 
 use crate::{
     address::Address,
+    provider::Host,
+    registry::Registry,
     spec::{Resource, Span},
     spec_error::SpecError,
     suggest,
@@ -36,6 +38,39 @@ pub(crate) fn duplicates(resources: &[Resource]) -> Vec<SpecError> {
                     .help(help),
                 );
             }
+        }
+    }
+    errors
+}
+
+/// Finds resources of several kinds that are one thing: each changes a single place, and it is the same.
+pub(crate) fn same_places<H: Host>(
+    resources: &[Resource],
+    registry: &Registry<H>,
+) -> Vec<SpecError> {
+    let mut errors = vec![];
+    let mut first: HashMap<&str, &Resource> = HashMap::new();
+    for resource in resources {
+        let Address { kind, name } = &resource.address;
+        let places = registry.get(kind).map(|kind| kind.places(name));
+        if places.is_none_or(|places| places.as_slice() != [name.as_str()]) {
+            continue;
+        }
+        match first.get(name.as_str()) {
+            Some(first) if first.address != resource.address => errors.push(
+                SpecError::new(
+                    "spec::duplicate",
+                    format!(
+                        "{} and {} are the same place",
+                        first.address, resource.address
+                    ),
+                    resource.attributes["name"].clone(),
+                )
+                .label(first.attributes["name"].clone(), "first here")
+                .help("keep one of them"),
+            ),
+            Some(_) => {}
+            None => drop(first.insert(name, resource)),
         }
     }
     errors

@@ -14,7 +14,7 @@ use crate::{
     spec::{Desired, Resource, Source, Span},
     spec_error::SpecError,
     suggest,
-    value::{Decoded, decode_map, decode_value, shown, value_span},
+    value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},
     variable::unknown_annotation,
     written::{Form, Written, head, name_of, written},
 };
@@ -130,6 +130,12 @@ impl<'a, H: Host> Decoder<'a, H> {
                 .help(format!("write it in quotes: `\"{text}\"`")),
             );
             return None;
+        }
+        if is_secret(name) {
+            let span = value_span(self.source, name);
+            let fact = "a name cannot be a secret: plans show it";
+            self.errors
+                .push(SpecError::new("spec::secret", fact, span).help(usage.clone()));
         }
         let main = schema.main.and_then(|_| arguments.next());
         for extra in arguments {
@@ -353,7 +359,8 @@ impl<'a, H: Host> Decoder<'a, H> {
         while let Some(node) = nodes.pop() {
             let before_node = node.ty().into_iter();
             let before_values = node.entries().iter().filter_map(KdlEntry::ty);
-            let unknown = before_values.filter(|ty| !matches!(ty.value(), "var" | "env" | "fact"));
+            let unknown =
+                before_values.filter(|ty| !matches!(ty.value(), "var" | "env" | "fact" | "secret"));
             for annotation in before_node.chain(unknown) {
                 let span = annotation.span();
                 let span = self.at(span.offset(), span.len());

@@ -11,7 +11,7 @@ use kdl::{KdlEntry, KdlNode};
 use crate::{
     address::Address,
     condition::{Condition, Subject},
-    cross_check::{duplicates, unknown_needs},
+    cross_check::{duplicates, same_places, unknown_needs},
     decode::{Decoder, is_plain},
     files::{Files, is_fundamental, profile_cycles},
     fragment::{Heading, Include, Item, Profile, is_open},
@@ -136,6 +136,7 @@ impl<H: Host> Resolver<'_, H> {
         let resources = std::mem::take(&mut self.resources);
         let resources = self.overridden(resources);
         self.errors.extend(duplicates(&resources));
+        self.errors.extend(same_places(&resources, self.registry));
         self.errors.extend(unknown_needs(&resources));
         Spec { host, resources }
     }

@@ -74,6 +74,8 @@ pub enum Shape {
     OneOf(&'static [&'static str]),
     /// The path of a file, relative to the spec that names it; decoded to an absolute path.
     Path,
+    /// The place of a secret, annotated: `(secret)"file:/PATH"`.
+    Secret,
     /// Several strings: the arguments of a child node.
     List,
     /// A child node with children of its own, each a key and a text, a number, a flag, or `#null` for a key that is not set.

@@ -110,6 +110,10 @@ pub(crate) fn decode_map(
     for child in one.children {
         let key = child.name().value();
         let value = match child.entries() {
+            [entry] if is_secret(entry) => {
+                errors.push(context.no_secret(entry));
+                continue;
+            }
             [entry] if entry.name().is_none() && child.children().is_none() => {
                 scalar(entry.value())
             }
@@ -140,6 +144,11 @@ pub(crate) fn decode_map(
     }
 }
 
+/// Whether a value is the place of a secret.
+pub(crate) fn is_secret(entry: &KdlEntry) -> bool {
+    entry.ty().is_some_and(|ty| ty.value() == "secret")
+}
+
 fn scalar(value: &KdlValue) -> Option<Value> {
     match value {
         KdlValue::String(text) => Some(text.clone().into()),
@@ -157,7 +166,19 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    fn no_secret(&self, entry: &KdlEntry) -> SpecError {
+        let fact = format!(
+            "`{}` cannot be a secret: plans would show it",
+            self.attribute.name
+        );
+        self.fault("spec::secret", &fact, entry)
+            .help("put the secret into a file of its own and name that file here; `stead kinds` lists the kinds that take one")
+    }
+
     fn list(&self, values: &[&KdlEntry], span: &Span) -> Decoded {
+        if let Some(secret) = values.iter().find(|entry| is_secret(entry)) {
+            return Decoded::Wrong(vec![self.no_secret(secret)]);
+        }
         if values.is_empty() {
             let message = format!("`{}` has no values", self.attribute.name);
             return Decoded::Wrong(vec![
@@ -175,11 +196,26 @@ impl Context<'_> {
         Decoded::Wrong(errors.into_iter().filter_map(Result::err).collect())
     }
 
+    /// Takes the place of a secret. What is not annotated would be the secret itself, and that is not told.
+    fn secret(&self, entry: &KdlEntry) -> Result<String, SpecError> {
+        if is_secret(entry) {
+            return self.text(entry);
+        }
+        let fact = format!("`{}` is a secret, and a spec has none", self.attribute.name);
+        Err(self
+            .fault("spec::secret", &fact, entry)
+            .help("write where it comes from: `(secret)\"file:/PATH\"`"))
+    }
+
     fn single(&self, entry: &KdlEntry) -> Result<Value, SpecError> {
+        if is_secret(entry) && self.attribute.shape != Shape::Secret {
+            return Err(self.no_secret(entry));
+        }
         match self.attribute.shape {
             Shape::Text | Shape::List | Shape::Entries | Shape::Map => {
                 self.text(entry).map(Value::from)
             }
+            Shape::Secret => self.secret(entry).map(Value::from),
             Shape::Flag => match entry.value() {
                 KdlValue::Bool(flag) => Ok((*flag).into()),
                 KdlValue::String(text) if text == "true" || text == "false" => Err(self
@@ -286,6 +322,7 @@ impl Context<'_> {
             Shape::Map => format!("write `{name} {{ KEY \"…\" }}`"),
             Shape::OneOf(words) => format!("write `{name}=\"{}\"`", words.first().unwrap_or(&"…")),
             Shape::Text | Shape::Path => format!("write `{name}=\"…\"`"),
+            Shape::Secret => format!("write `{name}=(secret)\"file:/PATH\"`"),
         }
     }
 

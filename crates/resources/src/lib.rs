@@ -38,6 +38,7 @@ mod path;
 )]
 mod root;
 mod rule_edit;
+mod secret;
 mod secrets;
 pub mod session;
 mod setting;
@@ -76,6 +77,7 @@ mod kube_args;
 mod kube_proxy;
 mod package;
 mod restart;
+mod secret_file;
 mod snap;
 mod snap_config;
 mod symlink;
@@ -105,6 +107,7 @@ pub fn registry() -> Registry<host::Live> {
         .with(kube_args::KubeArgs)
         .with(package::Package)
         .with(restart::Restart)
+        .with(secret_file::SecretFile)
         .with(snap::Snap)
         .with(snap_config::SnapConfig)
         .with(symlink::Symlink)

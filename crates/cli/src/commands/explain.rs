@@ -110,6 +110,7 @@ fn shape(shape: Shape) -> String {
         Shape::Integer => "whole number".to_owned(),
         Shape::OneOf(words) => words.join(", "),
         Shape::Path => "path beside the spec".to_owned(),
+        Shape::Secret => "a place of secrets: `(secret)\"file:/PATH\"`".to_owned(),
         Shape::Map => "keys with values, as children of a child".to_owned(),
         Shape::Entries => "any children, each with its texts or `#null`".to_owned(),
         Shape::List => "several texts, as a child".to_owned(),

@@ -23,6 +23,11 @@ mod program;
 )]
 mod reader;
 mod room;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host is the room that touches it"
+)]
+mod secret;
 mod sockets;
 mod systemd;
 mod trace;
@@ -44,6 +49,7 @@ pub use kubernetes::{ClusterObject, Identity};
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader, Space};
 pub use room::WatchRoom;
+pub(crate) use secret::{LARGEST as LARGEST_SECRET, Secret};
 pub use sockets::{Connection, Knock};
 use stead_engine::{
     moment::Moment,

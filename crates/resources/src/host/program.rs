@@ -209,7 +209,7 @@ impl Writer {
 }
 
 /// Returns the path of a program, which acts on the running host and so is not run for another root folder.
-fn locate(root: &Path, program: &str) -> Result<PathBuf, HostError> {
+pub(super) fn locate(root: &Path, program: &str) -> Result<PathBuf, HostError> {
     if root != Path::new("/") {
         return Err(HostError::Program {
             program: program.to_owned(),
@@ -224,6 +224,11 @@ fn missing(program: &str) -> HostError {
         program: program.to_owned(),
         package: package(program),
     }
+}
+
+/// Returns where programs are looked for, as PATH has it.
+pub(super) fn path() -> String {
+    FOLDERS.join(":")
 }
 
 /// Returns the path of a program.
@@ -292,7 +297,7 @@ async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError> {
     let mut child = Command::new(path)
         .args(call.arguments)
         .env_clear()
-        .env("PATH", FOLDERS.join(":"))
+        .env("PATH", self::path())
         .env("LC_ALL", "C")
         .envs(call.environment.iter().copied())
         .current_dir("/")

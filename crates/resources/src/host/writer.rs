@@ -255,17 +255,34 @@ impl Writer {
         Ok(())
     }
 
+    /// Keeps a secret under its digest, as [`Self::save_blob`] keeps contents.
+    pub(crate) fn keep_secret(&self, digest: &str, secret: &[u8]) -> Result<(), HostError> {
+        self.make_blobs()?;
+        let blobs = Self::new(&self.blobs, &self.blobs);
+        blobs.put_text(Path::new(&format!("/{digest}")), secret, 0o600)
+    }
+
+    /// Returns the secret that was kept under a digest; `None` if none was.
+    pub(crate) fn kept_secret(&self, digest: &str) -> Result<Option<super::Secret>, HostError> {
+        let blobs = super::Reader::new(&self.blobs);
+        blobs.read_secret(Path::new(&format!("/{digest}")))
+    }
+
+    fn make_blobs(&self) -> Result<(), HostError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.blobs)
+            .map_err(HostError::io("make the folder", &self.blobs))
+    }
+
     /// Keeps the contents of a file, so that they can be put back when it has gone.
     pub fn save_blob(&self, path: &Path, digested: &Digested) -> Result<(), HostError> {
         let kept = self.blobs.join(&digested.sha256);
         if kept.exists() {
             return Ok(());
         }
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.blobs)
-            .map_err(HostError::io("make the folder", &self.blobs))?;
+        self.make_blobs()?;
         let file = Place::must(&self.root, path)?.open(OFlag::O_RDONLY)?;
         let mut file = file.ok_or_else(|| HostError::Changed {
             path: path.to_owned(),

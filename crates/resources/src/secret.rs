@@ -1,0 +1,162 @@
+//! References to secrets, as a spec writes them, and the digests by which they are told apart.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use stead_engine::{report::chain, schema::Problem};
+
+use crate::host::{HostError, LARGEST_SECRET, MetaKind, Reader, Secret};
+
+/// What may stand behind `(secret)`.
+pub(crate) const USAGE: &str = "write `(secret)\"file:/PATH\"`, `(secret)\"credential:NAME\"` or `(secret)\"command:PROGRAM ARGUMENT\"`";
+/// What tells this host from others and is nobody else's business: machine-id(5).
+const MACHINE: &str = "/etc/machine-id";
+/// The longest machine-id, in bytes.
+const MACHINE_LENGTH: u64 = 256;
+/// Bits of a file that everybody may read.
+const EVERYBODY: u32 = 0o004;
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// The contents of a file.
+    File(PathBuf),
+    /// A credential of systemd.
+    Credential(String),
+    /// What a command prints.
+    Command(Vec<String>),
+}
+
+impl Reference {
+    /// Reads a reference.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        let problem = |fact: String| Problem::new(fact).help(USAGE);
+        let Some((kind, rest)) = text.split_once(':') else {
+            return Err(problem(format!("`{text}` does not say what it is")));
+        };
+        match kind {
+            "file" if rest.starts_with('/') => Ok(Self::File(rest.into())),
+            "file" => Err(problem(format!("`{rest}` is not an absolute path"))),
+            "credential" => {
+                // systemd.exec(5): a name is one that a file may have.
+                let is_name = !rest.is_empty() && rest.len() < 256 && !rest.contains('/');
+                if is_name && !rest.starts_with('.') {
+                    Ok(Self::Credential(rest.to_owned()))
+                } else {
+                    Err(problem(format!("`{rest}` is no name of a credential")))
+                }
+            }
+            "command" => match shlex::split(rest) {
+                Some(words) if !words.is_empty() => Ok(Self::Command(words)),
+                Some(_) => Err(problem("the command is empty".to_owned())),
+                None => Err(problem(format!("`{rest}` has a quote that does not end"))),
+            },
+            other => Err(problem(format!("`{other}` is no place of secrets"))),
+        }
+    }
+
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// Where it should be and is not, or is for everybody to read.
+    pub(crate) async fn read(&self, host: &Reader) -> Result<Secret, Problem> {
+        let said = |error: HostError| Problem::new(chain(&error).join(": "));
+        let found = match self {
+            Self::File(path) => {
+                // It belongs to the person who runs stead, wherever it is, so links to it are followed.
+                let reader = Reader::new(Path::new("/"));
+                let missing = || Problem::new(format!("`{}` does not exist", path.display()));
+                let place = if host.root() == Path::new("/") {
+                    reader.resolve(path).map_err(|_| missing())?
+                } else {
+                    path.clone()
+                };
+                let meta = host.stat(&place).map_err(said)?.ok_or_else(missing)?;
+                if meta.kind != MetaKind::File {
+                    let fact = format!("`{}` is {}, not a file", path.display(), meta.kind.noun());
+                    return Err(Problem::new(fact));
+                }
+                if meta.mode & EVERYBODY != 0 {
+                    let fact = format!("everybody may read `{}`", path.display());
+                    return Err(Problem::new(fact).help(format!("chmod o-rwx {}", path.display())));
+                }
+                host.read_secret(&place)
+                    .map_err(said)?
+                    .ok_or_else(missing)?
+            }
+            Self::Credential(name) => {
+                let found = host.credential(name).await.map_err(said)?;
+                found.ok_or_else(|| {
+                    Problem::new(format!("there is no credential `{name}`")).help(format!(
+                        "put it into /etc/credstore/{name}, or encrypted into /etc/credstore.encrypted/{name}"
+                    ))
+                })?
+            }
+            Self::Command(words) => host.secret_of_command(words).await.map_err(said)?,
+        };
+        if found.len() > LARGEST_SECRET {
+            return Err(Problem::new(format!(
+                "a secret has at most {LARGEST_SECRET} bytes"
+            )));
+        }
+        Ok(found)
+    }
+}
+
+/// Returns the digest of a secret in a file, in hexadecimal: SHA-256 with what only this host and this file have, so that
+/// the same secret elsewhere has another one.
+pub(crate) fn sealed(host: &Reader, path: &str, secret: &[u8]) -> Result<String, HostError> {
+    let machine = host.read_text(Path::new(MACHINE), MACHINE_LENGTH)?;
+    let mut hasher = Sha256::new();
+    for part in ["stead secret", machine.unwrap_or_default().trim(), path] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.update(secret);
+    Ok(hex::encode(hasher.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::Root;
+
+    #[test]
+    fn references_are_read() {
+        for (text, expected) in [
+            ("file:/etc/x", Reference::File("/etc/x".into())),
+            (
+                "credential:token",
+                Reference::Credential("token".to_owned()),
+            ),
+            (
+                "command:pass show 'my token'",
+                Reference::Command(vec!["pass".into(), "show".into(), "my token".into()]),
+            ),
+        ] {
+            assert_eq!(Reference::parse(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "hunter2",
+            "file:token",
+            "credential:",
+            "credential:../x",
+            "credential:.x",
+            "command:",
+            "command:a 'b",
+            "vault:x",
+        ] {
+            assert!(Reference::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_secret_has_another_digest_elsewhere() {
+        let one = Root::new(&[("/etc/machine-id", "aaaa\n")]);
+        let other = Root::new(&[("/etc/machine-id", "bbbb\n")]);
+        let of = |root: &Root, path: &str| sealed(&root.reader(), path, b"hunter2").unwrap();
+        assert_eq!(of(&one, "/a"), of(&one, "/a"));
+        assert_ne!(of(&one, "/a"), of(&one, "/b"));
+        assert_ne!(of(&one, "/a"), of(&other, "/a"));
+    }
+}
