@@ -1,0 +1,126 @@
+//! How long a spec of 100,000 resources in 1,000 files takes to be resolved, against the parser alone that reads the same files one
+//! after the other; and the memory that each needs. A figure, no test: `make bench-resolve`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark makes its own files and prints what it measures"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use stead_engine::{
+    resolve::resolve,
+    source::load,
+    surroundings::{Facts, Surroundings},
+};
+
+const FILES: usize = 1_000;
+const EACH: usize = 100;
+/// Each is measured so often, by turns; the median counts.
+const ROUNDS: usize = 5;
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, "parse", folder, ..] => parse(Path::new(folder)),
+        [_, "resolve", folder, ..] => resolve_all(Path::new(folder)),
+        _ => compare(),
+    }
+}
+
+fn compare() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = write(folder.path());
+    let mut measured = [vec![], vec![]];
+    for _ in 0..ROUNDS {
+        for (of, what) in measured.iter_mut().zip(["parse", "resolve"]) {
+            let own = std::env::current_exe().unwrap();
+            let output = Command::new(own).arg(what).arg(folder.path()).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let mut numbers = said.split_whitespace().map(|word| word.parse::<f64>().unwrap());
+            of.push((numbers.next().unwrap(), numbers.next().unwrap()));
+        }
+    }
+    let median = |of: &mut Vec<(f64, f64)>| {
+        of.sort_by(|one, other| one.0.total_cmp(&other.0));
+        of[ROUNDS / 2]
+    };
+    let [mut parsed, mut resolved] = measured;
+    let (parsed, resolved) = (median(&mut parsed), median(&mut resolved));
+    println!("{} resources in {FILES} files, {:.1} MB", FILES * EACH, bytes as f64 / 1e6);
+    println!("the parser alone, all documents kept   {:.2} s  {:.0} MB", parsed.0, parsed.1);
+    println!("resolved                               {:.2} s  {:.0} MB", resolved.0, resolved.1);
+    println!("ratio                                  {:.2}    {:.2}", resolved.0 / parsed.0, resolved.1 / parsed.1);
+}
+
+/// Parses the files one after the other, as the crate does it alone.
+fn parse(folder: &Path) {
+    let begin = Instant::now();
+    let documents: Vec<_> = paths(folder)
+        .map(|path| fs::read_to_string(path).unwrap().parse::<kdl::KdlDocument>().unwrap())
+        .collect();
+    report(begin);
+    drop(documents);
+}
+
+/// Resolves the spec that includes them.
+fn resolve_all(folder: &Path) {
+    let registry = stead_resources::registry();
+    let main = folder.join("host.kdl");
+    let begin = Instant::now();
+    let source = load(main.clone(), fs::read(main).unwrap()).unwrap();
+    let surroundings = Surroundings {
+        read: &|path| fs::read(path),
+        given: &[],
+        environment: &|_| None,
+        facts: &Facts::default,
+    };
+    let spec = resolve(&source, &surroundings, &registry).unwrap();
+    assert_eq!(spec.resources.len(), FILES * EACH);
+    report(begin);
+}
+
+/// Prints seconds, and the most memory that the process had, in MB: `VmHWM` in proc_pid_status(5).
+fn report(begin: Instant) {
+    let seconds = begin.elapsed().as_secs_f64();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("{seconds} {}", kib * 1024.0 / 1e6);
+}
+
+fn paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = folder.to_owned();
+    (0..FILES).map(move |file| folder.join(format!("part-{file}.kdl")))
+}
+
+/// Writes the spec; returns its bytes.
+fn write(folder: &Path) -> usize {
+    let includes: String = (0..FILES)
+        .map(|file| format!("    include \"part-{file}.kdl\"\n"))
+        .collect();
+    fs::write(folder.join("host.kdl"), format!("host \"many\" {{\n{includes}}}\n")).unwrap();
+    let mut bytes = 0;
+    for (file, path) in paths(folder).enumerate() {
+        let text: String = (0..EACH).map(|number| resource(file, number)).collect();
+        bytes += text.len();
+        fs::write(path, text).unwrap();
+    }
+    bytes
+}
+
+fn resource(file: usize, number: usize) -> String {
+    let name = format!("{file}-{number}");
+    match number % 4 {
+        0 => format!("file \"/srv/f{name}\" mode=\"0644\" owner=\"root\" {{\n    content \"{name}\\n\"\n}}\n"),
+        1 => format!("directory \"/srv/d{name}\" mode=\"0755\"\n"),
+        2 => format!("sysctl \"net.ipv4.conf.x{name}.rp_filter\" \"1\"\n"),
+        _ => format!("symlink \"/srv/l{name}\" target=\"/srv/d{file}-{}\"\n", number - 2),
+    }
+}
