@@ -51,8 +51,6 @@ const IDLE_LOOKS: usize = 10;
 const RUSH: Duration = Duration::from_secs(1);
 /// How often the figures are written when nothing happens.
 const FIGURES: Duration = Duration::from_mins(1);
-/// Where the figures are, for root.
-const OWN_FIGURES: &str = "/run/stead/watch.prom";
 
 /// Stays until somebody asks it to end.
 pub(super) fn stand_guard(session: &Session, args: &Watch) -> Result<Exit, Failure> {
@@ -448,22 +446,11 @@ impl<'a> Guardian<'a> {
         }
         self.next_figures = Instant::now() + FIGURES;
         let text = metrics::text(&self.figures, &self.bouts);
-        let own = (PathBuf::from(OWN_FIGURES), 0o600);
-        let files = [
-            Some(own),
-            self.figures_file.clone().map(|path| (path, 0o644)),
-        ];
-        for (path, mode) in files.into_iter().flatten() {
-            let written = self
-                .desk
-                .session
-                .writer()
-                .put_text(&path, text.as_bytes(), mode);
-            if let Err(error) = written {
-                let message = format!("{error}\n");
-                if self.said.insert(message.clone()) {
-                    render::message(&message);
-                }
+        let writer = self.desk.session.writer();
+        for error in metrics::write(&writer, self.figures_file.as_deref(), &text) {
+            let message = format!("{error}\n");
+            if self.said.insert(message.clone()) {
+                render::message(&message);
             }
         }
     }

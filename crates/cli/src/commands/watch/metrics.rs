@@ -1,10 +1,14 @@
 //! Figures for Prometheus, in its text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use jiff::Timestamp;
+use stead_resources::host::{HostError, Writer};
 
 use super::bouts::Bouts;
+
+/// Where the figures are, for root.
+const OWN: &str = "/run/stead/watch.prom";
 
 /// What is counted beside the bouts.
 #[derive(Debug)]
@@ -17,6 +21,17 @@ pub(super) struct Figures {
     pub(super) failures: u64,
     /// When the host was last seen to be as applied; `None` if not yet.
     pub(super) last_good: Option<Timestamp>,
+}
+
+/// Writes the text of the figures for root, and for everybody where somebody wants it. Returns why it could not.
+pub(super) fn write(writer: &Writer, wanted: Option<&Path>, text: &str) -> Vec<HostError> {
+    let own = (Path::new(OWN), 0o600);
+    let files = [Some(own), wanted.map(|path| (path, 0o644))];
+    let written = files
+        .into_iter()
+        .flatten()
+        .map(|(path, mode)| writer.put_text(path, text.as_bytes(), mode));
+    written.filter_map(Result::err).collect()
 }
 
 /// Returns the text of all figures.
