@@ -119,6 +119,28 @@ pub(crate) fn counting(runs: &[Run]) -> Vec<&Run> {
     counting
 }
 
+/// Whether all runs after this one only bring back what others had asked for.
+pub fn is_as_asked_for(state: &StateFolder, since: u64) -> Result<bool, HistoryError> {
+    for run in state.runs()?.into_iter().filter(|run| *run > since) {
+        let scope = show(state, run)?.plan.map(|plan| plan.scope);
+        if scope != Some(Scope::Restore) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns what a run has changed. A step that was due no more when its turn came is not among it.
+pub fn changed(state: &StateFolder, run: u64) -> Result<BTreeSet<Address>, HistoryError> {
+    let steps = journal::read(state, run)?
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Step { before, .. } => Some(before),
+            _ => None,
+        });
+    Ok(steps.flatten().map(|(address, _)| address).collect())
+}
+
 /// Returns one run.
 pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
     if !state.runs()?.contains(&run) {

@@ -49,6 +49,9 @@ const OVERWRITERS: [&str; 6] = [
     "snap.microk8s.daemon-kubelite.service",
     "snap.microk8s.daemon-proxy.service",
 ];
+/// Two of the reasons for which it runs beside one that watches: the host has been started, or a run was interrupted.
+const BOOTED: &str = "multi-user";
+const INTERRUPTED: &str = "interrupted";
 /// Where MicroK8s looks for executables to run: after a refresh, and every few seconds.
 const SNAP_HOOKS: &str = "/var/snap/microk8s/common/hooks";
 /// Our name there.
@@ -308,7 +311,7 @@ fn instance(reason: &str) -> String {
 
 /// Has an interrupted run taken back, by a process that what it takes back does not end.
 pub async fn have_recovered(host: &Writer) -> Result<(), HostError> {
-    host.unit_job("StartUnit", &instance("interrupted")).await
+    host.unit_job("StartUnit", &instance(INTERRUPTED)).await
 }
 
 /// Returns the files of a hook for a stead at `program`.
@@ -343,10 +346,14 @@ fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
             (link, format!("-> ../{WATCH_UNIT}")),
         ]);
     }
+    // Whoever watches does it, and knows what is to be left alone.
+    let condition = format!(
+        "case %i in {BOOTED}|{SNAP_REFRESH}|{INTERRUPTED}) ;; *) ! systemctl --quiet is-active {WATCH_UNIT} ;; esac"
+    );
     let unit = format!(
         "{HEADER}\n[Unit]\nDescription=Bring back what stead applied (%i)\nAfter=snapd.service {after}\n\
          StartLimitIntervalSec=600\nStartLimitBurst=20\n\n\
-         [Service]\nType=oneshot\nExecStart={program} watch --once\nTimeoutStartSec=20min\n"
+         [Service]\nType=oneshot\nExecCondition=/bin/sh -c '{condition}'\nExecStart={program} watch --once\nTimeoutStartSec=20min\n"
     );
     let mut files = BTreeMap::from([(format!("{UNITS}/{UNIT}"), unit)]);
     for starter in OVERWRITERS.iter().chain(&["multi-user.target"]) {

@@ -13,10 +13,10 @@ use sd_notify::NotifyState;
 use stead_engine::{
     address::Address,
     cause::Cause,
-    history::committed,
+    history::{self, committed},
     journal::Outcome,
     needs::affected,
-    plan::{Plan, Scope, Wanted},
+    plan::{Plan, PlannedChange, Scope, Wanted},
     recover::Newest,
     registry::Kind,
     state_folder::StateFolder,
@@ -27,6 +27,7 @@ use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 use super::{
     super::bench::Desk,
     bouts::{Bouts, Judgement},
+    feeding,
     metrics::{self, Figures},
     notice::{self, PULSE, pulse, tell},
     plan_what_can_be, runtime,
@@ -250,6 +251,10 @@ impl<'a> Guardian<'a> {
                 Judgement::GiveUp(fought_over) => {
                     for (address, why) in fought_over {
                         self.give_up(&address, &why);
+                        for fed in feeding(self.desk.session, &plan, &address, &self.wanted) {
+                            let why = format!("{address} would be due with it");
+                            self.give_up(&fed, &why);
+                        }
                     }
                 }
                 Judgement::NotBefore(then) => {
@@ -278,9 +283,11 @@ impl<'a> Guardian<'a> {
             }
         }
         if self.newest != Some(run) {
-            self.newest = Some(run);
+            let before = self.newest.replace(run).unwrap_or(0);
+            if !history::is_as_asked_for(&self.desk.state, before)? {
+                self.bouts.begin_anew();
+            }
             self.load()?;
-            self.bouts.begin_anew();
             self.consider_all();
         }
         self.is_behind = false;
@@ -353,12 +360,15 @@ impl<'a> Guardian<'a> {
 
     /// Leaves something alone, and says so loudly.
     fn give_up(&mut self, address: &Address, why: &str) {
+        if self.bouts.is_given_up(address) {
+            return;
+        }
         let why = render::plain(why);
         let name = render::plain(&address.to_string());
         // The priority of an error, for the journal: sd-daemon(3).
         render::message(&format!(
             "<3>{name} is left alone from now on: {why}.\n\
-             <3>Stop that program, then run `systemctl restart stead-watch`, or apply a spec.\n"
+             <3>Stop whoever moves it, then run `systemctl restart stead-watch`, or apply a spec.\n"
         ));
         self.bouts.give_up(address, why);
         self.pending.remove(address);
@@ -390,7 +400,9 @@ impl<'a> Guardian<'a> {
             }
             Some(Outcome::Done { run }) => {
                 self.newest = Some(run);
-                for planned in &plan.changes {
+                let changed = history::changed(&self.desk.state, run)?;
+                let is_changed = |planned: &&PlannedChange| changed.contains(&planned.address);
+                for planned in plan.changes.iter().filter(is_changed) {
                     let is_restart = !planned.effects.restarts.is_empty();
                     let by = self.bouts.newest(&planned.address);
                     let by = by.map_or_else(String::new, |by| format!("; moved by {by}"));

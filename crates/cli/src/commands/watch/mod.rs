@@ -8,6 +8,7 @@ mod notice;
 use std::time::Duration;
 
 use stead_engine::{
+    address::Address,
     cause::explain,
     history::committed,
     plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
@@ -100,6 +101,22 @@ fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
         kind.is_ok_and(Kind::is_runtime)
     });
     wanted
+}
+
+/// Returns what makes a planned change due when it moves, of all that is watched: arguments, for a restart.
+fn feeding(session: &Session, plan: &Plan, address: &Address, watched: &[Wanted]) -> Vec<Address> {
+    let mut changes = plan.changes.iter();
+    let planned = changes.find(|planned| planned.address == *address);
+    let before = planned.and_then(|planned| planned.change.before());
+    let needs = watched.iter().find(|wanted| wanted.address == *address);
+    let (Some(before), Some(needs), Ok(kind)) = (before, needs, session.registry.of(address))
+    else {
+        return vec![];
+    };
+    let feeds = |need: &&Address| kind.disturbed(&address.name, before, &[need]).is_some();
+    let is_watched = |need: &&Address| watched.iter().any(|wanted| wanted.address == **need);
+    let fed = needs.needs.iter().filter(is_watched).filter(feeds);
+    fed.cloned().collect()
 }
 
 /// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
