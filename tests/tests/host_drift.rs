@@ -1,70 +1,17 @@
 //! Why a host differs that had converged, each cause made by the one who really does it.
 
-use std::collections::BTreeMap;
+use e2e::{
+    Host, Image, Inside,
+    drift::{SPEC, apply, causes, check, label, write},
+    standin, wait_for,
+};
 
-use e2e::{Host, Image, Inside, standin, wait_for};
-use serde_json::Value;
-
-const SPEC: &str = "/root/host.kdl";
 /// Without a hook, so that what differs stays so until somebody looks.
 const FORWARD: &str = "iptables-policy \"filter/FORWARD\" \"ACCEPT\" persist=#false";
 
 /// Where this is, MicroK8s takes no argument away.
 const LOCK: &str = "/var/snap/microk8s/current/var/lock/no-arg-sanitisation";
 const KUBELET: &str = "/var/snap/microk8s/current/args/kubelet";
-
-fn write(host: &Host, resources: &str) {
-    host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
-}
-
-fn apply(host: &Host, resources: &str) {
-    write(host, resources);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.stead_ends(&["plan", SPEC], 0);
-}
-
-/// Returns the causes of a plan, by address.
-fn causes(host: &Host) -> BTreeMap<String, Value> {
-    let said = host.stead_ends(&["plan", "--json", SPEC], 3);
-    let plan: Value = serde_json::from_str(&said.out).expect("a plan is JSON");
-    let changes = plan["changes"].as_array().into_iter().flatten();
-    changes
-        .map(|change| {
-            let address = change["address"].as_str().unwrap_or_default();
-            (address.to_owned(), change["cause"].clone())
-        })
-        .collect()
-}
-
-/// Says a cause in short, without the times in its evidence.
-fn label(cause: &Value) -> String {
-    let text = |field: &str| cause[field].as_str().unwrap_or_default();
-    let evidence = text("evidence").split(" 20").next().unwrap_or_default();
-    let run = &cause["run"];
-    match text("class") {
-        "" => "none".to_owned(),
-        "spec" if cause["is_new"] == true => format!("new since {run}"),
-        "follows" => format!("follows {}", text("address")),
-        "actor" => format!("{} since {run}: {evidence}", text("actor")),
-        "hand" => format!("{} by hand since {run}: {evidence}", text("person")),
-        "changed" => format!("changed since {run}: {evidence}"),
-        class => format!("{class} {run}"),
-    }
-}
-
-/// Plans, and expects these changes with these causes and no others.
-fn check(host: &Host, expected: &[(&str, &str)]) {
-    let causes = causes(host);
-    let found: Vec<_> = causes
-        .iter()
-        .map(|(address, cause)| (address.as_str(), label(cause)))
-        .collect();
-    let found: Vec<_> = found
-        .iter()
-        .map(|(address, label)| (*address, label.as_str()))
-        .collect();
-    assert_eq!(found, expected, "{causes:#?}");
-}
 
 #[test]
 fn docker_is_known_by_its_start_and_nobody_else_is_taken_for_it() {
