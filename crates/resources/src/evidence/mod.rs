@@ -2,6 +2,7 @@
 //! Whatever cannot be read proves nothing.
 
 pub(crate) mod args;
+mod firewalls;
 pub(crate) mod forwarding;
 pub(crate) mod packages;
 pub(crate) mod rules;

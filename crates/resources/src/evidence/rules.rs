@@ -5,7 +5,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use stead_engine::drift::{Drift, Evidence};
 
-use super::{forwarding, only, start, started, sudo};
+use super::{
+    firewalls::{self, UFW, UFW_UNIT},
+    forwarding, only, start, started, sudo,
+};
 use crate::{
     host::Reader,
     netfilter::{ChainName, Column, Family, Reading, Saved, Tables, actors},
@@ -18,9 +21,6 @@ const PERSISTENT: &str = "netfilter-persistent.service";
 const FILES: [&str; 2] = ["/etc/iptables/rules.v4", "/etc/iptables/rules.v6"];
 /// The largest of them that is read, in bytes.
 const LIMIT: u64 = 16 << 20;
-/// Programs that set policies when they start, as [`actors`] calls them, and their units.
-const SETTERS: [(&str, &str); 1] = [("ufw", UFW)];
-const UFW: &str = "ufw.service";
 
 /// The time since a run, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +89,13 @@ async fn of_column(
         let fact = forwarding::docker(host, since.at).await;
         found.push(fact.map(|fact| (forwarding::DOCKER, fact)));
     }
-    for (name, unit) in SETTERS {
-        if policy == "DROP" && actors::is_policy_of(saved, name, table, chain) {
-            let at = started(host, unit, since.at).await;
-            found.push(at.map(|at| (name, start(unit, at))));
-        }
+    let is_own = tables.own(column.family) == column.backend;
+    if policy == "DROP" && is_own && actors::is_policy_of(saved, UFW, table, chain) {
+        let fact = firewalls::by_ufw(host, saved, since.at).await;
+        found.push(fact.map(|fact| (UFW, fact)));
+    }
+    if policy == UNTOUCHED && is_own && since.rebooted == Some(false) {
+        found.push(firewalls::by_firewalld(host, saved, since.at).await);
     }
     let kept = kept(host, tables, column);
     let keeps = kept.as_ref().and_then(|kept| kept.chain(table, chain));
@@ -122,15 +124,37 @@ pub(crate) async fn of_absence(
         return Some(Evidence::Reboot);
     }
     let tables = Tables::read(host).await.ok()?;
-    let replaces = |column: &Column| {
+    let mut found = vec![];
+    let restores = |column: &Column| {
         let kept = kept(host, &tables, *column);
         // Restoring replaces the tables that are in the file, and leaves the others.
         kept.is_some_and(|kept| kept.tables.contains_key(table) && !has(&kept))
     };
-    if !columns.iter().all(replaces) {
-        return None;
+    if columns.iter().all(restores) {
+        found.push(persistent(host, since.at).await);
     }
-    actor(persistent(host, since.at).await)
+    found.push(by_firewalld(host, &tables, columns, since.at).await);
+    actor(only(found))
+}
+
+/// Says that firewalld has replaced the rules of all these columns.
+async fn by_firewalld(
+    host: &Reader,
+    tables: &Tables,
+    columns: &[Column],
+    since: Timestamp,
+) -> Option<(&'static str, String)> {
+    let mut found = None;
+    for column in columns {
+        let Reading::Read(saved) = tables.column(*column) else {
+            return None;
+        };
+        if tables.own(column.family) != column.backend {
+            return None;
+        }
+        found = Some(firewalls::by_firewalld(host, saved, since).await?);
+    }
+    found
 }
 
 async fn persistent(host: &Reader, since: Timestamp) -> Option<(&'static str, String)> {
@@ -178,9 +202,9 @@ pub(crate) async fn policy_after_reboot(
         Some(policy) if is_enabled(host, PERSISTENT).await => Some((policy, PERSISTENT)),
         _ => None,
     };
-    let ufw = match ufw_policy(host, chain) {
-        Some(policy) if is_own && table == "filter" && is_enabled(host, UFW).await => {
-            Some((policy, UFW))
+    let ufw = match firewalls::ufw_policy(host, chain) {
+        Some(policy) if is_own && table == "filter" && is_enabled(host, UFW_UNIT).await => {
+            Some((policy, UFW_UNIT))
         }
         _ => None,
     };
@@ -196,32 +220,6 @@ pub(crate) async fn policy_after_reboot(
         None => (UNTOUCHED, "as nothing sets it".to_owned()),
     };
     (policy != wanted).then(|| format!("after a reboot: {policy}, {by}"))
-}
-
-/// Returns the policy that ufw gives a chain when it starts: ufw(8), FILES.
-fn ufw_policy(host: &Reader, chain: &str) -> Option<String> {
-    let read = |path: &str| host.read_text(Path::new(path), LIMIT).ok().flatten();
-    let value = |text: &str, key: &str| {
-        let mut values = text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
-        values
-            .next_back()
-            .map(|value| value.trim_matches('"').to_owned())
-    };
-    if value(&read("/etc/ufw/ufw.conf")?, "ENABLED")?.to_lowercase() != "yes" {
-        return None;
-    }
-    let policy = value(
-        &read("/etc/default/ufw")?,
-        &format!("DEFAULT_{chain}_POLICY"),
-    )?;
-    // A refusal is a rule; what is left to the policy is then dropped.
-    Some(if policy == "ACCEPT" {
-        policy
-    } else {
-        "DROP".to_owned()
-    })
 }
 
 async fn is_enabled(host: &Reader, unit: &str) -> bool {

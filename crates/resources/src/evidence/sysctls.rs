@@ -4,7 +4,10 @@ use std::path::Path;
 
 use stead_engine::drift::{Drift, Evidence};
 
-use super::{forwarding, of_files, only, start, started, sudo};
+use super::{
+    firewalls::{self, UFW},
+    forwarding, of_files, only, start, started, sudo,
+};
 use crate::{
     host::Reader,
     setting::Setting,
@@ -49,10 +52,20 @@ pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> 
     } else {
         None
     };
+    let ufw = firewalls::setting_by_ufw(host, name, now, drift.since).await;
+    let ufw = ufw.map(|fact| Evidence::Actor {
+        name: UFW.to_owned(),
+        fact,
+    });
     if docker.is_some() || microk8s.is_some() {
-        return only([docker, microk8s]);
+        return only([docker, microk8s, ufw]);
     }
-    match (&before.boot, drift.rebooted) {
+    by_files(host, now, drift).await.or(ufw)
+}
+
+/// Looks whether the files for boot were read again, or what they leave out was forgotten.
+async fn by_files(host: &Reader, now: &str, drift: &Drift<State>) -> Option<Evidence> {
+    match (&drift.change.before()?.boot, drift.rebooted) {
         (Some(Setting::Value(value)), Some(true)) if value == now => Some(Evidence::Reboot),
         (Some(Setting::Unset), Some(true)) => {
             let original = drift.original.as_ref()?.running.as_deref()?;

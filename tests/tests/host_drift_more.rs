@@ -1,0 +1,117 @@
+//! As `host_drift`, on a host with firewalls.
+
+use e2e::{
+    Host, Image, Inside,
+    drift::{SPEC, apply, check},
+};
+
+const POLICY: &str = "iptables-policy:filter/FORWARD";
+
+#[test]
+fn ufw_is_known_by_its_switch_and_its_start() {
+    let host = Host::boot(Image::Debian13Firewalls);
+    // ufw(8) sets both settings to 0: /etc/ufw/sysctl.conf.
+    let wanted = "iptables-policy \"filter/FORWARD\" \"ACCEPT\" persist=#false
+        sysctl \"net.ipv4.icmp_echo_ignore_all\" \"1\"
+        sysctl \"net.ipv4.conf.all.log_martians\" \"1\" persist=#false
+        sysctl \"net.ipv4.tcp_retries2\" \"9\"";
+    let (echo, martians, retries) = (
+        "sysctl:net.ipv4.icmp_echo_ignore_all",
+        "sysctl:net.ipv4.conf.all.log_martians",
+        "sysctl:net.ipv4.tcp_retries2",
+    );
+    apply(&host, wanted);
+    host.must(&["ufw", "--force", "enable"]);
+    // This one it does not set.
+    host.must(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
+    let by = |policy, settings, run| {
+        let unknown = format!("unknown {run}");
+        check(
+            &host,
+            &[
+                (POLICY, policy),
+                (martians, settings),
+                (echo, settings),
+                (retries, &unknown),
+            ],
+        );
+    };
+    let enabled = "ufw since 1: /etc/ufw/ufw.conf changed";
+    by(enabled, enabled, 1);
+
+    // The same by hand, while it is on.
+    apply(&host, wanted);
+    let by_hand = || {
+        host.must(&["iptables", "-P", "FORWARD", "DROP"]);
+        for setting in [
+            "conf.all.log_martians=0",
+            "icmp_echo_ignore_all=0",
+            "tcp_retries2=8",
+        ] {
+            host.must(&["sysctl", "-w", &format!("net.ipv4.{setting}")]);
+        }
+    };
+    by_hand();
+    by("unknown 2", "unknown 2", 2);
+
+    // A unit that was not active has nothing to stop, and leaves an ufw that is on as it is.
+    host.must(&["systemctl", "start", "ufw.service"]);
+    apply(&host, wanted);
+    host.must(&["systemctl", "restart", "ufw.service"]);
+    host.must(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
+    let started = "ufw since 3: ufw.service started";
+    by(started, started, 3);
+
+    // What it has no reason to do it did not do.
+    apply(&host, wanted);
+    let accept = "s/^DEFAULT_FORWARD_POLICY=.*/DEFAULT_FORWARD_POLICY=\"ACCEPT\"/";
+    host.must(&["sed", "-i", accept, "/etc/default/ufw"]);
+    let keep = "s:^net/ipv4/\\(icmp_echo_ignore_all\\|conf/all/log_martians\\)=0:net/ipv4/\\1=1:";
+    host.must(&["sed", "-i", keep, "/etc/ufw/sysctl.conf"]);
+    host.must(&["systemctl", "restart", "ufw.service"]);
+    by_hand();
+    by("unknown 4", "unknown 4", 4);
+}
+
+#[test]
+fn firewalld_takes_rules_away_with_one_back_end_and_nothing_with_the_other() {
+    let host = Host::boot(Image::Debian13Firewalls);
+    let wanted = "iptables-policy \"filter/FORWARD\" \"DROP\" persist=#false
+        iptables-chain \"filter/MINE\" persist=#false
+        iptables-rule \"mine\" chain=\"MINE\" persist=#false { jump \"ACCEPT\" }";
+    let (chain, rule) = ("iptables-chain:filter/MINE", "iptables-rule:mine");
+    apply(&host, wanted);
+    // It has a table of its own.
+    host.must(&["systemctl", "start", "firewalld.service"]);
+    host.stead_ends(&["plan", SPEC], 0);
+    let settings = "/etc/firewalld/firewalld.conf";
+    let other =
+        "s/^FirewallBackend=.*/FirewallBackend=iptables/; s/^CleanupOnExit=.*/CleanupOnExit=no/";
+    host.must(&["sed", "-i", other, settings]);
+    host.must(&["systemctl", "restart", "firewalld.service"]);
+    let by = |cause| check(&host, &[(chain, cause), (POLICY, cause), (rule, cause)]);
+    by("firewalld since 1: firewalld.service started");
+
+    // The same by hand, while it runs.
+    apply(&host, wanted);
+    let by_hand = || {
+        host.must(&["iptables", "-P", "FORWARD", "ACCEPT"]);
+        host.must(&["iptables", "-F", "MINE"]);
+        host.must(&["iptables", "-X", "MINE"]);
+    };
+    by_hand();
+    by("unknown 2");
+    // A reload does it too, and nobody notes that.
+    apply(&host, wanted);
+    host.must(&["firewall-cmd", "--reload"]);
+    by("unknown 3");
+    // One that has a table of its own did not do it, though the chains of an older one are there still.
+    apply(&host, wanted);
+    let other = "s/^FirewallBackend=.*/FirewallBackend=nftables/";
+    host.must(&["sed", "-i", other, settings]);
+    host.must(&["systemctl", "restart", "firewalld.service"]);
+    let saved = host.must(&["iptables-save"]).out;
+    assert!(saved.contains(":FORWARD_direct"), "{saved}");
+    by_hand();
+    by("unknown 4");
+}
