@@ -26,7 +26,7 @@ pub enum Image {
     /// Debian 12: an older snapd, built with its test keys, and its store on the host itself.
     #[value(name = "debian-12")]
     Debian12,
-    /// Debian 13 with ufw and firewalld as well, neither of them enabled.
+    /// Debian 13 with ufw, firewalld and unattended-upgrades as well, none of them enabled.
     #[value(name = "debian-13-firewalls")]
     Debian13Firewalls,
 }
@@ -155,8 +155,8 @@ const PACKAGES: [&str; 28] = [
     "less",
 ];
 
-/// What is installed on a host with firewalls.
-const FIREWALLS: [&str; 2] = ["ufw", "firewalld"];
+/// What is installed on a host with firewalls, and with upgrades that nobody asks for.
+const FIREWALLS: [&str; 3] = ["ufw", "firewalld", "unattended-upgrades"];
 
 /// What Debian does not install beside ufw.
 const NOT_BESIDE_UFW: &str = "iptables-persistent";
@@ -166,7 +166,7 @@ const UNUSED: &str = "docker.service docker.socket containerd.service etcd.servi
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer";
 
 /// Those of [`FIREWALLS`].
-const UNUSED_FIREWALLS: &str = "ufw.service firewalld.service";
+const UNUSED_FIREWALLS: &str = "ufw.service firewalld.service unattended-upgrades.service";
 
 /// The Kubernetes programs of Debian's source package.
 fn kubernetes() -> PathBuf {

@@ -1,4 +1,4 @@
-//! As `host_drift`, on a host with firewalls.
+//! As `host_drift`, on a host with other actors: firewalls, and upgrades that nobody asks for.
 
 use e2e::{
     Host, Image, Inside,
@@ -114,4 +114,53 @@ fn firewalld_takes_rules_away_with_one_back_end_and_nothing_with_the_other() {
     assert!(saved.contains(":FORWARD_direct"), "{saved}");
     by_hand();
     by("unknown 4");
+}
+
+/// Where packages of these versions are offered from then on, as Debian offers security updates.
+const PUBLISH: &str = r#"
+set -e
+mkdir -p /srv/packages
+cd /srv/packages
+rm -f Packages Release
+for version in "$@"; do
+    mkdir -p "/tmp/tiny/DEBIAN"
+    printf '%s\n' 'Package: tiny' "Version: $version" 'Architecture: all' \
+        'Maintainer: tests <tests@localhost>' 'Description: tiny' >/tmp/tiny/DEBIAN/control
+    file=tiny_$version.deb
+    dpkg-deb --root-owner-group --build /tmp/tiny "$file"
+    dpkg-deb --field "$file" >>Packages
+    set -- $(sha256sum "$file") "$@"
+    printf '%s\n' "Filename: ./$file" "Size: $(stat -c %s "$file")" "SHA256: $1" '' >>Packages
+    shift 2
+done
+set -- $(sha256sum Packages)
+printf '%s\n' 'Origin: Debian' 'Label: Debian-Security' 'Suite: stable-security' 'Codename: trixie-security' \
+    'SHA256:' " $1 $(stat -c %s Packages) Packages" >Release
+rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:/srv/packages ./' >/etc/apt/sources.list
+apt-get update
+"#;
+
+#[test]
+fn an_upgrade_that_nobody_asked_for_is_told_from_one_by_hand() {
+    let host = Host::boot(Image::Debian13Firewalls);
+    let publish = |versions: &[&str]| {
+        host.must(&[&["sh", "-c", PUBLISH, "publish"], versions].concat());
+    };
+    publish(&["1"]);
+    let wanted = "package \"tiny\" version=\"1\"";
+    apply(&host, wanted);
+    publish(&["1", "2"]);
+    host.stead_ends(&["plan", SPEC], 0);
+    let periodic = "APT::Periodic::Unattended-Upgrade \"1\";\n";
+    host.put("/etc/apt/apt.conf.d/20auto-upgrades", periodic);
+    host.must(&["systemctl", "start", "apt-daily-upgrade.service"]);
+    let by = |cause| check(&host, &[("package:tiny", cause)]);
+    by("unattended-upgrades since 1: /usr/bin/unattended-upgrade,");
+
+    apply(&host, wanted);
+    // The log of apt knows no parts of a second.
+    host.must(&["sleep", "1.1"]);
+    host.must(&["apt-get", "install", "--yes", "tiny"]);
+    by("changed since 2: apt-get install --yes tiny,");
 }
