@@ -283,8 +283,10 @@ impl<'a> Guardian<'a> {
             }
         }
         if self.newest != Some(run) {
-            let before = self.newest.replace(run).unwrap_or(0);
-            if !history::is_as_asked_for(&self.desk.state, before)? {
+            let before = self.newest.unwrap_or(0);
+            let is_as_asked_for = history::is_as_asked_for(&self.desk.state, before)?;
+            self.newest = Some(run);
+            if !is_as_asked_for {
                 self.bouts.begin_anew();
             }
             self.load()?;
