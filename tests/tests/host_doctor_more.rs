@@ -232,4 +232,43 @@ fn beside_a_firewall_only_what_it_stops_is_found() {
     );
     host.must(&["ufw", "default", "allow", "routed"]);
     assert_eq!(host.found(), [""; 0]);
+
+    // firewalld is in their way too, as two of them show; that it lets something out to the network is no help.
+    host.must(&["ufw", "disable"]);
+    host.must(&["bash", "-c", PODS]);
+    let is_reached = || host.run(&["bash", "-c", REACH]).code == Some(0);
+    assert!(is_reached());
+    host.must(&["systemctl", "start", "firewalld.service"]);
+    host.must(&["firewall-cmd", "--zone=public", "--add-interface=uplink"]);
+    let evidence = seen(&host, "firewalld-refused");
+    let last = "the last rule is `reject with icmpx admin-prohibited`";
+    assert!(evidence.contains(last), "{evidence}");
+    assert!(!is_reached());
+    let finding = host.findings().remove(0);
+    let way = finding["by_hand"][0].as_str().unwrap_or_default();
+    assert!(way.contains("--add-source=10.1.0.0/16 "), "{finding}");
+    host.must(&["bash", "-c", way]);
+    assert_eq!(host.found(), [""; 0]);
+    assert!(is_reached());
 }
+
+/// Two namespaces in the place of pods, connected as Calico does it.
+const PODS: &str = "set -e; for pod in 1 2; do
+    ip netns add pod$pod
+    ip link add cali$pod type veth peer name eth0 netns pod$pod
+    ip link set cali$pod up
+    ip -n pod$pod link set eth0 up
+    ip -n pod$pod address add 10.1.0.$pod/32 dev eth0
+    ip -n pod$pod route add 169.254.1.1 dev eth0
+    ip -n pod$pod route add default via 169.254.1.1 dev eth0
+    ip route add 10.1.0.$pod/32 dev cali$pod
+    echo 1 >/proc/sys/net/ipv4/conf/cali$pod/proxy_arp
+done
+systemd-run --quiet ip netns exec pod2 python3 -m http.server 80";
+
+/// Asks one of them from the other, until an answer or a refusal comes.
+const REACH: &str = "for try in $(seq 50); do
+    ip netns exec pod1 curl --silent --output /dev/null --max-time 5 http://10.1.0.2/ && exit 0
+    sleep 0.1
+done
+exit 1";

@@ -13,6 +13,7 @@ mod dns_loop;
 mod dns_unanswered;
 mod dns_upstream;
 mod docker_forwarding;
+mod firewalld_refused;
 mod forward_drop;
 mod forward_refused;
 mod forwarding_off;
@@ -116,6 +117,7 @@ macro_rules! known {
 static KNOWN: &[(Ailment, Looking)] = &[
     known!(forward_drop, async),
     known!(forward_refused, async),
+    known!(firewalld_refused, async),
     known!(forwarding_off),
     known!(docker_forwarding, async),
     known!(bridge_unfiltered),
