@@ -79,6 +79,12 @@ pub(crate) fn same_places<H: Host>(
 /// Finds `needs` that name what is not there.
 pub(crate) fn unknown_needs(resources: &[Resource]) -> Vec<SpecError> {
     let mut errors = vec![];
+    if resources
+        .iter()
+        .all(|resource| resource.requires.is_empty())
+    {
+        return errors;
+    }
     let declared: BTreeSet<String> = resources
         .iter()
         .map(|resource| resource.address.to_string())

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::{
     fragment::{Fragment, Include, Item, Part, Profile, fragment},
+    parse::workers,
     provider::Host,
     registry::Registry,
     source::load_part,
@@ -60,10 +61,14 @@ impl Files {
             }
             next = files.fragments.len();
             let means = surroundings.read;
-            let read: Vec<_> = wanted
-                .par_iter()
-                .map(|include| included(include, means, registry))
-                .collect();
+            let work = || {
+                let includes = wanted.par_iter();
+                includes
+                    .map(|include| included(include, means, registry))
+                    .collect::<Vec<_>>()
+            };
+            let workers = workers().map_err(|error| no_threads(&wanted[0], &error))?;
+            let read = workers.install(work);
             for (include, read) in wanted.iter().zip(read) {
                 match read {
                     Ok(fragment) => {
@@ -209,9 +214,17 @@ impl Files {
     }
 }
 
+fn no_threads(include: &Include, error: &rayon::ThreadPoolBuildError) -> SpecErrors {
+    SpecErrors(vec![SpecError::new(
+        "spec::include",
+        format!("cannot start the threads that read files: {error}"),
+        include.span.clone(),
+    )])
+}
+
 fn included<H: Host>(
     include: &Include,
-    read: &Read,
+    read: &Read<'_>,
     registry: &Registry<H>,
 ) -> Result<Fragment, SpecErrors> {
     let path = shown(&include.path);

@@ -8,7 +8,7 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use crate::{
     condition::Condition,
     decode::{Decoder, is_plain},
-    parse::parse,
+    parse::{parse, parse_here},
     provider::Host,
     registry::Registry,
     spec::{Resource, Source, Span},
@@ -82,7 +82,7 @@ pub(crate) enum Part {
     Included,
 }
 
-/// Reads one file.
+/// Reads one file; one that is included on a thread of [`crate::parse::workers`].
 ///
 /// # Errors
 /// Mistakes of grammar. Others are in the fragment.
@@ -91,7 +91,10 @@ pub(crate) fn fragment<H: Host>(
     registry: &Registry<H>,
     part: Part,
 ) -> Result<Fragment, SpecErrors> {
-    let mut document = parse(source)?;
+    let mut document = match part {
+        Part::Main => parse(source)?,
+        Part::Included => parse_here(source)?,
+    };
     let mut cutter = Cutter {
         decoder: Decoder::new(source, registry),
         registry,

@@ -1,6 +1,6 @@
 //! Source text to a KDL document. Whatever could exhaust the stack of the parser is refused before it is called.
 
-use std::{sync::Arc, thread};
+use std::{borrow::Cow, sync::Arc, thread};
 
 use kdl::{KdlDiagnostic, KdlDocument, KdlError};
 
@@ -20,9 +20,27 @@ const OLD_SYNTAX_LIMIT: usize = 1 << 20;
 
 /// Parses a source; all mistakes of grammar at once.
 pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
+    parse_by(source, |text| on_a_large_stack(text, KdlDocument::parse_v2))
+}
+
+/// Parses a source where the stack is large enough: on a thread of [`workers`].
+pub(crate) fn parse_here(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
+    parse_by(source, KdlDocument::parse_v2)
+}
+
+/// Makes threads that parse, one for each core. What a thread allocates it frees itself, which is what most of the time goes to.
+pub(crate) fn workers() -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    let threads = rayon::ThreadPoolBuilder::new().stack_size(STACK);
+    threads.thread_name(|_| "parse".to_owned()).build()
+}
+
+fn parse_by(
+    source: &Arc<Source>,
+    parse: impl FnOnce(&str) -> Result<KdlDocument, KdlError>,
+) -> Result<KdlDocument, SpecErrors> {
     let mut errors = syntax::check(source);
     if errors.is_empty() {
-        match on_a_large_stack(&blank_comments(&source.text), KdlDocument::parse_v2) {
+        match parse(&blank_comments(&source.text)) {
             Ok(document) => return Ok(document),
             Err(error) => errors = syntax_errors(source, &error),
         }
@@ -34,7 +52,11 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
 }
 
 /// Replaces comments by as many spaces: the parser goes deeper on the stack for each `*` and `/` in a comment.
-fn blank_comments(text: &str) -> String {
+fn blank_comments(text: &str) -> Cow<'_, str> {
+    // Only these two begin a comment.
+    if !text.contains("//") && !text.contains("/*") {
+        return text.into();
+    }
     let mut blank = String::with_capacity(text.len());
     let mut copied = 0;
     for token in tokens(text) {
@@ -45,7 +67,7 @@ fn blank_comments(text: &str) -> String {
         }
     }
     blank.push_str(&text[copied..]);
-    blank
+    blank.into()
 }
 
 fn on_a_large_stack<T: Send>(

@@ -37,12 +37,12 @@ impl fmt::Display for Fact {
 }
 
 /// Reads a file.
-pub type Read = dyn Fn(&Path) -> io::Result<Vec<u8>> + Sync;
+pub type Read<'a> = dyn Fn(&Path) -> io::Result<Vec<u8>> + Sync + 'a;
 
 /// The means by which a spec gets what is not in its own text.
 pub struct Surroundings<'a> {
     /// Reads a file that is included.
-    pub read: &'a Read,
+    pub read: &'a Read<'a>,
     /// Values for variables, those that count more last.
     pub given: &'a [Given],
     /// Looks a variable of the environment up.
