@@ -10,7 +10,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 BOOTED := binary(/^host_/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve lint packages runner
+.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint packages runner
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -49,6 +49,9 @@ bench-watch: packages ## measure how soon the watch puts a policy back, and what
 
 bench-resolve: ## measure how long a spec of 100,000 resources takes, against the parser alone; a figure, no test
 	cargo bench --package stead --bench resolve
+
+fuzz: runner ## put any text at all through the parser and the resolver, for ten minutes
+	STEAD_FUZZ_SECONDS=600 cargo nextest run --package stead --test fuzz --success-output final
 
 lint: ## check layout and lints
 	cargo fmt --all --check

@@ -41,9 +41,15 @@ fn compare() {
     for _ in 0..ROUNDS {
         for (of, what) in measured.iter_mut().zip(["parse", "resolve"]) {
             let own = std::env::current_exe().unwrap();
-            let output = Command::new(own).arg(what).arg(folder.path()).output().unwrap();
+            let output = Command::new(own)
+                .arg(what)
+                .arg(folder.path())
+                .output()
+                .unwrap();
             let said = String::from_utf8(output.stdout).unwrap();
-            let mut numbers = said.split_whitespace().map(|word| word.parse::<f64>().unwrap());
+            let mut numbers = said
+                .split_whitespace()
+                .map(|word| word.parse::<f64>().unwrap());
             of.push((numbers.next().unwrap(), numbers.next().unwrap()));
         }
     }
@@ -53,17 +59,36 @@ fn compare() {
     };
     let [mut parsed, mut resolved] = measured;
     let (parsed, resolved) = (median(&mut parsed), median(&mut resolved));
-    println!("{} resources in {FILES} files, {:.1} MB", FILES * EACH, bytes as f64 / 1e6);
-    println!("the parser alone, all documents kept   {:.2} s  {:.0} MB", parsed.0, parsed.1);
-    println!("resolved                               {:.2} s  {:.0} MB", resolved.0, resolved.1);
-    println!("ratio                                  {:.2}    {:.2}", resolved.0 / parsed.0, resolved.1 / parsed.1);
+    println!(
+        "{} resources in {FILES} files, {:.1} MB",
+        FILES * EACH,
+        bytes as f64 / 1e6
+    );
+    println!(
+        "the parser alone, all documents kept   {:.2} s  {:.0} MB",
+        parsed.0, parsed.1
+    );
+    println!(
+        "resolved                               {:.2} s  {:.0} MB",
+        resolved.0, resolved.1
+    );
+    println!(
+        "ratio                                  {:.2}    {:.2}",
+        resolved.0 / parsed.0,
+        resolved.1 / parsed.1
+    );
 }
 
 /// Parses the files one after the other, as the crate does it alone.
 fn parse(folder: &Path) {
     let begin = Instant::now();
     let documents: Vec<_> = paths(folder)
-        .map(|path| fs::read_to_string(path).unwrap().parse::<kdl::KdlDocument>().unwrap())
+        .map(|path| {
+            fs::read_to_string(path)
+                .unwrap()
+                .parse::<kdl::KdlDocument>()
+                .unwrap()
+        })
         .collect();
     report(begin);
     drop(documents);
@@ -90,7 +115,10 @@ fn resolve_all(folder: &Path) {
 fn report(begin: Instant) {
     let seconds = begin.elapsed().as_secs_f64();
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
     let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     println!("{seconds} {}", kib * 1024.0 / 1e6);
 }
@@ -105,7 +133,11 @@ fn write(folder: &Path) -> usize {
     let includes: String = (0..FILES)
         .map(|file| format!("    include \"part-{file}.kdl\"\n"))
         .collect();
-    fs::write(folder.join("host.kdl"), format!("host \"many\" {{\n{includes}}}\n")).unwrap();
+    fs::write(
+        folder.join("host.kdl"),
+        format!("host \"many\" {{\n{includes}}}\n"),
+    )
+    .unwrap();
     let mut bytes = 0;
     for (file, path) in paths(folder).enumerate() {
         let text: String = (0..EACH).map(|number| resource(file, number)).collect();
@@ -118,9 +150,14 @@ fn write(folder: &Path) -> usize {
 fn resource(file: usize, number: usize) -> String {
     let name = format!("{file}-{number}");
     match number % 4 {
-        0 => format!("file \"/srv/f{name}\" mode=\"0644\" owner=\"root\" {{\n    content \"{name}\\n\"\n}}\n"),
+        0 => format!(
+            "file \"/srv/f{name}\" mode=\"0644\" owner=\"root\" {{\n    content \"{name}\\n\"\n}}\n"
+        ),
         1 => format!("directory \"/srv/d{name}\" mode=\"0755\"\n"),
         2 => format!("sysctl \"net.ipv4.conf.x{name}.rp_filter\" \"1\"\n"),
-        _ => format!("symlink \"/srv/l{name}\" target=\"/srv/d{file}-{}\"\n", number - 2),
+        _ => format!(
+            "symlink \"/srv/l{name}\" target=\"/srv/d{file}-{}\"\n",
+            number - 2
+        ),
     }
 }

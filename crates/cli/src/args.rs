@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
-3 changes are pending, or `doctor` found something; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
+3 changes are pending, `doctor` found something, or `test` planned something else than was expected; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
 7 not confirmed, or a check failed that had passed; the host is as before; \
 8 imported, but something could not be seen or said, and it is named.";
 
