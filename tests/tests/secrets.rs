@@ -48,10 +48,9 @@ fn prepare(sandbox: &Sandbox, end: &str) -> String {
         };
         sandbox.put(&source, &secret(number));
         ok(sandbox, &["chmod", "600", &source]);
-        spec += &format!(
-            "    secret-file {:?} (secret){reference:?}\n",
-            target(number)
-        );
+        let target = target(number);
+        let line = format!("    secret-file {target:?} (secret){reference:?}\n");
+        spec.push_str(&line);
     }
     spec + end + "}\n"
 }
