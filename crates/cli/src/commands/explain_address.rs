@@ -30,7 +30,7 @@ use crate::{
 
 /// The most lines of one place that are shown.
 const LINES: usize = 6;
-/// The longest line that is shown, in characters.
+/// The longest line or value that is shown, in characters.
 const WIDTH: usize = 160;
 
 /// Explains one resource.
@@ -193,7 +193,7 @@ fn rows(
         let values = &resource.provenance.values;
         let origin = values.iter().find(|origin| is_part(&origin.at, span));
         let from = origin.map_or_else(|| place(span), from);
-        rows.push((name, value(&wanted), from));
+        rows.push((name, short(&value(&wanted)), from));
     }
     let follows = prepared.map_or_else(Vec::new, |prepared| unfolded(schema, prepared));
     for (name, wanted) in follows {
@@ -202,7 +202,8 @@ fn rows(
         };
         let is_told = rows.iter().any(|(known, ..)| *known == name);
         if !is_told && !schema.attributes.iter().any(role) {
-            rows.push((name, value(&wanted), "follows on this host".to_owned()));
+            let wanted = short(&value(&wanted));
+            rows.push((name, wanted, "follows on this host".to_owned()));
         }
     }
     rows
@@ -242,6 +243,16 @@ fn unfolded(schema: &Schema, state: &State) -> Vec<(String, Value)> {
     found
 }
 
+/// Cuts a value down to a line that can be read: a plan shows all of it.
+fn short(value: &str) -> String {
+    let count = value.chars().count();
+    if count <= WIDTH {
+        return value.to_owned();
+    }
+    let begin: String = value.chars().take(WIDTH).collect();
+    format!("{begin}… ({count} characters)")
+}
+
 fn table(text: &mut String, rows: &[(String, String, String)]) {
     let names = rows.iter().map(|(name, ..)| name.chars().count()).max();
     let values = rows.iter().map(|(_, value, _)| value.chars().count()).max();
@@ -271,7 +282,7 @@ fn found(address: &Address, schema: &Schema, live: &Live) -> String {
         Ok(Some(state)) => {
             let rows: Vec<_> = unfolded(schema, state)
                 .into_iter()
-                .map(|(name, found)| (name, value(&found), String::new()))
+                .map(|(name, found)| (name, short(&value(&found)), String::new()))
                 .collect();
             table(&mut text, &rows);
         }
