@@ -37,8 +37,8 @@ const SECONDS: u64 = 30;
 const CASES: u32 = 200;
 /// Memory that a spec of nothing may take, in bytes: threads, tables of kinds, the first mistake.
 const BASE: usize = 1 << 19;
-/// Memory for each byte of the files, in bytes. The parser alone takes 69 for each byte of small nodes; 30 is the most that was seen here.
-const FACTOR: usize = 80;
+/// Memory for each byte of the files, in bytes.
+const FACTOR: usize = 20;
 /// Mistakes of one case that are drawn.
 const DRAWN: usize = 3;
 

@@ -8,12 +8,13 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use crate::{
     condition::Condition,
     decode::{Decoder, is_plain},
-    parse::{parse, parse_here},
+    parse::{on_a_large_stack, parse, parse_part},
+    pieces::{Cut, cut, together},
     provider::Host,
     registry::Registry,
     spec::{Resource, Source, Span},
     spec_error::{SpecError, SpecErrors},
-    suggest,
+    suggest, syntax,
     value::{entry_span, value_span},
     variable::Declared,
     written::{head, name_of},
@@ -91,30 +92,31 @@ pub(crate) fn fragment<H: Host>(
     registry: &Registry<H>,
     part: Part,
 ) -> Result<Fragment, SpecErrors> {
-    let mut document = match part {
-        Part::Main => parse(source)?,
-        Part::Included => parse_here(source)?,
-    };
-    let mut cutter = Cutter {
-        decoder: Decoder::new(source, registry),
-        registry,
-        fragment: Fragment {
-            source: source.clone(),
-            host: None,
-            items: vec![],
-            includes: vec![],
-            variables: vec![],
-            profiles: vec![],
-            mentions: vec![],
-            errors: vec![],
-        },
-    };
+    match part {
+        Part::Main => on_a_large_stack(|| fragment_here(source, registry, part)),
+        Part::Included => fragment_here(source, registry, part),
+    }
+}
+
+/// Reads one file where the stack is large enough: a few nodes at a time, each dropped when it is decoded.
+fn fragment_here<H: Host>(
+    source: &Arc<Source>,
+    registry: &Registry<H>,
+    part: Part,
+) -> Result<Fragment, SpecErrors> {
+    let mistakes = syntax::check(source);
+    if mistakes.is_empty()
+        && let Some(fragment) = Cutter::new(source, registry).by_pieces(part)
+    {
+        return Ok(fragment);
+    }
+    // What is wrong with it is said of the whole.
+    let mut document = parse(source)?;
+    let mut cutter = Cutter::new(source, registry);
     for node in std::mem::take(document.nodes_mut()) {
         cutter.top(node, part);
     }
-    let mut fragment = cutter.fragment;
-    fragment.errors.append(&mut cutter.decoder.errors);
-    Ok(fragment)
+    Ok(cutter.end())
 }
 
 /// Whether a value comes from elsewhere.
@@ -130,7 +132,69 @@ struct Cutter<'a, H: Host> {
     fragment: Fragment,
 }
 
-impl<H: Host> Cutter<'_, H> {
+impl<'a, H: Host> Cutter<'a, H> {
+    fn new(source: &'a Arc<Source>, registry: &'a Registry<H>) -> Self {
+        Self {
+            decoder: Decoder::new(source, registry),
+            registry,
+            fragment: Fragment {
+                source: source.clone(),
+                host: None,
+                items: vec![],
+                includes: vec![],
+                variables: vec![],
+                profiles: vec![],
+                mentions: vec![],
+                errors: vec![],
+            },
+        }
+    }
+
+    fn end(mut self) -> Fragment {
+        self.fragment.errors.append(&mut self.decoder.errors);
+        self.fragment
+    }
+
+    /// Takes the file a few nodes at a time; `None` if the parser finds a mistake.
+    fn by_pieces(mut self, part: Part) -> Option<Fragment> {
+        let source = self.source().clone();
+        let cuts = cut(&source.text, 0..source.text.len());
+        let is_host = |cut: &Cut| {
+            let name = cut.name.clone().map(|name| &source.text[name]);
+            part == Part::Main && name == Some("host") && cut.children.is_some()
+        };
+        for run in cuts.chunk_by(|one, other| !is_host(one) && !is_host(other)) {
+            if let [only] = run
+                && is_host(only)
+            {
+                self.host_by_pieces(&source, only)?;
+                continue;
+            }
+            for range in together(run) {
+                for node in parse_part(&source, range)? {
+                    self.top(node, part);
+                }
+            }
+        }
+        Some(self.end())
+    }
+
+    fn host_by_pieces(&mut self, source: &Arc<Source>, cut_out: &Cut) -> Option<()> {
+        let children = cut_out.children.clone()?;
+        // The brace stands just before what is between the braces.
+        let head = cut_out.range.start..children.start - 1;
+        for node in parse_part(source, head)? {
+            self.host(node);
+        }
+        for range in together(&cut(&source.text, children)) {
+            for node in parse_part(source, range)? {
+                let item = self.item(node);
+                self.fragment.items.extend(item);
+            }
+        }
+        Some(())
+    }
+
     fn source(&self) -> &Arc<Source> {
         &self.fragment.source
     }

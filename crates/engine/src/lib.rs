@@ -39,6 +39,7 @@ pub mod moment;
 pub mod needs;
 pub mod observe;
 mod parse;
+mod pieces;
 pub mod plan;
 mod probe;
 mod proof;

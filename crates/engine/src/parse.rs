@@ -1,8 +1,9 @@
 //! Source text to a KDL document. Whatever could exhaust the stack of the parser is refused before it is called.
 
-use std::{borrow::Cow, sync::Arc, thread};
+use std::{borrow::Cow, ops::Range, sync::Arc, thread};
 
-use kdl::{KdlDiagnostic, KdlDocument, KdlError};
+use kdl::{KdlDiagnostic, KdlDocument, KdlError, KdlIdentifier, KdlNode};
+use miette::SourceSpan;
 
 use crate::{
     lexer::{Lexeme, is_newline, tokens},
@@ -20,12 +21,46 @@ const OLD_SYNTAX_LIMIT: usize = 1 << 20;
 
 /// Parses a source; all mistakes of grammar at once.
 pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
-    parse_by(source, |text| on_a_large_stack(text, KdlDocument::parse_v2))
+    parse_by(source, |text| {
+        on_a_large_stack(|| KdlDocument::parse_v2(text))
+    })
 }
 
-/// Parses a source where the stack is large enough: on a thread of [`workers`].
-pub(crate) fn parse_here(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
-    parse_by(source, KdlDocument::parse_v2)
+/// Parses a part of a source whose grammar was checked, where the stack is large enough; `None` if the parser finds a mistake in it.
+pub(crate) fn parse_part(source: &Arc<Source>, part: Range<usize>) -> Option<Vec<KdlNode>> {
+    let text = blank_comments(&source.text[part.clone()]);
+    let mut document = KdlDocument::parse_v2(&text).ok()?;
+    let mut nodes = std::mem::take(document.nodes_mut());
+    for node in &mut nodes {
+        shift(node, part.start);
+    }
+    Some(nodes)
+}
+
+/// Moves all places of a node.
+fn shift(node: &mut KdlNode, by: usize) {
+    let moved = |span: SourceSpan| SourceSpan::from((span.offset() + by, span.len()));
+    let shift_word = |word: &mut KdlIdentifier| word.set_span(moved(word.span()));
+    node.set_span(moved(node.span()));
+    shift_word(node.name_mut());
+    if let Some(ty) = node.ty_mut() {
+        shift_word(ty);
+    }
+    for entry in node.entries_mut() {
+        entry.set_span(moved(entry.span()));
+        if let Some(name) = entry.name_mut() {
+            shift_word(name);
+        }
+        if let Some(ty) = entry.ty_mut() {
+            shift_word(ty);
+        }
+    }
+    if let Some(children) = node.children_mut() {
+        children.set_span(moved(children.span()));
+        for child in children.nodes_mut() {
+            shift(child, by);
+        }
+    }
 }
 
 /// Makes threads that parse, one for each core. What a thread allocates it frees itself, which is what most of the time goes to.
@@ -70,20 +105,18 @@ fn blank_comments(text: &str) -> Cow<'_, str> {
     blank.into()
 }
 
-fn on_a_large_stack<T: Send>(
-    text: &str,
-    parse: fn(&str) -> Result<T, KdlError>,
-) -> Result<T, KdlError> {
+/// Works where the stack is large enough for the parser.
+pub(crate) fn on_a_large_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("parse".to_owned())
             .stack_size(STACK)
-            .spawn_scoped(scope, || parse(text));
+            .spawn_scoped(scope, &work);
         match thread {
             Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => parse(text),
+            Err(_) => work(),
         }
     })
 }
@@ -138,7 +171,7 @@ fn sentence(message: &str) -> String {
 fn is_old_syntax(text: &str) -> bool {
     text.len() <= OLD_SYNTAX_LIMIT
         && deepest(text) <= syntax::DEPTH
-        && on_a_large_stack(&blank_comments(text), KdlDocument::parse_v1).is_ok()
+        && on_a_large_stack(|| KdlDocument::parse_v1(&blank_comments(text)).is_ok())
 }
 
 /// Returns the most braces that are open at once, whatever they stand in.
