@@ -3,7 +3,7 @@
 use e2e::{
     Host, Image, Inside,
     drift::{SPEC, apply, causes, check, label, write},
-    standin, wait_for,
+    standin, wait_for, wait_until,
 };
 
 /// Without a hook, so that what differs stays so until somebody looks.
@@ -223,9 +223,30 @@ fn a_person_is_known_by_what_sudo_has_noted() {
     let sudo = |command: &[&str]| {
         host.must(&[&["runuser", "-u", "alice", "--", "sudo"], command].concat());
     };
-    sudo(&["cp", "/etc/hostname", "/etc/motd"]);
-    sudo(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
-    sudo(&["iptables", "-P", "FORWARD", "DROP"]);
+    // The journal asks /proc who has spoken, and one that has ended meanwhile is nobody: then nobody can be known.
+    let times = |command: &[&str]| {
+        host.must(&["journalctl", "--sync"]);
+        let of_sudo = [
+            "journalctl",
+            "--quiet",
+            "--output=cat",
+            "_EXE=/usr/bin/sudo",
+        ];
+        let said = host.must(&of_sudo).out;
+        let words = format!("/{}", command.join(" "));
+        let is_it = |line: &&str| line.contains("COMMAND=") && line.ends_with(&words);
+        said.lines().filter(is_it).count()
+    };
+    let noted = |command: &[&str]| {
+        wait_until("the journal knows that it was sudo", || {
+            let before = times(command);
+            sudo(command);
+            times(command) > before
+        });
+    };
+    noted(&["cp", "/etc/hostname", "/etc/motd"]);
+    noted(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
+    noted(&["iptables", "-P", "FORWARD", "DROP"]);
     let (motd, policy) = ("file:/etc/motd", "iptables-policy:filter/FORWARD");
     let retries = "sysctl:net.ipv4.tcp_retries2";
     let alice = |command: &str| format!("alice by hand since 1: sudo {command},");
