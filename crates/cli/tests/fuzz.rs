@@ -254,6 +254,13 @@ fn check(errors: &SpecErrors, drawing: &GraphicalReportHandler) {
                 "{error:?}"
             );
         }
+        // The library that breaks lines has no words of these scripts, and says so at length in a build for tests.
+        let is_without_spaces =
+            |c: char| matches!(c, '\u{e00}'..='\u{109f}' | '\u{1780}'..='\u{17ff}');
+        let mut places = error.places().into_iter();
+        if places.any(|(span, _)| span.source.text.contains(is_without_spaces)) {
+            continue;
+        }
         let mut text = String::new();
         let error: &dyn Diagnostic = error;
         drawing.render_report(&mut text, error).unwrap();
