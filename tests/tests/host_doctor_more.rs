@@ -237,7 +237,7 @@ fn beside_a_firewall_only_what_it_stops_is_found() {
     host.must(&["ufw", "disable"]);
     host.must(&["bash", "-c", PODS]);
     let is_reached = || host.run(&["bash", "-c", REACH]).code == Some(0);
-    assert!(is_reached());
+    wait_until("one pod answers the other", is_reached);
     host.must(&["systemctl", "start", "firewalld.service"]);
     host.must(&["firewall-cmd", "--zone=public", "--add-interface=uplink"]);
     let evidence = seen(&host, "firewalld-refused");
@@ -249,7 +249,7 @@ fn beside_a_firewall_only_what_it_stops_is_found() {
     assert!(way.contains("--add-source=10.1.0.0/16 "), "{finding}");
     host.must(&["bash", "-c", way]);
     assert_eq!(host.found(), [""; 0]);
-    assert!(is_reached());
+    wait_until("one pod answers the other again", is_reached);
 }
 
 /// Two namespaces in the place of pods, connected as Calico does it.

@@ -1,6 +1,6 @@
 //! The kind `snap` on booted hosts: a store with an older snapd, files and holds with a newer one.
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, difference, standin};
+use e2e::{Fingerprint, Host, Image, Inside, Said, difference, standin, wait_until};
 
 const SPEC: &str = "/root/host.kdl";
 
@@ -49,6 +49,14 @@ const LEFT: [&str; 8] = [
     "sysctl net.netfilter.nf_conntrack_tcp_timeout_established",
 ];
 
+/// Waits for the rules by which kube-proxy leads to the API server: its last, and it takes its time.
+fn await_rules(host: &Host) {
+    wait_until("kube-proxy has made its rules", || {
+        let saved = host.must(&["iptables-nft-save", "-t", "nat"]).out;
+        saved.contains("-j KUBE-SEP-")
+    });
+}
+
 fn assert_same(host: &Host, before: &Fingerprint, but: &[&str]) {
     let mut differences = difference(before, &at_rest(host));
     differences.retain(|line| !but.iter().any(|other| line.starts_with(other)));
@@ -84,6 +92,7 @@ fn a_snap_of_the_store_comes_moves_and_goes_back() {
         let said = plan(&host, one);
         assert_eq!(said.code, Some(code), "{said:?}");
     }
+    await_rules(&host);
     let first = at_rest(&host);
 
     host.publish("microk8s", "microk8s_2", 2);
@@ -97,6 +106,7 @@ fn a_snap_of_the_store_comes_moves_and_goes_back() {
         there.contains("1.32/stable") && !there.contains("v1.33.5"),
         "{there}"
     );
+    await_rules(&host);
     assert_same(&host, &first, &[]);
 
     let said = host.stead(&["undo", "--yes", "1"]);
