@@ -297,6 +297,9 @@ pub(crate) struct Watch {
     /// Look once and end; what the hooks `boot` and `snap-refresh` run
     #[arg(long)]
     pub(crate) once: bool,
+    /// What a hook runs for: the instance of its unit
+    #[arg(long, value_name = "REASON", requires = "once", hide = true)]
+    pub(crate) because: Option<String>,
     /// Also write figures for Prometheus to this file, for instance below the folder that its node exporter reads
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub(crate) metrics: Option<PathBuf>,

@@ -49,9 +49,10 @@ const OVERWRITERS: [&str; 6] = [
     "snap.microk8s.daemon-kubelite.service",
     "snap.microk8s.daemon-proxy.service",
 ];
-/// Two of the reasons for which it runs beside one that watches: the host has been started, or a run was interrupted.
-const BOOTED: &str = "multi-user";
+/// The reason for which an interrupted run is taken back.
 const INTERRUPTED: &str = "interrupted";
+/// The reasons for which it runs beside one that watches. All others are starts of programs, of which that one hears itself.
+const OWN_REASONS: [&str; 3] = ["multi-user", SNAP_REFRESH, INTERRUPTED];
 /// Where MicroK8s looks for executables to run: after a refresh, and every few seconds.
 const SNAP_HOOKS: &str = "/var/snap/microk8s/common/hooks";
 /// Our name there.
@@ -314,6 +315,15 @@ pub async fn have_recovered(host: &Writer) -> Result<(), HostError> {
     host.unit_job("StartUnit", &instance(INTERRUPTED)).await
 }
 
+/// Whether what a hook is run for is left to the one that watches, which also knows what is to be left alone.
+pub async fn is_left_to_watch(host: &Reader, reason: &str) -> bool {
+    if OWN_REASONS.contains(&reason) {
+        return false;
+    }
+    let watch = host.unit(WATCH_UNIT).await;
+    watch.is_ok_and(|watch| watch.active == "active")
+}
+
 /// Returns the files of a hook for a stead at `program`.
 fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
     if name == SNAP_REFRESH {
@@ -346,14 +356,10 @@ fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
             (link, format!("-> ../{WATCH_UNIT}")),
         ]);
     }
-    // Whoever watches does it, and knows what is to be left alone.
-    let condition = format!(
-        "case %i in {BOOTED}|{SNAP_REFRESH}|{INTERRUPTED}) ;; *) ! systemctl --quiet is-active {WATCH_UNIT} ;; esac"
-    );
     let unit = format!(
         "{HEADER}\n[Unit]\nDescription=Bring back what stead applied (%i)\nAfter=snapd.service {after}\n\
          StartLimitIntervalSec=600\nStartLimitBurst=20\n\n\
-         [Service]\nType=oneshot\nExecCondition=/bin/sh -c '{condition}'\nExecStart={program} watch --once\nTimeoutStartSec=20min\n"
+         [Service]\nType=oneshot\nExecStart={program} watch --once --because %i\nTimeoutStartSec=20min\n"
     );
     let mut files = BTreeMap::from([(format!("{UNITS}/{UNIT}"), unit)]);
     for starter in OVERWRITERS.iter().chain(&["multi-user.target"]) {

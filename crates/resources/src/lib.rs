@@ -85,7 +85,7 @@ mod sysctl;
 mod unit;
 mod user;
 
-pub use hook::have_recovered;
+pub use hook::{have_recovered, is_left_to_watch};
 pub use snapd::wait_until_settled;
 use stead_engine::registry::Registry;
 

@@ -17,7 +17,10 @@ use stead_engine::{
     state_folder::StateFolder,
     window::Stage,
 };
-use stead_resources::host::{Live, Reader};
+use stead_resources::{
+    host::{Live, Reader},
+    is_left_to_watch,
+};
 
 use super::bench::Bench;
 use crate::{
@@ -43,6 +46,12 @@ pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
 /// Looks once. It looks before it takes the lock, so that a hook that finds nothing stands in nobody's way.
 fn watch_once(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     session.must_be_root("watch --once")?;
+    if let Some(reason) = &args.because
+        && session.confined(async |_, reader| is_left_to_watch(reader, reason).await)?
+    {
+        render::message("The service that watches sees to it.\n");
+        return Ok(Exit::Done);
+    }
     let state = StateFolder::at(&session.state);
     match Newest::find(&state)?.map(|newest| newest.stage) {
         Some(Stage::Pending(_)) => {
