@@ -3,11 +3,13 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
+use version_compare::Version;
 
 use crate::{
     spec::{Source, Span},
     spec_error::SpecError,
     suggest,
+    surroundings::NONE,
     value::{entry_span, shown, value_span},
     written::{head, name_of},
 };
@@ -101,6 +103,13 @@ impl Condition {
             let fact = "a comparison is with a text, a whole number or a flag".to_owned();
             return Err(mistake(fact, value_span(source, with)));
         }
+        if let (Relation::AtLeast | Relation::Below, KdlValue::String(text)) =
+            (relation, with.value())
+            && Version::from(text).is_none()
+        {
+            let fact = format!("`{text}` is no version, and only versions have an order");
+            return Err(mistake(fact, value_span(source, with)));
+        }
         Ok(Self {
             span: head(source, node),
             subject,
@@ -119,18 +128,24 @@ impl Condition {
         is_variable.then(|| (self.name.clone(), self.name_span.clone()))
     }
 
-    /// Whether it holds for a value.
+    /// Whether it holds for a value. What is not there has no order, so that it is neither at least something nor below it.
     ///
     /// # Errors
     /// If the two cannot be compared.
     pub(crate) fn holds(&self, value: &KdlValue) -> Result<bool, SpecError> {
+        let is_order = matches!(self.relation, Relation::AtLeast | Relation::Below);
         let order = match (value, &self.with) {
             (KdlValue::Integer(value), KdlValue::Integer(with)) => value.cmp(with),
-            (KdlValue::String(value), KdlValue::String(with)) => match self.relation {
-                Relation::Is | Relation::IsNot => value.cmp(with),
-                Relation::AtLeast | Relation::Below => versions(value, with),
-            },
-            (KdlValue::Bool(value), KdlValue::Bool(with)) if !self.is_order() => value.cmp(with),
+            (KdlValue::String(value), KdlValue::String(_)) if is_order && value == NONE => {
+                return Ok(false);
+            }
+            (KdlValue::String(value), KdlValue::String(with)) if is_order => {
+                let order = version_compare::compare(value, with);
+                let order = order.ok().and_then(|order| order.ord());
+                order.ok_or_else(|| self.no_version(value))?
+            }
+            (KdlValue::String(value), KdlValue::String(with)) => value.cmp(with),
+            (KdlValue::Bool(value), KdlValue::Bool(with)) if !is_order => value.cmp(with),
             _ => return Err(self.other_type(value)),
         };
         Ok(match self.relation {
@@ -156,16 +171,23 @@ impl Condition {
         }
     }
 
-    fn is_order(&self) -> bool {
-        matches!(self.relation, Relation::AtLeast | Relation::Below)
+    fn subject(&self) -> &'static str {
+        match self.subject {
+            Subject::Fact => "fact",
+            Subject::Variable => "variable",
+        }
+    }
+
+    fn no_version(&self, value: &str) -> SpecError {
+        let (what, name) = (self.subject(), &self.name);
+        let fact = format!("the {what} `{name}` is `{value}`, which is no version");
+        SpecError::new("spec::when", fact, self.name_span.clone())
+            .help("only numbers and versions have an order; write `is=` or `is-not=`")
     }
 
     fn other_type(&self, value: &KdlValue) -> SpecError {
         let (name, with) = (&self.name, &self.with_shown);
-        let what = match self.subject {
-            Subject::Fact => "fact",
-            Subject::Variable => "variable",
-        };
+        let what = self.subject();
         let (is, help) = match value {
             KdlValue::Integer(_) => ("a number", "write a number without quotes".to_owned()),
             KdlValue::Bool(_) => ("a flag", "write `is=#true` or `is=#false`".to_owned()),
@@ -180,72 +202,54 @@ impl Condition {
     }
 }
 
-/// Compares versions: runs of digits as numbers, everything else as text. `24.04` is below `24.10` and `1.9` below `1.32`.
-fn versions(left: &str, right: &str) -> Ordering {
-    let mut left = Pieces(left);
-    let mut right = Pieces(right);
-    loop {
-        let order = match (left.next(), right.next()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Less,
-            (Some(_), None) => return Ordering::Greater,
-            (Some(one), Some(other)) => one.cmp(&other),
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-}
-
-struct Pieces<'a>(&'a str);
-
-/// A piece of a version. Text comes before a number, as in `1.0rc1` and `1.0.1`.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Piece<'a> {
-    Text(&'a str),
-    /// Its digits without leading zeroes: the longer is the larger.
-    Number(usize, &'a str),
-}
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
-
-    fn next(&mut self) -> Option<Piece<'a>> {
-        let text = self.0.trim_start_matches(['.', '-', '+', '~', '_']);
-        let first = text.chars().next()?;
-        let is_number = first.is_ascii_digit();
-        let end = text
-            .find(|c: char| c.is_ascii_digit() != is_number || ".-+~_".contains(c))
-            .unwrap_or(text.len());
-        let (piece, rest) = text.split_at(end);
-        self.0 = rest;
-        if !is_number {
-            return Some(Piece::Text(piece));
-        }
-        let digits = piece.trim_start_matches('0');
-        Some(Piece::Number(digits.len(), digits))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use kdl::KdlDocument;
+
     use super::*;
+
+    fn holds(comparison: &str, value: &KdlValue) -> Result<bool, String> {
+        let text = format!("when fact=\"x\" {comparison}");
+        let source = Arc::new(Source::new("x.kdl", text.clone()));
+        let document = KdlDocument::parse_v2(&text).unwrap();
+        let condition = Condition::of(&source, &document.nodes()[0]);
+        let holds = condition.and_then(|condition| condition.holds(value));
+        holds.map_err(|error| error.message)
+    }
 
     #[test]
     fn versions_are_compared_by_their_numbers() {
-        use Ordering::{Equal, Greater, Less};
-        for (left, right, expected) in [
-            ("1.9", "1.32", Less),
-            ("24.04", "24.4", Equal),
-            ("6.8.0-45-generic", "6.8", Greater),
-            ("13", "12", Greater),
-            ("1.32.9", "1.33", Less),
-            ("2.63+24.04", "2.63", Greater),
-            ("none", "1", Less),
-            ("99999999999999999999999", "100000000000000000000000", Less),
+        for (value, with, is_at_least) in [
+            ("1.9", "1.32", false),
+            ("24.04", "24.4", true),
+            ("6.8.0-45-generic", "6.8", true),
+            ("v1.32.9", "v1.33.0", false),
+            ("2.68.3-3+deb13u1+b7", "2.68", true),
+            ("1.32/stable", "1.33/stable", false),
         ] {
-            assert_eq!(versions(left, right), expected, "{left} {right}");
-            assert_eq!(versions(right, left), expected.reverse(), "{right} {left}");
+            let value = KdlValue::String(value.to_owned());
+            let at_least = holds(&format!("at-least=\"{with}\""), &value);
+            let below = holds(&format!("below=\"{with}\""), &value);
+            assert_eq!((at_least, below), (Ok(is_at_least), Ok(!is_at_least)));
         }
+    }
+
+    #[test]
+    fn what_has_no_order_is_not_compared() {
+        let none = KdlValue::String("none".to_owned());
+        assert_eq!(holds("at-least=\"1\"", &none), Ok(false));
+        assert_eq!(holds("below=\"1\"", &none), Ok(false));
+        assert_eq!(holds("is=\"none\"", &none), Ok(true));
+        let word = KdlValue::String("debian".to_owned());
+        assert!(
+            holds("below=\"1\"", &word)
+                .unwrap_err()
+                .contains("is no version")
+        );
+        assert!(
+            holds("below=\"azure\"", &word)
+                .unwrap_err()
+                .contains("`azure` is no version")
+        );
     }
 }

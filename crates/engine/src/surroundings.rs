@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::given::Given;
 
+/// What a fact is that a host does not have.
+pub const NONE: &str = "none";
+
 /// What is told about a host, by name. All facts are there on every host; what a host does not have is `none`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]

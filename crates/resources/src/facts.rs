@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use stead_engine::surroundings::{Fact, Facts};
+use stead_engine::surroundings::{Fact, Facts, NONE};
 
 use crate::{
     host::Reader,
@@ -11,8 +11,6 @@ use crate::{
     snapd,
 };
 
-/// What a host does not have, or what could not be read.
-const NONE: &str = "none";
 /// The largest file that is read for a fact, in bytes.
 const LIMIT: u64 = 4 << 20;
 /// What the firmware says of the machine.
