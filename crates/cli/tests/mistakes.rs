@@ -142,3 +142,27 @@ refused! {
         "a.kdl" => "directory \"/a\" mod=\"0755\"\nsysctl \"vm.swappiness\" (var)\"a\"\n",
         "b.kdl" => "file \"/b\" mode=9\n";
 }
+
+#[test]
+fn a_long_chain_is_refused_and_not_followed() {
+    use std::fmt::Write;
+
+    let mut profiles = String::new();
+    let mut variables = String::new();
+    for number in 0..20_000 {
+        let next = number + 1;
+        writeln!(
+            profiles,
+            "profile \"p{number}\" {{\n    use \"p{next}\"\n}}"
+        )
+        .unwrap();
+        writeln!(variables, "var \"v{number}\" default=(var)\"v{next}\"").unwrap();
+    }
+    profiles += "profile \"p20000\" {\n}\nhost \"x\" {\n    use \"p0\"\n}\n";
+    variables +=
+        "var \"v20000\" default=\"0644\"\nhost \"x\" {\n    file \"/a\" mode=(var)\"v0\"\n}\n";
+    let said = refuse(&[("host.kdl", &profiles)], &[]);
+    assert!(said.contains("more than 128 includes, profiles and conditions stand in one another"));
+    let said = refuse(&[("host.kdl", &variables)], &[]);
+    assert!(said.contains("more than 32 variables are made of one another"));
+}

@@ -1,14 +1,16 @@
 //! The files of a spec: read on all cores, each once, in whatever branch it is included; and those that include themselves.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
+use petgraph::graph::{DiGraph, NodeIndex};
 use rayon::prelude::*;
 
 use crate::{
+    circle::circles,
     fragment::{Fragment, Include, Item, Part, Profile, fragment},
     parse::workers,
     provider::Host,
@@ -158,60 +160,42 @@ impl Files {
 
     /// Finds files that include themselves, each with its path.
     pub(crate) fn cycles(&self) -> Vec<SpecError> {
-        let edges: Vec<Vec<(usize, &Include)>> = self
-            .fragments
-            .iter()
-            .map(|fragment| {
-                let mut includes: Vec<&Include> = fragment.includes.iter().collect();
-                collect_includes(&fragment.items, &mut includes);
-                let there = includes.into_iter();
-                there
-                    .filter_map(|include| Some((self.place(include)?, include)))
-                    .collect()
-            })
-            .collect();
-        let mut errors = vec![];
-        let mut done = vec![false; edges.len()];
-        for start in 0..edges.len() {
-            let mut path = vec![];
-            self.walk(start, &edges, &mut path, &mut done, &mut errors);
+        let mut graph = DiGraph::new();
+        for fragment in &self.fragments {
+            graph.add_node(format!("`{}`", fragment.source.path.display()));
         }
-        errors
-    }
-
-    fn walk(
-        &self,
-        at: usize,
-        edges: &[Vec<(usize, &Include)>],
-        path: &mut Vec<usize>,
-        done: &mut [bool],
-        errors: &mut Vec<SpecError>,
-    ) {
-        if done[at] {
-            return;
-        }
-        path.push(at);
-        for &(to, include) in &edges[at] {
-            if let Some(from) = path.iter().position(|&file| file == to) {
-                let names = path[from..].iter().chain([&to]);
-                let names: Vec<_> = names
-                    .map(|&file| format!("`{}`", self.fragments[file].source.path.display()))
-                    .collect();
-                errors.push(
-                    SpecError::new(
-                        "spec::cycle",
-                        format!("this file includes itself: {}", names.join(" → ")),
-                        include.span.clone(),
-                    )
-                    .help("take this `include` away"),
-                );
-            } else {
-                self.walk(to, edges, path, done, errors);
+        for (fragment, from) in self.fragments.iter().zip(0_usize..) {
+            let mut includes: Vec<&Include> = fragment.includes.iter().collect();
+            collect_includes(&fragment.items, &mut includes);
+            for include in includes {
+                if let Some(to) = self.place(include) {
+                    graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), &include.span);
+                }
             }
         }
-        path.pop();
-        done[at] = true;
+        told(
+            &graph,
+            "this file includes itself",
+            "take this `include` away",
+        )
     }
+}
+
+/// Says which names form a circle, at the last edge of each.
+fn told(graph: &DiGraph<String, &Span>, fact: &str, help: &str) -> Vec<SpecError> {
+    let circles = circles(graph).into_iter();
+    let errors = circles.filter_map(|circle| {
+        let name = |node: NodeIndex| graph[node].as_str();
+        let (first, _) = graph.edge_endpoints(*circle.first()?)?;
+        let ends = circle.iter().filter_map(|edge| graph.edge_endpoints(*edge));
+        let names = [name(first)]
+            .into_iter()
+            .chain(ends.map(|(_, to)| name(to)));
+        let path = names.collect::<Vec<_>>().join(" → ");
+        let last = graph[*circle.last()?].clone();
+        Some(SpecError::new("spec::cycle", format!("{fact}: {path}"), last).help(help))
+    });
+    errors.collect()
 }
 
 fn no_threads(include: &Include, error: &rayon::ThreadPoolBuildError) -> SpecErrors {
@@ -303,42 +287,19 @@ pub(crate) fn profile_cycles(profiles: &BTreeMap<String, Profile>) -> Vec<SpecEr
             }
         }
     }
-    fn walk<'p>(
-        name: &'p str,
-        profiles: &'p BTreeMap<String, Profile>,
-        path: &mut Vec<&'p str>,
-        done: &mut BTreeSet<&'p str>,
-        errors: &mut Vec<SpecError>,
-    ) {
-        let Some(profile) = profiles.get(name).filter(|_| !done.contains(name)) else {
-            return;
-        };
-        path.push(name);
+    let mut graph = DiGraph::new();
+    let nodes: BTreeMap<&str, NodeIndex> = profiles
+        .keys()
+        .map(|name| (name.as_str(), graph.add_node(format!("`{name}`"))))
+        .collect();
+    for (name, profile) in profiles {
         let mut found = vec![];
         used(&profile.items, &mut found);
         for (to, span) in found {
-            if let Some(from) = path.iter().position(|name| *name == to) {
-                let names = path[from..].iter().chain([&to]);
-                let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-                errors.push(
-                    SpecError::new(
-                        "spec::cycle",
-                        format!("this profile uses itself: {}", names.join(" → ")),
-                        span.clone(),
-                    )
-                    .help("take this `use` away"),
-                );
-            } else {
-                walk(to, profiles, path, done, errors);
+            if let Some(to) = nodes.get(to) {
+                graph.add_edge(nodes[name.as_str()], *to, span);
             }
         }
-        path.pop();
-        done.insert(name);
     }
-    let mut errors = vec![];
-    let mut done = BTreeSet::new();
-    for name in profiles.keys() {
-        walk(name, profiles, &mut vec![], &mut done, &mut errors);
-    }
-    errors
+    told(&graph, "this profile uses itself", "take this `use` away")
 }

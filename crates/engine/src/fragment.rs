@@ -26,7 +26,7 @@ pub(crate) const WORDS: [&str; 5] = ["var", "include", "profile", "use", "when"]
 /// One file of a spec.
 pub(crate) struct Fragment {
     pub(crate) source: Arc<Source>,
-    /// The `host` nodes in it; more than one is a mistake.
+    /// The `host` in it; a second one is a mistake.
     pub(crate) host: Option<Heading>,
     /// What stands between the braces of the host, or in a file that is included.
     pub(crate) items: Vec<Item>,

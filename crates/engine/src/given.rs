@@ -14,6 +14,7 @@ use crate::{
 
 /// What a value given by `NAME=VALUE` is shown as standing in.
 const ARGUMENT: &str = "--var";
+
 /// A value that a variable was given from outside of the spec.
 #[derive(Clone, Debug)]
 pub struct Given {

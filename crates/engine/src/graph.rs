@@ -7,13 +7,13 @@ use std::{
 
 use petgraph::{
     Direction,
-    algo::tarjan_scc,
     graph::{DiGraph, NodeIndex},
     visit::EdgeRef,
 };
 
 use crate::{
     address::Address,
+    circle::circling,
     provenance::Provenance,
     provider::Host,
     registry::Registry,
@@ -252,16 +252,7 @@ fn needs_absent(from: &Resource, to: &Resource) -> SpecError {
 }
 
 fn cycles(edges: &DiGraph<Resource, Edge>) -> Vec<SpecError> {
-    let mut cycles: Vec<_> = tarjan_scc(edges)
-        .into_iter()
-        .filter(|members| members.len() > 1 || edges.contains_edge(members[0], members[0]))
-        .map(|mut members| {
-            members.sort();
-            members
-        })
-        .collect();
-    cycles.sort();
-    cycles
+    circling(edges)
         .iter()
         .map(|members| cycle_error(edges, members))
         .collect()

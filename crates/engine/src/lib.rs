@@ -5,6 +5,7 @@ pub mod address;
 pub mod apply;
 pub mod cause;
 pub mod change;
+mod circle;
 mod condition;
 pub mod confirm;
 pub mod coverage;

@@ -28,6 +28,9 @@ use crate::{
     variable::overrides_nothing,
 };
 
+/// The most includes, profiles and conditions that may stand in one another.
+const NESTED: usize = 128;
+
 /// Decodes a text that stands for itself alone.
 ///
 /// # Errors
@@ -227,13 +230,29 @@ impl<H: Host> Resolver<'_, H> {
                     let there = self.files.place(&include);
                     if let Some(at) = there.filter(|&at| self.taken.insert(at)) {
                         let items = std::mem::take(&mut self.files.fragments[at].items);
-                        self.items(items, &with(steps, Step::Include(include.span)));
+                        self.within(items, steps, Step::Include(include.span));
                     }
                 }
                 Item::Use { profile, span } => self.r#use(&profile, span, steps),
                 Item::When(condition, items) => self.when(&condition, items, steps),
             }
         }
+    }
+
+    /// Takes what stands within an include, a profile or a condition.
+    fn within(&mut self, items: Vec<Item>, steps: &Arc<Vec<Step>>, step: Step) {
+        if steps.len() == NESTED {
+            let (Step::Include(span) | Step::Use(span) | Step::When { span, .. }) = step;
+            let fact = format!(
+                "more than {NESTED} includes, profiles and conditions stand in one another"
+            );
+            let error = SpecError::new("spec::too-deep", fact, span);
+            self.errors
+                .push(error.help("let them stand beside each other"));
+            return;
+        }
+        let steps = steps.iter().cloned().chain([step]);
+        self.items(items, &Arc::new(steps.collect()));
     }
 
     fn r#use(&mut self, name: &str, span: Span, steps: &Arc<Vec<Step>>) {
@@ -250,7 +269,7 @@ impl<H: Host> Resolver<'_, H> {
         };
         if self.used.insert(name.to_owned()) {
             let items = profile.items.clone();
-            self.items(items, &with(steps, Step::Use(span)));
+            self.within(items, steps, Step::Use(span));
         }
     }
 
@@ -266,7 +285,7 @@ impl<H: Host> Resolver<'_, H> {
                     span: condition.span.clone(),
                     held: condition.held(&value),
                 };
-                self.items(items, &with(steps, step));
+                self.within(items, steps, step);
             }
             Ok((false, _)) => {}
             Err(error) => self.errors.push(error),
@@ -307,39 +326,29 @@ impl<H: Host> Resolver<'_, H> {
             return resources;
         }
         let (overrides, mut plain): (Vec<_>, Vec<_>) = resources.into_iter().partition(is_override);
-        let mut first: HashMap<Address, Span> = HashMap::new();
+        let mut bases: HashMap<Address, usize> = HashMap::new();
+        for (at, base) in plain.iter().enumerate() {
+            bases.entry(base.address.clone()).or_insert(at);
+        }
         for mut one in overrides {
             let says = one.provenance.is_override.clone().expect("an override");
-            if let Some(first) = first.insert(one.address.clone(), says.clone()) {
-                self.errors.push(
-                    SpecError::new(
-                        "spec::duplicate",
-                        format!("{} is replaced twice", one.address),
-                        says,
-                    )
-                    .label(first, "first here")
-                    .help("keep one of them"),
-                );
+            let Some(base) = bases.get(&one.address).map(|&at| &mut plain[at]) else {
+                self.errors
+                    .push(overrides_nothing(&one.address.to_string(), says));
+                continue;
+            };
+            if let Some(first) = &base.provenance.is_override {
+                let fact = format!("{} is replaced twice", one.address);
+                let error = SpecError::new("spec::duplicate", fact, says);
+                let error = error.label(first.clone(), "first here");
+                self.errors.push(error.help("keep one of them"));
                 continue;
             }
-            match plain.iter_mut().find(|plain| plain.address == one.address) {
-                Some(base) => {
-                    one.provenance.replaces = Some(base.span.clone());
-                    *base = one;
-                }
-                None => self
-                    .errors
-                    .push(overrides_nothing(&one.address.to_string(), says)),
-            }
+            one.provenance.replaces = Some(base.span.clone());
+            *base = one;
         }
         plain
     }
-}
-
-fn with(steps: &Arc<Vec<Step>>, step: Step) -> Arc<Vec<Step>> {
-    let mut steps = steps.as_ref().clone();
-    steps.push(step);
-    Arc::new(steps)
 }
 
 fn fill_all(node: &mut KdlNode, fill: &mut impl FnMut(&mut KdlEntry)) {

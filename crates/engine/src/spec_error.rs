@@ -106,9 +106,7 @@ impl SpecError {
         self.labels.push((span, text.into()));
         self
     }
-}
 
-impl SpecError {
     /// Whether a place is in the file of the main place.
     fn is_here(&self, span: &Span) -> bool {
         let main = self.labels.first();

@@ -1,7 +1,7 @@
 //! What the values of a spec are in the end: of variables, of the environment, of facts.
 
 use std::{
-    cell::RefCell,
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -18,6 +18,9 @@ use crate::{
     variable::{Declared, overrides_nothing, unknown_annotation},
 };
 
+/// The most variables of which each is the default of the one before.
+const NESTED: usize = 32;
+
 /// A value and where it comes from, the nearest first.
 pub(crate) type Found = (KdlValue, Vec<(Span, String)>);
 
@@ -25,7 +28,7 @@ pub(crate) type Found = (KdlValue, Vec<(Span, String)>);
 pub(crate) struct Values<'a> {
     declared: BTreeMap<String, Declared>,
     surroundings: &'a Surroundings<'a>,
-    facts: RefCell<Option<Facts>>,
+    facts: OnceCell<Facts>,
 }
 
 impl<'a> Values<'a> {
@@ -71,7 +74,7 @@ impl<'a> Values<'a> {
         Self {
             declared: plain,
             surroundings,
-            facts: RefCell::new(None),
+            facts: OnceCell::new(),
         }
     }
 
@@ -145,6 +148,11 @@ impl<'a> Values<'a> {
                 one.span.clone(),
             )
             .help("write a value into one of them"));
+        }
+        if within.len() == NESTED {
+            let fact = format!("more than {NESTED} variables are made of one another");
+            return Err(SpecError::new("spec::too-deep", fact, one.span.clone())
+                .help("write a value into one of them"));
         }
         let given = self.surroundings.given.iter().rev();
         if let Some(given) = given.into_iter().find(|given| given.name == *name) {
@@ -227,8 +235,7 @@ impl<'a> Values<'a> {
 
     /// Returns a fact. The facts are read when the first is asked for.
     pub(crate) fn fact(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
-        let mut facts = self.facts.borrow_mut();
-        let facts = facts.get_or_insert_with(|| (self.surroundings.facts)());
+        let facts = self.facts.get_or_init(self.surroundings.facts);
         let Some(fact) = facts.0.get(name) else {
             let known = facts.0.keys().map(String::as_str);
             return Err(SpecError::new(

@@ -175,9 +175,7 @@ impl Declared {
             .or_else(|| default.and_then(|entry| Type::of(entry.value())))
             .unwrap_or(Type::Text)
     }
-}
 
-impl Declared {
     /// Says so when a value is of another type.
     pub(crate) fn check(&self, value: &KdlValue, at: &Span) -> Result<(), SpecError> {
         if Type::of(value) == Some(self.r#type()) {
