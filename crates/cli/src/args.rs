@@ -138,6 +138,13 @@ pub(crate) struct Values {
     pub(crate) vars: Vec<PathBuf>,
 }
 
+impl Values {
+    /// Whether nothing is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.var.is_empty() && self.vars.is_empty()
+    }
+}
+
 /// A spec that may be meant for another host.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AnySpec {
@@ -236,6 +243,8 @@ pub(crate) struct Import {
     /// Write only what SPEC does not say yet
     #[arg(long, value_name = "SPEC")]
     pub(crate) against: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) values: Values,
     /// Pass over what this file names, with its reasons [default: /etc/stead/import-ignore.kdl, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,

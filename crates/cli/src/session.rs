@@ -61,6 +61,30 @@ pub(crate) struct Told {
     pub(crate) facts: Option<Facts>,
 }
 
+impl Told {
+    /// What was typed; everything else comes from this host.
+    pub(crate) fn of(values: &Values) -> Result<Self, Failure> {
+        let mut given = vec![];
+        for path in &values.vars {
+            given.extend(Given::of_file(&source(path)?)?);
+        }
+        let typed = values.var.iter();
+        given.extend(typed.filter_map(|text| Given::of_argument(text)));
+        Ok(Self {
+            given,
+            ..Self::default()
+        })
+    }
+
+    /// What was typed of a spec that may be meant for another host.
+    pub(crate) fn of_any(args: &AnySpec) -> Result<Self, Failure> {
+        Ok(Self {
+            facts: args.facts.as_deref().map(recorded_facts).transpose()?,
+            ..Self::of(&args.spec.values)?
+        })
+    }
+}
+
 impl Session {
     pub(crate) fn new(place: &Place) -> Self {
         Self {
@@ -97,7 +121,7 @@ impl Session {
     }
 
     /// Reads and resolves a spec with what it is told.
-    pub(crate) fn resolved(&self, path: &Path, told: &Told) -> Result<Spec, Failure> {
+    fn resolved(&self, path: &Path, told: &Told) -> Result<Spec, Failure> {
         let source = source(path)?;
         let unread = OnceCell::new();
         let surroundings = Surroundings {
@@ -128,34 +152,19 @@ impl Session {
         self.confined(async |_, reader| facts(reader).await)
     }
 
-    /// Reads and resolves a spec, and draws its graph.
+    /// Reads and resolves a spec, and draws its graph: of all of it, or of what `KIND` or `KIND:NAME` names.
     pub(crate) fn graph(
         &self,
         path: &Path,
-        values: &Values,
+        told: &Told,
         only: &[String],
     ) -> Result<Graph, Failure> {
-        let told = Told {
-            given: given(values)?,
-            ..Told::default()
-        };
-        let mut spec = self.resolved(path, &told)?;
+        let mut spec = self.resolved(path, told)?;
         let graph = Graph::build(&spec, &self.registry)?;
         if only.is_empty() {
             return Ok(graph);
         }
         select(&mut spec, only)?;
-        Ok(Graph::build(&spec, &self.registry)?)
-    }
-
-    /// Reads and resolves a spec that may be meant for another host, and draws its graph.
-    pub(crate) fn graph_for(&self, path: &Path, args: &AnySpec) -> Result<Graph, Failure> {
-        let told = Told {
-            given: given(&args.spec.values)?,
-            environment: None,
-            facts: args.facts.as_deref().map(recorded_facts).transpose()?,
-        };
-        let spec = self.resolved(path, &told)?;
         Ok(Graph::build(&spec, &self.registry)?)
     }
 
@@ -212,54 +221,39 @@ pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Reads a file that the user named, but no more of it than a spec can have.
-#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
 pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |error: std::io::Error| {
+    read_limited(path).map_err(|error| {
         Failure::usage(
             format!("cannot read `{}`: {error}", path.display()),
             "name a file that exists and that you may read",
         )
-    };
-    let mut bytes = vec![];
-    let file = std::fs::File::open(path).map_err(failed)?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, LIMIT + 1), &mut bytes)
-        .map_err(failed)?;
-    Ok(bytes)
+    })
 }
 
 fn source(path: &Path) -> Result<Arc<Source>, Failure> {
     Ok(load(path.to_owned(), read_input(path)?)?)
 }
 
-/// Reads the values that variables are given.
-fn given(values: &Values) -> Result<Vec<Given>, Failure> {
-    let mut given = vec![];
-    for path in &values.vars {
-        given.extend(Given::of_file(&source(path)?)?);
-    }
-    given.extend(
-        values
-            .var
-            .iter()
-            .filter_map(|text| Given::of_argument(text)),
-    );
-    Ok(given)
-}
-
-/// Reads a file that a spec includes.
+/// Reads a file that a spec includes. Whatever else stands there, such as a pipe that nobody writes to, is not waited for.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
 fn read_included(path: &Path) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
+    if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
+    read_limited(path)
+}
+
+/// Reads a file, but no more of it than a spec can have.
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
+    let file = std::fs::File::open(path)?;
     io::Read::read_to_end(&mut io::Read::take(file, LIMIT + 1), &mut bytes)?;
     Ok(bytes)
 }
 
 /// Reads facts that `stead facts --json` printed.
-pub(crate) fn recorded_facts(path: &Path) -> Result<Facts, Failure> {
+fn recorded_facts(path: &Path) -> Result<Facts, Failure> {
     let document: Result<FactsDocument, _> = serde_json::from_slice(&read_input(path)?);
     let fault = match document {
         Ok(document) if document.is_known() => return Ok(document.facts),

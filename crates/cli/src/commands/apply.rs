@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render,
-    session::{Session, read_input, spec_path},
+    session::{Session, Told, read_input, spec_path},
 };
 
 /// Plans, asks, applies and verifies.
@@ -63,7 +63,7 @@ impl Input {
         let Some(plan) = saved_plan(path)? else {
             return Ok(Self::Spec(Box::new(session.graph(
                 path,
-                &args.values,
+                &Told::of(&args.values)?,
                 &args.only.only,
             )?)));
         };
@@ -73,7 +73,7 @@ impl Input {
                 "plan again with `--only`",
             ));
         }
-        if !(args.values.var.is_empty() && args.values.vars.is_empty()) {
+        if !args.values.is_empty() {
             return Err(Failure::usage(
                 "a saved plan has its values already",
                 "plan again with `--var`",

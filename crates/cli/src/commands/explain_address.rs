@@ -25,7 +25,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render::{self, line, paint, plain, time, value},
-    session::{Session, spec_path},
+    session::{Session, Told, spec_path},
 };
 
 /// The most lines of one place that are shown.
@@ -38,7 +38,10 @@ pub(super) fn explain_address(session: &Session, args: &Explain) -> Result<Exit,
     let address = address(session, &args.name)?;
     let mut text = format!("{}\n", paint::bold(&plain(&address.to_string())));
     let wanted = match (&args.spec.spec, spec_path(args.spec.spec.as_deref())) {
-        (_, Ok(path)) => Some((session.graph(&path, &args.spec.values, &[])?, path)),
+        (_, Ok(path)) => {
+            let told = Told::of(&args.spec.values)?;
+            Some((session.graph(&path, &told, &[])?, path))
+        }
         // Without a spec there is still the host.
         (None, Err(_)) => None,
         (Some(_), Err(failure)) => return Err(failure),

@@ -5,12 +5,13 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render,
-    session::{Session, spec_path},
+    session::{Session, Told, spec_path},
 };
 
 /// Draws what needs what.
 pub(crate) fn graph(session: &Session, args: &Graph) -> Result<Exit, Failure> {
-    let graph = session.graph_for(&spec_path(args.spec.spec.spec.as_deref())?, &args.spec)?;
+    let path = spec_path(args.spec.spec.spec.as_deref())?;
+    let graph = session.graph(&path, &Told::of_any(&args.spec)?, &[])?;
     render::data(&match args.format {
         Drawing::Dot => graph.dot(),
         Drawing::Mermaid => graph.mermaid(),

@@ -19,12 +19,12 @@ use stead_resources::{
 };
 
 use crate::{
-    args::{self, Values},
+    args,
     document::ImportDocument,
     exit::Exit,
     failure::Failure,
     render,
-    session::{Session, read_input},
+    session::{Session, Told, read_input},
 };
 
 /// What import passes over, where it is looked for.
@@ -40,10 +40,17 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     let only = patterns(session, &args.only)?;
     let except = patterns(session, &args.except)?;
     let ignores = ignores(session, args.ignore.as_deref())?;
+    if args.against.is_none() && !args.values.is_empty() {
+        return Err(Failure::usage(
+            "values are for a spec, and none is named",
+            "name it: `--against SPEC`",
+        ));
+    }
+    let told = Told::of(&args.values)?;
     let against = args
         .against
         .as_deref()
-        .map(|path| session.graph(path, &Values::default(), &[]))
+        .map(|path| session.graph(path, &told, &[]))
         .transpose()?;
     let place = args.out.as_deref().map(Place::of).transpose()?;
     let imported = prove(

@@ -10,13 +10,13 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render,
-    session::{Session, spec_path},
+    session::{Session, Told, spec_path},
 };
 
 /// Shows what would change; writes nothing but the file that was asked for.
 pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    let graph = session.graph(&path, &args.spec.values, &args.only.only)?;
+    let graph = session.graph(&path, &Told::of(&args.spec.values)?, &args.only.only)?;
     let begin = Instant::now();
     let plan = session.plan(&graph)?.scoped(scope(&args.only.only));
     let time = begin.elapsed();

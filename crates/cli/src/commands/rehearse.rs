@@ -13,13 +13,13 @@ use crate::{
     args::Rehearse,
     exit::Exit,
     failure::Failure,
-    session::{Session, spec_path},
+    session::{Session, Told, spec_path},
 };
 
 /// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.
 pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    session.graph(&path, &args.spec.values, &[])?;
+    session.graph(&path, &Told::of(&args.spec.values)?, &[])?;
     session.must_be_root("rehearse")?;
     let newest = Newest::find(&StateFolder::at(&session.state))?;
     if newest.is_some_and(|newest| !matches!(newest.stage, Stage::Ended(_))) {

@@ -9,7 +9,6 @@ use similar::TextDiff;
 use stead_engine::{
     expectation::{FORMAT, Recorded, differences},
     given::Given,
-    graph::Graph,
     listing::Written,
     observe::observe,
     provider::ProviderError,
@@ -106,8 +105,7 @@ fn planned(session: &Session, spec: &Path, recorded: &Recorded) -> Result<String
         environment: Some(recorded.environment.clone()),
         facts: Some(recorded.facts.clone()),
     };
-    let resolved = session.resolved(spec, &told)?;
-    let graph = Graph::build(&resolved, &session.registry)?;
+    let graph = session.graph(spec, &told, &[])?;
     let folder = folder(spec);
     let found = differences(&graph, &session.registry, recorded, folder);
     Ok(render::expected(&found, graph.resources().count(), folder))
@@ -120,8 +118,7 @@ fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
         facts: Some(facts.clone()),
         ..Told::default()
     };
-    let resolved = session.resolved(spec, &told)?;
-    let graph = Graph::build(&resolved, &session.registry)?;
+    let graph = session.graph(spec, &told, &[])?;
     let addresses: Vec<_> = graph
         .resources()
         .map(|resource| resource.address.clone())

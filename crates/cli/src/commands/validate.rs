@@ -5,13 +5,13 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render,
-    session::{Session, spec_path},
+    session::{Session, Told, spec_path},
 };
 
 /// Checks a spec without looking at the host.
 pub(crate) fn validate(session: &Session, args: &AnySpec) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    let graph = session.graph_for(&path, args)?;
+    let graph = session.graph(&path, &Told::of_any(args)?, &[])?;
     let count = graph.resources().count();
     let noun = if count == 1 { "resource" } else { "resources" };
     render::message(&format!(

@@ -19,8 +19,12 @@ use super::{
     trial::{Trial, pending},
 };
 use crate::{
-    args::Rehearse, document::RehearsalDocument, exit::Exit, failure::Failure, render,
-    session::Session,
+    args::Rehearse,
+    document::RehearsalDocument,
+    exit::Exit,
+    failure::Failure,
+    render,
+    session::{Session, Told},
 };
 
 /// Makes a clone, tries the spec in it, and says what came of it.
@@ -33,7 +37,7 @@ pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> 
         .spec
         .as_deref()
         .unwrap_or(Path::new("/etc/stead/host.kdl"));
-    let graph = session.graph(spec, &args.spec.values, &[])?;
+    let graph = session.graph(spec, &Told::of(&args.spec.values)?, &[])?;
     let layers = args.layers.as_deref().map(Layers::make).transpose()?;
     let mut rehearsal = InClones {
         session,
