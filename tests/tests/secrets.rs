@@ -144,6 +144,7 @@ fn ten_secrets_are_nowhere_but_in_their_files() {
         &["explain", "secret-file:/etc/app/secret-8", "/run/host.kdl"],
         &["explain", "secret-file:/etc/app/secret-0", "/run/host.kdl"],
         &["validate", "/run/host.kdl"],
+        &["import", "--only", "file:/etc/app/*"],
     ] {
         let (code, said, trace) = traced(&sandbox, words);
         assert_eq!(code, Some(0), "{words:?}: {said}");

@@ -95,6 +95,11 @@ impl Ignores {
         }
     }
 
+    /// Passes over what a pattern means, too.
+    pub fn add(&mut self, pattern: Pattern, reason: String) {
+        self.0.push(Ignore { pattern, reason });
+    }
+
     /// Returns why a resource is passed over, if it is.
     pub(crate) fn reason(&self, kind: &str, name: &str) -> Option<&str> {
         let mut meant = self

@@ -7,9 +7,14 @@ use std::{
 
 use stead_engine::{
     graph::Graph,
+    history::committed,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, ImportError, Imported, import as import_host},
+    plan::Wanted,
+    registry::Kind,
+    schema::Shape,
     source::load,
+    state_folder::StateFolder,
     suggest,
     translate::translate,
 };
@@ -39,7 +44,8 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     }
     let only = patterns(session, &args.only)?;
     let except = patterns(session, &args.except)?;
-    let ignores = ignores(session, args.ignore.as_deref())?;
+    let mut ignores = ignores(session, args.ignore.as_deref())?;
+    leave_secrets_out(session, &mut ignores);
     if args.against.is_none() && !args.values.is_empty() {
         return Err(Failure::usage(
             "values are for a spec, and none is named",
@@ -188,6 +194,30 @@ fn ignores(session: &Session, named: Option<&Path>) -> Result<Ignores, Failure> 
     };
     let source = load(path.clone(), read_input(&path)?)?;
     Ok(Ignores::parse(&source)?)
+}
+
+/// Passes over what stead itself has written as a secret: to every other kind it is a text like any other.
+fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
+    // Whoever may not read the runs may not read the secrets either.
+    let committed = committed(&StateFolder::at(&session.state));
+    let wanted = committed.ok().flatten().into_iter();
+    for Wanted { address, .. } in wanted.flat_map(|(_, wanted)| wanted) {
+        let schema = session.registry.of(&address).map(Kind::schema);
+        let is_secret = schema.is_ok_and(|schema| {
+            let mut attributes = schema.attributes.iter();
+            attributes.any(|attribute| attribute.shape == Shape::Secret)
+        });
+        if !is_secret {
+            continue;
+        }
+        let name = &address.name;
+        for (kind, there) in session.registry.iter() {
+            if there.places(name) == [name.as_str()] {
+                let pattern = Pattern::of(&format!("{kind}:{name}"));
+                ignores.add(pattern, format!("it is the secret of {address}"));
+            }
+        }
+    }
 }
 
 /// Where the spec goes, and what goes beside it.
