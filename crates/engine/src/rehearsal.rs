@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a place looks like: one value for each thing that was looked at, by its name.
-pub type Facts = BTreeMap<String, String>;
+pub type Features = BTreeMap<String, String>;
 
 /// Something of a spec that was not tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -245,7 +245,11 @@ impl Rehearsal {
 }
 
 /// Compares two looks, without what is expected to change.
-pub fn moved(before: &Facts, after: &Facts, is_expected: impl Fn(&str) -> bool) -> Vec<Moved> {
+pub fn moved(
+    before: &Features,
+    after: &Features,
+    is_expected: impl Fn(&str) -> bool,
+) -> Vec<Moved> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     names
         .into_iter()
@@ -273,8 +277,8 @@ pub fn ms(time: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn facts(facts: &[(&str, &str)]) -> Facts {
-        facts
+    fn features(features: &[(&str, &str)]) -> Features {
+        features
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect()
@@ -282,8 +286,8 @@ mod tests {
 
     #[test]
     fn what_changed_is_named_with_both_values_unless_it_was_planned() {
-        let before = facts(&[("sysctl:a", "0"), ("sysctl:b", "0"), ("same", "1")]);
-        let after = facts(&[("sysctl:a", "1"), ("unit:x", "active"), ("same", "1")]);
+        let before = features(&[("sysctl:a", "0"), ("sysctl:b", "0"), ("same", "1")]);
+        let after = features(&[("sysctl:a", "1"), ("unit:x", "active"), ("same", "1")]);
         let planned = BTreeSet::from(["sysctl:a".to_owned()]);
         let found = moved(&before, &after, |name| is_planned(name, &planned));
         let names: Vec<_> = found.iter().map(|moved| moved.name.as_str()).collect();

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::rehearsal::Facts;
+use stead_engine::rehearsal::Features;
 
 use super::{CloneError, Entry, Layers, files, light, mounts, mounts::Tree, program, refused};
 
@@ -221,7 +221,7 @@ impl HostClone {
     ///
     /// # Errors
     /// If a layer cannot be read.
-    pub fn files(&self) -> Result<Facts, CloneError> {
+    pub fn files(&self) -> Result<Features, CloneError> {
         let layers = self.tree.layers.iter();
         files(
             layers.map(|(place, upper)| (place.as_path(), upper.as_path())),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use stead_engine::rehearsal::Facts;
+use stead_engine::rehearsal::Features;
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
 const NOISE: [&str; 25] = [
@@ -44,7 +44,7 @@ const LARGEST: u64 = 16 << 20;
 
 /// Adds what was written to a layer, by its path in the clone, unless it is as on the host below `host`: overlayfs copies a file for
 /// any change of it, and the folders above it too.
-fn walk(upper: &Path, place: &Path, host: &Path, found: &mut Facts) -> io::Result<()> {
+fn walk(upper: &Path, place: &Path, host: &Path, found: &mut Features) -> io::Result<()> {
     for entry in fs::read_dir(upper)? {
         let entry = entry?;
         let path = place.join(entry.file_name());
@@ -106,8 +106,8 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
 pub(super) fn files<'a>(
     layers: impl IntoIterator<Item = (&'a Path, &'a Path)>,
     host: &Path,
-) -> io::Result<Facts> {
-    let mut found = Facts::new();
+) -> io::Result<Features> {
+    let mut found = Features::new();
     for (place, upper) in layers {
         walk(upper, place, host, &mut found)?;
     }

@@ -3,7 +3,7 @@
 
 mod boot;
 mod enter;
-mod facts;
+mod features;
 mod holder;
 mod kernel;
 mod layer;
@@ -19,7 +19,7 @@ use std::{
 
 pub use boot::{HostClone, why_no_init};
 pub use enter::{Entry, enter, kill_inside};
-pub use facts::{START, look};
+pub use features::{START, look};
 pub use holder::Holder;
 pub use kernel::{Settings, set, settings};
 use layer::files;

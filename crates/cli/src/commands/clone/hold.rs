@@ -10,7 +10,7 @@ use std::{
 
 use stead_engine::{
     plan::{Plan, Wanted, wanted},
-    rehearsal::{Facts, LeftOut, Rehearsal, ms},
+    rehearsal::{Features, LeftOut, Rehearsal, ms},
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
 
@@ -110,7 +110,7 @@ impl<'a> InClones<'a> {
         let before = trial.at_rest()?;
         self.report
             .differences
-            .extend(failures(&host, &before.facts));
+            .extend(failures(&host, &before.features));
 
         let known = self.known();
         let there = trial.plan(&known)?;
@@ -198,8 +198,9 @@ impl<'a> InClones<'a> {
 }
 
 /// Names units that fail in the clone and not on the host.
-fn failures(host: &Facts, clone: &Facts) -> Vec<String> {
-    let fails = |facts: &Facts, name: &String| facts.get(name).is_some_and(|is| is == "failed");
+fn failures(host: &Features, clone: &Features) -> Vec<String> {
+    let fails =
+        |features: &Features, name: &String| features.get(name).is_some_and(|is| is == "failed");
     clone
         .keys()
         .filter(|name| fails(clone, name) && !fails(host, name))

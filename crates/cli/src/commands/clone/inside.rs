@@ -5,7 +5,7 @@ use std::io::BufRead;
 use serde::{Serialize, de::DeserializeOwned};
 use stead_engine::{
     plan::{Plan, Scope, Wanted},
-    rehearsal::{Facts, LeftOut, Possible, plan_rehearsal, without},
+    rehearsal::{Features, LeftOut, Possible, plan_rehearsal, without},
 };
 use stead_resources::{
     clone::{self, Settings},
@@ -41,9 +41,9 @@ pub(super) fn possible(
 
 /// Prints what the clone looks like.
 pub(super) fn look(session: &Session) -> Result<Exit, Failure> {
-    let facts = session.confined(async |_, reader| clone::look(reader).await)?;
-    let facts: Facts = facts.map_err(|error| Failure::of(Exit::Failed, &error))?;
-    print(&facts);
+    let features = session.confined(async |_, reader| clone::look(reader).await)?;
+    let features: Features = features.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    print(&features);
     Ok(Exit::Done)
 }
 

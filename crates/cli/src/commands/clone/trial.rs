@@ -16,7 +16,7 @@ use stead_engine::{
     journal::Outcome,
     plan::{Plan, Wanted},
     rehearsal::{
-        Facts, Fault, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
+        Fault, Features, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
     },
 };
 use stead_resources::clone::{HostClone, START, Settings, is_place, memory};
@@ -47,8 +47,8 @@ pub(super) struct Trial<'a> {
 /// What a clone looks like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
-    pub(super) files: Facts,
-    pub(super) facts: Facts,
+    pub(super) files: Features,
+    pub(super) features: Features,
 }
 
 impl Trial<'_> {
@@ -101,11 +101,11 @@ impl Trial<'_> {
 
     fn look(&self) -> Result<Look, Failure> {
         let text = self.ask(&["clone", "look"], "")?;
-        let facts =
+        let features =
             serde_json::from_str(&text).map_err(|error| Failure::of(Exit::Failed, &error))?;
         Ok(Look {
             files: self.clone.files()?,
-            facts,
+            features,
         })
     }
 
@@ -161,11 +161,13 @@ impl Trial<'_> {
         let addresses = plan.changes.iter().map(|planned| &planned.address);
         let names: BTreeSet<String> = addresses.map(ToString::to_string).collect();
         let is_expected = |name: &str| name.starts_with(START) || is_planned(name, &names);
-        report.unplanned = moved(&before.facts, &after.facts, is_expected);
+        report.unplanned = moved(&before.features, &after.features, is_expected);
         report
             .unplanned
             .extend(self.late_files(plan, before, &after, report));
-        let starts = moved(&before.facts, &after.facts, |name| !name.starts_with(START));
+        let starts = moved(&before.features, &after.features, |name| {
+            !name.starts_with(START)
+        });
         report.restarts = starts
             .into_iter()
             .filter(|moved| moved.before.is_some() && moved.after.is_some())
@@ -178,8 +180,8 @@ impl Trial<'_> {
     fn beyond<'a>(
         &self,
         addresses: impl IntoIterator<Item = &'a Address>,
-        before: &Facts,
-        after: &Facts,
+        before: &Features,
+        after: &Features,
     ) -> Vec<Moved> {
         let places: Vec<String> = addresses
             .into_iter()
@@ -309,7 +311,7 @@ impl Trial<'_> {
         });
         let after = self.at_rest()?;
         let mut left = moved(&before.files, &after.files, |_| false);
-        left.extend(moved(&before.facts, &after.facts, |name| {
+        left.extend(moved(&before.features, &after.features, |name| {
             name.starts_with(START)
         }));
         Ok(Fault {

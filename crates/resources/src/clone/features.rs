@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stead_engine::rehearsal::Facts;
+use stead_engine::rehearsal::Features;
 
 use super::kernel::settings_below;
 use crate::{
@@ -28,19 +28,19 @@ const PASSING: [&str; 11] = [
     "session-*",
     "user*@*",
 ];
-/// The beginning of the name of a fact that tells one start of a service from another.
+/// The beginning of the name of a feature that tells one start of a service from another.
 pub const START: &str = "start:";
 
 /// Looks at the host.
 ///
 /// # Errors
 /// If something of it cannot be read.
-pub async fn look(reader: &Reader) -> Result<Facts, HostError> {
-    let mut facts = Facts::new();
+pub async fn look(reader: &Reader) -> Result<Features, HostError> {
+    let mut features = Features::new();
     for (path, value) in settings_below(reader, Path::new("/proc/sys/net"))? {
         let name = name_of(&path);
         if !COUNTERS.contains(&name.as_str()) {
-            facts.insert(format!("sysctl:{name}"), value);
+            features.insert(format!("sysctl:{name}"), value);
         }
     }
     let tables = Tables::read(reader).await?;
@@ -50,38 +50,38 @@ pub async fn look(reader: &Reader) -> Result<Facts, HostError> {
             for (chain, found) in chains {
                 if let Some(policy) = found.policy.as_ref().filter(|policy| *policy != "ACCEPT") {
                     let name = format!("iptables-policy:{table}/{chain} ({place})");
-                    facts.insert(name, policy.clone());
+                    features.insert(name, policy.clone());
                 } else if found.policy.is_none() {
                     let name = format!("iptables-chain:{table}/{chain} ({place})");
-                    facts.insert(name, "there".to_owned());
+                    features.insert(name, "there".to_owned());
                 }
                 for rule in &found.rules {
                     let name = match &rule.name {
                         Some(name) if rule.is_ours => format!("iptables-rule:{name} ({place})"),
                         _ => format!("a rule of {table}/{chain}: {} ({place})", rule.text),
                     };
-                    facts.insert(name, rule.text.clone());
+                    features.insert(name, rule.text.clone());
                 }
             }
         }
     }
     if reader.has_systemd()? {
-        units(reader, &mut facts).await?;
+        units(reader, &mut features).await?;
     }
     if snapd::is_there(reader).unwrap_or(false)
         && let Ok(snaps) = snapd::installed(reader, &[]).await
     {
         for (name, snap) in snaps {
-            facts.insert(
+            features.insert(
                 format!("snap:{name}"),
                 format!("revision {}", snap.revision),
             );
         }
     }
-    Ok(facts)
+    Ok(features)
 }
 
-async fn units(reader: &Reader, facts: &mut Facts) -> Result<(), HostError> {
+async fn units(reader: &Reader, features: &mut Features) -> Result<(), HostError> {
     for state in ["active", "failed"] {
         for pattern in ["*.service", "*.socket", "*.timer", "*.mount", "*.path"] {
             for name in reader.units_in(&[state], pattern).await? {
@@ -93,9 +93,9 @@ async fn units(reader: &Reader, facts: &mut Facts) -> Result<(), HostError> {
                 }
                 if state == "active" && pattern == "*.service" {
                     let start = reader.unit(&name).await?.invocation;
-                    facts.insert(format!("{START}{name}"), start);
+                    features.insert(format!("{START}{name}"), start);
                 }
-                facts.insert(format!("unit:{name}"), state.to_owned());
+                features.insert(format!("unit:{name}"), state.to_owned());
             }
         }
     }
