@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
-use version_compare::Version;
+use version_compare::{Cmp, Version, compare};
 
 use crate::{
     spec::{Source, Span},
@@ -140,8 +140,8 @@ impl Condition {
                 return Ok(false);
             }
             (KdlValue::String(value), KdlValue::String(with)) if is_order => {
-                let order = version_compare::compare(value, with);
-                let order = order.ok().and_then(|order| order.ord());
+                let order = compare(value, with);
+                let order = order.ok().and_then(Cmp::ord);
                 order.ok_or_else(|| self.no_version(value))?
             }
             (KdlValue::String(value), KdlValue::String(with)) => value.cmp(with),
