@@ -14,13 +14,13 @@ use stead_engine::{
 
 use crate::{
     access::{
-        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, leave_out_root,
-        owners,
+        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root, owners,
     },
     etc::{self, Etc},
     evidence,
-    host::{Live, Meta, MetaKind, Reader, Writer},
-    path::{ancestors, check, other_kind, refused},
+    host::{Live, MetaKind, Reader, Writer},
+    outside::{Outside, stat},
+    path::{ancestors, check, refused},
 };
 
 /// Mode of a new directory where none is written.
@@ -84,10 +84,11 @@ impl Provider<Live> for Directory {
         names
             .iter()
             .map(|name| {
-                Ok(meta(host, name)?.map(|meta| State {
-                    mode: Some(Mode::new(meta.mode)),
-                    owner: Some(Owner::of(meta.uid)),
-                    group: Some(OwnerGroup::of(meta.gid)),
+                let there = stat(Self::KIND, host, name, MetaKind::Folder)?;
+                Ok(there.as_ref().map(Outside::of).map(|outside| State {
+                    mode: outside.mode,
+                    owner: outside.owner,
+                    group: outside.group,
                 }))
             })
             .collect()
@@ -107,13 +108,16 @@ impl Provider<Live> for Directory {
                     host.remove_folder(path)
                         .map_err(refused(Self::KIND, name, "remove it"))?;
                 }
-                Change::Create { after } => host
-                    .make_folder(path, &wanted_access(name, &after, None)?)
-                    .map_err(refused(Self::KIND, name, "make it"))?,
+                Change::Create { after } => {
+                    let access = outside(&after).access(Self::KIND, name, None, DEFAULT_MODE)?;
+                    host.make_folder(path, &access).map_err(refused(
+                        Self::KIND,
+                        name,
+                        "make it",
+                    ))?;
+                }
                 Change::Update { after, .. } => {
-                    let there = meta(&reader, name)?;
-                    host.set_access(path, &wanted_access(name, &after, there.as_ref())?)
-                        .map_err(refused(Self::KIND, name, "change its owner and mode"))?;
+                    outside(&after).set(Self::KIND, host, name, MetaKind::Folder)?;
                 }
             }
         }
@@ -158,15 +162,13 @@ impl Provider<Live> for Directory {
     }
 }
 
-fn meta(host: &Reader, name: &str) -> Result<Option<Meta>, ProviderError> {
-    let found = host
-        .stat(Path::new(name))
-        .map_err(refused(Directory::KIND, name, "look at it"))?;
-    match found {
-        Some(meta) if meta.kind != MetaKind::Folder => {
-            Err(other_kind(Directory::KIND, name, &meta))
-        }
-        found => Ok(found),
+/// Returns what is wanted of it.
+fn outside(state: &State) -> Outside {
+    Outside {
+        mode: state.mode,
+        owner: state.owner.clone(),
+        group: state.group.clone(),
+        xattrs: None,
     }
 }
 
@@ -190,27 +192,6 @@ fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
     let fact = format!("it is not empty: {}", named.join(", "));
     Err(ProviderError::new(Address::new(Directory::KIND, name), "remove it", fact)
         .help("stead removes no folder with something in it: empty it first, or declare what is in it absent"))
-}
-
-fn wanted_access(
-    name: &str,
-    after: &State,
-    there: Option<&Meta>,
-) -> Result<crate::host::Access, ProviderError> {
-    access(
-        after.mode,
-        after.owner.as_ref(),
-        after.group.as_ref(),
-        there,
-        DEFAULT_MODE,
-    )
-    .map_err(|problem| {
-        ProviderError::new(
-            Address::new(Directory::KIND, name),
-            "find its owner",
-            problem,
-        )
-    })
 }
 
 #[cfg(test)]

@@ -18,14 +18,14 @@ use stead_engine::{
 
 use crate::{
     access::{
-        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, leave_out_root,
-        owners,
+        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root, owners,
     },
     content::{Content, SMALL},
     etc::{self, Etc},
     evidence,
-    host::{Existing, Live, Meta, MetaKind, Reader, Writer},
-    path::{ancestors, check, other_kind, refused},
+    host::{Existing, Live, MetaKind, Reader, Writer},
+    outside::{Outside, stat},
+    path::{ancestors, check, refused},
     secrets,
 };
 
@@ -169,9 +169,7 @@ impl Provider<Live> for File {
                 }
                 Change::Create { after } => put(host, name, &after, Existing::Refuse)?,
                 Change::Update { before, after } if before.content == after.content => {
-                    let there = meta(&reader(host), name)?;
-                    host.set_access(path, &wanted_access(name, &after, there.as_ref())?)
-                        .map_err(refused(Self::KIND, name, "change its owner and mode"))?;
+                    outside(&after).set(Self::KIND, host, name, MetaKind::File)?;
                 }
                 Change::Update { after, .. } => put(host, name, &after, Existing::Replace)?,
             }
@@ -236,76 +234,50 @@ impl Provider<Live> for File {
     }
 }
 
-fn reader(host: &Writer) -> Reader {
-    Reader::new(host.root())
-}
-
-fn meta(host: &Reader, name: &str) -> Result<Option<Meta>, ProviderError> {
-    let found = host
-        .stat(Path::new(name))
-        .map_err(refused(File::KIND, name, "look at it"))?;
-    match found {
-        Some(meta) if meta.kind != MetaKind::File => Err(other_kind(File::KIND, name, &meta)),
-        found => Ok(found),
+/// Returns what is wanted besides the contents.
+fn outside(state: &State) -> Outside {
+    Outside {
+        mode: state.mode,
+        owner: state.owner.clone(),
+        group: state.group.clone(),
+        xattrs: state.xattrs.clone(),
     }
 }
 
 fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
-    let path = Path::new(name);
-    let Some(meta) = meta(host, name)? else {
+    let Some(meta) = stat(File::KIND, host, name, MetaKind::File)? else {
         return Ok(None);
     };
-    let content = match Content::read(host, path, meta.size) {
+    let content = match Content::read(host, Path::new(name), meta.size) {
         Err(error) if error.is_not_allowed() => None,
         content => content.map_err(refused(File::KIND, name, "read it"))?,
     };
-    let xattrs = match host.xattrs(path) {
-        Err(error) if error.is_not_allowed() => None,
-        xattrs => {
-            Some(xattrs.map_err(refused(File::KIND, name, "read its extended attributes"))?)
-        }
-    };
+    let Outside {
+        mode,
+        owner,
+        group,
+        xattrs,
+    } = Outside::read(File::KIND, host, name, &meta)?;
     Ok(Some(State {
         content,
         source: None,
-        mode: Some(Mode::new(meta.mode)),
-        owner: Some(Owner::of(meta.uid)),
-        group: Some(OwnerGroup::of(meta.gid)),
-        xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
+        mode,
+        owner,
+        group,
+        xattrs,
     }))
 }
 
-fn wanted_access(
-    name: &str,
-    after: &State,
-    there: Option<&Meta>,
-) -> Result<crate::host::Access, ProviderError> {
-    let access = access(
-        after.mode,
-        after.owner.as_ref(),
-        after.group.as_ref(),
-        there,
-        DEFAULT_MODE,
-    );
-    access
-        .map(|access| crate::host::Access {
-            xattrs: after.xattrs.clone(),
-            ..access
-        })
-        .map_err(|problem| {
-            ProviderError::new(Address::new(File::KIND, name), "find its owner", problem)
-        })
-}
-
 fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(), ProviderError> {
-    let path = Path::new(name);
-    let there = meta(&reader(host), name)?;
-    let access = wanted_access(name, after, there.as_ref())?;
+    let reader = Reader::new(host.root());
+    let there = stat(File::KIND, &reader, name, MetaKind::File)?;
+    let access = outside(after).access(File::KIND, name, there.as_ref(), DEFAULT_MODE)?;
     let content = after
         .content
         .clone()
         .unwrap_or(Content::Text(String::new()));
-    let result = content.put(host, path, after.source.as_deref(), &access, existing);
+    let source = after.source.as_deref();
+    let result = content.put(host, Path::new(name), source, &access, existing);
     result.map_err(refused(File::KIND, name, "write it"))
 }
 

@@ -30,6 +30,7 @@ mod microk8s;
 mod microk8s_leaves;
 mod modules;
 mod netfilter;
+mod outside;
 mod path;
 #[cfg(test)]
 #[expect(

@@ -14,10 +14,11 @@ use stead_engine::{
 };
 
 use crate::{
-    access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, access, canonical_owners, owners},
+    access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, owners},
     evidence,
-    host::{Access, Existing, HostError, Live, Meta, MetaKind, Reader, Secret, Writer},
-    path::{ancestors, check, other_kind, refused},
+    host::{Existing, HostError, Live, MetaKind, Reader, Secret, Writer},
+    outside::{Outside, stat},
+    path::{ancestors, check, refused},
     secret::{Reference, sealed},
 };
 
@@ -164,9 +165,7 @@ impl Provider<Live> for SecretFile {
                 }
                 Change::Create { after } => put(host, name, &after, Existing::Refuse).await?,
                 Change::Update { before, after } if before.digest == after.digest => {
-                    let there = meta(&reader(host), name)?;
-                    host.set_access(path, &wanted_access(name, &after, there.as_ref())?)
-                        .map_err(refused(Self::KIND, name, "change its owner and mode"))?;
+                    outside(&after).set(Self::KIND, host, name, MetaKind::File)?;
                 }
                 Change::Update { after, .. } => put(host, name, &after, Existing::Replace).await?,
             }
@@ -216,22 +215,21 @@ fn reader(host: &Writer) -> Reader {
     Reader::new(host.root())
 }
 
-fn meta(host: &Reader, name: &str) -> Result<Option<Meta>, ProviderError> {
-    let found =
-        host.stat(Path::new(name))
-            .map_err(refused(SecretFile::KIND, name, "look at it"))?;
-    match found {
-        Some(meta) if meta.kind != MetaKind::File => Err(other_kind(SecretFile::KIND, name, &meta)),
-        found => Ok(found),
+/// Returns what is wanted besides the contents.
+fn outside(state: &State) -> Outside {
+    Outside {
+        mode: state.mode,
+        owner: state.owner.clone(),
+        group: state.group.clone(),
+        xattrs: state.xattrs.clone(),
     }
 }
 
 fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
-    let path = Path::new(name);
-    let Some(meta) = meta(host, name)? else {
+    let Some(meta) = stat(SecretFile::KIND, host, name, MetaKind::File)? else {
         return Ok(None);
     };
-    let digest = match host.read_secret(path) {
+    let digest = match host.read_secret(Path::new(name)) {
         Err(error) if error.is_not_allowed() => None,
         secret => {
             let secret = secret.map_err(refused(SecretFile::KIND, name, "read it"))?;
@@ -239,43 +237,20 @@ fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
             digest.map_err(refused(SecretFile::KIND, name, "digest it"))?
         }
     };
-    let xattrs = match host.xattrs(path) {
-        Err(error) if error.is_not_allowed() => None,
-        xattrs => Some(xattrs.map_err(refused(
-            SecretFile::KIND,
-            name,
-            "read its extended attributes",
-        ))?),
-    };
+    let Outside {
+        mode,
+        owner,
+        group,
+        xattrs,
+    } = Outside::read(SecretFile::KIND, host, name, &meta)?;
     Ok(Some(State {
         value: None,
         digest,
-        mode: Some(Mode::new(meta.mode)),
-        owner: Some(Owner::of(meta.uid)),
-        group: Some(OwnerGroup::of(meta.gid)),
-        xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
+        mode,
+        owner,
+        group,
+        xattrs,
     }))
-}
-
-fn wanted_access(name: &str, after: &State, there: Option<&Meta>) -> Result<Access, ProviderError> {
-    let access = access(
-        after.mode,
-        after.owner.as_ref(),
-        after.group.as_ref(),
-        there,
-        DEFAULT_MODE,
-    );
-    let access = access.map(|access| Access {
-        xattrs: after.xattrs.clone(),
-        ..access
-    });
-    access.map_err(|problem| {
-        ProviderError::new(
-            Address::new(SecretFile::KIND, name),
-            "find its owner",
-            problem,
-        )
-    })
 }
 
 /// Writes the secret that has the digest: the one that was kept, else the one of the reference.
@@ -285,8 +260,8 @@ async fn put(
     after: &State,
     existing: Existing,
 ) -> Result<(), ProviderError> {
-    let there = meta(&reader(host), name)?;
-    let access = wanted_access(name, after, there.as_ref())?;
+    let there = stat(SecretFile::KIND, &reader(host), name, MetaKind::File)?;
+    let access = outside(after).access(SecretFile::KIND, name, there.as_ref(), DEFAULT_MODE)?;
     let failed = |attempted: &str, why: Box<dyn std::error::Error + Send + Sync>| {
         ProviderError::new(Address::new(SecretFile::KIND, name), attempted, why)
     };
