@@ -6,6 +6,7 @@ use stead_engine::surroundings::{Fact, Facts, NONE};
 
 use crate::{
     host::Reader,
+    meminfo::Memory,
     microk8s,
     netfilter::{Family, preferred},
     snapd,
@@ -168,12 +169,9 @@ impl Tree<'_> {
     }
 
     fn memory(&self) -> i64 {
-        let text = self.text("/proc/meminfo").unwrap_or_default();
-        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-        let total = lines.find(|(name, _)| *name == "MemTotal");
-        let words = total.and_then(|(_, value)| value.split_whitespace().next());
-        let kib: i64 = words.and_then(|word| word.parse().ok()).unwrap_or(0);
-        kib >> 10
+        let memory = Memory::read(self.0).ok().flatten();
+        let mebibytes = memory.and_then(|memory| i64::try_from(memory.total >> 20).ok());
+        mebibytes.unwrap_or(0)
     }
 
     fn cpus(&self) -> i64 {

@@ -26,6 +26,7 @@ mod guard;
 mod home;
 pub mod host;
 pub mod launch_config;
+mod meminfo;
 mod microk8s;
 mod microk8s_leaves;
 mod modules;

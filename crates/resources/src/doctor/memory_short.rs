@@ -9,6 +9,7 @@ use k8s_openapi::{
 use stead_engine::finding::{Ailment, Finding};
 
 use super::{Look, Patient};
+use crate::meminfo::{MEMINFO, Memory};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "memory-short",
@@ -27,7 +28,6 @@ pub(super) const AILMENT: Ailment = Ailment {
 const OWN: u64 = 540_000_000;
 /// So many of those that ask for most are named.
 const NAMED: usize = 5;
-const MEMINFO: &str = "/proc/meminfo";
 /// The name of this node, unless its kubelet says otherwise.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The largest file of /proc that is read, in bytes.
@@ -38,9 +38,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some((layout, kubeconfig)) = patient.control_plane()? else {
         return Ok(None);
     };
-    let text = host.read_text(Path::new(MEMINFO), LIMIT)?;
-    let text = text.unwrap_or_default();
-    let Some(memory) = Memory::parse(&text) else {
+    let Some(memory) = Memory::read(host)? else {
         return Ok(None);
     };
     let flags = layout.flags(host, "kubelet")?;
@@ -52,29 +50,6 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     };
     let pods = host.pods(&kubeconfig).await?;
     Ok(judge(&pods, &name.trim().to_lowercase(), memory))
-}
-
-/// The memory of a host, in bytes.
-#[derive(Clone, Copy)]
-struct Memory {
-    total: u64,
-    swap: u64,
-}
-
-impl Memory {
-    /// Reads `proc_meminfo(5)`.
-    fn parse(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-            let (_, value) = lines.find(|(name, _)| *name == key)?;
-            let kib: u64 = value.split_whitespace().next()?.parse().ok()?;
-            Some(kib << 10)
-        };
-        Some(Self {
-            total: value("MemTotal")?,
-            swap: value("SwapTotal").unwrap_or(0),
-        })
-    }
 }
 
 fn judge(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
@@ -241,8 +216,10 @@ mod tests {
 
     #[test]
     fn only_what_asks_for_this_host_counts() {
-        let text = "MemTotal:        4194304 kB\nMemFree:  1 kB\nSwapTotal:       1048576 kB\n";
-        let memory = Memory::parse(text).unwrap();
+        let memory = Memory {
+            total: 4 << 30,
+            swap: 1 << 30,
+        };
         let none = json!(null);
         let here = pod(Some("here"), "Running", &none, &["3Gi"]);
         let waiting = pod(None, "Pending", &none, &["2Gi"]);
