@@ -21,6 +21,8 @@ use super::{HostError, Reader, Writer};
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How much a program may say, in bytes.
 const OUTPUT_LIMIT: u64 = 64 << 20;
+/// How much of that has room from the start, in bytes.
+pub(super) const ROOM: usize = 64 << 10;
 /// Where programs are looked for; the caller's PATH is not believed.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// How the crate that reads the flags of Kubernetes begins its complaints: `flag.go` and `errors.go` of pflag.
@@ -226,11 +228,6 @@ fn missing(program: &str) -> HostError {
     }
 }
 
-/// Returns where programs are looked for, as PATH has it.
-pub(super) fn path() -> String {
-    FOLDERS.join(":")
-}
-
 /// Returns the path of a program.
 fn find(program: &str) -> Option<PathBuf> {
     FOLDERS
@@ -286,18 +283,18 @@ fn failed(call: &Call<'_>, fault: String) -> HostError {
 }
 
 /// How a program ended and what it said.
-struct Talk {
-    status: ExitStatus,
-    said: Vec<u8>,
-    complained: Vec<u8>,
+pub(super) struct Talk {
+    pub(super) status: ExitStatus,
+    pub(super) said: Vec<u8>,
+    pub(super) complained: Vec<u8>,
 }
 
 /// Runs the program at `path` to its end.
-async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError> {
+pub(super) async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError> {
     let mut child = Command::new(path)
         .args(call.arguments)
         .env_clear()
-        .env("PATH", self::path())
+        .env("PATH", FOLDERS.join(":"))
         .env("LC_ALL", "C")
         .envs(call.environment.iter().copied())
         .current_dir("/")
@@ -319,8 +316,8 @@ async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError> {
                 drop(stdin.write_all(call.input).await);
             }
         };
-        let mut said = vec![];
-        let mut complained = vec![];
+        let mut said = Vec::with_capacity(ROOM);
+        let mut complained = Vec::with_capacity(ROOM);
         let listen = stdout.expect("piped").take(OUTPUT_LIMIT);
         let hear = stderr.expect("piped").take(OUTPUT_LIMIT);
         let (mut listen, mut hear) = (listen, hear);

@@ -4,18 +4,19 @@
 use std::{
     io::Read,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use nix::sys::prctl::set_dumpable;
-use tokio::{io::AsyncReadExt, process::Command, time::timeout};
 use zeroize::Zeroizing;
 
-use super::{HostError, Reader, program};
+use super::{
+    Call, HostError, Reader,
+    program::{self, ROOM},
+};
 
-/// The largest secret, in bytes. The buffer has that size from the start: one that grows leaves copies behind.
-pub(crate) const LARGEST: usize = 64 << 10;
+/// The largest secret, in bytes. What is read has more room from the start: a buffer that grows leaves copies behind.
+pub(crate) const LARGEST: usize = ROOM - 1;
 /// How long a command may take.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Where credentials are, the first counts: systemd.exec(5), `LoadCredential=`.
@@ -31,7 +32,7 @@ impl Reader {
             return Ok(None);
         };
         keep_out_of_dumps();
-        let mut bytes = buffer();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
         file.take(LARGEST as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(HostError::io("read", path))?;
@@ -40,40 +41,22 @@ impl Reader {
 
     /// Runs a command and takes what it prints for the secret, without the line break at its end.
     pub(crate) async fn secret_of_command(&self, words: &[String]) -> Result<Secret, HostError> {
-        let (name, arguments) = words.split_first().expect("a reference has a program");
-        let failed = |fault: String| HostError::Program {
-            program: name.clone(),
-            fault,
-        };
-        let path = program::locate(self.root(), name)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (program, arguments) = words.split_first().expect("a reference has a program");
         keep_out_of_dumps();
-        let mut child = Command::new(path)
-            .args(arguments)
-            .env_clear()
-            .env("PATH", program::path())
-            .env("LC_ALL", "C")
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            // What it complains about may quote the secret.
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(HostError::io("start", Path::new(name)))?;
-        let mut listen = child.stdout.take().expect("piped").take(LARGEST as u64 + 1);
-        let mut said = buffer();
-        let talk = async {
-            listen.read_to_end(&mut said).await?;
-            child.wait().await
+        let call = Call {
+            deadline: DEADLINE,
+            ..Call::new(program, arguments)
         };
-        let status = timeout(DEADLINE, talk)
-            .await
-            .map_err(|_| failed(format!("did not end within {} s", DEADLINE.as_secs())))?
-            .map_err(HostError::io("listen to", Path::new(name)))?;
+        let talk = program::talk(&program::locate(self.root(), program)?, call).await?;
+        let (mut said, status) = (Zeroizing::new(talk.said), talk.status);
+        // What it complains about may quote the secret.
+        drop(Zeroizing::new(talk.complained));
         if !status.success() {
-            return Err(failed(format!(
-                "failed ({status}); what it said may be secret and is not shown"
-            )));
+            return Err(HostError::Program {
+                program: (*program).to_owned(),
+                fault: format!("failed ({status}); what it said may be secret and is not shown"),
+            });
         }
         if said.last() == Some(&b'\n') {
             said.pop();
@@ -101,10 +84,6 @@ impl Reader {
         }
         Ok(None)
     }
-}
-
-fn buffer() -> Secret {
-    Zeroizing::new(Vec::with_capacity(LARGEST + 1))
 }
 
 /// From here on the kernel writes no core dump of this process, and only root may look into it: prctl(2), `PR_SET_DUMPABLE`.
