@@ -30,7 +30,7 @@ pub use inside::{Inside, Said, program};
 pub use sandbox::Sandbox;
 pub use wait::{wait_for, wait_until};
 
-/// Changes of every kind: eight to create (one of them a hook that the rules bring), five to change, one to remove.
+/// Changes of every kind: eight to create (one of them a hook that the rules bring), six to change, one to remove.
 pub const SPEC: &str = r#"host "test" {
     kernel-module "dummy"
     sysctl "net.ipv4.ip_forward" "1"
@@ -44,6 +44,7 @@ pub const SPEC: &str = r#"host "test" {
     file "/srv/app/text" mode="0600" { content "new\n"; }
     file "/srv/old" mode="0640" { content "changed\n"; }
     symlink "/srv/link" target="app/text"
+    secret-file "/srv/secret" (secret)"file:/etc/stead/secret"
     file "/srv/gone" absent=#true
 }
 "#;
@@ -53,6 +54,9 @@ pub fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.put("/srv/old", "old\n");
     sandbox.put("/srv/gone", "still here\n");
+    sandbox.put("/srv/secret", "an older secret");
+    sandbox.put("/etc/stead/secret", "a secret");
+    sandbox.must(&["chmod", "600", "/etc/stead/secret"]);
     sandbox.put("/run/host.kdl", SPEC);
     sandbox
 }

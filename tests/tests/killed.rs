@@ -76,6 +76,7 @@ fn on_files(run: usize) -> Vec<String> {
         "/proc/sys/net/ipv4/conf/all/rp_filter",
         "/srv/app/.text.stead-new",
         "/srv/.old.stead-new",
+        "/srv/.secret.stead-new",
     ];
     own.into_iter().chain(others.map(str::to_owned)).collect()
 }

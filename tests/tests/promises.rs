@@ -16,7 +16,7 @@ fn after_an_apply_the_plan_is_empty_and_undo_takes_it_all_back() {
     assert_eq!(planned.code, Some(3), "{planned:?}");
     assert!(
         planned.out.ends_with(
-            "Plan: 8 to create, 5 to change, 1 to remove, 0 restarts, 0 B to download.\n"
+            "Plan: 8 to create, 6 to change, 1 to remove, 0 restarts, 0 B to download.\n"
         ),
         "{}",
         planned.out

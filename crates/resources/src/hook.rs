@@ -443,7 +443,7 @@ mod tests {
         assert_eq!(there.as_ref(), Some(&desired));
         let unit = root.text(format!("{UNITS}/{UNIT}")).unwrap();
         assert!(
-            unit.contains("ExecStart=/usr/bin/stead watch --once\n"),
+            unit.contains("ExecStart=/usr/bin/stead watch --once --because %i\n"),
             "{unit}"
         );
         let delete = Change::Delete { before: desired };
