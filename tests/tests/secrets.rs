@@ -106,7 +106,13 @@ fn ten_secrets_are_nowhere_but_in_their_files() {
 
     let (code, said, trace) = traced(
         &sandbox,
-        &["plan", "/run/host.kdl", "--out", "/run/plan.json"],
+        &[
+            "plan",
+            "--verbose",
+            "/run/host.kdl",
+            "--out",
+            "/run/plan.json",
+        ],
     );
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("+ secret-file:/etc/app/secret-9"), "{said}");

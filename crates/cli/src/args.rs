@@ -15,6 +15,8 @@ pub(crate) struct Args {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
@@ -37,6 +39,17 @@ pub(crate) struct Place {
     /// Root folder of the host
     #[arg(long, global = true, hide = true, default_value = "/")]
     pub(crate) root: PathBuf,
+}
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Shown {
+    /// Show long plans and long texts whole
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Say at the end what took how long
+    #[arg(long, global = true)]
+    pub(crate) timings: bool,
 }
 
 /// What to do.

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io::IsTerminal};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeStyles};
 use stead_engine::{
     apply::ApplyError,
     history::HistoryError,
@@ -18,11 +18,12 @@ use stead_engine::{
     undo::UndoError,
 };
 use stead_resources::clone::CloneError;
+use terminal_size::terminal_size_of;
 
 use crate::{
     document::{ErrorDocument, ErrorEntry},
     exit::Exit,
-    render::{data, line, message, paint, plain},
+    render::{self, data, line, message, paint, plain},
 };
 
 /// Why a command ended early.
@@ -145,18 +146,28 @@ impl Fault {
     }
 }
 
+/// Reports are no wider, in columns: longer lines are hard to read.
+const WIDTH: usize = 100;
+
 /// Draws mistakes in a spec with the lines they stand in.
 fn report(errors: &SpecErrors) -> String {
+    let stderr = std::io::stderr();
+    let is_coloured = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
     let theme = match (
-        std::io::stderr().is_terminal(),
-        std::env::var_os("NO_COLOR").is_some(),
+        stderr.is_terminal() && render::has_letters(&stderr),
+        is_coloured,
     ) {
-        (true, false) => GraphicalTheme::unicode(),
-        (true, true) => GraphicalTheme::unicode_nocolor(),
-        (false, _) => GraphicalTheme::none(),
+        (true, true) => GraphicalTheme::unicode(),
+        (true, false) => GraphicalTheme::unicode_nocolor(),
+        (false, true) => GraphicalTheme {
+            styles: ThemeStyles::ansi(),
+            ..GraphicalTheme::ascii()
+        },
+        (false, false) => GraphicalTheme::none(),
     };
+    let width = terminal_size_of(&stderr).map_or(WIDTH, |(width, _)| usize::from(width.0));
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(100)
+        .with_width(width.min(WIDTH))
         .with_links(false);
     let mut text = String::new();
     let mut draw = |error: &dyn Diagnostic| {

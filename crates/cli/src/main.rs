@@ -7,13 +7,14 @@ mod exit;
 mod failure;
 mod render;
 mod session;
+mod timings;
 mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{args::Args, exit::Exit};
+use crate::{args::Args, exit::Exit, timings::Timings};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -30,11 +31,13 @@ fn main() -> ExitCode {
         }
     };
     let as_json = args.command.is_json();
-    match commands::run(args) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.print(as_json);
-            failure.exit().into()
-        }
+    let timings = args.shown.timings.then(Timings::begin);
+    let exit = commands::run(args).unwrap_or_else(|failure| {
+        failure.print(as_json);
+        failure.exit()
+    });
+    if let Some(timings) = timings {
+        timings.say();
     }
+    exit.into()
 }

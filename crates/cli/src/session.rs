@@ -28,12 +28,14 @@ use stead_resources::{
     host::{Live, Reader, Writer, confine::read_only},
 };
 use tokio::runtime;
+use tracing::{Instrument, debug_span};
 
 use crate::{
-    args::{AnySpec, Place, Values},
+    args::{AnySpec, Place, Shown, Values},
     document::FactsDocument,
     exit::Exit,
     failure::Failure,
+    render::{self, Detail},
 };
 
 /// Where the state folder is.
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) registry: Registry<Live>,
     pub(crate) root: PathBuf,
     pub(crate) state: PathBuf,
+    /// How much of a plan is shown.
+    detail: Detail,
 }
 
 /// What a spec is told besides its text.
@@ -86,7 +90,7 @@ impl Told {
 }
 
 impl Session {
-    pub(crate) fn new(place: &Place) -> Self {
+    pub(crate) fn new(place: &Place, shown: Shown) -> Self {
         Self {
             registry: stead_resources::registry(),
             root: place.root.clone(),
@@ -94,7 +98,17 @@ impl Session {
                 .state_dir
                 .clone()
                 .unwrap_or_else(|| place.root.join(STATE)),
+            detail: if shown.verbose {
+                Detail::Whole
+            } else {
+                Detail::Folded
+            },
         }
+    }
+
+    /// Shows a plan.
+    pub(crate) fn page_of(&self, plan: &Plan) -> String {
+        render::plan(&self.registry, plan, self.detail)
     }
 
     /// Returns the path of the lock.
@@ -140,7 +154,7 @@ impl Session {
                 }),
             },
         };
-        let spec = resolve(&source, &surroundings, &self.registry);
+        let spec = debug_span!("spec").in_scope(|| resolve(&source, &surroundings, &self.registry));
         match unread.into_inner() {
             Some(failure) => Err(failure),
             None => Ok(spec?),
@@ -149,7 +163,7 @@ impl Session {
 
     /// Reads the facts of this host.
     pub(crate) fn facts(&self) -> Result<Facts, Failure> {
-        self.confined(async |_, reader| facts(reader).await)
+        self.confined(async |_, reader| facts(reader).instrument(debug_span!("facts")).await)
     }
 
     /// Reads and resolves a spec, and draws its graph: of all of it, or of what `KIND` or `KIND:NAME` names.
@@ -160,7 +174,7 @@ impl Session {
         only: &[String],
     ) -> Result<Graph, Failure> {
         let mut spec = self.resolved(path, told)?;
-        let graph = Graph::build(&spec, &self.registry)?;
+        let graph = debug_span!("graph").in_scope(|| Graph::build(&spec, &self.registry))?;
         if only.is_empty() {
             return Ok(graph);
         }
@@ -173,7 +187,8 @@ impl Session {
         let state = StateFolder::at(&self.state);
         let planned = self.confined(async |registry, reader| {
             let plan = plan::plan(registry, reader, graph).await?;
-            Ok::<_, PlanError>(explain(registry, reader, &state, plan).await)
+            let explaining = explain(registry, reader, &state, plan);
+            Ok::<_, PlanError>(explaining.instrument(debug_span!("causes")).await)
         })?;
         Ok(planned?)
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tracing::{Instrument, debug_span};
 
 use crate::{
     address::Address,
@@ -284,7 +285,8 @@ impl<H: Host> Apply<'_, H> {
             left: begun.left.clone(),
         })?;
         running.begun.push(begun);
-        kind.apply(self.writer, changes).await?;
+        let span = debug_span!("apply", kind = step[0].address.kind);
+        kind.apply(self.writer, changes).instrument(span).await?;
         journal.write(&Record::Done)?;
         (self.observer)(&Event::StepDone { step: number });
         Ok(())

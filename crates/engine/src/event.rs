@@ -39,6 +39,8 @@ pub enum Event {
     },
     /// The running step has more of a download.
     Downloading(Download),
+    /// The running step waits for something of the host.
+    Waiting(Wait),
     /// The host is read again to see that it is as planned.
     Verifying,
     /// A check was made after the last step.
@@ -67,6 +69,31 @@ pub enum Event {
         /// Which.
         address: Address,
     },
+}
+
+/// What a provider tells of the step that it carries out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// How far a download is.
+    Downloading(Download),
+    /// What it waits for.
+    Waiting(Wait),
+}
+
+impl From<News> for Event {
+    fn from(news: News) -> Self {
+        match news {
+            News::Downloading(download) => Self::Downloading(download),
+            News::Waiting(wait) => Self::Waiting(wait),
+        }
+    }
+}
+
+/// What a step waits for. Told again when that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Wait {
+    /// The service, script or object and what it lacks yet, in a few words.
+    pub what: String,
 }
 
 /// How far a download is. Told at most once for each hundredth of it.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
+use tracing::{Instrument, debug_span};
 
 use crate::{
     address::Address,
@@ -44,7 +45,8 @@ pub async fn observe<H: Host>(
     let batches = kinds.into_iter().map(async |(kind, names)| {
         let names: Vec<_> = names.into_iter().collect();
         let provider = registry.get(kind).expect("looked up above");
-        let states = provider.read(reader, &names).await?;
+        let reading = provider.read(reader, &names);
+        let states = reading.instrument(debug_span!("read", kind)).await?;
         let addresses = names.into_iter().map(|name| Address::new(kind, name));
         Ok(addresses.zip(states).collect::<Vec<_>>())
     });

@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument, debug_span};
 
 use crate::{
     address::Address,
@@ -324,7 +325,8 @@ pub async fn plan_wanted<H: Host>(
         wanted.iter().map(|wanted| &wanted.address),
     )
     .await?;
-    let prepared = prepare(registry, reader, &wanted, &observed).await?;
+    let preparing = prepare(registry, reader, &wanted, &observed);
+    let prepared = preparing.instrument(debug_span!("prepare")).await?;
     let mut comparison = compare(registry, &prepared, &observed);
     comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
     let readings = observed

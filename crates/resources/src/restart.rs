@@ -373,7 +373,7 @@ pub(crate) async fn restart(
     snapd::restart(host, &names)
         .await
         .map_err(snapd::refused(Restart::KIND, name, &attempted))?;
-    healthy(&reader(), &layout, group(name), due, patience)
+    healthy(host, &layout, group(name), due, patience)
         .await
         .map_err(|fault| {
             let log = format!("its log: `journalctl --unit {}`", unit(&due[0]));
@@ -388,13 +388,15 @@ pub(crate) async fn restart(
 
 /// Waits until services run, the API server is ready and kube-proxy tells the mode of its arguments.
 async fn healthy(
-    host: &Reader,
+    writer: &Writer,
     layout: &Layout,
     group: &str,
     due: &[String],
     patience: Duration,
 ) -> Result<(), String> {
+    let host = &Reader::new(writer.root());
     let begin = Instant::now();
+    let mut told = String::new();
     loop {
         let mut services = vec![];
         for service in due {
@@ -418,6 +420,10 @@ async fn healthy(
         }
         if begin.elapsed() > patience {
             return Err(format!("after {} s {fault}", patience.as_secs()));
+        }
+        if told != fault {
+            writer.waits_for(&fault);
+            told = fault;
         }
         sleep(PAUSE).await;
     }

@@ -8,7 +8,11 @@ use std::{
 
 use serde_json::{Value, json};
 use stead_engine::{
-    address::Address, event::Download, provider::ProviderError, report::chain, schema::Problem,
+    address::Address,
+    event::{Download, News},
+    provider::ProviderError,
+    report::chain,
+    schema::Problem,
 };
 use tokio::time::sleep;
 
@@ -339,7 +343,7 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
         return Ok(Value::Null);
     };
     let begin = Instant::now();
-    let mut told = BTreeMap::new();
+    let mut told = Told::default();
     while begin.elapsed() < CHANGE {
         let reader = Reader::new(host.root());
         let change = get(&reader, &format!("/v2/changes/{id}")).await?;
@@ -365,10 +369,27 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
     ))
 }
 
-/// Tells how far the downloads of a change are. `told` is the hundredth of each task that was told last.
-fn tell(host: &Writer, change: &Value, told: &mut BTreeMap<String, u64>) {
+/// What was told last of a change.
+#[derive(Default)]
+struct Told {
+    /// The hundredth of each download.
+    hundredths: BTreeMap<String, u64>,
+    /// What snapd is doing.
+    doing: String,
+}
+
+/// Tells how far the downloads of a change are, and what snapd is doing.
+fn tell(host: &Writer, change: &Value, told: &mut Told) {
     let tasks = change["tasks"].as_array().into_iter().flatten();
-    for task in tasks.filter(|task| task["kind"] == "download-snap") {
+    for task in tasks.filter(|task| task["status"] == "Doing" || task["kind"] == "download-snap") {
+        if task["kind"] != "download-snap" {
+            let doing = task["summary"].as_str().unwrap_or_default();
+            if told.doing != doing {
+                host.waits_for(format!("snapd: {doing}"));
+                doing.clone_into(&mut told.doing);
+            }
+            continue;
+        }
         let progress = &task["progress"];
         let number = |field: &str| progress[field].as_u64().unwrap_or(0);
         let (done, total) = (number("done"), number("total"));
@@ -378,9 +399,9 @@ fn tell(host: &Writer, change: &Value, told: &mut BTreeMap<String, u64>) {
         }
         let hundredth = done.saturating_mul(100) / total;
         let id = task["id"].as_str().unwrap_or_default().to_owned();
-        if told.insert(id, hundredth) != Some(hundredth) {
+        if told.hundredths.insert(id, hundredth) != Some(hundredth) {
             let label = progress["label"].as_str().unwrap_or_default().to_owned();
-            host.tell(Download { label, done, total });
+            host.tell(News::Downloading(Download { label, done, total }));
         }
     }
 }

@@ -143,7 +143,7 @@ async fn start(host: &Writer, name: &str) -> Result<(), ProviderError> {
     host.unit_job(verb, name)
         .await
         .map_err(failed(name, attempted))?;
-    let started = wait(&reader, name, attempted).await?;
+    let started = wait(host, name, attempted).await?;
     let now = settle(&reader, name, started.clone())
         .await
         .map_err(failed(name, attempted))?;
@@ -169,7 +169,7 @@ pub(crate) async fn stop(host: &Writer, name: &str) -> Result<(), ProviderError>
     host.unit_job("StopUnit", name)
         .await
         .map_err(failed(name, attempted))?;
-    let now = wait(&reader, name, attempted).await?;
+    let now = wait(host, name, attempted).await?;
     if is_up(&now) {
         let fact = format!("systemd says that it is {}", now.active);
         return Err(refusal(name, attempted, fact));
@@ -215,10 +215,12 @@ pub(crate) async fn check_loaded(host: &Writer, name: &str) -> Result<(), Provid
 }
 
 /// Waits until no job of a unit is under way.
-async fn wait(host: &Reader, name: &str, attempted: &str) -> Result<UnitStatus, ProviderError> {
+async fn wait(host: &Writer, name: &str, attempted: &str) -> Result<UnitStatus, ProviderError> {
+    let reader = Reader::new(host.root());
     let begin = Instant::now();
+    let mut told = None;
     loop {
-        let status = host.unit(name).await.map_err(failed(name, attempted))?;
+        let status = reader.unit(name).await.map_err(failed(name, attempted))?;
         if status.job == 0 {
             return Ok(status);
         }
@@ -226,6 +228,10 @@ async fn wait(host: &Reader, name: &str, attempted: &str) -> Result<UnitStatus, 
             let seconds = DEADLINE.as_secs();
             let fact = format!("after {seconds} s it is still {}", status.active);
             return Err(refusal(name, attempted, fact));
+        }
+        if told.as_ref() != Some(&status.active) {
+            host.waits_for(format!("{name}, which is {}", status.active));
+            told = Some(status.active);
         }
         sleep(PAUSE).await;
     }

@@ -34,7 +34,7 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     };
     if plan.is_empty() {
         if !args.consent.json {
-            render::data(&render::no_changes(&plan, &path, begin.elapsed()));
+            render::page(&render::no_changes(&plan, &path, begin.elapsed()));
         }
         bench.say_unchanged();
         return Ok(Exit::Done);

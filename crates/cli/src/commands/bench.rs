@@ -1,12 +1,12 @@
 //! What all commands share that change the host: the lock, the question, the run, and the wait for its confirmation.
 
 use std::{
-    io::Write,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -121,18 +121,19 @@ impl<'a> Bench<'a> {
     pub(crate) fn carry_out(self, plan: &Plan, consent: &Consent) -> Result<Exit, Failure> {
         let Self { desk, mut lock } = self;
         if !consent.json {
-            render::data(&render::plan(&desk.session.registry, plan));
+            render::page(&desk.session.page_of(plan));
         }
         refuse_irreversible(plan, consent)?;
         let vigil = Vigil::over(desk.session, plan, consent)?;
         if let Some(vigil) = &vigil {
             render::message(&vigil.announcement());
         }
-        if !consent.yes && !ask()? {
+        if !consent.yes && !desk.ask(plan)? {
             render::message("Nothing was done.\n");
             return Ok(Exit::Failed);
         }
         let window = vigil.as_ref().map(|vigil| vigil.window);
+        desk.progress.begin(&plan.summary);
         let outcome = desk.with_apply(async |apply| apply.run(&mut lock, plan, window).await)?;
         drop(lock);
         let (Outcome::Pending { run, .. }, Some(vigil)) = (&outcome, vigil) else {
@@ -153,24 +154,26 @@ impl<'a> Desk<'a> {
     ) -> Result<Self, Failure> {
         let runtime = Runtime::new().map_err(|error| Failure::of(Exit::Failed, &error))?;
         let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(progress);
         for kind in [
             SignalKind::interrupt(),
             SignalKind::terminate(),
             SignalKind::hangup(),
         ] {
-            let stop = stop.clone();
+            let (stop, progress) = (stop.clone(), progress.clone());
             let _inside = runtime.enter();
             let mut signals = signal(kind).map_err(|error| Failure::of(Exit::Failed, &error))?;
             runtime.spawn(async move {
                 while signals.recv().await.is_some() {
                     stop.store(true, Ordering::Relaxed);
+                    progress.stopping();
                 }
             });
         }
         Ok(Self {
             session,
             state,
-            progress: Arc::new(progress),
+            progress,
             runtime,
             stop,
         })
@@ -200,14 +203,41 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Asks whether to carry a plan out. Ctrl-C is no.
+    fn ask(&self, plan: &Plan) -> Result<bool, Failure> {
+        if !render::can_ask() {
+            return Err(Failure::usage(
+                "stead asks before it changes anything, and there is no terminal to ask on",
+                "add `--yes` once you have read the plan",
+            ));
+        }
+        render::message(&render::question(plan));
+        let (sender, answers) = mpsc::channel();
+        // A read from a terminal cannot be broken off; it ends with this process.
+        thread::spawn(move || {
+            let mut answer = String::new();
+            let read = std::io::stdin().read_line(&mut answer);
+            // Whoever asked may have gone.
+            drop(sender.send(read.map(|_| answer)));
+        });
+        while !self.is_stopped() {
+            if let Ok(answer) = answers.recv_timeout(PAUSE) {
+                let answer = answer.map_err(|error| Failure::of(Exit::Failed, &error))?;
+                return Ok(is_yes(&answer));
+            }
+        }
+        render::message("\n");
+        Ok(false)
+    }
+
     fn with_apply<T, E: Into<Failure>>(
         &self,
         work: impl AsyncFnOnce(&apply::Apply<'_, Live>) -> Result<T, E>,
     ) -> Result<T, Failure> {
-        // A provider has no observer: how far a download is comes from the Writer.
+        // A provider has no observer: how far a step is comes from the Writer.
         let progress = Arc::clone(&self.progress);
         let writer = self.session.writer();
-        let writer = writer.telling(move |download| progress.show(&Event::Downloading(download)));
+        let writer = writer.telling(move |news| progress.show(&news.into()));
         let observer = |event: &Event| self.progress.show(event);
         let apply = apply::Apply {
             registry: &self.session.registry,
@@ -218,23 +248,6 @@ impl<'a> Desk<'a> {
         };
         self.runtime.block_on(work(&apply)).map_err(Into::into)
     }
-}
-
-/// Asks whether to go on.
-fn ask() -> Result<bool, Failure> {
-    if !render::can_ask() {
-        return Err(Failure::usage(
-            "stead asks before it changes anything, and there is no terminal to ask on",
-            "add `--yes` once you have read the plan",
-        ));
-    }
-    render::message("Apply this plan? [y/N] ");
-    drop(std::io::stderr().flush());
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::of(Exit::Failed, &error))?;
-    Ok(is_yes(&answer))
 }
 
 /// Whether an answer is yes.

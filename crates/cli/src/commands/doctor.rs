@@ -32,7 +32,7 @@ pub(crate) fn doctor(session: &Session, args: &Doctor) -> Result<Exit, Failure> 
     } else if args.fix {
         fix(session, &examination)?;
     } else {
-        render::data(&render::examination(&examination));
+        render::page(&render::examination(&examination));
     }
     Ok(exit)
 }
@@ -55,13 +55,13 @@ fn hooks(session: &Session) -> Option<Vec<String>> {
 /// Shows the spec that mends what was found, and what it would change.
 fn fix(session: &Session, examination: &Examination) -> Result<(), Failure> {
     let Some(text) = examination.spec() else {
-        render::data("No finding that a spec can mend.\n");
+        render::page("No finding that a spec can mend.\n");
         return Ok(());
     };
     render::data(&text);
     let plan = plan_of(session, text)?;
     render::data("\n");
-    render::data(&render::plan(&session.registry, &plan));
+    render::page(&session.page_of(&plan));
     render::message("Write these lines into your spec; `stead apply` carries them out.\n");
     Ok(())
 }

@@ -22,9 +22,9 @@ pub(crate) fn explain(session: &Session, args: &Explain) -> Result<Exit, Failure
         return explain_address(session, args);
     }
     if let Some(kind) = session.registry.get(name) {
-        render::data(&text(name, &kind.schema()));
+        render::page(&text(name, &kind.schema()));
     } else if let Some(ailment) = ailments().find(|ailment| ailment.name == name) {
-        render::data(&render::ailment(ailment));
+        render::page(&render::ailment(ailment));
     } else {
         return Err(unknown(session, name));
     }

@@ -65,7 +65,7 @@ pub(super) fn explain_address(session: &Session, args: &Explain) -> Result<Exit,
     line(&mut text, format_args!("\nFound"));
     text += &found(&address, &schema, &live);
     text += &runs(session, &address);
-    render::data(&text);
+    render::page(&text);
     Ok(Exit::Done)
 }
 

@@ -33,6 +33,6 @@ pub(crate) fn facts(session: &Session, as_json: bool) -> Result<Exit, Failure> {
             format_args!("{name:names$}  {value:values$}  {doc}"),
         );
     }
-    render::data(&text);
+    render::page(&text);
     Ok(Exit::Done)
 }

@@ -39,7 +39,7 @@ pub(crate) fn fmt(args: &Fmt) -> Result<Exit, Failure> {
             exit = Exit::Pending;
             let name = path.display().to_string();
             let diff = TextDiff::from_lines(&old, &new);
-            render::data(&render::plain(
+            render::page(&render::plain(
                 &diff.unified_diff().header(&name, &name).to_string(),
             ));
         } else {

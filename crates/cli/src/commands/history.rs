@@ -16,7 +16,7 @@ pub(crate) fn history(session: &Session, as_json: bool) -> Result<Exit, Failure>
     } else if runs.is_empty() {
         render::message("There was no run yet.\n");
     } else {
-        render::data(&runs.iter().map(render::summary_of_run).collect::<String>());
+        render::page(&runs.iter().map(render::summary_of_run).collect::<String>());
     }
     Ok(Exit::Done)
 }
@@ -31,7 +31,7 @@ pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit
     let mut text = render::summary_of_run(&run);
     if let Some(plan) = &run.plan {
         text.push('\n');
-        text += &render::plan(&session.registry, plan);
+        text += &session.page_of(plan);
     }
     text.push('\n');
     match &run.outcome {
@@ -41,7 +41,7 @@ pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit
             text += "It has not ended: it is under way, or it was interrupted. `stead recover` puts the host back.\n";
         }
     }
-    render::data(&text);
+    render::page(&text);
     Ok(Exit::Done)
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     )?;
     let imported = match imported {
         Err(ImportError::NotEmpty(plan)) => {
-            render::message(&render::plan(&session.registry, &plan));
+            render::message(&session.page_of(&plan));
             return Err(Failure::new(
                 Exit::Failed,
                 "what would be written is not what this host is, so nothing was written",

@@ -30,7 +30,7 @@ pub(crate) fn kinds(session: &Session, args: &Kinds) -> Exit {
         .registry
         .iter()
         .map(|(name, kind)| format!("{name:width$}  {}\n", kind.schema().summary));
-    render::data(&lines.collect::<String>());
+    render::page(&lines.collect::<String>());
     render::message("`stead explain KIND` shows its attributes.\n");
     Exit::Done
 }

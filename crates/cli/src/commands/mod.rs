@@ -33,7 +33,7 @@ use crate::{
 
 /// Does what was typed.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let session = Session::new(&args.place);
+    let session = Session::new(&args.place, args.shown);
     match args.command {
         Command::Plan(args) => plan::plan(&session, &args),
         Command::Apply(args) => apply::apply(&session, &args),

@@ -27,9 +27,9 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
         let document = serde_json::to_string_pretty(&plan).expect("a plan has string keys");
         render::data(&format!("{document}\n"));
     } else if plan.is_empty() {
-        render::data(&render::no_changes(&plan, &path, time));
+        render::page(&render::no_changes(&plan, &path, time));
     } else {
-        render::data(&render::plan(&session.registry, &plan));
+        render::page(&session.page_of(&plan));
         match &args.out {
             Some(out) => render::message(&format!(
                 "Saved; `stead apply {}` carries it out.\n",

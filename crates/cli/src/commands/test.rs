@@ -90,7 +90,7 @@ fn holds(session: &Session, spec: &Path, case: &Path, update: bool) -> Result<bo
         .unified_diff()
         .header("expected", "planned")
         .to_string();
-    render::data(&render::plain(&diff));
+    render::page(&render::plain(&diff));
     Ok(false)
 }
 

@@ -12,7 +12,7 @@ use stead_engine::{
 
 use super::{
     line,
-    plan::{attribute, unfolded},
+    plan::{Detail, attribute, unfolded},
     value::plain,
 };
 
@@ -72,7 +72,7 @@ fn one(difference: &Difference, folder: &Path) -> String {
         .collect();
     let width = attributes.iter().map(|(name, ..)| name.len()).max();
     for (name, old, new) in &attributes {
-        text += &attribute(name, width.unwrap_or(0), *old, *new);
+        text += &attribute(name, width.unwrap_or(0), *old, *new, Detail::Folded);
     }
     text + &format!("      {}\n", plain(&because(resource, folder)))
 }

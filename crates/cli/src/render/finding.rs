@@ -2,7 +2,7 @@
 
 use stead_engine::finding::{Ailment, Examination, Finding};
 
-use super::{line, paint};
+use super::{line, paint, wrapped};
 
 /// Shows all findings, and what else was looked at.
 pub(crate) fn examination(examination: &Examination) -> String {
@@ -54,9 +54,11 @@ pub(crate) fn ailment(ailment: &Ailment) -> String {
 
 fn finding(text: &mut String, finding: &Finding) {
     let name = paint::error(finding.name);
-    line(text, format_args!("{name}: {}", finding.fact));
+    let fact = wrapped(&format!("{name}: {}", finding.fact));
+    line(text, format_args!("{fact}"));
     for seen in &finding.evidence {
-        line(text, format_args!("  seen      {seen}"));
+        let seen = wrapped(&format!("  seen      {seen}"));
+        line(text, format_args!("{seen}"));
     }
     mending(text, finding);
     line(text, format_args!(""));
@@ -64,7 +66,8 @@ fn finding(text: &mut String, finding: &Finding) {
 
 /// Shows why it is to be mended, and how.
 fn mending(text: &mut String, finding: &Finding) {
-    line(text, format_args!("  because   {}", finding.why));
+    let why = wrapped(&format!("  because   {}", finding.why));
+    line(text, format_args!("{why}"));
     for way in &finding.by_hand {
         line(text, format_args!("  by hand   {way}"));
     }

@@ -5,32 +5,43 @@ mod expected;
 mod finding;
 mod outcome;
 mod plan;
+mod progress;
 mod rehearsal;
+mod screen;
 mod svg;
 mod value;
 
 use std::{
     fmt::{self, Write as _},
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Write},
 };
+
+use screen::lettered;
 
 pub(crate) use coverage::coverage;
 pub(crate) use expected::expected;
 pub(crate) use finding::{ailment, examination};
-pub(crate) use outcome::{Progress, end_of, exit_of, going_back, outcome, summary_of_run, time};
-pub(crate) use plan::{no_changes, plan};
+pub(crate) use outcome::{end_of, exit_of, going_back, outcome, summary_of_run, time};
+pub(crate) use plan::{Detail, no_changes, plan, question};
+pub(crate) use progress::Progress;
 pub(crate) use rehearsal::rehearsal;
+pub(crate) use screen::{has_letters, wrapped};
 pub(crate) use svg::svg;
-pub(crate) use value::{plain, value};
+pub(crate) use value::{plain, took, value};
 
-/// Writes data to standard output.
+/// Writes data to standard output, as it is: programs and files read it.
 pub(crate) fn data(text: &str) {
     write(anstream::stdout(), text);
 }
 
-/// Writes a message to standard error.
+/// Writes what people asked for to standard output.
+pub(crate) fn page(text: &str) {
+    write(anstream::stdout(), &lettered(text, &io::stdout()));
+}
+
+/// Writes a message for people to standard error.
 pub(crate) fn message(text: &str) {
-    write(anstream::stderr(), text);
+    write(anstream::stderr(), &lettered(text, &io::stderr()));
 }
 
 /// Whether somebody sits there who can be asked.

@@ -1,248 +1,18 @@
-//! Progress and outcome of a run.
+//! How runs end, and what became of them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
-    time::Duration,
-};
+use std::collections::BTreeSet;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
     cause::Cause,
-    event::{Download, Event},
     history::Run,
     journal::{Left, Outcome, Residue},
     plan::{Plan, Scope},
     window::Stage,
 };
 
-use super::{
-    data, line, message, paint,
-    value::{bytes, plain},
-};
-use crate::{
-    document::{EventDocument, Last, Line},
-    exit::Exit,
-};
-
-/// Whoever sits before a run.
-pub(crate) struct Progress {
-    manner: Manner,
-    bars: Mutex<Bars>,
-}
-
-/// How they are told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// People see each step.
-    Shown,
-    /// People are told how it ended.
-    Quiet,
-    /// A program reads a line for each event.
-    Lines,
-    /// As [`Self::Lines`], and each step waits for whoever reads, before and after.
-    Paced,
-}
-
-/// What is drawn on a terminal, or was said where there is none.
-#[derive(Default)]
-struct Bars {
-    all: MultiProgress,
-    steps: Option<ProgressBar>,
-    download: Option<ProgressBar>,
-    /// The tenth of each download that was said last.
-    said: BTreeMap<String, u64>,
-}
-
-impl Progress {
-    pub(crate) fn new(as_json: bool) -> Self {
-        Self::in_manner(if as_json {
-            Manner::Lines
-        } else {
-            Manner::Shown
-        })
-    }
-
-    /// For somebody who looks at the host between two steps: each waits for a line on standard input.
-    pub(crate) fn paced() -> Self {
-        Self::in_manner(Manner::Paced)
-    }
-
-    /// For somebody who only wants to know how runs end.
-    pub(crate) fn quiet(as_json: bool) -> Self {
-        Self::in_manner(if as_json {
-            Manner::Lines
-        } else {
-            Manner::Quiet
-        })
-    }
-
-    fn in_manner(manner: Manner) -> Self {
-        Self {
-            manner,
-            bars: Mutex::default(),
-        }
-    }
-
-    /// Shows an event.
-    pub(crate) fn show(&self, event: &Event) {
-        match self.manner {
-            Manner::Shown => {}
-            Manner::Quiet => return,
-            Manner::Lines => return self.line(Line::Event(event.clone())),
-            Manner::Paced => {
-                self.line(Line::Event(event.clone()));
-                if matches!(event, Event::Step { .. } | Event::StepDone { .. }) {
-                    // Whoever has gone lets everything go on.
-                    drop(std::io::stdin().read_line(&mut String::new()));
-                }
-                return;
-            }
-        }
-        let mut bars = self.bars.lock().expect("no holder panics");
-        let text = words(event);
-        if let Event::Downloading(download) = event {
-            bars.show_download(download, text);
-            return;
-        }
-        bars.end_download();
-        if let Event::Started { steps, .. } = event {
-            bars.steps = Some(bars.all.add(new_bar(*steps)));
-        }
-        match bars.steps.as_ref().filter(|bar| !bar.is_hidden()) {
-            Some(bar) => {
-                if let Event::StepDone { .. } = event {
-                    bar.inc(1);
-                } else {
-                    bar.set_message(text);
-                }
-            }
-            None if text.is_empty() => {}
-            None => message(&format!("{text}\n")),
-        }
-    }
-
-    /// Says that there was nothing to do.
-    pub(crate) fn unchanged(&self) {
-        self.line(Line::Last(Last::Unchanged));
-    }
-
-    /// Shows how an interrupted run was put back.
-    pub(crate) fn recovered(&self, ended: &Outcome) {
-        self.line(Line::Last(Last::Recovered {
-            outcome: ended.clone(),
-        }));
-        message(&outcome(ended));
-    }
-
-    /// Shows how it ended.
-    pub(crate) fn end(&self, ended: &Outcome) {
-        let mut bars = self.bars.lock().expect("no holder panics");
-        bars.end_download();
-        if let Some(bar) = bars.steps.take() {
-            bar.finish_and_clear();
-        }
-        self.line(Line::Last(Last::Outcome {
-            outcome: ended.clone(),
-        }));
-        message(&outcome(ended));
-    }
-
-    fn line(&self, line: Line) {
-        if matches!(self.manner, Manner::Lines | Manner::Paced) {
-            data(&EventDocument::line(line));
-        }
-    }
-}
-
-impl Bars {
-    /// Draws how far a download is; without a terminal it is said for each tenth.
-    fn show_download(&mut self, download: &Download, text: String) {
-        let Download { label, done, total } = download;
-        if self.all.is_hidden() {
-            let tenth = done.saturating_mul(10) / total.max(&1);
-            if self.said.insert(label.clone(), tenth) != Some(tenth) {
-                message(&format!("{text}\n"));
-            }
-            return;
-        }
-        let all = &self.all;
-        let bar = self
-            .download
-            .get_or_insert_with(|| all.add(new_download_bar()));
-        bar.set_length(*total);
-        bar.set_position(*done);
-        bar.set_message(text);
-        if done == total {
-            self.end_download();
-        }
-    }
-
-    fn end_download(&mut self) {
-        if let Some(bar) = self.download.take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn new_download_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("  [{bar:30}] {wide_msg}")
-        .expect("the template is fixed")
-        .progress_chars("=> ");
-    ProgressBar::no_length().with_style(style)
-}
-
-fn new_bar(steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} [{pos}/{len}] {wide_msg}")
-        .expect("the template is fixed");
-    let bar = ProgressBar::new(steps as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
-}
-
-fn words(event: &Event) -> String {
-    match event {
-        Event::Recovering { run } => {
-            format!("run {run} has not come to its end; putting the host back")
-        }
-        Event::Started { .. }
-        | Event::Armed { .. }
-        | Event::StepDone { .. }
-        | Event::Checked { fault: None, .. }
-        | Event::Sign { fault: None, .. } => String::new(),
-        Event::Step { step, addresses } => {
-            let first = addresses
-                .first()
-                .map_or_else(String::new, |address| plain(&address.to_string()));
-            match addresses.len() {
-                1 => format!("step {step}: {first}"),
-                count => format!("step {step}: {first} and {} more", count - 1),
-            }
-        }
-        Event::Downloading(Download { label, done, total }) => format!(
-            "downloading {}: {} of {}",
-            plain(label),
-            bytes(*done),
-            bytes(*total)
-        ),
-        Event::Verifying => "verifying".to_owned(),
-        Event::Checked {
-            address,
-            fault: Some(fault),
-        } => format!("{} fails: {}", plain(&address.to_string()), plain(fault)),
-        Event::Looking => "looking whether all that worked before still works".to_owned(),
-        Event::Sign {
-            name,
-            fault: Some(fault),
-        } => format!("{name} worked before and does not now: {}", plain(fault)),
-        Event::RollingBack { cause } => format!(
-            "going back: {}",
-            plain(cause.first().map_or("", String::as_str))
-        ),
-        Event::Reverting { address } => format!("putting back {}", plain(&address.to_string())),
-    }
-}
+use super::{line, paint, value::plain, wrapped};
+use crate::exit::Exit;
 
 /// Says how a run ended.
 pub(crate) fn outcome(outcome: &Outcome) -> String {
@@ -358,7 +128,8 @@ pub(crate) fn time(at: Timestamp) -> String {
 fn causes(run: u64, cause: &[String]) -> String {
     let mut text = format!("{} run {run} failed\n", paint::error("error:"));
     for reason in cause {
-        line(&mut text, format_args!("  {}", plain(reason)));
+        let reason = wrapped(&format!("  {}", plain(reason)));
+        line(&mut text, format_args!("{reason}"));
     }
     text
 }

@@ -1,12 +1,12 @@
 //! A plan as people read it.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
 
 use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
     cause::Cause,
-    change::Change,
+    change::{Change, Effects},
     diff,
     plan::{Because, Plan, PlannedChange},
     registry::{Registry, State},
@@ -16,22 +16,32 @@ use stead_resources::host::Live;
 
 use super::{
     line, paint,
-    value::{bytes, plain, value},
+    value::{bytes, plain, took, value},
+    wrapped,
 };
 
-/// The lines of a text's diff that are shown; the rest is counted.
+/// The lines of a text's diff that are shown folded; the rest is counted.
 const DIFF_LINES: usize = 60;
+/// As many changes of one kind in a row are shown folded; the rest is named.
+const ALIKE: usize = 8;
 /// The lines of context around a difference.
 const CONTEXT: usize = 3;
 
+/// How much of a plan is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What a person reads at a glance.
+    Folded,
+    /// All of it.
+    Whole,
+}
+
 /// Shows a plan: each change with its reason, then what it all costs.
-pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan) -> String {
+pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> String {
     let mut text = String::new();
     let no_return = plan.point_of_no_return();
-    for (place, planned) in plan.changes.iter().enumerate() {
-        let Ok(kind) = registry.of(&planned.address) else {
-            continue;
-        };
+    let mut place = 0;
+    while let Some(planned) = plan.changes.get(place) {
         if no_return == Some(place) {
             let mark = paint::warning("── point of no return ──");
             line(
@@ -39,8 +49,30 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan) -> String {
                 format_args!("  {mark} from here on not everything can be put back\n"),
             );
         }
-        text += &change(&kind.schema(), kind.restarts(), planned);
-        text.push('\n');
+        let alike = alike(&plan.changes[place..]);
+        let shown = match detail {
+            // One more line says as much as the change that it stands for.
+            Detail::Folded if alike > ALIKE + 1 => ALIKE,
+            _ => alike,
+        };
+        for planned in &plan.changes[place..place + shown] {
+            if let Ok(kind) = registry.of(&planned.address) {
+                text += &change(&kind.schema(), kind.restarts(), planned, detail);
+                text.push('\n');
+            }
+        }
+        if shown < alike {
+            let mark = symbol(&planned.change);
+            let kind = &planned.address.kind;
+            line(
+                &mut text,
+                format_args!(
+                    "  {mark} {} more of the kind {kind}; `--verbose` shows them\n",
+                    alike - shown
+                ),
+            );
+        }
+        place += alike;
     }
     text += &costs(plan);
     text += &remarks(plan);
@@ -62,14 +94,36 @@ pub(crate) fn no_changes(plan: &Plan, source: &Path, time: Duration) -> String {
     )
 }
 
-fn change(schema: &Schema, restarts: bool, planned: &PlannedChange) -> String {
-    let address = plain(&planned.address.to_string());
-    let mut text = match &planned.change {
-        _ if restarts => format!("  {} {}\n", paint::changed("↻"), paint::bold(&address)),
-        Change::Create { .. } => format!("  {} {}\n", paint::added("+"), paint::bold(&address)),
-        Change::Update { .. } => format!("  {} {}\n", paint::changed("~"), paint::bold(&address)),
-        Change::Delete { .. } => format!("  {} {}\n", paint::removed("-"), paint::bold(&address)),
+/// Counts how many changes from the first on are of one kind, go the same way, and cost nothing that has to be read.
+fn alike(changes: &[PlannedChange]) -> usize {
+    let Some(first) = changes.first() else {
+        return 0;
     };
+    let like = |planned: &&PlannedChange| {
+        planned.address.kind == first.address.kind
+            && symbol(&planned.change) == symbol(&first.change)
+            && planned.effects == Effects::default()
+            && planned.cause.is_none()
+    };
+    changes.iter().take_while(like).count().max(1)
+}
+
+fn symbol(change: &Change<State>) -> String {
+    match change {
+        Change::Create { .. } => paint::added("+"),
+        Change::Update { .. } => paint::changed("~"),
+        Change::Delete { .. } => paint::removed("-"),
+    }
+}
+
+fn change(schema: &Schema, restarts: bool, planned: &PlannedChange, detail: Detail) -> String {
+    let address = paint::bold(&plain(&planned.address.to_string()));
+    let symbol = if restarts {
+        paint::changed("↻")
+    } else {
+        symbol(&planned.change)
+    };
+    let mut text = format!("  {symbol} {address}\n");
     let attributes: Vec<(&str, Option<&Value>, Option<&Value>)> = match &planned.change {
         Change::Create { after } => shown(schema, after)
             .map(|(name, new)| (name, None, Some(new)))
@@ -88,9 +142,10 @@ fn change(schema: &Schema, restarts: bool, planned: &PlannedChange) -> String {
         .max()
         .unwrap_or(0);
     for (name, old, new) in attributes {
-        text += &attribute(&name, width, old, new);
+        text += &attribute(&name, width, old, new, detail);
     }
-    text + &format!("      {}\n", paint::faint(&plain(&because(planned))))
+    let because = format!("      {}", plain(&because(planned)));
+    text + &format!("{}\n", paint::faint(&wrapped(&because)))
 }
 
 /// One side of a difference; `None` where it has nothing.
@@ -145,11 +200,12 @@ pub(super) fn attribute(
     width: usize,
     old: Option<&Value>,
     new: Option<&Value>,
+    detail: Detail,
 ) -> String {
     if let (Some(one), Some(other)) = (text(old), text(new))
         && (one.contains('\n') || other.contains('\n'))
     {
-        return format!("      {name}\n{}", text_diff(one, other));
+        return format!("      {name}\n{}", text_diff(one, other, detail));
     }
     let line = match (old, new) {
         (Some(old), Some(new)) => {
@@ -174,13 +230,13 @@ fn text(side: Side<'_>) -> Option<&str> {
     }
 }
 
-fn text_diff(old: &str, new: &str) -> String {
+fn text_diff(old: &str, new: &str, detail: Detail) -> String {
     let diff = TextDiff::from_lines(old, new);
     let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
     let mut text = String::new();
     let mut left = 0;
     for (index, shown) in unified.lines().enumerate() {
-        if index >= DIFF_LINES {
+        if index >= DIFF_LINES && detail == Detail::Folded {
             left += 1;
             continue;
         }
@@ -196,7 +252,7 @@ fn text_diff(old: &str, new: &str) -> String {
     if left > 0 {
         line(
             &mut text,
-            format_args!("        … {left} more lines; `--json` has all of them"),
+            format_args!("        … {left} more lines; `--verbose` shows them"),
         );
     }
     text
@@ -248,14 +304,14 @@ fn costs(plan: &Plan) -> String {
     } in &plan.changes
     {
         if effects.download > 0 {
-            line(
+            row(
                 &mut text,
                 format_args!("  {address} downloads {}", bytes(effects.download)),
             );
         }
         for service in &effects.restarts {
             let outage = Duration::from_millis(effects.outage);
-            line(
+            row(
                 &mut text,
                 format_args!(
                     "  {address} restarts {service} (about {} s without it)",
@@ -264,7 +320,7 @@ fn costs(plan: &Plan) -> String {
             );
         }
         if let Some(why) = &effects.may_cut_network {
-            line(
+            row(
                 &mut text,
                 format_args!(
                     "  {} {address}: {why}",
@@ -273,7 +329,7 @@ fn costs(plan: &Plan) -> String {
             );
         }
         if let Some(what) = &effects.leaves {
-            line(
+            row(
                 &mut text,
                 format_args!(
                     "  {} {address}: {what}",
@@ -282,7 +338,7 @@ fn costs(plan: &Plan) -> String {
             );
         }
         if let Some(what) = &effects.irreversible {
-            line(
+            row(
                 &mut text,
                 format_args!(
                     "  {} {address}: {what}",
@@ -301,7 +357,7 @@ fn remarks(plan: &Plan) -> String {
     let mut text = String::new();
     for remark in &plan.remarks {
         let said = plain(&remark.text);
-        line(
+        row(
             &mut text,
             format_args!("  note: {}: {said}", remark.address),
         );
@@ -315,7 +371,7 @@ fn remarks(plan: &Plan) -> String {
 fn unseen(plan: &Plan) -> String {
     let mut text = String::new();
     for unseen in &plan.unseen {
-        line(
+        row(
             &mut text,
             format_args!(
                 "  could not be seen: {} of {}",
@@ -324,13 +380,51 @@ fn unseen(plan: &Plan) -> String {
         );
     }
     if !text.is_empty() {
-        line(
+        row(
             &mut text,
             format_args!("  root can see them: write `sudo stead plan`"),
         );
         text.push('\n');
     }
     text
+}
+
+/// Adds a line of prose.
+fn row(text: &mut String, row: fmt::Arguments<'_>) {
+    line(text, format_args!("{}", wrapped(&row.to_string())));
+}
+
+/// Asks whether to carry out a plan, and says what has to be known before.
+pub(crate) fn question(plan: &Plan) -> String {
+    let effects = || plan.changes.iter().map(|planned| &planned.effects);
+    let mut matters = vec![];
+    let restarts = plan.summary.restarts;
+    if restarts > 0 {
+        let noun = if restarts == 1 { "service" } else { "services" };
+        let outage: u64 = effects().map(|effects| effects.outage).sum();
+        let outage = took(Duration::from_millis(outage));
+        matters.push(format!(
+            "restarts {restarts} {noun} (away for about {outage})"
+        ));
+    }
+    if plan.summary.download > 0 {
+        matters.push(format!("downloads {}", bytes(plan.summary.download)));
+    }
+    if effects().any(|effects| effects.may_cut_network.is_some()) {
+        matters.push("may cut the network".to_owned());
+    }
+    let forever = effects().filter(|effects| effects.irreversible.is_some());
+    match forever.count() {
+        0 => {}
+        1 => matters.push("makes 1 change that cannot be undone".to_owned()),
+        count => matters.push(format!("makes {count} changes that cannot be undone")),
+    }
+    let matters = match matters.as_slice() {
+        [] => String::new(),
+        [one] => format!(" It {one}."),
+        [all @ .., last] => format!(" It {} and {last}.", all.join(", ")),
+    };
+    format!("Apply this plan?{matters} [y/N] ")
 }
 
 fn summary(plan: &Plan) -> String {
@@ -352,6 +446,7 @@ fn summary(plan: &Plan) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use stead_engine::address::Address;
 
     use super::*;
@@ -390,5 +485,67 @@ mod tests {
         check(changed, "changed since run 3 (seen)");
         let unknown = "changed since run 3, nobody knows by whom";
         check(Cause::Unknown { run }, unknown);
+    }
+
+    /// A plan with files to create and effects of the first of them.
+    fn plan_of(files: usize, effects: &Value) -> Plan {
+        let change = |number: usize| {
+            json!({
+                "address": format!("file:/srv/{number}"),
+                "action": "create",
+                "after": { "content": "x\n" },
+                "because": { "reason": "spec", "file": "host.kdl", "line": number },
+                "effects": if number == 0 { effects.clone() } else { json!({}) },
+            })
+        };
+        let count = effects["restarts"].as_array().map_or(0, Vec::len);
+        let document = json!({
+            "format": "stead.plan/1",
+            "host": "test",
+            "changes": (0..files).map(change).collect::<Vec<_>>(),
+            "unseen": [],
+            "summary": {
+                "create": files, "change": 0, "remove": 0, "restarts": count,
+                "download": effects["download"].as_u64().unwrap_or(0), "resources": files,
+            },
+            "wanted": [],
+            "readings": {},
+            "fingerprint": "",
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    #[test]
+    fn many_of_a_kind_are_folded() {
+        let registry = stead_resources::registry();
+        let show = |plan_of: &Plan, detail| plan(&registry, plan_of, detail);
+        let paragraphs = |text: &str| text.matches("because host.kdl").count();
+        let folded = show(&plan_of(30, &json!({})), Detail::Folded);
+        assert_eq!(paragraphs(&folded), ALIKE);
+        let rest = "22 more of the kind file; `--verbose` shows them";
+        assert!(folded.contains(rest), "{folded}");
+        let whole = show(&plan_of(30, &json!({})), Detail::Whole);
+        assert_eq!(paragraphs(&whole), 30);
+        // What costs something is never folded away, and neither is a single one.
+        let costly = plan_of(30, &json!({ "irreversible": "it is gone" }));
+        assert_eq!(paragraphs(&show(&costly, Detail::Folded)), 1 + ALIKE);
+        let few = plan_of(ALIKE + 1, &json!({}));
+        assert_eq!(paragraphs(&show(&few, Detail::Folded)), ALIKE + 1);
+    }
+
+    #[test]
+    fn the_question_says_what_matters() {
+        let check = |effects: Value, expected: &str| {
+            assert_eq!(question(&plan_of(2, &effects)), expected);
+        };
+        check(json!({}), "Apply this plan? [y/N] ");
+        check(
+            json!({ "restarts": ["a", "b"], "outage": 20_000, "download": 50_000_000 }),
+            "Apply this plan? It restarts 2 services (away for about 20.0 s) and downloads 50 MB. [y/N] ",
+        );
+        check(
+            json!({ "may_cut_network": "why", "irreversible": "what", "download": 1 }),
+            "Apply this plan? It downloads 1 B, may cut the network and makes 1 change that cannot be undone. [y/N] ",
+        );
     }
 }

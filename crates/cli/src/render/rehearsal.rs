@@ -1,11 +1,16 @@
 //! What came of trying a spec on a clone, for people.
 
+use std::time::Duration;
+
 use stead_engine::{
     journal::Outcome,
     rehearsal::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
 };
 
-use super::{line, outcome, paint, value::bytes};
+use super::{
+    line, outcome, paint,
+    value::{bytes, took},
+};
 
 /// How many files are named for one step; the rest is counted.
 const SHOWN: usize = 10;
@@ -20,7 +25,7 @@ pub(crate) fn rehearsal(report: &Rehearsal) -> String {
         &mut text,
         format_args!(
             "The clone was up after {}{}.",
-            seconds(report.up_ms),
+            milliseconds(report.up_ms),
             memory.unwrap_or_default()
         ),
     );
@@ -82,7 +87,7 @@ fn step(text: &mut String, step: &Step) {
         format_args!(
             "  {sign}  {} ({}{})",
             names.join(", "),
-            seconds(step.ms),
+            milliseconds(step.ms),
             memory.unwrap_or_default()
         ),
     );
@@ -143,7 +148,10 @@ fn pending(text: &mut String, subject: &str, pending: &[LeftOut]) {
 fn reboot(text: &mut String, reboot: &Reboot) {
     line(
         text,
-        format_args!("It was up again {} after a reboot.", seconds(reboot.up_ms)),
+        format_args!(
+            "It was up again {} after a reboot.",
+            milliseconds(reboot.up_ms)
+        ),
     );
     if let Some(settled) = reboot.settled_ms.filter(|_| !reboot.came_back.is_empty()) {
         let names: Vec<String> = reboot.came_back.iter().map(ToString::to_string).collect();
@@ -151,7 +159,7 @@ fn reboot(text: &mut String, reboot: &Reboot) {
             text,
             format_args!(
                 "  came back within {}: {}",
-                seconds(settled),
+                milliseconds(settled),
                 names.join(", ")
             ),
         );
@@ -192,10 +200,6 @@ fn killed(text: &mut String, fault: &Fault) {
 }
 
 /// Writes milliseconds as people read them.
-fn seconds(ms: u64) -> String {
-    if ms < 1000 {
-        format!("{ms} ms")
-    } else {
-        format!("{}.{} s", ms / 1000, ms % 1000 / 100)
-    }
+fn milliseconds(ms: u64) -> String {
+    took(Duration::from_millis(ms))
 }

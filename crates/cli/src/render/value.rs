@@ -1,5 +1,7 @@
 //! Values of attributes in a line of text.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// Makes a text safe to show: control characters could redraw the terminal.
@@ -63,6 +65,16 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// Shows how long something took.
+pub(crate) fn took(time: Duration) -> String {
+    let ms = time.as_millis();
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -94,6 +106,18 @@ mod tests {
             (50_000_000, "50 MB"),
         ] {
             assert_eq!(bytes(count), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_shown_as_people_say_them() {
+        for (ms, expected) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (61_250, "61.2 s"),
+            (125_000, "2 min 5 s"),
+        ] {
+            assert_eq!(took(Duration::from_millis(ms)), expected);
         }
     }
 

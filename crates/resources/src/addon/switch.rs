@@ -129,6 +129,7 @@ pub(crate) async fn enable(
     run(host, "enable", name, arguments).await?;
 
     record.begun = None;
+    host.waits_for(format!("objects of the addon {name}"));
     let ended = Instant::now();
     loop {
         let cluster = look(host).await?;
@@ -162,6 +163,7 @@ pub(crate) async fn disable(
     }
     let own = before.records.0.get(name).cloned().unwrap_or_default();
     let said = run(host, "disable", name, &[]).await;
+    host.waits_for(format!("the objects of the addon {name} to go"));
     let begin = Instant::now();
     while let Some(objects) = left(&look(host).await?, name, &own) {
         if begin.elapsed() > SETTLED {
@@ -327,6 +329,7 @@ async fn run(host: &Writer, verb: &str, name: &str, arguments: &[String]) -> Res
         deadline: SCRIPT,
         ..Call::new("snap", &line)
     };
+    host.waits_for(format!("the script that {verb}s the addon {name}"));
     host.call(call).await.map(drop)
 }
 

@@ -19,7 +19,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use stead_engine::event::Download;
+use stead_engine::event::{News, Wait};
 use xattr::FileExt;
 
 use super::{
@@ -37,7 +37,7 @@ const TEMPORARY: &str = ".stead-new";
 pub struct Writer {
     root: PathBuf,
     blobs: PathBuf,
-    downloads: Arc<dyn Fn(Download) + Send + Sync>,
+    listener: Arc<dyn Fn(News) + Send + Sync>,
 }
 
 impl fmt::Debug for Writer {
@@ -45,7 +45,7 @@ impl fmt::Debug for Writer {
         let Self {
             root,
             blobs,
-            downloads: _,
+            listener: _,
         } = self;
         formatter
             .debug_struct("Writer")
@@ -96,20 +96,25 @@ impl Writer {
         Self {
             root: root.to_owned(),
             blobs: blobs.to_owned(),
-            downloads: Arc::new(drop),
+            listener: Arc::new(drop),
         }
     }
 
-    /// Tells `downloads` how far each download is: a step is one call of a provider, which knows no observer of the run.
+    /// Tells `listener` how far a step is: that is one call of a provider, which knows no observer of the run.
     #[must_use]
-    pub fn telling(mut self, downloads: impl Fn(Download) + Send + Sync + 'static) -> Self {
-        self.downloads = Arc::new(downloads);
+    pub fn telling(mut self, listener: impl Fn(News) + Send + Sync + 'static) -> Self {
+        self.listener = Arc::new(listener);
         self
     }
 
-    /// Tells whoever watches how far a download is.
-    pub fn tell(&self, download: Download) {
-        (self.downloads)(download);
+    /// Tells whoever watches how far the step is.
+    pub fn tell(&self, news: News) {
+        (self.listener)(news);
+    }
+
+    /// Tells whoever watches what the step waits for.
+    pub(crate) fn waits_for(&self, what: impl Into<String>) {
+        self.tell(News::Waiting(Wait { what: what.into() }));
     }
 
     /// Returns the root folder.

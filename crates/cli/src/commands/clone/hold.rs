@@ -62,7 +62,7 @@ pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> 
     if args.json {
         render::data(&RehearsalDocument::text(report));
     } else {
-        render::data(&render::rehearsal(&report));
+        render::page(&render::rehearsal(&report));
     }
     Ok(exit)
 }
