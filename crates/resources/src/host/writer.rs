@@ -13,10 +13,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, RenameFlags, renameat, renameat2},
+    fcntl::{OFlag, renameat},
     sys::stat::{Mode, fchmod, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
+use rustix::fs::{RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stead_engine::event::{News, Wait};
@@ -416,14 +417,18 @@ fn discard_on_failure(temporary: &Place, result: Result<(), HostError>) -> Resul
 fn rename(temporary: &Place, place: &Place, existing: Existing) -> Result<(), HostError> {
     let (from, to) = (temporary.name.as_os_str(), place.name.as_os_str());
     match existing {
-        Existing::Replace => renameat(&temporary.folder, from, &place.folder, to),
-        Existing::Refuse => renameat2(
+        Existing::Replace => {
+            renameat(&temporary.folder, from, &place.folder, to).map_err(io::Error::from)
+        }
+        // nix has it for the GNU C library alone.
+        Existing::Refuse => renameat_with(
             &temporary.folder,
             from,
             &place.folder,
             to,
-            RenameFlags::RENAME_NOREPLACE,
-        ),
+            RenameFlags::NOREPLACE,
+        )
+        .map_err(io::Error::from),
     }
     .map_err(HostError::io("put into place", &place.path))?;
     sync_folder(place)
