@@ -1,8 +1,8 @@
 # The programs that stead and its tests run, and the Debian packages that have them.
 PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace \
-	mmdebstrap systemd-container squashfs-tools git curl
+	mmdebstrap systemd-container squashfs-tools git curl tmux
 NEEDED := iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace \
-	mmdebstrap systemd-nspawn mksquashfs git curl
+	mmdebstrap systemd-nspawn mksquashfs git curl tmux
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 

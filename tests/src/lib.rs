@@ -19,6 +19,7 @@ pub mod proxy_benchmark;
 mod sandbox;
 pub mod standin;
 mod store;
+mod terminal;
 mod wait;
 pub mod watch_benchmark;
 
@@ -28,6 +29,7 @@ pub use host::Host;
 pub use image::Image;
 pub use inside::{Inside, Said, program};
 pub use sandbox::Sandbox;
+pub use terminal::Terminal;
 pub use wait::{wait_for, wait_until};
 
 /// Changes of every kind: eight to create (one of them a hook that the rules bring), six to change, one to remove.

@@ -1,0 +1,153 @@
+//! What people see, whatever terminal they have.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use e2e::{Inside, Sandbox, Terminal, difference, sandbox};
+
+/// A terminal of the usual size, and longer than what is shown in it.
+const SIZE: (u16, u16) = (80, 400);
+const SPEC: &str = "/run/host.kdl";
+
+/// Opens a terminal of a sandbox with an environment.
+fn open(sandbox: &Sandbox, environment: &[&str], arguments: &[&str]) -> Terminal {
+    let stead = sandbox.stead_path();
+    let mut argv = vec!["env", "-u", "NO_COLOR", "-u", "LC_ALL"];
+    argv.extend(environment);
+    argv.push(&stead);
+    argv.extend(arguments);
+    Terminal::open(&sandbox.command(&argv), SIZE)
+}
+
+/// Returns what a terminal shows at the end, as words: where lines break is its own business.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_plan_says_the_same_on_every_terminal() {
+    let sandbox = sandbox();
+    let plan = ["plan", SPEC];
+    let piped = words(&sandbox.stead(&plan).out);
+    assert!(piped.contains("\"0644\" → \"0640\""), "{piped}");
+    for (environment, has_colours, has_letters) in [
+        (&["TERM=tmux-256color", "LANG=C.UTF-8"][..], true, true),
+        (
+            &["TERM=tmux-256color", "LANG=C.UTF-8", "NO_COLOR=1"],
+            false,
+            true,
+        ),
+        (&["TERM=tmux-256color", "LC_ALL=C"], true, false),
+        (&["TERM=dumb", "LC_ALL=de_DE.ISO-8859-1"], false, false),
+    ] {
+        let terminal = open(&sandbox, environment, &plan);
+        assert_eq!(terminal.end(), 3);
+        let (text, coloured) = (terminal.text(), terminal.coloured());
+        assert_eq!(coloured.contains('\u{1b}'), has_colours, "{coloured:?}");
+        assert_eq!(!text.is_ascii(), has_letters, "{text}");
+        let said = words(&text).replace("->", "→");
+        assert!(said.starts_with(&piped), "{said}\n\n{piped}");
+        // Prose is laid out; what is quoted from files is left as it is.
+        let prose = text
+            .lines()
+            .filter(|line| line.contains("may cut the network"));
+        assert!(prose.clone().count() >= 2, "{text}");
+        assert!(text.contains("may cut the network: iptables-policy:filter/FORWARD: packets that no rule of\n    filter/FORWARD"), "{text}");
+    }
+}
+
+#[test]
+fn a_run_says_the_same_without_a_cursor_that_moves() {
+    for (environment, step) in [
+        (
+            &["TERM=tmux-256color", "LC_ALL=C.UTF-8"][..],
+            "  done  file:/srv/app/text (",
+        ),
+        (&["TERM=dumb", "LC_ALL=C"], "file:/srv/app/text\n"),
+    ] {
+        let sandbox = sandbox();
+        let terminal = open(&sandbox, environment, &["apply", SPEC]);
+        terminal.wait_for("Apply this plan? It may cut the network. [y/N]");
+        terminal.press(&["y", "Enter"]);
+        assert_eq!(terminal.end(), 0);
+        let text = terminal.text();
+        assert!(text.contains(step), "{text}");
+        let done = "8 created, 6 changed, 1 removed, 0 restarts, in ";
+        let end = "Done and verified. This was run 1; `stead undo 1` takes it back.\n";
+        assert!(text.contains(done) && text.ends_with(end), "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_on_every_terminal() {
+    let sandbox = Sandbox::new();
+    sandbox.put(SPEC, "host \"x\" {\n    file \"/srv/é\" mod=\"0644\"\n}\n");
+    for (environment, line) in [
+        (
+            &["TERM=tmux-256color", "LC_ALL=C.UTF-8"][..],
+            "2 │     file \"/srv/é\" mod=\"0644\"",
+        ),
+        (
+            &["TERM=dumb", "LC_ALL=C"],
+            "2 |     file \"/srv/\\u{e9}\" mod=\"0644\"",
+        ),
+    ] {
+        let terminal = open(&sandbox, environment, &["validate", SPEC]);
+        assert_eq!(terminal.end(), 2);
+        let text = terminal.text();
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("did you mean `mode`?"), "{text}");
+    }
+}
+
+#[test]
+fn ctrl_c_at_the_question_is_no() {
+    let sandbox = sandbox();
+    let start = sandbox.fingerprint();
+    let terminal = open(&sandbox, &["TERM=tmux-256color"], &["apply", SPEC]);
+    terminal.wait_for("[y/N]");
+    terminal.press(&["C-c"]);
+    assert_eq!(terminal.end(), 1);
+    assert!(terminal.text().ends_with("Nothing was done.\n"));
+    assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
+    let history = sandbox.stead(&["history"]);
+    assert_eq!(history.err, "There was no run yet.\n");
+}
+
+#[test]
+fn long_plans_are_folded_and_unfolded() {
+    let sandbox = Sandbox::new();
+    let files: String = (0..20)
+        .map(|number| format!("    directory \"/srv/{number}\"\n"))
+        .collect();
+    sandbox.put(SPEC, &format!("host \"x\" {{\n{files}}}\n"));
+    let count = |said: String| said.matches("+ directory:/srv/").count();
+    let folded = sandbox.stead(&["plan", SPEC]);
+    assert!(
+        folded
+            .out
+            .contains("+ 12 more of the kind directory; `--verbose` shows them"),
+        "{folded:?}"
+    );
+    assert_eq!(count(folded.out), 8);
+    assert_eq!(count(sandbox.stead(&["plan", "--verbose", SPEC]).out), 20);
+}
+
+#[test]
+fn timings_are_said_beside_the_rest() {
+    let sandbox = sandbox();
+    let said = sandbox.stead(&["apply", "--yes", "--timings", SPEC]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let table = said.err.split("Time:\n").nth(1).unwrap();
+    let labels: Vec<_> = table
+        .lines()
+        .map(|line| line.split("  ").nth(1).unwrap().trim())
+        .collect();
+    for label in [
+        "spec",
+        "read file",
+        "apply file",
+        "apply iptables-rule",
+        "all",
+    ] {
+        assert!(labels.contains(&label), "{table}");
+    }
+}
