@@ -1,7 +1,7 @@
 //! `stead explain`.
 
 use stead_engine::{
-    schema::{Absence, Schema, Shape},
+    schema::{Absence, Schema},
     suggest,
 };
 use stead_resources::doctor::ailments;
@@ -69,7 +69,7 @@ fn text(name: &str, schema: &Schema) -> String {
         } else {
             ""
         };
-        let shape = shape(attribute.shape);
+        let shape = render::shape(attribute.shape);
         line(
             &mut text,
             format_args!(
@@ -101,20 +101,6 @@ fn text(name: &str, schema: &Schema) -> String {
         ),
     );
     text
-}
-
-fn shape(shape: Shape) -> String {
-    match shape {
-        Shape::Text => "text".to_owned(),
-        Shape::Flag => "#true or #false".to_owned(),
-        Shape::Integer => "whole number".to_owned(),
-        Shape::OneOf(words) => words.join(", "),
-        Shape::Path => "path beside the spec".to_owned(),
-        Shape::Secret => "a place of secrets: `(secret)\"file:/PATH\"`".to_owned(),
-        Shape::Map => "keys with values, as children of a child".to_owned(),
-        Shape::Entries => "any children, each with its texts or `#null`".to_owned(),
-        Shape::List => "several texts, as a child".to_owned(),
-    }
 }
 
 #[cfg(test)]

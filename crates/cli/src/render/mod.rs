@@ -8,6 +8,7 @@ mod plan;
 mod progress;
 mod rehearsal;
 mod screen;
+mod shape;
 mod svg;
 mod value;
 
@@ -26,6 +27,7 @@ pub(crate) use plan::{Detail, no_changes, plan, question};
 pub(crate) use progress::Progress;
 pub(crate) use rehearsal::rehearsal;
 pub(crate) use screen::{has_letters, wrapped};
+pub(crate) use shape::shape;
 pub(crate) use svg::svg;
 pub(crate) use value::{plain, took, value};
 

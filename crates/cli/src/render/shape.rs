@@ -1,0 +1,18 @@
+//! What values an attribute takes, in words.
+
+use stead_engine::schema::Shape;
+
+/// Says what values an attribute takes.
+pub(crate) fn shape(shape: Shape) -> String {
+    match shape {
+        Shape::Text => "text".to_owned(),
+        Shape::Flag => "#true or #false".to_owned(),
+        Shape::Integer => "whole number".to_owned(),
+        Shape::OneOf(words) => words.join(", "),
+        Shape::Path => "path beside the spec".to_owned(),
+        Shape::Secret => "a place of secrets: `(secret)\"file:/PATH\"`".to_owned(),
+        Shape::Map => "keys with values, as children of a child".to_owned(),
+        Shape::Entries => "any children, each with its texts or `#null`".to_owned(),
+        Shape::List => "several texts, as a child".to_owned(),
+    }
+}
