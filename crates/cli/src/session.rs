@@ -20,8 +20,9 @@ use stead_engine::{
     resolve::resolve,
     source::{LIMIT, load},
     spec::{Source, Spec},
+    spec_error::SpecErrors,
     suggest,
-    surroundings::{Facts, Surroundings},
+    surroundings::{Facts, Read, Surroundings},
 };
 use stead_resources::{
     facts::facts,
@@ -55,7 +56,7 @@ pub(crate) struct Session {
 }
 
 /// What a spec is told besides its text.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Told {
     /// Values for its variables.
     pub(crate) given: Vec<Given>,
@@ -82,9 +83,14 @@ impl Told {
 
     /// What was typed of a spec that may be meant for another host.
     pub(crate) fn of_any(args: &AnySpec) -> Result<Self, Failure> {
+        Self::of_host(&args.spec.values, args.facts.as_deref())
+    }
+
+    /// What was typed, with the facts of another host if a file has them.
+    pub(crate) fn of_host(values: &Values, facts: Option<&Path>) -> Result<Self, Failure> {
         Ok(Self {
-            facts: args.facts.as_deref().map(recorded_facts).transpose()?,
-            ..Self::of(&args.spec.values)?
+            facts: facts.map(recorded_facts).transpose()?,
+            ..Self::of(values)?
         })
     }
 }
@@ -138,27 +144,38 @@ impl Session {
     fn resolved(&self, path: &Path, told: &Told) -> Result<Spec, Failure> {
         let source = source(path)?;
         let unread = OnceCell::new();
+        let facts = || {
+            self.facts().unwrap_or_else(|failure| {
+                // Whoever reads facts cannot fail but for want of a thread.
+                drop(unread.set(failure));
+                Facts::default()
+            })
+        };
+        let spec = self.resolved_with(&source, told, &read_included, &facts);
+        match unread.into_inner() {
+            Some(failure) => Err(failure),
+            None => Ok(spec?),
+        }
+    }
+
+    /// Resolves a spec with what it is told; what it includes comes by `read`, and the facts of this host by `facts`.
+    pub(crate) fn resolved_with(
+        &self,
+        source: &Arc<Source>,
+        told: &Told,
+        read: &Read<'_>,
+        facts: &dyn Fn() -> Facts,
+    ) -> Result<Spec, SpecErrors> {
         let surroundings = Surroundings {
-            read: &read_included,
+            read,
             given: &told.given,
             environment: &|name| match &told.environment {
                 Some(environment) => environment.get(name).cloned(),
                 None => std::env::var(name).ok(),
             },
-            facts: &|| match &told.facts {
-                Some(facts) => facts.clone(),
-                None => self.facts().unwrap_or_else(|failure| {
-                    // Whoever reads facts cannot fail but for want of a thread.
-                    drop(unread.set(failure));
-                    Facts::default()
-                }),
-            },
+            facts: &|| told.facts.clone().unwrap_or_else(facts),
         };
-        let spec = debug_span!("spec").in_scope(|| resolve(&source, &surroundings, &self.registry));
-        match unread.into_inner() {
-            Some(failure) => Err(failure),
-            None => Ok(spec?),
-        }
+        debug_span!("spec").in_scope(|| resolve(source, &surroundings, &self.registry))
     }
 
     /// Reads the facts of this host.
@@ -251,7 +268,7 @@ fn source(path: &Path) -> Result<Arc<Source>, Failure> {
 
 /// Reads a file that a spec includes. Whatever else stands there, such as a pipe that nobody writes to, is not waited for.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-fn read_included(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_included(path: &Path) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
