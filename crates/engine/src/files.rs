@@ -248,7 +248,7 @@ fn collect_includes<'i>(items: &'i [Item], includes: &mut Vec<&'i Include>) {
 }
 
 /// Returns the path by which a file is known: without `.` and `..`, without looking at links.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {

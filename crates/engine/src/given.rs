@@ -41,6 +41,21 @@ impl Given {
         })
     }
 
+    /// Returns the name of the variable.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the value as it is written.
+    pub fn shown(&self) -> &str {
+        let Span {
+            source,
+            offset,
+            length,
+        } = &self.span;
+        &source.text[*offset..offset + length]
+    }
+
     /// Reads a file of values, one node for each: `dns "9.9.9.9"`.
     ///
     /// # Errors

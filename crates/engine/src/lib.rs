@@ -14,6 +14,7 @@ mod decode;
 pub mod diff;
 pub mod digest;
 pub mod drift;
+pub mod editor;
 pub mod event;
 pub mod expectation;
 pub mod export;

@@ -103,7 +103,7 @@ pub enum Role {
 
 impl Schema {
     /// Returns the attribute that a word in a spec fills.
-    pub(crate) fn written(&self, word: &str) -> Option<&'static Attribute> {
+    pub fn written(&self, word: &str) -> Option<&'static Attribute> {
         self.attributes.iter().find(|attribute| {
             attribute.role.is_written()
                 && attribute.shape != Shape::Entries

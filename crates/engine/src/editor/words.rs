@@ -1,0 +1,106 @@
+//! The words of the language that are no kinds, and the attributes that every kind has, each with what it means.
+
+use super::outline::Node;
+
+/// A word and what it means.
+type Meant = (&'static str, &'static str);
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It has the `host`.
+    Main,
+    /// Others include it.
+    Included,
+    /// Nobody can tell yet: it has no `host`, and nothing is known to include it.
+    Either,
+}
+
+const HOST: Meant = (
+    "host",
+    "The host that this spec describes: its name, and its resources between the braces.",
+);
+const VAR: Meant = (
+    "var",
+    "Declares a variable: `var \"NAME\" default=\"VALUE\"`. `(var)\"NAME\"` is its value; `--var NAME=VALUE` gives it another.",
+);
+const INCLUDE: Meant = (
+    "include",
+    "Takes what another file has. The path is relative to this file, and each file is taken once.",
+);
+const PROFILE: Meant = (
+    "profile",
+    "Resources that `use \"NAME\"` takes, together and once.",
+);
+const USE: Meant = ("use", "Takes the resources of a profile.");
+const WHEN: Meant = (
+    "when",
+    "Takes what is between its braces if a comparison holds: `when fact=\"cloud\" is=\"azure\" { … }`.",
+);
+
+/// What every kind takes besides its own attributes. `absent` only where a resource may be asked not to exist.
+pub const GENERIC: [Meant; 3] = [
+    (
+        "needs",
+        "The address of a resource that must be there first: `needs=\"KIND:NAME\"`.",
+    ),
+    ("absent", "Asks for it not to exist."),
+    (
+        "override",
+        "Replaces another declaration of the same address, for instance one of a file that is included.",
+    ),
+];
+
+/// Returns the words that may begin a node at the top of a file, or else within a host, a profile or a `when`.
+pub(super) fn words_of(is_top: bool, part: Part) -> &'static [Meant] {
+    match (is_top, part) {
+        (true, Part::Main) => &[HOST, VAR, INCLUDE, PROFILE],
+        (true, Part::Included) => &[VAR, PROFILE, INCLUDE, USE, WHEN],
+        (true, Part::Either) => &[HOST, VAR, PROFILE, INCLUDE, USE, WHEN],
+        (false, _) => &[INCLUDE, USE, WHEN],
+    }
+}
+
+/// Returns the properties that a word of the language takes.
+pub(super) fn properties_of(word: &str) -> &'static [Meant] {
+    match word {
+        "var" => &[
+            ("default", "Its value where none is given."),
+            (
+                "type",
+                "`text`, `number` or `flag`; else that of its default.",
+            ),
+            (
+                "override",
+                "Replaces another declaration of the same variable.",
+            ),
+        ],
+        "when" => &[
+            ("fact", "The fact of the host that is compared."),
+            ("var", "The variable that is compared."),
+            ("is", "Holds if it is this."),
+            ("is-not", "Holds if it is not this."),
+            (
+                "at-least",
+                "Holds if it is this or more; versions have an order too.",
+            ),
+            (
+                "below",
+                "Holds if it is less than this; versions have an order too.",
+            ),
+        ],
+        _ => &[],
+    }
+}
+
+/// Returns what a word of the language means.
+pub(super) fn meaning(word: &str) -> Option<&'static str> {
+    let all = [HOST, VAR, INCLUDE, PROFILE, USE, WHEN];
+    let found = all.into_iter().find(|(name, _)| *name == word);
+    found.map(|(_, meaning)| meaning)
+}
+
+/// Whether resources stand between the braces of a node.
+pub(super) fn holds_resources(node: &Node) -> bool {
+    matches!(node.name.text.as_str(), "host" | "profile" | "when")
+}
