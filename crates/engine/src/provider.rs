@@ -8,6 +8,7 @@ use crate::{
     address::Address,
     change::{Change, Effects},
     drift::{Drift, Evidence},
+    editor::Gap,
     listing::{Listing, Written},
     moment::Moment,
     schema::{Problem, Schema},
@@ -235,6 +236,17 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
         state: Self::State,
     ) -> impl Future<Output = Result<Written<Self::State>, ProviderError>> + Send {
         async move { Ok(Written::down(state)) }
+    }
+
+    /// Names what could be written into a gap on this host, for whoever is typing a spec; nothing unless the kind knows better than
+    /// its schema. Whatever cannot be read is left out.
+    fn suggest(
+        &self,
+        _host: &H::Reader,
+        _name: &str,
+        _gap: &Gap,
+    ) -> impl Future<Output = Vec<String>> + Send {
+        async { vec![] }
     }
 
     /// Addresses that this one needs first, if the spec has them; edges that the user need not write.

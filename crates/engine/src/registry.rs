@@ -13,6 +13,7 @@ use crate::{
     address::Address,
     change::{Change, Effects},
     drift::{Drift, Evidence},
+    editor::Gap,
     listing::{Listing, Written},
     provider::{Host, Provider, ProviderError},
     schema::{Problem, Schema},
@@ -159,6 +160,13 @@ pub trait Kind<H: Host>: Send + Sync {
         name: &'a str,
         state: State,
     ) -> BoxFuture<'a, Result<Written<State>, ProviderError>>;
+    /// See [`Provider::suggest`].
+    fn suggest<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        gap: &'a Gap,
+    ) -> BoxFuture<'a, Vec<String>>;
     /// See [`Provider::requires`].
     fn requires(&self, name: &str, desired: &State) -> Vec<Address>;
     /// See [`Provider::implies`].
@@ -364,6 +372,15 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
             let written = self.0.written(host, name, state).await?;
             Ok(written.map(|state| Self::erase(&state)))
         })
+    }
+
+    fn suggest<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+        gap: &'a Gap,
+    ) -> BoxFuture<'a, Vec<String>> {
+        Box::pin(self.0.suggest(host, name, gap))
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {

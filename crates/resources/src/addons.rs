@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{
     address::Address,
     change::{Change, Effects},
+    editor::Gap,
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -22,6 +23,7 @@ use crate::{
     host::{HostError, Identity, Live, Reader, Writer},
     microk8s::{KUBERNETES, Layout, SNAP},
     path::refused,
+    suggested,
 };
 
 /// Addons whose scripts restart kubelite: `addons/*/{enable,disable}` of `canonical/microk8s-core-addons`.
@@ -173,7 +175,7 @@ impl Provider<Live> for Addons {
         };
         if let Seen::Cluster(cluster) = Cluster::look(host).await.map_err(failed)? {
             complete(&cluster, &mut prepared, desired.exclusive == Some(true));
-            let problems = dangers(&cluster, &prepared);
+            let problems = cluster.dangers(prepared.addons.iter().flatten());
             if !problems.is_empty() {
                 return Err(problems);
             }
@@ -196,6 +198,14 @@ impl Provider<Live> for Addons {
             Seen::Cluster(cluster) => Some(observed(&cluster)),
         };
         Ok(vec![state; names.len()])
+    }
+
+    async fn suggest(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => suggested::clusters(),
+            Gap::Key(_) => suggested::addons(host),
+            _ => vec![],
+        }
     }
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
@@ -419,41 +429,6 @@ fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
             _ => {}
         }
     }
-}
-
-/// Says what would be lost of others', or stands in the way.
-fn dangers(cluster: &Cluster, prepared: &State) -> Vec<Problem> {
-    let mut problems = vec![];
-    for (addon, wish) in prepared.addons.iter().flatten() {
-        let standing = cluster.standing(addon);
-        let is_enabled = matches!(standing, Standing::Enabled(_) | Standing::Broken(_));
-        let arguments = cluster.arguments(addon).unwrap_or_default();
-        let is_kept = matches!(standing, Standing::Enabled(_)) && wish.as_ref() == Some(&arguments);
-        let bare = addon.split_once('/').map_or(&**addon, |(_, bare)| bare);
-        if is_enabled && !is_kept {
-            let objects = cluster.would_die(addon);
-            if !objects.is_empty() {
-                let error = SwitchError::WouldDie {
-                    addon: addon.clone(),
-                    objects,
-                };
-                let help = "move these elsewhere first, or leave the addon as it is";
-                problems.push(Problem::new(error.to_string()).at(bare).help(help));
-            }
-        }
-        if !is_enabled && wish.is_some() {
-            let objects = cluster.in_the_way(addon);
-            if !objects.is_empty() {
-                let error = SwitchError::InTheWay {
-                    addon: addon.clone(),
-                    objects,
-                };
-                let help = "take the addon away, or remove them first";
-                problems.push(Problem::new(error.to_string()).at(bare).help(help));
-            }
-        }
-    }
-    problems
 }
 
 /// Returns what is enabled, and where MicroK8s thinks otherwise.

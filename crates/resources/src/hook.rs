@@ -12,6 +12,7 @@ use stead_engine::{
     change::Change,
     digest::digest,
     drift::{Drift, Evidence},
+    editor::Gap,
     listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -229,6 +230,13 @@ impl Provider<Live> for Hook {
                 .map_err(refused(Self::KIND, name, "remove what a killed run left"))?;
         }
         Ok(())
+    }
+
+    async fn suggest(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => NAMES.map(str::to_owned).to_vec(),
+            _ => vec![],
+        }
     }
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {

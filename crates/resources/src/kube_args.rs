@@ -8,6 +8,7 @@ use stead_engine::{
     address::Address,
     change::Change,
     drift::{Drift, Evidence},
+    editor::Gap,
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -21,7 +22,7 @@ use crate::{
     microk8s::{self, Layout, SNAP},
     path::refused,
     restart::note_start,
-    secrets,
+    secrets, suggested,
 };
 
 /// What kube-proxy knows: `cmd/kube-proxy/app/server_linux.go` of Kubernetes. It ends at once with any other.
@@ -185,6 +186,18 @@ impl Provider<Live> for KubeArgs {
             }));
         }
         Ok(states)
+    }
+
+    async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => microk8s::files().map(str::to_owned).collect(),
+            Gap::Key(_) => suggested::flags(host, name),
+            Gap::KeyValue(_, flag) if (name, &**flag) == ("kube-proxy", "proxy-mode") => {
+                PROXY_MODES.map(str::to_owned).to_vec()
+            }
+            Gap::KeyValue(_, flag) => suggested::values_of_flag(host, name, flag),
+            Gap::Value(_) => vec![],
+        }
     }
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {

@@ -51,6 +51,7 @@ mod snap_listed;
 mod snap_store;
 mod snapd;
 mod start_note;
+mod suggested;
 mod sysctl_files;
 mod unit_change;
 mod unit_check;

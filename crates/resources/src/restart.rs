@@ -10,6 +10,7 @@ use stead_engine::{
     address::Address,
     change::{Change, Effects},
     digest::digest,
+    editor::Gap,
     listing::Listing,
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -160,6 +161,16 @@ impl Provider<Live> for Restart {
             });
         }
         Ok(states)
+    }
+
+    async fn suggest(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => microk8s::groups()
+                .iter()
+                .map(|group| format!("{SNAP}/{group}"))
+                .collect(),
+            _ => vec![],
+        }
     }
 
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {

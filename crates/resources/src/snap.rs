@@ -9,6 +9,7 @@ use stead_engine::{
     address::Address,
     change::{Change, Effects},
     drift::{Drift, Evidence},
+    editor::Gap,
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -19,13 +20,12 @@ use crate::{
     evidence,
     host::{Live, Reader, Writer},
     microk8s_leaves,
-    snap_change::{
-        as_written, canonical_hold, install, is_bare, is_held, refresh, release, settle,
-    },
+    snap_change::{as_written, install, is_bare, refresh, release, settle},
     snap_file::{self, SnapFile},
     snap_listed,
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
     snapd::{self, SnapdError},
+    suggested,
 };
 
 /// What `hold` says of a snap that is not held.
@@ -300,9 +300,19 @@ impl Provider<Live> for Snap {
         if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(vec![None; names.len()]);
         }
-        match read(host, names).await {
+        match snap_listed::read(host, names).await {
             Err(SnapdError::Missing) => Ok(vec![None; names.len()]),
             states => states.map_err(refused),
+        }
+    }
+
+    async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => suggested::snaps(host).await,
+            Gap::Value(attribute) if attribute == "channel" => {
+                suggested::channels(host, name).await
+            }
+            _ => vec![],
         }
     }
 
@@ -448,52 +458,4 @@ fn refused<'a>(
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
     snapd::refused(Snap::KIND, name, attempted)
-}
-
-async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {
-    let snaps = snapd::installed(host, names).await?;
-    let held_until = if snaps.is_empty() || snapd::holds_snaps(host).await? {
-        None
-    } else {
-        Some(
-            snapd::setting(host, "system", "refresh.hold")
-                .await?
-                .and_then(|value| value.as_str().map(str::to_owned))
-                .unwrap_or_default(),
-        )
-    };
-    names
-        .iter()
-        .map(|name| {
-            let Some(snap) = snaps.get(*name) else {
-                return Ok(None);
-            };
-            let contents = match snap.revision.strip_prefix('x') {
-                Some(_) => snap_file::digest_installed(host, name, &snap.revision)?,
-                None => Some("store".to_owned()),
-            };
-            let hold = match &held_until {
-                None => canonical_hold(snap.hold.as_deref()),
-                Some(until) if is_held(until) => LONGEST.to_owned(),
-                Some(_) => NOT_HELD.to_owned(),
-            };
-            let channel = match snap.channel.as_str() {
-                "" => NO_CHANNEL.to_owned(),
-                channel => canonical_channel(channel),
-            };
-            Ok(Some(State {
-                channel: Some(channel),
-                revision: Some(snap.revision.clone()),
-                classic: Some(snap.classic),
-                devmode: Some(snap.devmode),
-                hold: Some(hold),
-                enabled: Some(snap.enabled),
-                contents,
-                version: Some(snap.version.clone()),
-                kept: Some(snap.kept.clone()),
-                held_until: held_until.clone(),
-                ..State::default()
-            }))
-        })
-        .collect()
 }

@@ -1,4 +1,4 @@
-//! What import asks snapd for: which snaps there are, and how they are set.
+//! What snapd is asked for: which snaps there are, and how they are.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,11 @@ use stead_engine::listing::Listing;
 
 use crate::{
     host::Reader,
-    snapd::{SnapdError, get},
+    snap::{LONGEST, NO_CHANNEL, NOT_HELD, State},
+    snap_change::{canonical_hold, is_held},
+    snap_file,
+    snap_store::canonical_channel,
+    snapd::{self, SnapdError, get},
 };
 
 /// Why there is nothing to import without it.
@@ -38,6 +42,55 @@ pub(crate) async fn all(host: &Reader) -> Result<Vec<Listed>, SnapdError> {
         all.insert(name, listed);
     }
     Ok(all.into_values().collect())
+}
+
+/// Reads the snaps of these names, in their order.
+pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {
+    let snaps = snapd::installed(host, names).await?;
+    let held_until = if snaps.is_empty() || snapd::holds_snaps(host).await? {
+        None
+    } else {
+        Some(
+            snapd::setting(host, "system", "refresh.hold")
+                .await?
+                .and_then(|value| value.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+        )
+    };
+    names
+        .iter()
+        .map(|name| {
+            let Some(snap) = snaps.get(*name) else {
+                return Ok(None);
+            };
+            let contents = match snap.revision.strip_prefix('x') {
+                Some(_) => snap_file::digest_installed(host, name, &snap.revision)?,
+                None => Some("store".to_owned()),
+            };
+            let hold = match &held_until {
+                None => canonical_hold(snap.hold.as_deref()),
+                Some(until) if is_held(until) => LONGEST.to_owned(),
+                Some(_) => NOT_HELD.to_owned(),
+            };
+            let channel = match snap.channel.as_str() {
+                "" => NO_CHANNEL.to_owned(),
+                channel => canonical_channel(channel),
+            };
+            Ok(Some(State {
+                channel: Some(channel),
+                revision: Some(snap.revision.clone()),
+                classic: Some(snap.classic),
+                devmode: Some(snap.devmode),
+                hold: Some(hold),
+                enabled: Some(snap.enabled),
+                contents,
+                version: Some(snap.version.clone()),
+                kept: Some(snap.kept.clone()),
+                held_until: held_until.clone(),
+                ..State::default()
+            }))
+        })
+        .collect()
 }
 
 /// Lists the snaps that somebody installed.

@@ -7,6 +7,7 @@ use stead_engine::{
     address::Address,
     change::{Change, Effects},
     drift::{Drift, Evidence},
+    editor::Gap,
     listing::{Listing, Written},
     provider::{Provider, ProviderError},
     schema::{Absence, Attribute, Problem, Role, Schema, Shape},
@@ -19,6 +20,7 @@ use crate::{
     host::{HostError, Live, Reader, Trigger, Writer},
     path::refused,
     setting::Setting,
+    suggested,
     sysctl_files::{
         FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, otherwise_at_boot,
         path, refuse_if_overruled, set_boot,
@@ -248,6 +250,13 @@ impl Provider<Live> for Sysctl {
     }
 
     /// Names what a file in /etc sets that no package brought as it is.
+    async fn suggest(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => suggested::sysctls(host),
+            _ => vec![],
+        }
+    }
+
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         list(host).map_err(refused(
             Self::KIND,
@@ -399,7 +408,7 @@ pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError>
 }
 
 /// Returns the key as users write it; `None` if it is a pattern, or no key at all.
-fn name(key: &str) -> Option<String> {
+pub(crate) fn name(key: &str) -> Option<String> {
     let path = key_path(key);
     let parts = path.strip_prefix("/proc/sys").ok()?.to_str()?;
     let swapped = |c| match c {

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::cluster::Cluster;
+use stead_engine::schema::Problem;
+
+use super::{
+    cluster::{Cluster, Standing},
+    switch::SwitchError,
+};
 use crate::host::{ClusterObject, Identity};
 
 /// Namespaces of the cluster itself, which no addon takes along.
@@ -57,6 +62,45 @@ struct Hazard {
 }
 
 impl Cluster {
+    /// Says what would be lost of others', or stands in the way.
+    pub(crate) fn dangers<'a>(
+        &self,
+        wanted: impl Iterator<Item = (&'a String, &'a Option<Vec<String>>)>,
+    ) -> Vec<Problem> {
+        let mut problems = vec![];
+        for (addon, wish) in wanted {
+            let standing = self.standing(addon);
+            let is_enabled = matches!(standing, Standing::Enabled(_) | Standing::Broken(_));
+            let arguments = self.arguments(addon).unwrap_or_default();
+            let is_kept =
+                matches!(standing, Standing::Enabled(_)) && wish.as_ref() == Some(&arguments);
+            let bare = addon.split_once('/').map_or(&**addon, |(_, bare)| bare);
+            if is_enabled && !is_kept {
+                let objects = self.would_die(addon);
+                if !objects.is_empty() {
+                    let error = SwitchError::WouldDie {
+                        addon: addon.clone(),
+                        objects,
+                    };
+                    let help = "move these elsewhere first, or leave the addon as it is";
+                    problems.push(Problem::new(error.to_string()).at(bare).help(help));
+                }
+            }
+            if !is_enabled && wish.is_some() {
+                let objects = self.in_the_way(addon);
+                if !objects.is_empty() {
+                    let error = SwitchError::InTheWay {
+                        addon: addon.clone(),
+                        objects,
+                    };
+                    let help = "take the addon away, or remove them first";
+                    problems.push(Problem::new(error.to_string()).at(bare).help(help));
+                }
+            }
+        }
+        problems
+    }
+
     /// Returns what others made that goes when the addon is disabled.
     pub(crate) fn would_die(&self, name: &str) -> Vec<Identity> {
         self.doomed(name, &self.own(name))
