@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Lay out spec files in the one way
     Fmt(Fmt),
+    /// Talk to an editor about specs: mistakes as one types, completion, explanations; on standard input and output, writes nothing
+    Lsp(Lsp),
     /// Draw what needs what
     Graph(Graph),
     /// Show what a spec may ask about this host: `(fact)"memory"`, `when fact="cloud" is="azure"`
@@ -375,6 +377,18 @@ pub(crate) struct Fmt {
     /// Change nothing; exit with 3 and show the difference if a file is laid out otherwise
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lsp {
+    #[command(flatten)]
+    pub(crate) values: Values,
+    /// Take the facts from FILE, as `stead facts --json` prints them, instead of from this host
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+    /// What editors add of themselves: there is no other way
+    #[arg(long, hide = true)]
+    pub(crate) stdio: bool,
 }
 
 #[derive(Debug, clap::Args)]

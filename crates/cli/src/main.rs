@@ -5,6 +5,7 @@ mod commands;
 mod document;
 mod exit;
 mod failure;
+mod lsp;
 mod render;
 mod session;
 mod timings;

@@ -13,6 +13,7 @@ mod graph;
 mod history;
 mod import;
 mod kinds;
+mod lsp;
 mod plan;
 mod recover;
 mod rehearse;
@@ -45,6 +46,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Facts { json } => facts::facts(&session, json),
         Command::Fmt(args) => fmt::fmt(&args),
+        Command::Lsp(args) => lsp::lsp(session, &args),
         Command::Graph(args) => graph::graph(&session, &args),
         Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),
         Command::Explain(args) => explain::explain(&session, &args),

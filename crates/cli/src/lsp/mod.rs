@@ -1,0 +1,41 @@
+//! `stead lsp`: the Language Server Protocol for specs. It reads what `validate`, `fmt` and `explain` read, with what is open in
+//! the editor in place of what is on disk, and writes nothing but its answers.
+
+mod check;
+mod completion;
+mod definition;
+mod documents;
+mod hover;
+mod known;
+mod place;
+mod server;
+mod specs;
+mod text;
+
+use lsp_server::Connection;
+use stead_resources::host::confine::read_only;
+
+use self::server::Server;
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    session::{Session, Told},
+};
+
+/// Serves the editor at standard input and output until it says that it is done or goes away.
+pub(crate) fn serve(session: Session, told: Told) -> Result<Exit, Failure> {
+    // All threads that follow are begun by this one.
+    read_only(&[]).map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let (connection, threads) = Connection::stdio();
+    let ended = Server::new(session, told, connection).serve();
+    match ended {
+        Ok(exit) => {
+            // What was said last is still to be written; what was not understood is said here.
+            threads
+                .join()
+                .map_err(|error| Failure::of(Exit::Failed, &error))?;
+            Ok(exit)
+        }
+        Err(gone) => Err(Failure::of(Exit::Failed, &gone)),
+    }
+}
