@@ -12,7 +12,8 @@ use stead_engine::{
 
 use super::{
     line,
-    plan::{Detail, attribute, unfolded},
+    plan::attribute,
+    shown::{Detail, unfolded},
     value::plain,
 };
 

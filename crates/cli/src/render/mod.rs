@@ -9,6 +9,7 @@ mod progress;
 mod rehearsal;
 mod screen;
 mod shape;
+mod shown;
 mod svg;
 mod value;
 
@@ -23,11 +24,12 @@ pub(crate) use coverage::coverage;
 pub(crate) use expected::expected;
 pub(crate) use finding::{ailment, examination};
 pub(crate) use outcome::{end_of, exit_of, going_back, outcome, summary_of_run, time};
-pub(crate) use plan::{Detail, no_changes, plan, question};
+pub(crate) use plan::{no_changes, plan, question};
 pub(crate) use progress::Progress;
 pub(crate) use rehearsal::rehearsal;
 pub(crate) use screen::{has_letters, wrapped};
 pub(crate) use shape::shape;
+pub(crate) use shown::Detail;
 pub(crate) use svg::svg;
 pub(crate) use value::{plain, took, value};
 

@@ -1,83 +1,60 @@
 //! A plan as people read it.
 
-use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
-use serde_json::{Map, Value};
-use similar::TextDiff;
-use stead_engine::{
-    cause::Cause,
-    change::{Change, Effects},
-    diff,
-    plan::{Because, Plan, PlannedChange},
-    registry::{Registry, State},
-    schema::Schema,
-};
+use stead_engine::{change::Effects, plan::Plan, registry::Registry};
 use stead_resources::host::Live;
 
 use super::{
     line, paint,
-    value::{bytes, plain, took, value},
+    shown::{self, Detail, Shown, Side, Symbol, Unified, Words},
+    value::{bytes, one_line, plain, took},
     wrapped,
 };
 
-/// The lines of a text's diff that are shown folded; the rest is counted.
-const DIFF_LINES: usize = 60;
-/// As many changes of one kind in a row are shown folded; the rest is named.
+/// As many changes of one kind in a row are shown folded; the rest is counted.
 const ALIKE: usize = 8;
-/// The lines of context around a difference.
-const CONTEXT: usize = 3;
-
-/// How much of a plan is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detail {
-    /// What a person reads at a glance.
-    Folded,
-    /// All of it.
-    Whole,
-}
 
 /// Shows a plan: each change with its reason, then what it all costs.
 pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> String {
     let mut text = String::new();
-    let no_return = plan.point_of_no_return();
-    let mut place = 0;
-    while let Some(planned) = plan.changes.get(place) {
-        if no_return == Some(place) {
+    let changes = shown::changes(registry, plan);
+    let mut left = changes.as_slice();
+    while let Some(first) = left.first() {
+        if first.is_point_of_no_return {
             let mark = paint::warning("── point of no return ──");
             line(
                 &mut text,
                 format_args!("  {mark} from here on not everything can be put back\n"),
             );
         }
-        let alike = alike(&plan.changes[place..]);
+        let (alike, others) = left.split_at(alike(left));
         let shown = match detail {
             // One more line says as much as the change that it stands for.
-            Detail::Folded if alike > ALIKE + 1 => ALIKE,
-            _ => alike,
+            Detail::Folded if alike.len() > ALIKE + 1 => ALIKE,
+            _ => alike.len(),
         };
-        for planned in &plan.changes[place..place + shown] {
-            if let Ok(kind) = registry.of(&planned.address) {
-                text += &change(&kind.schema(), kind.restarts(), planned, detail);
-                text.push('\n');
-            }
+        for shown in &alike[..shown] {
+            text += &change(shown, detail);
+            text.push('\n');
         }
-        if shown < alike {
-            let mark = symbol(&planned.change);
-            let kind = &planned.address.kind;
+        if shown < alike.len() {
+            let symbol = symbol(first.symbol);
+            let (count, kind) = (alike.len() - shown, &first.planned.address.kind);
             line(
                 &mut text,
                 format_args!(
-                    "  {mark} {} more of the kind {kind}; `--verbose` shows them\n",
-                    alike - shown
+                    "  {symbol} {count} more of the kind {kind}; `--verbose` shows them\n"
                 ),
             );
         }
-        place += alike;
+        left = others;
     }
     text += &costs(plan);
     text += &remarks(plan);
     text += &unseen(plan);
-    text += &summary(plan);
+    text += &shown::summary(plan);
+    text.push('\n');
     text
 }
 
@@ -95,256 +72,97 @@ pub(crate) fn no_changes(plan: &Plan, source: &Path, time: Duration) -> String {
 }
 
 /// Counts how many changes from the first on are of one kind, go the same way, and cost nothing that has to be read.
-fn alike(changes: &[PlannedChange]) -> usize {
+fn alike(changes: &[Shown<'_>]) -> usize {
     let Some(first) = changes.first() else {
         return 0;
     };
-    let like = |planned: &&PlannedChange| {
-        planned.address.kind == first.address.kind
-            && symbol(&planned.change) == symbol(&first.change)
-            && planned.effects == Effects::default()
-            && planned.cause.is_none()
+    let like = |shown: &&Shown<'_>| {
+        shown.planned.address.kind == first.planned.address.kind
+            && shown.symbol == first.symbol
+            && shown.planned.effects == Effects::default()
+            && shown.planned.cause.is_none()
     };
     changes.iter().take_while(like).count().max(1)
 }
 
-fn symbol(change: &Change<State>) -> String {
-    match change {
-        Change::Create { .. } => paint::added("+"),
-        Change::Update { .. } => paint::changed("~"),
-        Change::Delete { .. } => paint::removed("-"),
+fn symbol(symbol: Symbol) -> String {
+    let character = symbol.character();
+    match symbol {
+        Symbol::Create => paint::added(character),
+        Symbol::Update | Symbol::Restart => paint::changed(character),
+        Symbol::Delete => paint::removed(character),
     }
 }
 
-fn change(schema: &Schema, restarts: bool, planned: &PlannedChange, detail: Detail) -> String {
-    let address = paint::bold(&plain(&planned.address.to_string()));
-    let symbol = if restarts {
-        paint::changed("↻")
-    } else {
-        symbol(&planned.change)
-    };
-    let mut text = format!("  {symbol} {address}\n");
-    let attributes: Vec<(&str, Option<&Value>, Option<&Value>)> = match &planned.change {
-        Change::Create { after } => shown(schema, after)
-            .map(|(name, new)| (name, None, Some(new)))
-            .collect(),
-        Change::Update { before, after } => diff::differences(schema, before, after)
-            .map(|name| (name, Some(&before[name]), Some(&after[name])))
-            .collect(),
-        Change::Delete { before } => shown(schema, before)
-            .map(|(name, old)| (name, Some(old), None))
-            .collect(),
-    };
-    let attributes: Vec<_> = attributes.into_iter().flat_map(unfolded).collect();
-    let width = attributes
-        .iter()
-        .map(|(name, ..)| name.len())
-        .max()
-        .unwrap_or(0);
-    for (name, old, new) in attributes {
-        text += &attribute(&name, width, old, new, detail);
+/// Shows one change.
+pub(super) fn change(shown: &Shown<'_>, detail: Detail) -> String {
+    let address = one_line(&shown.planned.address.to_string());
+    let symbol = symbol(shown.symbol);
+    let mut text = format!("  {symbol} {}\n", paint::bold(&address));
+    let names = shown.attributes.iter().map(|(name, ..)| name.len());
+    let width = names.max().unwrap_or(0);
+    for (name, old, new) in &shown.attributes {
+        text += &attribute(name, width, *old, *new, detail);
     }
-    let because = format!("      {}", plain(&because(planned)));
+    let because = format!("      {}", one_line(&shown::because(shown.planned)));
     text + &format!("{}\n", paint::faint(&wrapped(&because)))
-}
-
-/// One side of a difference; `None` where it has nothing.
-pub(super) type Side<'a> = Option<&'a Value>;
-
-/// Unfolds a map into those of its keys that differ.
-pub(super) fn unfolded<'a>(
-    (name, old, new): (&'a str, Side<'a>, Side<'a>),
-) -> Vec<(String, Side<'a>, Side<'a>)> {
-    let map = |side: Side<'a>| side.and_then(Value::as_object);
-    let is_setting = |side: Side<'a>| {
-        side.is_some_and(|value| value.get("unset").is_some() || value.get("sha256").is_some())
-    };
-    let is_map = [old, new]
-        .iter()
-        .all(|side| side.is_none() || map(*side).is_some());
-    if !is_map || is_setting(old) || is_setting(new) {
-        return vec![(name.to_owned(), old, new)];
-    }
-    let keys: BTreeSet<_> = [map(old), map(new)]
-        .into_iter()
-        .flatten()
-        .flat_map(Map::keys)
-        .collect();
-    let get = |side: Side<'a>, key: &str| {
-        let value = map(side).and_then(|map| map.get(key));
-        value.filter(|value| !value.is_null())
-    };
-    keys.into_iter()
-        .map(|key| (key.clone(), get(old, key), get(new, key)))
-        .filter(|(_, old, new)| old != new)
-        .collect()
-}
-
-fn shown<'a>(schema: &Schema, state: &'a State) -> impl Iterator<Item = (&'static str, &'a Value)> {
-    schema
-        .attributes
-        .iter()
-        .filter(|attribute| attribute.role.is_compared())
-        .map(|attribute| (attribute.name, &state[attribute.name]))
-        .filter(|(_, value)| !is_nothing(value))
-}
-
-/// Whether a value says that something is not there, which goes without saying for what comes or goes.
-fn is_nothing(value: &Value) -> bool {
-    value.is_null() || *value == Value::Bool(false) || value.get("unset").is_some()
 }
 
 /// Shows one attribute, old and new.
 pub(super) fn attribute(
     name: &str,
     width: usize,
-    old: Option<&Value>,
-    new: Option<&Value>,
+    old: Side<'_>,
+    new: Side<'_>,
     detail: Detail,
 ) -> String {
-    if let (Some(one), Some(other)) = (text(old), text(new))
-        && (one.contains('\n') || other.contains('\n'))
-    {
-        return format!("      {name}\n{}", text_diff(one, other, detail));
-    }
+    let (old, new) = match shown::words(old, new, detail) {
+        Words::Text(unified) => return format!("      {name}\n{}", diff(&unified)),
+        Words::Line { old, new } => (old, new),
+    };
+    let old = old.map(|old| paint::removed(&old));
+    let new = new.map(|new| paint::added(&new));
     let line = match (old, new) {
-        (Some(old), Some(new)) => {
-            format!(
-                "{} → {}",
-                paint::removed(&value(old)),
-                paint::added(&value(new))
-            )
-        }
-        (None, Some(new)) => paint::added(&value(new)),
-        (Some(old), None) => paint::removed(&value(old)),
-        (None, None) => String::new(),
+        (Some(old), Some(new)) => format!("{old} → {new}"),
+        (one, other) => one.or(other).unwrap_or_default(),
     };
     format!("      {name:width$}  {line}\n")
 }
 
-/// Returns a side as a text; nothing is an empty one.
-fn text(side: Side<'_>) -> Option<&str> {
-    match side {
-        Some(side) if side.get("unset").is_none() => side.as_str(),
-        _ => Some(""),
-    }
-}
-
-fn text_diff(old: &str, new: &str, detail: Detail) -> String {
-    let diff = TextDiff::from_lines(old, new);
-    let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
+fn diff(unified: &Unified) -> String {
     let mut text = String::new();
-    let mut left = 0;
-    for (index, shown) in unified.lines().enumerate() {
-        if index >= DIFF_LINES && detail == Detail::Folded {
-            left += 1;
-            continue;
-        }
-        let shown = plain(shown);
+    for shown in &unified.lines {
         let shown = match shown.chars().next() {
-            Some('+') => paint::added(&shown),
-            Some('-') => paint::removed(&shown),
-            Some('@') => paint::faint(&shown),
-            _ => shown,
+            Some('+') => paint::added(shown),
+            Some('-') => paint::removed(shown),
+            Some('@') => paint::faint(shown),
+            _ => shown.clone(),
         };
         line(&mut text, format_args!("        {shown}"));
     }
-    if left > 0 {
+    if unified.left > 0 {
         line(
             &mut text,
-            format_args!("        … {left} more lines; `--verbose` shows them"),
+            format_args!(
+                "        … {} more lines; `--verbose` shows them",
+                unified.left
+            ),
         );
     }
     text
 }
 
-fn because(planned: &PlannedChange) -> String {
-    let because = wanted_by(&planned.because);
-    match &planned.cause {
-        Some(cause) => format!("{because}; {}", moved_by(cause)),
-        None => because,
-    }
-}
-
-fn moved_by(cause: &Cause) -> String {
-    match cause {
-        Cause::Spec { run, is_new: true } => format!("run {run} did not ask for it yet"),
-        Cause::Spec { run, .. } => format!("run {run} asked for something else"),
-        Cause::Follows { address } => format!("due because {address} changes"),
-        Cause::Reboot { run } => format!("lost at a reboot since run {run}"),
-        Cause::Actor {
-            run,
-            actor,
-            evidence,
-        } => format!("{actor} has changed it since run {run} ({evidence})"),
-        Cause::Hand {
-            run,
-            person,
-            evidence,
-        } => format!("{person} has changed it by hand since run {run} ({evidence})"),
-        Cause::Changed { run, evidence } => format!("changed since run {run} ({evidence})"),
-        Cause::Unknown { run } => format!("changed since run {run}, nobody knows by whom"),
-    }
-}
-
-fn wanted_by(because: &Because) -> String {
-    match because {
-        Because::Spec { file, line } => format!("because {}:{line}", file.display()),
-        Because::Implied { by, file, line } => {
-            format!("because {by} brings it, {}:{line}", file.display())
-        }
-        Because::Undo { run } => format!("because run {run} is taken back"),
-    }
-}
-
 fn costs(plan: &Plan) -> String {
     let mut text = String::new();
-    for PlannedChange {
-        address, effects, ..
-    } in &plan.changes
-    {
-        if effects.download > 0 {
-            row(
-                &mut text,
-                format_args!("  {address} downloads {}", bytes(effects.download)),
-            );
-        }
-        for service in &effects.restarts {
-            let outage = Duration::from_millis(effects.outage);
-            row(
-                &mut text,
-                format_args!(
-                    "  {address} restarts {service} (about {} s without it)",
-                    outage.as_secs()
-                ),
-            );
-        }
-        if let Some(why) = &effects.may_cut_network {
-            row(
-                &mut text,
-                format_args!(
-                    "  {} {address}: {why}",
-                    paint::warning("may cut the network:")
-                ),
-            );
-        }
-        if let Some(what) = &effects.leaves {
-            row(
-                &mut text,
-                format_args!(
-                    "  {} {address}: {what}",
-                    paint::warning("stays when it is taken back:")
-                ),
-            );
-        }
-        if let Some(what) = &effects.irreversible {
-            row(
-                &mut text,
-                format_args!(
-                    "  {} {address}: {what}",
-                    paint::warning("cannot be undone:")
-                ),
-            );
+    for cost in shown::costs(plan) {
+        let address = one_line(&cost.address.to_string());
+        let said = one_line(&cost.text);
+        match cost.warning {
+            None => row(&mut text, format_args!("  {address} {said}")),
+            Some(warning) => {
+                let warning = paint::warning(&format!("{warning}:"));
+                row(&mut text, format_args!("  {warning} {address}: {said}"));
+            }
         }
     }
     if !text.is_empty() {
@@ -427,65 +245,11 @@ pub(crate) fn question(plan: &Plan) -> String {
     format!("Apply this plan?{matters} [y/N] ")
 }
 
-fn summary(plan: &Plan) -> String {
-    let summary = &plan.summary;
-    let noun = if summary.restarts == 1 {
-        "restart"
-    } else {
-        "restarts"
-    };
-    format!(
-        "Plan: {} to create, {} to change, {} to remove, {} {noun}, {} to download.\n",
-        summary.create,
-        summary.change,
-        summary.remove,
-        summary.restarts,
-        bytes(summary.download)
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use stead_engine::address::Address;
+    use serde_json::{Value, json};
 
     use super::*;
-
-    #[test]
-    fn a_cause_is_one_short_sentence() {
-        let check = |cause: Cause, expected: &str| assert_eq!(moved_by(&cause), expected);
-        let (run, is_new) = (3, false);
-        let evidence = || "seen".to_owned();
-        check(
-            Cause::Spec { run, is_new },
-            "run 3 asked for something else",
-        );
-        let is_new = true;
-        check(Cause::Spec { run, is_new }, "run 3 did not ask for it yet");
-        let address = Address::new("kube-args", "kubelet");
-        let due = "due because kube-args:kubelet changes";
-        check(Cause::Follows { address }, due);
-        check(Cause::Reboot { run }, "lost at a reboot since run 3");
-        let docker = Cause::Actor {
-            run,
-            actor: "Docker".to_owned(),
-            evidence: evidence(),
-        };
-        check(docker, "Docker has changed it since run 3 (seen)");
-        let hand = Cause::Hand {
-            run,
-            person: "alice".to_owned(),
-            evidence: evidence(),
-        };
-        check(hand, "alice has changed it by hand since run 3 (seen)");
-        let changed = Cause::Changed {
-            run,
-            evidence: evidence(),
-        };
-        check(changed, "changed since run 3 (seen)");
-        let unknown = "changed since run 3, nobody knows by whom";
-        check(Cause::Unknown { run }, unknown);
-    }
 
     /// A plan with files to create and effects of the first of them.
     fn plan_of(files: usize, effects: &Value) -> Plan {

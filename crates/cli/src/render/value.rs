@@ -4,17 +4,31 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Makes a text safe to show: control characters could redraw the terminal.
+/// Makes a text safe to show: control characters could redraw the terminal, and others turn the order of what follows.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() && character != '\n' && character != '\t' {
+        let is_layout = matches!(character, '\n' | '\t');
+        if character.is_control() && !is_layout || turns_or_breaks(character) {
             plain.extend(character.escape_unicode());
         } else {
             plain.push(character);
         }
     }
     plain
+}
+
+/// Makes a text safe to show within a line.
+pub(crate) fn one_line(text: &str) -> String {
+    plain(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
+/// Whether a character turns the direction of a text (Unicode Standard Annex 9, section 2), or breaks a line where nobody sees why.
+fn turns_or_breaks(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// Shows a value in one line.
@@ -31,7 +45,7 @@ pub(crate) fn value(value: &Value) -> String {
                 let size = size.as_u64().map_or_else(String::new, bytes);
                 format!("{size} (sha256 {})", sha256.get(..12).unwrap_or(sha256))
             }
-            _ => value.to_string(),
+            _ => plain(&value.to_string()),
         },
         other => other.to_string(),
     }
@@ -124,5 +138,7 @@ mod tests {
     #[test]
     fn control_characters_cannot_redraw_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\n");
+        assert_eq!(plain("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
+        assert_eq!(one_line("a\r\n\tb"), "a\\u{d}\\n\\tb");
     }
 }

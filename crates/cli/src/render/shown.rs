@@ -1,0 +1,365 @@
+//! What there is to say about the changes of a plan and what they cost, whatever it is written in.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Map, Value};
+use similar::TextDiff;
+use stead_engine::{
+    address::Address,
+    cause::Cause,
+    change::Change,
+    diff,
+    plan::{Because, Plan, PlannedChange},
+    registry::{Registry, State},
+    schema::Schema,
+};
+use stead_resources::host::Live;
+
+use super::value::{bytes, plain, value};
+
+/// The lines of a text's diff that are shown folded; the rest is counted.
+const DIFF_LINES: usize = 60;
+/// The lines of context around a difference.
+const CONTEXT: usize = 3;
+
+/// How much of a plan is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What a person reads at a glance.
+    Folded,
+    /// All of it.
+    Whole,
+}
+
+/// One change of a plan.
+pub(super) struct Shown<'a> {
+    /// The change itself.
+    pub(super) planned: &'a PlannedChange,
+    /// What becomes of the resource, in one character.
+    pub(super) symbol: Symbol,
+    /// The attributes that differ.
+    pub(super) attributes: Vec<Attribute<'a>>,
+    /// Whether it is the first one from which on not everything can be put back.
+    pub(super) is_point_of_no_return: bool,
+}
+
+/// What becomes of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Symbol {
+    /// It comes.
+    Create,
+    /// It changes.
+    Update,
+    /// It goes.
+    Delete,
+    /// It starts anew.
+    Restart,
+}
+
+/// An attribute, what it is and what it shall be.
+pub(super) type Attribute<'a> = (String, Side<'a>, Side<'a>);
+
+/// One side of a difference; `None` where it has nothing.
+pub(super) type Side<'a> = Option<&'a Value>;
+
+/// A difference in words.
+pub(super) enum Words {
+    /// Both sides fit into a line.
+    Line {
+        /// What is there.
+        old: Option<String>,
+        /// What shall be there.
+        new: Option<String>,
+    },
+    /// One of them is a text of several lines.
+    Text(Unified),
+}
+
+/// A unified diff of two texts.
+pub(super) struct Unified {
+    /// Its lines, safe to show.
+    pub(super) lines: Vec<String>,
+    /// How many more there are.
+    pub(super) left: usize,
+}
+
+/// Something that a plan costs.
+pub(super) struct Cost<'a> {
+    /// Which change costs it.
+    pub(super) address: &'a Address,
+    /// What people are warned of, if it is more than time.
+    pub(super) warning: Option<&'static str>,
+    /// What it is.
+    pub(super) text: String,
+}
+
+impl Symbol {
+    /// Returns the character.
+    pub(super) fn character(self) -> &'static str {
+        match self {
+            Self::Create => "+",
+            Self::Update => "~",
+            Self::Delete => "-",
+            Self::Restart => "↻",
+        }
+    }
+}
+
+/// Returns what a plan shows of its changes, in apply order.
+pub(super) fn changes<'a>(registry: &Registry<Live>, plan: &'a Plan) -> Vec<Shown<'a>> {
+    let no_return = plan.point_of_no_return();
+    let changes = plan.changes.iter().enumerate();
+    let known = changes.filter_map(|(place, planned)| {
+        let kind = registry.of(&planned.address).ok()?;
+        let symbol = match &planned.change {
+            _ if kind.restarts() => Symbol::Restart,
+            Change::Create { .. } => Symbol::Create,
+            Change::Update { .. } => Symbol::Update,
+            Change::Delete { .. } => Symbol::Delete,
+        };
+        Some(Shown {
+            planned,
+            symbol,
+            attributes: attributes(&kind.schema(), &planned.change),
+            is_point_of_no_return: no_return == Some(place),
+        })
+    });
+    known.collect()
+}
+
+fn attributes<'a>(schema: &Schema, change: &'a Change<State>) -> Vec<Attribute<'a>> {
+    let folded: Vec<(&str, Side<'a>, Side<'a>)> = match change {
+        Change::Create { after } => present(schema, after)
+            .map(|(name, new)| (name, None, Some(new)))
+            .collect(),
+        Change::Update { before, after } => diff::differences(schema, before, after)
+            .map(|name| (name, Some(&before[name]), Some(&after[name])))
+            .collect(),
+        Change::Delete { before } => present(schema, before)
+            .map(|(name, old)| (name, Some(old), None))
+            .collect(),
+    };
+    folded.into_iter().flat_map(unfolded).collect()
+}
+
+fn present<'a>(
+    schema: &Schema,
+    state: &'a State,
+) -> impl Iterator<Item = (&'static str, &'a Value)> {
+    schema
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.role.is_compared())
+        .map(|attribute| (attribute.name, &state[attribute.name]))
+        .filter(|(_, value)| !is_nothing(value))
+}
+
+/// Whether a value says that something is not there, which goes without saying for what comes or goes.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || *value == Value::Bool(false) || value.get("unset").is_some()
+}
+
+/// Unfolds a map into those of its keys that differ.
+pub(super) fn unfolded<'a>((name, old, new): (&'a str, Side<'a>, Side<'a>)) -> Vec<Attribute<'a>> {
+    let map = |side: Side<'a>| side.and_then(Value::as_object);
+    let is_setting = |side: Side<'a>| {
+        side.is_some_and(|value| value.get("unset").is_some() || value.get("sha256").is_some())
+    };
+    let is_map = [old, new]
+        .iter()
+        .all(|side| side.is_none() || map(*side).is_some());
+    if !is_map || is_setting(old) || is_setting(new) {
+        return vec![(name.to_owned(), old, new)];
+    }
+    let keys: BTreeSet<_> = [map(old), map(new)]
+        .into_iter()
+        .flatten()
+        .flat_map(Map::keys)
+        .collect();
+    let get = |side: Side<'a>, key: &str| {
+        let value = map(side).and_then(|map| map.get(key));
+        value.filter(|value| !value.is_null())
+    };
+    keys.into_iter()
+        .map(|key| (plain(key), get(old, key), get(new, key)))
+        .filter(|(_, old, new)| old != new)
+        .collect()
+}
+
+/// Puts a difference into words.
+pub(super) fn words(old: Side<'_>, new: Side<'_>, detail: Detail) -> Words {
+    if let (Some(one), Some(other)) = (text(old), text(new))
+        && (one.contains('\n') || other.contains('\n'))
+    {
+        return Words::Text(unified(one, other, detail));
+    }
+    Words::Line {
+        old: old.map(value),
+        new: new.map(value),
+    }
+}
+
+/// Returns a side as a text; nothing is an empty one.
+fn text(side: Side<'_>) -> Option<&str> {
+    match side {
+        Some(side) if side.get("unset").is_none() => side.as_str(),
+        _ => Some(""),
+    }
+}
+
+fn unified(old: &str, new: &str, detail: Detail) -> Unified {
+    let diff = TextDiff::from_lines(old, new);
+    let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
+    // Not `lines`: that a line ends otherwise may be all that differs.
+    let lines = unified.split_terminator('\n');
+    let most = match detail {
+        Detail::Folded => DIFF_LINES,
+        Detail::Whole => usize::MAX,
+    };
+    Unified {
+        left: lines.clone().count().saturating_sub(most),
+        lines: lines.take(most).map(plain).collect(),
+    }
+}
+
+/// Says why a change is wanted, and why it is due although a run had reached it.
+pub(super) fn because(planned: &PlannedChange) -> String {
+    let because = wanted_by(&planned.because);
+    match &planned.cause {
+        Some(cause) => format!("{because}; {}", moved_by(cause)),
+        None => because,
+    }
+}
+
+fn moved_by(cause: &Cause) -> String {
+    match cause {
+        Cause::Spec { run, is_new: true } => format!("run {run} did not ask for it yet"),
+        Cause::Spec { run, .. } => format!("run {run} asked for something else"),
+        Cause::Follows { address } => format!("due because {address} changes"),
+        Cause::Reboot { run } => format!("lost at a reboot since run {run}"),
+        Cause::Actor {
+            run,
+            actor,
+            evidence,
+        } => format!("{actor} has changed it since run {run} ({evidence})"),
+        Cause::Hand {
+            run,
+            person,
+            evidence,
+        } => format!("{person} has changed it by hand since run {run} ({evidence})"),
+        Cause::Changed { run, evidence } => format!("changed since run {run} ({evidence})"),
+        Cause::Unknown { run } => format!("changed since run {run}, nobody knows by whom"),
+    }
+}
+
+fn wanted_by(because: &Because) -> String {
+    match because {
+        Because::Spec { file, line } => format!("because {}:{line}", file.display()),
+        Because::Implied { by, file, line } => {
+            format!("because {by} brings it, {}:{line}", file.display())
+        }
+        Because::Undo { run } => format!("because run {run} is taken back"),
+    }
+}
+
+/// Returns what a plan costs, in apply order.
+pub(super) fn costs(plan: &Plan) -> Vec<Cost<'_>> {
+    plan.changes.iter().flat_map(costs_of).collect()
+}
+
+/// Returns what one change costs.
+pub(super) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
+    let PlannedChange {
+        address, effects, ..
+    } = planned;
+    let mut costs = vec![];
+    let mut add = |warning, text: String| {
+        costs.push(Cost {
+            address,
+            warning,
+            text,
+        });
+    };
+    if effects.download > 0 {
+        add(None, format!("downloads {}", bytes(effects.download)));
+    }
+    for service in &effects.restarts {
+        let outage = Duration::from_millis(effects.outage).as_secs();
+        add(
+            None,
+            format!("restarts {service} (about {outage} s without it)"),
+        );
+    }
+    let warnings = [
+        ("may cut the network", &effects.may_cut_network),
+        ("stays when it is taken back", &effects.leaves),
+        ("cannot be undone", &effects.irreversible),
+    ];
+    for (warning, what) in warnings {
+        if let Some(what) = what {
+            add(Some(warning), what.clone());
+        }
+    }
+    costs
+}
+
+/// Counts what a plan does, in one line.
+pub(super) fn summary(plan: &Plan) -> String {
+    let summary = &plan.summary;
+    let noun = if summary.restarts == 1 {
+        "restart"
+    } else {
+        "restarts"
+    };
+    format!(
+        "Plan: {} to create, {} to change, {} to remove, {} {noun}, {} to download.",
+        summary.create,
+        summary.change,
+        summary.remove,
+        summary.restarts,
+        bytes(summary.download)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use stead_engine::address::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_one_short_sentence() {
+        let check = |cause: Cause, expected: &str| assert_eq!(moved_by(&cause), expected);
+        let (run, is_new) = (3, false);
+        let evidence = || "seen".to_owned();
+        check(
+            Cause::Spec { run, is_new },
+            "run 3 asked for something else",
+        );
+        let is_new = true;
+        check(Cause::Spec { run, is_new }, "run 3 did not ask for it yet");
+        let address = Address::new("kube-args", "kubelet");
+        let due = "due because kube-args:kubelet changes";
+        check(Cause::Follows { address }, due);
+        check(Cause::Reboot { run }, "lost at a reboot since run 3");
+        let docker = Cause::Actor {
+            run,
+            actor: "Docker".to_owned(),
+            evidence: evidence(),
+        };
+        check(docker, "Docker has changed it since run 3 (seen)");
+        let hand = Cause::Hand {
+            run,
+            person: "alice".to_owned(),
+            evidence: evidence(),
+        };
+        check(hand, "alice has changed it by hand since run 3 (seen)");
+        let changed = Cause::Changed {
+            run,
+            evidence: evidence(),
+        };
+        check(changed, "changed since run 3 (seen)");
+        let unknown = "changed since run 3, nobody knows by whom";
+        check(Cause::Unknown { run }, unknown);
+    }
+}
