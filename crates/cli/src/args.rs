@@ -180,8 +180,24 @@ pub(crate) struct Plan {
     /// Print the plan as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+    /// What to print the plan as
+    #[arg(long, value_enum, default_value_t = Layout::Text, conflicts_with = "json")]
+    pub(crate) format: Layout,
     #[command(flatten)]
     pub(crate) only: Only,
+}
+
+/// What a plan is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layout {
+    /// For people
+    Text,
+    /// A comment of a merge request, for GitHub and GitLab
+    Markdown,
+    /// A Code Quality report, for GitLab
+    Gitlab,
+    /// A JUnit report: what would change has failed
+    Junit,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,12 +1,18 @@
 //! `stead plan`.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Instant};
+use std::{
+    env::current_dir,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use stead_engine::{plan, recover::Newest, state_folder::StateFolder, window::Stage};
 
 use super::apply::scope;
 use crate::{
-    args::Plan,
+    args::{Layout, Plan},
     exit::Exit,
     failure::Failure,
     render,
@@ -23,23 +29,19 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     if let Some(out) = &args.out {
         save(out, &plan)?;
     }
-    if args.json {
-        let document = serde_json::to_string_pretty(&plan).expect("a plan has string keys");
-        render::data(&format!("{document}\n"));
-    } else if plan.is_empty() {
-        render::page(&render::no_changes(&plan, &path, time));
+    let text = document(session, args, &plan, &path, time)?;
+    if args.json || args.format != Layout::Text {
+        render::data(&text);
     } else {
-        render::page(&session.page_of(&plan));
-        match &args.out {
-            Some(out) => render::message(&format!(
-                "Saved; `stead apply {}` carries it out.\n",
-                out.display()
-            )),
-            None => render::message(&format!(
-                "`stead apply {}` carries it out.\n",
-                path.display()
-            )),
-        }
+        render::page(&text);
+    }
+    if !args.json && args.format == Layout::Text && !plan.is_empty() {
+        let (saved, file) = match &args.out {
+            Some(out) => ("Saved; ", out),
+            None => ("", &path),
+        };
+        let file = file.display();
+        render::message(&format!("{saved}`stead apply {file}` carries it out.\n"));
     }
     // Without root the runs cannot be read, and then there is nothing to say about them.
     if let Ok(Some(Newest { run, stage, .. })) = Newest::find(&StateFolder::at(&session.state)) {
@@ -61,6 +63,30 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
         Exit::Done
     } else {
         Exit::Pending
+    })
+}
+
+fn document(
+    session: &Session,
+    args: &Plan,
+    plan: &plan::Plan,
+    spec: &Path,
+    time: Duration,
+) -> Result<String, Failure> {
+    let registry = &session.registry;
+    if args.json {
+        let document = serde_json::to_string_pretty(plan).expect("a plan has string keys");
+        return Ok(format!("{document}\n"));
+    }
+    Ok(match args.format {
+        Layout::Text if plan.is_empty() => render::no_changes(plan, spec, time),
+        Layout::Text => session.page_of(plan),
+        Layout::Markdown => render::markdown(registry, plan, spec),
+        Layout::Gitlab => {
+            let folder = current_dir().map_err(|error| Failure::of(Exit::Failed, &error))?;
+            render::gitlab(registry, plan, spec, &folder)
+        }
+        Layout::Junit => render::junit(registry, plan),
     })
 }
 

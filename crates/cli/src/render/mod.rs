@@ -3,6 +3,11 @@
 mod coverage;
 mod expected;
 mod finding;
+mod gitlab;
+#[cfg(test)]
+mod hostile;
+mod junit;
+mod markdown;
 mod outcome;
 mod plan;
 mod progress;
@@ -23,6 +28,9 @@ use screen::lettered;
 pub(crate) use coverage::coverage;
 pub(crate) use expected::expected;
 pub(crate) use finding::{ailment, examination};
+pub(crate) use gitlab::gitlab;
+pub(crate) use junit::junit;
+pub(crate) use markdown::markdown;
 pub(crate) use outcome::{end_of, exit_of, going_back, outcome, summary_of_run, time};
 pub(crate) use plan::{no_changes, plan, question};
 pub(crate) use progress::Progress;

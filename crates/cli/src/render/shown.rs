@@ -103,6 +103,16 @@ impl Symbol {
             Self::Restart => "↻",
         }
     }
+
+    /// Returns the word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "change",
+            Self::Delete => "remove",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// Returns what a plan shows of its changes, in apply order.

@@ -23,6 +23,16 @@ pub(crate) fn one_line(text: &str) -> String {
     plain(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
+/// Cuts a text that has more than so many characters, and says by how many.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let left = text.chars().count().saturating_sub(most);
+    if left == 0 {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most).collect();
+    format!("{kept}… ({left} more characters)")
+}
+
 /// Whether a character turns the direction of a text (Unicode Standard Annex 9, section 2), or breaks a line where nobody sees why.
 fn turns_or_breaks(character: char) -> bool {
     matches!(
@@ -140,5 +150,11 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\n");
         assert_eq!(plain("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
         assert_eq!(one_line("a\r\n\tb"), "a\\u{d}\\n\\tb");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_so() {
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöüß", 3), "äöü… (1 more characters)");
     }
 }

@@ -1,0 +1,161 @@
+//! Plans for tests whose every text would like to be more than a text.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::{Value, json};
+use stead_engine::{
+    address::Address,
+    cause::Cause,
+    change::{Change, Effects},
+    plan::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
+    spec::Desired,
+};
+
+/// What breaks out of HTML, Markdown, XML and terminals, in one name.
+pub(super) const NAME: &str = "/a`b``c|d</details><script>alert(1)</script>&amp;\n\n# @all #1 [x](http://y) ]]>\u{1b}[2J\u{202e}";
+
+/// A text that would close fences, comments and sections.
+pub(super) const TEXT: &str = "```\n``````\n~~~\n</details>\n\n<script>alert(1)</script>\n<!-- -->\n]]>\n/merge\n@all\n\u{7}\r\n";
+
+/// A plan with a change of each sort and all that it can cost.
+pub(super) fn plan() -> Plan {
+    let file = |state: Value| json!({"content": state, "mode": "0644"});
+    let changes = vec![
+        changed(
+            Address::new("file", NAME),
+            Change::Update {
+                before: file(json!("```\n")),
+                after: file(json!(TEXT)),
+            },
+            Effects::default(),
+        ),
+        PlannedChange {
+            cause: Some(Cause::Hand {
+                run: 3,
+                person: "<b>@bob</b>".to_owned(),
+                evidence: NAME.to_owned(),
+            }),
+            ..changed(
+                Address::new("iptables-policy", "filter/FORWARD"),
+                Change::Update {
+                    before: json!({"ipv4-nft": "DROP"}),
+                    after: json!({"ipv4-nft": "AC|CE`PT"}),
+                },
+                Effects {
+                    may_cut_network: Some(format!("as {NAME} says")),
+                    ..Effects::default()
+                },
+            )
+        },
+        changed(
+            Address::new("restart", "kubelite"),
+            Change::Update {
+                before: json!({"started": "a"}),
+                after: json!({"started": "b"}),
+            },
+            Effects {
+                restarts: vec!["snap.<i>".to_owned()],
+                outage: 20_000,
+                ..Effects::default()
+            },
+        ),
+        changed(
+            Address::new("snap", "microk8s"),
+            Change::Create {
+                after: json!({"channel": "1.32/`stable`", "classic": true}),
+            },
+            Effects {
+                download: 50_000_000,
+                ..Effects::default()
+            },
+        ),
+        changed(
+            Address::new("directory", "/gone"),
+            Change::Delete {
+                before: json!({"mode": "0755"}),
+            },
+            Effects {
+                irreversible: Some("<u>all of it</u>".to_owned()),
+                ..Effects::default()
+            },
+        ),
+    ];
+    let mut comparison = Comparison {
+        changes,
+        ..Comparison::default()
+    };
+    comparison.unseen.push(Unseen {
+        address: Address::new("sysctl", "kernel.unseen"),
+        attribute: "boot".to_owned(),
+    });
+    comparison.remarks.push(Remark {
+        address: Address::new("sysctl", "kernel.same"),
+        text: format!("note {NAME}"),
+    });
+    let mut wanted: Vec<_> = comparison
+        .changes
+        .iter()
+        .map(|planned| planned.address.clone())
+        .collect();
+    wanted.extend(["kernel.same", "kernel.unseen"].map(|name| Address::new("sysctl", name)));
+    whole("x\"><h1>|`", wanted, comparison)
+}
+
+/// A plan that changes nothing.
+pub(super) fn empty() -> Plan {
+    let wanted = vec![Address::new("sysctl", "kernel.same")];
+    whole("calm", wanted, Comparison::default())
+}
+
+/// A plan with so many changes, each of a text of sixty lines, and each with a cost.
+pub(super) fn large(count: usize) -> Plan {
+    let text = "ä`|<&\n".repeat(60);
+    let changes = (0..count).map(|number| {
+        changed(
+            Address::new("file", format!("/srv/{number}/{}", "<".repeat(200))),
+            Change::Create {
+                after: json!({"content": text}),
+            },
+            Effects {
+                may_cut_network: Some("&".repeat(400)),
+                ..Effects::default()
+            },
+        )
+    });
+    let comparison = Comparison {
+        changes: changes.collect(),
+        ..Comparison::default()
+    };
+    whole("large", vec![], comparison)
+}
+
+fn changed(address: Address, change: Change<Value>, effects: Effects) -> PlannedChange {
+    PlannedChange {
+        address,
+        change,
+        because: because(),
+        cause: None,
+        effects,
+    }
+}
+
+fn because() -> Because {
+    Because::Spec {
+        file: PathBuf::from("hosts/<b>`|\n.kdl"),
+        line: 7,
+    }
+}
+
+fn whole(host: &str, wanted: Vec<Address>, comparison: Comparison) -> Plan {
+    let readings: BTreeMap<_, _> = wanted
+        .iter()
+        .map(|address| (address.clone(), "digest".to_owned()))
+        .collect();
+    let wanted = wanted.into_iter().map(|address| Wanted {
+        address,
+        desired: Desired::Absent,
+        needs: vec![],
+        because: because(),
+    });
+    Plan::of(host.to_owned(), wanted.collect(), comparison, readings)
+}

@@ -1,0 +1,146 @@
+//! A plan as a JUnit report: a suite for the host, a case for each resource. What is as wanted has passed, what would change has failed,
+//! and what could not be seen was skipped.
+
+use std::collections::BTreeSet;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use stead_engine::{
+    address::Address,
+    plan::{Because, Plan},
+    registry::Registry,
+};
+use stead_resources::host::Live;
+
+use super::{
+    line,
+    plan::change,
+    shown::{self, Detail, Shown},
+    value::one_line,
+};
+
+/// Shows a plan.
+pub(crate) fn junit(registry: &Registry<Live>, plan: &Plan) -> String {
+    let changes = shown::changes(registry, plan);
+    let differing: BTreeSet<_> = changes.iter().map(|shown| &shown.planned.address).collect();
+    let mut suite = TestSuite::new(one_line(&plan.host));
+    for shown in &changes {
+        let planned = &shown.planned;
+        suite.add_test_case(case(&planned.address, &planned.because, failed(shown)));
+    }
+    for wanted in &plan.wanted {
+        let address = &wanted.address;
+        if !differing.contains(address) {
+            suite.add_test_case(case(address, &wanted.because, unchanged(plan, address)));
+        }
+    }
+    let mut report = Report::new("stead plan");
+    report.add_test_suite(suite);
+    report
+        .to_string()
+        .expect("writing to a String cannot fail, and the times are none")
+}
+
+fn case(address: &Address, because: &Because, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(one_line(&address.to_string()), status);
+    case.set_classname(one_line(&address.kind));
+    if let Because::Spec { file, line } | Because::Implied { file, line, .. } = because {
+        let file = one_line(&file.display().to_string());
+        case.extra.insert("file".into(), file.into());
+        case.extra.insert("line".into(), line.to_string().into());
+    }
+    case
+}
+
+fn failed(shown: &Shown<'_>) -> TestCaseStatus {
+    let mut text = anstream::adapter::strip_str(&change(shown, Detail::Folded)).to_string();
+    for cost in shown::costs_of(shown.planned) {
+        let warning = cost.warning.map(|warning| format!("{warning}: "));
+        let said = format!("{}{}", warning.unwrap_or_default(), cost.text);
+        line(&mut text, format_args!("      {}", one_line(&said)));
+    }
+    let (word, address) = (shown.symbol.word(), &shown.planned.address);
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(one_line(&format!("would {word} {address}")));
+    status.set_type(word);
+    status.set_description(text);
+    status
+}
+
+fn unchanged(plan: &Plan, address: &Address) -> TestCaseStatus {
+    let unseen = plan
+        .unseen
+        .iter()
+        .filter(|unseen| unseen.address == *address);
+    let names: Vec<_> = unseen.map(|unseen| unseen.attribute.as_str()).collect();
+    if names.is_empty() {
+        return TestCaseStatus::success();
+    }
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(one_line(&format!(
+        "could not be seen: {}",
+        names.join(", ")
+    )));
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::hostile, *};
+
+    fn shown(plan: &Plan) -> String {
+        junit(&stead_resources::registry(), plan)
+    }
+
+    #[test]
+    fn a_hostile_plan_is_a_report() {
+        insta::assert_snapshot!(shown(&hostile::plan()));
+    }
+
+    #[test]
+    fn every_resource_is_a_case_that_passed_failed_or_was_skipped() {
+        let text = shown(&hostile::plan());
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let suites: Vec<_> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("testsuite"))
+            .collect();
+        let [suite] = suites[..] else {
+            panic!("{text}");
+        };
+        assert_eq!(suite.attribute("name"), Some("x\"><h1>|`"));
+        let counts = ["tests", "failures", "errors", "skipped"].map(|name| suite.attribute(name));
+        assert_eq!(counts, [Some("7"), Some("5"), Some("0"), Some("1")]);
+        let cases: Vec<_> = suite
+            .children()
+            .filter(|node| node.has_tag_name("testcase"))
+            .collect();
+        let outcomes: Vec<_> = cases
+            .iter()
+            .map(|case| {
+                let outcome = case.children().find(roxmltree::Node::is_element);
+                outcome.map_or("passed", |node| node.tag_name().name())
+            })
+            .collect();
+        let failed = ["failure"; 5];
+        assert_eq!(outcomes[..5], failed);
+        assert_eq!(outcomes[5..], ["passed", "skipped"]);
+        assert_eq!(cases[0].attribute("classname"), Some("file"));
+        assert_eq!(cases[0].attribute("line"), Some("7"));
+        let failure = cases[0].text().unwrap_or_default().to_owned()
+            + cases[0].first_element_child().unwrap().text().unwrap();
+        assert!(failure.contains("+<script>alert(1)</script>"), "{failure}");
+        assert!(failure.contains("because hosts/"), "{failure}");
+    }
+
+    #[test]
+    fn a_plan_without_changes_has_passed() {
+        let text = shown(&hostile::empty());
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let suite = document
+            .descendants()
+            .find(|node| node.has_tag_name("testsuite"))
+            .unwrap();
+        let counts = ["tests", "failures"].map(|name| suite.attribute(name));
+        assert_eq!(counts, [Some("1"), Some("0")]);
+    }
+}
