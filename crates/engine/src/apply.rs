@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -286,8 +286,11 @@ impl<H: Host> Apply<'_, H> {
         })?;
         running.begun.push(begun);
         let span = debug_span!("apply", kind = step[0].address.kind);
+        let clock = Instant::now();
         kind.apply(self.writer, changes).instrument(span).await?;
-        journal.write(&Record::Done)?;
+        journal.write(&Record::Done {
+            milliseconds: u64::try_from(clock.elapsed().as_millis()).ok(),
+        })?;
         (self.observer)(&Event::StepDone { step: number });
         Ok(())
     }

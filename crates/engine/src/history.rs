@@ -1,6 +1,6 @@
 //! The runs that were: what was planned, what was done, how it ended.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -34,6 +34,52 @@ pub struct Run {
     /// Its journal.
     #[serde(skip)]
     pub records: Vec<Record>,
+}
+
+/// A step that a run has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken<'a> {
+    /// What it was to change.
+    pub addresses: Vec<&'a Address>,
+    /// What became of it.
+    pub end: StepEnd,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepEnd {
+    /// It ended well, after so long if that was measured.
+    Well(Option<Duration>),
+    /// It failed, is under way, or was cut off.
+    Open,
+}
+
+impl Run {
+    /// Returns the steps that it has begun, in their order.
+    pub fn steps(&self) -> Vec<Taken<'_>> {
+        let mut steps: Vec<Taken<'_>> = vec![];
+        let mut is_whole = true;
+        for record in &self.records {
+            match record {
+                Record::Step { before, .. } => {
+                    is_whole = true;
+                    steps.push(Taken {
+                        addresses: before.iter().map(|(address, _)| address).collect(),
+                        end: StepEnd::Open,
+                    });
+                }
+                // Whatever ends after it may be a step that nobody can read any more.
+                Record::Damaged => is_whole = false,
+                Record::Done { milliseconds } if is_whole => {
+                    if let Some(step) = steps.last_mut() {
+                        step.end = StepEnd::Well(milliseconds.map(Duration::from_millis));
+                    }
+                }
+                _ => {}
+            }
+        }
+        steps
+    }
 }
 
 /// The history cannot be read.
@@ -176,4 +222,43 @@ pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
         plan,
         records,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_told_with_their_end_and_how_long_they_took() {
+        let step =
+            |name: &str| format!(r#"{{"record": "step", "before": [["file:{name}", null]]}}"#);
+        let check = |records: &[&str], expected: &[StepEnd]| {
+            let records = records
+                .iter()
+                .map(|text| serde_json::from_str(text).unwrap());
+            let run = Run {
+                run: 1,
+                started: None,
+                ended: None,
+                undoes: None,
+                outcome: None,
+                left: None,
+                plan: None,
+                records: records.collect(),
+            };
+            let ends: Vec<_> = run.steps().iter().map(|step| step.end).collect();
+            assert_eq!(ends, expected);
+        };
+        let (one, other) = (step("/a"), step("/b"));
+        let timed = r#"{"record": "done", "milliseconds": 7}"#;
+        let untimed = r#"{"record": "done"}"#;
+        let damaged = r#"{"record": "damaged"}"#;
+        let well = |milliseconds| StepEnd::Well(Some(Duration::from_millis(milliseconds)));
+        check(&[&one, timed, &other], &[well(7), StepEnd::Open]);
+        check(&[&one, untimed], &[StepEnd::Well(None)]);
+        check(
+            &[&one, damaged, timed, &other, timed],
+            &[StepEnd::Open, well(7)],
+        );
+    }
 }

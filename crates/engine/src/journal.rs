@@ -56,7 +56,11 @@ pub enum Record {
         left: BTreeMap<Address, BTreeSet<String>>,
     },
     /// The newest step has ended well.
-    Done,
+    Done {
+        /// How long it took, if it was measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        milliseconds: Option<u64>,
+    },
     /// A record stood here, and nobody can read it any more. Never written.
     Damaged,
     /// All steps are made and verified. The run counts once it is confirmed, and goes back if it is not.
@@ -299,6 +303,8 @@ mod tests {
 
     use super::*;
 
+    const DONE: Record = Record::Done { milliseconds: None };
+
     fn records() -> Vec<Record> {
         let address = Address::new("thing", "a");
         vec![
@@ -315,7 +321,7 @@ mod tests {
                 moved: BTreeMap::new(),
                 left: BTreeMap::new(),
             },
-            Record::Done,
+            DONE,
         ]
     }
 
@@ -335,9 +341,9 @@ mod tests {
             std::fs::write(path(&state, run), &bytes[..cut]).unwrap();
             let whole = str::from_utf8(&bytes[..cut]).unwrap().lines().count() - usize::from(!bytes[..cut].ends_with(b"\n") && cut > 0);
             prop_assert_eq!(read(&state, run).unwrap(), &records()[..whole]);
-            Journal::open(&state, run).unwrap().write(&Record::Done).unwrap();
+            Journal::open(&state, run).unwrap().write(&DONE).unwrap();
             let mut expected = records()[..whole].to_vec();
-            expected.push(Record::Done);
+            expected.push(DONE);
             prop_assert_eq!(read(&state, run).unwrap(), expected);
         }
     }
@@ -351,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_record_with_a_flipped_bit_hides_no_other() {
-        let json = serde_json::to_string(&Record::Done).unwrap();
+        let json = serde_json::to_string(&DONE).unwrap();
         let good = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
         let bad = good.replace("done", "dome");
         let check = |lines: &[&str], records: &[Record], whole: &[&str]| {
@@ -359,7 +365,7 @@ mod tests {
             assert_eq!(parse(lines.concat().as_bytes()), (records.to_vec(), length));
         };
         let all = [&good, &bad, &bad, &good].map(String::as_str);
-        let damaged = [Record::Done, Record::Damaged, Record::Damaged, Record::Done];
+        let damaged = [DONE, Record::Damaged, Record::Damaged, DONE];
         check(&all, &damaged, &all);
         check(&all[..3], &damaged[..1], &all[..1]);
         check(&[&good, &bad, "half"], &damaged[..1], &all[..1]);
