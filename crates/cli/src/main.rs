@@ -6,6 +6,7 @@ mod document;
 mod exit;
 mod failure;
 mod lsp;
+mod output;
 mod render;
 mod session;
 mod timings;

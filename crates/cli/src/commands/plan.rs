@@ -2,8 +2,6 @@
 
 use std::{
     env::current_dir,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -15,7 +13,7 @@ use crate::{
     args::{Layout, Plan},
     exit::Exit,
     failure::Failure,
-    render,
+    output, render,
     session::{Session, Told, spec_path},
 };
 
@@ -27,7 +25,8 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let plan = session.plan(&graph)?.scoped(scope(&args.only.only));
     let time = begin.elapsed();
     if let Some(out) = &args.out {
-        save(out, &plan)?;
+        let document = serde_json::to_vec_pretty(&plan).expect("a plan has string keys");
+        output::save(out, &document)?;
     }
     let text = document(session, args, &plan, &path, time)?;
     if args.json || args.format != Layout::Text {
@@ -88,38 +87,4 @@ fn document(
         }
         Layout::Junit => render::junit(registry, plan),
     })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the saved plan is output, not the host"
-)]
-fn save(path: &Path, plan: &plan::Plan) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot save `{}`: {error}", path.display()),
-            "name another file",
-        )
-    };
-    let document = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.stead-new"));
-    let write = || {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(&temporary)?;
-        file.write_all(&document)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(failed)
 }

@@ -1,0 +1,94 @@
+//! Files that were asked for and that nobody else may read: saved plans, pages of the history.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what was asked for is output, not the host"
+)]
+
+use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+
+use crate::{exit::Exit, failure::Failure};
+
+/// Writes a file whole or not at all, for its owner alone. What stands there already is replaced if it is a file.
+pub(crate) fn save(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    write(path, contents).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot save `{}`: {error}", path.display()),
+            "name another file",
+        )
+    })
+}
+
+fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_symlink() => {
+            return Err(io::Error::other("a symbolic link is there"));
+        }
+        Ok(there) if !there.is_file() => return Err(io::Error::other("what is there is no file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = path.with_file_name(format!(".{}.stead-new", name.to_string_lossy()));
+    // Whoever made one before us may have it open.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(contents)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        });
+    if written.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::UnixListener,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_for_its_owner_alone_whatever_stood_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let left = folder.path().join(".out.stead-new");
+        for file in [&path, &left] {
+            fs::write(file, "older").unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
+        }
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn links_folders_and_sockets_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "mine").unwrap();
+        symlink(&target, &link).unwrap();
+        assert!(write(&link, b"new").is_err());
+        assert!(write(folder.path(), b"new").is_err());
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        assert!(write(&socket, b"new").is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+}
