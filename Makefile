@@ -3,6 +3,8 @@ PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace \
 	mmdebstrap systemd-container squashfs-tools git curl tmux
 NEEDED := iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace \
 	mmdebstrap systemd-nspawn mksquashfs git curl tmux
+# What the test of the page of the history opens it with. Not every system has it as a package.
+BROWSER := chromium-headless-shell
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 
@@ -10,7 +12,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 BOOTED := binary(/^host_/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint packages runner
+.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint packages browser runner
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -21,7 +23,7 @@ build: ## build the program: target/release/stead
 demo: packages build ## rehearse an example on a clone of this machine, reboot included
 	$(AS_ROOT) examples/demo
 
-test: packages runner ## run all tests
+test: packages browser runner ## run all tests
 	cargo build --workspace
 	@if $(AS_ROOT) target/debug/test-host check; then \
 		$(MAKE) --no-print-directory test-host && $(AS_ROOT) cargo nextest run --workspace; \
@@ -31,7 +33,7 @@ test: packages runner ## run all tests
 		$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED)'; \
 	fi
 
-test-fast: packages runner ## run the tests that boot no host
+test-fast: packages browser runner ## run the tests that boot no host
 	cargo build --workspace
 	$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED)'
 
@@ -65,6 +67,12 @@ packages:
 		$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); \
 		exit; \
 	done
+
+browser:
+	@command -v $(BROWSER) >/dev/null || command -v chromium >/dev/null || { \
+		echo "there is no browser; installing the package: $(BROWSER)"; \
+		$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(BROWSER); \
+	} || echo "SKIPPED, for want of a browser: the tests of history_page that open one"
 
 runner:
 	@command -v cargo-nextest >/dev/null || { \

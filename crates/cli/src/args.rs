@@ -89,11 +89,7 @@ pub(crate) enum Command {
     /// Explain a kind, what `doctor` may find, or one resource: why it is wanted so, where that was read, and what runs did to it
     Explain(Explain),
     /// List the runs
-    History {
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    History(History),
     /// Show one run: what it planned, did and left
     Show {
         /// Its number
@@ -367,6 +363,16 @@ pub(crate) struct Apply {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the runs to FILE, as one page for browsers: what they planned, why, how they ended, how long their steps took
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Explain {
     /// The kind, the finding or the address, for instance `file`, `forward-drop` or `sysctl:net.ipv4.ip_forward`
     pub(crate) name: String,
@@ -446,7 +452,7 @@ impl Command {
             Self::Rehearse(rehearse) | Self::Clone(Clone::Hold(rehearse)) => rehearse.json,
             Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
             Self::Facts { json }
-            | Self::History { json }
+            | Self::History(History { json, .. })
             | Self::Show { json, .. }
             | Self::Recover { json }
             | Self::Confirm { json }

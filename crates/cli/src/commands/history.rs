@@ -6,12 +6,16 @@ use stead_engine::{
     state_folder::StateFolder,
 };
 
-use crate::{exit::Exit, failure::Failure, render, session::Session};
+use crate::{args::History, exit::Exit, failure::Failure, output, render, session::Session};
 
 /// Lists the runs, oldest first.
-pub(crate) fn history(session: &Session, as_json: bool) -> Result<Exit, Failure> {
+pub(crate) fn history(session: &Session, args: &History) -> Result<Exit, Failure> {
     let runs = history::list(&StateFolder::at(&session.state))?;
-    if as_json {
+    if let Some(path) = &args.html {
+        let page = render::history_page(&session.registry, &runs);
+        output::save(path, page.as_bytes())?;
+        render::message(&format!("Written to {}.\n", path.display()));
+    } else if args.json {
         print(&runs.iter().map(Shown::of).collect::<Vec<_>>());
     } else if runs.is_empty() {
         render::message("There was no run yet.\n");

@@ -50,7 +50,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Graph(args) => graph::graph(&session, &args),
         Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),
         Command::Explain(args) => explain::explain(&session, &args),
-        Command::History { json } => history::history(&session, json),
+        Command::History(args) => history::history(&session, &args),
         Command::Show { run, json } => history::show(&session, run, json),
         Command::Undo { run, consent } => undo::undo(&session, run, &consent),
         Command::Recover { json } => recover::recover(&session, json),

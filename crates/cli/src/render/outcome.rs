@@ -95,7 +95,7 @@ pub(crate) fn going_back(run: u64, stage: Option<&Stage>) -> String {
 }
 
 /// Says what a rollback has not put back yet.
-fn still_left(left: &Left) -> String {
+pub(super) fn still_left(left: &Left) -> String {
     let mut text = format!(
         "{} not everything is back yet; it is tried again and again ({} so far):\n",
         paint::warning("left:"),

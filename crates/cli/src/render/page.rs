@@ -1,0 +1,376 @@
+//! The history as one page for browsers: no script, nothing from elsewhere, and nothing of a run is markup.
+
+use std::time::Duration;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use stead_engine::{
+    history::{Run, StepEnd},
+    journal::Outcome,
+    plan::Plan,
+    registry::Registry,
+};
+use stead_resources::host::Live;
+
+use super::{
+    outcome::{end_of, exit_of, outcome, still_left, time},
+    shown::{self, Attribute, Detail, Shown, Words},
+    value::{one_line, shortened},
+};
+
+/// What a browser may do for this page: use its style.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const STYLE: &str = include_str!("page.css");
+/// The characters of a value or a line that are shown.
+const WIDTH: usize = 2_000;
+
+/// Shows all runs, newest first.
+pub(crate) fn page(registry: &Registry<Live>, runs: &[Run]) -> String {
+    let newest = runs.last().and_then(|run| run.plan.as_ref());
+    let host = newest.map_or("this host", |plan| plan.host.as_str());
+    let title = format!("Runs on {}", one_line(host));
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (title) }
+                @if runs.is_empty() { p { "There was no run yet." } }
+                @for (place, run) in runs.iter().rev().enumerate() { (one(registry, run, place == 0)) }
+            }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
+    let plan = run.plan.as_ref();
+    html! {
+        details.run id={ "run-" (run.run) } open[is_newest] {
+            summary {
+                span.number { "Run " (run.run) } " "
+                span.(class_of(run)) { (end_of(run)) } " "
+                span.faint { (when(run)) }
+                @if let Some(plan) = plan { " " span.counts { (counts(plan)) } }
+            }
+            dl {
+                dt { "began" } dd { (when(run)) }
+                @if let Some(ended) = run.ended { dt { "ended" } dd { (time(ended)) } }
+                @if let Some(took) = took(run) { dt { "took" } dd.total { (length(took)) } }
+                dt { "exit code" } dd.exit { (exit_of(run).map_or_else(|| "none yet".to_owned(), |exit| exit.to_string())) }
+                @if let Some(plan) = plan { dt { "host" } dd { (code(&plan.host)) } }
+                @if let Some(other) = run.undoes { dt { "takes back" } dd { a href={ "#run-" (other) } { "run " (other) } } }
+            }
+            (end(run))
+            (steps(run))
+            @if let Some(plan) = plan {
+                h3 { (shown::summary(plan)) }
+                (costs(plan))
+                @for shown in shown::changes(registry, plan) { (change(&shown)) }
+                (notes(plan))
+            } @else {
+                p { "Its plan was not written down: it was killed before." }
+            }
+        }
+    }
+}
+
+fn class_of(run: &Run) -> &'static str {
+    match run.outcome {
+        Some(Outcome::Done { .. }) => "done",
+        None | Some(Outcome::Pending { .. }) => "waits",
+        Some(_) => "failed",
+    }
+}
+
+fn when(run: &Run) -> String {
+    run.started.map_or_else(|| "never began".to_owned(), time)
+}
+
+fn took(run: &Run) -> Option<Duration> {
+    let took = run.ended?.duration_since(run.started?);
+    // Somebody may have set the clock back.
+    Duration::try_from(took).ok()
+}
+
+fn counts(plan: &Plan) -> String {
+    let summary = &plan.summary;
+    format!(
+        "+{} ~{} -{}",
+        summary.create, summary.change, summary.remove
+    )
+}
+
+/// Says how a run ended, as the command said it.
+fn end(run: &Run) -> Markup {
+    let said = run.outcome.as_ref().map(outcome);
+    let left = run.left.as_ref().map(still_left);
+    let text = [said, left].into_iter().flatten().collect::<String>();
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let back = match &run.outcome {
+        Some(
+            Outcome::Failed { reverted, .. }
+            | Outcome::CheckFailed { reverted, .. }
+            | Outcome::NotConfirmed { reverted, .. }
+            | Outcome::Residue { reverted, .. },
+        ) => &reverted[..],
+        _ => &[],
+    };
+    html! {
+        @if !text.is_empty() { pre.end { (text.trim_end()) } }
+        @if !back.is_empty() {
+            p { "Put back, in this order:" @for address in back { " " (code(&address.to_string())) } }
+        }
+    }
+}
+
+fn steps(run: &Run) -> Markup {
+    let steps = run.steps();
+    html! {
+        @if !steps.is_empty() {
+            h3 { "Steps" }
+            table.steps {
+                tr { th { "step" } th { "of" } th { "took" } }
+                @for (place, step) in steps.iter().enumerate() {
+                    tr {
+                        td { (place + 1) }
+                        td { @for address in &step.addresses { (code(&address.to_string())) " " } }
+                        td {
+                            @match step.end {
+                                StepEnd::Well(Some(took)) => (length(took)),
+                                StepEnd::Well(None) => "not measured",
+                                StepEnd::Open => span.failed { "did not end" },
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn costs(plan: &Plan) -> Markup {
+    let mut costs = shown::costs(plan);
+    costs.sort_by_key(|cost| cost.warning.is_none());
+    html! {
+        @if !costs.is_empty() {
+            ul.costs {
+                @for cost in &costs {
+                    li {
+                        @if let Some(warning) = cost.warning { strong { (warning) ": " } }
+                        (code(&cost.address.to_string())) " " (one_line(&cost.text))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn notes(plan: &Plan) -> Markup {
+    html! {
+        @if !plan.remarks.is_empty() || !plan.unseen.is_empty() {
+            ul.notes {
+                @for unseen in &plan.unseen {
+                    li { "could not be seen: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
+                }
+                @for remark in &plan.remarks { li { (code(&remark.address.to_string())) " " (one_line(&remark.text)) } }
+            }
+        }
+    }
+}
+
+fn change(shown: &Shown<'_>) -> Markup {
+    html! {
+        @if shown.is_point_of_no_return {
+            p { strong { "Point of no return:" } " from here on not everything can be put back" }
+        }
+        details.change {
+            summary { (shown.symbol.character()) " " (code(&shown.planned.address.to_string())) }
+            p.faint { (one_line(&shown::because(shown.planned))) }
+            @for attribute in &shown.attributes { (difference(attribute)) }
+        }
+    }
+}
+
+fn difference((name, old, new): &Attribute<'_>) -> Markup {
+    match shown::words(*old, *new, Detail::Whole) {
+        Words::Line { old, new } => html! {
+            p {
+                (code(name)) " "
+                @if let Some(old) = &old { del { (code(old)) } }
+                @if old.is_some() && new.is_some() { " → " }
+                @if let Some(new) = &new { ins { (code(new)) } }
+            }
+        },
+        Words::Text(unified) => html! {
+            p { (code(name)) }
+            pre.diff {
+                @for line in &unified.lines {
+                    @let text = shortened(line, WIDTH);
+                    @match line.chars().next() {
+                        Some('+') => ins { (text) },
+                        Some('-') => del { (text) },
+                        _ => (text),
+                    }
+                    "\n"
+                }
+                @if unified.left > 0 { "… " (unified.left) " more lines\n" }
+            }
+        },
+    }
+}
+
+fn length(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+fn code(text: &str) -> Markup {
+    html! { code { (shortened(&one_line(text), WIDTH)) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use scraper::{Html, Selector};
+    use stead_engine::{address::Address, journal::Record};
+
+    use super::{
+        super::hostile::{self, NAME, TEXT},
+        *,
+    };
+
+    /// One run that is done, one that failed at a hostile name, and one that was killed before it had a plan.
+    fn runs() -> Vec<Run> {
+        let step = |address: &Address| Record::Step {
+            before: vec![(address.clone(), None)],
+            moved: std::collections::BTreeMap::new(),
+            left: std::collections::BTreeMap::new(),
+        };
+        let plan = hostile::plan();
+        let addresses: Vec<_> = plan
+            .changes
+            .iter()
+            .map(|planned| &planned.address)
+            .collect();
+        let done = Record::Done {
+            milliseconds: Some(1_234),
+        };
+        let records = vec![step(addresses[0]), done, step(addresses[1])];
+        let run = |run, outcome, plan: Option<Plan>, records| Run {
+            run,
+            started: "2026-11-26T01:02:03Z".parse().ok(),
+            ended: "2026-11-26T01:02:05.5Z".parse().ok(),
+            undoes: None,
+            outcome,
+            left: None,
+            plan,
+            records,
+        };
+        let failed = Outcome::Failed {
+            run: 2,
+            cause: vec![format!("cannot write {NAME}")],
+            reverted: vec![Address::new("file", NAME)],
+        };
+        vec![
+            run(
+                1,
+                Some(Outcome::Done { run: 1 }),
+                Some(hostile::plan()),
+                vec![],
+            ),
+            run(2, Some(failed), Some(plan.clone()), records),
+            Run {
+                undoes: Some(1),
+                ended: None,
+                ..run(3, None, None, vec![])
+            },
+        ]
+    }
+
+    fn shown() -> (String, Html) {
+        let page = page(&stead_resources::registry(), &runs());
+        let document = Html::parse_document(&page);
+        assert!(document.errors.is_empty(), "{:?}", document.errors);
+        (page, document)
+    }
+
+    fn all(document: &Html, selector: &str) -> Vec<String> {
+        let selector = Selector::parse(selector).unwrap();
+        let found = document.select(&selector);
+        found.map(|element| element.text().collect()).collect()
+    }
+
+    #[test]
+    fn every_run_is_told_with_its_plan_its_end_and_its_times() {
+        let (_, document) = shown();
+        let summaries = all(&document, ".run > summary");
+        let names: Vec<_> = summaries.iter().map(|text| &text[..5]).collect();
+        assert_eq!(names, ["Run 3", "Run 2", "Run 1"]);
+        assert_eq!(all(&document, ".run > summary .counts"), ["+1 ~3 -1"; 2]);
+        assert_eq!(all(&document, ".exit"), ["none yet", "1", "0"]);
+        assert_eq!(all(&document, ".total"), ["2.5 s"; 2]);
+        assert_eq!(all(&document, "#run-2 .change").len(), 5);
+        assert_eq!(all(&document, "#run-2 .costs li").len(), 4);
+        let steps = all(&document, "#run-2 .steps td:last-child");
+        assert_eq!(steps, ["1.2 s", "did not end"]);
+        let end = &all(&document, "#run-2 .end")[0];
+        assert!(
+            end.contains("The host is as it was before run 2. 1 put back."),
+            "{end}"
+        );
+        let because = &all(&document, "#run-2 .change > .faint")[1];
+        assert!(
+            because.contains("<b>@bob</b> has changed it by hand since run 3"),
+            "{because}"
+        );
+        assert_eq!(all(&document, "a[href='#run-1']"), ["run 1"]);
+        assert_eq!(all(&document, ".run[open]").len(), 1);
+    }
+
+    #[test]
+    fn nothing_of_a_run_is_markup_and_nothing_comes_from_elsewhere() {
+        let (page, document) = shown();
+        let known = [
+            "html", "head", "meta", "title", "style", "body", "h1", "h3", "p", "details",
+            "summary", "span", "dl", "dt", "dd", "a", "pre", "code", "table", "tbody", "tr", "th",
+            "td", "ul", "li", "strong", "ins", "del",
+        ];
+        for element in document.select(&Selector::parse("*").unwrap()) {
+            let name = element.value().name();
+            assert!(known.contains(&name), "{name}");
+            for (attribute, value) in element.value().attrs() {
+                assert!(!attribute.starts_with("on") && attribute != "src" && attribute != "style");
+                assert!(attribute != "href" || value.starts_with("#run-"), "{value}");
+            }
+        }
+        assert_eq!(all(&document, "style").len(), 1);
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+        let policy = Selector::parse("head > meta[http-equiv='Content-Security-Policy']").unwrap();
+        let policy = document.select(&policy).next().unwrap();
+        assert_eq!(policy.value().attr("content"), Some(POLICY));
+        assert!(page.find(POLICY) < page.find("<style>"));
+        let diffs = all(&document, "#run-2 .diff");
+        for line in TEXT.split_terminator('\n').skip(1) {
+            assert!(
+                diffs[0].contains(&format!("\n+{}\n", one_line(line))),
+                "{}",
+                diffs[0]
+            );
+        }
+        assert!(!page.contains(['\u{1b}', '\u{202e}', '\r']));
+    }
+
+    #[test]
+    fn no_runs_make_a_page_too() {
+        let page = page(&stead_resources::registry(), &[]);
+        assert!(page.contains("There was no run yet."), "{page}");
+    }
+}

@@ -1,0 +1,192 @@
+//! The page of `stead history --html`, in a real browser. Where none is to be had, `make test` says so.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test looks at its sandbox with its own eyes and stops at the first surprise"
+)]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use e2e::{Inside, Sandbox};
+
+/// What a script would do that ran: every way to run one without a click, and an end for each element that could hold it.
+const HOSTILE: &str = r#"</code></pre></details></title></style><script>document.title = "ran"</script>
+<img src="x" onerror="document.title = 'ran'"><svg onload="document.title = 'ran'"></svg>
+<iframe srcdoc="<script>parent.document.title = 'ran'</script>"></iframe>
+"#;
+
+/// What would lead elsewhere.
+const ELSEWHERE: &str = r#"<meta http-equiv="refresh" content="0;url=about:blank"><link rel="stylesheet" href="x.css">
+"#;
+
+/// Makes a host on which one run is done and one has failed, all of them about hostile texts, and returns its page.
+fn page() -> String {
+    let sandbox = Sandbox::new();
+    let spec = |more: &str| {
+        let text = format!("{HOSTILE}{ELSEWHERE}").replace('\n', "\n            ");
+        format!(
+            "host \"<script>document.title='ran'</script>\" {{\n    file \"/srv/<img src=x onerror=document.title=1>\" {{\n        \
+             content #\"\"\"\n            {text}\"\"\"#\n    }}\n{more}}}\n"
+        )
+    };
+    sandbox.put("/run/host.kdl", &spec(""));
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let refused = "    iptables-rule \"x\" chain=\"NOWHERE\" { jump \"ACCEPT\"; }\n";
+    let long = format!(
+        "    file \"/srv/{}\" {{ content \"{}\"; }}\n",
+        "n".repeat(200),
+        "w".repeat(5_000)
+    );
+    sandbox.put("/run/host.kdl", &spec(&(long + refused)));
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(1), "{applied:?}");
+
+    let said = sandbox.stead(&["history", "--html", "/run/history.html"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let mode = fs::metadata(sandbox.at("/run/history.html"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    sandbox.must(&["ln", "-s", "/run/host.kdl", "/run/link.html"]);
+    let said = sandbox.stead(&["history", "--html", "/run/link.html"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(sandbox.get("/run/host.kdl").unwrap().starts_with("host"));
+    sandbox.get("/run/history.html").unwrap()
+}
+
+/// A browser of this machine.
+struct Browser {
+    program: &'static str,
+    folder: tempfile::TempDir,
+}
+
+impl Browser {
+    #[expect(
+        clippy::print_stderr,
+        reason = "whoever runs the tests is told what was not tested"
+    )]
+    fn find() -> Option<Self> {
+        let is_there = |name: &&str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(name).exists())
+        };
+        let program = ["chromium-headless-shell", "chromium"]
+            .into_iter()
+            .find(is_there);
+        if program.is_none() {
+            eprintln!("SKIPPED: there is no chromium-headless-shell and no chromium");
+        }
+        Some(Self {
+            program: program?,
+            folder: tempfile::tempdir().unwrap(),
+        })
+    }
+
+    /// Opens a page, does what `arguments` say, and returns what it prints.
+    fn open(&self, page: &str, arguments: &[&str]) -> String {
+        let path = self.folder.path().join("page.html");
+        fs::write(&path, page).unwrap();
+        let profile = self.folder.path().join("profile");
+        let output = Command::new("timeout")
+            .args([
+                "120",
+                self.program,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+            ])
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .args([
+                "--host-resolver-rules=MAP * ~NOTFOUND",
+                "--virtual-time-budget=3000",
+            ])
+            .args(arguments)
+            .arg(format!("file://{}", path.display()))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Opens a copy of a page that may run scripts, and returns what `script` evaluates to.
+    fn measure(&self, page: &str, width: u32, script: &str) -> String {
+        let policy = page.find("<meta http-equiv=").unwrap();
+        let end = policy + page[policy..].find('>').unwrap() + 1;
+        let script = format!("<script>document.title = {script}</script></body>");
+        let page = format!("{}{}", &page[..policy], &page[end..]).replace("</body>", &script);
+        let size = format!("--window-size={width},900");
+        title(&self.open(&page, &[&size, "--dump-dom"])).to_owned()
+    }
+}
+
+fn title(dom: &str) -> &str {
+    let (_, rest) = dom.split_once("<title>").unwrap();
+    rest.split_once("</title>").unwrap().0
+}
+
+#[test]
+fn a_browser_shows_the_runs_and_runs_no_script() {
+    let page = page();
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    // The browser runs scripts where it may: else what follows would prove nothing.
+    let plain = format!("<title>idle</title><body>{HOSTILE}</body>");
+    assert_eq!(title(&browser.open(&plain, &["--dump-dom"])), "ran");
+
+    let dom = browser.open(&page, &["--dump-dom"]);
+    assert!(
+        title(&dom).starts_with("Runs on &lt;script&gt;"),
+        "{}",
+        title(&dom)
+    );
+    for tag in [
+        "<script",
+        "<img",
+        "<svg",
+        "<iframe",
+        "<link",
+        "<meta http-equiv=\"refresh",
+    ] {
+        assert!(!dom.contains(tag), "{tag} in {dom}");
+    }
+    assert_eq!(dom.matches("<details class=\"run\"").count(), 2);
+    assert_eq!(dom.matches("<details class=\"change\"").count(), 4);
+    assert!(dom.contains("&lt;img src=\"x\" onerror="), "{dom}");
+
+    // Even markup that came through would run nothing: the policy of the page stands before it.
+    let spoilt = page.replace("</body>", &format!("{HOSTILE}</body>"));
+    let dom = browser.open(&spoilt, &["--dump-dom"]);
+    assert!(title(&dom).starts_with("Runs on"), "{}", title(&dom));
+}
+
+#[test]
+fn the_page_fits_a_telephone_and_a_desk_with_everything_open() {
+    let page = page();
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let opened = "(document.querySelectorAll('details').forEach(one => one.open = true), \
+                  document.documentElement.scrollWidth <= innerWidth ? 'fits' : \
+                  document.documentElement.scrollWidth + ' in ' + innerWidth)";
+    for width in [500, 1_400] {
+        assert_eq!(browser.measure(&page, width, opened), "fits", "{width}");
+    }
+    let shown = "[...document.querySelectorAll('.run > summary')].every(one => one.getBoundingClientRect().height > 10)";
+    assert_eq!(browser.measure(&page, 1_400, shown), "true");
+    let hidden = "[...document.querySelectorAll('.change > p')].some(one => one.checkVisibility())";
+    assert_eq!(browser.measure(&page, 1_400, hidden), "false");
+
+    browser.open(&page, &["--screenshot=page.png", "--window-size=500,900"]);
+    let picture = fs::read(browser.folder.path().join(Path::new("page.png"))).unwrap();
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 5_000);
+}
