@@ -61,10 +61,8 @@ impl Terminal {
     /// Returns what stands there, without colours, and with the lines whole that the terminal broke.
     pub fn text(&self) -> String {
         let joined = self.capture(&["-J"]);
-        joined
-            .lines()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect()
+        let lines: Vec<_> = joined.lines().map(str::trim_end).collect();
+        lines.join("\n") + "\n"
     }
 
     /// Returns what stands there, with the escape sequences of its colours.

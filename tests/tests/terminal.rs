@@ -1,5 +1,4 @@
 //! What people see, whatever terminal they have.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use e2e::{Inside, Sandbox, Terminal, difference, sandbox};
 
@@ -115,9 +114,10 @@ fn ctrl_c_at_the_question_is_no() {
 #[test]
 fn long_plans_are_folded_and_unfolded() {
     let sandbox = Sandbox::new();
-    let files: String = (0..20)
-        .map(|number| format!("    directory \"/srv/{number}\"\n"))
-        .collect();
+    let mut files = String::new();
+    for number in 0..20 {
+        files += &format!("    directory \"/srv/{number}\"\n");
+    }
     sandbox.put(SPEC, &format!("host \"x\" {{\n{files}}}\n"));
     let count = |said: String| said.matches("+ directory:/srv/").count();
     let folded = sandbox.stead(&["plan", SPEC]);
