@@ -5,11 +5,11 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::words;
+use crate::{exit::Exit, words};
 
 /// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
 #[derive(Debug, Parser)]
-#[command(name = "stead", version, max_term_width = 100, after_help = CODES)]
+#[command(name = "stead", version, max_term_width = 100, after_help = codes())]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -19,10 +19,11 @@ pub(crate) struct Args {
     pub(crate) shown: Shown,
 }
 
-const CODES: &str = "Exit codes: 0 done, or nothing to change; 1 failed, the host is as before; 2 usage or spec error; \
-3 changes are pending, `doctor` found something, or `test` planned something else than was expected; 4 failed and the rollback left residue; 5 stale plan, nothing done; 6 another run holds the lock; \
-7 not confirmed, or a check failed that had passed; the host is as before; \
-8 imported, but something could not be seen or said, and it is named.";
+/// Says what exit codes mean, in one line.
+fn codes() -> String {
+    let meanings = Exit::MEANINGS.map(|(exit, meaning)| format!("{} {meaning}", exit as u8));
+    format!("Exit codes: {}.", meanings.join("; "))
+}
 
 /// Where things are.
 #[derive(Debug, clap::Args)]
@@ -126,8 +127,12 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or write the pages of all commands
+    Man {
+        /// Write `stead.1` and a page for each command, such as `stead-plan.1`, into FOLDER
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

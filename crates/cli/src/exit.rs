@@ -27,6 +27,30 @@ pub(crate) enum Exit {
     Incomplete = 8,
 }
 
+impl Exit {
+    /// All of them, each with what it means, as help, the manual and the guide say it.
+    pub(crate) const MEANINGS: [(Self, &str); 9] = [
+        (Self::Done, "done, or nothing to change"),
+        (Self::Failed, "failed, the host is as before"),
+        (Self::Usage, "usage or spec error"),
+        (
+            Self::Pending,
+            "changes are pending, `doctor` found something, or `test` planned something else than was expected",
+        ),
+        (Self::Residue, "failed and the rollback left residue"),
+        (Self::Stale, "stale plan, nothing done"),
+        (Self::Locked, "another run holds the lock"),
+        (
+            Self::NotConfirmed,
+            "not confirmed, or a check failed that had passed; the host is as before",
+        ),
+        (
+            Self::Incomplete,
+            "imported, but something could not be seen or said, and it is named",
+        ),
+    ];
+}
+
 impl From<&Outcome> for Exit {
     fn from(outcome: &Outcome) -> Self {
         match outcome {

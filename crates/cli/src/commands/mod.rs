@@ -14,6 +14,7 @@ mod history;
 mod import;
 mod kinds;
 mod lsp;
+mod man;
 mod plan;
 mod recover;
 mod rehearse;
@@ -58,6 +59,6 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Revert(args) => revert::revert(&session, &args),
         Command::Watch(args) => watch::watch(&session, &args),
         Command::Completions { shell } => Ok(shell::completions(shell)),
-        Command::Man => shell::man(),
+        Command::Man { out } => man::man(out.as_deref()),
     }
 }
