@@ -1,7 +1,7 @@
 # The programs that stead and its tests run, and the Debian packages that have them.
 PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace \
-	mmdebstrap systemd-container squashfs-tools git curl tmux
-NEEDED := iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace \
+	mmdebstrap systemd-container squashfs-tools git curl tmux groff-base
+NEEDED := groff iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace \
 	mmdebstrap systemd-nspawn mksquashfs git curl tmux
 # What the test of the page of the history opens it with. Not every system has it as a package.
 BROWSER := chromium-headless-shell
@@ -12,7 +12,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 BOOTED := binary(/^host_/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint packages browser runner
+.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint docs guide packages browser runner binder
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -59,6 +59,14 @@ lint: ## check layout and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+docs: packages runner ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
+	cargo build --workspace
+	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
+		--filterset 'test(/^reference::/) or binary(documents) or binary(host_documents)'
+
+guide: binder ## make a book of docs/guide: target/guide/index.html
+	mdbook build docs/guide
+
 packages:
 	@for program in $(NEEDED); do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v $$program >/dev/null && continue; \
@@ -78,4 +86,10 @@ runner:
 	@command -v cargo-nextest >/dev/null || { \
 		echo "cargo-nextest is missing; installing it with cargo"; \
 		cargo install --locked cargo-nextest; \
+	}
+
+binder:
+	@command -v mdbook >/dev/null || { \
+		echo "mdbook is missing; installing it with cargo"; \
+		cargo install --locked mdbook; \
 	}

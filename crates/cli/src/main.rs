@@ -7,6 +7,8 @@ mod exit;
 mod failure;
 mod lsp;
 mod output;
+#[cfg(test)]
+mod reference;
 mod render;
 mod session;
 mod timings;

@@ -1,0 +1,97 @@
+//! A page for each thing that `stead doctor` may find.
+
+use std::fmt::Write as _;
+
+use stead_engine::finding::Ailment;
+use stead_resources::doctor::ailments;
+
+use super::{MADE, Pages, cell};
+
+const INTRODUCTION: &str = "\
+# Findings
+
+What `stead doctor` looks for. `stead explain FINDING` shows the page of one in the terminal. Doctor writes nothing.
+
+Words in capitals stand for what is only known once it was seen: the name of a service, of a program, of a file.
+
+";
+
+/// Returns the page of each finding, and the list of them.
+pub(super) fn pages() -> Pages {
+    let mut list = format!("{MADE}{INTRODUCTION}| finding | what it says |\n|---|---|\n");
+    let mut pages = Pages::new();
+    for ailment in ailments() {
+        let name = ailment.name;
+        let path = format!("findings/{name}.md");
+        writeln!(list, "| [{name}]({path}) | {} |", cell(ailment.fact)).unwrap();
+        pages.insert(path, page(ailment));
+    }
+    pages.insert("findings.md".to_owned(), list);
+    pages
+}
+
+fn page(ailment: &Ailment) -> String {
+    let Ailment {
+        name,
+        fact,
+        why,
+        looks_at,
+        by_hand,
+        spec,
+    } = ailment;
+    let mut text = format!(
+        "{MADE}# {name}\n\nIt says: {fact}.\n\n## What is looked at\n\n{looks_at}\n\n## Why it matters\n\n{why}\n\n## By hand\n\n"
+    );
+    for way in *by_hand {
+        writeln!(text, "- {}", by_hand_of(way)).unwrap();
+    }
+    text.push_str("\n## In a spec\n\n");
+    if spec.is_empty() {
+        text.push_str("No kind can mend this.\n");
+    } else {
+        writeln!(text, "```kdl\n{}\n```", spec.join("\n")).unwrap();
+        if spec.iter().any(|node| has_capitals(node)) {
+            text.push_str("\n`stead doctor --fix` fills in the word in capitals.\n");
+        }
+    }
+    text
+}
+
+/// A command, and what there is to say of it behind three blanks; or words that have their commands marked already.
+fn by_hand_of(way: &str) -> String {
+    let (command, remark) = match way.split_once("   (") {
+        Some((command, remark)) => (command, format!(" ({remark}")),
+        None => (way, String::new()),
+    };
+    let program = command.split(' ').next().unwrap_or_default();
+    if command.contains('`') || !PROGRAMS.contains(&program) {
+        format!("{command}{remark}")
+    } else {
+        format!("`{command}`{remark}")
+    }
+}
+
+/// What commands begin with.
+const PROGRAMS: [&str; 14] = [
+    "PROGRAM",
+    "apt-get",
+    "firewall-cmd",
+    "iptables-nft",
+    "journalctl",
+    "microk8s",
+    "modprobe",
+    "resolvectl",
+    "rm",
+    "snap",
+    "sysctl",
+    "systemctl",
+    "timedatectl",
+    "ufw",
+];
+
+fn has_capitals(node: &str) -> bool {
+    let mut words = node.split(|letter: char| !letter.is_ascii_alphabetic());
+    words.any(|word| {
+        word.len() > 3 && word != "ACCEPT" && word != "FORWARD" && word == word.to_uppercase()
+    })
+}
