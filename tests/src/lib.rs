@@ -7,6 +7,7 @@
 
 pub mod archive;
 mod doctor;
+pub mod document;
 pub mod drift;
 mod fake_snapd;
 mod fingerprint;

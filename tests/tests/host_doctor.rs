@@ -45,7 +45,8 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     assert_eq!(host.found(), ["docker-forwarding", "forward-drop"]);
     let readme = include_str!("../../README.md");
     let (_, section) = readme.split_once("## What is wrong here?").unwrap();
-    let shown = section.split("```text\n").nth(1).unwrap();
+    let (_, shown) = section.split_once("```text,seen=").unwrap();
+    let (_, shown) = shown.split_once('\n').unwrap();
     let (shown, _) = shown.split_once("```").unwrap();
     assert_eq!(host.stead_ends(&["doctor"], 3).out, shown);
     let start = host.settled();

@@ -39,7 +39,7 @@ fn docker_sets_forward_to_drop_at_each_boot_and_saved_rules_do_not_help() {
 #[test]
 fn the_example_of_the_readme_ends_it() {
     let readme = include_str!("../../README.md");
-    let spec = readme.split("```kdl\n").nth(1).unwrap();
+    let spec = readme.split("```kdl,file=laptop.kdl\n").nth(1).unwrap();
     let spec = spec.split("```").next().unwrap();
     let mut host = Host::boot(Image::Debian13);
     host.must(&["systemctl", "enable", "--quiet", "docker.service"]);

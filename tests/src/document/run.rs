@@ -1,0 +1,233 @@
+//! A page that is done: its files are put down, its commands run, and what they say is compared.
+
+use std::{fmt::Write as _, fs, os::unix::fs::symlink};
+
+use similar::TextDiff;
+use snapbox::{Data, IntoData, filter::NormalizeToExpected};
+
+use super::{Is, Page, repository};
+use crate::{Image, inside::Inside};
+
+/// Where the files of a page are, and where its commands run.
+const FOLDER: &str = "/srv/page";
+
+/// Does what a page shows for one kind of place, and returns the page as it would be if all it showed were so, with the differences.
+pub fn run(page: &Page, place: &impl Inside, host: Option<Image>) -> (Page, Vec<String>) {
+    fs::create_dir_all(place.at(FOLDER)).unwrap();
+    // A sandbox sees the files of this machine, and so the examples.
+    drop(symlink(
+        repository().join("examples"),
+        place.at(&format!("{FOLDER}/examples")),
+    ));
+    let mut shell = Shell {
+        place,
+        last: 0,
+        targets: targets(),
+    };
+    let mut rewritten = page.clone();
+    let mut differences = vec![];
+    let mut shift = 0_isize;
+    for block in page.blocks() {
+        let text = page.text_of(&block);
+        match &block.is {
+            Is::File(name) => place.put(&format!("{FOLDER}/{name}"), text),
+            Is::Prepared(on) if *on == host => {
+                for (command, _) in commands(text) {
+                    let said = shell.say(&command);
+                    assert_eq!(shell.last, 0, "{}: {command}: {said}", page.path.display());
+                }
+            }
+            Is::Console(on) if *on == host => {
+                let mut new = String::new();
+                let parts = commands(text);
+                assert!(
+                    !parts.is_empty(),
+                    "{}: no `$ `:\n{text}",
+                    page.path.display()
+                );
+                for (command, expected) in parts {
+                    let said = shell.say(&command);
+                    writeln!(new, "$ {command}").unwrap();
+                    if is_as_shown(&said, &expected) {
+                        new.push_str(&expected);
+                    } else {
+                        new.push_str(&said);
+                        let diff = TextDiff::from_lines(&expected, &said);
+                        let place = page.path.display();
+                        differences.push(format!("{place}: $ {command}\n{}", diff.unified_diff()));
+                    }
+                }
+                let moved = |at: usize| at.checked_add_signed(shift).unwrap();
+                let range = moved(block.range.start)..moved(block.range.end);
+                shift += isize::try_from(new.len()).unwrap()
+                    - isize::try_from(block.range.len()).unwrap();
+                rewritten.text.replace_range(range, &new);
+            }
+            _ => {}
+        }
+    }
+    (rewritten, differences)
+}
+
+/// Returns the commands of a block, each with what it says.
+fn commands(text: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = vec![];
+    for line in text.split_inclusive('\n') {
+        if let Some(command) = line.strip_prefix("$ ") {
+            commands.push((command.trim_end().to_owned(), String::new()));
+        } else if let Some((_, said)) = commands.last_mut() {
+            said.push_str(line);
+        }
+    }
+    commands
+}
+
+struct Shell<'a, T> {
+    place: &'a T,
+    /// How the last command ended.
+    last: i32,
+    targets: Vec<String>,
+}
+
+impl<T: Inside> Shell<'_, T> {
+    /// Runs a line and returns what it says on both streams.
+    fn say(&mut self, line: &str) -> String {
+        let line = line.replace("sudo ", "");
+        if let Some(target) = line.strip_prefix("make ") {
+            assert!(
+                self.targets.iter().any(|known| known == target),
+                "the Makefile has no {target}"
+            );
+            return String::new();
+        }
+        let stead = self.place.stead_path();
+        let (folder, _) = stead.rsplit_once('/').unwrap();
+        let script = format!(
+            "exec 2>&1\ncd {FOLDER}\nPATH=$PATH:/usr/sbin:/sbin:{folder}\n(exit {})\n{line}\n",
+            self.last
+        );
+        let said = self.place.run(&["sh", "-c", &script]);
+        self.last = said.code.unwrap_or(255);
+        let mut out = said.out;
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push('\n');
+        }
+        out
+    }
+}
+
+fn targets() -> Vec<String> {
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    let targets = makefile.lines().filter_map(|line| line.split_once(": "));
+    targets.map(|(target, _)| target.to_owned()).collect()
+}
+
+/// Whether something was said as it is shown, but for what is another each time.
+fn is_as_shown(said: &str, shown: &str) -> bool {
+    let shown = steady(shown).into_data().raw();
+    let said: Data = steady(said).into_data().raw();
+    let said = NormalizeToExpected::new().redact().normalize(said, &shown);
+    said == shown
+}
+
+/// Replaces digests, times, durations, amounts of memory and numbers of processes, which are others each time.
+fn steady(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut steady: Vec<String> = vec![];
+        for (at, word) in words.iter().enumerate() {
+            let before = at.checked_sub(1).map_or("", |before| words[before]);
+            let after = words.get(at + 1).unwrap_or(&"");
+            steady.push(steady_word(before, word, after));
+        }
+        // Not every step has a figure of its own for memory.
+        steady.join(" ").replace(", ~ MB", "") + "\n"
+    });
+    lines.collect()
+}
+
+fn steady_word(before: &str, word: &str, after: &str) -> String {
+    let core = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    let unit = after.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    let digits = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_digit());
+    let is_number = digits(&core.replacen('.', "", 1));
+    let is_date = core.len() == 10 && digits(&core.replace('-', "")) && core.contains('-');
+    let is_time = core.len() == 8 && digits(&core.replace(':', "")) && core.contains(':');
+    let is_digest = before.ends_with("sha256") && core.len() == 12;
+    let is_amount = is_number && ["ms", "s", "MB", "GB"].contains(&unit);
+    let is_process = is_number && before.ends_with("process");
+    if is_digest || is_date || is_time || is_amount || is_process {
+        word.replace(core, "~")
+    } else {
+        word.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_commands_with_what_they_say() {
+        let owned = |command: &str, said: &str| (command.to_owned(), said.to_owned());
+        assert_eq!(
+            commands("$ one\na\n\nb\n$ two\n"),
+            [owned("one", "a\n\nb\n"), owned("two", "")]
+        );
+    }
+
+    #[test]
+    fn what_is_another_each_time_does_not_count() {
+        for (said, shown, is_so) in [
+            (
+                "(4 resources read in 12 ms).\n",
+                "(4 resources read in 9 ms).\n",
+                true,
+            ),
+            (
+                "(5 resources read in 12 ms).\n",
+                "(4 resources read in 12 ms).\n",
+                false,
+            ),
+            (
+                "contents  sha256 0123456789ab\n",
+                "contents  sha256 ba9876543210\n",
+                true,
+            ),
+            (
+                "contents  sha256 0123456789ab\n",
+                "contents  sha256\n",
+                false,
+            ),
+            (
+                "since 2026-11-25 12:03:11 UTC)\n",
+                "since 2027-01-02 01:02:03 UTC)\n",
+                true,
+            ),
+            ("run 3 failed\n", "run 4 failed\n", false),
+            ("0 B to download\n", "1 B to download\n", false),
+            (
+                "done  hook:boot (102 ms, 57 MB)\n",
+                "done  hook:boot (9 ms, 8 MB)\n",
+                true,
+            ),
+            (
+                "done  hook:boot (102 ms)\n",
+                "done  hook:boot (9 ms, 8 MB)\n",
+                true,
+            ),
+            (
+                "by iptables (process 4711)\n",
+                "by iptables (process 12)\n",
+                true,
+            ),
+            ("a\nb\nc\n", "a\n...\nc\n", true),
+            ("a\nb\n", "a\n", false),
+            ("a\n", "a\nb\n", false),
+            ("\n", "", false),
+            ("a b c\n", "a [..] c\n", true),
+        ] {
+            assert_eq!(is_as_shown(said, shown), is_so, "{said}{shown}");
+        }
+    }
+}
