@@ -202,7 +202,7 @@ mod tests {
     fn a_formatter_has_nothing_to_complain_about() {
         for (name, text) in pages() {
             let groff = std::process::Command::new("groff")
-                .args(["-man", "-ww", "-z", "-rF0"])
+                .args(["-man", "-ww", "-z"])
                 .stdin(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn();
