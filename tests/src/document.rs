@@ -180,7 +180,7 @@ impl Is {
             },
             "kdl" if words.len() == 1 => Self::Spec,
             "text" if words.get(1) == Some(&"form") => Self::Form,
-            _ if words.get(1) == Some(&"other") => Self::Form,
+            language if language != "text" && words.get(1) == Some(&"other") => Self::Form,
             "text" => match rest("seen=") {
                 Some(test) => Self::Seen(test.to_owned()),
                 None => Self::Unknown(info.to_owned()),
@@ -226,6 +226,8 @@ mod tests {
             ("kdl,file=a.kdl", Is::File("a.kdl".to_owned())),
             ("text,seen=it_is", Is::Seen("it_is".to_owned())),
             ("text,form", Is::Form),
+            ("lua,other", Is::Form),
+            ("text,other", Is::Unknown("text,other".to_owned())),
             ("text", Is::Unknown("text".to_owned())),
             ("sh", Is::Unknown("sh".to_owned())),
             ("", Is::Unknown(String::new())),
