@@ -19,8 +19,8 @@ pub struct Terminal {
     code: NamedTempFile,
 }
 
-/// Runs a program and leaves its exit code in a file. Ctrl-C is meant for the program alone.
-const RUN: &str = r#"trap : INT; "$@"; echo $? >"$0""#;
+/// Runs a program and leaves its exit code in a file. Ctrl-C is for programs that listen to it, not for those that start them.
+const RUN: &str = r#"trap '' INT; "$@"; echo $? >"$0""#;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -114,11 +114,9 @@ fn ctrl_c_at_the_question_is_no() {
 #[test]
 fn long_plans_are_folded_and_unfolded() {
     let sandbox = Sandbox::new();
-    let mut files = String::new();
-    for number in 0..20 {
-        files += &format!("    directory \"/srv/{number}\"\n");
-    }
-    sandbox.put(SPEC, &format!("host \"x\" {{\n{files}}}\n"));
+    let files = (0..20).map(|number| format!("    directory \"/srv/{number}\""));
+    let files = files.collect::<Vec<_>>().join("\n");
+    sandbox.put(SPEC, &format!("host \"x\" {{\n{files}\n}}\n"));
     let count = |said: String| said.matches("+ directory:/srv/").count();
     let folded = sandbox.stead(&["plan", SPEC]);
     assert!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stead_engine::coverage::{Coverage, KindCoverage};
 
-use super::{line, paint, plain};
+use super::{line, paint, plain, wrapped_aside};
 
 /// How many names are shown before the rest is counted.
 const SHOWN: usize = 6;
@@ -20,12 +20,11 @@ pub(crate) fn coverage(coverage: &Coverage) -> String {
             (None, counts) => counts.join(", "),
         };
         let kind = paint::bold(&format!("{kind:width$}"));
-        line(&mut text, format_args!("  {kind}  {counts}"));
+        let row = wrapped_aside(&format!("  {kind}  {counts}"));
+        line(&mut text, format_args!("{row}"));
         let mut tell = |what: String, names: String| {
-            line(
-                &mut text,
-                format_args!("  {:width$}    {what}: {names}", ""),
-            );
+            let row = wrapped_aside(&format!("  {:width$}    {what}: {names}", ""));
+            line(&mut text, format_args!("{row}"));
         };
         for (whose, count) in &found.foreign {
             tell(format!("made by {whose}"), count.to_string());

@@ -37,7 +37,7 @@ pub(crate) use page::page as history_page;
 pub(crate) use plan::{no_changes, plan, question};
 pub(crate) use progress::Progress;
 pub(crate) use rehearsal::rehearsal;
-pub(crate) use screen::{has_letters, wrapped};
+pub(crate) use screen::{has_letters, wrapped, wrapped_aside};
 pub(crate) use shape::shape;
 pub(crate) use shown::Detail;
 pub(crate) use svg::svg;

@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal},
 };
 
-use terminal_size::{Width, terminal_size_of};
+use terminal_size::{Height, Width, terminal_size_of};
 use textwrap::{Options, WordSeparator, WordSplitter, core::display_width, wrap};
 
 /// What is not in ASCII and is said in other signs where a terminal has no more.
@@ -23,8 +23,16 @@ const NARROWEST: usize = 40;
 /// Lays a line of prose out for the terminal at standard output: what follows the first stands below its text, behind the label.
 /// Where nothing is a terminal, lines stay whole for whoever searches them.
 pub(crate) fn wrapped(line: &str) -> String {
-    let width = terminal_size_of(io::stdout());
-    match width {
+    wrapped_for(line, terminal_size_of(io::stdout()))
+}
+
+/// As [`wrapped`], for what goes to standard error.
+pub(crate) fn wrapped_aside(line: &str) -> String {
+    wrapped_for(line, terminal_size_of(io::stderr()))
+}
+
+fn wrapped_for(line: &str, terminal: Option<(Width, Height)>) -> String {
+    match terminal {
         Some((Width(width), _)) => wrapped_at(line, usize::from(width)),
         None => line.to_owned(),
     }

@@ -1,0 +1,111 @@
+//! The screens of the documentation, made on a host where the trouble is real.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test compares with files of the repository, and stops at the first surprise"
+)]
+
+use std::{fs, path::PathBuf};
+
+use anstyle_svg::Term;
+use e2e::{Host, Image, Inside, Terminal, standin};
+
+const SIZE: (u16, u16) = (80, 60);
+const SPEC: &str = r#"host "laptop" {
+    sysctl "net.ipv4.ip_forward" "1"
+    iptables-policy "filter/FORWARD" "ACCEPT"
+    unit "backup.service" running=#true {
+        content """
+            [Service]
+            ExecStartPre=/usr/bin/sleep 8
+            ExecStart=/usr/bin/sleep infinity
+
+            """
+    }
+}
+"#;
+
+/// Opens a terminal of a host, as over SSH.
+fn open(host: &Host, arguments: &[&str]) -> Terminal {
+    let mut argv = vec!["env", "-u", "NO_COLOR", "TERM=tmux-256color", "stead"];
+    argv.extend(arguments);
+    Terminal::open(&host.command(&argv), SIZE)
+}
+
+/// Compares a screen with the one that the documentation shows; with `STEAD_UPDATE` it takes its place.
+fn check(name: &str, line: &str, terminal: &Terminal) {
+    let screen = format!("$ {line}\n{}", terminal.coloured());
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../docs/guide/src/screens/{name}.svg"));
+    let drawn = Term::new().render_svg(&screen);
+    if std::env::var_os("STEAD_UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &drawn).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        settled(&kept),
+        settled(&drawn),
+        "`STEAD_UPDATE=1 cargo nextest run -E 'binary(host_screens)'` takes what is there now as what is shown"
+    );
+}
+
+/// Takes away what is otherwise each time: numbers, digests, and how far a wheel has turned.
+fn settled(svg: &str) -> String {
+    let mut settled = String::new();
+    for letter in svg.chars() {
+        let letter = match letter {
+            '0'..='9' => '9',
+            '\u{2800}'..='\u{28ff}' => '*',
+            other => other,
+        };
+        if letter != '9' || !settled.ends_with('9') {
+            settled.push(letter);
+        }
+    }
+    settled
+}
+
+#[test]
+fn the_screens_of_the_documentation_are_what_stead_shows() {
+    let mut host = Host::boot(Image::Debian13);
+    let microk8s = format!("{}/microk8s_1.snap", standin::FOLDER);
+    host.must(&["snap", "install", "--dangerous", "--classic", &microk8s]);
+    host.must(&["microk8s", "status", "--wait-ready"]);
+    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.reboot();
+    // An API server that is starting cannot tell everything.
+    assert_eq!(host.found(), ["docker-forwarding", "forward-drop"]);
+
+    let doctor = open(&host, &["doctor"]);
+    assert_eq!(doctor.end(), 3);
+    check("doctor", "sudo stead doctor", &doctor);
+
+    host.put("/root/laptop.kdl", SPEC);
+    let plan = open(&host, &["plan", "laptop.kdl"]);
+    assert_eq!(plan.end(), 3);
+    check("plan", "sudo stead plan laptop.kdl", &plan);
+
+    let apply = open(&host, &["apply", "laptop.kdl"]);
+    apply.wait_for("[y/N]");
+    apply.press(&["y", "Enter"]);
+    apply.wait_for("waiting for backup.service");
+    check("apply", "sudo stead apply laptop.kdl", &apply);
+    apply.press(&["C-c"]);
+    apply.wait_for("stopping: the running step comes to its end, then everything is put back");
+    apply.press(&["C-c"]);
+    apply.wait_for("then `stead recover` puts the host back");
+    assert_eq!(apply.end(), 1);
+    let policy = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
+    assert!(policy.starts_with("-P FORWARD DROP"), "{policy}");
+
+    host.put("/root/laptop.kdl", &SPEC.replace("sleep infinity", "false"));
+    let failure = open(&host, &["apply", "--yes", "laptop.kdl"]);
+    assert_eq!(failure.end(), 1);
+    check("failure", "sudo stead apply --yes laptop.kdl", &failure);
+
+    let import = open(&host, &["import", "--out", "/root/own.kdl"]);
+    let code = import.end();
+    assert!(matches!(code, 0 | 8), "{}", import.text());
+    check("import", "sudo stead import --out own.kdl", &import);
+}
