@@ -55,11 +55,16 @@ pub const SPEC: &str = r#"host "test" {
 /// Makes a sandbox with [`SPEC`] in /run/host.kdl, and what it changes and removes.
 pub fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
-    sandbox.put("/srv/old", "old\n");
-    sandbox.put("/srv/gone", "still here\n");
-    sandbox.put("/srv/secret", "an older secret");
-    sandbox.put("/etc/stead/secret", "a secret");
-    sandbox.must(&["chmod", "600", "/etc/stead/secret"]);
+    furnish(&sandbox);
     sandbox.put("/run/host.kdl", SPEC);
     sandbox
+}
+
+/// Puts there what [`SPEC`] changes, removes and reads.
+pub fn furnish(place: &impl Inside) {
+    place.put("/srv/old", "old\n");
+    place.put("/srv/gone", "still here\n");
+    place.put("/srv/secret", "an older secret");
+    place.put("/etc/stead/secret", "a secret");
+    place.must(&["chmod", "600", "/etc/stead/secret"]);
 }

@@ -1,6 +1,6 @@
 //! The power goes in the middle of an apply, at many of the calls that reach the disk, and the host boots again.
 
-use e2e::{Fingerprint, Host, Image, Inside, SPEC, difference, wait_for};
+use e2e::{Fingerprint, Host, Image, Inside, SPEC, difference, furnish, wait_for};
 
 /// Calls by which an apply reaches the disk.
 const CALLS: &str =
@@ -35,8 +35,7 @@ fn apply_until(host: &Host, number: usize) -> bool {
 #[test]
 fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
     let mut host = Host::boot(Image::Debian13);
-    host.put("/srv/old", "old\n");
-    host.put("/srv/gone", "still here\n");
+    furnish(&host);
     let spec = SPEC.replace("    kernel-module \"dummy\"\n", "");
     host.put("/root/host.kdl", &spec);
     host.must(&["sync"]);
