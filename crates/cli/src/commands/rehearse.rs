@@ -7,7 +7,10 @@ use stead_resources::{
     clone::{Holder, Traces, why_no_init},
     host::Reader,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     args::Rehearse,
@@ -41,6 +44,8 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
     let words = arguments(session, args, &path)?;
     let reader = Reader::new(&session.root);
     let has_systemd = reader.has_systemd().map_err(|error| failed(&error))?;
+    // Before anything is made: what asks this process to end must not end it before it has cleaned up.
+    let ends = Ends::listen().map_err(|error| failed(&error))?;
     let Some(traces) = Traces::make(!has_systemd)? else {
         return Err(Failure::new(
             Exit::Locked,
@@ -49,7 +54,7 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
         ));
     };
     let holder = Holder::new(has_systemd, words)?;
-    let status = wait(holder);
+    let status = ends.wait(holder);
     traces.remove()?;
     let status = status?;
     match status.code() {
@@ -108,34 +113,49 @@ fn arguments(
     Ok(words)
 }
 
-/// Waits for the holder. A signal ends it: it goes when its standard input does.
-fn wait(holder: Holder) -> Result<ExitStatus, Failure> {
-    let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        let mut child = holder.spawn().map_err(failed)?;
-        let mut input = child.stdin.take();
-        let waited = tokio::select! {
-            status = child.wait() => Some(status),
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
-            _ = hangup.recv() => None,
-        };
-        if let Some(status) = waited {
-            return status.map_err(failed);
-        }
-        drop(input.take());
-        child.wait().await.map_err(failed)?;
-        Err(Failure::new(
-            Exit::Failed,
-            "stopped on request",
-            "the host is as before, and the clone is gone",
-        ))
-    })
+/// What asks this process to end.
+struct Ends {
+    runtime: Runtime,
+    signals: [Signal; 3],
+}
+
+impl Ends {
+    fn listen() -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build()?;
+        let inside = runtime.enter();
+        let signals = [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ];
+        drop(inside);
+        Ok(Self { runtime, signals })
+    }
+
+    /// Waits for the holder. A signal ends it: it goes when its standard input does.
+    fn wait(self, holder: Holder) -> Result<ExitStatus, Failure> {
+        let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
+        let [mut interrupt, mut terminate, mut hangup] = self.signals;
+        self.runtime.block_on(async {
+            let mut child = holder.spawn().map_err(failed)?;
+            let mut input = child.stdin.take();
+            let waited = tokio::select! {
+                status = child.wait() => Some(status),
+                _ = interrupt.recv() => None,
+                _ = terminate.recv() => None,
+                _ = hangup.recv() => None,
+            };
+            if let Some(status) = waited {
+                return status.map_err(failed);
+            }
+            drop(input.take());
+            child.wait().await.map_err(failed)?;
+            Err(Failure::new(
+                Exit::Failed,
+                "stopped on request",
+                "the host is as before, and the clone is gone",
+            ))
+        })
+    }
 }
