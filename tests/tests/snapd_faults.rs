@@ -151,6 +151,12 @@ fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
         said.err
     );
 
+    assert!(
+        said.err.contains("waiting for snapd: link-snap\n"),
+        "{}",
+        said.err
+    );
+
     let host = Faulty::new();
     let apply = host.command(&["apply", "--yes"], OLD);
     let argv = std::iter::once(apply.get_program()).chain(apply.get_args());

@@ -69,6 +69,8 @@ impl Change {
             None => "Done",
         };
         let summary = format!("{} {}", self.kind, self.name);
+        // One after the other, as they wait for each other.
+        let first = self.tasks.iter().position(|task| task.done < task.total);
         let tasks: Vec<Value> = self
             .tasks
             .iter()
@@ -79,8 +81,8 @@ impl Change {
                     (_, true) if self.is_aborted => "Undone",
                     (_, true) if self.error.is_some() && ready => if last { "Error" } else { "Undone" },
                     (_, true) => "Done",
-                    (0, _) => "Do",
-                    _ => "Doing",
+                    _ if first == Some(at) => "Doing",
+                    _ => "Do",
                 };
                 json!({
                     "id": format!("{id}{at}"), "kind": task.kind, "summary": task.kind, "status": status, "spawn-time": MOMENT,
