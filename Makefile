@@ -65,7 +65,7 @@ lint: ## check layout and lints
 docs: packages runner ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
 	cargo build --workspace
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
-		--filterset 'test(/^reference::/) or binary(documents) or binary(host_documents)'
+		--filterset 'test(/^reference::/) or binary(documents) or binary(host_documents) or binary(host_screens)'
 
 guide: binder ## make a book of docs/guide: target/guide/index.html
 	mdbook build docs/guide

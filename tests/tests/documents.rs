@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, fs, process::Command};
 use e2e::{
     Inside, Sandbox,
     document::{
-        GUIDE, Is, Page, anchors, guide_pages, links, passing_commands, repository, run, seen_by,
-        written_pages,
+        GUIDE, Is, Page, anchors, guide_pages, links, passing_commands, repository, run_all,
+        seen_by, written_pages,
     },
     program,
 };
@@ -27,27 +27,12 @@ fn stead(arguments: &[&str]) -> (bool, String) {
 
 #[test]
 fn what_the_documents_show_is_what_comes_of_it() {
-    let mut all = vec![];
-    for page in written_pages() {
-        let is_run = |is: &Is| matches!(is, Is::Console(None));
-        if !page.blocks().iter().any(|block| is_run(&block.is)) {
-            continue;
-        }
+    run_all(None, || {
         let sandbox = Sandbox::new();
         // What this machine sets at boot is no part of what the pages show.
         sandbox.must(&["sh", "-c", "rm -f /etc/sysctl.d/*; echo >/etc/sysctl.conf"]);
-        let (rewritten, differences) = run(&page, &sandbox, None);
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(repository().join(&page.path), rewritten.text).unwrap();
-        } else {
-            all.extend(differences);
-        }
-    }
-    assert!(
-        all.is_empty(),
-        "{}\n`make docs` writes down what comes of it now",
-        all.join("\n")
-    );
+        sandbox
+    });
 }
 
 #[test]

@@ -32,13 +32,13 @@ fn open(host: &Host, arguments: &[&str]) -> Terminal {
     Terminal::open(&host.command(&argv), SIZE)
 }
 
-/// Compares a screen with the one that the documentation shows; with `STEAD_UPDATE` it takes its place.
+/// Compares a screen with the one that the documentation shows; with `UPDATE=1` it takes its place.
 fn check(name: &str, line: &str, terminal: &Terminal) {
     let screen = format!("$ {line}\n{}", terminal.coloured());
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../docs/guide/src/screens/{name}.svg"));
     let drawn = Term::new().render_svg(&screen);
-    if std::env::var_os("STEAD_UPDATE").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, &drawn).unwrap();
     }
@@ -46,7 +46,7 @@ fn check(name: &str, line: &str, terminal: &Terminal) {
     assert_eq!(
         settled(&kept),
         settled(&drawn),
-        "`STEAD_UPDATE=1 cargo nextest run -E 'binary(host_screens)'` takes what is there now as what is shown"
+        "`make docs` shows what is there now"
     );
 }
 

@@ -5,14 +5,39 @@ use std::{fmt::Write as _, fs, os::unix::fs::symlink};
 use similar::TextDiff;
 use snapbox::{Data, IntoData, filter::NormalizeToExpected};
 
-use super::{Is, Page, repository};
+use super::{Block, Is, Page, repository, written_pages};
 use crate::{Image, inside::Inside};
 
 /// Where the files of a page are, and where its commands run.
 const FOLDER: &str = "/srv/page";
 
+/// Does what all pages show of one kind of place, each in a new one that `open` makes. With `UPDATE` the pages say then what came of it.
+///
+/// # Panics
+/// If something else comes of it than they show.
+pub fn run_all<P: Inside>(host: Option<Image>, open: impl Fn() -> P) {
+    let mut all = vec![];
+    for page in written_pages() {
+        let is_run = |block: &Block| block.is == Is::Console(host);
+        if !page.blocks().iter().any(is_run) {
+            continue;
+        }
+        let (rewritten, differences) = run(&page, &open(), host);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(repository().join(&page.path), rewritten.text).unwrap();
+        } else {
+            all.extend(differences);
+        }
+    }
+    assert!(
+        all.is_empty(),
+        "{}\n`make docs` writes down what comes of it now",
+        all.join("\n")
+    );
+}
+
 /// Does what a page shows for one kind of place, and returns the page as it would be if all it showed were so, with the differences.
-pub fn run(page: &Page, place: &impl Inside, host: Option<Image>) -> (Page, Vec<String>) {
+fn run(page: &Page, place: &impl Inside, host: Option<Image>) -> (Page, Vec<String>) {
     fs::create_dir_all(place.at(FOLDER)).unwrap();
     // A sandbox sees the files of this machine, and so the examples.
     drop(symlink(
