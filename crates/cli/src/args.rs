@@ -16,7 +16,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
-    pub(crate) shown: Shown,
+    pub(crate) extent: Extent,
 }
 
 /// Says what exit codes mean, in one line.
@@ -44,7 +44,7 @@ pub(crate) struct Place {
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Shown {
+pub(crate) struct Extent {
     /// Show long plans and long texts whole
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,

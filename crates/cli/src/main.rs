@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         }
     };
     let as_json = args.command.is_json();
-    let timings = args.shown.timings.then(Timings::begin);
+    let timings = args.extent.timings.then(Timings::begin);
     let exit = commands::run(args).unwrap_or_else(|failure| {
         failure.print(as_json);
         failure.exit()

@@ -32,7 +32,7 @@ use tokio::runtime;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    args::{AnySpec, Place, Shown, Values},
+    args::{AnySpec, Extent, Place, Values},
     document::FactsDocument,
     exit::Exit,
     failure::Failure,
@@ -96,7 +96,7 @@ impl Told {
 }
 
 impl Session {
-    pub(crate) fn new(place: &Place, shown: Shown) -> Self {
+    pub(crate) fn new(place: &Place, extent: Extent) -> Self {
         Self {
             registry: stead_resources::registry(),
             root: place.root.clone(),
@@ -104,7 +104,7 @@ impl Session {
                 .state_dir
                 .clone()
                 .unwrap_or_else(|| place.root.join(STATE)),
-            detail: if shown.verbose {
+            detail: if extent.verbose {
                 Detail::Whole
             } else {
                 Detail::Folded

@@ -64,17 +64,13 @@ fn text(name: &str, schema: &Schema) -> String {
         .unwrap_or(0)
         .max("absent".len());
     for attribute in written() {
-        let main = if schema.main == Some(attribute.name) {
-            " May stand behind the name."
-        } else {
-            ""
-        };
         let shape = render::shape(attribute.shape);
         line(
             &mut text,
             format_args!(
-                "  {:width$}  {}{main} ({shape})",
-                attribute.name, attribute.doc
+                "  {:width$}  {} ({shape})",
+                attribute.name,
+                render::meaning(schema, attribute)
             ),
         );
     }

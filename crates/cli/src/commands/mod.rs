@@ -35,7 +35,7 @@ use crate::{
 
 /// Does what was typed.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let session = Session::new(&args.place, args.shown);
+    let session = Session::new(&args.place, args.extent);
     match args.command {
         Command::Plan(args) => plan::plan(&session, &args),
         Command::Apply(args) => apply::apply(&session, &args),

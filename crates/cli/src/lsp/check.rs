@@ -13,7 +13,7 @@ use lsp_types::{
     PublishDiagnosticsParams,
 };
 use stead_engine::{
-    editor::check_included,
+    editor::{check_included, is_word},
     graph::Graph,
     source::load,
     spec::Span,
@@ -117,9 +117,7 @@ impl Checker {
 
     /// Checks a file that no spec includes, unless it is about something else altogether.
     fn part(&self, file: &File) -> Vec<SpecError> {
-        let words = ["var", "profile", "include", "use", "when"];
-        let is_known =
-            |name: &str| words.contains(&name) || self.session.registry.get(name).is_some();
+        let is_known = |name: &str| is_word(name) || self.session.registry.get(name).is_some();
         let mut nodes = file.outline.nodes.iter();
         if !nodes.any(|node| is_known(&node.name.text)) {
             return vec![];

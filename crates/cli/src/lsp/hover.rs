@@ -11,7 +11,10 @@ use stead_engine::{
 use stead_resources::facts::FACTS;
 
 use super::{known::Known, place::Place};
-use crate::{render::shape, session::Told};
+use crate::{
+    render::{meaning, shape},
+    session::Told,
+};
 
 /// How long the facts of this host are waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -96,7 +99,7 @@ fn of_blank(place: &Place<'_>, known: &Known, blank: &Blank<'_>, word: &Word) ->
 }
 
 /// Describes a fact, with what it is on this host.
-pub(crate) fn fact(known: &Known, name: &str) -> Option<String> {
+fn fact(known: &Known, name: &str) -> Option<String> {
     let (_, doc) = FACTS.iter().find(|(fact, _)| *fact == name)?;
     let facts = known.facts(PATIENCE);
     let here = match facts.as_ref().and_then(|facts| facts.0.get(name)) {
@@ -108,16 +111,11 @@ pub(crate) fn fact(known: &Known, name: &str) -> Option<String> {
 
 /// Describes an attribute.
 pub(crate) fn attribute(schema: &Schema, attribute: &Attribute) -> String {
-    let main = if schema.main == Some(attribute.name) {
-        " May stand behind the name."
-    } else {
-        ""
-    };
     format!(
-        "**{}** ({})\n\n{}{main}",
+        "**{}** ({})\n\n{}",
         attribute.name,
         shape(attribute.shape),
-        attribute.doc
+        meaning(schema, attribute)
     )
 }
 
@@ -140,14 +138,12 @@ pub(crate) fn kind(name: &str, schema: &Schema) -> String {
         )
         .expect("a String takes it");
     }
-    match schema.absence {
-        Absence::Allowed => {
-            text.push_str("\n- `absent` (#true or #false): Asks for it not to exist.");
-        }
-        Absence::Refused(why) => {
-            write!(text, "\n- `absent`: Not possible: {why}.").expect("a String takes it");
-        }
+    for (name, doc) in GENERIC {
+        let doc = match (name, schema.absence) {
+            ("absent", Absence::Refused(why)) => format!("Not possible: {why}."),
+            _ => doc.to_owned(),
+        };
+        write!(text, "\n- `{name}`: {doc}").expect("a String takes it");
     }
-    text.push_str("\n- `needs` (\"KIND:NAME\"): What must be there first.");
     text
 }

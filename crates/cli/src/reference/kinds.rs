@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use stead_engine::schema::{Absence, Attribute, Role, Schema};
 
 use super::{MADE, Pages, cell};
-use crate::render::shape;
+use crate::render::{meaning, shape};
 
 const INTRODUCTION: &str = "\
 # Kinds
@@ -51,17 +51,12 @@ fn page(name: &str, schema: &Schema) -> String {
     );
     let written = schema.attributes.iter();
     for attribute in written.filter(|attribute| attribute.role.is_written()) {
-        let main = if schema.main == Some(attribute.name) {
-            " May stand behind the name."
-        } else {
-            ""
-        };
         let row = [
             format!("`{}`", attribute.name),
             shape(attribute.shape),
             role(attribute.role).to_owned(),
             if_not_written(attribute),
-            format!("{}{main}", attribute.doc),
+            meaning(schema, attribute),
         ];
         writeln!(text, "| {} |", row.map(|text| cell(&text)).join(" | ")).unwrap();
     }

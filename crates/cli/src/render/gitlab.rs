@@ -1,10 +1,11 @@
 //! A plan as a Code Quality report of GitLab: each change at the line of the spec that wants it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use stead_engine::{
     digest::digest,
+    editor::normal,
     plan::{Because, Plan},
     registry::Registry,
 };
@@ -117,16 +118,7 @@ fn description(shown: &Shown<'_>) -> String {
 
 /// Tells a path from a folder if it is below it, else as it is. Nothing is looked up.
 fn from_folder(path: &Path, folder: &Path) -> PathBuf {
-    let mut whole = PathBuf::new();
-    for component in folder.join(path).components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                whole.pop();
-            }
-            other => whole.push(other),
-        }
-    }
+    let whole = normal(&folder.join(path));
     match whole.strip_prefix(folder) {
         Ok(below) => below.to_owned(),
         Err(_) => whole,

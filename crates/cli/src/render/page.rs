@@ -14,7 +14,7 @@ use stead_resources::host::Live;
 use super::{
     outcome::{end_of, exit_of, outcome, still_left, time},
     shown::{self, Attribute, Detail, Shown, Words},
-    value::{one_line, shortened},
+    value::{one_line, shortened, took},
 };
 
 /// What a browser may do for this page: use its style.
@@ -61,7 +61,7 @@ fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
             dl {
                 dt { "began" } dd { (when(run)) }
                 @if let Some(ended) = run.ended { dt { "ended" } dd { (time(ended)) } }
-                @if let Some(took) = took(run) { dt { "took" } dd.total { (length(took)) } }
+                @if let Some(time) = length(run) { dt { "took" } dd.total { (took(time)) } }
                 dt { "exit code" } dd.exit { (exit_of(run).map_or_else(|| "none yet".to_owned(), |exit| exit.to_string())) }
                 @if let Some(plan) = plan { dt { "host" } dd { (code(&plan.host)) } }
                 @if let Some(other) = run.undoes { dt { "takes back" } dd { a href={ "#run-" (other) } { "run " (other) } } }
@@ -92,7 +92,7 @@ fn when(run: &Run) -> String {
     run.started.map_or_else(|| "never began".to_owned(), time)
 }
 
-fn took(run: &Run) -> Option<Duration> {
+fn length(run: &Run) -> Option<Duration> {
     let took = run.ended?.duration_since(run.started?);
     // Somebody may have set the clock back.
     Duration::try_from(took).ok()
@@ -142,7 +142,7 @@ fn steps(run: &Run) -> Markup {
                         td { @for address in &step.addresses { (code(&address.to_string())) " " } }
                         td {
                             @match step.end {
-                                StepEnd::Well(Some(took)) => (length(took)),
+                                StepEnd::Well(Some(time)) => (took(time)),
                                 StepEnd::Well(None) => "not measured",
                                 StepEnd::Open => span.failed { "did not end" },
                             }
@@ -222,14 +222,6 @@ fn difference((name, old, new): &Attribute<'_>) -> Markup {
                 @if unified.left > 0 { "… " (unified.left) " more lines\n" }
             }
         },
-    }
-}
-
-fn length(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
-        format!("{} ms", time.as_millis())
-    } else {
-        format!("{:.1} s", time.as_secs_f64())
     }
 }
 

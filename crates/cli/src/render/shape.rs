@@ -1,6 +1,6 @@
-//! What values an attribute takes, in words.
+//! What an attribute means and what values it takes, in words.
 
-use stead_engine::schema::Shape;
+use stead_engine::schema::{Attribute, Schema, Shape};
 
 /// Says what values an attribute takes.
 pub(crate) fn shape(shape: Shape) -> String {
@@ -15,4 +15,14 @@ pub(crate) fn shape(shape: Shape) -> String {
         Shape::Entries => "any children, each with its texts or `#null`".to_owned(),
         Shape::List => "several texts, as a child".to_owned(),
     }
+}
+
+/// Says what an attribute means, and whether its name may be left out.
+pub(crate) fn meaning(schema: &Schema, attribute: &Attribute) -> String {
+    let main = if schema.main == Some(attribute.name) {
+        " May stand behind the name."
+    } else {
+        ""
+    };
+    format!("{}{main}", attribute.doc)
 }

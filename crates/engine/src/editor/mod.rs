@@ -14,7 +14,7 @@ mod words;
 pub use blank::{Blank, Cursor, Gap, cursor};
 pub use names::{Names, Use, Variable, names, used_at};
 pub use outline::{Entry, Node, Outline, Word, outline};
-pub use words::{GENERIC, Part};
+pub use words::{GENERIC, Part, is_word};
 
 use crate::{
     files, fragment, provider::Host, registry::Registry, spec::Source, spec_error::SpecErrors,

@@ -1,6 +1,7 @@
 //! The words of the language that are no kinds, and the attributes that every kind has, each with what it means.
 
 use super::outline::Node;
+use crate::fragment::WORDS;
 
 /// A word and what it means.
 type Meant = (&'static str, &'static str);
@@ -50,6 +51,11 @@ pub const GENERIC: [Meant; 3] = [
         "Replaces another declaration of the same address, for instance one of a file that is included.",
     ),
 ];
+
+/// Whether the language has a word that is no kind and may stand in any file.
+pub fn is_word(name: &str) -> bool {
+    WORDS.contains(&name)
+}
 
 /// Returns the words that may begin a node at the top of a file, or else within a host, a profile or a `when`.
 pub(super) fn words_of(is_top: bool, part: Part) -> &'static [Meant] {
