@@ -298,11 +298,16 @@ impl<'a> Guardian<'a> {
 
     /// Has an interrupted run taken back, by another process: it may be the one that has started this one.
     fn have_recovered(&mut self) -> Result<(), Failure> {
-        let is_free = self
-            .desk
-            .work_if_free(async |_, _| Ok::<_, Failure>(()))?
-            .is_some();
-        if is_free {
+        // A run that was under way when it was looked at may have ended before the lock was free.
+        let is_interrupted = self.desk.work_if_free(async |apply, _| {
+            let newest = Newest::find(apply.state)?;
+            let stage = newest.map(|newest| newest.stage);
+            Ok::<_, Failure>(matches!(
+                stage,
+                Some(Stage::Begun | Stage::GoingBack { .. })
+            ))
+        })?;
+        if is_interrupted == Some(true) {
             self.not_before = Instant::now() + AFTER_FAILURE;
             let writer = self.desk.session.writer();
             let asked = self.desk.block_on(stead_resources::have_recovered(&writer));
