@@ -20,7 +20,7 @@ pub use crate::going_back::Persistence;
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// It waits for its confirmation, so that nothing else may begin.
-    #[error("run {run} waits to be confirmed until {until}")]
+    #[error("run {run} waits to be confirmed until {}", until.strftime("%Y-%m-%d %H:%M:%S UTC"))]
     Pending {
         /// The run.
         run: u64,
