@@ -425,6 +425,9 @@ pub(crate) struct Graph {
     /// The language to draw in
     #[arg(long, value_enum, default_value_t = Drawing::Dot)]
     pub(crate) format: Drawing,
+    /// Plan on this host, and mark what would be created, changed, removed and restarted
+    #[arg(long)]
+    pub(crate) changes: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -42,6 +42,44 @@ fn every_example_is_valid_and_laid_out() {
 }
 
 #[test]
+fn a_graph_marks_what_a_plan_would_change_and_says_it_without_colours_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(at("same"), "as it is\n").unwrap();
+    fs::write(at("old"), "old\n").unwrap();
+    fs::write(at("gone"), "").unwrap();
+    let spec = format!(
+        "host \"test\" {{\nfile {:?} content=\"as it is\\n\"\nfile {:?} content=\"new\\n\"\nfile {:?} content=\"\"\nfile {:?} absent=#true\n}}\n",
+        at("same"),
+        at("old"),
+        at("new"),
+        at("gone"),
+    );
+    fs::write(at("host.kdl"), spec).unwrap();
+    let marked = [
+        ("~", "old", "#ffeb9c"),
+        ("+", "new", "#c6efce"),
+        ("-", "gone", "#ffc7ce"),
+    ];
+    for format in ["dot", "mermaid", "svg"] {
+        let arguments = ["graph", "--changes", "--format", format, &at("host.kdl")];
+        let (code, drawing) = stead(&arguments);
+        assert_eq!(code, Some(0));
+        for (sign, name, fill) in marked {
+            let label = format!("{sign} file:{}", at(name));
+            assert!(drawing.contains(&label), "{label}: {drawing}");
+            assert!(drawing.contains(fill), "{fill}: {drawing}");
+        }
+        assert!(
+            !drawing.contains(&format!(" file:{}", at("same"))),
+            "{drawing}"
+        );
+        let (_, plain) = stead(&["graph", "--format", format, &at("host.kdl")]);
+        assert!(!plain.contains("#c6efce"), "{plain}");
+    }
+}
+
+#[test]
 fn the_example_for_many_hosts_plans_what_is_expected_on_each() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts/fleet");
     for entry in fs::read_dir(&folder).unwrap() {

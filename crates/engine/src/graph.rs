@@ -38,6 +38,18 @@ pub enum Edge {
     Implied,
 }
 
+/// How resources are drawn that are more than a name.
+pub type Marks = BTreeMap<Address, Mark>;
+
+/// How a resource is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What stands before its name, for those who see no colours.
+    pub sign: &'static str,
+    /// The colour behind it: `#` and six hexadecimal digits.
+    pub fill: &'static str,
+}
+
 impl Graph {
     /// Draws the written and the implied edges and finds the order.
     ///
@@ -117,18 +129,24 @@ impl Graph {
     }
 
     /// Draws the graph in Graphviz' language; an arrow points at what is needed first.
-    pub fn dot(&self) -> String {
+    pub fn dot(&self, marks: &Marks) -> String {
         let mut text = "digraph stead {\n    rankdir = LR;\n    node [shape = box];\n".to_owned();
         for resource in self.edges.node_weights() {
-            let style = if resource.desired == Desired::Absent {
-                " [style = dashed]"
+            let name = resource.address.to_string();
+            let mut style = vec![];
+            if let Some(mark) = marks.get(&resource.address) {
+                style.push(format!("label = {:?}", format!("{} {name}", mark.sign)));
+                style.push(format!("fillcolor = {:?}", mark.fill));
+                style.push("style = filled".to_owned());
+            } else if resource.desired == Desired::Absent {
+                style.push("style = dashed".to_owned());
+            }
+            let style = if style.is_empty() {
+                String::new()
             } else {
-                ""
+                format!(" [{}]", style.join(", "))
             };
-            write_line(
-                &mut text,
-                format_args!("    {:?}{style};", resource.address.to_string()),
-            );
+            write_line(&mut text, format_args!("    {name:?}{style};"));
         }
         for (from, to, edge) in self.needs() {
             let style = if edge == Edge::Implied {
@@ -145,14 +163,18 @@ impl Graph {
     }
 
     /// Draws the graph in Mermaid's language; an arrow points at what is needed first.
-    pub fn mermaid(&self) -> String {
+    pub fn mermaid(&self, marks: &Marks) -> String {
         let mut text = "flowchart LR\n".to_owned();
         for node in self.edges.node_indices() {
-            let label = self.edges[node].address.to_string().replace('"', "#quot;");
-            write_line(
-                &mut text,
-                format_args!("    n{}[\"{label}\"]", node.index()),
-            );
+            let number = node.index();
+            let address = &self.edges[node].address;
+            let name = address.to_string().replace('"', "#quot;");
+            if let Some(Mark { sign, fill }) = marks.get(address) {
+                write_line(&mut text, format_args!("    n{number}[\"{sign} {name}\"]"));
+                write_line(&mut text, format_args!("    style n{number} fill:{fill}"));
+            } else {
+                write_line(&mut text, format_args!("    n{number}[\"{name}\"]"));
+            }
         }
         for edge in self.edges.edge_references() {
             let arrow = if *edge.weight() == Edge::Implied {

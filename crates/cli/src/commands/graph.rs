@@ -1,5 +1,7 @@
 //! `stead graph`.
 
+use stead_engine::graph::Marks;
+
 use crate::{
     args::{Drawing, Graph},
     exit::Exit,
@@ -12,10 +14,15 @@ use crate::{
 pub(crate) fn graph(session: &Session, args: &Graph) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.spec.as_deref())?;
     let graph = session.graph(&path, &Told::of_any(&args.spec)?, &[])?;
+    let marks = if args.changes {
+        render::marks(&session.registry, &session.plan(&graph)?)
+    } else {
+        Marks::new()
+    };
     render::data(&match args.format {
-        Drawing::Dot => graph.dot(),
-        Drawing::Mermaid => graph.mermaid(),
-        Drawing::Svg => crate::render::svg(&graph),
+        Drawing::Dot => graph.dot(&marks),
+        Drawing::Mermaid => graph.mermaid(&marks),
+        Drawing::Svg => render::svg(&graph, &marks),
     });
     Ok(Exit::Done)
 }

@@ -39,7 +39,7 @@ pub(crate) use progress::Progress;
 pub(crate) use rehearsal::rehearsal;
 pub(crate) use screen::{has_letters, wrapped, wrapped_aside};
 pub(crate) use shape::{meaning, shape};
-pub(crate) use shown::Detail;
+pub(crate) use shown::{Detail, marks};
 pub(crate) use svg::svg;
 pub(crate) use value::{plain, took, value};
 

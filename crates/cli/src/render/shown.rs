@@ -9,6 +9,7 @@ use stead_engine::{
     cause::Cause,
     change::Change,
     diff,
+    graph::{Mark, Marks},
     plan::{Because, Plan, PlannedChange},
     registry::{Registry, State},
     schema::Schema,
@@ -104,6 +105,16 @@ impl Symbol {
         }
     }
 
+    /// Returns the colour behind it in pictures: dark text stays readable on each.
+    pub(super) fn fill(self) -> &'static str {
+        match self {
+            Self::Create => "#c6efce",
+            Self::Update => "#ffeb9c",
+            Self::Delete => "#ffc7ce",
+            Self::Restart => "#cfe2f3",
+        }
+    }
+
     /// Returns the word.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -113,6 +124,19 @@ impl Symbol {
             Self::Restart => "restart",
         }
     }
+}
+
+/// Returns how a plan marks what it changes, in a picture.
+pub(crate) fn marks(registry: &Registry<Live>, plan: &Plan) -> Marks {
+    let changes = changes(registry, plan).into_iter();
+    let marked = changes.map(|shown| {
+        let mark = Mark {
+            sign: shown.symbol.character(),
+            fill: shown.symbol.fill(),
+        };
+        (shown.planned.address.clone(), mark)
+    });
+    marked.collect()
 }
 
 /// Returns what a plan shows of its changes, in apply order.

@@ -4,11 +4,11 @@ use layout::{
     backends::svg::SVGWriter,
     gv::{DotParser, GraphBuilder},
 };
-use stead_engine::graph::Graph;
+use stead_engine::graph::{Graph, Marks};
 
 /// Draws a graph as SVG.
-pub(crate) fn svg(graph: &Graph) -> String {
-    let document = DotParser::new(&graph.dot())
+pub(crate) fn svg(graph: &Graph, marks: &Marks) -> String {
+    let document = DotParser::new(&graph.dot(marks))
         .process()
         .expect("the graph writes plain Graphviz");
     let mut builder = GraphBuilder::new();
