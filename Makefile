@@ -11,11 +11,17 @@ WITHOUT = $(shell command -v $(BROWSER) >/dev/null || command -v chromium >/dev/
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 
+# What is installed, and below what. DESTDIR is put before all of it.
+PROGRAM ?= target/release/stead
+PREFIX ?= /usr/local
+TO = $(DESTDIR)$(PREFIX)
+complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(TO)/share/$(2)
+
 # The tests that boot a host.
 BOOTED := binary(/^host_/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint docs guide packages browser runner binder
+.PHONY: help build install package demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint docs guide packages browser runner binder packager
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -23,10 +29,29 @@ help: ## list the targets
 build: ## build the program: target/release/stead
 	cargo build --release --package stead
 
+install: ## put the program, its pages, completions and unit below PREFIX (/usr/local), after `make build`
+	@test -x $(PROGRAM) || { echo "there is no $(PROGRAM): \`make build\` makes it"; exit 1; }
+	install -D -s -m 755 $(PROGRAM) $(TO)/bin/stead
+	install -d $(TO)/share/man/man1
+	$(PROGRAM) man --out $(TO)/share/man/man1 2>/dev/null
+	$(call complete,bash,bash-completion/completions/stead)
+	$(call complete,zsh,zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)/_stead)
+	$(call complete,fish,fish/vendor_completions.d/stead.fish)
+	install -d $(TO)/lib/systemd/system
+	sed 's|@PROGRAM@|$(PREFIX)/bin/stead|' packaging/stead-recover.service.in >$(TO)/lib/systemd/system/stead-recover.service
+	test -e $(DESTDIR)/etc/stead/import-ignore.kdl || \
+		install -D -m 644 packaging/import-ignore.kdl $(DESTDIR)/etc/stead/import-ignore.kdl
+	@[ -n "$(DESTDIR)" ] || echo 'Installed. `systemctl enable stead-recover` has each boot take back a run that lost its power.'
+
+package: packager ## make a Debian package of what `make build` has built: target/debian/stead_*.deb
+	rm -rf target/package
+	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
+	cargo deb --no-build --package stead $(DEB)
+
 demo: packages build ## rehearse an example on a clone of this machine, reboot included
 	$(AS_ROOT) examples/demo
 
-test: packages browser runner ## run all tests
+test: packages browser runner packager ## run all tests
 	cargo build --workspace
 	@if $(AS_ROOT) target/debug/test-host check; then \
 		$(MAKE) --no-print-directory test-host && $(AS_ROOT) cargo nextest run --workspace --filterset 'all() $(WITHOUT)'; \
@@ -62,10 +87,10 @@ lint: ## check layout and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-docs: packages runner ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
+docs: packages runner packager ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
 	cargo build --workspace
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
-		--filterset 'test(/^reference::/) or binary(documents) or binary(host_documents) or binary(host_screens)'
+		--filterset 'test(/^reference::/) or binary(documents) or binary(host_documents) or binary(host_newcomer) or binary(host_screens)'
 
 guide: binder ## make a book of docs/guide: target/guide/index.html
 	mdbook build docs/guide
@@ -96,4 +121,10 @@ binder:
 	@command -v mdbook >/dev/null || { \
 		echo "mdbook is missing; installing it with cargo"; \
 		cargo install --locked mdbook; \
+	}
+
+packager:
+	@command -v cargo-deb >/dev/null || { \
+		echo "cargo-deb is missing; installing it with cargo"; \
+		cargo install --locked cargo-deb; \
 	}

@@ -27,7 +27,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 pub use known::{passing_commands, seen_by};
 pub use links::{anchors, links};
-pub use run::run_all;
+pub use run::{run_all, run_as};
 
 use crate::Image;
 

@@ -1,6 +1,6 @@
 //! A page that is done: its files are put down, its commands run, and what they say is compared.
 
-use std::{fmt::Write as _, fs, os::unix::fs::symlink};
+use std::{fmt::Write as _, fs, os::unix::fs::symlink, path::Path};
 
 use similar::TextDiff;
 use snapbox::{Data, IntoData, filter::NormalizeToExpected};
@@ -10,8 +10,11 @@ use crate::{Image, inside::Inside};
 
 /// Where the files of a page are, and where its commands run.
 const FOLDER: &str = "/srv/page";
+/// The page that a newcomer reads.
+const README: &str = "README.md";
 
 /// Does what all pages show of one kind of place, each in a new one that `open` makes. With `UPDATE` the pages say then what came of it.
+/// What the README shows of a host is left to [`run_as`].
 ///
 /// # Panics
 /// If something else comes of it than they show.
@@ -19,16 +22,40 @@ pub fn run_all<P: Inside>(host: Option<Image>, open: impl Fn() -> P) {
     let mut all = vec![];
     for page in written_pages() {
         let is_run = |block: &Block| block.is == Is::Console(host);
-        if !page.blocks().iter().any(is_run) {
+        let is_left = host.is_some() && page.path == Path::new(README);
+        if is_left || !page.blocks().iter().any(is_run) {
             continue;
         }
-        let (rewritten, differences) = run(&page, &open(), host);
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(repository().join(&page.path), rewritten.text).unwrap();
-        } else {
-            all.extend(differences);
-        }
+        all.extend(run_and_keep(&page, &open(), host, None));
     }
+    compared(&all);
+}
+
+/// Does what the README shows of a host as a person of that name, who has to type `sudo` where it is needed.
+///
+/// # Panics
+/// If something else comes of it than the README shows.
+pub fn run_as(person: &str, place: &impl Inside, host: Image) {
+    let page = Page::read(README);
+    compared(&run_and_keep(&page, place, Some(host), Some(person)));
+}
+
+/// Runs a page and returns the differences, or writes them into the page.
+fn run_and_keep(
+    page: &Page,
+    place: &impl Inside,
+    host: Option<Image>,
+    person: Option<&str>,
+) -> Vec<String> {
+    let (rewritten, differences) = run(page, place, host, person);
+    if std::env::var_os("UPDATE").is_none() {
+        return differences;
+    }
+    fs::write(repository().join(&page.path), rewritten.text).unwrap();
+    vec![]
+}
+
+fn compared(all: &[String]) {
     assert!(
         all.is_empty(),
         "{}\n`make docs` writes down what comes of it now",
@@ -37,15 +64,24 @@ pub fn run_all<P: Inside>(host: Option<Image>, open: impl Fn() -> P) {
 }
 
 /// Does what a page shows for one kind of place, and returns the page as it would be if all it showed were so, with the differences.
-fn run(page: &Page, place: &impl Inside, host: Option<Image>) -> (Page, Vec<String>) {
+fn run(
+    page: &Page,
+    place: &impl Inside,
+    host: Option<Image>,
+    person: Option<&str>,
+) -> (Page, Vec<String>) {
     fs::create_dir_all(place.at(FOLDER)).unwrap();
     // A sandbox sees the files of this machine, and so the examples.
     drop(symlink(
         repository().join("examples"),
         place.at(&format!("{FOLDER}/examples")),
     ));
+    if let Some(person) = person {
+        place.must(&["chown", person, FOLDER]);
+    }
     let mut shell = Shell {
         place,
+        person,
         last: 0,
         targets: targets(),
     };
@@ -58,7 +94,7 @@ fn run(page: &Page, place: &impl Inside, host: Option<Image>) -> (Page, Vec<Stri
             Is::File(name) => place.put(&format!("{FOLDER}/{name}"), text),
             Is::Prepared(on) if *on == host => {
                 for (command, _) in commands(text) {
-                    let said = shell.say(&command);
+                    let said = shell.prepare(&command);
                     assert_eq!(shell.last, 0, "{}: {command}: {said}", page.path.display());
                 }
             }
@@ -109,6 +145,8 @@ fn commands(text: &str) -> Vec<(String, String)> {
 
 struct Shell<'a, T> {
     place: &'a T,
+    /// Who types; root if nobody is named.
+    person: Option<&'a str>,
     /// How the last command ended.
     last: i32,
     targets: Vec<String>,
@@ -117,12 +155,24 @@ struct Shell<'a, T> {
 impl<T: Inside> Shell<'_, T> {
     /// Runs a line and returns what it says on both streams.
     fn say(&mut self, line: &str) -> String {
-        let line = line.replace("sudo ", "");
-        if let Some(target) = line.strip_prefix("make ") {
-            assert!(
-                self.targets.iter().any(|known| known == target),
-                "the Makefile has no {target}"
-            );
+        self.say_as(self.person, line)
+    }
+
+    /// Runs a line of a comment as root.
+    fn prepare(&mut self, line: &str) -> String {
+        self.say_as(None, line)
+    }
+
+    fn say_as(&mut self, person: Option<&str>, line: &str) -> String {
+        let line = match person {
+            Some(_) => line.to_owned(),
+            None => line.replace("sudo ", ""),
+        };
+        if let Some(targets) = line.strip_prefix("make ") {
+            for target in targets.split(' ') {
+                let is_known = self.targets.iter().any(|known| known == target);
+                assert!(is_known, "the Makefile has no {target}");
+            }
             return String::new();
         }
         let stead = self.place.stead_path();
@@ -131,7 +181,14 @@ impl<T: Inside> Shell<'_, T> {
             "exec 2>&1\ncd {FOLDER}\nPATH=$PATH:/usr/sbin:/sbin:{folder}\n(exit {})\n{line}\n",
             self.last
         );
-        let said = self.place.run(&["sh", "-c", &script]);
+        let shell = ["sh", "-c", script.as_str()];
+        let said = match person {
+            Some(person) => {
+                let argv = [&["runuser", "-u", person, "--"][..], &shell].concat();
+                self.place.run(&argv)
+            }
+            None => self.place.run(&shell),
+        };
         self.last = said.code.unwrap_or(255);
         let mut out = said.out;
         if !out.is_empty() && !out.ends_with('\n') {
