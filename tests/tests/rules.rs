@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use e2e::{Inside, Sandbox, difference};
 
 /// A rule in words of a user: chain, matches and target.
-const RULES: [(&str, &str, &str, &str); 26] = [
+const RULES: [(&str, &str, &str, &str); 27] = [
     ("filter", "INPUT", "-s 10.0.0.1", "ACCEPT"),
     (
         "filter",
@@ -72,6 +72,13 @@ const RULES: [(&str, &str, &str, &str); 26] = [
         "FORWARD",
         "-m limit --limit 10/second --limit-burst 20",
         "LOG --log-level info",
+    ),
+    // iptables prints the apostrophe behind a backslash, as no shell would.
+    (
+        "filter",
+        "FORWARD",
+        "-p udp",
+        "LOG --log-prefix \\\"it's\\\"",
     ),
     ("filter", "FORWARD", "-m mark --mark 1", "ACCEPT"),
     ("filter", "FORWARD", "-m mark --mark 0x10/0xff", "ACCEPT"),

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{exit::Exit, words};
+use crate::{exit::Exit, from::From, words};
 
 /// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
 #[derive(Debug, Parser)]
@@ -280,9 +280,8 @@ pub(crate) struct Import {
     /// Pass over what this file names, with its reasons [default: /etc/stead/import-ignore.kdl, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
-    /// Write a launch configuration of MicroK8s as a spec instead of this host
-    #[arg(long, value_name = "YAML", conflicts_with_all = ["only", "except", "against", "ignore"])]
-    pub(crate) launch_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) from: From,
     /// Print one JSON document: what became of everything, and the specs
     #[arg(long)]
     pub(crate) json: bool,

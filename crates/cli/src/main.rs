@@ -5,6 +5,7 @@ mod commands;
 mod document;
 mod exit;
 mod failure;
+mod from;
 mod lsp;
 mod output;
 #[cfg(test)]

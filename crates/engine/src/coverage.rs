@@ -38,16 +38,16 @@ impl Coverage {
     }
 
     /// Returns what there is of a kind.
-    pub(crate) fn of(&mut self, kind: &str) -> &mut KindCoverage {
+    pub fn of(&mut self, kind: &str) -> &mut KindCoverage {
         self.0.entry(kind.to_owned()).or_default()
     }
 }
 
 impl KindCoverage {
     /// Passes a name over by a rule.
-    pub(crate) fn ignore(&mut self, rule: impl Into<String>, name: &str) {
+    pub fn ignore(&mut self, rule: impl Into<String>, name: impl Into<String>) {
         let names = self.ignored.entry(rule.into()).or_default();
-        names.insert(name.to_owned());
+        names.insert(name.into());
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Group {
     pub resources: BTreeMap<String, Exported>,
     /// Names that hold secrets: mentioned, not written.
     pub secrets: BTreeSet<String>,
+    /// What no spec can say or should say, each with the reason: mentioned, not written.
+    pub left_out: Vec<String>,
 }
 
 /// One resource to write.
@@ -48,6 +50,7 @@ impl Group {
         self.heading = other.heading;
         self.resources.extend(other.resources);
         self.secrets.extend(other.secrets);
+        self.left_out.extend(other.left_out);
     }
 }
 
@@ -63,6 +66,8 @@ pub fn spec_text<H: Host>(registry: &Registry<H>, host: &str, groups: &Groups) -
         }
         let secrets = group.secrets.iter();
         block.extend(secrets.map(|name| comment(&format!("secret: {kind} {name} left out"))));
+        let left_out = group.left_out.iter();
+        block.extend(left_out.map(|what| comment(&format!("left out: {what}"))));
         if block.is_empty() {
             continue;
         }

@@ -209,7 +209,7 @@ impl<'a, H: Host> Proof<'a, H> {
                 if is {
                     let kind = self.coverage.of(kind);
                     kind.managed.remove(&name);
-                    kind.ignore("the spec says it already", &name);
+                    kind.ignore("the spec says it already", name.as_str());
                 } else {
                     unsaid.insert(name, exported);
                 }

@@ -1,10 +1,10 @@
-//! Wishes that were written elsewhere, as the text of a spec.
+//! Wishes that were written elsewhere, as the text of a spec. What no spec can say stands there as a comment, with the reason.
 
 use std::collections::BTreeMap;
 
 use crate::{
     address::Address,
-    coverage::Coverage,
+    coverage::{Coverage, KindCoverage},
     export::{Exported, Group, Groups, spec_text},
     gather::fault,
     provider::Host,
@@ -15,15 +15,30 @@ use crate::{
 /// Why a wish is not written.
 const NO_KIND: &str = "this version of stead has no such kind";
 
-/// Writes wishes as a spec for `host`; what cannot be said is named.
+/// What was written elsewhere, in the words of kinds.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Resources, each with the attributes that a spec writes.
+    pub resources: BTreeMap<Address, State>,
+    /// One comment line above the resources of a kind: what they are.
+    pub headings: BTreeMap<String, String>,
+    /// What became of all the rest, by kind or by source.
+    pub coverage: Coverage,
+}
+
+/// Writes wishes as a spec for `host`; what cannot be said is named, there too.
 pub fn translate<H: Host>(
     registry: &Registry<H>,
     host: &str,
-    wishes: BTreeMap<Address, State>,
+    wishes: Wishes,
 ) -> (String, Coverage) {
-    let mut coverage = Coverage::default();
+    let Wishes {
+        resources,
+        mut headings,
+        mut coverage,
+    } = wishes;
     let mut groups = Groups::new();
-    for (Address { kind, name }, state) in wishes {
+    for (Address { kind, name }, state) in resources {
         let why = match registry.get(&kind) {
             None => Some(NO_KIND.to_owned()),
             Some(provider) => match provider.check_name(&name) {
@@ -44,5 +59,27 @@ pub fn translate<H: Host>(
         let group: &mut Group = groups.entry(kind).or_default();
         group.resources.insert(name, exported);
     }
+    for (source, found) in &coverage.0 {
+        let group = groups.entry(source.clone()).or_default();
+        group.heading = headings
+            .remove(source)
+            .filter(|_| !group.resources.is_empty())
+            .unwrap_or_default();
+        group.left_out = left_out(found);
+        group.secrets.clone_from(&found.secrets);
+    }
     (spec_text(registry, host, &groups), coverage)
+}
+
+/// Returns what is not written, each with the reason.
+fn left_out(found: &KindCoverage) -> Vec<String> {
+    let unsaid = found.unreadable.iter();
+    let unsaid = unsaid.map(|(name, why)| format!("{name}: {why}"));
+    let ignored = found.ignored.iter().flat_map(|(rule, names)| {
+        let names = names.iter();
+        names.map(move |name| format!("{name}: {rule}"))
+    });
+    let foreign = found.foreign.iter();
+    let foreign = foreign.map(|(whose, count)| format!("{count} made by {whose}"));
+    unsaid.chain(ignored).chain(foreign).collect()
 }

@@ -18,7 +18,8 @@ use crate::{
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
-        Saved, Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, script, split,
+        Saved, Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, saved_words,
+        script, split,
     },
     path::refused,
     rule_edit::Edit,
@@ -298,7 +299,7 @@ impl Provider<Live> for IptablesRule {
                     table: only.table,
                     chain: only.chain,
                 };
-                let words = shlex::split(only.text).unwrap_or_default();
+                let words = saved_words(only.text).unwrap_or_default();
                 let plain = Rule::plain(&words, column.family);
                 state.columns.set(column, Setting::Value(plain.text(chain)));
                 let place = Place {

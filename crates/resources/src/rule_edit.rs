@@ -4,7 +4,7 @@ use stead_engine::change::Change;
 
 use crate::{
     iptables_rule::{DEFAULT_TABLE, Place, State, spot},
-    netfilter::{ChainName, Column, Insert, MARK, Rule, Spot, quoted},
+    netfilter::{ChainName, Column, Insert, MARK, Rule, Spot, quoted, saved_words},
     setting::Setting,
 };
 
@@ -103,7 +103,7 @@ fn is_recorded(place: &Place, wanted: Option<&Setting>, column: Column) -> bool 
         table: &place.table,
         chain: &place.chain,
     };
-    let words = shlex::split(&place.text).unwrap_or_default();
+    let words = saved_words(&place.text).unwrap_or_default();
     wanted
         == Some(&Setting::Value(
             Rule::plain(&words, column.family).text(chain),

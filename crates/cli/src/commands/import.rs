@@ -16,15 +16,15 @@ use stead_engine::{
     source::load,
     state_folder::StateFolder,
     suggest,
-    translate::translate,
 };
 use stead_resources::{
+    elsewhere::PLACES,
     host::{Access, Existing, Reader, Writer},
-    launch_config::{LaunchConfig, PLACES},
 };
 
 use crate::{
     args,
+    commands::import_from::import_from,
     document::ImportDocument,
     exit::Exit,
     failure::Failure,
@@ -39,8 +39,11 @@ const HOST: &str = "host";
 
 /// Writes the host down, if the plan of that is empty; writes nothing but what was asked for.
 pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Failure> {
-    if let Some(path) = &args.launch_config {
-        return launch_config(session, args, path);
+    if !args.from.0.is_empty() {
+        let place = args.out.as_deref().map(Place::of).transpose()?;
+        let host = place.as_ref().map_or(HOST, |place| &place.stem);
+        let imported = import_from(session, host, &args.from)?;
+        return hand_over(session, args, place.as_ref(), &imported);
     }
     let only = patterns(session, &args.only)?;
     let except = patterns(session, &args.except)?;
@@ -105,36 +108,13 @@ fn hand_over(
     })
 }
 
-/// Writes a launch configuration as a spec. It is a wish, and says nothing of this host, so that there is nothing to prove.
-fn launch_config(session: &Session, args: &args::Import, path: &Path) -> Result<Exit, Failure> {
-    let bytes = read_input(path)?;
-    let config = LaunchConfig::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| {
-        let help = "name a launch configuration of MicroK8s";
-        Failure::usage(format!("`{}`: {error}", path.display()), help)
-    })?;
-    let place = args.out.as_deref().map(Place::of).transpose()?;
-    let host = place.as_ref().map_or(HOST, |place| &place.stem);
-    let (spec, mut coverage) = translate(&session.registry, host, config.resources);
-    let found = coverage.0.entry("launch-config".to_owned()).or_default();
-    found.unreadable = config.unsaid;
-    found.secrets = config.secrets.into_iter().collect();
-    let imported = Imported {
-        spec,
-        own: None,
-        sources: vec![],
-        resources: 0,
-        coverage,
-    };
-    hand_over(session, args, place.as_ref(), &imported)
-}
-
 fn mention_launch_configs(session: &Session) {
     let reader = Reader::new(&session.root);
     for place in PLACES.map(Path::new) {
         if let Ok(Some(_)) = reader.stat(place) {
             let place = place.display();
             render::message(&format!(
-                "MicroK8s has read {place} once: `stead import --launch-config {place}` writes it as a spec.\n"
+                "MicroK8s has read {place} once: `stead import --from launch-config {place}` writes it as a spec.\n"
             ));
         }
     }

@@ -12,6 +12,7 @@ mod fmt;
 mod graph;
 mod history;
 mod import;
+mod import_from;
 mod kinds;
 mod lsp;
 mod man;

@@ -38,7 +38,7 @@ pub(crate) fn coverage(coverage: &Coverage) -> String {
         for (name, why) in &found.unreadable {
             let name = plain(name);
             tell(
-                paint::warning("not seen"),
+                paint::warning("not written"),
                 format!("{name}: {}", plain(why)),
             );
         }
@@ -55,7 +55,7 @@ fn counts(found: &KindCoverage) -> Vec<String> {
         (foreign, "made by known programs"),
         (ignored, "passed over"),
         (found.secrets.len(), "secret"),
-        (found.unreadable.len(), "not seen"),
+        (found.unreadable.len(), "not written"),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     counts

@@ -1,6 +1,9 @@
 //! Who else writes into the tables: known programs, and by what their chains and rules are known.
 
-use super::saved::{Saved, SavedRule};
+use super::{
+    saved::{Saved, SavedRule},
+    words::saved_words,
+};
 
 /// A program that writes chains and rules of its own.
 struct Actor {
@@ -208,7 +211,7 @@ fn has_chains(saved: &Saved, actor: &Actor) -> bool {
 
 /// Returns the comment of a rule; of several the first.
 pub(crate) fn comment(text: &str) -> Option<String> {
-    let words = shlex::split(text)?;
+    let words = saved_words(text)?;
     let at = words.iter().position(|word| word == "--comment")?;
     words.get(at + 1).cloned()
 }

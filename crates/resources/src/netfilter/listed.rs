@@ -6,8 +6,12 @@ use super::{
     ChainName, Column, ODD_COLUMNS, Reading, Tables, Words, actors,
     saved::{Saved, SavedRule},
     tables_to_list,
+    words::saved_words,
 };
 use crate::host::{HostError, Reader};
+
+/// Why a rule is passed over that stands in its chain already.
+pub(crate) const SAME_BEFORE: &str = "the same rule stands before it, so that it does nothing";
 
 /// Lists the rules of all columns.
 pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
@@ -24,8 +28,7 @@ pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
                 (None, Some(name)) => drop(listing.managed.insert(name.clone())),
                 (None, None) => {
                     let text = format!("{chain} {}", rule.text);
-                    let rule = "the same rule stands before it, so that it does nothing";
-                    listing.ignore(rule, text);
+                    listing.ignore(SAME_BEFORE, text);
                 }
             }
         }
@@ -57,14 +60,7 @@ impl Spoken {
     ) -> Result<Self, &'static str> {
         let columns: Vec<Column> = places.iter().map(|(column, _)| *column).collect();
         let (family, backend) = tables.words(&columns, chain).ok_or(ODD_COLUMNS)?;
-        let words = shlex::split(text).ok_or("its words cannot be told apart")?;
-        let words = without_comments(words);
-        let is_jump = |word: &String| word == "-j" || word == "-g";
-        let jump = words.iter().position(is_jump).unwrap_or(words.len());
-        if words.get(jump).is_some_and(|word| word == "-g") {
-            return Err("it goes to a chain with `-g`, which no spec can say");
-        }
-        let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+        let (matches, jump) = split_at_jump(text)?;
         let positions = places.iter().map(|place| position(tables, *place, chain));
         let mut positions: Vec<_> = positions.collect();
         positions.dedup();
@@ -75,10 +71,32 @@ impl Spoken {
         Ok(Self {
             words: (family.map(str::to_owned), backend.map(str::to_owned)),
             position,
-            matches: list(&words[..jump]),
-            jump: list(words.get(jump + 1..).unwrap_or_default()),
+            matches,
+            jump,
         })
     }
+}
+
+/// Words, if there are any.
+type List = Option<Vec<String>>;
+
+/// Splits the text of a rule into what a spec says as `match` and as `jump`; says why it cannot.
+pub(crate) fn split_at_jump(text: &str) -> Result<(List, List), &'static str> {
+    let words = saved_words(text).ok_or("its words cannot be told apart")?;
+    let words = without_comments(words);
+    let is_jump = |word: &String| ["-j", "--jump", "-g", "--goto"].contains(&word.as_str());
+    let jump = words.iter().position(is_jump).unwrap_or(words.len());
+    if words
+        .get(jump)
+        .is_some_and(|word| word == "-g" || word == "--goto")
+    {
+        return Err("it goes to a chain with `-g`, which no spec can say");
+    }
+    let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+    Ok((
+        list(&words[..jump]),
+        list(words.get(jump + 1..).unwrap_or_default()),
+    ))
 }
 
 /// Says where a rule stands among those that are written: first of all, or after another.

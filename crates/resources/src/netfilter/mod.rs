@@ -7,6 +7,7 @@ mod names;
 mod rule;
 mod saved;
 mod tables;
+mod words;
 
 use std::sync::Arc;
 
@@ -25,11 +26,12 @@ use crate::{
 };
 
 pub(crate) use edit::{Insert, Spot, script};
-pub(crate) use listed::{Spoken, list_rules};
+pub(crate) use listed::{SAME_BEFORE, Spoken, list_rules, split_at_jump};
 pub(crate) use names::{ChainName, TABLES};
 pub(crate) use rule::{Rule, check_words, quoted, split};
 pub(crate) use saved::{MARK, Saved, SavedRule};
 pub(crate) use tables::{Reading, Tables, preferred};
+pub(crate) use words::{saved_words, with_single_blanks};
 
 /// The attribute `family`.
 pub(crate) const FAMILY: Attribute = Attribute::new(

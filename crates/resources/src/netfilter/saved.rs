@@ -70,31 +70,45 @@ pub(crate) struct Found<'a> {
 impl Saved {
     /// Reads what `iptables-save` prints.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut tables: BTreeMap<String, BTreeMap<String, Chain>> = BTreeMap::new();
+        let mut saved = Self::default();
         let mut table = "";
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('*') {
                 table = name;
-                tables.entry(name.to_owned()).or_default();
+                saved.tables.entry(name.to_owned()).or_default();
             } else if let Some((chain, rest)) =
                 line.strip_prefix(':').and_then(|line| line.split_once(' '))
             {
                 let policy = rest.split(' ').next().filter(|policy| *policy != "-");
-                let chains = tables.entry(table.to_owned()).or_default();
-                chains.entry(chain.to_owned()).or_default().policy = policy.map(str::to_owned);
+                saved.declare(table, chain, policy);
             } else if let Some(rule) = line.strip_prefix("-A ") {
                 let (chain, text) = rule.split_once(' ').unwrap_or((rule, ""));
-                let chains = tables.entry(table.to_owned()).or_default();
-                let rules = &mut chains.entry(chain.to_owned()).or_default().rules;
-                let name = name(text);
-                rules.push(SavedRule {
-                    text: text.to_owned(),
-                    is_ours: name.is_some(),
-                    name,
-                });
+                saved.insert(table, chain, usize::MAX, text);
             }
         }
-        Self { tables }
+        saved
+    }
+
+    /// Adds a chain, or gives it another policy.
+    pub(crate) fn declare(&mut self, table: &str, chain: &str, policy: Option<&str>) {
+        self.of(table, chain).policy = policy.map(str::to_owned);
+    }
+
+    /// Puts a rule into a chain: at this index, or at its end if it is shorter.
+    pub(crate) fn insert(&mut self, table: &str, chain: &str, index: usize, text: &str) {
+        let name = name(text);
+        let rules = &mut self.of(table, chain).rules;
+        let rule = SavedRule {
+            text: text.to_owned(),
+            is_ours: name.is_some(),
+            name,
+        };
+        rules.insert(index.min(rules.len()), rule);
+    }
+
+    fn of(&mut self, table: &str, chain: &str) -> &mut Chain {
+        let chains = self.tables.entry(table.to_owned()).or_default();
+        chains.entry(chain.to_owned()).or_default()
     }
 
     /// Gives every rule of others a name by which a spec can speak of it: words for people, and a digest of where it stands and what

@@ -53,6 +53,21 @@ impl Tables {
         reader.once(|| Ok(Self { columns, preferred }))
     }
 
+    /// Makes tables of what the four programs print, for a host whose own back end is nft.
+    #[cfg(test)]
+    pub(crate) fn printed(texts: [&str; 4]) -> Self {
+        let mut columns = texts.map(|text| Reading::Read(Saved::parse(text)));
+        for (column, reading) in Column::ALL.into_iter().zip(&mut columns) {
+            if let Reading::Read(saved) = reading {
+                saved.name_others(column);
+            }
+        }
+        Self {
+            columns,
+            preferred: [Some(Backend::Nft); 2],
+        }
+    }
+
     /// Returns the plainest words that mean just these columns for a chain: what a spec says as `family` and `backend`.
     pub(crate) fn words(
         &self,

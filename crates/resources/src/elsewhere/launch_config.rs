@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use stead_engine::address::Address;
+use stead_engine::{address::Address, translate::Wishes};
 
+use super::Origin;
 use crate::microk8s::SNAP;
 
 /// Where `MicroK8s` looks for one when it is installed, in this order: `snap/hooks/install`.
@@ -33,13 +34,13 @@ const SECRETS: [&str; 2] = ["persistentClusterToken", "join"];
 
 /// What a launch configuration asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct LaunchConfig {
+pub(super) struct LaunchConfig {
     /// Resources, each with the attributes that a spec writes.
-    pub resources: BTreeMap<Address, Value>,
+    resources: BTreeMap<Address, Value>,
     /// Keys that no kind says, with the reason.
-    pub unsaid: BTreeMap<String, String>,
+    unsaid: BTreeMap<String, String>,
     /// Keys that hold secrets.
-    pub secrets: Vec<String>,
+    secrets: Vec<String>,
 }
 
 /// A text is no launch configuration.
@@ -54,15 +55,25 @@ pub enum LaunchConfigError {
 }
 
 impl LaunchConfig {
-    /// Reads one; of several documents the later ones add to the earlier, as `MicroK8s` takes them.
-    pub fn parse(text: &str) -> Result<Self, LaunchConfigError> {
+    /// Reads one more; of several documents the later ones add to the earlier, as `MicroK8s` takes them.
+    pub(super) fn add_text(&mut self, text: &str) -> Result<(), LaunchConfigError> {
         let documents: Vec<Map<String, Value>> = serde_saphyr::from_multiple(text)
-            .map_err(|error| LaunchConfigError::Yaml(error.to_string()))?;
-        let mut config = Self::default();
+            // Lines of it may hold secrets, so none is shown.
+            .map_err(|error| LaunchConfigError::Yaml(error.without_snippet().to_string()))?;
         for (key, value) in documents.into_iter().flatten() {
-            config.add(&key, value)?;
+            self.add(&key, value)?;
         }
-        Ok(config)
+        Ok(())
+    }
+
+    /// Adds it to what else is wished.
+    pub(super) fn add_to(self, wishes: &mut Wishes) {
+        wishes.resources.extend(self.resources);
+        if !self.unsaid.is_empty() || !self.secrets.is_empty() {
+            let found = wishes.coverage.of(Origin::LaunchConfig.word());
+            found.unreadable.extend(self.unsaid);
+            found.secrets.extend(self.secrets);
+        }
     }
 
     fn add(&mut self, key: &str, value: Value) -> Result<(), LaunchConfigError> {
@@ -173,9 +184,15 @@ extraKubeProxyArgs:
   --proxy-mode: ipvs
 ";
 
+    fn parse(text: &str) -> Result<LaunchConfig, LaunchConfigError> {
+        let mut config = LaunchConfig::default();
+        config.add_text(text)?;
+        Ok(config)
+    }
+
     #[test]
     fn all_of_it_is_said_or_named() {
-        let config = LaunchConfig::parse(TEXT).unwrap();
+        let config = parse(TEXT).unwrap();
         let said = |kind: &str, name: &str| config.resources[&Address::new(kind, name)].clone();
         assert_eq!(
             said("kube-args", "kube-proxy"),
@@ -198,6 +215,16 @@ extraKubeProxyArgs:
     }
 
     #[test]
+    fn an_error_shows_no_line_of_it() {
+        let error = parse("persistentClusterToken: SECRET\na: [").unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("line 2") && !error.contains("SECRET"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn what_is_none_is_refused() {
         for wrong in [
             "extraKubeletArgs: [a]",
@@ -207,11 +234,8 @@ extraKubeProxyArgs:
             "a: [",
             "just a text",
         ] {
-            assert!(LaunchConfig::parse(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(
-            LaunchConfig::parse("version: 0.1.0\n").unwrap(),
-            LaunchConfig::default()
-        );
+        assert_eq!(parse("version: 0.1.0\n").unwrap(), LaunchConfig::default());
     }
 }

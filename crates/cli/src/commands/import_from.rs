@@ -1,0 +1,69 @@
+//! `stead import --from`: what other tools keep in files, as a spec. It is a wish, so that there is nothing to prove.
+
+use std::path::Path;
+
+use stead_engine::{import::Imported, suggest, translate::translate};
+use stead_resources::elsewhere::{Contents, Origin, Source, wishes};
+
+use crate::{
+    failure::Failure,
+    session::{Session, read_input},
+};
+
+/// Writes what was named as a spec for `host`.
+pub(crate) fn import_from(
+    session: &Session,
+    host: &str,
+    from: &crate::from::From,
+) -> Result<Imported, Failure> {
+    let mut sources = vec![];
+    for (word, paths) in &from.0 {
+        let origin = origin(word)?;
+        for path in paths {
+            sources.push(source(origin, path)?);
+        }
+    }
+    let wishes = session
+        .confined(async |_, reader| wishes(sources, reader).await)?
+        .map_err(|error| Failure::usage(error.to_string(), error.help()))?;
+    let (spec, coverage) = translate(&session.registry, host, wishes);
+    Ok(Imported {
+        spec,
+        own: None,
+        sources: vec![],
+        resources: 0,
+        coverage,
+    })
+}
+
+fn origin(word: &str) -> Result<Origin, Failure> {
+    let words = Origin::ALL.map(Origin::word);
+    let found = Origin::ALL.into_iter().find(|origin| origin.word() == word);
+    found.ok_or_else(|| {
+        let help = suggest::help("write `--from KIND FILE`; the kinds are", word, words);
+        Failure::usage(format!("`--from` knows no `{}`", word.escape_debug()), help)
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is named is input, not the host"
+)]
+fn source(origin: Origin, path: &Path) -> Result<Source, Failure> {
+    let contents = if path.is_dir() {
+        let folder = path.canonicalize().ok();
+        let folder = folder.and_then(|folder| folder.to_str().map(str::to_owned));
+        let folder = folder.ok_or_else(|| {
+            let fact = format!("the path of the folder `{}` is not UTF-8", path.display());
+            Failure::usage(fact, "name the files in it")
+        })?;
+        Contents::Folder(folder)
+    } else {
+        Contents::Bytes(read_input(path)?)
+    };
+    Ok(Source {
+        origin,
+        path: path.display().to_string(),
+        contents,
+    })
+}

@@ -1,0 +1,53 @@
+//! `--from KIND FILE…`: one option with a word and files behind it, as often as there are words.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueHint, builder};
+
+/// The name of the option.
+const FROM: &str = "from";
+/// What makes no sense beside it: it chooses among what is on this host.
+const OF_THE_HOST: [&str; 6] = ["only", "except", "against", "ignore", "var", "vars"];
+
+/// What was named behind each `--from`: a word and paths, not judged yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct From(pub(crate) Vec<(String, Vec<PathBuf>)>);
+
+impl Args for From {
+    fn augment_args(command: Command) -> Command {
+        let help = "Write what other tools keep in files instead of this host: \
+            `launch-config FILE` of MicroK8s, `rules-v4 FILE` and `rules-v6 FILE` of netfilter-persistent, `sysctl FILE` or a folder like \
+            /etc/sysctl.d; may be repeated, for one spec of all";
+        command.arg(
+            Arg::new(FROM)
+                .long(FROM)
+                .help(help)
+                .value_names(["KIND", "FILE"])
+                .num_args(2..)
+                .action(ArgAction::Append)
+                .value_parser(builder::ValueParser::os_string())
+                .value_hint(ValueHint::AnyPath)
+                .conflicts_with_all(OF_THE_HOST),
+        )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for From {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let named = matches.get_occurrences::<OsString>(FROM);
+        let named = named.into_iter().flatten().filter_map(|mut values| {
+            let word = values.next()?.to_string_lossy().into_owned();
+            Some((word, values.map(PathBuf::from).collect()))
+        });
+        Ok(Self(named.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
