@@ -6,6 +6,7 @@ pub mod apply;
 pub mod cause;
 pub mod change;
 mod circle;
+mod compare;
 mod condition;
 pub mod confirm;
 pub mod coverage;
