@@ -255,10 +255,14 @@ pub(crate) fn open_append(path: &Path) -> Result<File, StateFolderError> {
     Ok(file)
 }
 
-/// Appends bytes and waits until they are on disk.
+/// Appends bytes.
 pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StateFolderError> {
     file.write_all(bytes)
-        .map_err(StateFolderError::io("write", path))?;
+        .map_err(StateFolderError::io("write", path))
+}
+
+/// Waits until what was written to a file is on disk.
+pub(crate) fn sync(file: &File, path: &Path) -> Result<(), StateFolderError> {
     file.sync_data().map_err(StateFolderError::io("sync", path))
 }
 

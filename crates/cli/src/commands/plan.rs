@@ -43,7 +43,7 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
         render::message(&format!("{saved}`stead apply {file}` carries it out.\n"));
     }
     // Without root the runs cannot be read, and then there is nothing to say about them.
-    if let Ok(Some(Newest { run, stage, .. })) = Newest::find(&StateFolder::at(&session.state)) {
+    if let Ok(Some(Newest { run, stage, .. })) = Newest::find_open(&StateFolder::at(&session.state)) {
         let what = match stage {
             Stage::Ended(_) => None,
             Stage::Pending(_) => Some(
