@@ -31,6 +31,7 @@ pub mod history;
 pub mod ignore;
 pub mod import;
 pub mod journal;
+pub mod kept_spec;
 mod lexer;
 pub mod listing;
 #[expect(

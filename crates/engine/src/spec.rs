@@ -8,7 +8,7 @@ use std::{
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
-use crate::{address::Address, provenance::Provenance, registry::State};
+use crate::{address::Address, kept_spec::Basis, provenance::Provenance, registry::State};
 
 /// What the user wrote for one host, checked.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Spec {
     pub host: String,
     /// The resources, in the order in which they were written.
     pub resources: Vec<Resource>,
+    /// What it was resolved from.
+    pub basis: Basis,
 }
 
 /// One resource of a spec.
