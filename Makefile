@@ -21,7 +21,7 @@ complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(
 BOOTED := binary(/^host_/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install package demo test test-fast test-host bench-proxy bench-watch bench-resolve fuzz lint docs guide packages browser runner binder packager
+.PHONY: help build install package demo test test-fast test-host bench bench-proxy bench-watch bench-resolve fuzz lint docs guide packages browser runner binder packager static
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -76,6 +76,10 @@ bench-proxy: packages ## measure kube-proxy in userspace and in iptables mode, o
 bench-watch: packages ## measure how soon the watch puts a policy back, and what it costs, on a test host; a figure, no test
 	cargo build --package e2e --package stead
 	$(AS_ROOT) target/debug/test-host bench-watch
+
+bench: packages ## measure plans and an apply against the least that their work costs; figures, no test
+	cargo build --release --package e2e --package stead
+	$(AS_ROOT) target/release/test-host bench
 
 bench-resolve: ## measure how long a spec of 100,000 resources takes, against the parser alone; a figure, no test
 	cargo bench --package stead --bench resolve

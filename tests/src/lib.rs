@@ -18,11 +18,13 @@ pub mod load;
 mod name_server;
 pub mod proxy_benchmark;
 mod sandbox;
+pub mod speed_benchmark;
 pub mod standin;
 mod store;
 mod terminal;
 mod wait;
 pub mod watch_benchmark;
+pub mod workload;
 
 pub use fake_snapd::{FakeSnapd, Fault, Offer, World};
 pub use fingerprint::{Fingerprint, difference};

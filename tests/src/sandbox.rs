@@ -119,6 +119,18 @@ impl Sandbox {
     /// # Panics
     /// If the machine lets nobody make namespaces: these tests need root.
     pub fn new() -> Self {
+        let sandbox = Self::bare();
+        for rule in FOREIGN {
+            sandbox.must(rule);
+        }
+        sandbox
+    }
+
+    /// Makes a sandbox whose kernel has no tables of iptables yet.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn bare() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let holder = Command::new("unshare")
             .args([
@@ -170,9 +182,6 @@ impl Sandbox {
         }
         self.build_in_modules();
         self.must(&["ip", "link", "set", "lo", "up"]);
-        for rule in FOREIGN {
-            self.must(rule);
-        }
     }
 
     /// Nothing of a kernel's modules belongs to a namespace, so in a sandbox they are all built in: none is ever loaded.

@@ -4,6 +4,7 @@ use std::{
     cell::OnceCell,
     collections::BTreeMap,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -15,6 +16,7 @@ use stead_engine::{
     cause::explain,
     given::Given,
     graph::Graph,
+    kept_spec::{self, Asked, Basis},
     plan::{self, Plan, PlanError},
     registry::Registry,
     resolve::resolve,
@@ -53,6 +55,27 @@ pub(crate) struct Session {
     pub(crate) state: PathBuf,
     /// How much of a plan is shown.
     detail: Detail,
+}
+
+/// What a spec asks for.
+pub(crate) enum Wish {
+    /// As the last apply kept it.
+    Kept(KeptWish),
+    /// As it was read now; of a whole spec with what it came from.
+    Read(Box<Graph>, Option<Origin>),
+}
+
+/// What the last apply kept, and what it takes to read the spec after all.
+pub(crate) struct KeptWish {
+    asked: Asked,
+    path: PathBuf,
+    told: Told,
+}
+
+/// What a spec was resolved from.
+pub(crate) struct Origin {
+    basis: Basis,
+    given: Vec<Given>,
 }
 
 /// What a spec is told besides its text.
@@ -140,9 +163,50 @@ impl Session {
         ))
     }
 
-    /// Reads and resolves a spec with what it is told.
-    fn resolved(&self, path: &Path, told: &Told) -> Result<Spec, Failure> {
+    /// Finds out what a spec asks for: from what the last apply kept if nothing of it has changed, else from its files.
+    pub(crate) fn wish(&self, path: &Path, told: Told, only: &[String]) -> Result<Wish, Failure> {
         let source = source(path)?;
+        if only.is_empty()
+            && let Some(asked) = self.kept(&source, &told)
+        {
+            return Ok(Wish::Kept(KeptWish {
+                asked,
+                path: path.to_owned(),
+                told,
+            }));
+        }
+        let mut spec = self.resolved(&source, &told)?;
+        let basis = std::mem::take(&mut spec.basis);
+        let graph = Box::new(self.graph_of(spec, only)?);
+        let basis = Origin {
+            basis,
+            given: told.given,
+        };
+        Ok(Wish::Read(graph, only.is_empty().then_some(basis)))
+    }
+
+    /// Finds what the last apply kept of a spec.
+    fn kept(&self, source: &Arc<Source>, told: &Told) -> Option<Asked> {
+        let state = StateFolder::at(&self.state);
+        let facts = || self.facts().unwrap_or_default();
+        let find = |surroundings: &Surroundings<'_>| {
+            kept_spec::find(&state, &program()?, source, surroundings)
+        };
+        debug_span!("kept spec").in_scope(|| surrounded(told, &read_included, &facts, find))
+    }
+
+    /// Keeps what a spec asks for that was read for a plan.
+    pub(crate) fn keep(&self, origin: &Origin, plan: &Plan) {
+        let Origin { basis, given } = origin;
+        let state = StateFolder::at(&self.state);
+        if let Some(program) = program() {
+            // It only saves time: without it the files are read again.
+            drop(kept_spec::keep(&state, &program, basis, given, plan));
+        }
+    }
+
+    /// Reads and resolves a spec with what it is told.
+    fn resolved(&self, source: &Arc<Source>, told: &Told) -> Result<Spec, Failure> {
         let unread = OnceCell::new();
         let facts = || {
             self.facts().unwrap_or_else(|failure| {
@@ -151,7 +215,7 @@ impl Session {
                 Facts::default()
             })
         };
-        let spec = self.resolved_with(&source, told, &read_included, &facts);
+        let spec = self.resolved_with(source, told, &read_included, &facts);
         match unread.into_inner() {
             Some(failure) => Err(failure),
             None => Ok(spec?),
@@ -166,16 +230,9 @@ impl Session {
         read: &Read<'_>,
         facts: &dyn Fn() -> Facts,
     ) -> Result<Spec, SpecErrors> {
-        let surroundings = Surroundings {
-            read,
-            given: &told.given,
-            environment: &|name| match &told.environment {
-                Some(environment) => environment.get(name).cloned(),
-                None => std::env::var(name).ok(),
-            },
-            facts: &|| told.facts.clone().unwrap_or_else(facts),
-        };
-        debug_span!("spec").in_scope(|| resolve(source, &surroundings, &self.registry))
+        let resolve =
+            |surroundings: &Surroundings<'_>| resolve(source, surroundings, &self.registry);
+        debug_span!("spec").in_scope(|| surrounded(told, read, facts, resolve))
     }
 
     /// Reads the facts of this host.
@@ -190,7 +247,11 @@ impl Session {
         told: &Told,
         only: &[String],
     ) -> Result<Graph, Failure> {
-        let mut spec = self.resolved(path, told)?;
+        let spec = self.resolved(&source(path)?, told)?;
+        self.graph_of(spec, only)
+    }
+
+    fn graph_of(&self, mut spec: Spec, only: &[String]) -> Result<Graph, Failure> {
         let graph = debug_span!("graph").in_scope(|| Graph::build(&spec, &self.registry))?;
         if only.is_empty() {
             return Ok(graph);
@@ -199,15 +260,42 @@ impl Session {
         Ok(Graph::build(&spec, &self.registry)?)
     }
 
+    /// Plans what a spec asks for, and says why what differs does so. Returns also what the spec was resolved from, if it was read as a
+    /// whole.
+    pub(crate) fn plan_wish(&self, wish: Wish) -> Result<(Plan, Option<Origin>), Failure> {
+        let KeptWish { asked, path, told } = match wish {
+            Wish::Read(graph, origin) => return Ok((self.plan(&graph)?, origin)),
+            Wish::Kept(kept) => kept,
+        };
+        let Asked { host, wanted } = asked;
+        let planned = self.planned(async |registry, reader| {
+            plan::plan_wanted(registry, reader, &host, wanted).await
+        })?;
+        let plan = match planned {
+            // Where that stands only the files of the spec can show.
+            Err(PlanError::Problems(_)) => self.plan(&self.graph(&path, &told, &[])?)?,
+            planned => planned?,
+        };
+        Ok((plan, None))
+    }
+
     /// Plans a spec, and says why what differs does so.
     pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, Failure> {
+        let planned =
+            self.planned(async |registry, reader| plan::plan(registry, reader, graph).await)?;
+        Ok(planned?)
+    }
+
+    fn planned(
+        &self,
+        plan: impl AsyncFnOnce(&Registry<Live>, &Reader) -> Result<Plan, PlanError> + Send,
+    ) -> Result<Result<Plan, PlanError>, Failure> {
         let state = StateFolder::at(&self.state);
-        let planned = self.confined(async |registry, reader| {
-            let plan = plan::plan(registry, reader, graph).await?;
+        self.confined(async |registry, reader| {
+            let plan = plan(registry, reader).await?;
             let explaining = explain(registry, reader, &state, plan);
             Ok::<_, PlanError>(explaining.instrument(debug_span!("causes")).await)
-        })?;
-        Ok(planned?)
+        })
     }
 
     /// Runs `work` with a reader, on a thread that the kernel lets write nothing.
@@ -229,6 +317,39 @@ impl Session {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// Does something with all that a spec is told besides its text.
+fn surrounded<T>(
+    told: &Told,
+    read: &Read<'_>,
+    facts: &dyn Fn() -> Facts,
+    work: impl FnOnce(&Surroundings<'_>) -> T,
+) -> T {
+    work(&Surroundings {
+        read,
+        given: &told.given,
+        environment: &|name| match &told.environment {
+            Some(environment) => environment.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        },
+        facts: &|| told.facts.clone().unwrap_or_else(facts),
+    })
+}
+
+/// Says which program runs: its version, and the file that it is. Nobody can set when a file was last changed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is this program, not the host"
+)]
+fn program() -> Option<String> {
+    let meta = std::fs::metadata("/proc/self/exe").ok()?;
+    let file = [meta.dev(), meta.ino(), meta.size()];
+    let changed = (meta.ctime(), meta.ctime_nsec());
+    Some(format!(
+        "{} {file:?} {changed:?}",
+        env!("CARGO_PKG_VERSION")
+    ))
 }
 
 /// Returns the path of the spec: the one that was named, else the first that exists of the usual ones.

@@ -288,7 +288,7 @@ impl<H: Host> Apply<'_, H> {
         let span = debug_span!("apply", kind = step[0].address.kind);
         let clock = Instant::now();
         kind.apply(self.writer, changes).instrument(span).await?;
-        journal.write(&Record::Done {
+        journal.note(&Record::Done {
             milliseconds: u64::try_from(clock.elapsed().as_millis()).ok(),
         })?;
         (self.observer)(&Event::StepDone { step: number });
@@ -307,16 +307,22 @@ impl<H: Host> Apply<'_, H> {
         let addresses: BTreeSet<_> = step.iter().map(|planned| &planned.address).collect();
         let is_disturbed = |address: &&Address| running.is_disturbed(address);
         let disturbed: BTreeSet<_> = addresses.iter().copied().filter(is_disturbed).collect();
-        let mut wanted = plan.wanted.clone();
         // All of the step together: what one of them needs another may bring.
-        wanted.retain(|wanted| !disturbed.is_empty() && addresses.contains(&wanted.address));
-        let again = plan_wanted(self.registry, &reader, &plan.host, wanted).await?;
+        let again = if disturbed.is_empty() {
+            vec![]
+        } else {
+            let wanted = plan.wanted.iter();
+            let wanted = wanted.filter(|wanted| addresses.contains(&wanted.address));
+            let wanted = wanted.cloned().collect();
+            let again = plan_wanted(self.registry, &reader, &plan.host, wanted).await?;
+            again.changes
+        };
         let observed = observe(self.registry, &reader, addresses).await?;
         let mut changes = vec![];
         for planned in step {
             let address = &planned.address;
             if disturbed.contains(address) {
-                let found = again.changes.iter().find(|again| again.address == *address);
+                let found = again.iter().find(|again| again.address == *address);
                 changes.extend(found.map(|found| (address, found.change.clone())));
                 continue;
             }

@@ -1,6 +1,6 @@
 //! Merging and comparing states, the same for every kind. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -35,6 +35,18 @@ pub fn merge(schema: &Schema, observed: &State, desired: &State) -> Merged {
     Merged { after, unseen }
 }
 
+/// Whether a state has all that is desired as it stands there. Then laying it over changes nothing that is compared, and nothing is unseen.
+/// `false` says nothing: what is made of parts has to be laid over.
+pub(crate) fn is_met(schema: &Schema, observed: &State, desired: &State) -> bool {
+    let compared = schema.attributes.iter();
+    compared
+        .filter(|attribute| attribute.role.is_compared())
+        .all(|attribute| match get(desired, attribute.name) {
+            None => true,
+            Some(wish) => !wish.is_object() && get(observed, attribute.name) == Some(wish),
+        })
+}
+
 /// Whether two states are equal in every attribute that is compared.
 pub fn is_same(schema: &Schema, one: &State, other: &State) -> bool {
     differences(schema, one, other).next().is_none()
@@ -63,20 +75,14 @@ pub fn differences<'a>(
         .filter(|name| get(one, name) != get(other, name))
 }
 
-/// Returns the part of a state that is compared: what a stale plan is told by.
-pub fn compared(schema: &Schema, state: &State) -> State {
+/// Returns the part of a state that is compared, sorted by name: what a stale plan is told by.
+pub(crate) fn compared<'a>(schema: &Schema, state: &'a State) -> BTreeMap<&'static str, &'a Value> {
     schema
         .attributes
         .iter()
         .filter(|attribute| attribute.role.is_compared())
-        .filter_map(|attribute| {
-            Some((
-                attribute.name.to_owned(),
-                get(state, attribute.name)?.clone(),
-            ))
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+        .filter_map(|attribute| Some((attribute.name, get(state, attribute.name)?)))
+        .collect()
 }
 
 /// Returns what a kind has to say by its remarks in these states, each once.
@@ -153,6 +159,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_met_would_change_nothing_and_be_seen() {
+        let observed = json!({"a": "1", "b": ["x"], "context": "c"});
+        for desired in [
+            json!({}),
+            json!({"a": "1"}),
+            json!({"a": null, "b": ["x"], "input": "i", "context": "d"}),
+            json!({"a": "2"}),
+            json!({"b": ["x", "y"]}),
+            json!({"a": {"x": 1}}),
+        ] {
+            let merged = merge(&schema(), &observed, &desired);
+            let is_same = is_same(&schema(), &observed, &merged.after) && merged.unseen.is_empty();
+            assert_eq!(is_met(&schema(), &observed, &desired), is_same, "{desired}");
+        }
+        assert!(!is_met(&schema(), &json!({"a": "1"}), &json!({"b": "2"})));
+    }
+
+    #[test]
     fn an_attribute_that_cannot_be_observed_is_reported_and_not_a_difference() {
         let observed = json!({"a": "1"});
         let merged = merge(&schema(), &observed, &json!({"b": "2"}));
@@ -188,7 +212,7 @@ mod tests {
             json!({"a": "1", "context": "c", "input": "i"})
         );
         assert!(is_same(&schema(), &observed, &merged.after));
-        assert_eq!(compared(&schema(), &merged.after), json!({"a": "1"}));
+        assert_eq!(json!(compared(&schema(), &merged.after)), json!({"a": "1"}));
     }
     #[test]
     fn remarks_are_said_once_and_never_compared() {
@@ -197,6 +221,6 @@ mod tests {
         let said = remarks(&schema(), [Some(&observed), Some(&desired)]);
         assert_eq!(Vec::from_iter(said), ["one", "two"]);
         assert!(is_same(&schema(), &observed, &desired));
-        assert_eq!(compared(&schema(), &observed), json!({"a": "1"}));
+        assert_eq!(json!(compared(&schema(), &observed)), json!({"a": "1"}));
     }
 }

@@ -222,7 +222,7 @@ fn included<H: Host>(
             .help("the path is relative to the file that includes it"),
         ])
     })?;
-    let source = load_part(path, bytes).map_err(|SpecErrors(mut errors)| {
+    let mut source = load_part(path, bytes).map_err(|SpecErrors(mut errors)| {
         for error in &mut errors {
             error
                 .labels
@@ -230,11 +230,8 @@ fn included<H: Host>(
         }
         SpecErrors(errors)
     })?;
-    let source = Arc::new(Source {
-        included_at: Some(Box::new(include.span.clone())),
-        ..source
-    });
-    fragment(&source, registry, Part::Included)
+    source.included_at = Some(Box::new(include.span.clone()));
+    fragment(&Arc::new(source), registry, Part::Included)
 }
 
 fn collect_includes<'i>(items: &'i [Item], includes: &mut Vec<&'i Include>) {

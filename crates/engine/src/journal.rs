@@ -23,6 +23,9 @@ use crate::{
 /// The version of the records. A reader refuses a greater one.
 pub const VERSION: u32 = 2;
 
+/// What [`Record::Ended`] begins with: serde writes the tag first.
+const ENDED: &str = r#"{"record":"ended","#;
+
 /// One record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
@@ -236,8 +239,23 @@ impl Journal {
         })
     }
 
-    /// Appends a record and waits until it is on disk.
+    /// Appends a record and waits until it is on disk, with all before it.
     pub fn write(&mut self, record: &Record) -> Result<(), StateFolderError> {
+        let length = self.append(record)?;
+        state_folder::sync(&self.file, &self.path)?;
+        self.has_grown(length);
+        Ok(())
+    }
+
+    /// Appends a record that nothing waits for: it comes to the disk with the next one at the latest.
+    pub fn note(&mut self, record: &Record) -> Result<(), StateFolderError> {
+        let length = self.append(record)?;
+        self.has_grown(length);
+        Ok(())
+    }
+
+    /// Appends a record, and returns its bytes; it counts once [`Self::has_grown`] says so.
+    fn append(&mut self, record: &Record) -> Result<usize, StateFolderError> {
         let json = serde_json::to_string(record)
             .expect("records have string keys and no failing serialisers");
         let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
@@ -247,9 +265,12 @@ impl Journal {
         }
         self.is_torn = true;
         state_folder::append(&mut self.file, &self.path, line.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn has_grown(&mut self, by: usize) {
         self.is_torn = false;
-        self.length += line.len() as u64;
-        Ok(())
+        self.length += by as u64;
     }
 }
 
@@ -262,6 +283,14 @@ pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> 
         }
         _ => Ok(records),
     }
+}
+
+/// Whether the last record of a run says that it has ended. That is told without understanding the others, of which there may be many.
+pub(crate) fn has_ended(state: &StateFolder, run: u64) -> Result<bool, StateFolderError> {
+    let bytes = state_folder::read(&path(state, run))?.unwrap_or_default();
+    let last = bytes.split_inclusive(|&byte| byte == b'\n').next_back();
+    let json = last.and_then(whole_line);
+    Ok(json.is_some_and(|json| json.starts_with(ENDED)))
 }
 
 /// Counts the records that nobody can read any more.
@@ -287,10 +316,15 @@ fn parse(bytes: &[u8]) -> (Vec<Record>, u64) {
 }
 
 fn parse_line(line: &[u8]) -> Option<Record> {
+    serde_json::from_str(whole_line(line)?).ok()
+}
+
+/// Returns the JSON of a line that is as it was written.
+fn whole_line(line: &[u8]) -> Option<&str> {
     let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let (checksum, json) = line.split_once(' ')?;
     let is_whole = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(json.as_bytes());
-    is_whole.then(|| serde_json::from_str(json).ok())?
+    is_whole.then_some(json)
 }
 
 #[cfg(test)]
@@ -353,6 +387,31 @@ mod tests {
         let old = r#"{"record":"started","version":2,"at":"1970-01-01T00:00:00Z","stead":"0","undoes":null}"#;
         let line = format!("{:08x} {old}\n", crc32fast::hash(old.as_bytes()));
         assert_eq!(parse(line.as_bytes()).0, &records()[..1]);
+    }
+
+    #[test]
+    fn that_a_run_has_ended_is_told_by_its_last_record_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::create(&folder.path().join("state")).unwrap();
+        let run = state.next_run().unwrap();
+        assert!(!has_ended(&state, run).unwrap());
+        let mut journal = Journal::open(&state, run).unwrap();
+        for record in records() {
+            journal.write(&record).unwrap();
+            assert!(!has_ended(&state, run).unwrap(), "{record:?}");
+        }
+        let ended = Record::Ended {
+            at: Timestamp::UNIX_EPOCH,
+            outcome: Outcome::Done { run },
+            after: BTreeMap::new(),
+        };
+        journal.write(&ended).unwrap();
+        assert!(has_ended(&state, run).unwrap());
+        let bytes = std::fs::read(path(&state, run)).unwrap();
+        for cut in [1, 2, 9] {
+            std::fs::write(path(&state, run), &bytes[..bytes.len() - cut]).unwrap();
+            assert!(!has_ended(&state, run).unwrap(), "{cut} bytes less");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod cause;
 pub mod change;
 mod circle;
+mod compare;
 mod condition;
 pub mod confirm;
 pub mod coverage;
@@ -30,6 +31,7 @@ pub mod history;
 pub mod ignore;
 pub mod import;
 pub mod journal;
+pub mod kept_spec;
 mod lexer;
 pub mod listing;
 #[expect(

@@ -50,16 +50,16 @@ pub async fn observe<H: Host>(
         let addresses = names.into_iter().map(|name| Address::new(kind, name));
         Ok(addresses.zip(states).collect::<Vec<_>>())
     });
-    let mut observed = Observed::new();
+    let mut observed = vec![];
     let mut errors = vec![];
     for batch in join_all(batches).await {
         match batch {
-            Ok(readings) => observed.extend(readings),
+            Ok(mut readings) => observed.append(&mut readings),
             Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() {
-        Ok(observed)
+        Ok(observed.into_iter().collect())
     } else {
         Err(ObserveError::Provider(errors))
     }

@@ -5,7 +5,6 @@ use std::{
     path::PathBuf,
 };
 
-use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument, debug_span};
 
@@ -13,11 +12,12 @@ use crate::{
     address::Address,
     cause::Cause,
     change::{Change, Effects},
+    compare::prepare_and_compare,
     diff,
     digest::digest,
     graph::Graph,
     needs::Needs,
-    observe::{ObserveError, Observed, observe},
+    observe::{ObserveError, observe},
     provider::Host,
     registry::{Registry, State},
     schema::Problem,
@@ -223,6 +223,9 @@ impl Plan {
     /// Says of how much of a spec it is.
     #[must_use]
     pub fn scoped(mut self, scope: Scope) -> Self {
+        if self.scope == scope {
+            return self;
+        }
         self.scope = scope;
         self.sealed()
     }
@@ -325,14 +328,16 @@ pub async fn plan_wanted<H: Host>(
         wanted.iter().map(|wanted| &wanted.address),
     )
     .await?;
-    let preparing = prepare(registry, reader, &wanted, &observed);
-    let prepared = preparing.instrument(debug_span!("prepare")).await?;
-    let mut comparison = compare(registry, &prepared, &observed);
-    comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
+    let comparing = prepare_and_compare(registry, reader, &wanted, &observed);
+    let mut comparison = comparing.instrument(debug_span!("prepare")).await?;
+    if !comparison.changes.is_empty() {
+        comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
+    }
     let readings = observed
         .iter()
         .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
         .collect();
+    drop(observed);
     Ok(Plan::of(host.to_owned(), wanted, comparison, readings))
 }
 
@@ -364,62 +369,6 @@ impl From<&Resource> for Wanted {
     }
 }
 
-async fn prepare<H: Host>(
-    registry: &Registry<H>,
-    reader: &H::Reader,
-    wanted: &[Wanted],
-    observed: &Observed,
-) -> Result<Vec<Wanted>, PlanError> {
-    let needs = Needs::of(wanted);
-    let to_come: BTreeSet<&Address> = wanted
-        .iter()
-        .filter(|wanted| {
-            wanted.desired != Desired::Absent && matches!(observed.get(&wanted.address), Some(None))
-        })
-        .map(|wanted| &wanted.address)
-        .collect();
-    let prepared = wanted.iter().map(async |wanted| {
-        let kind = registry.of(&wanted.address).expect("observed before");
-        let name = &wanted.address.name;
-        let prepared = match &wanted.desired {
-            Desired::Absent => {
-                let possible = kind.prepare_absent(reader, name).await;
-                possible.map(|()| Desired::Absent)
-            }
-            Desired::Present(state) => {
-                let prepared = kind.prepare(reader, name, state.clone()).await;
-                prepared.map(Desired::Present)
-            }
-        };
-        match prepared {
-            Ok(desired) => Ok(Wanted {
-                desired,
-                ..wanted.clone()
-            }),
-            // What it needs is still to come, so that nothing can be said yet; its step asks again.
-            Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
-                Ok(wanted.clone())
-            }
-            Err(problems) => Err(problems
-                .into_iter()
-                .map(|problem| (wanted.address.clone(), problem))),
-        }
-    });
-    let mut ready = vec![];
-    let mut problems = vec![];
-    for prepared in join_all(prepared).await {
-        match prepared {
-            Ok(wanted) => ready.push(wanted),
-            Err(found) => problems.extend(found),
-        }
-    }
-    if problems.is_empty() {
-        Ok(ready)
-    } else {
-        Err(PlanError::Problems(problems))
-    }
-}
-
 /// What a comparison of the wanted with the observed found.
 #[derive(Debug, Default)]
 pub struct Comparison {
@@ -429,64 +378,4 @@ pub struct Comparison {
     pub unseen: Vec<Unseen>,
     /// What the kinds have to say.
     pub remarks: Vec<Remark>,
-}
-
-/// Compares what is wanted, already prepared, with what was observed. Pure.
-fn compare<H: Host>(registry: &Registry<H>, wanted: &[Wanted], observed: &Observed) -> Comparison {
-    let schemas: BTreeMap<&str, _> = registry
-        .iter()
-        .map(|(name, kind)| (name, kind.schema()))
-        .collect();
-    let mut comparison = Comparison::default();
-    let mut changed: BTreeSet<&Address> = BTreeSet::new();
-    for Wanted {
-        address,
-        desired,
-        needs,
-        because,
-    } in wanted
-    {
-        let schema = &schemas[address.kind.as_str()];
-        let kind = registry.of(address).expect("observed before");
-        let before = observed.get(address).cloned().flatten();
-        let said = diff::remarks(schema, [before.as_ref(), desired.state()]);
-        comparison
-            .remarks
-            .extend(said.into_iter().map(|text| Remark {
-                address: address.clone(),
-                text,
-            }));
-        let mut after = match (desired, &before) {
-            (Desired::Absent, _) => None,
-            (Desired::Present(state), None) => Some(state.clone()),
-            (Desired::Present(state), Some(before)) => {
-                let merged = diff::merge(schema, before, state);
-                comparison
-                    .unseen
-                    .extend(merged.unseen.into_iter().map(|attribute| Unseen {
-                        address: address.clone(),
-                        attribute,
-                    }));
-                Some(merged.after)
-            }
-        };
-        let by: Vec<_> = needs.iter().filter(|need| changed.contains(need)).collect();
-        if let (Some(before), Some(_), false) = (&before, &after, by.is_empty()) {
-            after = kind.disturbed(&address.name, before, &by).or(after);
-        }
-        if diff::is_same_reading(schema, before.as_ref(), after.as_ref()) {
-            continue;
-        }
-        changed.insert(address);
-        let change = Change::between(before, after).expect("two absent ones are the same");
-        let effects = kind.effects(&address.name, &change);
-        comparison.changes.push(PlannedChange {
-            address: address.clone(),
-            change,
-            because: because.clone(),
-            cause: None,
-            effects,
-        });
-    }
-    comparison
 }

@@ -202,7 +202,9 @@ impl<'a, H: Host> Proof<'a, H> {
                 let is = match (&exported.desired, said) {
                     (Desired::Present(state), Some(said)) => {
                         let state = provider.prepare(self.reader, &name, state.clone()).await;
-                        state.is_ok_and(|state| says(Some(&said), &compared(&schema, &state)))
+                        state.is_ok_and(|state| {
+                            says(Some(&said), &serde_json::json!(compared(&schema, &state)))
+                        })
                     }
                     _ => false,
                 };

@@ -45,7 +45,7 @@ pub async fn recover<H: Host>(
     lock: &Lock,
     persistence: Persistence,
 ) -> Result<Option<Outcome>, RecoverError> {
-    let Some(newest) = Newest::find(apply.state)? else {
+    let Some(newest) = Newest::find_open(apply.state)? else {
         return Ok(None);
     };
     match &newest.stage {
@@ -109,6 +109,14 @@ impl Newest {
             steps: steps.collect(),
             damaged,
         }))
+    }
+
+    /// Reads it if it has not ended.
+    pub fn find_open(folder: &StateFolder) -> Result<Option<Self>, RecoverError> {
+        match folder.runs()?.last() {
+            Some(&run) if journal::has_ended(folder, run)? => Ok(None),
+            _ => Self::find(folder),
+        }
     }
 
     /// Takes it back, and says why: `because` somebody asked for that, or because of what its journal says.

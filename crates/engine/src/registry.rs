@@ -292,9 +292,9 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
                 "{}: one answer for each name",
                 P::KIND
             );
+            let states = states.into_iter();
             Ok(states
-                .iter()
-                .map(|state| state.as_ref().map(Self::erase))
+                .map(|state| state.map(|state| Self::erase(&state)))
                 .collect())
         })
     }

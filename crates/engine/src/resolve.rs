@@ -15,6 +15,7 @@ use crate::{
     decode::{Decoder, is_plain},
     files::{Files, is_fundamental, profile_cycles},
     fragment::{Heading, Include, Item, Profile, is_open},
+    kept_spec::Basis,
     provenance::{Provenance, Step},
     provider::Host,
     registry::Registry,
@@ -141,7 +142,18 @@ impl<H: Host> Resolver<'_, H> {
         self.errors.extend(duplicates(&resources));
         self.errors.extend(same_places(&resources, self.registry));
         self.errors.extend(unknown_needs(&resources));
-        Spec { host, resources }
+        let fragments = self.files.fragments.iter();
+        let (environment, facts) = self.values.asked();
+        let basis = Basis {
+            files: fragments.map(|fragment| fragment.source.clone()).collect(),
+            environment,
+            facts,
+        };
+        Spec {
+            host,
+            resources,
+            basis,
+        }
     }
 
     fn host_name(&mut self, source: &Arc<Source>, Heading { mut node, span }: Heading) -> String {

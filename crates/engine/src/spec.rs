@@ -1,10 +1,14 @@
 //! The checked spec: what the user wrote, with the places where it stands.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
-use crate::{address::Address, provenance::Provenance, registry::State};
+use crate::{address::Address, kept_spec::Basis, provenance::Provenance, registry::State};
 
 /// What the user wrote for one host, checked.
 #[derive(Clone, Debug)]
@@ -13,6 +17,8 @@ pub struct Spec {
     pub host: String,
     /// The resources, in the order in which they were written.
     pub resources: Vec<Resource>,
+    /// What it was resolved from.
+    pub basis: Basis,
 }
 
 /// One resource of a spec.
@@ -78,6 +84,8 @@ pub struct Source {
     pub included_at: Option<Box<Span>>,
     /// Whether it is a file, and not a word of the command line, a variable of the environment or a fact.
     pub is_file: bool,
+    /// Where its lines begin, once somebody has asked for one.
+    lines: OnceLock<Vec<usize>>,
 }
 
 impl Source {
@@ -88,6 +96,7 @@ impl Source {
             text: text.into(),
             included_at: None,
             is_file: true,
+            lines: OnceLock::new(),
         }
     }
 
@@ -97,6 +106,14 @@ impl Source {
             is_file: false,
             ..Self::new(of, text)
         }
+    }
+
+    /// Returns where the lines begin. A spec has many resources, and each asks for its line.
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let ends = self.text.match_indices('\n');
+            [0].into_iter().chain(ends.map(|(at, _)| at + 1)).collect()
+        })
     }
 }
 
@@ -126,10 +143,8 @@ impl Span {
 
     /// Returns the line of the first byte, counted from 1.
     pub fn line(&self) -> usize {
-        self.source.text[..self.offset.min(self.source.text.len())]
-            .matches('\n')
-            .count()
-            + 1
+        let lines = self.source.lines();
+        lines.partition_point(|&begin| begin <= self.offset)
     }
 
     /// Returns the column of the first byte in characters, counted from 1.
@@ -155,5 +170,24 @@ impl SourceCode for Source {
             contents.column(),
             contents.line_count(),
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_in_the_line_that_has_begun_last() {
+        let check = |text: &str, offset, line| {
+            let source = Arc::new(Source::new("host.kdl", text));
+            assert_eq!(Span::of(&source, offset..offset).line(), line, "{text:?}");
+        };
+        check("", 0, 1);
+        check("a\n\nb", 0, 1);
+        check("a\n\nb", 1, 1);
+        check("a\n\nb", 2, 2);
+        check("a\n\nb", 3, 3);
+        check("a\n", 9, 2);
     }
 }

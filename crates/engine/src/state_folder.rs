@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -233,6 +233,37 @@ pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), StateFolde
     sync_folder(path.parent().expect("a file has a folder"))
 }
 
+/// Replaces a file that nothing depends on: nobody waits for the disk, so that a power cut may leave anything of it.
+pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), StateFolderError> {
+    let temporary = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let written = open_private(&temporary, options.write(true).create(true).truncate(true))
+        .and_then(|mut file| file.write_all(contents))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        // There may be no room for it.
+        drop(std::fs::remove_file(&temporary));
+        StateFolderError::io("write", path)(error)
+    })
+}
+
+/// Reads a file of at most `limit` bytes that nobody else can have written or read; `None` if it is not that.
+pub(crate) fn read_own(path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits()).open(path);
+    let file = file.ok()?;
+    let meta = file.metadata().ok()?;
+    let others = meta.mode() & 0o077;
+    let is_own = meta.is_file() && meta.uid() == geteuid().as_raw() && others == 0;
+    if !is_own || meta.len() > limit {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).ok()?);
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 pub(crate) fn sync_folder(path: &Path) -> Result<(), StateFolderError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
@@ -255,10 +286,14 @@ pub(crate) fn open_append(path: &Path) -> Result<File, StateFolderError> {
     Ok(file)
 }
 
-/// Appends bytes and waits until they are on disk.
+/// Appends bytes.
 pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StateFolderError> {
     file.write_all(bytes)
-        .map_err(StateFolderError::io("write", path))?;
+        .map_err(StateFolderError::io("write", path))
+}
+
+/// Waits until what was written to a file is on disk.
+pub(crate) fn sync(file: &File, path: &Path) -> Result<(), StateFolderError> {
     file.sync_data().map_err(StateFolderError::io("sync", path))
 }
 

@@ -1,7 +1,7 @@
 //! What the values of a spec are in the end: of variables, of the environment, of facts.
 
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Values<'a> {
     declared: BTreeMap<String, Declared>,
     surroundings: &'a Surroundings<'a>,
     facts: OnceCell<Facts>,
+    /// What was asked for of the environment and of the facts, with the answers.
+    asked: RefCell<(BTreeMap<String, String>, BTreeMap<String, Fact>)>,
 }
 
 impl<'a> Values<'a> {
@@ -75,7 +77,13 @@ impl<'a> Values<'a> {
             declared: plain,
             surroundings,
             facts: OnceCell::new(),
+            asked: RefCell::default(),
         }
+    }
+
+    /// Returns what was asked for so far, with the answers.
+    pub(crate) fn asked(&self) -> (BTreeMap<String, String>, BTreeMap<String, Fact>) {
+        self.asked.take()
     }
 
     /// Finds variables that nothing asks for, that are asked for and not declared, and values that no variable takes.
@@ -227,6 +235,8 @@ impl<'a> Values<'a> {
                 "set it: `{name}=… stead plan`; `sudo` passes it on with `--preserve-env={name}`"
             ))
         })?;
+        let mut asked = self.asked.borrow_mut();
+        asked.0.insert(name.to_owned(), value.clone());
         let source = Arc::new(Source::of_value("environment", format!("{name}={value}")));
         let span = Span::of(&source, name.len() + 1..source.text.len());
         let said = "a variable of the environment".to_owned();
@@ -245,6 +255,8 @@ impl<'a> Values<'a> {
             )
             .help(suggest::help("the facts are", name, known)));
         };
+        let mut asked = self.asked.borrow_mut();
+        asked.1.insert(name.to_owned(), fact.clone());
         let value = match fact {
             Fact::Number(number) => KdlValue::Integer((*number).into()),
             Fact::Text(text) => KdlValue::String(text.clone()),

@@ -1,6 +1,6 @@
 //! Owner, group and mode of what stands in a file system, in one canonical spelling.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 use serde::{Deserialize, Serialize};
@@ -163,6 +163,27 @@ impl OwnerGroup {
                 .at("group")
                 .help("create the group first, or write its number")
         })
+    }
+}
+
+/// The names of users and groups in one moment, each looked up once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    users: BTreeMap<u32, Owner>,
+    groups: BTreeMap<u32, OwnerGroup>,
+}
+
+impl Names {
+    /// Names the user of a number.
+    pub(crate) fn user(&mut self, uid: u32) -> Owner {
+        let known = self.users.entry(uid);
+        known.or_insert_with(|| Owner::of(uid)).clone()
+    }
+
+    /// Names the group of a number.
+    pub(crate) fn group(&mut self, gid: u32) -> OwnerGroup {
+        let known = self.groups.entry(gid);
+        known.or_insert_with(|| OwnerGroup::of(gid)).clone()
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is in a file: the text itself where it is short and UTF-8, else its digest.
 
-use std::{io::Read, path::Path};
+use std::{
+    io::{Read, Seek},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{report::chain, schema::Problem};
 
-use crate::host::{Access, Digested, Existing, HostError, MetaKind, Reader, Writer};
+use crate::host::{Access, Digested, Existing, HostError, MetaKind, Opened, Reader, Writer};
 
 /// The longest text that import writes into the spec itself, in bytes.
 pub(crate) const SMALL: usize = 16 << 10;
@@ -40,6 +43,26 @@ impl Content {
         }
         let digested = reader.digest(path)?;
         Ok(digested.map(|Digested { sha256, size }| Self::Digest { sha256, size }))
+    }
+
+    /// Reads the contents of an open file of so many bytes, without holding more than [`INLINE`].
+    pub(crate) fn of_opened(opened: &mut Opened<'_>, size: u64) -> Result<Self, HostError> {
+        if size <= INLINE {
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+            let head = opened.file.by_ref().take(INLINE + 1);
+            let read = { head }.read_to_end(&mut bytes);
+            read.map_err(opened.refused("read"))?;
+            if bytes.len() as u64 <= INLINE {
+                opened.note(&bytes);
+                if let Ok(text) = String::from_utf8(bytes) {
+                    return Ok(Self::Text(text));
+                }
+            }
+            let begun = opened.file.rewind();
+            begun.map_err(opened.refused("read"))?;
+        }
+        let Digested { sha256, size } = opened.digest()?;
+        Ok(Self::Digest { sha256, size })
     }
 
     /// Reads the source of a spec: a file of the person who runs stead, wherever it is, so links to it are followed.

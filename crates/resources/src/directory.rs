@@ -14,7 +14,8 @@ use stead_engine::{
 
 use crate::{
     access::{
-        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root, owners,
+        GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
+        owners,
     },
     etc::{self, Etc},
     evidence,
@@ -81,17 +82,18 @@ impl Provider<Live> for Directory {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        names
-            .iter()
-            .map(|name| {
-                let there = stat(Self::KIND, host, name, MetaKind::Folder)?;
-                Ok(there.as_ref().map(Outside::of).map(|outside| State {
-                    mode: outside.mode,
-                    owner: outside.owner,
-                    group: outside.group,
-                }))
-            })
-            .collect()
+        let mut accounts = Names::default();
+        let names = names.iter();
+        let read = |name: &&str| {
+            let there = stat(Self::KIND, host, name, MetaKind::Folder)?;
+            let outside = there.map(|there| Outside::of(&there, &mut accounts));
+            Ok(outside.map(|outside| State {
+                mode: outside.mode,
+                owner: outside.owner,
+                group: outside.group,
+            }))
+        };
+        names.map(read).collect()
     }
 
     async fn apply(

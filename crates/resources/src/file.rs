@@ -18,14 +18,15 @@ use stead_engine::{
 
 use crate::{
     access::{
-        GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root, owners,
+        GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
+        owners,
     },
     content::{Content, SMALL},
     etc::{self, Etc},
     evidence,
-    host::{Existing, Live, MetaKind, Reader, Writer},
+    host::{Existing, HostError, Live, Look, MetaKind, Reader, Writer, shared},
     outside::{Outside, stat},
-    path::{ancestors, check, refused},
+    path::{ancestors, check, other_kind, refused},
     secrets,
 };
 
@@ -136,7 +137,13 @@ impl Provider<Live> for File {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        names.iter().map(|name| read(host, name)).collect()
+        shared(names, |names| {
+            let (mut look, mut accounts) = (host.look(), Names::default());
+            let names = names.iter();
+            names
+                .map(|name| read(&mut look, &mut accounts, name))
+                .collect()
+        })
     }
 
     async fn save(
@@ -244,28 +251,47 @@ fn outside(state: &State) -> Outside {
     }
 }
 
-fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
-    let Some(meta) = stat(File::KIND, host, name, MetaKind::File)? else {
+fn read(
+    look: &mut Look<'_>,
+    accounts: &mut Names,
+    name: &str,
+) -> Result<Option<State>, ProviderError> {
+    let found = look.at(Path::new(name));
+    let Some(seen) = found.map_err(refused(File::KIND, name, "look at it"))? else {
         return Ok(None);
     };
-    let content = match Content::read(host, Path::new(name), meta.size) {
-        Err(error) if error.is_not_allowed() => None,
-        content => content.map_err(refused(File::KIND, name, "read it"))?,
-    };
-    let Outside {
-        mode,
-        owner,
-        group,
-        xattrs,
-    } = Outside::read(File::KIND, host, name, &meta)?;
+    let meta = seen.meta.clone();
+    if meta.kind != MetaKind::File {
+        return Err(other_kind(File::KIND, name, &meta));
+    }
+    let (mut content, mut xattrs) = (None, None);
+    let opened = seen.open();
+    if let Some(mut opened) = seen_if_allowed(opened, name, "read it")?.flatten() {
+        let bytes = Content::of_opened(&mut opened, meta.size);
+        content = seen_if_allowed(bytes, name, "read it")?;
+        xattrs = seen_if_allowed(opened.xattrs(), name, "read its extended attributes")?;
+    }
+    let outside = Outside::of(&meta, accounts);
     Ok(Some(State {
         content,
         source: None,
-        mode,
-        owner,
-        group,
-        xattrs,
+        mode: outside.mode,
+        owner: outside.owner,
+        group: outside.group,
+        xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
     }))
+}
+
+/// Takes what could be read; what only others may read is not seen.
+fn seen_if_allowed<T>(
+    read: Result<T, HostError>,
+    name: &str,
+    attempted: &'static str,
+) -> Result<Option<T>, ProviderError> {
+    match read {
+        Err(error) if error.is_not_allowed() => Ok(None),
+        read => read.map(Some).map_err(refused(File::KIND, name, attempted)),
+    }
 }
 
 fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(), ProviderError> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use stead_engine::{address::Address, provider::ProviderError};
 
 use crate::{
-    access::{Mode, Owner, OwnerGroup, access},
+    access::{Mode, Names, Owner, OwnerGroup, access},
     host::{Access, HostError, Meta, MetaKind, Reader, Writer},
     path::{other_kind, refused},
 };
@@ -33,16 +33,16 @@ impl Outside {
         };
         Ok(Self {
             xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
-            ..Self::of(meta)
+            ..Self::of(meta, &mut Names::default())
         })
     }
 
     /// Returns its mode, owner and group.
-    pub(crate) fn of(meta: &Meta) -> Self {
+    pub(crate) fn of(meta: &Meta, names: &mut Names) -> Self {
         Self {
             mode: Some(Mode::new(meta.mode)),
-            owner: Some(Owner::of(meta.uid)),
-            group: Some(OwnerGroup::of(meta.gid)),
+            owner: Some(names.user(meta.uid)),
+            group: Some(names.group(meta.gid)),
             xattrs: None,
         }
     }

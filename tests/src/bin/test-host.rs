@@ -5,10 +5,12 @@
     reason = "a program for those who work on the tests"
 )]
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use e2e::{Host, Image, Inside, load, proxy_benchmark, watch_benchmark};
+use e2e::{
+    Host, Image, Inside, Sandbox, load, program, proxy_benchmark, speed_benchmark, watch_benchmark,
+};
 
 #[derive(Parser)]
 #[command(about = "The hosts that stead is tested on")]
@@ -35,6 +37,24 @@ enum Command {
         /// For how many seconds nothing happens
         #[arg(long, default_value_t = 600)]
         idle: u64,
+    },
+    /// Measure stead against the least that its work costs, in a sandbox
+    Bench {
+        /// The stead to measure, if not the one beside this program
+        #[arg(long)]
+        stead: Option<PathBuf>,
+        /// Files of a plan; ten times as many show the growth
+        #[arg(long, default_value_t = 1_000)]
+        files: usize,
+        /// Rules of iptables
+        #[arg(long, default_value_t = 500)]
+        rules: usize,
+        /// How often each is measured
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        /// This is the sandbox
+        #[arg(long, hide = true)]
+        inside: bool,
     },
     /// Send requests to an address, and print how many were answered in a second
     #[command(hide = true)]
@@ -99,6 +119,32 @@ fn main() -> ExitCode {
                 megabytes(cost.resident),
                 megabytes(cost.own)
             );
+        }
+        Command::Bench { inside: false, .. } => {
+            let own = std::env::current_exe().expect("a program has a path");
+            let arguments: Vec<_> = std::env::args().skip(1).collect();
+            let mut argv = vec![own.to_str().expect("made of UTF-8")];
+            argv.extend(arguments.iter().map(String::as_str));
+            argv.push("--inside");
+            let status = Sandbox::bare().command(&argv).status();
+            if !status.is_ok_and(|status| status.success()) {
+                return ExitCode::FAILURE;
+            }
+        }
+        Command::Bench {
+            stead,
+            files,
+            rules,
+            rounds,
+            inside: true,
+        } => {
+            let extent = speed_benchmark::Extent {
+                files,
+                rules,
+                rounds,
+            };
+            let stead = stead.unwrap_or_else(|| program("stead"));
+            speed_benchmark::run(&stead, &program("floor"), extent, |row| println!("{row}"));
         }
         Command::Load {
             address,

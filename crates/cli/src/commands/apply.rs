@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render,
-    session::{Session, Told, read_input, spec_path},
+    session::{Session, Told, Wish, read_input, spec_path},
 };
 
 /// Plans, asks, applies and verifies.
@@ -28,11 +28,17 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
         return Ok(Exit::Residue);
     }
     let begin = Instant::now();
-    let plan = match input {
-        Input::Saved(plan) => *plan,
-        Input::Spec(graph) => session.plan(&graph)?.scoped(scope(&args.only.only)),
+    let (plan, origin) = match input {
+        Input::Saved(plan) => (*plan, None),
+        Input::Spec(wish) => {
+            let (plan, origin) = session.plan_wish(wish)?;
+            (plan.scoped(scope(&args.only.only)), origin)
+        }
     };
     if plan.is_empty() {
+        if let Some(origin) = &origin {
+            session.keep(origin, &plan);
+        }
         if !args.consent.json {
             render::page(&render::no_changes(&plan, &path, begin.elapsed()));
         }
@@ -40,7 +46,7 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     refuse_too_costly(&plan, args)?;
-    bench.carry_out(&plan, &args.consent)
+    bench.keeping(origin).carry_out(&plan, &args.consent)
 }
 
 /// Returns of how much of a spec a plan with `--only` is.
@@ -55,17 +61,14 @@ pub(crate) fn scope(only: &[String]) -> Scope {
 /// What `apply` was given.
 enum Input {
     Saved(Box<Plan>),
-    Spec(Box<stead_engine::graph::Graph>),
+    Spec(Wish),
 }
 
 impl Input {
     fn read(session: &Session, path: &Path, args: &Apply) -> Result<Self, Failure> {
         let Some(plan) = saved_plan(path)? else {
-            return Ok(Self::Spec(Box::new(session.graph(
-                path,
-                &Told::of(&args.values)?,
-                &args.only.only,
-            )?)));
+            let told = Told::of(&args.values)?;
+            return Ok(Self::Spec(session.wish(path, told, &args.only.only)?));
         };
         if !args.only.only.is_empty() {
             return Err(Failure::usage(

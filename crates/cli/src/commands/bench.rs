@@ -31,7 +31,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     render::{self, Progress},
-    session::Session,
+    session::{Origin, Session},
 };
 
 /// How often it is looked whether another run has ended.
@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Bench<'a> {
     desk: Desk<'a>,
     lock: Lock,
+    /// What the spec of the plan was resolved from, if it is to be kept.
+    origin: Option<Origin>,
 }
 
 /// All of it but the lock: what a run that waits goes on with, while others may confirm it or take it back.
@@ -58,7 +60,17 @@ impl<'a> Bench<'a> {
         let state = StateFolder::create(&session.state)?;
         let lock = Lock::acquire(&session.lock(), &state)?;
         let desk = Desk::new(session, state, Progress::new(as_json))?;
-        Ok(Self { desk, lock })
+        Ok(Self {
+            desk,
+            lock,
+            origin: None,
+        })
+    }
+
+    /// Lets what the spec asks for be kept when the run has ended well.
+    pub(crate) fn keeping(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// As [`Self::set_up`], but waits for whoever has the lock.
@@ -119,7 +131,11 @@ impl<'a> Bench<'a> {
 
     /// Shows a plan, asks, carries it out, and waits for its confirmation where that was asked for.
     pub(crate) fn carry_out(self, plan: &Plan, consent: &Consent) -> Result<Exit, Failure> {
-        let Self { desk, mut lock } = self;
+        let Self {
+            desk,
+            mut lock,
+            origin,
+        } = self;
         if !consent.json {
             render::page(&desk.session.page_of(plan));
         }
@@ -135,6 +151,10 @@ impl<'a> Bench<'a> {
         let window = vigil.as_ref().map(|vigil| vigil.window);
         desk.progress.begin(&plan.summary);
         let outcome = desk.with_apply(async |apply| apply.run(&mut lock, plan, window).await)?;
+        if let (Some(origin), Outcome::Done { .. } | Outcome::Pending { .. }) = (&origin, &outcome)
+        {
+            desk.session.keep(origin, plan);
+        }
         drop(lock);
         let (Outcome::Pending { run, .. }, Some(vigil)) = (&outcome, vigil) else {
             desk.progress.end(&outcome);

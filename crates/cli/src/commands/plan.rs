@@ -20,9 +20,10 @@ use crate::{
 /// Shows what would change; writes nothing but the file that was asked for.
 pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    let graph = session.graph(&path, &Told::of(&args.spec.values)?, &args.only.only)?;
+    let wish = session.wish(&path, Told::of(&args.spec.values)?, &args.only.only)?;
     let begin = Instant::now();
-    let plan = session.plan(&graph)?.scoped(scope(&args.only.only));
+    let (plan, _) = session.plan_wish(wish)?;
+    let plan = plan.scoped(scope(&args.only.only));
     let time = begin.elapsed();
     if let Some(out) = &args.out {
         let document = serde_json::to_vec_pretty(&plan).expect("a plan has string keys");
@@ -43,7 +44,8 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
         render::message(&format!("{saved}`stead apply {file}` carries it out.\n"));
     }
     // Without root the runs cannot be read, and then there is nothing to say about them.
-    if let Ok(Some(Newest { run, stage, .. })) = Newest::find(&StateFolder::at(&session.state)) {
+    if let Ok(Some(Newest { run, stage, .. })) = Newest::find_open(&StateFolder::at(&session.state))
+    {
         let what = match stage {
             Stage::Ended(_) => None,
             Stage::Pending(_) => Some(

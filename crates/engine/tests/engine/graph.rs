@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use stead_engine::{
     address::Address,
     graph::{Edge, Graph},
+    kept_spec::Basis,
     provenance::Provenance,
     spec::{Desired, Resource, Source, Span, Spec},
 };
@@ -55,6 +56,7 @@ fn spec(text: &str) -> Spec {
     Spec {
         host: "world".into(),
         resources: text.lines().map(resource).collect(),
+        basis: Basis::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use stead_engine::{
     apply::Apply,
     graph::Graph,
     journal::Outcome,
+    kept_spec::Basis,
     lock::Lock,
     plan::{Plan, PlannedChange, plan},
     provenance::Provenance,
@@ -145,6 +146,7 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
     Spec {
         host: "world".into(),
         resources: wishes.into_iter().map(resource).collect(),
+        basis: Basis::default(),
     }
 }
 

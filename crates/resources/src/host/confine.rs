@@ -68,6 +68,10 @@ mod tests {
                 fs::write(allowed.path().join("new"), "text").unwrap();
                 let refused = fs::write(folder.path().join("new"), "text").is_err();
                 assert_eq!(refused, confinement == Confinement::Enforced);
+                // So are the threads that it starts.
+                let write = || fs::write(folder.path().join("new"), "text").is_err();
+                let refused = thread::scope(|scope| scope.spawn(write).join().unwrap());
+                assert_eq!(refused, confinement == Confinement::Enforced);
                 confinement
             });
             confined.join().unwrap()

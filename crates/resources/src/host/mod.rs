@@ -11,6 +11,7 @@ mod error;
 )]
 mod http;
 mod kubernetes;
+mod look;
 mod place;
 #[expect(
     clippy::disallowed_methods,
@@ -42,6 +43,7 @@ pub use clock::Clock;
 pub use error::HostError;
 pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
+pub(crate) use look::{Look, Opened, shared};
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader, Space};
 pub use room::WatchRoom;

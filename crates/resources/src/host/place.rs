@@ -6,6 +6,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -20,19 +21,43 @@ use super::HostError;
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The folder.
-    pub(crate) folder: OwnedFd,
+    pub(crate) folder: Arc<OwnedFd>,
     /// The name in it; `.` for the root folder itself.
     pub(crate) name: OsString,
     /// The whole path, for messages.
     pub(crate) path: PathBuf,
 }
 
+/// The folder that was opened last, so that its files need not open it again.
+#[derive(Debug, Default)]
+pub(crate) struct LastFolder(Option<(PathBuf, Arc<OwnedFd>)>);
+
+impl LastFolder {
+    fn open(&mut self, root: &Path, path: &Path) -> Result<Arc<OwnedFd>, Errno> {
+        if let Some((_, folder)) = self.0.as_ref().filter(|(last, _)| last == path) {
+            return Ok(folder.clone());
+        }
+        let folder = Arc::new(open_folder(root, path)?);
+        self.0 = Some((path.to_owned(), folder.clone()));
+        Ok(folder)
+    }
+}
+
 impl Place {
     /// Opens the folder of `path` below `root`; `None` if that folder does not exist.
     pub(crate) fn find(root: &Path, path: &Path) -> Result<Option<Self>, HostError> {
+        Self::find_after(&mut LastFolder::default(), root, path)
+    }
+
+    /// As [`Self::find`], after another path of the same root.
+    pub(crate) fn find_after(
+        last: &mut LastFolder,
+        root: &Path,
+        path: &Path,
+    ) -> Result<Option<Self>, HostError> {
         let name = path.file_name().unwrap_or(OsStr::new(".")).to_owned();
         let folder = path.parent().unwrap_or(Path::new("/"));
-        match open_folder(root, folder) {
+        match last.open(root, folder) {
             Ok(folder) => Ok(Some(Self {
                 folder,
                 name,
@@ -58,16 +83,12 @@ impl Place {
     }
 
     /// Names something beside this place.
-    pub(crate) fn beside(&self, name: &OsStr) -> Result<Self, HostError> {
-        let folder = self
-            .folder
-            .try_clone()
-            .map_err(HostError::io("open the folder of", &self.path))?;
-        Ok(Self {
-            folder,
+    pub(crate) fn beside(&self, name: &OsStr) -> Self {
+        Self {
+            folder: self.folder.clone(),
             name: name.to_owned(),
             path: self.path.with_file_name(name),
-        })
+        }
     }
 
     /// Looks at what is there, without following it.

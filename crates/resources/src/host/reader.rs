@@ -251,12 +251,9 @@ impl Reader {
         let Some(mut file) = self.open(path)? else {
             return Ok(None);
         };
-        let mut hasher = Hashing {
-            hasher: Sha256::new(),
-            size: 0,
-        };
-        io::copy(&mut file, &mut hasher).map_err(HostError::io("read", path))?;
-        Ok(Some(hasher.finish()))
+        digested(&mut file)
+            .map(Some)
+            .map_err(HostError::io("read", path))
     }
 
     /// Returns the MD5 of a file in hexadecimal, by which dpkg knows its files; `None` if nothing is there.
@@ -342,6 +339,16 @@ impl Reader {
             None => Ok(BTreeMap::new()),
         }
     }
+}
+
+/// Digests what is left of an open file.
+pub(super) fn digested(file: &mut File) -> io::Result<Digested> {
+    let mut hasher = Hashing {
+        hasher: Sha256::new(),
+        size: 0,
+    };
+    io::copy(file, &mut hasher)?;
+    Ok(hasher.finish())
 }
 
 /// Returns the extended attributes of an open file; none where the file system has none.

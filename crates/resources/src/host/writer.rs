@@ -234,7 +234,7 @@ impl Writer {
         let Some(place) = Place::find(&self.root, path)? else {
             return Ok(());
         };
-        let left = place.beside(&temporary_name(&place.name))?;
+        let left = place.beside(&temporary_name(&place.name));
         match unlinkat(
             &left.folder,
             left.name.as_os_str(),
@@ -440,7 +440,7 @@ fn sync_folder(place: &Place) -> Result<(), HostError> {
 
 /// Makes room for the temporary file of a place: what a killed run left is removed.
 fn temporary(place: &Place) -> Result<Place, HostError> {
-    let temporary = place.beside(&temporary_name(&place.name))?;
+    let temporary = place.beside(&temporary_name(&place.name));
     match unlinkat(
         &temporary.folder,
         temporary.name.as_os_str(),

@@ -1,0 +1,168 @@
+//! What is wanted against what is there: completed from the host, then compared, one after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use futures::stream::{self, StreamExt};
+
+use crate::{
+    address::Address,
+    change::Change,
+    diff,
+    needs::Needs,
+    observe::Observed,
+    plan::{Comparison, PlanError, PlannedChange, Remark, Unseen, Wanted},
+    provider::Host,
+    registry::Registry,
+    schema::{Problem, Schema},
+    spec::Desired,
+};
+
+/// How many resources are completed from the host at once.
+const AT_ONCE: usize = 256;
+
+/// Completes what is wanted from the host, many at once, and compares each in its order.
+pub(crate) async fn prepare_and_compare<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    wanted: &[Wanted],
+    observed: &Observed,
+) -> Result<Comparison, PlanError> {
+    let needs = LazyLock::new(|| Needs::of(wanted));
+    let to_come = LazyLock::new(|| to_come(wanted, observed));
+    let mut comparing = Comparing::new(registry, observed);
+    let mut problems = vec![];
+    let prepared = wanted
+        .iter()
+        .map(|wanted| prepare(registry, reader, wanted));
+    let mut prepared = stream::iter(prepared).buffered(AT_ONCE);
+    while let Some((wanted, prepared)) = prepared.next().await {
+        match prepared {
+            Ok(desired) => comparing.take(wanted, &desired),
+            // What it needs is still to come, so that nothing can be said yet; its step asks again.
+            Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
+                comparing.take(wanted, &wanted.desired);
+            }
+            Err(found) => {
+                let found = found.into_iter();
+                problems.extend(found.map(|problem| (wanted.address.clone(), problem)));
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(comparing.comparison)
+    } else {
+        Err(PlanError::Problems(problems))
+    }
+}
+
+/// Returns what does not exist and shall.
+fn to_come<'w>(wanted: &'w [Wanted], observed: &Observed) -> BTreeSet<&'w Address> {
+    let is_to_come = |wanted: &&Wanted| {
+        wanted.desired != Desired::Absent && matches!(observed.get(&wanted.address), Some(None))
+    };
+    let wanted = wanted.iter().filter(is_to_come);
+    wanted.map(|wanted| &wanted.address).collect()
+}
+
+async fn prepare<'w, H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    wanted: &'w Wanted,
+) -> (&'w Wanted, Result<Desired, Vec<Problem>>) {
+    let kind = registry.of(&wanted.address).expect("observed before");
+    let name = &wanted.address.name;
+    let prepared = match &wanted.desired {
+        Desired::Absent => {
+            let possible = kind.prepare_absent(reader, name).await;
+            possible.map(|()| Desired::Absent)
+        }
+        Desired::Present(state) => {
+            let prepared = kind.prepare(reader, name, state.clone()).await;
+            prepared.map(Desired::Present)
+        }
+    };
+    (wanted, prepared)
+}
+
+/// Compares what is wanted, already prepared, with what was observed. Pure.
+struct Comparing<'a, H: Host> {
+    registry: &'a Registry<H>,
+    schemas: BTreeMap<&'static str, Schema>,
+    observed: &'a Observed,
+    changed: BTreeSet<&'a Address>,
+    comparison: Comparison,
+}
+
+impl<'a, H: Host> Comparing<'a, H> {
+    fn new(registry: &'a Registry<H>, observed: &'a Observed) -> Self {
+        let kinds = registry.iter();
+        Self {
+            registry,
+            schemas: kinds.map(|(name, kind)| (name, kind.schema())).collect(),
+            observed,
+            changed: BTreeSet::new(),
+            comparison: Comparison::default(),
+        }
+    }
+
+    /// Takes the next one, in the order of what is wanted.
+    fn take(&mut self, wanted: &'a Wanted, desired: &Desired) {
+        let Wanted {
+            address,
+            needs,
+            because,
+            ..
+        } = wanted;
+        let schema = &self.schemas[address.kind.as_str()];
+        let kind = self.registry.of(address).expect("observed before");
+        let before = self.observed.get(address).and_then(Option::as_ref);
+        let said = diff::remarks(schema, [before, desired.state()]);
+        let remarks = said.into_iter().map(|text| Remark {
+            address: address.clone(),
+            text,
+        });
+        self.comparison.remarks.extend(remarks);
+        let by: Vec<_> = needs
+            .iter()
+            .filter(|need| self.changed.contains(need))
+            .collect();
+        let mut after = match (desired, before) {
+            (Desired::Absent, _) => None,
+            (Desired::Present(state), None) => Some(state.clone()),
+            // Nearly all are as they should be.
+            (Desired::Present(state), Some(before))
+                if by.is_empty() && diff::is_met(schema, before, state) =>
+            {
+                return;
+            }
+            (Desired::Present(state), Some(before)) => {
+                let merged = diff::merge(schema, before, state);
+                let unseen = merged.unseen.into_iter().map(|attribute| Unseen {
+                    address: address.clone(),
+                    attribute,
+                });
+                self.comparison.unseen.extend(unseen);
+                Some(merged.after)
+            }
+        };
+        if let (Some(before), Some(_), false) = (before, &after, by.is_empty()) {
+            after = kind.disturbed(&address.name, before, &by).or(after);
+        }
+        if diff::is_same_reading(schema, before, after.as_ref()) {
+            return;
+        }
+        self.changed.insert(address);
+        let change = Change::between(before.cloned(), after).expect("two absent ones are the same");
+        let effects = kind.effects(&address.name, &change);
+        self.comparison.changes.push(PlannedChange {
+            address: address.clone(),
+            change,
+            because: because.clone(),
+            cause: None,
+            effects,
+        });
+    }
+}

@@ -1,0 +1,281 @@
+//! What stead costs against the least that its work costs: by turns in one run, so that a busy machine is busy for both. A
+//! measurement, and no test.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{inside::succeed, workload};
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Files of a plan; ten times as many show the growth.
+    pub files: usize,
+    /// Rules of iptables.
+    pub rules: usize,
+    /// How often each is measured; the median counts.
+    pub rounds: usize,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// What was done.
+    pub work: String,
+    /// How long stead takes.
+    pub stead: Duration,
+    /// How long that takes which it is measured against.
+    pub floor: Duration,
+    /// The figure that counts.
+    pub figure: String,
+    /// What it should be.
+    pub goal: String,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        write!(
+            f,
+            "{:48} {:>11} {:>11}  {:>9}  {}",
+            self.work,
+            milliseconds(self.stead),
+            milliseconds(self.floor),
+            self.figure,
+            self.goal
+        )
+    }
+}
+
+/// Measures in a sandbox, and hands on each row as soon as it is there.
+///
+/// # Panics
+/// Outside of a sandbox, or if a program fails.
+pub fn run(stead: &Path, floor: &Path, extent: Extent, tell: impl FnMut(&Row)) {
+    let bench = Bench {
+        stead: stead.to_owned(),
+        floor: floor.to_owned(),
+        rounds: extent.rounds,
+        tell,
+    };
+    bench.measure(extent);
+}
+
+struct Bench<T> {
+    stead: PathBuf,
+    floor: PathBuf,
+    rounds: usize,
+    tell: T,
+}
+
+/// How long one and the other take: their medians.
+struct Pair(Duration, Duration);
+
+impl Pair {
+    fn ratio(&self) -> f64 {
+        self.0.as_secs_f64() / self.1.as_secs_f64()
+    }
+
+    fn row(&self, work: impl Into<String>, figure: String, goal: &str) -> Row {
+        Row {
+            work: work.into(),
+            stead: self.0,
+            floor: self.1,
+            figure,
+            goal: goal.to_owned(),
+        }
+    }
+}
+
+impl<T: FnMut(&Row)> Bench<T> {
+    fn measure(mut self, extent: Extent) {
+        self.start();
+        self.apply(extent.files);
+        let few = self.plan(extent.files);
+        let many = self.plan(extent.files * 10);
+        let growth = Pair(many, few);
+        let row = growth.row(
+            "10 times as many files, against the row of fewer",
+            times(growth.ratio()),
+            "≤ 11 ×",
+        );
+        (self.tell)(&row);
+        self.rules(extent.rules);
+    }
+
+    fn start(&mut self) {
+        let pair = self.by_turns(
+            |bench| timed(bench.stead(&["--version"])),
+            |bench| timed(bench.floor(&["nothing"])),
+        );
+        let apart = pair.0.saturating_sub(pair.1).as_secs_f64() * 1e3;
+        let row = pair.row(
+            "`stead --version`, an empty process",
+            format!("+{apart:.1} ms"),
+            "≤ +2 ms",
+        );
+        (self.tell)(&row);
+    }
+
+    /// Measures an apply of so many files from nothing.
+    fn apply(&mut self, count: usize) {
+        let spec = put("files.kdl", &workload::files(count));
+        let number = count.to_string();
+        let pair = self.by_turns(
+            |bench| {
+                begin_anew();
+                timed(bench.stead(&["apply", "--yes", &spec]))
+            },
+            |bench| {
+                remove(workload::BARE);
+                timed(bench.floor(&["write", workload::BARE, &number]))
+            },
+        );
+        let row = pair.row(
+            format!("apply, {count} files from nothing"),
+            times(pair.ratio()),
+            "≤ 1.5 × write, fsync, rename",
+        );
+        (self.tell)(&row);
+    }
+
+    /// Measures plans of so many files that are there; returns how long one takes whose spec is as at the last apply.
+    fn plan(&mut self, count: usize) -> Duration {
+        let text = workload::files(count);
+        let spec = put("files.kdl", &text);
+        let other = put("other.kdl", &format!("// never applied\n{text}"));
+        let number = count.to_string();
+        begin_anew();
+        timed(self.stead(&["apply", "--yes", &spec]));
+        let compare = |bench: &Self| timed(bench.floor(&["compare", workload::MANAGED, &number]));
+        let known = self.by_turns(|bench| timed(bench.stead(&["plan", &spec])), compare);
+        let row = known.row(
+            format!("plan, {count} files, as at the last apply"),
+            times(known.ratio()),
+            "≤ 2.5 × lstat, open, read, compare",
+        );
+        (self.tell)(&row);
+        let new = self.by_turns(
+            |bench| timed(bench.stead(&["plan", &other])),
+            |bench| timed(bench.floor(&["parse", &other])),
+        );
+        let beyond = new.0.saturating_sub(known.0).as_secs_f64() / new.1.as_secs_f64();
+        let row = new.row(
+            format!("plan, {count} files, changed; the parser alone"),
+            format!("+{beyond:.2} ×"),
+            "≤ +0.7 × the parser, beyond the row above",
+        );
+        (self.tell)(&row);
+        let memory = |argv: &[&str]| {
+            let said = succeed(
+                Command::new(&self.floor)
+                    .arg("peak")
+                    .arg(&self.stead)
+                    .args(argv),
+            );
+            said.out.trim().parse::<f64>().unwrap() / 1024.0
+        };
+        let (known_memory, new_memory) = (memory(&["plan", &spec]), memory(&["plan", &other]));
+        for (work, memory, goal) in [
+            ("as at the last apply", known_memory, "≤ 64 MiB"),
+            ("changed", new_memory, "-"),
+        ] {
+            (self.tell)(&Row {
+                work: format!("its peak memory, {work}"),
+                stead: Duration::ZERO,
+                floor: Duration::ZERO,
+                figure: format!("{memory:.0} MiB"),
+                goal: goal.to_owned(),
+            });
+        }
+        known.0
+    }
+
+    /// Measures a plan of so many rules that are there.
+    fn rules(&mut self, count: usize) {
+        let spec = put("rules.kdl", &workload::rules(count));
+        begin_anew();
+        timed(self.stead(&["apply", "--yes", &spec]));
+        let pair = self.by_turns(
+            |bench| timed(bench.stead(&["plan", &spec])),
+            |_| timed(Command::new("iptables-nft-save")),
+        );
+        let row = pair.row(
+            format!("plan, {count} iptables rules"),
+            times(pair.ratio()),
+            "≤ 3 × one iptables-save",
+        );
+        (self.tell)(&row);
+    }
+
+    fn stead(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.stead);
+        command.args(arguments);
+        command
+    }
+
+    fn floor(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.floor);
+        command.args(arguments);
+        command
+    }
+
+    /// Runs one and the other in turn, once more than it counts.
+    fn by_turns(
+        &self,
+        mut one: impl FnMut(&Self) -> Duration,
+        mut other: impl FnMut(&Self) -> Duration,
+    ) -> Pair {
+        let mut times: Vec<_> = (0..=self.rounds)
+            .map(|_| (one(self), other(self)))
+            .collect();
+        times.remove(0);
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2]
+        };
+        let (ones, others) = times.into_iter().unzip();
+        Pair(median(ones), median(others))
+    }
+}
+
+/// Runs a program that must succeed, and returns how long it took.
+fn timed(mut command: Command) -> Duration {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let begin = Instant::now();
+    let status = command.status().unwrap();
+    let time = begin.elapsed();
+    assert!(status.success(), "{command:?}: {status}");
+    time
+}
+
+fn times(ratio: f64) -> String {
+    format!("{ratio:.2} ×")
+}
+
+/// Writes a spec, and returns its path.
+fn put(name: &str, text: &str) -> String {
+    let path = format!("/run/{name}");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn remove(folder: &str) {
+    if Path::new(folder).exists() {
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+/// Removes all that stead has made and knows, and makes the folder of its files.
+fn begin_anew() {
+    remove("/var/lib/stead");
+    remove(workload::MANAGED);
+    fs::create_dir_all(workload::MANAGED).unwrap();
+}
