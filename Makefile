@@ -1,8 +1,8 @@
 # The programs that stead and its tests run, and the Debian packages that have them.
 PACKAGES := iptables iproute2 procps kmod util-linux e2fsprogs strace \
-	mmdebstrap systemd-container squashfs-tools git curl tmux groff-base
+	mmdebstrap systemd-container squashfs-tools git curl tmux groff-base musl-tools
 NEEDED := groff iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter chattr strace \
-	mmdebstrap systemd-nspawn mksquashfs git curl tmux
+	mmdebstrap systemd-nspawn mksquashfs git curl tmux musl-gcc
 # What the test of the page of the history opens it with. Not every system has it as a package.
 BROWSER := chromium-headless-shell
 # Where none can be had, these tests are left out and named.
@@ -11,8 +11,10 @@ WITHOUT = $(shell command -v $(BROWSER) >/dev/null || command -v chromium >/dev/
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 
+# The target that needs nothing of the host but its kernel.
+STATIC := $(shell uname -m)-unknown-linux-musl
 # What is installed, and below what. DESTDIR is put before all of it.
-PROGRAM ?= target/release/stead
+PROGRAM ?= target/$(STATIC)/release/stead
 PREFIX ?= /usr/local
 TO = $(DESTDIR)$(PREFIX)
 complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(TO)/share/$(2)
@@ -26,8 +28,8 @@ BOOTED := binary(/^host_/)
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
-build: ## build the program: target/release/stead
-	cargo build --release --package stead
+build: packages static ## build the program, one static file: target/*-linux-musl/release/stead
+	cargo build --release --package stead --target $(STATIC)
 
 install: ## put the program, its pages, completions and unit below PREFIX (/usr/local), after `make build`
 	@test -x $(PROGRAM) || { echo "there is no $(PROGRAM): \`make build\` makes it"; exit 1; }
@@ -49,7 +51,7 @@ package: packager ## make a Debian package of what `make build` has built: targe
 	cargo deb --no-build --package stead $(DEB)
 
 demo: packages build ## rehearse an example on a clone of this machine, reboot included
-	$(AS_ROOT) examples/demo
+	$(AS_ROOT) env STEAD=$(PROGRAM) examples/demo
 
 test: packages browser runner packager ## run all tests
 	cargo build --workspace
@@ -126,6 +128,9 @@ binder:
 		echo "mdbook is missing; installing it with cargo"; \
 		cargo install --locked mdbook; \
 	}
+
+static:
+	@[ -d "$$(rustc --print target-libdir --target $(STATIC))" ] || rustup target add $(STATIC)
 
 packager:
 	@command -v cargo-deb >/dev/null || { \
