@@ -284,8 +284,9 @@ fn a_host_whose_power_fails_goes_back_when_it_boots() {
     let arguments = ["apply", "--yes", "--confirm", "10m", "/root/host.kdl"];
     let begin = srv(&host);
     let (mut cuts, mut halfway) = (0, 0);
-    // The records of the journal, and the files: between two of them a cut at one place is as good as at another.
-    for call in ["fdatasync", "renameat2"] {
+    // The records of the journal, the folders that were synced for files, and the files: between two of them a cut at one place is as good
+    // as at another.
+    for call in ["fdatasync", "fsync", "renameat2"] {
         for number in 1..1000 {
             let was_cut = run_until(&host, call, number, &arguments);
             halfway += usize::from(srv(&host) != begin);

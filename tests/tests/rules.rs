@@ -212,3 +212,44 @@ fn number_of(sandbox: &Sandbox, program: &str, comment: &str) -> &'static str {
         .position(|line| line.contains(&format!("{comment}\"")));
     ["1", "2", "3", "4"][place.expect("the rule is there")]
 }
+
+/// Ubuntu 18.04 has such a one: one back end, whose programs have the plain names alone, all of them links to `xtables-multi`.
+#[test]
+fn an_iptables_from_before_there_were_two_back_ends() {
+    let sandbox = Sandbox::new();
+    let old = "
+        set -e
+        mkdir /run/sbin
+        cp /usr/sbin/xtables-legacy-multi /run/sbin/xtables-multi
+        for family in iptables ip6tables; do
+            for program in $family $family-save $family-restore; do
+                ln -s xtables-multi /run/sbin/$program
+                rm -f /etc/alternatives/$program
+            done
+        done
+        mount --bind /run/sbin /usr/sbin";
+    sandbox.must(&["sh", "-c", old]);
+    let spec = r#"host "old" {
+    iptables-policy "filter/FORWARD" "DROP" persist=#false
+    iptables-chain "filter/MINE" persist=#false
+    iptables-rule "one" chain="MINE" persist=#false {
+        match "-p" "tcp" "--dport" "22"
+        jump "ACCEPT"
+    }
+}
+"#;
+    sandbox.put("/run/host.kdl", spec);
+    let saved = || sandbox.must(&["/usr/sbin/iptables-save"]).out;
+    let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert!(saved().contains(":FORWARD DROP "), "{}", saved());
+    assert!(saved().contains("-A MINE -p tcp "), "{}", saved());
+    let plan = sandbox.stead(&["plan", "/run/host.kdl"]);
+    assert_eq!(plan.code, Some(0), "{plan:?}");
+    let facts = sandbox.stead(&["facts"]).out;
+    assert!(facts.contains("legacy"), "{facts}");
+    let undone = sandbox.stead(&["undo", "--yes", "1"]);
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    assert!(saved().contains(":FORWARD ACCEPT "), "{}", saved());
+    assert!(!saved().contains("MINE"), "{}", saved());
+}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use stead_engine::surroundings::{Fact, Facts, NONE};
 
 use crate::{
-    host::Reader,
+    host::{OLD_IPTABLES, Reader},
     meminfo::Memory,
     microk8s,
     netfilter::{Family, preferred},
@@ -214,11 +214,16 @@ impl Tree<'_> {
         if let Some(back_end) = chosen {
             return Some(back_end.word().to_owned());
         }
-        let program = Path::new("/usr/sbin").join(family.program());
-        self.0.stat(&program).ok().flatten()?;
-        // Without alternatives(8) it is a link to the program of all names: xtables-nft-multi or xtables-legacy-multi.
+        let mut programs = ["/usr/sbin", "/sbin"]
+            .map(|folder| Path::new(folder).join(family.program()))
+            .into_iter();
+        let program = programs.find(|program| matches!(self.0.stat(program), Ok(Some(_))))?;
+        // Without alternatives(8) it is a link to the program of all names: xtables-nft-multi or xtables-legacy-multi; or xtables-multi,
+        // before there were two.
         let target = self.0.read_link(&program).ok();
-        let is_legacy = target.is_some_and(|target| target.to_string_lossy().contains("legacy"));
+        let is_legacy = target.is_some_and(|target| {
+            target.to_string_lossy().contains("legacy") || target.ends_with(OLD_IPTABLES)
+        });
         Some(if is_legacy { "legacy" } else { "nft" }.to_owned())
     }
 }

@@ -44,6 +44,7 @@ pub use error::HostError;
 pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
 pub(crate) use look::{Look, Opened, shared};
+pub(crate) use program::OLD_IPTABLES;
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader, Space};
 pub use room::WatchRoom;

@@ -25,6 +25,15 @@ const OUTPUT_LIMIT: u64 = 64 << 20;
 pub(super) const ROOM: usize = 64 << 10;
 /// Where programs are looked for; the caller's PATH is not believed.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// What all programs of an iptables before 1.8 are: `iptables/Makefile.am` of 1.6.
+pub(crate) const OLD_IPTABLES: &str = "xtables-multi";
+/// Where the programs of such an iptables may be that change one thing; the crate `iptables` wants a static path.
+const OLD_PROGRAMS: [&str; 4] = [
+    "/usr/sbin/iptables",
+    "/usr/sbin/ip6tables",
+    "/sbin/iptables",
+    "/sbin/ip6tables",
+];
 /// How the crate that reads the flags of Kubernetes begins its complaints: `flag.go` and `errors.go` of pflag.
 const PFLAG_ERRORS: [&str; 5] = [
     "unknown flag: ",
@@ -177,7 +186,9 @@ impl Writer {
             program: cmd.to_owned(),
             fault,
         };
-        locate(self.root(), cmd.rsplit('/').next().unwrap_or(cmd))?;
+        let path = locate(self.root(), cmd.rsplit('/').next().unwrap_or(cmd))?;
+        let old = OLD_PROGRAMS.into_iter().find(|old| Path::new(old) == path);
+        let cmd = old.unwrap_or(cmd);
         let tables = IPTables {
             cmd,
             has_check: true,
@@ -230,6 +241,19 @@ fn missing(program: &str) -> HostError {
 
 /// Returns the path of a program.
 fn find(program: &str) -> Option<PathBuf> {
+    installed(program).or_else(|| before_1_8(program))
+}
+
+/// Returns the path of a program of the legacy back end where iptables is older than 1.8: it has no other back end, and its programs
+/// have no other names than the plain ones, all of them links to [`OLD_IPTABLES`].
+fn before_1_8(program: &str) -> Option<PathBuf> {
+    let (family, rest) = program.split_once("-legacy")?;
+    let path = installed(&format!("{family}{rest}"))?;
+    let target = path.read_link().ok()?;
+    (target.file_name()? == OLD_IPTABLES).then_some(path)
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
     FOLDERS
         .iter()
         .map(|folder| Path::new(folder).join(program))

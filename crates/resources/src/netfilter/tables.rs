@@ -49,7 +49,12 @@ impl Tables {
         {
             return Err(reader.no_program(Column::ALL[0].query().program()));
         }
-        let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
+        let is_there = |column: Column| !matches!(columns[column.index()], Reading::Missing);
+        let preferred = [Family::Ipv4, Family::Ipv6].map(|family| {
+            let only_legacy = !is_there(Column::new(family, Backend::Nft))
+                && is_there(Column::new(family, Backend::Legacy));
+            preferred(reader, family).or_else(|| only_legacy.then_some(Backend::Legacy))
+        });
         reader.once(|| Ok(Self { columns, preferred }))
     }
 
@@ -239,7 +244,6 @@ fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError>
         .is_some_and(|names| !names.trim().is_empty()))
 }
 
-/// Returns the back end of the host's own `iptables`: the alternatives of Debian and Ubuntu say it without a child process.
 /// Returns the back end that alternatives(8) chose for the program of a family.
 pub(crate) fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
     let link = Path::new("/etc/alternatives").join(family.program());
