@@ -255,21 +255,6 @@ impl Host {
 }
 
 impl Host {
-    /// Runs stead, which must end with `code`. A hook may be looking just now: then it is tried again.
-    ///
-    /// # Panics
-    /// If it ends with another.
-    pub fn stead_ends(&self, arguments: &[&str], code: i32) -> Said {
-        let begin = Instant::now();
-        let mut said = self.stead(arguments);
-        while said.code == Some(6) && begin.elapsed() < FREE {
-            sleep(Duration::from_millis(100));
-            said = self.stead(arguments);
-        }
-        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-        said
-    }
-
     /// Copies a file or a folder to the same place on another host.
     ///
     /// # Panics
@@ -331,6 +316,18 @@ impl Inside for Host {
 
     fn stead_path(&self) -> String {
         "/usr/local/bin/stead".to_owned()
+    }
+
+    /// A hook may be looking just now: then it is tried again.
+    fn stead_ends(&self, arguments: &[&str], code: i32) -> Said {
+        let begin = Instant::now();
+        let mut said = self.stead(arguments);
+        while said.code == Some(6) && begin.elapsed() < FREE {
+            sleep(Duration::from_millis(100));
+            said = self.stead(arguments);
+        }
+        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
+        said
     }
 }
 

@@ -41,6 +41,16 @@ pub trait Inside {
         self.run(&argv)
     }
 
+    /// Runs stead, which must end with `code`.
+    ///
+    /// # Panics
+    /// If it ends with another.
+    fn stead_ends(&self, arguments: &[&str], code: i32) -> Said {
+        let said = self.stead(arguments);
+        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
+        said
+    }
+
     /// Makes a command that runs stead under strace with one `inject` expression, on all files or only on `paths`; the trace goes
     /// to /run/trace.
     fn stead_injected(

@@ -12,21 +12,15 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
 };
 
-use e2e::{Inside, Said, Sandbox};
+use e2e::{Inside, Sandbox};
 use serde_json::Value;
 
 const OUT: &str = "/run/host.kdl";
 
-fn stead(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Said {
-    let said = sandbox.stead(arguments);
-    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-    said
-}
-
 /// Imports into [`OUT`] and returns the spec and what concerns the machine alone.
 fn import(sandbox: &Sandbox, arguments: &[&str], code: i32) -> (String, String) {
     let whole = [&["import", "--out", OUT], arguments].concat();
-    stead(sandbox, &whole, code);
+    sandbox.stead_ends(&whole, code);
     let own = sandbox.get("/run/host-own.kdl").unwrap_or_default();
     (sandbox.get(OUT).unwrap(), own)
 }
@@ -83,9 +77,9 @@ fn what_was_changed_by_hand_is_written_down_and_comes_into_being_elsewhere() {
     let (spec, own) = import(&one, &[], 0);
     assert_eq!(one.fingerprint(), before, "import changes nothing");
     // R1: with another reader, and each of the two alone.
-    stead(&one, &["plan", OUT], 0);
-    stead(&one, &["plan", "/run/host-own.kdl"], 0);
-    stead(&one, &["fmt", "--check", OUT, "/run/host-own.kdl"], 0);
+    one.stead_ends(&["plan", OUT], 0);
+    one.stead_ends(&["plan", "/run/host-own.kdl"], 0);
+    one.stead_ends(&["fmt", "--check", OUT, "/run/host-own.kdl"], 0);
     // R2.
     assert_eq!(import(&one, &[], 0), (spec.clone(), own));
     for expected in [
@@ -127,7 +121,7 @@ fn what_was_changed_by_hand_is_written_down_and_comes_into_being_elsewhere() {
         )
         .unwrap();
     }
-    stead(&two, &["apply", "--yes", OUT], 0);
+    two.stead_ends(&["apply", "--yes", OUT], 0);
     assert_eq!(import(&two, &[], 0).0, spec);
     // The rules stand in the same order and do the same.
     let rules = |sandbox: &Sandbox| {
@@ -145,7 +139,7 @@ fn what_was_changed_by_hand_is_written_down_and_comes_into_being_elsewhere() {
     };
     assert_eq!(rules(&two), rules(&one));
     // R4: what was applied, imported on its own ground, plans nothing there.
-    stead(&two, &["plan", OUT], 0);
+    two.stead_ends(&["plan", OUT], 0);
 }
 
 #[test]
@@ -279,7 +273,7 @@ fn strange_things_in_etc_are_each_written_or_named() {
         .set_len(2 << 30)
         .unwrap();
     let (spec, _) = import(&sandbox, &["--only", "file", "--only", "symlink"], 0);
-    stead(&sandbox, &["plan", OUT], 0);
+    sandbox.stead_ends(&["plan", OUT], 0);
     for expected in [
         "file \"/etc/odd/café\" content=\"utf-8\" mode=\"0644\"\n",
         "file \"/etc/odd/latin1.conf\" source=\"host.d/etc/odd/latin1.conf\"",
@@ -475,7 +469,7 @@ fn what_a_reboot_would_change_is_said_with_the_value_of_now() {
         spec.contains("file \"/etc/sysctl.d/50-mine.conf\""),
         "{spec}"
     );
-    stead(&sandbox, &["plan", "/run/host-own.kdl"], 0);
+    sandbox.stead_ends(&["plan", "/run/host-own.kdl"], 0);
     let found = coverage(&sandbox, &["--only", "sysctl"], "sysctl");
     assert_eq!(
         found["ignored"]["this kernel does not have it now"][0],
@@ -505,16 +499,18 @@ fn what_is_not_wanted_is_left_out_with_its_reason() {
     assert_eq!(found["ignored"]["made by the backup"][0], "/etc/mine/a");
     assert_eq!(found["ignored"]["`--except`"][0], "/etc/mine/b");
     assert!(found["managed"].to_string().contains("/etc/mine/c"));
-    let only = stead(&sandbox, &["import", "--only", "file:/etc/mine/*"], 0).out;
+    let only = sandbox
+        .stead_ends(&["import", "--only", "file:/etc/mine/*"], 0)
+        .out;
     let nodes: Vec<&str> = only
         .lines()
         .filter(|line| line.starts_with("    file"))
         .collect();
     assert_eq!(nodes.len(), 2, "{only}");
-    let wrong = stead(&sandbox, &["import", "--only", "fiel"], 2);
+    let wrong = sandbox.stead_ends(&["import", "--only", "fiel"], 2);
     assert!(wrong.err.contains("did you mean `file`?"), "{wrong:?}");
     sandbox.put("/run/wrong.kdl", "ignore \"file\"\n");
-    let wrong = stead(&sandbox, &["import", "--ignore", "/run/wrong.kdl"], 2);
+    let wrong = sandbox.stead_ends(&["import", "--ignore", "/run/wrong.kdl"], 2);
     assert!(wrong.err.contains("reason="), "{wrong:?}");
-    stead(&sandbox, &["import", "--out", "/run/none/host.kdl"], 2);
+    sandbox.stead_ends(&["import", "--out", "/run/none/host.kdl"], 2);
 }

@@ -7,25 +7,19 @@
 
 use std::fs;
 
-use e2e::{Inside, Said, Sandbox};
+use e2e::{Inside, Sandbox};
 use serde_json::Value;
 
 const OUT: &str = "/run/host.kdl";
-
-fn stead(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Said {
-    let said = sandbox.stead(arguments);
-    assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-    said
-}
 
 /// Imports into [`OUT`]; returns the spec and what was said. Nothing of the host is changed.
 fn import(sandbox: &Sandbox, arguments: &[&str], code: i32) -> (String, String) {
     let before = sandbox.fingerprint();
     let whole = [&["import", "--out", OUT, "--from"], arguments].concat();
-    let said = stead(sandbox, &whole, code);
+    let said = sandbox.stead_ends(&whole, code);
     assert_eq!(sandbox.fingerprint(), before, "import changes nothing");
-    stead(sandbox, &["validate", OUT], 0);
-    stead(sandbox, &["fmt", "--check", OUT], 0);
+    sandbox.stead_ends(&["validate", OUT], 0);
+    sandbox.stead_ends(&["fmt", "--check", OUT], 0);
     (sandbox.get(OUT).unwrap(), said.err)
 }
 
@@ -43,8 +37,8 @@ fn changes(sandbox: &Sandbox) -> Vec<String> {
 fn plans_nothing_but_the_hook(sandbox: &Sandbox) {
     assert_eq!(changes(sandbox), ["hook:boot"]);
     sandbox.put("/run/hook.kdl", "host \"hook\" {\n    hook \"boot\"\n}\n");
-    stead(sandbox, &["apply", "--yes", "/run/hook.kdl"], 0);
-    let said = stead(sandbox, &["plan", OUT], 0);
+    sandbox.stead_ends(&["apply", "--yes", "/run/hook.kdl"], 0);
+    let said = sandbox.stead_ends(&["plan", OUT], 0);
     assert!(said.out.contains("No changes."), "{said:?}");
 }
 
@@ -85,7 +79,7 @@ fn rules(sandbox: &Sandbox) -> Vec<String> {
         .out;
     let lines = saved.lines().filter(|line| line.starts_with("-A "));
     let plain = |line: &str| {
-        let words = shlex(line);
+        let words = shlex::split(line).unwrap();
         let at = words.iter().position(|word| word == "--comment");
         let words: Vec<String> = match at {
             Some(at) => [&words[..at - 2], &words[at + 2..]].concat(),
@@ -94,25 +88,6 @@ fn rules(sandbox: &Sandbox) -> Vec<String> {
         words.join(" ")
     };
     lines.map(plain).collect()
-}
-
-/// Splits at blanks outside of quotes.
-fn shlex(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for c in line.chars() {
-        match c {
-            _ if is_escaped => {
-                is_escaped = false;
-                words.last_mut().unwrap().push(c);
-            }
-            '\\' => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            ' ' if !is_quoted => words.push(String::new()),
-            c => words.last_mut().unwrap().push(c),
-        }
-    }
-    words
 }
 
 #[test]
@@ -142,14 +117,14 @@ fn saved_rules_become_a_spec_that_plans_nothing_here_and_makes_them_elsewhere() 
     let flush = "iptables -F; iptables -t nat -F; ip6tables -F";
     two.must(&["sh", "-ec", flush]);
     two.put(OUT, &spec);
-    stead(&two, &["apply", "--yes", OUT], 0);
+    two.stead_ends(&["apply", "--yes", OUT], 0);
     assert_eq!(rules(&two), rules(&one));
     // There the rules carry their names, and the files of the first host still mean just these.
     for file in ["/run/rules.v4", "/run/rules.v6"] {
         two.put(file, &one.get(file).unwrap());
     }
     import(&two, &RULES, 0);
-    stead(&two, &["plan", OUT], 0);
+    two.stead_ends(&["plan", OUT], 0);
 }
 
 /// A file that somebody has typed: spellings that no `iptables-save` prints.
@@ -242,7 +217,7 @@ fn a_file_that_is_not_what_it_is_named_as_is_refused() {
             "cannot be used with",
         ),
     ] {
-        let said = stead(&sandbox, &[&["import", "--from"], arguments].concat(), 2);
+        let said = sandbox.stead_ends(&[&["import", "--from"], arguments].concat(), 2);
         assert!(said.err.contains(expected), "{expected}: {said:?}");
         assert!(!said.err.contains("SECRET"), "{said:?}");
     }
@@ -312,7 +287,7 @@ fn files_of_sysctl_d_become_a_spec_that_plans_nothing_where_they_were_applied() 
             assert!(spec.contains(expected), "{expected}: {spec}");
         }
         assert!(said.contains("sysctl  4 written, 3 passed over"), "{said}");
-        let said = stead(&sandbox, &["plan", OUT], 0);
+        let said = sandbox.stead_ends(&["plan", OUT], 0);
         assert!(said.out.contains("No changes."), "{program:?} {said:?}");
     }
 }
@@ -333,7 +308,7 @@ fn a_pattern_is_named_and_what_is_set_by_itself_counts_more() {
         spec.contains("// left out: /etc/sysctl.d/90-pattern.conf:2: its name is a pattern"),
         "{spec}"
     );
-    stead(&sandbox, &["plan", OUT], 0);
+    sandbox.stead_ends(&["plan", OUT], 0);
 }
 
 #[test]
@@ -369,11 +344,7 @@ fn a_launch_configuration_of_microk8s_becomes_a_spec_with_all_that_is_named_besi
     ] {
         assert!(said.contains(named), "{named}: {said}");
     }
-    let said = stead(
-        &sandbox,
-        &["import", "--only", "file:/etc/microk8s.yaml"],
-        0,
-    );
+    let said = sandbox.stead_ends(&["import", "--only", "file:/etc/microk8s.yaml"], 0);
     assert!(
         said.out
             .contains("// secret: file /etc/microk8s.yaml left out"),
@@ -386,5 +357,5 @@ fn a_launch_configuration_of_microk8s_becomes_a_spec_with_all_that_is_named_besi
     );
     sandbox.put("/run/none.yaml", "- a\n");
     let none = ["import", "--from", "launch-config", "/run/none.yaml"];
-    stead(&sandbox, &none, 2);
+    sandbox.stead_ends(&none, 2);
 }
