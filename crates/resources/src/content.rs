@@ -35,14 +35,12 @@ pub(crate) enum Content {
 impl Content {
     /// Reads the contents of a file without holding more than [`INLINE`] bytes; `None` if nothing is there.
     pub(crate) fn read(reader: &Reader, path: &Path, size: u64) -> Result<Option<Self>, HostError> {
-        if size <= INLINE
-            && let Some(bytes) = reader.read(path, INLINE)?
-            && let Ok(text) = String::from_utf8(bytes)
-        {
-            return Ok(Some(Self::Text(text)));
-        }
-        let digested = reader.digest(path)?;
-        Ok(digested.map(|Digested { sha256, size }| Self::Digest { sha256, size }))
+        let Some(seen) = reader.look().at(path)? else {
+            return Ok(None);
+        };
+        let mut opened = seen.open()?;
+        let content = opened.as_mut().map(|file| Self::of_opened(file, size));
+        content.transpose()
     }
 
     /// Reads the contents of an open file of so many bytes, without holding more than [`INLINE`].

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use stead_engine::surroundings::{Fact, Facts, NONE};
 
 use crate::{
-    host::{OLD_IPTABLES, Reader},
+    host::Reader,
     meminfo::Memory,
     microk8s,
     netfilter::{Family, preferred},
@@ -96,6 +96,7 @@ pub async fn facts(host: &Reader) -> Facts {
     ];
     let os = os.into_iter().find(|os| !os.is_empty()).unwrap_or_default();
     let word = |text: Option<String>| Fact::Text(text.unwrap_or_else(|| NONE.to_owned()));
+    let back_end = |family| preferred(host, family).map(|back_end| back_end.word().to_owned());
     let found = BTreeMap::from([
         (
             "architecture",
@@ -111,8 +112,8 @@ pub async fn facts(host: &Reader) -> Facts {
         ),
         ("hostname", word(tree.line("/proc/sys/kernel/hostname"))),
         ("interface", word(tree.interface())),
-        ("ip6tables", word(tree.back_end(Family::Ipv6))),
-        ("iptables", word(tree.back_end(Family::Ipv4))),
+        ("ip6tables", word(back_end(Family::Ipv6))),
+        ("iptables", word(back_end(Family::Ipv4))),
         ("kernel", word(tree.line("/proc/sys/kernel/osrelease"))),
         ("memory", Fact::Number(tree.memory())),
         ("microk8s", word(microk8s)),
@@ -206,25 +207,6 @@ impl Tree<'_> {
             is_default.then(|| (metric, fields[0].to_owned()))
         });
         routes.min().map(|(_, interface)| interface)
-    }
-
-    /// Returns the back end of the program of a family, where it is installed.
-    fn back_end(&self, family: Family) -> Option<String> {
-        let chosen = preferred(self.0, family);
-        if let Some(back_end) = chosen {
-            return Some(back_end.word().to_owned());
-        }
-        let mut programs = ["/usr/sbin", "/sbin"]
-            .map(|folder| Path::new(folder).join(family.program()))
-            .into_iter();
-        let program = programs.find(|program| matches!(self.0.stat(program), Ok(Some(_))))?;
-        // Without alternatives(8) it is a link to the program of all names: xtables-nft-multi or xtables-legacy-multi; or xtables-multi,
-        // before there were two.
-        let target = self.0.read_link(&program).ok();
-        let is_legacy = target.is_some_and(|target| {
-            target.to_string_lossy().contains("legacy") || target.ends_with(OLD_IPTABLES)
-        });
-        Some(if is_legacy { "legacy" } else { "nft" }.to_owned())
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     names::ChainName,
     saved::{Chain, Saved},
 };
-use crate::host::{HostError, Reader};
+use crate::host::{HostError, OLD_IPTABLES, Reader};
 
 /// Longest list of table names that is read, in bytes.
 const NAMES_LIMIT: u64 = 4096;
@@ -49,12 +49,7 @@ impl Tables {
         {
             return Err(reader.no_program(Column::ALL[0].query().program()));
         }
-        let is_there = |column: Column| !matches!(columns[column.index()], Reading::Missing);
-        let preferred = [Family::Ipv4, Family::Ipv6].map(|family| {
-            let only_legacy = !is_there(Column::new(family, Backend::Nft))
-                && is_there(Column::new(family, Backend::Legacy));
-            preferred(reader, family).or_else(|| only_legacy.then_some(Backend::Legacy))
-        });
+        let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
         reader.once(|| Ok(Self { columns, preferred }))
     }
 
@@ -244,16 +239,21 @@ fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError>
         .is_some_and(|names| !names.trim().is_empty()))
 }
 
-/// Returns the back end that alternatives(8) chose for the program of a family.
+/// Returns the back end of the program of a family, where it is installed: alternatives(8) chose it, or else it is a link to the program
+/// of all names, `xtables-nft-multi`, `xtables-legacy-multi`, or [`OLD_IPTABLES`] before there were two.
 pub(crate) fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
-    let link = Path::new("/etc/alternatives").join(family.program());
-    let target = reader.read_link(&link).ok()?;
-    let name = target.file_name()?.to_str()?;
-    match name {
-        name if name.contains("legacy") => Some(Backend::Legacy),
-        name if name.contains("nft") => Some(Backend::Nft),
-        _ => None,
-    }
+    let mut links = ["/etc/alternatives", "/usr/sbin", "/sbin"]
+        .map(|folder| Path::new(folder).join(family.program()))
+        .into_iter();
+    let link = links.find(|link| matches!(reader.stat(link), Ok(Some(_))))?;
+    let target = reader.read_link(&link).unwrap_or_default();
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let is_legacy = name.contains("legacy") || name == OLD_IPTABLES;
+    Some(if is_legacy {
+        Backend::Legacy
+    } else {
+        Backend::Nft
+    })
 }
 
 fn not_installed(column: Column) -> Problem {
