@@ -50,7 +50,7 @@ package: packager ## make a Debian package of what `make build` has built: targe
 	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
 	cargo deb --no-build --package stead $(DEB)
 
-demo: packages build ## rehearse an example on a clone of this machine, reboot included
+demo: build ## rehearse an example on a clone of this machine, reboot included
 	$(AS_ROOT) env STEAD=$(PROGRAM) examples/demo
 
 test: packages browser runner packager ## run all tests
@@ -79,9 +79,9 @@ bench-watch: packages ## measure how soon the watch puts a policy back, and what
 	cargo build --package e2e --package stead
 	$(AS_ROOT) target/debug/test-host bench-watch
 
-bench: packages ## measure plans and an apply against the least that their work costs; figures, no test
-	cargo build --release --package e2e --package stead
-	$(AS_ROOT) target/release/test-host bench
+bench: build ## measure plans and an apply of that program against the least that their work costs; figures, no test
+	cargo build --release --package e2e
+	$(AS_ROOT) target/release/test-host bench --stead $(abspath $(PROGRAM))
 
 bench-resolve: ## measure how long a spec of 100,000 resources takes, against the parser alone; a figure, no test
 	cargo bench --package stead --bench resolve

@@ -26,10 +26,8 @@ pub struct Extent {
 pub struct Row {
     /// What was done.
     pub work: String,
-    /// How long stead takes.
-    pub stead: Duration,
-    /// How long that takes which it is measured against.
-    pub floor: Duration,
+    /// How long stead takes, and that which it is measured against; `None` where something else is measured.
+    pub times: Option<[Duration; 2]>,
     /// The figure that counts.
     pub figure: String,
     /// What it should be.
@@ -39,14 +37,14 @@ pub struct Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        let [stead, floor] = match self.times {
+            Some(times) => times.map(milliseconds),
+            None => [String::new(), String::new()],
+        };
         write!(
             f,
             "{:48} {:>11} {:>11}  {:>9}  {}",
-            self.work,
-            milliseconds(self.stead),
-            milliseconds(self.floor),
-            self.figure,
-            self.goal
+            self.work, stead, floor, self.figure, self.goal
         )
     }
 }
@@ -83,8 +81,7 @@ impl Pair {
     fn row(&self, work: impl Into<String>, figure: String, goal: &str) -> Row {
         Row {
             work: work.into(),
-            stead: self.0,
-            floor: self.1,
+            times: Some([self.0, self.1]),
             figure,
             goal: goal.to_owned(),
         }
@@ -186,8 +183,7 @@ impl<T: FnMut(&Row)> Bench<T> {
         ] {
             (self.tell)(&Row {
                 work: format!("its peak memory, {work}"),
-                stead: Duration::ZERO,
-                floor: Duration::ZERO,
+                times: None,
                 figure: format!("{memory:.0} MiB"),
                 goal: goal.to_owned(),
             });
