@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{exit::Exit, from::From, words};
+use crate::{exit::Exit, from::Sources, words};
 
 /// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
 #[derive(Debug, Parser)]
@@ -281,7 +281,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) from: From,
+    pub(crate) from: Sources,
     /// Print one JSON document: what became of everything, and the specs
     #[arg(long)]
     pub(crate) json: bool,

@@ -11,9 +11,9 @@ const OF_THE_HOST: [&str; 6] = ["only", "except", "against", "ignore", "var", "v
 
 /// What was named behind each `--from`: a word and paths, not judged yet.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct From(pub(crate) Vec<(String, Vec<PathBuf>)>);
+pub(crate) struct Sources(pub(crate) Vec<(String, Vec<PathBuf>)>);
 
-impl Args for From {
+impl Args for Sources {
     fn augment_args(command: Command) -> Command {
         let help = "Write what other tools keep in files instead of this host: \
             `launch-config FILE` of MicroK8s, `rules-v4 FILE` and `rules-v6 FILE` of netfilter-persistent, `sysctl FILE` or a folder like \
@@ -36,7 +36,7 @@ impl Args for From {
     }
 }
 
-impl FromArgMatches for From {
+impl FromArgMatches for Sources {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let named = matches.get_occurrences::<OsString>(FROM);
         let named = named.into_iter().flatten().filter_map(|mut values| {

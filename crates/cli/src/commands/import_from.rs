@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn import_from(
     session: &Session,
     host: &str,
-    from: &crate::from::From,
+    from: &crate::from::Sources,
 ) -> Result<Imported, Failure> {
     let mut sources = vec![];
     for (word, paths) in &from.0 {
