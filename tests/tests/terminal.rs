@@ -9,7 +9,7 @@ const SPEC: &str = "/run/host.kdl";
 /// Opens a terminal of a sandbox with an environment.
 fn open(sandbox: &Sandbox, environment: &[&str], arguments: &[&str]) -> Terminal {
     let stead = sandbox.stead_path();
-    let mut argv = vec!["env", "-u", "NO_COLOR", "-u", "LC_ALL"];
+    let mut argv = vec!["env", "-u", "NO_COLOR", "-u", "LC_ALL", "-u", "CI"];
     argv.extend(environment);
     argv.push(&stead);
     argv.extend(arguments);
@@ -36,6 +36,8 @@ fn a_plan_says_the_same_on_every_terminal() {
         ),
         (&["TERM=tmux-256color", "LC_ALL=C"], true, false),
         (&["TERM=dumb", "LC_ALL=de_DE.ISO-8859-1"], false, false),
+        (&["TERM=dumb", "LC_ALL=C", "CI=true"], false, false),
+        (&["TERM=tmux-256color", "LC_ALL=C", "CI=true"], true, false),
     ] {
         let terminal = open(&sandbox, environment, &plan);
         assert_eq!(terminal.end(), 3);

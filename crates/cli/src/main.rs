@@ -22,6 +22,7 @@ use clap::Parser;
 use crate::{args::Args, exit::Exit, timings::Timings};
 
 fn main() -> ExitCode {
+    render::respect_dumb_terminals();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

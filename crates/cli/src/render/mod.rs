@@ -58,6 +58,17 @@ pub(crate) fn message(text: &str) {
     write(anstream::stderr(), &lettered(text, &io::stderr()));
 }
 
+/// A terminal that calls itself dumb gets no colours, wherever it stands: in a CI, which the library takes for
+/// something that shows them, too. `CLICOLOR_FORCE` still forces them.
+pub(crate) fn respect_dumb_terminals() {
+    let is = |name: &str, wanted: fn(&str) -> bool| {
+        std::env::var(name).is_ok_and(|value| wanted(&value))
+    };
+    if is("TERM", |term| term == "dumb") && !is("CLICOLOR_FORCE", |force| force != "0") {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
 /// Whether somebody sits there who can be asked.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal()
