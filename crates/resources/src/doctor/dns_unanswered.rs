@@ -4,14 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use k8s_openapi::{
-    api::core::v1::{Pod, Service},
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
-use crate::microk8s::Layout;
+use crate::{
+    host::{Pod, Service},
+    microk8s::Layout,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-unanswered",

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use k8s_openapi::{
-    api::core::v1::{Container, Pod, ResourceRequirements},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use stead_engine::finding::{Ailment, Finding};
 
 use super::{Look, Patient};
-use crate::meminfo::{MEMINFO, Memory};
+use crate::{
+    host::{Container, Pod, Resources},
+    meminfo::{MEMINFO, Memory},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "memory-short",
@@ -107,7 +107,7 @@ fn request(pod: &Pod) -> Option<u64> {
         return Some(0);
     }
     let spec = pod.spec.as_ref()?;
-    let memory = |resources: Option<&ResourceRequirements>| {
+    let memory = |resources: Option<&Resources>| {
         let requests = resources?.requests.as_ref()?;
         requests.get("memory").map(bytes)
     };

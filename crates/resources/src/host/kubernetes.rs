@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::{
     Api, Client, Config, Error,
     api::{
@@ -20,7 +19,10 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{HostError, Reader, Writer};
+use super::{
+    HostError, Reader, Writer,
+    pods::{Pod, Service, core},
+};
 
 /// How long the API server may take for one answer.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -162,29 +164,35 @@ impl Reader {
         let place = || format!("the API server, ConfigMap {namespace}/{name}");
         self.trace.note(place, None);
         let client = self.cluster(kubeconfig).await?;
-        let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
-        let map = maps.get_opt(name).await.map_err(|error| failed(&error))?;
-        Ok(map.map(|map| map.data.unwrap_or_default()))
+        let map = config_maps(client, namespace).get_opt(name).await;
+        let Some(mut map) = map.map_err(|error| failed(&error))? else {
+            return Ok(None);
+        };
+        let texts = map.data["data"].take();
+        let texts: Option<_> = serde_json::from_value(texts).map_err(|error| failed(&error))?;
+        Ok(Some(texts.unwrap_or_default()))
     }
 }
 
 impl Reader {
     /// Returns all pods of the cluster.
-    pub async fn pods(&self, kubeconfig: &str) -> Result<Vec<Pod>, HostError> {
-        let pods: Api<Pod> = Api::all(self.cluster(kubeconfig).await?);
+    pub(crate) async fn pods(&self, kubeconfig: &str) -> Result<Vec<Pod>, HostError> {
+        let client = self.cluster(kubeconfig).await?;
+        let pods: Api<Pod> = Api::all_with(client, &core("Pod", "pods"));
         let list = pods.list(&ListParams::default()).await;
         Ok(list.map_err(|error| failed(&error))?.items)
     }
 
     /// Returns a `Service`; `None` if there is none.
-    pub async fn service(
+    pub(crate) async fn service(
         &self,
         kubeconfig: &str,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Service>, HostError> {
         let client = self.cluster(kubeconfig).await?;
-        let services: Api<Service> = Api::namespaced(client, namespace);
+        let kind = core("Service", "services");
+        let services: Api<Service> = Api::namespaced_with(client, namespace, &kind);
         services.get_opt(name).await.map_err(|error| failed(&error))
     }
 }
@@ -198,7 +206,7 @@ impl Writer {
         name: &str,
         data: &BTreeMap<String, String>,
     ) -> Result<(), HostError> {
-        let maps: Api<ConfigMap> = Api::namespaced(client(kubeconfig).await?, namespace);
+        let maps = config_maps(client(kubeconfig).await?, namespace);
         let map = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -219,7 +227,7 @@ impl Writer {
         namespace: &str,
         name: &str,
     ) -> Result<(), HostError> {
-        let maps: Api<ConfigMap> = Api::namespaced(client(kubeconfig).await?, namespace);
+        let maps = config_maps(client(kubeconfig).await?, namespace);
         match maps.delete(name, &DeleteParams::default()).await {
             Ok(_) => Ok(()),
             Err(Error::Api(status)) if status.code == 404 => Ok(()),
@@ -250,6 +258,10 @@ impl Writer {
             Err(error) => Err(failed(&error)),
         }
     }
+}
+
+fn config_maps(client: Client, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client, namespace, &core("ConfigMap", "configmaps"))
 }
 
 async fn client(kubeconfig: &str) -> Result<Client, HostError> {

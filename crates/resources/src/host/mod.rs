@@ -13,6 +13,7 @@ mod http;
 mod kubernetes;
 mod look;
 mod place;
+mod pods;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
@@ -44,6 +45,7 @@ pub use error::HostError;
 pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
 pub(crate) use look::{Look, Opened, shared};
+pub(crate) use pods::{Container, Pod, Resources, Service};
 pub(crate) use program::OLD_IPTABLES;
 pub use program::{Call, Query};
 pub use reader::{Digested, Meta, MetaKind, Reader, Space};
