@@ -8,7 +8,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stead_engine::{report::chain, schema::Problem};
 
-use crate::host::{Access, Digested, Existing, HostError, MetaKind, Opened, Reader, Writer};
+use crate::host::{
+    Access, Digested, Existing, Folders, HostError, MetaKind, Opened, Reader, Staged, Writer,
+};
 
 /// The longest text that import writes into the spec itself, in bytes.
 pub(crate) const SMALL: usize = 16 << 10;
@@ -121,12 +123,27 @@ impl Content {
         access: &Access,
         existing: Existing,
     ) -> Result<(), HostError> {
+        let mut folders = Folders::default();
+        self.stage(host, path, source, access, existing)?
+            .put(&mut folders)?;
+        folders.sync()
+    }
+
+    /// Writes these contents to the disk beside their place.
+    pub(crate) fn stage(
+        &self,
+        host: &Writer,
+        path: &Path,
+        source: Option<&Path>,
+        access: &Access,
+        existing: Existing,
+    ) -> Result<Staged, HostError> {
         match self {
-            Self::Text(text) => host.put_file(path, &mut text.as_bytes(), None, access, existing),
+            Self::Text(text) => host.stage(path, &mut text.as_bytes(), None, access, existing),
             Self::Digest { sha256, .. } => {
                 let mut bytes = open_bytes(host, sha256, source)?;
                 let expected = self.digested();
-                host.put_file(path, &mut bytes, expected.as_ref(), access, existing)
+                host.stage(path, &mut bytes, expected.as_ref(), access, existing)
             }
         }
     }

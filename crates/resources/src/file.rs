@@ -24,7 +24,10 @@ use crate::{
     content::{Content, SMALL},
     etc::{self, Etc},
     evidence,
-    host::{Existing, HostError, Live, Look, MetaKind, Reader, Writer, shared},
+    host::{
+        Existing, Folders, HostError, Live, Look, MetaKind, Reader, Staged, Threads, Writer,
+        at_once, shared,
+    },
     outside::{Outside, stat},
     path::{ancestors, check, other_kind, refused},
     secrets,
@@ -34,6 +37,9 @@ use crate::{
 const DEFAULT_MODE: u32 = 0o644;
 /// How much of a large file is searched for secrets, in bytes.
 const SEARCHED: u64 = 1 << 20;
+
+/// How many files wait for the disk at once, from so many of each: a journal of the disk takes what is synced at one time in one go.
+const SYNCS: Threads = Threads { most: 8, share: 4 };
 
 /// The kind `file`.
 pub(crate) struct File;
@@ -88,6 +94,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for File {
     const KIND: &'static str = "file";
+    const BATCH: usize = 64;
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -167,21 +174,32 @@ impl Provider<Live> for File {
         host: &Writer,
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
-        for (name, change) in changes {
-            let path = Path::new(name);
-            match change {
-                Change::Delete { .. } => {
-                    host.remove_file(path)
-                        .map_err(refused(Self::KIND, name, "remove it"))?;
+        let mut folders = Folders::default();
+        let small = |change: &(&str, Change<State>)| is_small(&change.1);
+        for neighbours in changes.chunk_by(|one, other| small(one) && small(other)) {
+            let staged = stage(host, neighbours)?;
+            for (written, (name, change)) in staged.into_iter().zip(neighbours) {
+                let path = Path::new(name);
+                match change {
+                    Change::Delete { .. } => host
+                        .remove_file_of(path, &mut folders)
+                        .map_err(refused(Self::KIND, name, "remove it"))?,
+                    Change::Create { after } | Change::Update { after, .. } => match written {
+                        Some(written) => written.put(&mut folders).map_err(refused(
+                            Self::KIND,
+                            name,
+                            "write it",
+                        ))?,
+                        None => outside(after).set(Self::KIND, host, name, MetaKind::File)?,
+                    },
                 }
-                Change::Create { after } => put(host, name, &after, Existing::Refuse)?,
-                Change::Update { before, after } if before.content == after.content => {
-                    outside(&after).set(Self::KIND, host, name, MetaKind::File)?;
-                }
-                Change::Update { after, .. } => put(host, name, &after, Existing::Replace)?,
             }
         }
-        Ok(())
+        folders.sync().map_err(refused(
+            Self::KIND,
+            "",
+            "put the names of files on the disk",
+        ))
     }
 
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
@@ -294,7 +312,36 @@ fn seen_if_allowed<T>(
     }
 }
 
-fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(), ProviderError> {
+/// Whether a change needs little room on the disk beside what it changes, so that many of them may be there at once.
+fn is_small(change: &Change<State>) -> bool {
+    let content = change.after().and_then(|after| after.content.as_ref());
+    !matches!(content, Some(Content::Digest { .. }))
+}
+
+/// Puts what is to be written beside its place, several at a time; `None` for a change that writes nothing.
+fn stage(
+    host: &Writer,
+    changes: &[(&str, Change<State>)],
+) -> Result<Vec<Option<Staged>>, ProviderError> {
+    at_once(changes, SYNCS, |changes| {
+        let written = changes.iter().map(|(name, change)| match change {
+            Change::Delete { .. } => Ok(None),
+            Change::Update { before, after } if before.content == after.content => Ok(None),
+            Change::Create { after } => stage_one(host, name, after, Existing::Refuse).map(Some),
+            Change::Update { after, .. } => {
+                stage_one(host, name, after, Existing::Replace).map(Some)
+            }
+        });
+        written.collect()
+    })
+}
+
+fn stage_one(
+    host: &Writer,
+    name: &str,
+    after: &State,
+    existing: Existing,
+) -> Result<Staged, ProviderError> {
     let reader = Reader::new(host.root());
     let there = stat(File::KIND, &reader, name, MetaKind::File)?;
     let access = outside(after).access(File::KIND, name, there.as_ref(), DEFAULT_MODE)?;
@@ -303,8 +350,8 @@ fn put(host: &Writer, name: &str, after: &State, existing: Existing) -> Result<(
         .clone()
         .unwrap_or(Content::Text(String::new()));
     let source = after.source.as_deref();
-    let result = content.put(host, Path::new(name), source, &access, existing);
-    result.map_err(refused(File::KIND, name, "write it"))
+    let staged = content.stage(host, Path::new(name), source, &access, existing);
+    staged.map_err(refused(File::KIND, name, "write it"))
 }
 
 #[cfg(test)]

@@ -114,12 +114,31 @@ pub(crate) fn shared<N: Sync, T: Send, E: Send>(
     names: &[N],
     work: impl Fn(&[N]) -> Result<Vec<T>, E> + Sync,
 ) -> Result<Vec<T>, E> {
-    let cores = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = match names.len() / SHARE {
-        0 | 1 => 1,
-        many => many.min(cores()),
+    let most = if names.len() < 2 * SHARE {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, usize::from)
     };
-    if threads == 1 {
+    at_once(names, Threads { most, share: SHARE }, work)
+}
+
+/// How many threads work at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threads {
+    /// At most so many.
+    pub(crate) most: usize,
+    /// What is worth a thread of its own.
+    pub(crate) share: usize,
+}
+
+/// Works on all `names` at once, and returns the answers in their order.
+pub(crate) fn at_once<N: Sync, T: Send, E: Send>(
+    names: &[N],
+    threads: Threads,
+    work: impl Fn(&[N]) -> Result<Vec<T>, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let threads = (names.len() / threads.share).min(threads.most);
+    if threads < 2 {
         return work(names);
     }
     let work = &work;

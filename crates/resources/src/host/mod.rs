@@ -27,6 +27,7 @@ mod reader;
 mod room;
 mod secret;
 mod sockets;
+mod staged;
 mod systemd;
 mod trace;
 #[expect(
@@ -44,7 +45,7 @@ pub use clock::Clock;
 pub use error::HostError;
 pub use http::Reply;
 pub use kubernetes::{ClusterObject, Identity};
-pub(crate) use look::{Look, Opened, shared};
+pub(crate) use look::{Look, Opened, Threads, at_once, shared};
 pub(crate) use pods::{Container, Pod, Resources, Service};
 pub(crate) use program::OLD_IPTABLES;
 pub use program::{Call, Query};
@@ -52,6 +53,7 @@ pub use reader::{Digested, Meta, MetaKind, Reader, Space};
 pub use room::WatchRoom;
 pub(crate) use secret::{LARGEST as LARGEST_SECRET, Secret};
 pub use sockets::{Connection, Knock};
+pub(crate) use staged::{Folders, Staged};
 use stead_engine::{
     moment::Moment,
     provider::{Guard, GuardError, Host, Sign},

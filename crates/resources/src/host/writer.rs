@@ -13,11 +13,10 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, renameat},
+    fcntl::OFlag,
     sys::stat::{Mode, fchmod, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
-use rustix::fs::{RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stead_engine::event::{News, Wait};
@@ -27,6 +26,7 @@ use super::{
     HostError,
     place::Place,
     reader::{Digested, Hashing, xattrs},
+    staged::{Folders, Staged, sync_folder, unlink},
 };
 
 /// Longest name of a file in bytes: limits.h, `NAME_MAX`.
@@ -133,11 +133,26 @@ impl Writer {
         access: &Access,
         existing: Existing,
     ) -> Result<(), HostError> {
+        let mut folders = Folders::default();
+        self.stage(path, contents, expected, access, existing)?
+            .put(&mut folders)?;
+        folders.sync()
+    }
+
+    /// Writes a file to the disk beside its place, where nobody sees it yet.
+    pub(crate) fn stage(
+        &self,
+        path: &Path,
+        contents: &mut dyn Read,
+        expected: Option<&Digested>,
+        access: &Access,
+        existing: Existing,
+    ) -> Result<Staged, HostError> {
         let place = Place::must(&self.root, path)?;
-        let temporary = temporary(&place)?;
-        let result = fill(&place, &temporary, contents, expected, access, existing)
-            .and_then(|()| rename(&temporary, &place, existing));
-        discard_on_failure(&temporary, result)
+        let new = temporary(&place)?;
+        let staged = Staged::new(place.beside(&place.name), new.beside(&new.name), existing);
+        fill(&place, &new, contents, expected, access, existing)?;
+        Ok(staged)
     }
 
     /// Writes a small file as [`Self::put_file`] does, owned by whoever runs this.
@@ -158,19 +173,27 @@ impl Writer {
 
     /// Removes a file or a symlink.
     pub fn remove_file(&self, path: &Path) -> Result<(), HostError> {
-        self.unlink(path, UnlinkatFlags::NoRemoveDir)
+        let mut folders = Folders::default();
+        self.remove_file_of(path, &mut folders)?;
+        folders.sync()
     }
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &Path) -> Result<(), HostError> {
-        self.unlink(path, UnlinkatFlags::RemoveDir)
+        let mut folders = Folders::default();
+        let place = Place::must(&self.root, path)?;
+        unlink(place, UnlinkatFlags::RemoveDir, &mut folders)?;
+        folders.sync()
     }
 
-    fn unlink(&self, path: &Path, what: UnlinkatFlags) -> Result<(), HostError> {
+    /// Removes a file or a symlink. That is on the disk once the folders are.
+    pub(crate) fn remove_file_of(
+        &self,
+        path: &Path,
+        folders: &mut Folders,
+    ) -> Result<(), HostError> {
         let place = Place::must(&self.root, path)?;
-        unlinkat(&place.folder, place.name.as_os_str(), what)
-            .map_err(HostError::io("remove", path))?;
-        sync_folder(&place)
+        unlink(place, UnlinkatFlags::NoRemoveDir, folders)
     }
 
     /// Makes a folder where nothing is.
@@ -197,8 +220,9 @@ impl Writer {
         let temporary = temporary(&place)?;
         symlinkat(target, &temporary.folder, temporary.name.as_os_str())
             .map_err(HostError::io("make the link", path))?;
-        let result = rename(&temporary, &place, existing);
-        discard_on_failure(&temporary, result)
+        let mut folders = Folders::default();
+        Staged::new(place, temporary, existing).put(&mut folders)?;
+        folders.sync()
     }
 
     /// Sets owner, group, extended attributes and mode of a file or folder. In this order: a change of owner clears
@@ -399,43 +423,6 @@ fn replace_xattrs(file: &File, wanted: &BTreeMap<String, String>) -> io::Result<
         file.set_xattr(name, &value)?;
     }
     Ok(())
-}
-
-/// Removes the temporary file of a write that failed. The first failure is the one to tell; `clean` finds what is left.
-fn discard_on_failure(temporary: &Place, result: Result<(), HostError>) -> Result<(), HostError> {
-    if result.is_err() {
-        unlinkat(
-            &temporary.folder,
-            temporary.name.as_os_str(),
-            UnlinkatFlags::NoRemoveDir,
-        )
-        .ok();
-    }
-    result
-}
-
-fn rename(temporary: &Place, place: &Place, existing: Existing) -> Result<(), HostError> {
-    let (from, to) = (temporary.name.as_os_str(), place.name.as_os_str());
-    match existing {
-        Existing::Replace => {
-            renameat(&temporary.folder, from, &place.folder, to).map_err(io::Error::from)
-        }
-        // nix has it for the GNU C library alone.
-        Existing::Refuse => renameat_with(
-            &temporary.folder,
-            from,
-            &place.folder,
-            to,
-            RenameFlags::NOREPLACE,
-        )
-        .map_err(io::Error::from),
-    }
-    .map_err(HostError::io("put into place", &place.path))?;
-    sync_folder(place)
-}
-
-fn sync_folder(place: &Place) -> Result<(), HostError> {
-    fsync(&place.folder).map_err(HostError::io("sync the folder of", &place.path))
 }
 
 /// Makes room for the temporary file of a place: what a killed run left is removed.
