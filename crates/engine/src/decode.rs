@@ -21,7 +21,7 @@ use crate::{
 
 /// Decodes the resources of one file.
 pub(crate) struct Decoder<'a, H: Host> {
-    source: &'a Arc<Source>,
+    pub(crate) source: &'a Arc<Source>,
     registry: &'a Registry<H>,
     pub(crate) errors: Vec<SpecError>,
 }

@@ -1,14 +1,15 @@
 //! One file of a spec, decoded as far as it can be by itself. What waits for a value from elsewhere is kept as it was
 //! written; everything else is decoded at once, so that the document can be dropped.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
+use rayon::prelude::*;
 
 use crate::{
     condition::Condition,
     decode::{Decoder, is_plain},
-    parse::{on_a_large_stack, parse, parse_part},
+    parse::{on_a_large_stack, parse, parse_part, workers},
     pieces::{Cut, cut, together},
     provider::Host,
     registry::Registry,
@@ -22,6 +23,9 @@ use crate::{
 
 /// The words that are no kinds.
 pub(crate) const WORDS: [&str; 5] = ["var", "include", "profile", "use", "when"];
+
+/// A file of more bytes is read on all cores: some 10 ms of work for one.
+const LARGE: usize = 32 << 10;
 
 /// One file of a spec.
 pub(crate) struct Fragment {
@@ -37,6 +41,18 @@ pub(crate) struct Fragment {
     /// Where variables are asked for, by name.
     pub(crate) mentions: Vec<(String, Span)>,
     pub(crate) errors: Vec<SpecError>,
+}
+
+impl Fragment {
+    /// Adds what comes after it in the same file, which has no `host`.
+    fn add(&mut self, mut next: Self) {
+        self.items.append(&mut next.items);
+        self.includes.append(&mut next.includes);
+        self.variables.append(&mut next.variables);
+        self.profiles.append(&mut next.profiles);
+        self.mentions.append(&mut next.mentions);
+        self.errors.append(&mut next.errors);
+    }
 }
 
 /// The `host` node without its children.
@@ -92,10 +108,25 @@ pub(crate) fn fragment<H: Host>(
     registry: &Registry<H>,
     part: Part,
 ) -> Result<Fragment, SpecErrors> {
+    let here = || fragment_here(source, registry, part);
     match part {
-        Part::Main => on_a_large_stack(|| fragment_here(source, registry, part)),
-        Part::Included => fragment_here(source, registry, part),
+        Part::Main if is_large(source) => match workers() {
+            Ok(workers) => workers.install(here),
+            Err(error) => Err(SpecErrors(vec![no_threads(source, &error)])),
+        },
+        Part::Main => on_a_large_stack(here),
+        Part::Included => here(),
     }
+}
+
+/// Whether a file is worth the threads of [`workers`].
+fn is_large(source: &Source) -> bool {
+    source.text.len() > LARGE
+}
+
+fn no_threads(source: &Arc<Source>, error: &rayon::ThreadPoolBuildError) -> SpecError {
+    let fact = format!("cannot start the threads that read it: {error}");
+    SpecError::new("spec::threads", fact, Span::of(source, 0..0))
 }
 
 /// Reads one file where the stack is large enough: a few nodes at a time, each dropped when it is decoded.
@@ -170,10 +201,13 @@ impl<'a, H: Host> Cutter<'a, H> {
                 self.host_by_pieces(&source, only)?;
                 continue;
             }
-            for range in together(run) {
-                for node in parse_part(&source, range)? {
-                    self.top(node, part);
-                }
+            let ranges = together(run);
+            let top = |cutter: &mut Self, node| cutter.top(node, part);
+            match part {
+                Part::Main => ranges
+                    .into_iter()
+                    .try_for_each(|range| self.piece(range, top))?,
+                Part::Included => self.pieces(&ranges, top)?,
             }
         }
         Some(self.end())
@@ -186,11 +220,40 @@ impl<'a, H: Host> Cutter<'a, H> {
         for node in parse_part(source, head)? {
             self.host(node);
         }
-        for range in together(&cut(&source.text, children)) {
-            for node in parse_part(source, range)? {
-                let item = self.item(node);
-                self.fragment.items.extend(item);
-            }
+        self.pieces(&together(&cut(&source.text, children)), |cutter, node| {
+            let item = cutter.item(node);
+            cutter.fragment.items.extend(item);
+        })
+    }
+
+    /// Takes the nodes of a piece.
+    fn piece(&mut self, range: Range<usize>, take: impl Fn(&mut Self, KdlNode)) -> Option<()> {
+        for node in parse_part(self.source(), range)? {
+            take(self, node);
+        }
+        Some(())
+    }
+
+    /// Takes the nodes of pieces that know nothing of each other, on all cores if the file is large.
+    fn pieces(
+        &mut self,
+        ranges: &[Range<usize>],
+        take: impl Fn(&mut Self, KdlNode) + Sync,
+    ) -> Option<()> {
+        let (source, registry) = (self.decoder.source, self.registry);
+        if !is_large(source) {
+            let mut ranges = ranges.iter();
+            return ranges.try_for_each(|range| self.piece(range.clone(), &take));
+        }
+        let pieces = ranges.par_iter().map(|range| {
+            let mut cutter = Cutter::new(source, registry);
+            cutter.piece(range.clone(), &take)?;
+            Some((cutter.fragment, cutter.decoder.errors))
+        });
+        let pieces: Vec<_> = pieces.collect::<Option<_>>()?;
+        for (piece, mut errors) in pieces {
+            self.fragment.add(piece);
+            self.decoder.errors.append(&mut errors);
         }
         Some(())
     }

@@ -196,6 +196,8 @@ fn body_of(body: &str, closing: &str) -> Option<(Option<Fault>, usize)> {
     let mut fault = None;
     let mut at = 0;
     loop {
+        let rest = body[at..].as_bytes();
+        at += rest.iter().position(|&byte| !is_plain(byte))?;
         let rest = &body[at..];
         if rest.starts_with(closing) {
             return Some((fault, at + closing.len()));
@@ -214,6 +216,11 @@ fn body_of(body: &str, closing: &str) -> Option<(Option<Fault>, usize)> {
             at += c.len_utf8();
         }
     }
+}
+
+/// Whether a byte of a string is a character that means nothing but itself.
+pub(crate) fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
 }
 
 fn escape(rest: &str) -> Option<usize> {

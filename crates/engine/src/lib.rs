@@ -1,6 +1,7 @@
 //! The engine of stead: from a spec to a plan, an apply and a rollback. It names no kind of resource,
 //! and the only files it touches are those of its own run folder.
 
+mod abridged;
 pub mod address;
 pub mod apply;
 pub mod cause;

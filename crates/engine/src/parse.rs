@@ -2,10 +2,11 @@
 
 use std::{borrow::Cow, ops::Range, sync::Arc, thread};
 
-use kdl::{KdlDiagnostic, KdlDocument, KdlError, KdlIdentifier, KdlNode};
+use kdl::{KdlDiagnostic, KdlDocument, KdlEntry, KdlError, KdlIdentifier, KdlNode};
 use miette::SourceSpan;
 
 use crate::{
+    abridged::Abridged,
     lexer::{Lexeme, is_newline, tokens},
     spec::{Source, Span},
     spec_error::{SpecError, SpecErrors},
@@ -28,42 +29,80 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
 
 /// Parses a part of a source whose grammar was checked, where the stack is large enough; `None` if the parser finds a mistake in it.
 pub(crate) fn parse_part(source: &Arc<Source>, part: Range<usize>) -> Option<Vec<KdlNode>> {
-    let text = blank_comments(&source.text[part.clone()]);
-    let mut document = KdlDocument::parse_v2(&text).ok()?;
+    let abridged = Abridged::of(&source.text[part.clone()]);
+    let mut document = KdlDocument::parse_v2(&abridged.text).ok()?;
     let mut nodes = std::mem::take(document.nodes_mut());
+    let whole = Whole {
+        abridged,
+        start: part.start,
+    };
     for node in &mut nodes {
-        shift(node, part.start);
+        whole.node(node);
     }
     Some(nodes)
 }
 
-/// Moves all places of a node.
-fn shift(node: &mut KdlNode, by: usize) {
-    let moved = |span: SourceSpan| SourceSpan::from((span.offset() + by, span.len()));
-    let shift_word = |word: &mut KdlIdentifier| word.set_span(moved(word.span()));
-    node.set_span(moved(node.span()));
-    shift_word(node.name_mut());
-    if let Some(ty) = node.ty_mut() {
-        shift_word(ty);
+/// Puts back into nodes what was left out of their text, and moves them to where they stand in the source.
+struct Whole<'a> {
+    abridged: Abridged<'a>,
+    /// Where the text begins in the source.
+    start: usize,
+}
+
+impl Whole<'_> {
+    fn node(&self, node: &mut KdlNode) {
+        node.set_span(self.moved(node.span()));
+        self.word(node.name_mut());
+        if let Some(ty) = node.ty_mut() {
+            self.word(ty);
+        }
+        for entry in node.entries_mut() {
+            self.entry(entry);
+        }
+        if let Some(children) = node.children_mut() {
+            children.set_span(self.moved(children.span()));
+            for child in children.nodes_mut() {
+                self.node(child);
+            }
+        }
     }
-    for entry in node.entries_mut() {
-        entry.set_span(moved(entry.span()));
+
+    fn entry(&self, entry: &mut KdlEntry) {
+        let restored = entry
+            .value()
+            .as_string()
+            .and_then(|text| self.restored(text, entry.span()));
+        if let Some(text) = restored {
+            entry.set_value(text);
+        }
+        entry.set_span(self.moved(entry.span()));
         if let Some(name) = entry.name_mut() {
-            shift_word(name);
+            self.word(name);
         }
         if let Some(ty) = entry.ty_mut() {
-            shift_word(ty);
+            self.word(ty);
         }
     }
-    if let Some(children) = node.children_mut() {
-        children.set_span(moved(children.span()));
-        for child in children.nodes_mut() {
-            shift(child, by);
+
+    fn word(&self, word: &mut KdlIdentifier) {
+        if let Some(text) = self.restored(word.value(), word.span()) {
+            word.set_value(text);
         }
+        word.set_span(self.moved(word.span()));
+    }
+
+    fn restored(&self, text: &str, span: SourceSpan) -> Option<String> {
+        self.abridged.restored(text, span.offset() + span.len())
+    }
+
+    fn moved(&self, span: SourceSpan) -> SourceSpan {
+        let start = self.abridged.place(span.offset());
+        let end = self.abridged.place(span.offset() + span.len());
+        SourceSpan::from((self.start + start, end - start))
     }
 }
 
-/// Makes threads that parse, one for each core. What a thread allocates it frees itself, which is what most of the time goes to.
+/// Makes threads that parse, one for each core.
 pub(crate) fn workers() -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
     let threads = rayon::ThreadPoolBuilder::new().stack_size(STACK);
     threads.thread_name(|_| "parse".to_owned()).build()

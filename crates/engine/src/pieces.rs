@@ -191,6 +191,12 @@ mod tests {
             "host \"x\" {\n",
             "\u{2028}",
             "ü",
+            "\"a long text, \\\"quoted\\\" and long enough\"",
+            "\"a name that is long\"=\"\\t and a long value of it\"",
+            "\"\\u{e000} and a long value of it\"",
+            "(\"a type that is long\")",
+            "\"\"\"\n   a long line of many words \n\n  another line, ü, and long words\n  \"\"\"",
+            "\"\u{e000}, and a text that is long\"",
         ];
         prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..30)
             .prop_map(|pieces| pieces.concat())
