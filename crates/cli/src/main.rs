@@ -21,6 +21,12 @@ use clap::Parser;
 
 use crate::{args::Args, exit::Exit, timings::Timings};
 
+/// That of musl has one lock for all threads and asks the kernel for nearly every block: a plan of many files then takes half as
+/// long again.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     render::respect_dumb_terminals();
     let args = match Args::try_parse() {
