@@ -81,14 +81,38 @@ fn on_files(run: usize) -> Vec<String> {
     own.into_iter().chain(others.map(str::to_owned)).collect()
 }
 
-/// Runs an apply again and again with something injected into the first call, the second, and so on, until none is left.
+/// Makes a sandbox with a spec of many files, which several threads write.
+fn many_files() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let files = (0..40).map(|number| {
+        let path = format!("/srv/{number}");
+        if number % 2 == 0 {
+            sandbox.put(&path, "old\n");
+        }
+        if number % 8 == 0 {
+            format!("    file \"{path}\" absent=#true\n")
+        } else {
+            format!("    file \"{path}\" mode=\"0640\" {{ content \"new {number}\\n\"; }}\n")
+        }
+    });
+    let files: Vec<_> = files.collect();
+    sandbox.put(
+        "/run/host.kdl",
+        &format!("host \"many\" {{\n{}}}\n", files.concat()),
+    );
+    sandbox
+}
+
+/// Runs an apply again and again with something injected into the first call, the second, and so on, until none is left. Of a run with
+/// threads that is the first of each.
 fn each(
+    make: fn() -> Sandbox,
     calls: &str,
     injection: &str,
     paths: fn(usize) -> Vec<String>,
     check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After,
 ) {
-    let mut sandbox = sandbox();
+    let mut sandbox = make();
     let ends = Ends::of(&sandbox);
     for number in 1..TOO_MANY {
         let inject = format!("{injection}:when={number}");
@@ -104,14 +128,15 @@ fn each(
             return;
         }
         if check(&sandbox, &ends, &said, &what) == After::Residue {
-            sandbox = e2e::sandbox();
+            sandbox = make();
         }
     }
     panic!("{injection} at {calls} does not end");
 }
 
-fn check_kill(calls: &str) {
+fn check_kill(make: fn() -> Sandbox, calls: &str) {
     each(
+        make,
         calls,
         "signal=KILL",
         everywhere,
@@ -131,6 +156,7 @@ fn check_error(calls: &str, error: &str) {
         everywhere
     };
     each(
+        sandbox,
         calls,
         &format!("error={error}"),
         paths,
@@ -176,17 +202,24 @@ fn check_residue(ends: &Ends, sandbox: &Sandbox, said: &Said, what: &str) {
 
 #[test]
 fn killed_at_a_call_that_changes_a_file() {
-    check_kill(CALLS[0]);
+    check_kill(sandbox, CALLS[0]);
 }
 
 #[test]
 fn killed_at_a_call_that_writes_bytes() {
-    check_kill(CALLS[1]);
+    check_kill(sandbox, CALLS[1]);
 }
 
 #[test]
 fn killed_at_a_call_that_talks_to_the_kernel() {
-    check_kill(CALLS[2]);
+    check_kill(sandbox, CALLS[2]);
+}
+
+#[test]
+fn killed_among_many_files() {
+    for calls in &CALLS[..2] {
+        check_kill(many_files, calls);
+    }
 }
 
 /// A test for each list of calls and each error.

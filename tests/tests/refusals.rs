@@ -250,7 +250,7 @@ fn what_is_left_is_named_with_a_code_of_its_own() {
     sandbox.put("/srv/first", "old\n");
     sandbox.put(
         "/run/host.kdl",
-        "host \"test\" {\n    file \"/srv/first\" { content \"new\\n\"; }\n    file \"/srv/none/x\" needs=\"file:/srv/first\" { content \"a\"; }\n}\n",
+        "host \"test\" {\n    file \"/srv/first\" { content \"new\\n\"; }\n    directory \"/srv/none/x\" needs=\"file:/srv/first\"\n}\n",
     );
     // After the first rename no other succeeds: the change cannot be taken back.
     let mut injected = sandbox.stead_injected(

@@ -60,9 +60,12 @@ fn a_run_says_the_same_without_a_cursor_that_moves() {
     for (environment, step) in [
         (
             &["TERM=tmux-256color", "LC_ALL=C.UTF-8"][..],
-            "  done  file:/srv/app/text (",
+            "  done  file:/srv/app/text and 1 more (",
         ),
-        (&["TERM=dumb", "LC_ALL=C"], "file:/srv/app/text\n"),
+        (
+            &["TERM=dumb", "LC_ALL=C"],
+            "file:/srv/app/text and 1 more\n",
+        ),
     ] {
         let sandbox = sandbox();
         let terminal = open(&sandbox, environment, &["apply", SPEC]);
