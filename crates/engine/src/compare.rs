@@ -1,18 +1,20 @@
 //! What is wanted against what is there: completed from the host, then compared, one after the other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    pin::pin,
     sync::LazyLock,
 };
 
 use futures::stream::{self, StreamExt};
+use tracing::{Instrument, debug_span};
 
 use crate::{
     address::Address,
     change::Change,
     diff,
     needs::Needs,
-    observe::Observed,
+    observe::{ObserveError, Observed, observe},
     plan::{Comparison, PlanError, PlannedChange, Remark, Unseen, Wanted},
     provider::Host,
     registry::Registry,
@@ -23,36 +25,53 @@ use crate::{
 /// How many resources are completed from the host at once.
 const AT_ONCE: usize = 256;
 
-/// Completes what is wanted from the host, many at once, and compares each in its order.
-pub(crate) async fn prepare_and_compare<H: Host>(
+/// Reads what is wanted and completes it from the host, at the same time and many at once; then compares each in its order.
+pub(crate) async fn observe_and_compare<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     wanted: &[Wanted],
-    observed: &Observed,
-) -> Result<Comparison, PlanError> {
-    let needs = LazyLock::new(|| Needs::of(wanted));
-    let to_come = LazyLock::new(|| to_come(wanted, observed));
-    let mut comparing = Comparing::new(registry, observed);
-    let mut problems = vec![];
+) -> Result<(Observed, Comparison), PlanError> {
+    let addresses = || wanted.iter().map(|wanted| &wanted.address);
+    for address in addresses() {
+        registry.of(address).map_err(ObserveError::from)?;
+    }
     let prepared = wanted
         .iter()
         .map(|wanted| prepare(registry, reader, wanted));
     let mut prepared = stream::iter(prepared).buffered(AT_ONCE);
-    while let Some((wanted, prepared)) = prepared.next().await {
-        match prepared {
-            Ok(desired) => comparing.take(wanted, &desired),
-            // What it needs is still to come, so that nothing can be said yet; its step asks again.
-            Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
-                comparing.take(wanted, &wanted.desired);
-            }
-            Err(found) => {
-                let found = found.into_iter();
-                problems.extend(found.map(|problem| (wanted.address.clone(), problem)));
+    let mut early = VecDeque::new();
+    let mut observing = pin!(observe(registry, reader, addresses()));
+    let observed = loop {
+        tokio::select! {
+            biased;
+            observed = &mut observing => break observed?,
+            Some(next) = prepared.next(), if early.len() < AT_ONCE => early.push_back(next),
+        }
+    };
+    let comparing = async {
+        let needs = LazyLock::new(|| Needs::of(wanted));
+        let to_come = LazyLock::new(|| to_come(wanted, &observed));
+        let mut comparing = Comparing::new(registry, &observed);
+        let mut problems = vec![];
+        let mut all = stream::iter(early).chain(prepared);
+        while let Some((wanted, prepared)) = all.next().await {
+            match prepared {
+                Ok(desired) => comparing.take(wanted, &desired),
+                // What it needs is still to come, so that nothing can be said yet; its step asks again.
+                Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
+                    comparing.take(wanted, &wanted.desired);
+                }
+                Err(found) => {
+                    let found = found.into_iter();
+                    problems.extend(found.map(|problem| (wanted.address.clone(), problem)));
+                }
             }
         }
-    }
+        (comparing.comparison, problems)
+    };
+    let (comparison, problems) = comparing.instrument(debug_span!("prepare")).await;
     if problems.is_empty() {
-        Ok(comparing.comparison)
+        Ok((observed, comparison))
     } else {
         Err(PlanError::Problems(problems))
     }
@@ -72,7 +91,7 @@ async fn prepare<'w, H: Host>(
     reader: &H::Reader,
     wanted: &'w Wanted,
 ) -> (&'w Wanted, Result<Desired, Vec<Problem>>) {
-    let kind = registry.of(&wanted.address).expect("observed before");
+    let kind = registry.of(&wanted.address).expect("looked up before");
     let name = &wanted.address.name;
     let prepared = match &wanted.desired {
         Desired::Absent => {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
+use tracing::{Instrument, debug_span};
 
 use crate::{
     coverage::Coverage,
@@ -98,8 +99,11 @@ pub async fn import<H: Host>(
     import: &Import<'_>,
 ) -> Result<Imported, ImportError> {
     let kinds = registry.iter().filter(|(kind, _)| import.wants(kind));
-    let gathered =
-        join_all(kinds.map(async |(name, kind)| (name, gather(import, reader, name, kind).await)));
+    let gathered = join_all(kinds.map(async |(name, kind)| {
+        let gathering = gather(import, reader, name, kind);
+        let span = debug_span!("read", kind = name);
+        (name, gathering.instrument(span).await)
+    }));
     let mut coverage = Coverage::default();
     let mut parts = Parts::default();
     for (kind, gathered) in gathered.await {

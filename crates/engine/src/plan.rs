@@ -6,18 +6,17 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tracing::{Instrument, debug_span};
 
 use crate::{
     address::Address,
     cause::Cause,
     change::{Change, Effects},
-    compare::prepare_and_compare,
+    compare::observe_and_compare,
     diff,
     digest::digest,
     graph::Graph,
     needs::Needs,
-    observe::{ObserveError, observe},
+    observe::ObserveError,
     provider::Host,
     registry::{Registry, State},
     schema::Problem,
@@ -322,14 +321,7 @@ pub async fn plan_wanted<H: Host>(
     host: &str,
     wanted: Vec<Wanted>,
 ) -> Result<Plan, PlanError> {
-    let observed = observe(
-        registry,
-        reader,
-        wanted.iter().map(|wanted| &wanted.address),
-    )
-    .await?;
-    let comparing = prepare_and_compare(registry, reader, &wanted, &observed);
-    let mut comparison = comparing.instrument(debug_span!("prepare")).await?;
+    let (observed, mut comparison) = observe_and_compare(registry, reader, &wanted).await?;
     if !comparison.changes.is_empty() {
         comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
     }

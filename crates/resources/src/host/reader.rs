@@ -154,11 +154,20 @@ impl Reader {
         Ok(found)
     }
 
-    /// Returns what [`Self::once`] has worked out already.
-    pub(crate) fn known<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+    fn known<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let findings = self.findings.lock().expect("no holder panics");
         let known = findings.get(&TypeId::of::<T>()).cloned();
         known.and_then(|known| known.downcast().ok())
+    }
+
+    /// As [`Self::once`], for what has to be waited for: whoever asks meanwhile waits for the same.
+    pub(crate) async fn once_awaited<T: Any + Send + Sync, E>(
+        &self,
+        work: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        let found: Arc<OnceCell<Arc<T>>> = self.once(|| Ok(OnceCell::new()))?;
+        let found = found.get_or_try_init(async || work().await.map(Arc::new));
+        found.await.cloned()
     }
 
     /// Returns the place for the answer to a query in this moment.

@@ -37,20 +37,20 @@ pub(crate) enum Reading {
 impl Tables {
     /// Reads all columns at once: at most one child process for each in one moment of the host.
     pub(crate) async fn read(reader: &Reader) -> Result<Arc<Self>, HostError> {
-        if let Some(known) = reader.known() {
-            return Ok(known);
-        }
-        let [a, b, c, d] = Column::ALL.map(|column| read(reader, column));
-        let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
-        let columns = [a, b, c, d];
-        if columns
-            .iter()
-            .all(|column| matches!(column, Reading::Missing))
-        {
-            return Err(reader.no_program(Column::ALL[0].query().program()));
-        }
-        let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
-        reader.once(|| Ok(Self { columns, preferred }))
+        let read = reader.once_awaited(async || {
+            let [a, b, c, d] = Column::ALL.map(|column| read(reader, column));
+            let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
+            let columns = [a, b, c, d];
+            if columns
+                .iter()
+                .all(|column| matches!(column, Reading::Missing))
+            {
+                return Err(reader.no_program(Column::ALL[0].query().program()));
+            }
+            let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
+            Ok(Self { columns, preferred })
+        });
+        read.await
     }
 
     /// Makes tables of what the four programs print, for a host whose own back end is nft.
