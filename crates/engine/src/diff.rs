@@ -36,15 +36,21 @@ pub fn merge(schema: &Schema, observed: &State, desired: &State) -> Merged {
 }
 
 /// Whether a state has all that is desired as it stands there. Then laying it over changes nothing that is compared, and nothing is unseen.
-/// `false` says nothing: what is made of parts has to be laid over.
+/// `false` says nothing: what is made of parts may have to be laid over.
 pub(crate) fn is_met(schema: &Schema, observed: &State, desired: &State) -> bool {
     let compared = schema.attributes.iter();
     compared
         .filter(|attribute| attribute.role.is_compared())
         .all(|attribute| match get(desired, attribute.name) {
             None => true,
-            Some(wish) => !wish.is_object() && get(observed, attribute.name) == Some(wish),
+            Some(wish) => !takes_away(wish) && get(observed, attribute.name) == Some(wish),
         })
+}
+
+/// Whether laying a value over an equal one changes that: see [`lay`].
+fn takes_away(wish: &Value) -> bool {
+    let parts = wish.as_object().into_iter().flatten();
+    { parts }.any(|(_, part)| part.is_null() || takes_away(part))
 }
 
 /// Whether two states are equal in every attribute that is compared.
@@ -174,6 +180,11 @@ mod tests {
             assert_eq!(is_met(&schema(), &observed, &desired), is_same, "{desired}");
         }
         assert!(!is_met(&schema(), &json!({"a": "1"}), &json!({"b": "2"})));
+        let parts = json!({"a": {"x": {"y": 1}}, "b": {"x": {"z": null}}});
+        assert!(is_met(&schema(), &parts, &json!({"a": {"x": {"y": 1}}})));
+        let taken_away = json!({"b": {"x": {"z": null}}});
+        assert_ne!(merge(&schema(), &parts, &taken_away).after, parts);
+        assert!(!is_met(&schema(), &parts, &taken_away));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! A setting that may be unset: what the boot column of kernel state holds.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A text, or nothing at all. Not the same as an attribute that is not managed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Form", into = "Form")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Form")]
 pub(crate) enum Setting {
     /// Nothing sets it.
     Unset,
@@ -28,11 +28,12 @@ impl From<Form> for Setting {
     }
 }
 
-impl From<Setting> for Form {
-    fn from(setting: Setting) -> Self {
-        match setting {
-            Setting::Value(value) => Self::Value(value),
-            Setting::Unset => Self::Unset { unset: true },
+impl Serialize for Setting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            // Without a copy of the text.
+            Self::Value(value) => serializer.serialize_str(value),
+            Self::Unset => Form::Unset { unset: true }.serialize(serializer),
         }
     }
 }
