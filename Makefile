@@ -79,9 +79,11 @@ bench-watch: packages ## measure how soon the watch puts a policy back, and what
 	cargo build --package e2e --package stead
 	$(AS_ROOT) target/debug/test-host bench-watch
 
-bench: build ## measure plans and an apply of that program against the least that their work costs; figures, no test
+bench: build ## measure plans, an apply and an import of that program against the least that their work costs; figures, no test
 	cargo build --release --package e2e
 	$(AS_ROOT) target/release/test-host bench --stead $(abspath $(PROGRAM))
+	install -s -m 755 $(PROGRAM) target/release/stead
+	if $(AS_ROOT) target/release/test-host check; then $(AS_ROOT) target/release/test-host bench-host; fi
 
 bench-resolve: ## measure how long a spec of 100,000 resources takes, against the parser alone; a figure, no test
 	cargo bench --package stead --bench resolve

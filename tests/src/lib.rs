@@ -12,6 +12,7 @@ pub mod drift;
 mod fake_snapd;
 mod fingerprint;
 mod host;
+pub mod host_benchmark;
 mod image;
 mod inside;
 pub mod load;

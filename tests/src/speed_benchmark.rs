@@ -10,6 +10,9 @@ use std::{
 
 use crate::{inside::succeed, workload};
 
+/// Files of the work whose instructions are counted.
+const COUNTED: usize = 100;
+
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
@@ -102,6 +105,7 @@ impl<T: FnMut(&Row)> Bench<T> {
         );
         (self.tell)(&row);
         self.rules(extent.rules);
+        self.instructions();
     }
 
     fn start(&mut self) {
@@ -208,6 +212,42 @@ impl<T: FnMut(&Row)> Bench<T> {
         (self.tell)(&row);
     }
 
+    /// Counts the instructions of what stead does with a few files, where valgrind is: the same on a busy machine.
+    fn instructions(&mut self) {
+        if which("valgrind").is_none() {
+            return;
+        }
+        let text = workload::files(COUNTED);
+        let spec = put("files.kdl", &text);
+        begin_anew();
+        let parse = self.count(&["validate", &spec]);
+        let create = self.count(&["plan", "--verbose", &spec]);
+        timed(self.stead(&["apply", "--yes", &spec]));
+        let known = self.count(&["plan", &spec]);
+        for (work, count) in [
+            ("to parse and resolve", parse),
+            ("to do that, and plan and draw all", create),
+            ("to plan as at the last apply", known),
+        ] {
+            (self.tell)(&Row {
+                work: format!("instructions {work}, {COUNTED} files"),
+                times: None,
+                figure: format!("{:.2} million", count / 1e6),
+                goal: "-".to_owned(),
+            });
+        }
+    }
+
+    fn count(&self, arguments: &[&str]) -> f64 {
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        let said = command.arg(&self.stead).args(arguments).output().unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        let count = said.split("Collected :").nth(1);
+        let count = count.and_then(|count| count.split_whitespace().next()?.parse().ok());
+        count.unwrap_or_else(|| panic!("{said}"))
+    }
+
     fn stead(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.stead);
         command.args(arguments);
@@ -237,6 +277,13 @@ impl<T: FnMut(&Row)> Bench<T> {
         let (ones, others) = times.into_iter().unzip();
         Pair(median(ones), median(others))
     }
+}
+
+/// Finds a program on the path.
+fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places.find(|place| place.is_file())
 }
 
 /// Runs a program that must succeed, and returns how long it took.

@@ -9,7 +9,8 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use e2e::{
-    Host, Image, Inside, Sandbox, load, program, proxy_benchmark, speed_benchmark, watch_benchmark,
+    Host, Image, Inside, Sandbox, host_benchmark, load, program, proxy_benchmark, speed_benchmark,
+    watch_benchmark,
 };
 
 #[derive(Parser)]
@@ -55,6 +56,12 @@ enum Command {
         /// This is the sandbox
         #[arg(long, hide = true)]
         inside: bool,
+    },
+    /// Measure a plan and an import on a host against the slowest of their reads
+    BenchHost {
+        /// How often each is measured; the median counts
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
     },
     /// Send requests to an address, and print how many were answered in a second
     #[command(hide = true)]
@@ -119,6 +126,11 @@ fn main() -> ExitCode {
                 megabytes(cost.resident),
                 megabytes(cost.own)
             );
+        }
+        Command::BenchHost { rounds } => {
+            for row in host_benchmark::run(rounds) {
+                println!("{row}");
+            }
         }
         Command::Bench { inside: false, .. } => {
             let own = std::env::current_exe().expect("a program has a path");
