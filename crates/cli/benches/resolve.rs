@@ -1,5 +1,6 @@
 //! How long a spec of 100,000 resources in 1,000 files takes to be resolved, against the parser alone that reads the same files one
-//! after the other; and the memory that each needs. A figure, no test: `make bench-resolve`.
+//! after the other; and how long their order and a comparison of all with what is there, in memory; and the memory that each needs.
+//! A figure, no test: `make bench-resolve`.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -8,6 +9,7 @@
 )]
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -15,13 +17,21 @@ use std::{
 };
 
 use stead_engine::{
+    address::Address,
+    diff,
+    graph::Graph,
+    plan::wanted,
+    registry::State,
     resolve::resolve,
     source::load,
+    spec::{Resource, Spec},
     surroundings::{Facts, Surroundings},
 };
 
 const FILES: usize = 1_000;
 const EACH: usize = 100;
+/// What each resource needs.
+const NEEDS: usize = 2;
 /// Each is measured so often, by turns; the median counts.
 const ROUNDS: usize = 5;
 
@@ -29,7 +39,8 @@ fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "parse", folder, ..] => parse(Path::new(folder)),
-        [_, "resolve", folder, ..] => resolve_all(Path::new(folder)),
+        [_, "resolve", folder, ..] => drop(resolve_all(Path::new(folder))),
+        [_, "order", folder, ..] => order(Path::new(folder)),
         _ => compare(),
     }
 }
@@ -38,9 +49,9 @@ fn compare() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = u32::try_from(write(folder.path())).unwrap();
     let megabytes = f64::from(bytes) / 1e6;
-    let mut measured = [vec![], vec![]];
+    let mut measured = [vec![], vec![], vec![]];
     for _ in 0..ROUNDS {
-        for (of, what) in measured.iter_mut().zip(["parse", "resolve"]) {
+        for (of, what) in measured.iter_mut().zip(["parse", "resolve", "order"]) {
             let own = std::env::current_exe().unwrap();
             let output = Command::new(own)
                 .arg(what)
@@ -48,7 +59,8 @@ fn compare() {
                 .output()
                 .unwrap();
             let said = String::from_utf8(output.stdout).unwrap();
-            let mut numbers = said
+            let last = said.lines().last().unwrap();
+            let mut numbers = last
                 .split_whitespace()
                 .map(|word| word.parse::<f64>().unwrap());
             of.push((numbers.next().unwrap(), numbers.next().unwrap()));
@@ -58,8 +70,9 @@ fn compare() {
         of.sort_by(|one, other| one.0.total_cmp(&other.0));
         of[ROUNDS / 2]
     };
-    let [mut parsed, mut resolved] = measured;
+    let [mut parsed, mut resolved, mut ordered] = measured;
     let (parsed, resolved) = (median(&mut parsed), median(&mut resolved));
+    let ordered = median(&mut ordered);
     println!(
         "{} resources in {FILES} files, {:.1} MB",
         FILES * EACH,
@@ -77,6 +90,10 @@ fn compare() {
         "ratio                                  {:.2}    {:.2}",
         resolved.0 / parsed.0,
         resolved.1 / parsed.1
+    );
+    println!(
+        "{NEEDS} needs of each: order, comparison  {:.2} s  {:.0} MB",
+        ordered.0, ordered.1
     );
 }
 
@@ -96,7 +113,7 @@ fn parse(folder: &Path) {
 }
 
 /// Resolves the spec that includes them.
-fn resolve_all(folder: &Path) {
+fn resolve_all(folder: &Path) -> Spec {
     let registry = stead_resources::registry();
     let main = folder.join("host.kdl");
     let begin = Instant::now();
@@ -110,6 +127,40 @@ fn resolve_all(folder: &Path) {
     let spec = resolve(&source, &surroundings, &registry).unwrap();
     assert_eq!(spec.resources.len(), FILES * EACH);
     report(begin);
+    spec
+}
+
+/// Orders the resources, each of which needs those before it, and compares each with a reading that differs.
+fn order(folder: &Path) {
+    let registry = stead_resources::registry();
+    let mut spec = resolve_all(folder);
+    for at in 0..spec.resources.len() {
+        let before = spec.resources[at.saturating_sub(NEEDS)..at].iter();
+        let before = before.map(|need| (need.address.clone(), need.span.clone()));
+        spec.resources[at].requires = before.collect();
+    }
+    let observed: HashMap<_, _> = spec.resources.iter().map(observed).collect();
+    let begin = Instant::now();
+    let graph = Graph::build(&spec, &registry).unwrap();
+    assert!(graph.needs().count() >= NEEDS * (FILES * EACH - NEEDS));
+    let mut changed = 0;
+    for wanted in wanted(&graph) {
+        let schema = registry.of(&wanted.address).unwrap().schema();
+        let before = &observed[&wanted.address];
+        let merged = diff::merge(&schema, before, wanted.desired.state().unwrap());
+        changed += usize::from(!diff::is_same(&schema, before, &merged.after));
+    }
+    assert_eq!(changed, FILES * EACH);
+    report(begin);
+}
+
+/// Makes a reading of which every attribute is there, and none is as it is wanted.
+fn observed(resource: &Resource) -> (Address, State) {
+    let mut state = resource.desired.state().unwrap().clone();
+    for value in state.as_object_mut().unwrap().values_mut() {
+        *value = format!("not {value}").into();
+    }
+    (resource.address.clone(), state)
 }
 
 /// Prints seconds, and the most memory that the process had, in MB: `VmHWM` of `proc_pid_status(5)`.
