@@ -5,8 +5,9 @@ mod guardian;
 mod metrics;
 mod notice;
 
-use std::time::Duration;
+use std::{os::unix::process::CommandExt, process::Command, time::Duration};
 
+use nix::sys::prctl;
 use stead_engine::{
     address::Address,
     cause::explain,
@@ -33,6 +34,8 @@ use crate::{
 
 /// How long another run is waited for: it may be the one that made the hook run.
 const PATIENCE: Duration = Duration::from_mins(15);
+/// The program of this process, even if another stands in its place by now.
+const SELF: &str = "/proc/self/exe";
 
 /// Brings back what was applied and is so no more, as far as reboots and programs overwrite it. Everything else stays as it is.
 pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
@@ -40,7 +43,22 @@ pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
         return watch_once(session, args);
     }
     session.must_be_root("watch")?;
+    without_huge_pages();
     guardian::stand_guard(session, args)
+}
+
+/// Begins this program anew without huge pages: by those a plan is faster, and one of them is more than all that the watch needs.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this process becomes another; it runs none beside it"
+)]
+fn without_huge_pages() {
+    // Where the kernel has none or does not tell, and if it cannot begin anew, the watch goes on as it is.
+    if prctl::get_thp_disable() == Ok(false) && prctl::set_thp_disable(true).is_ok() {
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().unwrap_or_else(|| "stead".into());
+        drop(Command::new(SELF).arg0(name).args(arguments).exec());
+    }
 }
 
 /// Looks once. It looks before it takes the lock, so that a hook that finds nothing stands in nobody's way.
