@@ -196,7 +196,7 @@ fn body_of(body: &str, closing: &str) -> Option<(Option<Fault>, usize)> {
     let mut fault = None;
     let mut at = 0;
     loop {
-        let rest = body[at..].as_bytes();
+        let rest = &body.as_bytes()[at..];
         at += rest.iter().position(|&byte| !is_plain(byte))?;
         let rest = &body[at..];
         if rest.starts_with(closing) {
