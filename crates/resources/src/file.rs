@@ -455,6 +455,29 @@ mod tests {
         check_there_and_back(NAME, Some(b"same"), with("same", 0o600)).await;
     }
 
+    #[tokio::test]
+    async fn what_one_cannot_write_none_of_its_neighbours_has_put_into_place() {
+        let root = Root::new(&[("/etc/0", "old")]);
+        let names: Vec<_> = (0..40).map(|number| format!("/etc/{number}")).collect();
+        let changes = |bad: &'static str| {
+            let names = names.iter().map(String::as_str).chain([bad]);
+            let change = |name| (name, Change::Create { after: text("new") });
+            let mut changes: Vec<_> = names.map(change).collect();
+            let (before, after) = (text("old"), text("new"));
+            changes[0].1 = Change::Update { before, after };
+            changes
+        };
+        let host = root.writer();
+        let said = said_by(File.apply(&host, changes("/none/x")).await);
+        assert!(said.unwrap_err().starts_with("file:/none/x: "));
+        let there = fs::read_dir(root.at("/etc")).unwrap();
+        assert_eq!(there.count(), 1, "nothing is left beside it");
+        assert_eq!(fs::read(root.at("/etc/0")).unwrap(), b"old");
+        said_by(File.apply(&host, changes("/etc/last")).await).unwrap();
+        assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 41);
+        assert_eq!(fs::read(root.at("/etc/0")).unwrap(), b"new");
+    }
+
     async fn check_content(bytes: &[u8], is_text: bool) {
         let root = Root::new(&[(NAME, "")]);
         fs::write(root.at(NAME), bytes).unwrap();

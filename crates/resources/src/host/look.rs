@@ -144,14 +144,21 @@ pub(crate) fn at_once<N: Sync, T: Send, E: Send>(
     let work = &work;
     thread::scope(|scope| {
         let parts = names.chunks(names.len().div_ceil(threads));
-        let workers: Vec<_> = parts
-            .map(|names| scope.spawn(move || work(names)))
-            .collect();
+        let spawn = |names| {
+            let builder = thread::Builder::new();
+            let spawned = builder.spawn_scoped(scope, move || work(names));
+            // Where no more threads may be, this one does it.
+            spawned.map_err(|_| names)
+        };
+        let workers: Vec<_> = parts.map(spawn).collect();
         let mut answers = vec![];
         for worker in workers {
-            let part = worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let part = match worker {
+                Ok(worker) => worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(names) => work(names),
+            };
             answers.extend(part?);
         }
         Ok(answers)
