@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::lexer::{Lexeme, is_plain, tokens};
+use crate::lexer::{Lexeme, Token, is_plain, tokens};
 
 /// Stands for a run. A text that has it, or may by an escape, is left as it is.
 const STAND_IN: char = '\u{e000}';
@@ -13,7 +13,7 @@ const ANY: &str = "\\u";
 /// Bytes of a run that is worth it.
 const LONG: usize = 16;
 
-/// A text without comments and long runs.
+/// A text without long runs.
 pub(crate) struct Abridged<'a> {
     whole: &'a str,
     pub(crate) text: String,
@@ -29,34 +29,25 @@ struct Run {
 }
 
 impl<'a> Abridged<'a> {
-    /// Abridges a text whose grammar was checked. Comments become as many spaces: the parser goes deeper on the stack for each `*` and `/`
-    /// in them.
+    /// Abridges a text whose grammar was checked.
     pub(crate) fn of(whole: &'a str) -> Self {
         let mut abridged = Self {
             whole,
             text: String::with_capacity(whole.len()),
             runs: vec![],
         };
-        let may_have_stand_in = whole.contains(STAND_IN) || whole.contains(ANY);
         let mut copied = 0;
-        for token in tokens(whole) {
-            match token.lexeme {
-                Lexeme::LineComment | Lexeme::BlockComment => {
-                    abridged.text.push_str(&whole[copied..token.start]);
-                    let spaces = std::iter::repeat_n(' ', token.end - token.start);
-                    abridged.text.extend(spaces);
-                    copied = token.end;
+        if !whole.contains(STAND_IN) && !whole.contains(ANY) {
+            let is_string =
+                |token: &Token| matches!(token.lexeme, Lexeme::Quoted | Lexeme::Multiline);
+            for token in tokens(whole).filter(is_string) {
+                for range in runs(&whole[..token.end], token.start) {
+                    abridged.text.push_str(&whole[copied..range.start]);
+                    let stand_in = abridged.text.len();
+                    abridged.text.push(STAND_IN);
+                    copied = range.end;
+                    abridged.runs.push(Run { range, stand_in });
                 }
-                Lexeme::Quoted | Lexeme::Multiline if !may_have_stand_in => {
-                    for range in runs(&whole[..token.end], token.start) {
-                        abridged.text.push_str(&whole[copied..range.start]);
-                        let stand_in = abridged.text.len();
-                        abridged.text.push(STAND_IN);
-                        copied = range.end;
-                        abridged.runs.push(Run { range, stand_in });
-                    }
-                }
-                _ => {}
             }
         }
         abridged.text.push_str(&whole[copied..]);
@@ -139,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_and_comments_go_and_come_back() {
+    fn long_runs_go_and_come_back() {
         let long = "plain text, long enough";
         check(
-            &format!("a \"{long}\" /* c */ \"b\" \"{long}\\n{long} \" \"{long} ü\""),
-            "a \"_\"         \"b\" \"_\\n_ \" \"_ ü\"",
+            &format!("a \"{long}\" \"b\" \"{long}\\n{long} \" \"{long} ü\""),
+            "a \"_\" \"b\" \"_\\n_ \" \"_ ü\"",
             &[
                 ("_\\n_ ", &format!("{long}\\n{long} ")),
                 ("_ ü", &format!("{long} ü")),

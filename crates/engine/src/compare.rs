@@ -1,7 +1,7 @@
 //! What is wanted against what is there: completed from the host, then compared, one after the other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     pin::pin,
     sync::LazyLock,
 };
@@ -39,13 +39,13 @@ pub(crate) async fn observe_and_compare<H: Host>(
         .iter()
         .map(|wanted| prepare(registry, reader, wanted));
     let mut prepared = stream::iter(prepared).buffered(AT_ONCE);
-    let mut early = VecDeque::new();
+    let mut early = vec![];
     let mut observing = pin!(observe(registry, reader, addresses()));
     let observed = loop {
         tokio::select! {
             biased;
             observed = &mut observing => break observed?,
-            Some(next) = prepared.next(), if early.len() < AT_ONCE => early.push_back(next),
+            Some(next) = prepared.next(), if early.len() < AT_ONCE => early.push(next),
         }
     };
     let comparing = async {

@@ -69,7 +69,7 @@ impl Files {
                     .map(|include| included(include, means, registry))
                     .collect::<Vec<_>>()
             };
-            let workers = workers().map_err(|error| no_threads(&wanted[0], &error))?;
+            let workers = workers(|| wanted[0].span.clone())?;
             let read = workers.install(work);
             for (include, read) in wanted.iter().zip(read) {
                 match read {
@@ -196,14 +196,6 @@ fn told(graph: &DiGraph<String, &Span>, fact: &str, help: &str) -> Vec<SpecError
         Some(SpecError::new("spec::cycle", format!("{fact}: {path}"), last).help(help))
     });
     errors.collect()
-}
-
-fn no_threads(include: &Include, error: &rayon::ThreadPoolBuildError) -> SpecErrors {
-    SpecErrors(vec![SpecError::new(
-        "spec::include",
-        format!("cannot start the threads that read files: {error}"),
-        include.span.clone(),
-    )])
 }
 
 fn included<H: Host>(

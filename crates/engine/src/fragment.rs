@@ -110,10 +110,7 @@ pub(crate) fn fragment<H: Host>(
 ) -> Result<Fragment, SpecErrors> {
     let here = || fragment_here(source, registry, part);
     match part {
-        Part::Main if is_large(source) => match workers() {
-            Ok(workers) => workers.install(here),
-            Err(error) => Err(SpecErrors(vec![no_threads(source, &error)])),
-        },
+        Part::Main if is_large(source) => workers(|| Span::of(source, 0..0))?.install(here),
         Part::Main => on_a_large_stack(here),
         Part::Included => here(),
     }
@@ -122,11 +119,6 @@ pub(crate) fn fragment<H: Host>(
 /// Whether a file is worth the threads of [`workers`].
 fn is_large(source: &Source) -> bool {
     source.text.len() > LARGE
-}
-
-fn no_threads(source: &Arc<Source>, error: &rayon::ThreadPoolBuildError) -> SpecError {
-    let fact = format!("cannot start the threads that read it: {error}");
-    SpecError::new("spec::threads", fact, Span::of(source, 0..0))
 }
 
 /// Reads one file where the stack is large enough: a few nodes at a time, each dropped when it is decoded.
@@ -188,7 +180,7 @@ impl<'a, H: Host> Cutter<'a, H> {
 
     /// Takes the file a few nodes at a time; `None` if the parser finds a mistake.
     fn by_pieces(mut self, part: Part) -> Option<Fragment> {
-        let source = self.source().clone();
+        let source = self.source();
         let cuts = cut(&source.text, 0..source.text.len());
         let is_host = |cut: &Cut| {
             let name = cut.name.clone().map(|name| &source.text[name]);
@@ -198,7 +190,7 @@ impl<'a, H: Host> Cutter<'a, H> {
             if let [only] = run
                 && is_host(only)
             {
-                self.host_by_pieces(&source, only)?;
+                self.host_by_pieces(source, only)?;
                 continue;
             }
             let ranges = together(run);
@@ -240,7 +232,7 @@ impl<'a, H: Host> Cutter<'a, H> {
         ranges: &[Range<usize>],
         take: impl Fn(&mut Self, KdlNode) + Sync,
     ) -> Option<()> {
-        let (source, registry) = (self.decoder.source, self.registry);
+        let (source, registry) = (self.source(), self.registry);
         if !is_large(source) {
             let mut ranges = ranges.iter();
             return ranges.try_for_each(|range| self.piece(range.clone(), &take));
@@ -258,8 +250,8 @@ impl<'a, H: Host> Cutter<'a, H> {
         Some(())
     }
 
-    fn source(&self) -> &Arc<Source> {
-        &self.fragment.source
+    fn source(&self) -> &'a Arc<Source> {
+        self.decoder.source
     }
 
     fn error(&mut self, error: SpecError) {
@@ -386,13 +378,13 @@ impl<'a, H: Host> Cutter<'a, H> {
             let resource = self.decoder.resource(&node)?;
             return Some(Item::Resource(Box::new(resource)));
         }
-        let source = self.source().clone();
+        let source = self.source();
         let mentions: Vec<_> = open
             .into_iter()
-            .filter_map(|entry| mention(&source, entry))
+            .filter_map(|entry| mention(source, entry))
             .collect();
         self.fragment.mentions.extend(mentions);
-        Some(Item::Open(source, Box::new(node)))
+        Some(Item::Open(source.clone(), Box::new(node)))
     }
 
     fn mention(&mut self, entry: &KdlEntry) {

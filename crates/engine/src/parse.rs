@@ -29,7 +29,8 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
 
 /// Parses a part of a source whose grammar was checked, where the stack is large enough; `None` if the parser finds a mistake in it.
 pub(crate) fn parse_part(source: &Arc<Source>, part: Range<usize>) -> Option<Vec<KdlNode>> {
-    let abridged = Abridged::of(&source.text[part.clone()]);
+    let text = blank_comments(&source.text[part.clone()]);
+    let abridged = Abridged::of(&text);
     let mut document = KdlDocument::parse_v2(&abridged.text).ok()?;
     let mut nodes = std::mem::take(document.nodes_mut());
     let whole = Whole {
@@ -102,10 +103,14 @@ impl Whole<'_> {
     }
 }
 
-/// Makes threads that parse, one for each core.
-pub(crate) fn workers() -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+/// Makes threads that parse, one for each core, for what stands `at` a place of a spec.
+pub(crate) fn workers(at: impl Fn() -> Span) -> Result<rayon::ThreadPool, SpecErrors> {
     let threads = rayon::ThreadPoolBuilder::new().stack_size(STACK);
-    threads.thread_name(|_| "parse".to_owned()).build()
+    let threads = threads.thread_name(|_| "parse".to_owned()).build();
+    threads.map_err(|error| {
+        let fact = format!("cannot start the threads that read files: {error}");
+        SpecErrors(vec![SpecError::new("spec::include", fact, at())])
+    })
 }
 
 fn parse_by(
