@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use stead_engine::{report::chain, schema::Problem};
 
 use crate::host::{
-    Access, Digested, Existing, Folders, HostError, MetaKind, Opened, Reader, Staged, Writer,
+    Access, Digested, Existing, HostError, MetaKind, Opened, Reader, Staged, Writer,
 };
 
 /// The longest text that import writes into the spec itself, in bytes.
@@ -114,22 +114,7 @@ impl Content {
         }
     }
 
-    /// Writes a file with these contents. What is not held here comes from where it was kept, else from the source.
-    pub(crate) fn put(
-        &self,
-        host: &Writer,
-        path: &Path,
-        source: Option<&Path>,
-        access: &Access,
-        existing: Existing,
-    ) -> Result<(), HostError> {
-        let mut folders = Folders::default();
-        self.stage(host, path, source, access, existing)?
-            .put(&mut folders)?;
-        folders.sync()
-    }
-
-    /// Writes these contents to the disk beside their place.
+    /// Writes a file with these contents to the disk beside its place. What is not held here comes from where it was kept, else from the source.
     pub(crate) fn stage(
         &self,
         host: &Writer,

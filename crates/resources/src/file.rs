@@ -195,11 +195,11 @@ impl Provider<Live> for File {
                 }
             }
         }
-        folders.sync().map_err(refused(
-            Self::KIND,
-            "",
-            "put the names of files on the disk",
-        ))
+        let first = changes.first().map_or("", |(name, _)| *name);
+        let attempted = "put it on the disk for good";
+        folders
+            .sync()
+            .map_err(refused(Self::KIND, first, attempted))
     }
 
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {

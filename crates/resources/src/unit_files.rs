@@ -321,7 +321,8 @@ pub(crate) fn put(
         (None, _) => Access::own(0o644),
     };
     make_folders(host, path)?;
-    content.put(host, path, None, &access, existing)
+    let staged = content.stage(host, path, None, &access, existing)?;
+    staged.finish()
 }
 
 /// Puts a link where it belongs, with its folder.

@@ -48,6 +48,13 @@ impl Staged {
         }
         Ok(())
     }
+
+    /// Puts it into its place, on the disk.
+    pub(crate) fn finish(self) -> Result<(), HostError> {
+        let mut folders = Folders::default();
+        self.put(&mut folders)?;
+        folders.sync()
+    }
 }
 
 impl Waiting {

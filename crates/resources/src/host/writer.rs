@@ -133,10 +133,8 @@ impl Writer {
         access: &Access,
         existing: Existing,
     ) -> Result<(), HostError> {
-        let mut folders = Folders::default();
-        self.stage(path, contents, expected, access, existing)?
-            .put(&mut folders)?;
-        folders.sync()
+        let staged = self.stage(path, contents, expected, access, existing)?;
+        staged.finish()
     }
 
     /// Writes a file to the disk beside its place, where nobody sees it yet.
@@ -220,9 +218,7 @@ impl Writer {
         let temporary = temporary(&place)?;
         symlinkat(target, &temporary.folder, temporary.name.as_os_str())
             .map_err(HostError::io("make the link", path))?;
-        let mut folders = Folders::default();
-        Staged::new(place, temporary, existing).put(&mut folders)?;
-        folders.sync()
+        Staged::new(place, temporary, existing).finish()
     }
 
     /// Sets owner, group, extended attributes and mode of a file or folder. In this order: a change of owner clears
