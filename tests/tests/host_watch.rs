@@ -43,6 +43,9 @@ fn figure(host: &Host, name: &str) -> u64 {
 #[test]
 fn policies_come_back_in_either_back_end_and_each_is_a_run() {
     let host = boot(Image::Debian13);
+    let status = format!("/proc/{}/status", main_process(&host));
+    let status = host.must(&["cat", &status]).out;
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
     let nft = flip_nft(&host, 5);
     let legacy = flip_legacy(&host, 5);
     println!("put back after {nft:?} (nft) and {legacy:?} (legacy)");

@@ -6,7 +6,7 @@
 
 use std::{fs, os::unix::fs::symlink, process::Stdio};
 
-use e2e::{Inside, Said, Sandbox, difference, program};
+use e2e::{Inside, Said, Sandbox, difference, program, wait_until};
 
 /// Applies these resources, which must be refused with `expected` in the message, and leave the host alone.
 fn check(sandbox: &Sandbox, resources: &str, expected: &str) -> Said {
@@ -226,14 +226,12 @@ fn a_second_run_is_told_who_holds_the_lock() {
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
-    for _ in 0..50 {
-        if said.code == Some(6) {
-            break;
-        }
-        sandbox.stead(&["undo", "--yes", "1"]);
-        said = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
-    }
+    // A run before that would leave its number in the lock, and whoever is refused then waits for what that may have started.
+    wait_until("somebody else has the lock", || {
+        let try_it = ["flock", "--nonblock", "/run/stead/lock", "true"];
+        sandbox.run(&try_it).code != Some(0)
+    });
+    let said = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!(said.code, Some(6), "{said:?}");
