@@ -144,7 +144,7 @@ fn order(folder: &Path) {
     }
     let observed: HashMap<_, _> = spec.resources.iter().map(observed).collect();
     let begin = Instant::now();
-    let graph = Graph::build(&spec, &registry).unwrap();
+    let graph = Graph::build(spec, &registry).unwrap();
     assert!(graph.needs().count() >= NEEDS * (FILES * EACH - NEEDS));
     let mut changed = 0;
     for wanted in wanted(&graph) {

@@ -252,12 +252,13 @@ impl Session {
     }
 
     fn graph_of(&self, mut spec: Spec, only: &[String]) -> Result<Graph, Failure> {
-        let graph = debug_span!("graph").in_scope(|| Graph::build(&spec, &self.registry))?;
-        if only.is_empty() {
-            return Ok(graph);
+        let build = |spec| debug_span!("graph").in_scope(|| Graph::build(spec, &self.registry));
+        if !only.is_empty() {
+            // A mistake in what is left out is one, too.
+            build(spec.clone())?;
+            select(&mut spec, only)?;
         }
-        select(&mut spec, only)?;
-        Ok(Graph::build(&spec, &self.registry)?)
+        Ok(build(spec)?)
     }
 
     /// Plans what a spec asks for, and says why what differs does so. Returns also what the spec was resolved from, if it was read as a

@@ -207,7 +207,7 @@ fn any_text_is_resolved_or_refused() {
             };
             let resolved = load("host.kdl".into(), main.into_bytes())
                 .and_then(|source| resolve(&source, &surroundings, &registry))
-                .and_then(|spec| Graph::build(&spec, &registry));
+                .and_then(|spec| Graph::build(spec, &registry));
             let taken = MEMORY.peak_usage().saturating_sub(before);
             most.fetch_max(
                 taken.saturating_sub(BASE) / length.max(1),

@@ -324,7 +324,11 @@ impl<H: Host> Difference<'_, H> {
             Desired::Absent => None,
             Desired::Present(state) => {
                 let name = &self.wanted.address.name;
-                let prepared = self.kind.prepare(reader, name, state.clone()).await.ok()?;
+                let prepared = self
+                    .kind
+                    .prepare(reader, name, State::clone(state))
+                    .await
+                    .ok()?;
                 Some(match before {
                     Some(before) => diff::merge(&self.schema, before, &prepared).after,
                     None => prepared,

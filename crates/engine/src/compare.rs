@@ -17,7 +17,7 @@ use crate::{
     observe::{ObserveError, Observed, observe},
     plan::{Comparison, PlanError, PlannedChange, Remark, Unseen, Wanted},
     provider::Host,
-    registry::Registry,
+    registry::{Registry, State},
     schema::{Problem, Schema},
     spec::Desired,
 };
@@ -99,8 +99,8 @@ async fn prepare<'w, H: Host>(
             possible.map(|()| Desired::Absent)
         }
         Desired::Present(state) => {
-            let prepared = kind.prepare(reader, name, state.clone()).await;
-            prepared.map(Desired::Present)
+            let prepared = kind.prepare(reader, name, State::clone(state)).await;
+            prepared.map(Desired::present)
         }
     };
     (wanted, prepared)
@@ -150,7 +150,7 @@ impl<'a, H: Host> Comparing<'a, H> {
             .collect();
         let mut after = match (desired, before) {
             (Desired::Absent, _) => None,
-            (Desired::Present(state), None) => Some(state.clone()),
+            (Desired::Present(state), None) => Some(State::clone(state)),
             // Nearly all are as they should be.
             (Desired::Present(state), Some(before))
                 if by.is_empty() && diff::is_met(schema, before, state) =>

@@ -1,7 +1,8 @@
 //! A KDL node to a resource, and everything that is wrong with it, at once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
+use indexmap::IndexMap;
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use crate::{
@@ -65,7 +66,7 @@ impl<'a, H: Host> Decoder<'a, H> {
             implied_by: None,
             requires: vec![],
             span: head(self.source, node),
-            attributes: BTreeMap::from([("name".to_owned(), name_span)]),
+            attributes: IndexMap::from([("name".to_owned(), name_span)]),
             provenance: Provenance::default(),
         };
         let count = self.errors.len();
@@ -264,7 +265,7 @@ impl<'a, H: Host> Decoder<'a, H> {
             }
         }
         if !is_absent {
-            resource.desired = Desired::Present(state.into());
+            resource.desired = Desired::present(state.into());
         }
         is_absent
     }

@@ -61,13 +61,11 @@ pub fn differences<H: Host>(
     folder: &Path,
 ) -> Vec<Difference> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
-    let needs = graph.needs_of();
     let mut changed: BTreeSet<&Address> = BTreeSet::new();
-    let found = graph.resources().filter_map(|resource| {
+    let found = graph.with_needs().filter_map(|(resource, needs)| {
         let kind = registry.of(&resource.address).ok()?;
         if kind.restarts() {
             // What a process was started with is for the host to say; that it must be started anew is not.
-            let needs = needs.get(&resource.address)?;
             if !needs.iter().any(|need| changed.contains(need)) {
                 return None;
             }

@@ -159,7 +159,7 @@ impl Found<'_> {
             return;
         }
         let group = self.gathered.group(concerns);
-        let desired = Desired::Present(state);
+        let desired = Desired::present(state);
         group.resources.insert(name, Exported { desired, notes });
     }
 }

@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
+use indexmap::IndexMap;
 use petgraph::{
     Direction,
     graph::{DiGraph, NodeIndex},
@@ -55,41 +56,30 @@ impl Graph {
     ///
     /// # Errors
     /// A cycle, with every member labelled; a resource that needs one that shall not exist.
-    pub fn build<H: Host>(spec: &Spec, registry: &Registry<H>) -> Result<Self, SpecErrors> {
-        let resources = with_implied(&spec.resources, registry);
-        let mut edges = DiGraph::new();
-        let nodes: HashMap<Address, NodeIndex> = resources
-            .iter()
-            .map(|resource| (resource.address.clone(), edges.add_node(resource.clone())))
-            .collect();
-        let mut errors = vec![];
-        for (resource, from) in resources
-            .iter()
-            .zip(edges.node_indices().collect::<Vec<_>>())
-        {
-            let needed = Needed::of(resource, registry);
-            for (address, edge) in needed.0 {
-                let Some(&to) = nodes.get(&address) else {
-                    continue;
-                };
-                if from == to && edge == Edge::Implied {
-                    continue;
-                }
-                edges.update_edge(from, to, edge);
-                let contradiction =
-                    edges[from].desired != Desired::Absent && edges[to].desired == Desired::Absent;
-                if contradiction {
-                    errors.push(needs_absent(&edges[from], &edges[to]));
-                }
-            }
+    pub fn build<H: Host>(spec: Spec, registry: &Registry<H>) -> Result<Self, SpecErrors> {
+        let resources = with_implied(spec.resources, registry);
+        let needed = needed(&resources, registry);
+        let mut edges = DiGraph::with_capacity(resources.len(), needed.len());
+        for resource in resources {
+            edges.add_node(resource);
         }
+        for (from, to, edge) in needed {
+            edges.add_edge(from, to, edge);
+        }
+        let is_absent = |node: NodeIndex| edges[node].desired == Desired::Absent;
+        let contradictions = edges
+            .edge_references()
+            .filter(|edge| !is_absent(edge.source()) && is_absent(edge.target()));
+        let mut errors: Vec<_> = contradictions
+            .map(|edge| needs_absent(&edges[edge.source()], &edges[edge.target()]))
+            .collect();
         errors.extend(cycles(&edges));
         if !errors.is_empty() {
             return Err(SpecErrors(errors));
         }
         let order = order(&edges);
         Ok(Self {
-            host: spec.host.clone(),
+            host: spec.host,
             edges,
             order,
         })
@@ -105,16 +95,14 @@ impl Graph {
         self.order.iter().map(|&node| &self.edges[node])
     }
 
-    /// Returns what each resource needs first, directly.
-    pub fn needs_of(&self) -> BTreeMap<&Address, Vec<Address>> {
-        let mut needs: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (from, to, _) in self.needs() {
-            needs.entry(from).or_default().push(to.clone());
-        }
-        for needs in needs.values_mut() {
+    /// Returns the resources in apply order, each with what it needs first, directly and sorted.
+    pub fn with_needs(&self) -> impl Iterator<Item = (&Resource, Vec<&Address>)> {
+        self.order.iter().map(|&node| {
+            let needed = self.edges.neighbors(node);
+            let mut needs: Vec<_> = needed.map(|need| &self.edges[need].address).collect();
             needs.sort();
-        }
-        needs
+            (&self.edges[node], needs)
+        })
     }
 
     /// Returns every edge: who needs, who is needed, and why.
@@ -196,34 +184,43 @@ impl Graph {
 }
 
 /// Adds what resources bring with them, unless it is written. Something that several bring comes after all of them.
-fn with_implied<H: Host>(written: &[Resource], registry: &Registry<H>) -> Vec<Resource> {
-    let mut resources = written.to_vec();
+fn with_implied<H: Host>(written: Vec<Resource>, registry: &Registry<H>) -> Vec<Resource> {
+    let mut resources = written;
+    let mut places = None;
     let mut at = 0;
-    while at < resources.len() {
-        let by = resources[at].clone();
+    while let Some(by) = resources.get(at) {
         at += 1;
         let Desired::Present(state) = &by.desired else {
             continue;
         };
         let kind = registry.of(&by.address).expect("decoding checked the kind");
-        for (address, desired) in kind.implies(&by.address.name, state) {
-            let edge = (by.address.clone(), by.span.clone());
-            match resources
-                .iter_mut()
-                .find(|resource| resource.address == address)
-            {
-                Some(there) if there.implied_by.is_some() => there.requires.push(edge),
-                Some(_) => {}
-                None => resources.push(Resource {
-                    address,
-                    desired,
-                    implied_by: Some(by.address.clone()),
-                    requires: vec![edge],
-                    span: by.span.clone(),
-                    attributes: BTreeMap::new(),
-                    provenance: Provenance::default(),
-                }),
+        let brought = kind.implies(&by.address.name, state);
+        if brought.is_empty() {
+            continue;
+        }
+        let (by, span) = (by.address.clone(), by.span.clone());
+        let places = places.get_or_insert_with(|| {
+            let addresses = resources.iter().map(|resource| resource.address.clone());
+            addresses.zip(0..).collect::<HashMap<_, usize>>()
+        });
+        for (address, desired) in brought {
+            let edge = (by.clone(), span.clone());
+            if let Some(&there) = places.get(&address) {
+                if resources[there].implied_by.is_some() {
+                    resources[there].requires.push(edge);
+                }
+                continue;
             }
+            places.insert(address.clone(), resources.len());
+            resources.push(Resource {
+                address,
+                desired,
+                implied_by: Some(by.clone()),
+                requires: vec![edge],
+                span: span.clone(),
+                attributes: IndexMap::new(),
+                provenance: Provenance::default(),
+            });
         }
     }
     resources
@@ -233,28 +230,31 @@ fn write_line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("writing to a String cannot fail");
 }
 
-struct Needed(BTreeMap<Address, Edge>);
-
-impl Needed {
-    fn of<H: Host>(resource: &Resource, registry: &Registry<H>) -> Self {
+/// Returns every edge between resources: who needs, who is needed, and why. What is written says more than what is implied.
+fn needed<H: Host>(
+    resources: &[Resource],
+    registry: &Registry<H>,
+) -> Vec<(NodeIndex, NodeIndex, Edge)> {
+    let addresses = resources.iter().map(|resource| &resource.address);
+    let nodes: HashMap<_, _> = addresses.zip((0..).map(NodeIndex::new)).collect();
+    let mut edges = vec![];
+    for (resource, from) in resources.iter().zip((0..).map(NodeIndex::new)) {
         let address = &resource.address;
         let kind = registry.of(address).expect("decoding checked the kind");
         let implied = match &resource.desired {
             Desired::Present(state) => kind.requires(&address.name, state),
             Desired::Absent => kind.requires(&address.name, &serde_json::json!({})),
         };
-        let mut needed: BTreeMap<_, _> = implied
-            .into_iter()
-            .map(|address| (address, Edge::Implied))
-            .collect();
-        needed.extend(
-            resource
-                .requires
-                .iter()
-                .map(|(address, _)| (address.clone(), Edge::Written)),
-        );
-        Self(needed)
+        let implied = implied.iter().filter(|need| *need != address);
+        let implied = implied.map(|need| (need, Edge::Implied));
+        let written = resource.requires.iter();
+        let written = written.map(|(need, _)| (need, Edge::Written));
+        let needs: BTreeMap<_, _> = implied.chain(written).collect();
+        let there = needs.into_iter();
+        let there = there.filter_map(|(need, edge)| Some((from, *nodes.get(need)?, edge)));
+        edges.extend(there);
     }
+    edges
 }
 
 fn needs_absent(from: &Resource, to: &Resource) -> SpecError {
@@ -326,28 +326,26 @@ fn drain(
     nodes: &[NodeIndex],
     before: Direction,
 ) -> Vec<NodeIndex> {
-    let members: BTreeSet<_> = nodes.iter().copied().collect();
-    let inside = |node: NodeIndex, direction| {
-        edges
-            .neighbors_directed(node, direction)
-            .filter(|other| members.contains(other))
-            .collect::<Vec<_>>()
-    };
-    let mut waiting: HashMap<NodeIndex, usize> = nodes
-        .iter()
-        .map(|&node| (node, inside(node, before).len()))
-        .collect();
-    let mut ready: BTreeMap<&str, BTreeSet<NodeIndex>> = BTreeMap::new();
-    for &node in nodes.iter().filter(|node| waiting[*node] == 0) {
-        ready
-            .entry(&edges[node].address.kind)
-            .or_default()
-            .insert(node);
+    let mut is_member = vec![false; edges.node_count()];
+    for node in nodes {
+        is_member[node.index()] = true;
     }
-    let mut order = vec![];
+    let inside = |node: NodeIndex, direction| {
+        let neighbors = edges.neighbors_directed(node, direction);
+        neighbors.filter(|other| is_member[other.index()])
+    };
+    let mut waits_for = vec![0; edges.node_count()];
+    let mut ready: BTreeMap<&str, BTreeSet<NodeIndex>> = BTreeMap::new();
+    for &node in nodes {
+        waits_for[node.index()] = inside(node, before).count();
+        if waits_for[node.index()] == 0 {
+            let kind = &edges[node].address.kind;
+            ready.entry(kind).or_default().insert(node);
+        }
+    }
+    let mut order = Vec::with_capacity(nodes.len());
     let mut last = "";
     loop {
-        ready.retain(|_, nodes| !nodes.is_empty());
         let next = ready
             .get(last)
             .and_then(BTreeSet::first)
@@ -361,13 +359,11 @@ fn drain(
             .remove(&node);
         order.push(node);
         for other in inside(node, before.opposite()) {
-            let count = waiting.get_mut(&other).expect("a member");
-            *count -= 1;
-            if *count == 0 {
-                ready
-                    .entry(&edges[other].address.kind)
-                    .or_default()
-                    .insert(other);
+            let waits = &mut waits_for[other.index()];
+            *waits -= 1;
+            if *waits == 0 {
+                let kind = &edges[other].address.kind;
+                ready.entry(kind).or_default().insert(other);
             }
         }
     }

@@ -303,9 +303,8 @@ pub async fn plan<H: Host>(
 
 /// Returns what a spec wants, in the order of its plan.
 pub fn wanted(graph: &Graph) -> Vec<Wanted> {
-    let mut needs = graph.needs_of();
-    let wanted = graph.resources().map(|resource| Wanted {
-        needs: needs.remove(&resource.address).unwrap_or_default(),
+    let wanted = graph.with_needs().map(|(resource, needs)| Wanted {
+        needs: needs.into_iter().cloned().collect(),
         ..Wanted::from(resource)
     });
     wanted.collect()

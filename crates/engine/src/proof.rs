@@ -16,7 +16,7 @@ use crate::{
     graph::Graph,
     import::{CopiedSource, Import, ImportError, paths},
     observe::{ObserveError, observe},
-    plan::{PlanError, Wanted, plan_wanted},
+    plan::{PlanError, plan_wanted, wanted},
     provider::{Host, ProviderError},
     registry::{Kind, Registry, State},
     resolve::decode,
@@ -36,7 +36,7 @@ async fn said<H: Host>(
         let address = &resource.address;
         let state = match (&resource.desired, registry.of(address)) {
             (Desired::Present(state), Ok(kind)) => kind
-                .prepare(reader, &address.name, state.clone())
+                .prepare(reader, &address.name, State::clone(state))
                 .await
                 .ok(),
             _ => None,
@@ -101,13 +101,7 @@ impl<'a, H: Host> Proof<'a, H> {
             if self.say_what_is_not_there(&mut groups, &graph).await? {
                 continue;
             }
-            let mut needs = graph.needs_of();
-            let wanted = graph.resources().map(|resource| Wanted {
-                needs: needs.remove(&resource.address).unwrap_or_default(),
-                ..Wanted::from(resource)
-            });
-            let wanted = wanted.collect();
-            match plan_wanted(self.registry, self.reader, graph.host(), wanted).await {
+            match plan_wanted(self.registry, self.reader, graph.host(), wanted(&graph)).await {
                 Ok(plan) if plan.is_empty() => {
                     self.note(&groups);
                     return Ok(text);
@@ -138,12 +132,13 @@ impl<'a, H: Host> Proof<'a, H> {
             if let (Desired::Present(written), Some(schema)) =
                 (&exported.desired, self.schema(kind))
             {
+                let state = Arc::make_mut(state);
                 for (attribute, path) in paths(&schema, written) {
                     state[attribute.name] = path.into();
                 }
             }
         }
-        Graph::build(&spec, self.registry)
+        Graph::build(spec, self.registry)
     }
 
     fn schema(&self, kind: &str) -> Option<Schema> {
@@ -201,7 +196,9 @@ impl<'a, H: Host> Proof<'a, H> {
                 let said = self.said.get(&Address::new(kind, &name)).cloned().flatten();
                 let is = match (&exported.desired, said) {
                     (Desired::Present(state), Some(said)) => {
-                        let state = provider.prepare(self.reader, &name, state.clone()).await;
+                        let state = provider
+                            .prepare(self.reader, &name, State::clone(state))
+                            .await;
                         state.is_ok_and(|state| {
                             says(Some(&said), &serde_json::json!(compared(&schema, &state)))
                         })
@@ -258,6 +255,7 @@ impl<'a, H: Host> Proof<'a, H> {
                     let paths: Vec<_> = paths(&schema, state)
                         .map(|(attribute, path)| (attribute.name, self.place(path)))
                         .collect();
+                    let state = Arc::make_mut(state);
                     for (attribute, place) in paths {
                         state[attribute] = place.into();
                     }

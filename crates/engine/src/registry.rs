@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -197,13 +198,17 @@ struct Erased<P, H>(P, PhantomData<fn() -> H>);
 
 impl<P: Provider<H>, H: Host> Erased<P, H> {
     fn state(name: &str, state: State) -> Result<P::State, ProviderError> {
-        serde_json::from_value(state).map_err(|error| {
-            ProviderError::new(
-                Address::new(P::KIND, name),
-                "understand its recorded state",
-                error,
-            )
-        })
+        serde_json::from_value(state).map_err(|error| Self::not_understood(name, error))
+    }
+
+    /// As [`Self::state`], of one that somebody else keeps.
+    fn state_of(name: &str, state: &State) -> Result<P::State, ProviderError> {
+        Deserialize::deserialize(state).map_err(|error| Self::not_understood(name, error))
+    }
+
+    fn not_understood(name: &str, error: serde_json::Error) -> ProviderError {
+        let address = Address::new(P::KIND, name);
+        ProviderError::new(address, "understand its recorded state", error)
     }
 
     fn typed(changes: Vec<Named<'_, State>>) -> Result<Vec<Named<'_, P::State>>, ProviderError> {
@@ -248,7 +253,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     }
 
     fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
-        match serde_json::from_value(desired.clone()) {
+        match Deserialize::deserialize(desired) {
             Ok(state) => self.0.check(name, &state),
             Err(error) => vec![Problem::new(error.to_string())],
         }
@@ -334,7 +339,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         desired: &'a State,
     ) -> BoxFuture<'a, Option<Result<(), String>>> {
         Box::pin(async move {
-            match Self::state(name, desired.clone()) {
+            match Self::state_of(name, desired) {
                 Ok(desired) => self.0.probe(host, name, &desired).await,
                 Err(error) => Some(Err(error.to_string())),
             }
@@ -342,7 +347,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     }
 
     fn patience(&self, desired: &State) -> Duration {
-        Self::state("", desired.clone()).map_or(Duration::ZERO, |desired| self.0.patience(&desired))
+        Self::state_of("", desired).map_or(Duration::ZERO, |desired| self.0.patience(&desired))
     }
 
     fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>> {
@@ -384,17 +389,15 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        Self::state(name, desired.clone())
-            .map_or_else(|_| vec![], |state| self.0.requires(name, &state))
+        Self::state_of(name, desired).map_or_else(|_| vec![], |state| self.0.requires(name, &state))
     }
 
     fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)> {
-        Self::state(name, desired.clone())
-            .map_or_else(|_| vec![], |state| self.0.implies(name, &state))
+        Self::state_of(name, desired).map_or_else(|_| vec![], |state| self.0.implies(name, &state))
     }
 
     fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State> {
-        let before = Self::state(name, before.clone()).ok()?;
+        let before = Self::state_of(name, before).ok()?;
         self.0
             .disturbed(name, &before, by)
             .as_ref()
@@ -402,8 +405,8 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     }
 
     fn triggers(&self, name: &str, desired: &Desired) -> Vec<H::Trigger> {
-        let desired = desired.state().cloned();
-        let desired = desired.and_then(|state| Self::state(name, state).ok());
+        let desired = desired.state();
+        let desired = desired.and_then(|state| Self::state_of(name, state).ok());
         self.0.triggers(name, desired.as_ref())
     }
 

@@ -1,11 +1,11 @@
 //! The checked spec: what the user wrote, with the places where it stands.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
+use indexmap::IndexMap;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
 use crate::{address::Address, kept_spec::Basis, provenance::Provenance, registry::State};
@@ -35,7 +35,7 @@ pub struct Resource {
     /// The node, without its children.
     pub span: Span,
     /// The place of each written attribute; `name` is the place of the name.
-    pub attributes: BTreeMap<String, Span>,
+    pub attributes: IndexMap<String, Span>,
     /// How it came into the spec.
     pub provenance: Provenance,
 }
@@ -47,12 +47,18 @@ pub struct Resource {
 #[serde(rename_all = "lowercase")]
 pub enum Desired {
     /// It exists with these attributes; what is not written is not managed.
-    Present(State),
+    // A spec, its graph and its plan share them.
+    Present(Arc<State>),
     /// It does not exist.
     Absent,
 }
 
 impl Desired {
+    /// Asks for it to exist with these attributes.
+    pub fn present(state: State) -> Self {
+        Self::Present(Arc::new(state))
+    }
+
     /// Returns the attributes of what shall exist.
     pub fn state(&self) -> Option<&State> {
         match self {

@@ -53,7 +53,7 @@ pub fn translate<H: Host>(
         }
         found.managed.insert(name.clone());
         let exported = Exported {
-            desired: Desired::Present(state),
+            desired: Desired::present(state),
             notes: vec![],
         };
         let group: &mut Group = groups.entry(kind).or_default();

@@ -77,7 +77,7 @@ pub async fn undo<H: Host>(
         let schema = kind.schema();
         let now = &observed[address];
         let because = Because::Undo { run };
-        let desired = before.clone().map_or(Desired::Absent, Desired::Present);
+        let desired = before.clone().map_or(Desired::Absent, Desired::present);
         wanted.push(Wanted {
             address: address.clone(),
             desired,

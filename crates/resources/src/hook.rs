@@ -310,7 +310,7 @@ pub(crate) fn snap_refresh() -> (Address, Desired) {
 }
 
 fn implied(name: &str) -> (Address, Desired) {
-    (Address::new(Hook::KIND, name), Desired::Present(json!({})))
+    (Address::new(Hook::KIND, name), Desired::present(json!({})))
 }
 
 /// Returns the instance of the unit for a reason.

@@ -298,7 +298,7 @@ impl Provider<Live> for KubeArgs {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         let group = microk8s::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
-        vec![(restart, Desired::Present(json!({}))), hook::snap_refresh()]
+        vec![(restart, Desired::present(json!({}))), hook::snap_refresh()]
     }
 
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {

@@ -411,7 +411,7 @@ impl Provider<Live> for Snap {
                 let address = Address::new("snap-config", format!("{name}/{key}"));
                 let desired = match value {
                     Value::Null => Desired::Absent,
-                    value => Desired::Present(json!({"setting": value})),
+                    value => Desired::present(json!({"setting": value})),
                 };
                 (address, desired)
             })

@@ -69,6 +69,6 @@ fn fix(session: &Session, examination: &Examination) -> Result<(), Failure> {
 fn plan_of(session: &Session, text: String) -> Result<Plan, Failure> {
     let source = Arc::new(Source::new("doctor.kdl", text));
     let spec = decode(&source, &session.registry)?;
-    let graph = Graph::build(&spec, &session.registry)?;
+    let graph = Graph::build(spec, &session.registry)?;
     Ok(session.confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??)
 }

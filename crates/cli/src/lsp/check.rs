@@ -105,7 +105,7 @@ impl Checker {
             let spec = self
                 .session
                 .resolved_with(&source, &self.told, &read, &facts)?;
-            Graph::build(&spec, &self.session.registry).map(drop)
+            Graph::build(spec, &self.session.registry).map(drop)
         });
         let mut errors = checked.err().map_or(vec![], |SpecErrors(errors)| errors);
         errors.truncate(ENOUGH);

@@ -6,6 +6,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use serde::Deserialize;
 use stead_engine::{
     confirm::{confirm, revert},
     journal::Outcome,
@@ -50,7 +51,7 @@ fn goal(start: &Tree, spec: &Spec) -> Tree {
             continue;
         };
         let node = if kind == "folder" {
-            let wish: Folder = serde_json::from_value(state.clone()).unwrap();
+            let wish: Folder = Deserialize::deserialize(&**state).unwrap();
             let before = match tree.get(&path) {
                 Some(Node::Folder(before)) => before.clone(),
                 _ => Folder::default(),
@@ -59,7 +60,7 @@ fn goal(start: &Tree, spec: &Spec) -> Tree {
                 mode: wish.mode.or(before.mode),
             })
         } else {
-            let wish: Leaf = serde_json::from_value(state.clone()).unwrap();
+            let wish: Leaf = Deserialize::deserialize(&**state).unwrap();
             let before = match tree.get(&path) {
                 Some(Node::Leaf(before)) => before.clone(),
                 _ => Leaf::default(),

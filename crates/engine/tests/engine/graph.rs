@@ -42,14 +42,14 @@ fn spec(text: &str) -> Spec {
             desired: if words.contains(&"absent") {
                 Desired::Absent
             } else {
-                Desired::Present(serde_json::to_value(Folder::default()).unwrap())
+                Desired::present(serde_json::to_value(Folder::default()).unwrap())
             },
             implied_by: None,
             requires: needs
                 .map(|name| (Address::new("folder", name), span(name)))
                 .collect(),
             span: span(line),
-            attributes: BTreeMap::new(),
+            attributes: indexmap::IndexMap::new(),
             provenance: Provenance::default(),
         }
     };
@@ -61,7 +61,7 @@ fn spec(text: &str) -> Spec {
 }
 
 fn check_order(text: &str, expected: &[&str]) {
-    let graph = Graph::build(&spec(text), &registry()).unwrap();
+    let graph = Graph::build(spec(text), &registry()).unwrap();
     let order: Vec<_> = graph
         .resources()
         .map(|resource| resource.address.name.as_str())
@@ -70,7 +70,7 @@ fn check_order(text: &str, expected: &[&str]) {
 }
 
 fn rendered_error(text: &str) -> String {
-    let errors = Graph::build(&spec(text), &registry()).unwrap_err();
+    let errors = Graph::build(spec(text), &registry()).unwrap_err();
     let mut rendered = String::new();
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none());
     for error in &errors.0 {
@@ -151,7 +151,7 @@ fn a_thing_within_what_shall_not_exist_is_refused() {
 proptest! {
     #[test]
     fn the_order_keeps_every_edge(case in case()) {
-        let graph = Graph::build(&case.spec, &registry()).unwrap();
+        let graph = Graph::build(case.spec.clone(), &registry()).unwrap();
         let order: BTreeMap<_, _> =
             graph.resources().enumerate().map(|(place, resource)| (&resource.address, (place, &resource.desired))).collect();
         for (from, to, edge) in graph.needs() {

@@ -115,7 +115,7 @@ proptest! {
         let text = imported(&site, &everything()).spec;
         for (line, rest) in without_each_line(&text) {
             let Ok(spec) = read(&rest) else { continue };
-            let graph = Graph::build(&spec, &registry()).unwrap();
+            let graph = Graph::build(spec.clone(), &registry()).unwrap();
             let against = Import { against: Some(&graph), ..everything() };
             let unsaid = imported(&site, &against);
             prop_assert!(unsaid.resources > 0 || !site.plan(&spec).is_empty(), "{}\n{}", line, rest);
@@ -126,7 +126,7 @@ proptest! {
     fn what_a_spec_says_is_not_said_again(start in odd_tree()) {
         let site = Site::new(start);
         let spec = read(&imported(&site, &everything()).spec).unwrap();
-        let graph = Graph::build(&spec, &registry()).unwrap();
+        let graph = Graph::build(spec, &registry()).unwrap();
         let against = Import { against: Some(&graph), ..everything() };
         prop_assert_eq!(imported(&site, &against).resources, 0);
     }
@@ -135,7 +135,7 @@ proptest! {
     fn what_has_drifted_from_a_spec_is_what_is_added_to_it(start in odd_tree(), at in any::<prop::sample::Index>()) {
         let site = Site::new(start);
         let spec = read(&imported(&site, &everything()).spec).unwrap();
-        let graph = Graph::build(&spec, &registry()).unwrap();
+        let graph = Graph::build(spec, &registry()).unwrap();
         let drifted = {
             let mut world = site.host.lock();
             let mut leaves: Vec<_> = world

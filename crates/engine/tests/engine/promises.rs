@@ -71,7 +71,7 @@ impl Site {
     }
 
     pub(crate) fn plan(&self, spec: &Spec) -> Plan {
-        let graph = Graph::build(spec, &registry()).unwrap();
+        let graph = Graph::build(spec.clone(), &registry()).unwrap();
         self.runtime
             .block_on(plan(&registry(), &self.host, &graph))
             .unwrap()
@@ -124,7 +124,7 @@ impl Site {
 }
 
 pub(crate) fn present(state: &impl serde::Serialize) -> Desired {
-    Desired::Present(serde_json::to_value(state).unwrap())
+    Desired::present(serde_json::to_value(state).unwrap())
 }
 
 pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
@@ -140,7 +140,7 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
         implied_by: None,
         requires: vec![],
         span: span.clone(),
-        attributes: BTreeMap::new(),
+        attributes: indexmap::IndexMap::new(),
         provenance: Provenance::default(),
     };
     Spec {

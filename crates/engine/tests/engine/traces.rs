@@ -204,7 +204,7 @@ fn registry() -> Registry<Shared> {
 }
 
 fn present(setting: Option<&str>) -> Desired {
-    Desired::Present(serde_json::json!({ "setting": setting }))
+    Desired::present(serde_json::json!({ "setting": setting }))
 }
 
 /// Plans and applies.
@@ -215,7 +215,7 @@ async fn apply(
 ) -> Result<Outcome, PlanError> {
     let wishes = wishes.into_iter();
     let wishes = wishes.map(|(kind, name, desired)| (Address::new(kind, name), desired));
-    let graph = Graph::build(&spec(wishes.collect()), &registry()).unwrap();
+    let graph = Graph::build(spec(wishes.collect()), &registry()).unwrap();
     let plan = plan(&registry(), host, &graph).await?;
     Ok(run(host, folder, &plan).await)
 }
