@@ -17,6 +17,7 @@ mod image;
 mod inside;
 pub mod load;
 mod name_server;
+pub mod peers;
 pub mod proxy_benchmark;
 mod sandbox;
 pub mod speed_benchmark;

@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{inside::succeed, workload};
+use crate::{inside::succeed, peers::PEERS, workload};
 
-/// Files of the work whose instructions are counted.
-const COUNTED: usize = 100;
+/// For about so long another program is measured, and once at least.
+const LONG: Duration = Duration::from_secs(30);
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ impl<T: FnMut(&Row)> Bench<T> {
         );
         (self.tell)(&row);
         self.rules(extent.rules);
-        self.instructions();
+        self.peers(extent.files);
     }
 
     fn start(&mut self) {
@@ -212,40 +212,28 @@ impl<T: FnMut(&Row)> Bench<T> {
         (self.tell)(&row);
     }
 
-    /// Counts the instructions of what stead does with a few files, where valgrind is: the same on a busy machine.
-    fn instructions(&mut self) {
-        if which("valgrind").is_none() {
-            return;
+    /// Measures the same plan of files that are there beside each other program that can make one here.
+    fn peers(&mut self, count: usize) {
+        for peer in PEERS.iter().filter(|peer| peer.is_there()) {
+            let count = peer.files(count);
+            let spec = put("files.kdl", &workload::files(count));
+            begin_anew();
+            timed(self.stead(&["apply", "--yes", &spec]));
+            peer.begin(count);
+            let fit = LONG.as_nanos() / timed(peer.dry()).as_nanos();
+            let fit = usize::try_from(fit).expect("a second has few of them");
+            let pair = by_turns(
+                fit.clamp(1, self.rounds),
+                || timed(self.stead(&["plan", &spec])),
+                || timed(peer.dry()),
+            );
+            let row = pair.row(
+                format!("plan, {count} files; {}", peer.name),
+                format!("1 / {:.1}", 1.0 / pair.ratio()),
+                "faster",
+            );
+            (self.tell)(&row);
         }
-        let text = workload::files(COUNTED);
-        let spec = put("files.kdl", &text);
-        begin_anew();
-        let parse = self.count(&["validate", &spec]);
-        let create = self.count(&["plan", "--verbose", &spec]);
-        timed(self.stead(&["apply", "--yes", &spec]));
-        let known = self.count(&["plan", &spec]);
-        for (work, count) in [
-            ("to parse and resolve", parse),
-            ("to do that, and plan and draw all", create),
-            ("to plan as at the last apply", known),
-        ] {
-            (self.tell)(&Row {
-                work: format!("instructions {work}, {COUNTED} files"),
-                times: None,
-                figure: format!("{:.2} million", count / 1e6),
-                goal: "-".to_owned(),
-            });
-        }
-    }
-
-    fn count(&self, arguments: &[&str]) -> f64 {
-        let mut command = Command::new("valgrind");
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-        let said = command.arg(&self.stead).args(arguments).output().unwrap();
-        let said = String::from_utf8(said.stderr).unwrap();
-        let count = said.split("Collected :").nth(1);
-        let count = count.and_then(|count| count.split_whitespace().next()?.parse().ok());
-        count.unwrap_or_else(|| panic!("{said}"))
     }
 
     fn stead(&self, arguments: &[&str]) -> Command {
@@ -260,30 +248,25 @@ impl<T: FnMut(&Row)> Bench<T> {
         command
     }
 
-    /// Runs one and the other in turn, once more than it counts.
-    fn by_turns(
-        &self,
-        mut one: impl FnMut(&Self) -> Duration,
-        mut other: impl FnMut(&Self) -> Duration,
-    ) -> Pair {
-        let mut times: Vec<_> = (0..=self.rounds)
-            .map(|_| (one(self), other(self)))
-            .collect();
-        times.remove(0);
-        let median = |mut times: Vec<Duration>| {
-            times.sort();
-            times[times.len() / 2]
-        };
-        let (ones, others) = times.into_iter().unzip();
-        Pair(median(ones), median(others))
+    fn by_turns(&self, one: impl Fn(&Self) -> Duration, other: impl Fn(&Self) -> Duration) -> Pair {
+        by_turns(self.rounds, || one(self), || other(self))
     }
 }
 
-/// Finds a program on the path.
-fn which(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
-    places.find(|place| place.is_file())
+/// Runs one and the other in turn, once more than it counts.
+fn by_turns(
+    rounds: usize,
+    mut one: impl FnMut() -> Duration,
+    mut other: impl FnMut() -> Duration,
+) -> Pair {
+    let mut times: Vec<_> = (0..=rounds).map(|_| (one(), other())).collect();
+    times.remove(0);
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (ones, others) = times.into_iter().unzip();
+    Pair(median(ones), median(others))
 }
 
 /// Runs a program that must succeed, and returns how long it took.

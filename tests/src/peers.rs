@@ -1,0 +1,198 @@
+//! Other programs that keep files as a description says, with the same work: where one is installed, the benchmark measures it beside
+//! stead.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::workload::{self, MANAGED};
+
+/// Where what they read and keep is: in the `/run` of a sandbox.
+const FOLDER: &str = "/run/peer";
+
+/// Another program.
+#[derive(Debug)]
+pub struct Peer {
+    /// What it is called.
+    pub name: &'static str,
+    /// The program that runs.
+    program: &'static str,
+    /// The most files that one waits for.
+    most: usize,
+    /// Writes what it reads, into a folder: the files of the workload, so many.
+    write: fn(&Path, usize),
+    /// What it is told, to bring the files about.
+    apply: &'static [&'static str],
+    /// What it is told in addition or instead, to say what differs and do nothing.
+    dry: &'static [&'static str],
+}
+
+/// Those that can be measured.
+pub const PEERS: [Peer; 5] = [
+    Peer {
+        name: "Comtrya",
+        program: "comtrya",
+        most: 1_000,
+        write: comtrya,
+        apply: &["--manifest-directory", "/run/peer", "apply"],
+        dry: &["--dry-run"],
+    },
+    Peer {
+        name: "CFEngine",
+        program: "cf-agent",
+        most: 1_000,
+        write: cfengine,
+        apply: &["--no-lock", "--file", "/run/peer/many.cf"],
+        dry: &["--dry-run"],
+    },
+    Peer {
+        name: "Puppet",
+        program: "puppet",
+        most: 1_000,
+        write: puppet,
+        apply: &[
+            "apply",
+            "--vardir=/run/peer/var",
+            "--confdir=/run/peer/etc",
+            "--ssldir=/run/peer/ssl",
+            "/run/peer/many.pp",
+        ],
+        dry: &["--noop"],
+    },
+    Peer {
+        name: "pyinfra",
+        program: "pyinfra",
+        most: 1_000,
+        write: pyinfra,
+        apply: &["-y", "@local", "/run/peer/many.py"],
+        dry: &["--dry"],
+    },
+    Peer {
+        name: "Ansible",
+        program: "ansible-playbook",
+        most: 100,
+        write: ansible,
+        apply: &[
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            "ansible_python_interpreter={{ansible_playbook_python}} ansible_remote_tmp=/run/peer/tmp",
+            "/run/peer/many.yml",
+        ],
+        dry: &["--check"],
+    },
+];
+
+impl Peer {
+    /// Whether it is installed.
+    pub fn is_there(&self) -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(self.program).is_file())
+    }
+
+    /// Returns how many of so many files it is measured with.
+    pub fn files(&self, count: usize) -> usize {
+        count.min(self.most)
+    }
+
+    /// Has it write the files of the workload from nothing, and looks at each.
+    ///
+    /// # Panics
+    /// If one is not as it should be afterwards.
+    pub fn begin(&self, count: usize) {
+        for folder in [FOLDER, MANAGED] {
+            drop(fs::remove_dir_all(folder));
+            fs::create_dir_all(folder).unwrap();
+        }
+        (self.write)(Path::new(FOLDER), count);
+        let said = self.command().output().unwrap();
+        for number in 0..count {
+            let found = fs::read_to_string(workload::path(MANAGED, number)).ok();
+            assert_eq!(
+                found.as_deref(),
+                Some(&*workload::text(number)),
+                "{}: {said:?}",
+                self.name
+            );
+        }
+    }
+
+    /// Makes a command that says what differs.
+    pub fn dry(&self) -> Command {
+        let mut command = self.command();
+        command.args(self.dry);
+        command
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command
+            .args(self.apply)
+            .current_dir(FOLDER)
+            .env("HOME", FOLDER)
+            .env("LC_ALL", "C.UTF-8");
+        command
+    }
+}
+
+/// Writes a file for each of so many lines, which `line` makes of a path and a text without its line break, between a head and a foot.
+fn put(path: PathBuf, count: usize, [head, foot]: [&str; 2], line: impl Fn(&str, &str) -> String) {
+    let mut all = head.to_owned();
+    for number in 0..count {
+        let text = workload::text(number);
+        let line = line(&workload::path(MANAGED, number), text.trim_end());
+        writeln!(all, "{line}").unwrap();
+    }
+    fs::write(path, all + foot).unwrap();
+}
+
+fn comtrya(folder: &Path, count: usize) {
+    let files = folder.join("many/files");
+    fs::create_dir_all(&files).unwrap();
+    for number in 0..count {
+        let name = format!("f{number}");
+        fs::write(files.join(name), workload::text(number)).unwrap();
+    }
+    let main = folder.join("many/main.yaml");
+    put(main, count, ["actions:\n", ""], |path, _| {
+        let name = path.rsplit('/').next().unwrap();
+        format!("  - action: file.copy\n    from: {name}\n    to: {path}")
+    });
+}
+
+fn cfengine(folder: &Path, count: usize) {
+    let head = "body perms m { mode => \"644\"; }\nbundle agent __main__ {\n files:\n";
+    put(
+        folder.join("many.cf"),
+        count,
+        [head, "}\n"],
+        |path, text| {
+            format!("  \"{path}\" create => \"true\", perms => m, content => \"{text}$(const.n)\";")
+        },
+    );
+}
+
+fn puppet(folder: &Path, count: usize) {
+    put(folder.join("many.pp"), count, ["", ""], |path, text| {
+        format!("file {{ '{path}': mode => '0644', content => \"{text}\\n\" }}")
+    });
+}
+
+fn pyinfra(folder: &Path, count: usize) {
+    let head = "from io import StringIO\nfrom pyinfra.operations import files\n";
+    put(folder.join("many.py"), count, [head, ""], |path, text| {
+        format!("files.put(src=StringIO(\"{text}\\n\"), dest=\"{path}\", mode=\"644\")")
+    });
+}
+
+fn ansible(folder: &Path, count: usize) {
+    let head = "- hosts: all\n  gather_facts: false\n  tasks:\n";
+    put(folder.join("many.yml"), count, [head, ""], |path, text| {
+        format!("    - copy: {{dest: {path}, mode: '0644', content: \"{text}\\n\"}}")
+    });
+}
