@@ -23,7 +23,7 @@ complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(
 BOOTED := binary(/^host_/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install package demo test test-fast test-host bench bench-proxy bench-watch bench-resolve fuzz lint docs guide packages browser runner binder packager static
+.PHONY: help build install package demo test test-fast test-host bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -88,6 +88,9 @@ bench: build ## measure plans, an apply and an import of that program against th
 bench-resolve: ## measure how long a spec of 100,000 resources takes, against the parser alone; a figure, no test
 	cargo bench --package stead --bench resolve
 
+bench-instructions: counter ## count the instructions of the parts of a plan, and hold them against the last count; a figure, no test
+	cargo bench --profile measure --package stead --bench instructions
+
 fuzz: runner ## put any text at all through the parser and the resolver, for ten minutes
 	STEAD_FUZZ_SECONDS=600 cargo nextest run --package stead --test fuzz --success-output final
 
@@ -129,6 +132,14 @@ binder:
 	@command -v mdbook >/dev/null || { \
 		echo "mdbook is missing; installing it with cargo"; \
 		cargo install --locked mdbook; \
+	}
+
+counter:
+	@command -v valgrind >/dev/null || $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq valgrind
+	@version=$$(cargo pkgid gungraun | sed 's/.*@//'); \
+	gungraun-runner --version 2>/dev/null | grep -qF " $$version" || { \
+		echo "gungraun-runner $$version is missing; installing it with cargo"; \
+		cargo install --locked gungraun-runner --version $$version; \
 	}
 
 static:
