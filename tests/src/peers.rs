@@ -26,7 +26,7 @@ pub struct Peer {
     write: fn(&Path, usize),
     /// What it is told, to bring the files about.
     apply: &'static [&'static str],
-    /// What it is told in addition or instead, to say what differs and do nothing.
+    /// What it is told in addition, to say what differs and do nothing.
     dry: &'static [&'static str],
 }
 
