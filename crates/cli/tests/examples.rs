@@ -42,6 +42,23 @@ fn every_example_is_valid_and_laid_out() {
 }
 
 #[test]
+fn what_several_bring_is_there_once_and_needs_them_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.kdl");
+    let spec = r#"host "test" {
+    iptables-policy "filter/FORWARD" "ACCEPT"
+    iptables-policy "filter/INPUT" "ACCEPT" needs="iptables-policy:filter/FORWARD"
+    kube-args "kube-proxy" { proxy-mode "iptables"; }
+    kube-args "kubelet" { max-pods "20"; }
+}
+"#;
+    fs::write(&path, spec).unwrap();
+    let (code, drawing) = stead(&["graph", path.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{drawing}");
+    insta::assert_snapshot!(drawing);
+}
+
+#[test]
 fn a_graph_marks_what_a_plan_would_change_and_says_it_without_colours_too() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();

@@ -184,8 +184,7 @@ impl Graph {
 }
 
 /// Adds what resources bring with them, unless it is written. Something that several bring comes after all of them.
-fn with_implied<H: Host>(written: Vec<Resource>, registry: &Registry<H>) -> Vec<Resource> {
-    let mut resources = written;
+fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -> Vec<Resource> {
     let mut places = None;
     let mut at = 0;
     while let Some(by) = resources.get(at) {

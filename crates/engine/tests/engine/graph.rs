@@ -69,6 +69,36 @@ fn check_order(text: &str, expected: &[&str]) {
     assert_eq!(order, expected);
 }
 
+#[test]
+fn what_a_thing_needs_is_sorted_and_named_once() {
+    let graph = Graph::build(
+        spec("p/b\na\np\np/c needs a needs p needs p/b"),
+        &registry(),
+    )
+    .unwrap();
+    let needs: BTreeMap<_, Vec<_>> = graph
+        .with_needs()
+        .map(|(resource, needs)| {
+            let needs = needs.iter().map(|need| need.name.as_str());
+            (resource.address.name.as_str(), needs.collect())
+        })
+        .collect();
+    let expected = [
+        ("a", vec![]),
+        ("p", vec![]),
+        ("p/b", vec!["p"]),
+        ("p/c", vec!["a", "p", "p/b"]),
+    ];
+    assert_eq!(needs, BTreeMap::from(expected));
+    let needed: Vec<_> = graph
+        .needs()
+        .map(|(from, to, edge)| (from.name.as_str(), to.name.as_str(), edge))
+        .collect();
+    // What is written says more than what is so by nature.
+    assert!(needed.contains(&("p/c", "p", Edge::Written)), "{needed:?}");
+    assert!(needed.contains(&("p/b", "p", Edge::Implied)), "{needed:?}");
+}
+
 fn rendered_error(text: &str) -> String {
     let errors = Graph::build(spec(text), &registry()).unwrap_err();
     let mut rendered = String::new();
