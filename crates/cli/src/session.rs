@@ -426,7 +426,7 @@ fn select(spec: &mut Spec, only: &[String]) -> Result<(), Failure> {
     for pattern in only {
         let mut known: Vec<String> = vec![];
         for resource in &spec.resources {
-            known.push(resource.address.kind.clone());
+            known.push(resource.address.kind.to_string());
             known.push(resource.address.to_string());
         }
         if !known.contains(pattern) {

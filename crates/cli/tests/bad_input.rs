@@ -65,6 +65,7 @@ refused! {
     unknown_value: "    iptables-policy \"filter/FORWARD\" \"ACCPET\"";
     wrong_type: "    file \"/etc/motd\" mode=644 owner=#true {\n        content 5\n    }\n    sysctl \"net.ipv4.ip_forward\" 1";
     duplicate_address: "    directory \"/a\"\n    directory \"/a\" mode=\"0755\"";
+    attribute_twice: "    file \"/etc/motd\" mode=\"0644\" {\n        mode \"0600\"\n    }\n    kube-args \"kube-proxy\" {\n        name \"a\"\n        name \"b\"\n    }";
     cycle: "    directory \"/a\" needs=\"directory:/b\"\n    directory \"/b\" needs=\"directory:/c\"\n    directory \"/c\" {\n        needs \"directory:/a\"\n    }";
     needs_of_something_not_declared: "    directory \"/a\" needs=\"directory:/bb\"\n    directory \"/b\" needs=\"nonsense\"";
     relative_path: "    file \"etc/motd\"";

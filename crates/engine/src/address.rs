@@ -3,17 +3,19 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Identity of a resource, shown as `kind:name`.
+// A graph and a plan name each resource many times: a copy costs no block of memory of its own.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(into = "String", try_from = "String")]
 pub struct Address {
     /// The kind, for instance `sysctl`.
-    pub kind: String,
+    pub kind: SmolStr,
     /// The name within the kind, for instance `net.ipv4.ip_forward`.
-    pub name: String,
+    pub name: SmolStr,
 }
 
 /// A text that is not `KIND:NAME`.
@@ -23,7 +25,7 @@ pub struct AddressError(String);
 
 impl Address {
     /// Makes the address of `name` within `kind`.
-    pub fn new(kind: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(kind: impl Into<SmolStr>, name: impl Into<SmolStr>) -> Self {
         Self {
             kind: kind.into(),
             name: name.into(),

@@ -285,7 +285,7 @@ impl<H: Host> Apply<'_, H> {
             left: begun.left.clone(),
         })?;
         running.begun.push(begun);
-        let span = debug_span!("apply", kind = step[0].address.kind);
+        let span = debug_span!("apply", kind = step[0].address.kind.as_str());
         let clock = Instant::now();
         kind.apply(self.writer, changes).instrument(span).await?;
         journal.note(&Record::Done {

@@ -36,6 +36,15 @@ impl<S> Change<S> {
         }
     }
 
+    /// Makes the same change of borrowed states.
+    pub fn as_ref(&self) -> Change<&S> {
+        match self {
+            Self::Create { after } => Change::Create { after },
+            Self::Update { before, after } => Change::Update { before, after },
+            Self::Delete { before } => Change::Delete { before },
+        }
+    }
+
     /// Returns the state before the change, or `None` if the resource did not exist.
     pub fn before(&self) -> Option<&S> {
         match self {

@@ -1,7 +1,7 @@
 //! What is wanted against what is there: completed from the host, then compared, one after the other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
     pin::pin,
     sync::LazyLock,
 };
@@ -15,7 +15,7 @@ use crate::{
     diff,
     needs::Needs,
     observe::{ObserveError, Observed, observe},
-    plan::{Comparison, PlanError, PlannedChange, Remark, Unseen, Wanted},
+    plan::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted, readings},
     provider::Host,
     registry::{Registry, State},
     schema::{Problem, Schema},
@@ -26,11 +26,12 @@ use crate::{
 const AT_ONCE: usize = 256;
 
 /// Reads what is wanted and completes it from the host, at the same time and many at once; then compares each in its order.
+/// Returns the digest of each reading as well, since what differs was moved into the changes.
 pub(crate) async fn observe_and_compare<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     wanted: &[Wanted],
-) -> Result<(Observed, Comparison), PlanError> {
+) -> Result<(Readings, Comparison), PlanError> {
     let addresses = || wanted.iter().map(|wanted| &wanted.address);
     for address in addresses() {
         registry.of(address).map_err(ObserveError::from)?;
@@ -48,22 +49,25 @@ pub(crate) async fn observe_and_compare<H: Host>(
             Some(next) = prepared.next(), if early.len() < AT_ONCE => early.push(next),
         }
     };
+    let readings = readings(registry, &observed);
     let comparing = async {
         let needs = LazyLock::new(|| Needs::of(wanted));
-        let to_come = LazyLock::new(|| to_come(wanted, &observed));
-        let mut comparing = Comparing::new(registry, &observed);
+        let mut to_come = None;
+        let mut comparing = Comparing::new(registry, observed);
         let mut problems = vec![];
         let mut all = stream::iter(early).chain(prepared);
-        while let Some((wanted, prepared)) = all.next().await {
+        while let Some((next, prepared)) = all.next().await {
             match prepared {
-                Ok(desired) => comparing.take(wanted, &desired),
-                // What it needs is still to come, so that nothing can be said yet; its step asks again.
-                Err(_) if needs.is_any(&wanted.address, |need| to_come.contains(need)) => {
-                    comparing.take(wanted, &wanted.desired);
-                }
+                Ok(desired) => comparing.take(next, &desired),
                 Err(found) => {
-                    let found = found.into_iter();
-                    problems.extend(found.map(|problem| (wanted.address.clone(), problem)));
+                    let to_come = to_come.get_or_insert_with(|| comparing.to_come(wanted));
+                    if needs.is_any(&next.address, |need| to_come.contains(need)) {
+                        // Nothing can be said yet; its step asks again.
+                        comparing.take(next, &next.desired);
+                    } else {
+                        let found = found.into_iter();
+                        problems.extend(found.map(|problem| (next.address.clone(), problem)));
+                    }
                 }
             }
         }
@@ -71,19 +75,23 @@ pub(crate) async fn observe_and_compare<H: Host>(
     };
     let (comparison, problems) = comparing.instrument(debug_span!("prepare")).await;
     if problems.is_empty() {
-        Ok((observed, comparison))
+        Ok((readings, comparison))
     } else {
         Err(PlanError::Problems(problems))
     }
 }
 
-/// Returns what does not exist and shall.
-fn to_come<'w>(wanted: &'w [Wanted], observed: &Observed) -> BTreeSet<&'w Address> {
-    let is_to_come = |wanted: &&Wanted| {
-        wanted.desired != Desired::Absent && matches!(observed.get(&wanted.address), Some(None))
-    };
-    let wanted = wanted.iter().filter(is_to_come);
-    wanted.map(|wanted| &wanted.address).collect()
+/// Compares what is wanted, completed from the host, with what was observed of each, in the order of what is wanted. Pure.
+pub fn compare<H: Host>(
+    registry: &Registry<H>,
+    observed: Observed,
+    wanted: &[Wanted],
+) -> Comparison {
+    let mut comparing = Comparing::new(registry, observed);
+    for wanted in wanted {
+        comparing.take(wanted, &wanted.desired);
+    }
+    comparing.comparison
 }
 
 async fn prepare<'w, H: Host>(
@@ -110,21 +118,32 @@ async fn prepare<'w, H: Host>(
 struct Comparing<'a, H: Host> {
     registry: &'a Registry<H>,
     schemas: BTreeMap<&'static str, Schema>,
-    observed: &'a Observed,
-    changed: BTreeSet<&'a Address>,
+    /// Without what differs.
+    observed: Observed,
+    changed: HashSet<&'a Address>,
     comparison: Comparison,
 }
 
 impl<'a, H: Host> Comparing<'a, H> {
-    fn new(registry: &'a Registry<H>, observed: &'a Observed) -> Self {
+    fn new(registry: &'a Registry<H>, observed: Observed) -> Self {
         let kinds = registry.iter();
         Self {
             registry,
             schemas: kinds.map(|(name, kind)| (name, kind.schema())).collect(),
             observed,
-            changed: BTreeSet::new(),
+            changed: HashSet::new(),
             comparison: Comparison::default(),
         }
+    }
+
+    /// Returns what does not exist and shall.
+    fn to_come<'w>(&self, wanted: &'w [Wanted]) -> BTreeSet<&'w Address> {
+        let is_to_come = |wanted: &&Wanted| {
+            let there = self.observed.get(&wanted.address);
+            wanted.desired != Desired::Absent && matches!(there, Some(None))
+        };
+        let wanted = wanted.iter().filter(is_to_come);
+        wanted.map(|wanted| &wanted.address).collect()
     }
 
     /// Takes the next one, in the order of what is wanted.
@@ -137,7 +156,11 @@ impl<'a, H: Host> Comparing<'a, H> {
         } = wanted;
         let schema = &self.schemas[address.kind.as_str()];
         let kind = self.registry.of(address).expect("observed before");
-        let before = self.observed.get(address).and_then(Option::as_ref);
+        // What has its change already is not there any more.
+        let Entry::Occupied(observed) = self.observed.entry(address.clone()) else {
+            return;
+        };
+        let before = observed.get().as_ref();
         let said = diff::remarks(schema, [before, desired.state()]);
         let remarks = said.into_iter().map(|text| Remark {
             address: address.clone(),
@@ -174,7 +197,9 @@ impl<'a, H: Host> Comparing<'a, H> {
             return;
         }
         self.changed.insert(address);
-        let change = Change::between(before.cloned(), after).expect("two absent ones are the same");
+        // What does not exist stays: it is still to come.
+        let before = before.is_some().then(|| observed.remove()).flatten();
+        let change = Change::between(before, after).expect("two absent ones are the same");
         let effects = kind.effects(&address.name, &change);
         self.comparison.changes.push(PlannedChange {
             address: address.clone(),

@@ -19,7 +19,7 @@ pub(crate) fn duplicates(resources: &[Resource]) -> Vec<SpecError> {
     let mut errors = vec![];
     let mut first: HashMap<&Address, &Span> = HashMap::new();
     for resource in resources {
-        let span = &resource.attributes["name"];
+        let span = resource.place_of("name");
         match first.get(&resource.address) {
             None => drop(first.insert(&resource.address, span)),
             Some(first) => {
@@ -64,9 +64,9 @@ pub(crate) fn same_places<H: Host>(
                         "{} and {} are the same place",
                         first.address, resource.address
                     ),
-                    resource.attributes["name"].clone(),
+                    resource.place_of("name").clone(),
                 )
-                .label(first.attributes["name"].clone(), "first here")
+                .label(first.place_of("name").clone(), "first here")
                 .help("keep one of them"),
             ),
             Some(_) => {}

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use kdl::{KdlDocument, KdlEntry, KdlNode};
+use smol_str::SmolStr;
 
 use crate::{
     address::Address,
@@ -60,18 +60,20 @@ impl<'a, H: Host> Decoder<'a, H> {
         let (name, main) = self.arguments(node, &schema)?;
         let name_span = value_span(self.source, name);
         let address = Address::new(kind, name.value().as_string().unwrap_or_default());
+        let written = written(self.source, node, main, &schema);
+        let mut attributes = Vec::with_capacity(1 + written.len());
+        attributes.push((SmolStr::new_static("name"), name_span));
         let mut resource = Resource {
             address,
             desired: Desired::Absent,
             implied_by: None,
             requires: vec![],
             span: head(self.source, node),
-            attributes: IndexMap::from([("name".to_owned(), name_span)]),
+            attributes,
             provenance: Provenance::default(),
         };
         let count = self.errors.len();
         self.check_name(provider, &resource);
-        let written = written(self.source, node, main, &schema);
         let is_absent = self.attributes(&written, &schema, &mut resource);
         if is_absent {
             self.check_absent(&written, &schema, &mut resource);
@@ -174,7 +176,7 @@ impl<'a, H: Host> Decoder<'a, H> {
             SpecError::new(
                 "spec::name",
                 format!("the name of this {} {fault}", resource.address.kind),
-                resource.attributes["name"].clone(),
+                resource.place_of("name").clone(),
             )
             .help("a name is one line of text without control characters"),
         );
@@ -198,19 +200,16 @@ impl<'a, H: Host> Decoder<'a, H> {
                 self.is_override(one, resource);
                 continue;
             }
-            if let Some(first) = resource
-                .attributes
-                .get(one.name)
-                .filter(|_| one.name != "name")
-                .cloned()
-            {
+            // The first is the name of the resource; an entry of its own may be called so, too.
+            let mut earlier = resource.attributes.iter().skip(1);
+            if let Some((_, first)) = earlier.find(|(name, _)| name == one.name) {
                 self.errors.push(
                     SpecError::new(
                         "spec::twice",
                         format!("`{}` is written twice", one.name),
                         one.name_span.clone(),
                     )
-                    .label(first, "first here")
+                    .label(first.clone(), "first here")
                     .help("keep one of them"),
                 );
                 continue;
@@ -224,9 +223,8 @@ impl<'a, H: Host> Decoder<'a, H> {
                 self.unknown_attribute(one, schema, resource);
                 continue;
             };
-            resource
-                .attributes
-                .insert(one.name.to_owned(), one.value_span(self.source));
+            let place = (one.name.into(), one.value_span(self.source));
+            resource.attributes.push(place);
             if attribute.shape == Shape::Map {
                 match decode_map(self.source, &resource.address, attribute, one) {
                     Ok(map) => drop(state.insert(one.name.to_owned(), map)),
@@ -322,7 +320,7 @@ impl<'a, H: Host> Decoder<'a, H> {
 
     fn check_absent(&mut self, written: &[Written<'_>], schema: &Schema, resource: &mut Resource) {
         resource.desired = Desired::Absent;
-        let span = resource.attributes["absent"].clone();
+        let span = resource.place_of("absent").clone();
         if let Absence::Refused(why) = schema.absence {
             self.errors.push(
                 SpecError::new(

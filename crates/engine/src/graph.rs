@@ -3,9 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
+    sync::Arc,
 };
 
-use indexmap::IndexMap;
 use petgraph::{
     Direction,
     graph::{DiGraph, NodeIndex},
@@ -76,6 +76,9 @@ impl Graph {
         errors.extend(cycles(&edges));
         if !errors.is_empty() {
             return Err(SpecErrors(errors));
+        }
+        for resource in edges.node_weights_mut() {
+            resource.requires = vec![];
         }
         let order = order(&edges);
         Ok(Self {
@@ -197,13 +200,13 @@ fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -
         if brought.is_empty() {
             continue;
         }
-        let (by, span) = (by.address.clone(), by.span.clone());
+        let (by, span) = (Arc::new(by.address.clone()), by.span.clone());
         let places = places.get_or_insert_with(|| {
             let addresses = resources.iter().map(|resource| resource.address.clone());
             addresses.zip(0..).collect::<HashMap<_, usize>>()
         });
         for (address, desired) in brought {
-            let edge = (by.clone(), span.clone());
+            let edge = (Address::clone(&by), span.clone());
             if let Some(&there) = places.get(&address) {
                 if resources[there].implied_by.is_some() {
                     resources[there].requires.push(edge);
@@ -214,10 +217,10 @@ fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -
             resources.push(Resource {
                 address,
                 desired,
-                implied_by: Some(by.clone()),
+                implied_by: Some(Arc::clone(&by)),
                 requires: vec![edge],
                 span: span.clone(),
-                attributes: IndexMap::new(),
+                attributes: vec![],
                 provenance: Provenance::default(),
             });
         }

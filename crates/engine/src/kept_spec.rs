@@ -1,7 +1,11 @@
 //! What a spec asks for, kept by an apply with the digest of everything that it was resolved from: whoever finds all of that
 //! unchanged need not parse it again. It only repeats what resolving would say, so that nothing that becomes of runs can make it wrong.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -52,7 +56,7 @@ struct Key {
     program: String,
     /// Where it ran, which paths in a spec may be relative to.
     folder: PathBuf,
-    files: Vec<(PathBuf, String)>,
+    files: Vec<(Arc<Path>, String)>,
     given: String,
     environment: BTreeMap<String, String>,
     facts: BTreeMap<String, Fact>,
@@ -81,7 +85,7 @@ impl Key {
         let Some(((path, digest), included)) = self.files.split_first() else {
             return false;
         };
-        let is_included = |(path, digest): &(PathBuf, String)| {
+        let is_included = |(path, digest): &(Arc<Path>, String)| {
             (surroundings.read)(path).is_ok_and(|bytes| sha256(&bytes) == *digest)
         };
         let is_set = |(name, digest): (&String, &String)| {

@@ -7,7 +7,7 @@ pub mod apply;
 pub mod cause;
 pub mod change;
 mod circle;
-mod compare;
+pub mod compare;
 mod condition;
 pub mod confirm;
 pub mod coverage;

@@ -75,7 +75,7 @@ impl<'a> Needs<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use super::*;
     use crate::{plan::Because, spec::Desired};
@@ -87,7 +87,7 @@ mod tests {
             desired: Desired::Absent,
             needs: needs.iter().map(address).collect(),
             because: Because::Spec {
-                file: PathBuf::from("host.kdl"),
+                file: Path::new("host.kdl").into(),
                 line: 1,
             },
         }
@@ -101,7 +101,7 @@ mod tests {
             wanted("rule", &["chain"]),
             wanted("far", &["rule", "other"]),
         ];
-        let names = |moved: &str| -> Vec<String> {
+        let names = |moved: &str| -> Vec<_> {
             let moved = BTreeSet::from([Address::new("leaf", moved)]);
             let found = affected(&all, &moved).into_iter();
             found.map(|wanted| wanted.address.name).collect()

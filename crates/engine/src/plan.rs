@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::Path,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::{
     digest::digest,
     graph::Graph,
     needs::Needs,
-    observe::ObserveError,
+    observe::{ObserveError, Observed},
     provider::Host,
     registry::{Registry, State},
     schema::Problem,
@@ -26,6 +27,9 @@ use crate::{
 
 /// The format of a plan document. A change of its shape raises the number.
 pub const FORMAT: &str = "stead.plan/1";
+
+/// A digest of what was read for each address.
+pub type Readings = BTreeMap<Address, String>;
 
 /// What would change, in apply order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -49,7 +53,7 @@ pub struct Plan {
     /// What is wanted, as the spec says it, so that verifying an apply needs no spec.
     pub wanted: Vec<Wanted>,
     /// A digest of what was read for each address (SHA-256 of its compared attributes, or `absent`), to tell a stale plan.
-    pub readings: BTreeMap<Address, String>,
+    pub readings: Readings,
     /// SHA-256 of all of the above.
     pub fingerprint: String,
 }
@@ -103,16 +107,16 @@ pub enum Because {
     /// A line of a spec.
     Spec {
         /// The file, as the user named it.
-        file: PathBuf,
+        file: Arc<Path>,
         /// The line, counted from 1.
         line: usize,
     },
     /// A resource of the spec brings it with it.
     Implied {
         /// Which.
-        by: Address,
+        by: Arc<Address>,
         /// The file where that stands, as the user named it.
-        file: PathBuf,
+        file: Arc<Path>,
         /// The line, counted from 1.
         line: usize,
     },
@@ -197,7 +201,7 @@ impl Plan {
         host: String,
         wanted: Vec<Wanted>,
         comparison: Comparison,
-        readings: BTreeMap<Address, String>,
+        readings: Readings,
     ) -> Self {
         let Comparison {
             changes,
@@ -320,16 +324,19 @@ pub async fn plan_wanted<H: Host>(
     host: &str,
     wanted: Vec<Wanted>,
 ) -> Result<Plan, PlanError> {
-    let (observed, mut comparison) = observe_and_compare(registry, reader, &wanted).await?;
+    let (readings, mut comparison) = observe_and_compare(registry, reader, &wanted).await?;
     if !comparison.changes.is_empty() {
         comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
     }
-    let readings = observed
-        .iter()
-        .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
-        .collect();
-    drop(observed);
     Ok(Plan::of(host.to_owned(), wanted, comparison, readings))
+}
+
+/// Returns the digest of each reading, as `Plan::readings` has them.
+pub(crate) fn readings<H: Host>(registry: &Registry<H>, observed: &Observed) -> Readings {
+    let observed = observed.iter();
+    observed
+        .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
+        .collect()
 }
 
 /// Returns the digest of one reading, as `Plan::readings` has it.
@@ -346,7 +353,7 @@ pub fn reading<H: Host>(
 
 impl From<&Resource> for Wanted {
     fn from(resource: &Resource) -> Self {
-        let file = resource.span.source.path.clone();
+        let file = Arc::clone(&resource.span.source.path);
         let line = resource.span.line();
         Self {
             address: resource.address.clone(),

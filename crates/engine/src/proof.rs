@@ -124,7 +124,8 @@ impl<'a, H: Host> Proof<'a, H> {
         let mut spec: Spec = decode(&source, self.registry)?;
         for resource in &mut spec.resources {
             let Address { kind, name } = &resource.address;
-            let exported = groups.get(kind).and_then(|group| group.resources.get(name));
+            let group = groups.get(kind.as_str());
+            let exported = group.and_then(|group| group.resources.get(name.as_str()));
             let (Some(exported), Desired::Present(state)) = (exported, &mut resource.desired)
             else {
                 continue;
@@ -169,13 +170,13 @@ impl<'a, H: Host> Proof<'a, H> {
             else {
                 continue;
             };
-            let group = groups.entry(kind.clone()).or_default();
+            let group = groups.entry(kind.to_string()).or_default();
             let note = format!("{by} would bring it; this host does not have it");
             let exported = Exported {
                 desired: Desired::Absent,
                 notes: vec![note],
             };
-            group.resources.insert(name.clone(), exported);
+            group.resources.insert(name.to_string(), exported);
             is_any = true;
         }
         Ok(is_any)
@@ -225,8 +226,8 @@ impl<'a, H: Host> Proof<'a, H> {
         why: String,
     ) -> Result<(), ImportError> {
         let Address { kind, name } = address;
-        let group = groups.get_mut(kind);
-        let dropped = group.and_then(|group| group.resources.remove(name));
+        let group = groups.get_mut(kind.as_str());
+        let dropped = group.and_then(|group| group.resources.remove(name.as_str()));
         if dropped.is_none() {
             // Something that is brought along cannot be: whoever brings it is at fault, and that is for the reader to see.
             let problem = Problem::new(why);
@@ -238,8 +239,8 @@ impl<'a, H: Host> Proof<'a, H> {
             return Err(errors.into());
         }
         let coverage = self.coverage.of(kind);
-        coverage.managed.remove(name);
-        coverage.unreadable.insert(name.clone(), why);
+        coverage.managed.remove(name.as_str());
+        coverage.unreadable.insert(name.to_string(), why);
         Ok(())
     }
 

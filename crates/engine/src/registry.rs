@@ -311,7 +311,9 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         change: &'a Change<State>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
-            let change = change.clone().try_map(|state| Self::state(name, state))?;
+            let change = change
+                .as_ref()
+                .try_map(|state| Self::state_of(name, state))?;
             self.0.save(host, name, &change).await
         })
     }
@@ -415,8 +417,8 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     }
 
     fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
-        let change = change.clone();
-        let change = change.try_map(|state| Self::state(name, state)).ok()?;
+        let change = change.as_ref();
+        let change = change.try_map(|state| Self::state_of(name, state)).ok()?;
         self.0.beyond_clone(name, &change)
     }
 
@@ -434,8 +436,8 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         change
-            .clone()
-            .try_map(|state| Self::state(name, state))
+            .as_ref()
+            .try_map(|state| Self::state_of(name, state))
             .map_or_else(
                 |_| Effects::default(),
                 |change| self.0.effects(name, &change),

@@ -1,12 +1,12 @@
 //! The checked spec: what the user wrote, with the places where it stands.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
-use indexmap::IndexMap;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+use smol_str::SmolStr;
 
 use crate::{address::Address, kept_spec::Basis, provenance::Provenance, registry::State};
 
@@ -29,15 +29,24 @@ pub struct Resource {
     /// What is wanted.
     pub desired: Desired,
     /// The resource that brought this one with it, if the user did not write it.
-    pub implied_by: Option<Address>,
-    /// Edges that the user wrote with `needs`.
+    pub implied_by: Option<Arc<Address>>,
+    /// Edges that the user wrote with `needs`; none in a graph, which has them itself.
     pub requires: Vec<(Address, Span)>,
     /// The node, without its children.
     pub span: Span,
-    /// The place of each written attribute; `name` is the place of the name.
-    pub attributes: IndexMap<String, Span>,
+    /// The place of the name, as `name`, and of each written attribute.
+    pub attributes: Vec<(SmolStr, Span)>,
     /// How it came into the spec.
     pub provenance: Provenance,
+}
+
+impl Resource {
+    /// Returns the place of an attribute, or that of the node if it is not written.
+    pub fn place_of(&self, attribute: &str) -> &Span {
+        let mut attributes = self.attributes.iter();
+        let found = attributes.find(|(name, _)| name == attribute);
+        found.map_or(&self.span, |(_, span)| span)
+    }
 }
 
 /// What is wanted of a resource.
@@ -83,7 +92,7 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Source {
     /// The path as the user gave it.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The whole text.
     pub text: String,
     /// The `include` that brought it, if one did.
@@ -96,9 +105,9 @@ pub struct Source {
 
 impl Source {
     /// Makes a source that nothing includes.
-    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+    pub fn new(path: impl AsRef<Path>, text: impl Into<String>) -> Self {
         Self {
-            path: path.into(),
+            path: path.as_ref().into(),
             text: text.into(),
             included_at: None,
             is_file: true,

@@ -42,15 +42,10 @@ impl SpecError {
     /// Makes a mistake of what a kind found wrong with `resource`.
     pub fn of(resource: &Resource, problem: Problem) -> Self {
         let at = problem.attribute.as_deref().unwrap_or("name");
-        let span = resource
-            .attributes
-            .get(at)
-            .unwrap_or(&resource.span)
-            .clone();
         let mut error = Self::new(
             "spec::value",
             format!("{}: {}", resource.address, problem.message),
-            span,
+            resource.place_of(at).clone(),
         );
         error.help = problem.help;
         error.traced(&resource.provenance.values)

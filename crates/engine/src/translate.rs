@@ -48,16 +48,16 @@ pub fn translate<H: Host>(
         };
         let found = coverage.of(&kind);
         if let Some(why) = why {
-            found.unreadable.insert(name, why);
+            found.unreadable.insert(name.into(), why);
             continue;
         }
-        found.managed.insert(name.clone());
+        found.managed.insert(name.to_string());
         let exported = Exported {
             desired: Desired::present(state),
             notes: vec![],
         };
-        let group: &mut Group = groups.entry(kind).or_default();
-        group.resources.insert(name, exported);
+        let group: &mut Group = groups.entry(kind.into()).or_default();
+        group.resources.insert(name.into(), exported);
     }
     for (source, found) in &coverage.0 {
         let group = groups.entry(source.clone()).or_default();

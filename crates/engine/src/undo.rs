@@ -1,6 +1,6 @@
 //! Taking one run back: an ordinary plan to where the host was before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::{
     address::Address,
@@ -9,7 +9,7 @@ use crate::{
     history::{self, HistoryError},
     journal::{self, Outcome, Record},
     observe::{ObserveError, observe},
-    plan::{Because, Comparison, Plan, PlannedChange, Wanted, reading},
+    plan::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
     provider::Host,
     registry::{Kind, Registry, State, UnknownKind},
     rollback::leaves_traces,
@@ -105,10 +105,7 @@ pub async fn undo<H: Host>(
     if !conflicts.is_empty() {
         return Err(UndoError::Conflicts(conflicts));
     }
-    let readings: BTreeMap<_, _> = observed
-        .iter()
-        .map(|(address, state)| (address.clone(), reading(registry, address, state.as_ref())))
-        .collect();
+    let readings = readings(registry, &observed);
     Ok(Plan::of(host, wanted, comparison, readings))
 }
 

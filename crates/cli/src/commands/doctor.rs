@@ -47,7 +47,7 @@ fn hooks(session: &Session) -> Option<Vec<String>> {
     Some(
         wanted
             .filter(is_hook)
-            .map(|wanted| wanted.address.name)
+            .map(|wanted| wanted.address.name.into())
             .collect(),
     )
 }

@@ -157,7 +157,7 @@ fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&S
     }
     let rows = match &resource.desired {
         Desired::Absent => {
-            let at = resource.attributes.get("absent").unwrap_or(&resource.span);
+            let at = resource.place_of("absent");
             vec![("absent".to_owned(), "true".to_owned(), place(at))]
         }
         Desired::Present(state) => rows(schema, resource, state, prepared),
@@ -192,7 +192,7 @@ fn rows(
 ) -> Vec<(String, String, String)> {
     let mut rows = vec![];
     for (name, wanted) in unfolded(schema, state) {
-        let span = resource.attributes.get(&name).unwrap_or(&resource.span);
+        let span = resource.place_of(&name);
         let values = &resource.provenance.values;
         let origin = values.iter().find(|origin| is_part(&origin.at, span));
         let from = origin.map_or_else(|| place(span), from);
@@ -314,7 +314,7 @@ fn found(address: &Address, schema: &Schema, live: &Live) -> String {
 /// Returns the words by which the lines about a resource are known.
 fn marks(address: &Address, live: &Live) -> Vec<String> {
     let last = address.name.rsplit('/').next().unwrap_or(&address.name);
-    let mut marks = vec![address.name.clone(), last.to_owned()];
+    let mut marks = vec![address.name.to_string(), last.to_owned()];
     if let Ok(Some(Value::Object(state))) = &live.state {
         let maps = state.values().filter_map(Value::as_object);
         marks.extend(maps.flat_map(|map| map.keys().cloned()));

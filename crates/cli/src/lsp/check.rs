@@ -144,7 +144,7 @@ impl Checker {
             if !said.is_empty() {
                 message = format!("{message} ({said})");
             }
-            path.clone_from(&span.source.path);
+            path = span.source.path.to_path_buf();
             range = self.range(span);
             let others = places[1..].iter();
             related = others

@@ -1,6 +1,6 @@
 //! Plans for tests whose every text would like to be more than a text.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 use stead_engine::{
@@ -141,7 +141,7 @@ fn changed(address: Address, change: Change<Value>, effects: Effects) -> Planned
 
 fn because() -> Because {
     Because::Spec {
-        file: PathBuf::from("hosts/<b>`|\n.kdl"),
+        file: Path::new("hosts/<b>`|\n.kdl").into(),
         line: 7,
     }
 }

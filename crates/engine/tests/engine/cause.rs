@@ -225,7 +225,7 @@ proptest! {
             let is_spec = matches!(planned.cause, Some(Cause::Spec { .. }));
             let before = asked(&first, address);
             prop_assert_eq!(matches!(planned.cause, Some(Cause::Spec { is_new: true, .. })), before.is_none(), "{:?}", planned);
-            if !moved.contains(&address.name) {
+            if !moved.contains(address.name.as_str()) {
                 prop_assert!(is_spec, "{:?}", planned);
             } else if before == asked(&second, address) {
                 prop_assert_eq!(&planned.cause, &Some(unknown(1)), "{:?}", planned);

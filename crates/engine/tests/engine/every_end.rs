@@ -44,7 +44,7 @@ enum End {
 fn goal(start: &Tree, spec: &Spec) -> Tree {
     let mut tree = start.clone();
     for resource in &spec.resources {
-        let path = resource.address.name.clone();
+        let path = resource.address.name.to_string();
         let (Desired::Present(state), kind) = (&resource.desired, resource.address.kind.as_str())
         else {
             tree.remove(&path);
@@ -124,7 +124,9 @@ fn check(case: &Case, faults: BTreeMap<usize, Fault>, end: End) {
             assert_eq!(now, case.start);
         }
         Some(Outcome::Residue { residue, .. }) => {
-            let named = residue.into_iter().map(|residue| residue.address.name);
+            let named = residue
+                .iter()
+                .map(|residue| residue.address.name.to_string());
             assert_eq!(
                 named.collect::<std::collections::BTreeSet<_>>(),
                 differing(&case.start, &now)

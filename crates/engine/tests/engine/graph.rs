@@ -49,7 +49,7 @@ fn spec(text: &str) -> Spec {
                 .map(|name| (Address::new("folder", name), span(name)))
                 .collect(),
             span: span(line),
-            attributes: indexmap::IndexMap::new(),
+            attributes: vec![],
             provenance: Provenance::default(),
         }
     };

@@ -140,7 +140,7 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
         implied_by: None,
         requires: vec![],
         span: span.clone(),
-        attributes: indexmap::IndexMap::new(),
+        attributes: vec![],
         provenance: Provenance::default(),
     };
     Spec {
@@ -269,7 +269,7 @@ fn check_outcome(site: &Site, start: &Tree, outcome: &Outcome, spec: &Spec) {
         Outcome::Residue { residue, .. } => {
             let named: BTreeSet<_> = residue
                 .iter()
-                .map(|residue| residue.address.name.clone())
+                .map(|residue| residue.address.name.to_string())
                 .collect();
             assert_eq!(named, moved, "{outcome:?}");
         }
@@ -369,7 +369,7 @@ proptest! {
             "folder" => Node::Folder(Folder { mode: Some("moved".into()) }),
             _ => Node::Leaf(Leaf { mode: Some("moved".into()), text: None }),
         };
-        site.host.lock().tree.insert(address.name.clone(), moved);
+        site.host.lock().tree.insert(address.name.to_string(), moved);
         let before = site.host.tree();
         let outcome = site.apply(&plan).unwrap();
         prop_assert_eq!(outcome, Outcome::Stale { addresses: vec![address] });
