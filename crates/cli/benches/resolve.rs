@@ -9,7 +9,7 @@
 )]
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -18,8 +18,7 @@ use std::{
 
 use stead_engine::{
     address::Address,
-    change::Change,
-    diff,
+    compare::compare,
     graph::Graph,
     plan::wanted,
     registry::State,
@@ -28,6 +27,10 @@ use stead_engine::{
     spec::{Resource, Spec},
     surroundings::{Facts, Surroundings},
 };
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FILES: usize = 1_000;
 const EACH: usize = 100;
@@ -45,11 +48,11 @@ fn main() {
         [_, "resolve", folder, ..] => drop(resolve_all(Path::new(folder))),
         [_, "order", folder, ..] => order(Path::new(folder), 10),
         [_, "order-all", folder, ..] => order(Path::new(folder), 1),
-        _ => compare(),
+        _ => by_turns(),
     }
 }
 
-fn compare() {
+fn by_turns() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = u32::try_from(write(folder.path())).unwrap();
     let megabytes = f64::from(bytes) / 1e6;
@@ -149,34 +152,27 @@ fn order(folder: &Path, one_in: usize) {
         spec.resources[at].requires = before.collect();
     }
     let readings = spec.resources.iter().enumerate();
-    let observed: HashMap<_, _> = readings
+    let observed: BTreeMap<_, _> = readings
         .map(|(at, resource)| observed(resource, at % one_in == 0))
         .collect();
     let begin = Instant::now();
     let graph = Graph::build(spec, &registry).unwrap();
     assert!(graph.needs().count() >= NEEDS * (FILES * EACH - NEEDS));
-    let mut changes = vec![];
-    for wanted in wanted(&graph) {
-        let schema = registry.of(&wanted.address).unwrap().schema();
-        let before = &observed[&wanted.address];
-        let merged = diff::merge(&schema, before, wanted.desired.state().unwrap());
-        if !diff::is_same(&schema, before, &merged.after) {
-            changes.extend(Change::between(Some(before.clone()), Some(merged.after)));
-        }
-    }
-    assert_eq!(changes.len(), FILES * EACH / one_in);
+    let wanted = wanted(&graph);
+    let comparison = compare(&registry, observed, &wanted);
+    assert_eq!(comparison.changes.len(), FILES * EACH / one_in);
     report(begin);
 }
 
 /// Makes a reading of which every attribute is there, and each is as it is wanted or none is.
-fn observed(resource: &Resource, differs: bool) -> (Address, State) {
+fn observed(resource: &Resource, differs: bool) -> (Address, Option<State>) {
     let mut state = resource.desired.state().unwrap().clone();
     if differs {
         for value in state.as_object_mut().unwrap().values_mut() {
             *value = format!("not {value}").into();
         }
     }
-    (resource.address.clone(), state)
+    (resource.address.clone(), Some(state))
 }
 
 /// Prints seconds, and the most memory that the process had, in MB: `VmHWM` of `proc_pid_status(5)`.
