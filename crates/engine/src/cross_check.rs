@@ -19,7 +19,7 @@ pub(crate) fn duplicates(resources: &[Resource]) -> Vec<SpecError> {
     let mut errors = vec![];
     let mut first: HashMap<&Address, &Span> = HashMap::new();
     for resource in resources {
-        let span = resource.place_of("name");
+        let span = &resource.name_span;
         match first.get(&resource.address) {
             None => drop(first.insert(&resource.address, span)),
             Some(first) => {
@@ -64,9 +64,9 @@ pub(crate) fn same_places<H: Host>(
                         "{} and {} are the same place",
                         first.address, resource.address
                     ),
-                    resource.place_of("name").clone(),
+                    resource.name_span.clone(),
                 )
-                .label(first.place_of("name").clone(), "first here")
+                .label(first.name_span.clone(), "first here")
                 .help("keep one of them"),
             ),
             Some(_) => {}

@@ -1,9 +1,9 @@
 //! A KDL node to a resource, and everything that is wrong with it, at once.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
-use smol_str::SmolStr;
+use litemap::LiteMap;
 
 use crate::{
     address::Address,
@@ -58,22 +58,20 @@ impl<'a, H: Host> Decoder<'a, H> {
         };
         let schema = provider.schema();
         let (name, main) = self.arguments(node, &schema)?;
-        let name_span = value_span(self.source, name);
         let address = Address::new(kind, name.value().as_string().unwrap_or_default());
-        let written = written(self.source, node, main, &schema);
-        let mut attributes = Vec::with_capacity(1 + written.len());
-        attributes.push((SmolStr::new_static("name"), name_span));
         let mut resource = Resource {
             address,
             desired: Desired::Absent,
             implied_by: None,
             requires: vec![],
             span: head(self.source, node),
-            attributes,
+            name_span: value_span(self.source, name),
+            attributes: LiteMap::new_vec(),
             provenance: Provenance::default(),
         };
         let count = self.errors.len();
         self.check_name(provider, &resource);
+        let written = written(self.source, node, main, &schema);
         let is_absent = self.attributes(&written, &schema, &mut resource);
         if is_absent {
             self.check_absent(&written, &schema, &mut resource);
@@ -160,7 +158,7 @@ impl<'a, H: Host> Decoder<'a, H> {
         let name = &resource.address.name;
         if is_plain(name) {
             if let Err(problem) = provider.check_name(name) {
-                let mut error = SpecError::of(resource, problem.at("name"));
+                let mut error = SpecError::of(resource, problem);
                 error.code = "spec::name";
                 self.errors.push(error);
             }
@@ -176,7 +174,7 @@ impl<'a, H: Host> Decoder<'a, H> {
             SpecError::new(
                 "spec::name",
                 format!("the name of this {} {fault}", resource.address.kind),
-                resource.place_of("name").clone(),
+                resource.name_span.clone(),
             )
             .help("a name is one line of text without control characters"),
         );
@@ -190,6 +188,7 @@ impl<'a, H: Host> Decoder<'a, H> {
         resource: &mut Resource,
     ) -> bool {
         let mut state = serde_json::Map::new();
+        let mut places: BTreeMap<&str, Span> = BTreeMap::new();
         let mut is_absent = false;
         for one in written {
             if one.name == "needs" {
@@ -200,9 +199,7 @@ impl<'a, H: Host> Decoder<'a, H> {
                 self.is_override(one, resource);
                 continue;
             }
-            // The first is the name of the resource; an entry of its own may be called so, too.
-            let mut earlier = resource.attributes.iter().skip(1);
-            if let Some((_, first)) = earlier.find(|(name, _)| name == one.name) {
+            if let Some(first) = places.get(one.name) {
                 self.errors.push(
                     SpecError::new(
                         "spec::twice",
@@ -223,8 +220,7 @@ impl<'a, H: Host> Decoder<'a, H> {
                 self.unknown_attribute(one, schema, resource);
                 continue;
             };
-            let place = (one.name.into(), one.value_span(self.source));
-            resource.attributes.push(place);
+            places.insert(one.name, one.value_span(self.source));
             if attribute.shape == Shape::Map {
                 match decode_map(self.source, &resource.address, attribute, one) {
                     Ok(map) => drop(state.insert(one.name.to_owned(), map)),
@@ -262,6 +258,8 @@ impl<'a, H: Host> Decoder<'a, H> {
                 Decoded::Wrong(errors) => self.errors.extend(errors),
             }
         }
+        let places = places.into_iter();
+        resource.attributes = places.map(|(name, at)| (name.into(), at)).collect();
         if !is_absent {
             resource.desired = Desired::present(state.into());
         }

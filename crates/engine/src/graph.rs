@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use litemap::LiteMap;
 use petgraph::{
     Direction,
     graph::{DiGraph, NodeIndex},
@@ -77,6 +78,7 @@ impl Graph {
         if !errors.is_empty() {
             return Err(SpecErrors(errors));
         }
+        // The edges say so from here on.
         for resource in edges.node_weights_mut() {
             resource.requires = vec![];
         }
@@ -220,7 +222,8 @@ fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -
                 implied_by: Some(Arc::clone(&by)),
                 requires: vec![edge],
                 span: span.clone(),
-                attributes: vec![],
+                name_span: span.clone(),
+                attributes: LiteMap::new_vec(),
                 provenance: Provenance::default(),
             });
         }

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use litemap::LiteMap;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use smol_str::SmolStr;
 
@@ -34,8 +35,10 @@ pub struct Resource {
     pub requires: Vec<(Address, Span)>,
     /// The node, without its children.
     pub span: Span,
-    /// The place of the name, as `name`, and of each written attribute.
-    pub attributes: Vec<(SmolStr, Span)>,
+    /// The place of the name.
+    pub name_span: Span,
+    /// The place of each written attribute.
+    pub attributes: LiteMap<SmolStr, Span>,
     /// How it came into the spec.
     pub provenance: Provenance,
 }
@@ -43,9 +46,7 @@ pub struct Resource {
 impl Resource {
     /// Returns the place of an attribute, or that of the node if it is not written.
     pub fn place_of(&self, attribute: &str) -> &Span {
-        let mut attributes = self.attributes.iter();
-        let found = attributes.find(|(name, _)| name == attribute);
-        found.map_or(&self.span, |(_, span)| span)
+        self.attributes.get(attribute).unwrap_or(&self.span)
     }
 }
 

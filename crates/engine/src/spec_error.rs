@@ -41,11 +41,14 @@ impl SpecError {
 
     /// Makes a mistake of what a kind found wrong with `resource`.
     pub fn of(resource: &Resource, problem: Problem) -> Self {
-        let at = problem.attribute.as_deref().unwrap_or("name");
+        let span = match &problem.attribute {
+            None => &resource.name_span,
+            Some(attribute) => resource.place_of(attribute),
+        };
         let mut error = Self::new(
             "spec::value",
             format!("{}: {}", resource.address, problem.message),
-            resource.place_of(at).clone(),
+            span.clone(),
         );
         error.help = problem.help;
         error.traced(&resource.provenance.values)

@@ -136,7 +136,6 @@ fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
     match error.kind() {
         kind if kind == "snap-not-found" || is_nothing => {
             Problem::new(format!("the store has no snap `{name}`"))
-                .at("name")
                 .help("look for it with `snap find`")
         }
         "snap-channel-not-available" => Problem::new(format!(

@@ -49,7 +49,8 @@ fn spec(text: &str) -> Spec {
                 .map(|name| (Address::new("folder", name), span(name)))
                 .collect(),
             span: span(line),
-            attributes: vec![],
+            name_span: span(line),
+            attributes: litemap::LiteMap::new_vec(),
             provenance: Provenance::default(),
         }
     };

@@ -140,7 +140,8 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
         implied_by: None,
         requires: vec![],
         span: span.clone(),
-        attributes: vec![],
+        name_span: span.clone(),
+        attributes: litemap::LiteMap::new_vec(),
         provenance: Provenance::default(),
     };
     Spec {
