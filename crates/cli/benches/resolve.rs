@@ -17,9 +17,9 @@ use std::{
 };
 
 use stead_engine::{
-    address::Address,
     compare::compare,
     graph::Graph,
+    model::address::Address,
     plan::wanted,
     registry::State,
     resolve::resolve,

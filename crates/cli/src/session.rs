@@ -17,13 +17,13 @@ use stead_engine::{
     given::Given,
     graph::Graph,
     kept_spec::{self, Asked, Basis},
+    model::suggest,
     plan::{self, Plan, PlanError},
     registry::Registry,
     resolve::resolve,
     source::{LIMIT, load},
     spec::{Source, Spec},
     spec_error::SpecErrors,
-    suggest,
     surroundings::{Facts, Read, Surroundings},
 };
 use stead_resources::{

@@ -10,13 +10,12 @@ use jiff::Timestamp;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    address::Address,
-    change::Change,
     diff,
     event::{Event, Observer},
     going_back::{Ending, GoingBack, Persistence},
     journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
     lock::Lock,
+    model::{address::Address, change::Change, error_chain::chain},
     needs::Needs,
     observe::{ObserveError, Observed, observe},
     plan::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
@@ -24,7 +23,6 @@ use crate::{
     provider::{Guard, GuardError, Host, ProviderError},
     prune::prune,
     registry::{Registry, State, UnknownKind},
-    report::chain,
     rollback::Begun,
     running::{Running, Verified},
     state_folder::{self, StateFolder, StateFolderError},

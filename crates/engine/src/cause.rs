@@ -6,16 +6,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    address::Address,
-    change::Change,
     diff,
-    drift::{Drift, Evidence},
     history::{self, Run, counting},
     journal::{Outcome, Record},
+    model::{
+        address::Address,
+        change::Change,
+        drift::{Drift, Evidence},
+        schema::{Role, Schema, Shape},
+    },
     plan::{Because, Plan, PlannedChange, Wanted, reading},
     provider::Host,
     registry::{Kind, Registry, State},
-    schema::{Role, Schema, Shape},
     spec::Desired,
     state_folder::StateFolder,
 };

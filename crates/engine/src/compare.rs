@@ -10,15 +10,17 @@ use futures::stream::{self, StreamExt};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    address::Address,
-    change::Change,
     diff,
+    model::{
+        address::Address,
+        change::Change,
+        schema::{Problem, Schema},
+    },
     needs::Needs,
     observe::{ObserveError, Observed, observe},
     plan::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted, readings},
     provider::Host,
     registry::{Registry, State},
-    schema::{Problem, Schema},
     spec::Desired,
 };
 

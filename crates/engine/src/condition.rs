@@ -6,9 +6,9 @@ use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use version_compare::{Cmp, Version, compare};
 
 use crate::{
+    model::suggest,
     spec::{Source, Span},
     spec_error::SpecError,
-    suggest,
     surroundings::NONE,
     value::{entry_span, shown, value_span},
     written::{head, name_of},

@@ -6,12 +6,11 @@ use std::{
 };
 
 use crate::{
-    address::Address,
+    model::{address::Address, suggest},
     provider::Host,
     registry::Registry,
     spec::{Resource, Span},
     spec_error::SpecError,
-    suggest,
 };
 
 /// Finds what is declared twice.

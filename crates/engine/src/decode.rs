@@ -6,15 +6,17 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use litemap::LiteMap;
 
 use crate::{
-    address::Address,
     fragment::WORDS,
+    model::{
+        address::Address,
+        schema::{ABSENT, Absence, Schema, Shape},
+        suggest,
+    },
     provenance::Provenance,
     provider::Host,
     registry::{Kind, Registry},
-    schema::{ABSENT, Absence, Schema, Shape},
     spec::{Desired, Resource, Source, Span},
     spec_error::SpecError,
-    suggest,
     value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},
     variable::unknown_annotation,
     written::{Form, Written, head, name_of, written},

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
+    model::schema::{Role, Schema},
     registry::State,
-    schema::{Role, Schema},
 };
 
 /// What remains of a wish after it was laid over a reading.
@@ -129,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::schema::{Absence, Attribute, Shape};
+    use crate::model::schema::{Absence, Attribute, Shape};
 
     fn schema() -> Schema {
         const fn attribute(name: &'static str, role: Role) -> Attribute {

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    address::Address,
-    change::Change,
     graph::Graph,
+    model::{
+        address::Address,
+        change::Change,
+        schema::{Schema, Shape},
+    },
     provider::Host,
     registry::{Registry, State},
-    schema::{Schema, Shape},
     spec::{Desired, Resource},
     surroundings::Facts,
 };

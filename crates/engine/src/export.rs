@@ -8,9 +8,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    model::schema::{Attribute, Schema, Shape},
     provider::Host,
     registry::{Kind, Registry, State},
-    schema::{Attribute, Schema, Shape},
     spec::Desired,
 };
 

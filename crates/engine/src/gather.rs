@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     export::{Exported, Group, is_sayable, is_value_sayable, written_part},
     import::{Import, paths},
-    listing::{Concerns, Listing, Text, Written},
+    model::{
+        error_chain::chain,
+        listing::{Concerns, Listing, Text, Written},
+        schema::Schema,
+    },
     provider::Host,
     registry::{Kind, State},
-    report::chain,
-    schema::Schema,
     spec::Desired,
 };
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    address::Address,
     apply::Apply,
     event::Event,
     journal::{Journal, Left, Outcome, Reason, Record, Residue},
+    model::address::Address,
     provider::Host,
     registry::State,
     rollback::{Begun, Rollback, roll_back},

@@ -14,8 +14,8 @@ use petgraph::{
 };
 
 use crate::{
-    address::Address,
     circle::circling,
+    model::address::Address,
     provenance::Provenance,
     provider::Host,
     registry::Registry,

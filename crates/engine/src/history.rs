@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    address::Address,
     journal::{self, JournalError, Left, Outcome, Pending, Record},
+    model::address::Address,
     plan::{Plan, Scope, Wanted},
     state_folder::{self, StateFolder, StateFolderError},
     window::Stage,

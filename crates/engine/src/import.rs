@@ -11,13 +11,15 @@ use crate::{
     gather::gather,
     graph::Graph,
     ignore::{Ignores, Pattern},
-    listing::Concerns,
+    model::{
+        listing::Concerns,
+        schema::{Attribute, Schema, Shape},
+    },
     observe::ObserveError,
     plan::Plan,
     proof::Proof,
     provider::Host,
     registry::{Registry, State},
-    schema::{Attribute, Schema, Shape},
     spec_error::SpecErrors,
 };
 

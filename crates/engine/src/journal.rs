@@ -13,8 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    address::Address,
-    moment::Moment,
+    model::{address::Address, boot_time::Moment},
     registry::State,
     state_folder::{self, StateFolder, StateFolderError},
     window::Window,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    digest::digest,
     given::Given,
+    model::digest::digest,
     plan::{Plan, Wanted},
     spec::Source,
     state_folder::{self, StateFolder, StateFolderError},

@@ -2,10 +2,8 @@
 //! and the only files it touches are those of its own run folder.
 
 mod abridged;
-pub mod address;
 pub mod apply;
 pub mod cause;
-pub mod change;
 mod circle;
 pub mod compare;
 mod condition;
@@ -14,8 +12,6 @@ pub mod coverage;
 mod cross_check;
 mod decode;
 pub mod diff;
-pub mod digest;
-pub mod drift;
 pub mod editor;
 pub mod event;
 pub mod expectation;
@@ -34,13 +30,12 @@ pub mod import;
 pub mod journal;
 pub mod kept_spec;
 mod lexer;
-pub mod listing;
 #[expect(
     clippy::disallowed_methods,
     reason = "the run folder and its lock are what the engine itself keeps"
 )]
 pub mod lock;
-pub mod moment;
+pub mod model;
 pub mod needs;
 pub mod observe;
 mod parse;
@@ -54,11 +49,9 @@ mod prune;
 pub mod recover;
 pub mod registry;
 pub mod rehearsal;
-pub mod report;
 pub mod resolve;
 mod rollback;
 mod running;
-pub mod schema;
 pub mod source;
 pub mod spec;
 pub mod spec_error;
@@ -67,7 +60,6 @@ pub mod spec_error;
     reason = "the run folder and its lock are what the engine itself keeps"
 )]
 pub mod state_folder;
-pub mod suggest;
 pub mod surroundings;
 mod syntax;
 pub mod translate;

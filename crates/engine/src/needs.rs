@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    address::Address,
+    model::address::Address,
     plan::{PlannedChange, Wanted},
 };
 

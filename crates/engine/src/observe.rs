@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    address::Address,
+    model::address::Address,
     provider::{Host, ProviderError},
     registry::{Registry, State, UnknownKind},
 };

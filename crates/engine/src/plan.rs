@@ -9,18 +9,20 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    address::Address,
     cause::Cause,
-    change::{Change, Effects},
     compare::observe_and_compare,
     diff,
-    digest::digest,
     graph::Graph,
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        digest::digest,
+        schema::Problem,
+    },
     needs::Needs,
     observe::{ObserveError, Observed},
     provider::Host,
     registry::{Registry, State},
-    schema::Problem,
     spec::{Desired, Resource},
     spec_error::{SpecError, SpecErrors},
 };

@@ -8,9 +8,9 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    address::Address,
     apply::VERIFY_PAUSE,
     event::{Event, Observer},
+    model::address::Address,
     plan::Plan,
     provider::{Host, Sign},
     registry::{Kind, Registry, State},

@@ -9,18 +9,20 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use crate::{
-    address::Address,
     coverage::Coverage,
     diff::compared,
     export::{Exported, Groups, spec_text},
     graph::Graph,
     import::{CopiedSource, Import, ImportError, paths},
+    model::{
+        address::Address,
+        schema::{Absence, Problem, Schema},
+    },
     observe::{ObserveError, observe},
     plan::{PlanError, plan_wanted, wanted},
     provider::{Host, ProviderError},
     registry::{Kind, Registry, State},
     resolve::decode,
-    schema::{Absence, Problem, Schema},
     spec::{Desired, Source, Spec},
     spec_error::SpecErrors,
 };

@@ -5,13 +5,15 @@ use std::{collections::BTreeSet, error::Error, future::Future, path::Path, time:
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    address::Address,
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
     editor::Gap,
-    listing::{Listing, Written},
-    moment::Moment,
-    schema::{Problem, Schema},
+    model::{
+        address::Address,
+        boot_time::Moment,
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Problem, Schema},
+    },
     spec::Desired,
 };
 

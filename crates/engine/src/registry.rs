@@ -11,13 +11,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    address::Address,
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
     editor::Gap,
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Problem, Schema},
+    },
     provider::{Host, Provider, ProviderError},
-    schema::{Problem, Schema},
     spec::Desired,
 };
 

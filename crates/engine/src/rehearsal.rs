@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    address::Address,
     journal::Outcome,
+    model::address::Address,
     needs::Needs,
     plan::{Because, Plan, PlanError, Wanted, plan_wanted},
     provider::Host,

@@ -9,20 +9,19 @@ use std::{
 use kdl::{KdlEntry, KdlNode};
 
 use crate::{
-    address::Address,
     condition::{Condition, Subject},
     cross_check::{duplicates, same_places, unknown_needs},
     decode::{Decoder, is_plain},
     files::{Files, is_fundamental, profile_cycles},
     fragment::{Heading, Include, Item, Profile, is_open},
     kept_spec::Basis,
+    model::{address::Address, suggest},
     provenance::{Provenance, Step},
     provider::Host,
     registry::Registry,
     source::SKELETON,
     spec::{Resource, Source, Span, Spec},
     spec_error::{SpecError, SpecErrors},
-    suggest,
     surroundings::Surroundings,
     value::entry_span,
     values::Values,

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    address::Address,
-    change::Change,
     diff,
     event::{Event, Observer},
     journal::Residue,
+    model::{address::Address, change::Change, error_chain::chain},
     observe::observe,
     provider::{Host, ProviderError},
     registry::{Kind, Registry, State},
-    report::chain,
 };
 
 /// A step that has begun.

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    address::Address,
     diff,
+    model::{address::Address, schema::Schema},
     needs::Needs,
     observe::Observed,
     plan::{Plan, PlannedChange},
     registry::State,
     rollback::Begun,
-    schema::Schema,
     window::Window,
 };
 

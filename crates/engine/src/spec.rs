@@ -9,7 +9,7 @@ use litemap::LiteMap;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use smol_str::SmolStr;
 
-use crate::{address::Address, kept_spec::Basis, provenance::Provenance, registry::State};
+use crate::{kept_spec::Basis, model::address::Address, provenance::Provenance, registry::State};
 
 /// What the user wrote for one host, checked.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
 use crate::{
+    model::schema::Problem,
     provenance::Origin,
-    schema::Problem,
     spec::{Resource, Span},
 };
 

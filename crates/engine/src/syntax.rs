@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::{
     lexer::{Fault, Lexeme, Token, tokens},
+    model::suggest,
     spec::{Source, Span},
     spec_error::SpecError,
-    suggest,
 };
 
 /// The most braces that may be open at once.

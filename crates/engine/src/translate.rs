@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    address::Address,
     coverage::{Coverage, KindCoverage},
     export::{Exported, Group, Groups, spec_text},
     gather::fault,
+    model::address::Address,
     provider::Host,
     registry::{Registry, State},
     spec::Desired,

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    address::Address,
-    change::Change,
     diff,
     history::{self, HistoryError},
     journal::{self, Outcome, Record},
+    model::{address::Address, change::Change},
     observe::{ObserveError, observe},
     plan::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
     provider::Host,

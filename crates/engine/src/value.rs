@@ -6,12 +6,14 @@ use kdl::{KdlEntry, KdlValue};
 use serde_json::{Map, Value};
 
 use crate::{
-    address::Address,
     fragment::is_open,
-    schema::{Attribute, Shape},
+    model::{
+        address::Address,
+        schema::{Attribute, Shape},
+        suggest,
+    },
     spec::{Source, Span},
     spec_error::SpecError,
-    suggest,
     written::{Written, name_of},
 };
 

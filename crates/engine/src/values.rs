@@ -9,10 +9,10 @@ use std::{
 use kdl::{KdlEntry, KdlValue};
 
 use crate::{
+    model::suggest,
     provenance::Origin,
     spec::{Source, Span},
     spec_error::SpecError,
-    suggest,
     surroundings::{Fact, Facts, Surroundings},
     value::{entry_span, value_span},
     variable::{Declared, overrides_nothing, unknown_annotation},

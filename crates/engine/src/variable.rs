@@ -5,9 +5,9 @@ use std::sync::Arc;
 use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 
 use crate::{
+    model::suggest,
     spec::{Source, Span},
     spec_error::SpecError,
-    suggest,
     value::{entry_span, shown, value_span},
     written::{head, name_of},
 };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     journal::{Left, Outcome, Pending, Reason, Record},
-    moment::Moment,
+    model::boot_time::Moment,
 };
 
 /// The longest time between two looks at a run that waits.

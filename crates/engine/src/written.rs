@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use crate::{
-    schema::Schema,
+    model::schema::Schema,
     spec::{Source, Span},
     value::{entry_span, value_span},
 };

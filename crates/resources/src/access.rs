@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 use serde::{Deserialize, Serialize};
-use stead_engine::{
+use stead_engine::model::{
     address::Address,
     schema::{Attribute, Problem, Role, Shape},
 };

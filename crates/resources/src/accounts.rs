@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io::ErrorKind, path::Path, sync::Arc};
 
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 use crate::host::{HostError, Reader};
 

@@ -7,11 +7,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    listing::Listing,
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        listing::Listing,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
     editor::Gap,
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 /// Who reads a file, and so what can stand in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    change::Change,
-    listing::Listing,
+    model::{
+        change::Change,
+        error_chain::chain,
+        listing::Listing,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    report::chain,
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 use tokio::time::timeout;
 

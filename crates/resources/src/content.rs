@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use stead_engine::{report::chain, schema::Problem};
+use stead_engine::model::{error_chain::chain, schema::Problem};
 
 use crate::host::{
     Access, Digested, Existing, HostError, MetaKind, Opened, Reader, Staged, Writer,

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::Change,
-    drift::{Drift, Evidence},
-    listing::{Listing, Text, Written},
+    model::{
+        address::Address,
+        change::Change,
+        drift::{Drift, Evidence},
+        listing::{Listing, Text, Written},
+        schema::{Absence, Problem, Schema},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Problem, Schema},
 };
 
 use crate::{
@@ -204,7 +206,7 @@ fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 
-    use stead_engine::report::chain;
+    use stead_engine::model::error_chain::chain;
 
     use super::*;
     use crate::root::Root;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ffi::OsStr, path::Path, sync::Arc};
 
 use stead_engine::{
     export::is_sayable,
-    listing::{Concerns, Listing},
+    model::listing::{Concerns, Listing},
 };
 
 use crate::{

@@ -7,13 +7,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::Change,
-    drift::{Drift, Evidence},
     export::is_sayable,
-    listing::{Listing, Text, Written},
+    model::{
+        address::Address,
+        change::Change,
+        drift::{Drift, Evidence},
+        listing::{Listing, Text, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
@@ -365,7 +367,7 @@ mod tests {
         os::unix::fs::{PermissionsExt, symlink},
     };
 
-    use stead_engine::report::chain;
+    use stead_engine::model::error_chain::chain;
 
     use super::*;
     use crate::{content::INLINE, root::Root};

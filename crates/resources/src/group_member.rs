@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::Change,
-    listing::Listing,
+    model::{
+        address::Address,
+        change::Change,
+        listing::Listing,
+        schema::{Absence, Problem, Schema},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Problem, Schema},
 };
 
 use crate::{

@@ -8,14 +8,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    address::Address,
-    change::Change,
-    digest::digest,
-    drift::{Drift, Evidence},
     editor::Gap,
-    listing::Listing,
+    model::{
+        address::Address,
+        change::Change,
+        digest::digest,
+        drift::{Drift, Evidence},
+        listing::Listing,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
 };
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Host, Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
 };
 

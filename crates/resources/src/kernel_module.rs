@@ -4,13 +4,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::Change,
-    drift::{Drift, Evidence},
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::Change,
+        drift::{Drift, Evidence},
+        error_chain::chain,
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    report::chain,
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    address::Address,
-    change::Change,
-    drift::{Drift, Evidence},
     editor::Gap,
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::Change,
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
 };
 

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
-    listing::{Listing, Written},
+    model::{
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{

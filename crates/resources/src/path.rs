@@ -1,6 +1,9 @@
 //! Absolute paths as names of resources.
 
-use stead_engine::{address::Address, provider::ProviderError, schema::Problem};
+use stead_engine::{
+    model::{address::Address, schema::Problem},
+    provider::ProviderError,
+};
 
 use crate::host::{HostError, Meta};
 

@@ -7,13 +7,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    digest::digest,
     editor::Gap,
-    listing::Listing,
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        digest::digest,
+        listing::Listing,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 use tokio::time::sleep;
 

@@ -1,6 +1,6 @@
 //! What a change of an `iptables-rule` does to one column.
 
-use stead_engine::change::Change;
+use stead_engine::model::change::Change;
 
 use crate::{
     iptables_rule::{DEFAULT_TABLE, Place, State, spot},

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use stead_engine::{report::chain, schema::Problem};
+use stead_engine::model::{error_chain::chain, schema::Problem};
 
 use crate::host::{HostError, LARGEST_SECRET, MetaKind, Reader, Secret};
 

@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use stead_engine::moment::Moment;
+use stead_engine::model::boot_time::Moment;
 
 use crate::host::{HostError, Query, Reader};
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::{moment::Moment, provider::Sign};
+use stead_engine::{model::boot_time::Moment, provider::Sign};
 use tokio::time::timeout;
 
 use crate::{
@@ -155,7 +155,7 @@ async fn cluster(host: &Reader) -> Option<Result<(), String>> {
 }
 
 fn said(error: &HostError) -> String {
-    stead_engine::report::chain(error).join(": ")
+    stead_engine::model::error_chain::chain(error).join(": ")
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
     editor::Gap,
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
 };
 

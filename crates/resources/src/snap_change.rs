@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use stead_engine::digest::digest;
+use stead_engine::model::digest::digest;
 
 use crate::{
     host::{Reader, Writer},

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 use crate::{
     host::{HostError, Reader, Writer},

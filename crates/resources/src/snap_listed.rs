@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use stead_engine::listing::Listing;
+use stead_engine::model::listing::Listing;
 
 use crate::{
     host::Reader,

@@ -1,6 +1,6 @@
 //! What the store has to say about a snap before anything is asked of it.
 
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 use crate::{
     host::Reader,

@@ -8,11 +8,9 @@ use std::{
 
 use serde_json::{Value, json};
 use stead_engine::{
-    address::Address,
     event::{Download, News},
+    model::{address::Address, error_chain::chain, schema::Problem},
     provider::ProviderError,
-    report::chain,
-    schema::Problem,
 };
 use tokio::time::sleep;
 

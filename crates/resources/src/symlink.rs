@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::Change,
-    drift::{Drift, Evidence},
-    listing::Listing,
+    model::{
+        address::Address,
+        change::Change,
+        drift::{Drift, Evidence},
+        listing::Listing,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{
@@ -169,7 +171,7 @@ impl Provider<Live> for Symlink {
 mod tests {
     use std::{fs, os::unix::ffi::OsStrExt};
 
-    use stead_engine::report::chain;
+    use stead_engine::model::error_chain::chain;
 
     use super::*;
     use crate::root::Root;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 use crate::{
     boot_files::{BootFile, boot_files, read as read_boot_file, set_line},

@@ -7,12 +7,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stead_engine::{schema::Problem, suggest};
+use stead_engine::model::{schema::Problem, suggest};
 
 use crate::{
     host::{HostError, Reader},

@@ -1,6 +1,6 @@
 //! What the process of a unit is started with, as far as it stands in `/etc/systemd/system`.
 
-use stead_engine::digest::digest;
+use stead_engine::model::digest::digest;
 
 use crate::{
     host::{HostError, Reader},

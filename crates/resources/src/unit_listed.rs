@@ -8,7 +8,7 @@ use std::{
 
 use stead_engine::{
     export::is_sayable,
-    listing::{Concerns, Listing, Text, Written},
+    model::listing::{Concerns, Listing, Text, Written},
 };
 
 use crate::{

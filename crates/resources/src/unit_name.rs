@@ -1,6 +1,6 @@
 //! Names of units: systemd.unit(5).
 
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 /// Longest name in bytes: basic/unit-name.h, `UNIT_NAME_MAX`, without the closing NUL.
 const LONGEST: usize = 255;

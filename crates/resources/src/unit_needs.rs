@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stead_engine::address::Address;
+use stead_engine::model::address::Address;
 
 use crate::{
     unit::{KIND, State},

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use stead_engine::{address::Address, provider::ProviderError, report::chain};
+use stead_engine::{
+    model::{address::Address, error_chain::chain},
+    provider::ProviderError,
+};
 use tokio::time::sleep;
 
 use crate::{

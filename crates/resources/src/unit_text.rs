@@ -1,6 +1,6 @@
 //! What unit files say, as far as anything here hangs on it: systemd.syntax(7).
 
-use stead_engine::digest::digest;
+use stead_engine::model::digest::digest;
 
 use crate::unit_name::UnitName;
 

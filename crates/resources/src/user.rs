@@ -4,11 +4,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    listing::{Listing, Written},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+        listing::{Listing, Written},
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Provider, ProviderError},
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 
 use crate::{

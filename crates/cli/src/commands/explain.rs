@@ -1,6 +1,6 @@
 //! `stead explain`.
 
-use stead_engine::{
+use stead_engine::model::{
     schema::{Absence, Schema},
     suggest,
 };

@@ -5,18 +5,20 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 use stead_engine::{
-    address::Address,
-    change::Change,
     graph::{Edge, Graph},
     history::{self, Run},
+    model::{
+        address::Address,
+        change::Change,
+        error_chain::chain,
+        schema::{Role, Schema, Shape},
+        suggest,
+    },
     provenance::{Origin, Step},
     provider::ProviderError,
     registry::State,
-    report::chain,
-    schema::{Role, Schema, Shape},
     spec::{Desired, Resource, Span},
     state_folder::StateFolder,
-    suggest,
 };
 use stead_resources::host::{Looked, Reader};
 
@@ -200,7 +202,7 @@ fn rows(
     }
     let follows = prepared.map_or_else(Vec::new, |prepared| unfolded(schema, prepared));
     for (name, wanted) in follows {
-        let role = |attribute: &stead_engine::schema::Attribute| {
+        let role = |attribute: &stead_engine::model::schema::Attribute| {
             attribute.name == name && matches!(attribute.role, Role::Context | Role::Remark)
         };
         let is_told = rows.iter().any(|(known, ..)| *known == name);

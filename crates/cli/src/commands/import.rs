@@ -10,12 +10,11 @@ use stead_engine::{
     history::committed,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, ImportError, Imported, import as import_host},
+    model::{schema::Shape, suggest},
     plan::Wanted,
     registry::Kind,
-    schema::Shape,
     source::load,
     state_folder::StateFolder,
-    suggest,
 };
 use stead_resources::{
     elsewhere::PLACES,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stead_engine::{import::Imported, suggest, translate::translate};
+use stead_engine::{import::Imported, model::suggest, translate::translate};
 use stead_resources::elsewhere::{Contents, Origin, Source, wishes};
 
 use crate::{

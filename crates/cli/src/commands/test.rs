@@ -9,10 +9,9 @@ use similar::TextDiff;
 use stead_engine::{
     expectation::{FORMAT, Recorded, differences},
     given::Given,
-    listing::Written,
+    model::{error_chain::chain, listing::Written},
     observe::observe,
     provider::ProviderError,
-    report::chain,
 };
 
 use crate::{

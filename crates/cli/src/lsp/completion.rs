@@ -8,7 +8,7 @@ use lsp_types::{
 };
 use stead_engine::{
     editor::{Blank, Cursor, GENERIC, Node},
-    schema::{Absence, Attribute, Shape},
+    model::schema::{Absence, Attribute, Shape},
     surroundings::Fact,
 };
 use stead_resources::facts::FACTS;

@@ -5,8 +5,8 @@ use std::{fmt::Write as _, time::Duration};
 use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind};
 use stead_engine::{
     editor::{Blank, GENERIC, Use, Word, used_at},
+    model::schema::{Absence, Attribute, Schema},
     registry::Kind,
-    schema::{Absence, Attribute, Schema},
 };
 use stead_resources::facts::FACTS;
 

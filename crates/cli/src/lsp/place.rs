@@ -4,8 +4,8 @@ use std::{ops::Range, path::Path, rc::Rc};
 
 use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
-    address::Address,
     editor::{Cursor, Part, Variable, cursor},
+    model::address::Address,
     registry::{Kind, Registry},
 };
 use stead_resources::host::Live;

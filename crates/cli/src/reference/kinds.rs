@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use stead_engine::schema::{Absence, Attribute, Role, Schema};
+use stead_engine::model::schema::{Absence, Attribute, Role, Schema};
 
 use super::{MADE, Pages, cell};
 use crate::render::{meaning, shape};

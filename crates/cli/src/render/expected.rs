@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use stead_engine::{
-    change::Change,
     expectation::{Difference, named},
+    model::change::Change,
     provenance::Step,
     spec::Resource,
 };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use stead_engine::{
-    digest::digest,
     editor::normal,
+    model::digest::digest,
     plan::{Because, Plan},
     registry::Registry,
 };
@@ -183,7 +183,7 @@ mod tests {
         let mut moved = plan.clone();
         for planned in &mut moved.changes {
             planned.because = Because::Undo { run: 1 };
-            planned.change = stead_engine::change::Change::Delete {
+            planned.change = stead_engine::model::change::Change::Delete {
                 before: Value::Null,
             };
         }

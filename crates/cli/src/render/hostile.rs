@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 use stead_engine::{
-    address::Address,
     cause::Cause,
-    change::{Change, Effects},
+    model::{
+        address::Address,
+        change::{Change, Effects},
+    },
     plan::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
     spec::Desired,
 };

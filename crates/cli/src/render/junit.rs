@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use stead_engine::{
-    address::Address,
+    model::address::Address,
     plan::{Because, Plan},
     registry::Registry,
 };

@@ -232,7 +232,7 @@ fn code(text: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use scraper::{Html, Selector};
-    use stead_engine::{address::Address, journal::Record};
+    use stead_engine::{journal::Record, model::address::Address};
 
     use super::{
         super::hostile::{self, NAME, TEXT},

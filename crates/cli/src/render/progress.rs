@@ -8,9 +8,9 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stead_engine::{
-    address::Address,
     event::{Download, Event, Wait},
     journal::Outcome,
+    model::address::Address,
     plan::Summary,
 };
 

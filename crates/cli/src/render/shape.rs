@@ -1,6 +1,6 @@
 //! What an attribute means and what values it takes, in words.
 
-use stead_engine::schema::{Attribute, Schema, Shape};
+use stead_engine::model::schema::{Attribute, Schema, Shape};
 
 /// Says what values an attribute takes.
 pub(crate) fn shape(shape: Shape) -> String {

@@ -5,14 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
-    address::Address,
     cause::Cause,
-    change::Change,
     diff,
     graph::{Mark, Marks},
+    model::{address::Address, change::Change, schema::Schema},
     plan::{Because, Plan, PlannedChange},
     registry::{Registry, State},
-    schema::Schema,
 };
 use stead_resources::host::Live;
 
@@ -357,7 +355,7 @@ pub(super) fn summary(plan: &Plan) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stead_engine::address::Address;
+    use stead_engine::model::address::Address;
 
     use super::*;
 

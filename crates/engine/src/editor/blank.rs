@@ -4,7 +4,7 @@ use super::{
     outline::{Entry, Node, Outline, Word},
     words::{Part, holds_resources, meaning, properties_of, words_of},
 };
-use crate::schema::{Attribute, Schema, Shape};
+use crate::model::schema::{Attribute, Schema, Shape};
 
 /// A place in a text.
 #[derive(Debug)]
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
     use crate::{
         editor::outline,
-        schema::{Absence, Role},
+        model::schema::{Absence, Role},
     };
 
     const ATTRIBUTES: &[Attribute] = &[

@@ -7,7 +7,7 @@ use super::{
     outline::{Entry, Node, Outline, Word},
     words::holds_resources,
 };
-use crate::address::Address;
+use crate::model::address::Address;
 
 /// What one file declares, each with the place of its name.
 #[derive(Clone, Debug, Default)]

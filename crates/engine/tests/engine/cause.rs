@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use stead_engine::{
-    address::Address,
     cause::{Cause, explain},
-    change::Change,
-    drift::Evidence,
     journal::Outcome,
+    model::{address::Address, change::Change, drift::Evidence},
     plan::Plan,
     spec::{Desired, Spec},
 };

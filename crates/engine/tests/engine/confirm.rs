@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use stead_engine::{
-    address::Address,
     confirm::{confirm, revert},
     journal::Outcome,
+    model::address::Address,
     recover::{Newest, Persistence, RecoverError, recover},
     window::{Stage, Window},
 };

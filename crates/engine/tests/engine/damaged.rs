@@ -4,7 +4,7 @@
     reason = "a test makes and looks at its own folder"
 )]
 
-use stead_engine::{address::Address, journal::Outcome, spec::Desired, undo::UndoError};
+use stead_engine::{journal::Outcome, model::address::Address, spec::Desired, undo::UndoError};
 
 use crate::{
     promises::{Site, present, spec},

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
 use stead_engine::{
-    address::Address,
     graph::{Edge, Graph},
     kept_spec::Basis,
+    model::address::Address,
     provenance::Provenance,
     spec::{Desired, Resource, Source, Span, Spec},
 };

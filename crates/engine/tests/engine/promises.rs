@@ -8,12 +8,12 @@ use std::{
 
 use proptest::prelude::*;
 use stead_engine::{
-    address::Address,
     apply::Apply,
     graph::Graph,
     journal::Outcome,
     kept_spec::Basis,
     lock::Lock,
+    model::address::Address,
     plan::{Plan, PlannedChange, plan},
     provenance::Provenance,
     recover::{Persistence, recover},

@@ -5,7 +5,7 @@
 )]
 
 use stead_engine::{
-    address::Address, history::committed, journal::Outcome, plan::Scope, spec::Desired,
+    history::committed, journal::Outcome, model::address::Address, plan::Scope, spec::Desired,
 };
 
 use crate::{

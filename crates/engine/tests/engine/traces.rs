@@ -8,17 +8,19 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
     apply::Apply,
-    change::Change,
     graph::Graph,
     journal::Outcome,
     lock::Lock,
-    moment::Moment,
+    model::{
+        address::Address,
+        boot_time::Moment,
+        change::Change,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     plan::{PlanError, plan},
     provider::{Guard, GuardError, Host, Provider, ProviderError},
     registry::Registry,
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     spec::Desired,
     state_folder::StateFolder,
     undo::undo,

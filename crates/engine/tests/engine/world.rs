@@ -10,14 +10,16 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stead_engine::{
-    address::Address,
-    change::{Change, Effects},
-    drift::{Drift, Evidence},
-    listing::Listing,
-    moment::Moment,
+    model::{
+        address::Address,
+        boot_time::Moment,
+        change::{Change, Effects},
+        drift::{Drift, Evidence},
+        listing::Listing,
+        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+    },
     provider::{Guard, GuardError, Host, Provider, ProviderError, Sign},
     registry::Registry,
-    schema::{Absence, Attribute, Problem, Role, Schema, Shape},
 };
 use tokio::{sync::Notify, time::Instant};
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::Value;
-use stead_engine::{schema::Problem, suggest};
+use stead_engine::model::{schema::Problem, suggest};
 
 use crate::{
     host::{HostError, Reader},

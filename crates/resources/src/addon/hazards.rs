@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 use super::{
     cluster::{Cluster, Standing},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stead_engine::listing::{Listing, Written};
+use stead_engine::model::listing::{Listing, Written};
 
 use super::{
     cluster::{Cluster, Owner, Seen, Standing},

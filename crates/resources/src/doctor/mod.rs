@@ -32,7 +32,7 @@ use std::error::Error;
 use futures::{FutureExt, future::LocalBoxFuture};
 use stead_engine::{
     finding::{Ailment, Examination, Finding, Unseen},
-    report::chain,
+    model::error_chain::chain,
 };
 
 use crate::{

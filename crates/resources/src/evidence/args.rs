@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use jiff::Timestamp;
-use stead_engine::drift::{Drift, Evidence};
+use stead_engine::model::drift::{Drift, Evidence};
 
 use super::{changed, forwarding::KUBELITE, of_files, snaps, start, started};
 use crate::{

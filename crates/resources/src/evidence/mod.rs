@@ -13,7 +13,7 @@ pub(crate) mod sysctls;
 use std::path::Path;
 
 use jiff::Timestamp;
-use stead_engine::drift::{Drift, Evidence};
+use stead_engine::model::drift::{Drift, Evidence};
 
 use crate::host::{HostError, Reader};
 
@@ -122,7 +122,7 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
-    use stead_engine::change::Change;
+    use stead_engine::model::change::Change;
 
     use super::*;
     use crate::root::Root;

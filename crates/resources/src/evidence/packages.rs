@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
-use stead_engine::drift::Evidence;
+use stead_engine::model::drift::Evidence;
 
 use super::when;
 use crate::host::Reader;

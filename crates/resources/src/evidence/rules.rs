@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use stead_engine::drift::{Drift, Evidence};
+use stead_engine::model::drift::{Drift, Evidence};
 
 use super::{
     firewalls::{self, UFW, UFW_UNIT},

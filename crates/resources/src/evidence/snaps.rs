@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use stead_engine::drift::{Drift, Evidence};
+use stead_engine::model::drift::{Drift, Evidence};
 
 use super::when;
 use crate::{host::Reader, snap::State, snapd};

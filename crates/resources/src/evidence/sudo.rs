@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use stead_engine::drift::Evidence;
+use stead_engine::model::drift::Evidence;
 
 use super::{time, when};
 use crate::host::{Query, Reader};

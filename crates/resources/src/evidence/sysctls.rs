@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stead_engine::drift::{Drift, Evidence};
+use stead_engine::model::drift::{Drift, Evidence};
 
 use super::{
     firewalls::{self, UFW},
@@ -85,7 +85,7 @@ async fn by_files(host: &Reader, now: &str, drift: &Drift<State>) -> Option<Evid
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use stead_engine::change::Change;
+    use stead_engine::model::change::Change;
 
     use super::*;
     use crate::root::Root;

@@ -222,6 +222,6 @@ async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 fn failed(service: &str, error: &(dyn std::error::Error + 'static)) -> HostError {
     HostError::Service {
         service: service.to_owned(),
-        fault: stead_engine::report::chain(error).join(": "),
+        fault: stead_engine::model::error_chain::chain(error).join(": "),
     }
 }

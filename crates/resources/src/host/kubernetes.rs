@@ -401,6 +401,6 @@ fn is_automatic(kind: &str, object: &PartialObjectMeta<DynamicObject>) -> bool {
 fn failed(error: &(dyn std::error::Error + 'static)) -> HostError {
     HostError::Service {
         service: "the API server".to_owned(),
-        fault: stead_engine::report::chain(error).join(": "),
+        fault: stead_engine::model::error_chain::chain(error).join(": "),
     }
 }

@@ -55,7 +55,7 @@ pub(crate) use secret::{LARGEST as LARGEST_SECRET, Secret};
 pub use sockets::{Connection, Knock};
 pub(crate) use staged::{Folders, Staged};
 use stead_engine::{
-    moment::Moment,
+    model::boot_time::Moment,
     provider::{Guard, GuardError, Host, Sign},
 };
 pub(crate) use systemd::NewUnit;

@@ -23,7 +23,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use sha2::{Digest, Sha256};
-use stead_engine::moment::Moment;
+use stead_engine::model::boot_time::Moment;
 use tokio::sync::OnceCell;
 use xattr::FileExt;
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::report::chain;
+use stead_engine::model::error_chain::chain;
 use tokio::time::timeout;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 

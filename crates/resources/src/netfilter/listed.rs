@@ -1,6 +1,6 @@
 //! Rules that import writes down: those that no known program made, in the words that a spec has for them.
 
-use stead_engine::listing::Listing;
+use stead_engine::model::listing::Listing;
 
 use super::{
     ChainName, Column, ODD_COLUMNS, Reading, Tables, Words, actors,

@@ -13,10 +13,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    address::Address,
-    listing::Listing,
+    model::{
+        address::Address,
+        listing::Listing,
+        schema::{Attribute, Role, Shape},
+    },
     provider::ProviderError,
-    schema::{Attribute, Role, Shape},
     spec::Desired,
 };
 

@@ -1,6 +1,6 @@
 //! Names of tables and chains, checked.
 
-use stead_engine::{schema::Problem, suggest};
+use stead_engine::model::{schema::Problem, suggest};
 
 use crate::host::Trigger;
 

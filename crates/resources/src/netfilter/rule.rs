@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use stead_engine::schema::Problem;
+use stead_engine::model::schema::Problem;
 
 use super::{ChainName, Family};
 

@@ -1,6 +1,6 @@
 //! The four saved tables of one moment, read at most once, and the choice of back end.
 
-use stead_engine::{report::chain, schema::Problem};
+use stead_engine::model::{error_chain::chain, schema::Problem};
 
 use std::{path::Path, sync::Arc};
 

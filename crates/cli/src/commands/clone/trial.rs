@@ -12,8 +12,8 @@ use std::{
 };
 
 use stead_engine::{
-    address::Address,
     journal::Outcome,
+    model::address::Address,
     plan::{Plan, Wanted},
     rehearsal::{
         Fault, Features, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,

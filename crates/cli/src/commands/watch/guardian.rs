@@ -11,10 +11,10 @@ use std::{
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use stead_engine::{
-    address::Address,
     cause::Cause,
     history::{self, committed},
     journal::Outcome,
+    model::address::Address,
     needs::affected,
     plan::{Plan, PlannedChange, Scope, Wanted},
     recover::Newest,

@@ -102,7 +102,7 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stead_engine::address::Address;
+    use stead_engine::model::address::Address;
 
     use super::*;
 

@@ -9,9 +9,9 @@ use std::{os::unix::process::CommandExt, process::Command, time::Duration};
 
 use nix::sys::prctl;
 use stead_engine::{
-    address::Address,
     cause::explain,
     history::committed,
+    model::address::Address,
     plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
     recover::{Newest, Persistence},
     registry::{Kind, Registry},

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::change::Change;
+use crate::model::change::Change;
 
 /// A difference from what a run had reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
