@@ -21,7 +21,7 @@ use stead_engine::{
     graph::Graph,
     model::address::Address,
     plan::wanted,
-    registry::State,
+    provider::registry::State,
     resolve::resolve,
     source::load,
     spec::{Resource, Spec},

@@ -11,7 +11,7 @@ use stead_engine::{
     model::error_chain::chain,
     observe::ObserveError,
     plan::PlanError,
-    provider::{GuardError, ProviderError},
+    provider::traits::{GuardError, ProviderError},
     recover::RecoverError,
     spec_error::SpecErrors,
     state_folder::StateFolderError,

@@ -19,7 +19,7 @@ use stead_engine::{
     kept_spec::{self, Asked, Basis},
     model::suggest,
     plan::{self, Plan, PlanError},
-    registry::Registry,
+    provider::registry::Registry,
     resolve::resolve,
     source::{LIMIT, load},
     spec::{Source, Spec},

@@ -20,9 +20,11 @@ use crate::{
     observe::{ObserveError, Observed, observe},
     plan::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
     probe::{LostSign, Probes, Signs},
-    provider::{Guard, GuardError, Host, ProviderError},
+    provider::{
+        registry::{Registry, State, UnknownKind},
+        traits::{Guard, GuardError, Host, ProviderError},
+    },
     prune::prune,
-    registry::{Registry, State, UnknownKind},
     rollback::Begun,
     running::{Running, Verified},
     state_folder::{self, StateFolder, StateFolderError},
@@ -427,7 +429,7 @@ fn steps<H: Host>(registry: &Registry<H>, changes: &[PlannedChange]) -> Vec<Vec<
     for planned in changes {
         let batch = registry
             .of(&planned.address)
-            .map_or(1, super::registry::Kind::batch);
+            .map_or(1, crate::provider::registry::Kind::batch);
         match steps.last_mut() {
             Some(step) if step[0].address.kind == planned.address.kind && step.len() < batch => {
                 step.push(planned.clone());

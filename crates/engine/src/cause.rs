@@ -16,8 +16,10 @@ use crate::{
         schema::{Role, Schema, Shape},
     },
     plan::{Because, Plan, PlannedChange, Wanted, reading},
-    provider::Host,
-    registry::{Kind, Registry, State},
+    provider::{
+        registry::{Kind, Registry, State},
+        traits::Host,
+    },
     spec::Desired,
     state_folder::StateFolder,
 };

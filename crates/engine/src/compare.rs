@@ -19,8 +19,10 @@ use crate::{
     needs::Needs,
     observe::{ObserveError, Observed, observe},
     plan::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted, readings},
-    provider::Host,
-    registry::{Registry, State},
+    provider::{
+        registry::{Registry, State},
+        traits::Host,
+    },
     spec::Desired,
 };
 

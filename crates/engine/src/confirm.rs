@@ -5,7 +5,7 @@ use crate::{
     going_back::{Ending, Persistence},
     journal::{Journal, Outcome},
     lock::Lock,
-    provider::Host,
+    provider::traits::Host,
     recover::{Newest, RecoverError},
     window::Stage,
 };

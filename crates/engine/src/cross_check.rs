@@ -7,8 +7,7 @@ use std::{
 
 use crate::{
     model::{address::Address, suggest},
-    provider::Host,
-    registry::Registry,
+    provider::{registry::Registry, traits::Host},
     spec::{Resource, Span},
     spec_error::SpecError,
 };

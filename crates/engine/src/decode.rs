@@ -13,8 +13,10 @@ use crate::{
         suggest,
     },
     provenance::Provenance,
-    provider::Host,
-    registry::{Kind, Registry},
+    provider::{
+        registry::{Kind, Registry},
+        traits::Host,
+    },
     spec::{Desired, Resource, Source, Span},
     spec_error::SpecError,
     value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},

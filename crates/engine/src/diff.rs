@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     model::schema::{Role, Schema},
-    registry::State,
+    provider::registry::State,
 };
 
 /// What remains of a wish after it was laid over a reading.

@@ -16,8 +16,10 @@ use crate::{
         change::Change,
         schema::{Schema, Shape},
     },
-    provider::Host,
-    registry::{Registry, State},
+    provider::{
+        registry::{Registry, State},
+        traits::Host,
+    },
     spec::{Desired, Resource},
     surroundings::Facts,
 };

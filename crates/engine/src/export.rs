@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use crate::{
     model::schema::{Attribute, Schema, Shape},
-    provider::Host,
-    registry::{Kind, Registry, State},
+    provider::{
+        registry::{Kind, Registry, State},
+        traits::Host,
+    },
     spec::Desired,
 };
 

@@ -10,8 +10,10 @@ use crate::{
         listing::{Concerns, Listing, Text, Written},
         schema::Schema,
     },
-    provider::Host,
-    registry::{Kind, State},
+    provider::{
+        registry::{Kind, State},
+        traits::Host,
+    },
     spec::Desired,
 };
 

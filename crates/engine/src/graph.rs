@@ -17,8 +17,7 @@ use crate::{
     circle::circling,
     model::address::Address,
     provenance::Provenance,
-    provider::Host,
-    registry::Registry,
+    provider::{registry::Registry, traits::Host},
     spec::{Desired, Resource, Spec},
     spec_error::{SpecError, SpecErrors},
 };

@@ -18,8 +18,10 @@ use crate::{
     observe::ObserveError,
     plan::Plan,
     proof::Proof,
-    provider::Host,
-    registry::{Registry, State},
+    provider::{
+        registry::{Registry, State},
+        traits::Host,
+    },
     spec_error::SpecErrors,
 };
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{address::Address, boot_time::Moment},
-    registry::State,
+    provider::registry::State,
     state_folder::{self, StateFolder, StateFolderError},
     window::Window,
 };

@@ -47,7 +47,6 @@ pub mod provenance;
 pub mod provider;
 mod prune;
 pub mod recover;
-pub mod registry;
 pub mod rehearsal;
 pub mod resolve;
 mod rollback;

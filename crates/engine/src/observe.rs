@@ -7,8 +7,10 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     model::address::Address,
-    provider::{Host, ProviderError},
-    registry::{Registry, State, UnknownKind},
+    provider::{
+        registry::{Registry, State, UnknownKind},
+        traits::{Host, ProviderError},
+    },
 };
 
 /// What was read, by address; `None` means that it does not exist.

@@ -21,8 +21,10 @@ use crate::{
     },
     needs::Needs,
     observe::{ObserveError, Observed},
-    provider::Host,
-    registry::{Registry, State},
+    provider::{
+        registry::{Registry, State},
+        traits::Host,
+    },
     spec::{Desired, Resource},
     spec_error::{SpecError, SpecErrors},
 };

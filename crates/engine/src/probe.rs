@@ -12,8 +12,10 @@ use crate::{
     event::{Event, Observer},
     model::address::Address,
     plan::Plan,
-    provider::{Host, Sign},
-    registry::{Kind, Registry, State},
+    provider::{
+        registry::{Kind, Registry, State},
+        traits::{Host, Sign},
+    },
     spec::Desired,
     window::Window,
 };

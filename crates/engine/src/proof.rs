@@ -20,8 +20,10 @@ use crate::{
     },
     observe::{ObserveError, observe},
     plan::{PlanError, plan_wanted, wanted},
-    provider::{Host, ProviderError},
-    registry::{Kind, Registry, State},
+    provider::{
+        registry::{Kind, Registry, State},
+        traits::{Host, ProviderError},
+    },
     resolve::decode,
     spec::{Desired, Source, Spec},
     spec_error::SpecErrors,

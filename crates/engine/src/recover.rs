@@ -8,7 +8,7 @@ use crate::{
     going_back::GoingBack,
     journal::{self, Journal, JournalError, Outcome, Reason, Record},
     lock::Lock,
-    provider::Host,
+    provider::traits::Host,
     rollback::Begun,
     state_folder::{StateFolder, StateFolderError},
     window::{Stage, Window},

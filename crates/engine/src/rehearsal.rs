@@ -13,8 +13,10 @@ use crate::{
     model::address::Address,
     needs::Needs,
     plan::{Because, Plan, PlanError, Wanted, plan_wanted},
-    provider::Host,
-    registry::{Kind, Registry},
+    provider::{
+        registry::{Kind, Registry},
+        traits::Host,
+    },
 };
 
 /// What a place looks like: one value for each thing that was looked at, by its name.

@@ -8,8 +8,10 @@ use crate::{
     journal::Residue,
     model::{address::Address, change::Change, error_chain::chain},
     observe::observe,
-    provider::{Host, ProviderError},
-    registry::{Kind, Registry, State},
+    provider::{
+        registry::{Kind, Registry, State},
+        traits::{Host, ProviderError},
+    },
 };
 
 /// A step that has begun.

@@ -8,7 +8,7 @@ use crate::{
     needs::Needs,
     observe::Observed,
     plan::{Plan, PlannedChange},
-    registry::State,
+    provider::registry::State,
     rollback::Begun,
     window::Window,
 };

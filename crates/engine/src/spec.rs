@@ -9,7 +9,9 @@ use litemap::LiteMap;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use smol_str::SmolStr;
 
-use crate::{kept_spec::Basis, model::address::Address, provenance::Provenance, registry::State};
+use crate::{
+    kept_spec::Basis, model::address::Address, provenance::Provenance, provider::registry::State,
+};
 
 /// What the user wrote for one host, checked.
 #[derive(Clone, Debug)]

@@ -7,8 +7,10 @@ use crate::{
     export::{Exported, Group, Groups, spec_text},
     gather::fault,
     model::address::Address,
-    provider::Host,
-    registry::{Registry, State},
+    provider::{
+        registry::{Registry, State},
+        traits::Host,
+    },
     spec::Desired,
 };
 

@@ -9,8 +9,10 @@ use crate::{
     model::{address::Address, change::Change},
     observe::{ObserveError, observe},
     plan::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
-    provider::Host,
-    registry::{Kind, Registry, State, UnknownKind},
+    provider::{
+        registry::{Kind, Registry, State, UnknownKind},
+        traits::Host,
+    },
     rollback::leaves_traces,
     spec::Desired,
     state_folder::StateFolder,

@@ -11,7 +11,7 @@ use stead_engine::{
         listing::{Listing, Text, Written},
         schema::{Absence, Problem, Schema},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
 };
 
 use crate::{

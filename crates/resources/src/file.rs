@@ -15,7 +15,7 @@ use stead_engine::{
         listing::{Listing, Text, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
 };
 
 use crate::{

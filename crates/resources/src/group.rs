@@ -8,7 +8,7 @@ use stead_engine::{
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
 };
 
 use crate::{

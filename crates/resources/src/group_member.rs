@@ -8,7 +8,7 @@ use stead_engine::{
         listing::Listing,
         schema::{Absence, Problem, Schema},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
 };
 
 use crate::{

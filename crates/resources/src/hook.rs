@@ -17,7 +17,7 @@ use stead_engine::{
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
     spec::Desired,
 };
 

@@ -9,7 +9,7 @@ use stead_engine::{
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Schema},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
     spec::Desired,
 };
 

@@ -11,7 +11,7 @@ use stead_engine::{
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Host, Provider, ProviderError},
+    provider::traits::{Host, Provider, ProviderError},
     spec::Desired,
 };
 

@@ -90,7 +90,7 @@ mod user;
 
 pub use hook::{have_recovered, is_left_to_watch};
 pub use snapd::wait_until_settled;
-use stead_engine::registry::Registry;
+use stead_engine::provider::registry::Registry;
 
 /// Returns all kinds.
 pub fn registry() -> Registry<host::Live> {

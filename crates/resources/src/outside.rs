@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use stead_engine::{model::address::Address, provider::ProviderError};
+use stead_engine::{model::address::Address, provider::traits::ProviderError};
 
 use crate::{
     access::{Mode, Names, Owner, OwnerGroup, access},

@@ -15,7 +15,7 @@ use stead_engine::{
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
 };
 use tokio::time::sleep;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use stead_engine::{
     event::{Download, News},
     model::{address::Address, error_chain::chain, schema::Problem},
-    provider::ProviderError,
+    provider::traits::ProviderError,
 };
 use tokio::time::sleep;
 

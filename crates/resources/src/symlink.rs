@@ -11,7 +11,7 @@ use stead_engine::{
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Provider, ProviderError},
+    provider::traits::{Provider, ProviderError},
 };
 
 use crate::{

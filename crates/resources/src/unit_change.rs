@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stead_engine::{model::change::Change, provider::ProviderError};
+use stead_engine::{model::change::Change, provider::traits::ProviderError};
 
 use crate::{
     host::{Existing, HostError, Reader, UnitLinks, Writer},
@@ -222,7 +222,7 @@ fn put_files(host: &Writer, name: &str, before: &State, after: &State) -> Result
 
 #[cfg(test)]
 mod tests {
-    use stead_engine::provider::Provider;
+    use stead_engine::provider::traits::Provider;
 
     use super::*;
     use crate::{root::Root, unit::Unit};

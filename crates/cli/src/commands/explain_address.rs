@@ -15,8 +15,7 @@ use stead_engine::{
         suggest,
     },
     provenance::{Origin, Step},
-    provider::ProviderError,
-    registry::State,
+    provider::{registry::State, traits::ProviderError},
     spec::{Desired, Resource, Span},
     state_folder::StateFolder,
 };

@@ -12,7 +12,7 @@ use stead_engine::{
     import::{Apart, Import, ImportError, Imported, import as import_host},
     model::{schema::Shape, suggest},
     plan::Wanted,
-    registry::Kind,
+    provider::registry::Kind,
     source::load,
     state_folder::StateFolder,
 };

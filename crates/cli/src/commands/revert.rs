@@ -1,7 +1,7 @@
 //! `stead revert`: for people, and for the timer that looks after a run that waits to be confirmed.
 
 use stead_engine::{
-    confirm::revert as take_back, journal::Outcome, provider::Host, recover::Newest,
+    confirm::revert as take_back, journal::Outcome, provider::traits::Host, recover::Newest,
     state_folder::StateFolder, window::Stage,
 };
 use stead_resources::host::{Live, Reader};

@@ -11,7 +11,7 @@ use stead_engine::{
     given::Given,
     model::{error_chain::chain, listing::Written},
     observe::observe,
-    provider::ProviderError,
+    provider::traits::ProviderError,
 };
 
 use crate::{

@@ -6,7 +6,7 @@ use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind};
 use stead_engine::{
     editor::{Blank, GENERIC, Use, Word, used_at},
     model::schema::{Absence, Attribute, Schema},
-    registry::Kind,
+    provider::registry::Kind,
 };
 use stead_resources::facts::FACTS;
 

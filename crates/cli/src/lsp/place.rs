@@ -6,7 +6,7 @@ use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
     editor::{Cursor, Part, Variable, cursor},
     model::address::Address,
-    registry::{Kind, Registry},
+    provider::registry::{Kind, Registry},
 };
 use stead_resources::host::Live;
 

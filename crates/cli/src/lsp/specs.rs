@@ -8,7 +8,7 @@ use std::{
 
 use stead_engine::{
     editor::{Names, Outline, Part, names, normal, outline},
-    registry::Registry,
+    provider::registry::Registry,
 };
 use stead_resources::host::Live;
 

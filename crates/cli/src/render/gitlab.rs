@@ -7,7 +7,7 @@ use stead_engine::{
     editor::normal,
     model::digest::digest,
     plan::{Because, Plan},
-    registry::Registry,
+    provider::registry::Registry,
 };
 use stead_resources::host::Live;
 

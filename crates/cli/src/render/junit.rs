@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use stead_engine::{
     model::address::Address,
     plan::{Because, Plan},
-    registry::Registry,
+    provider::registry::Registry,
 };
 use stead_resources::host::Live;
 

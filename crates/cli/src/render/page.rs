@@ -7,7 +7,7 @@ use stead_engine::{
     history::{Run, StepEnd},
     journal::Outcome,
     plan::Plan,
-    registry::Registry,
+    provider::registry::Registry,
 };
 use stead_resources::host::Live;
 

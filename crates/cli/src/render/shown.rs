@@ -10,7 +10,7 @@ use stead_engine::{
     graph::{Mark, Marks},
     model::{address::Address, change::Change, schema::Schema},
     plan::{Because, Plan, PlannedChange},
-    registry::{Registry, State},
+    provider::registry::{Registry, State},
 };
 use stead_resources::host::Live;
 

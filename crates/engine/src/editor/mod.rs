@@ -17,7 +17,10 @@ pub use outline::{Entry, Node, Outline, Word, outline};
 pub use words::{GENERIC, Part, is_word};
 
 use crate::{
-    files, fragment, provider::Host, registry::Registry, spec::Source, spec_error::SpecErrors,
+    files, fragment,
+    provider::{registry::Registry, traits::Host},
+    spec::Source,
+    spec_error::SpecErrors,
 };
 
 /// Returns the path by which the language knows a file: without `.` and `..`, without looking at links.

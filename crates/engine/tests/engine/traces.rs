@@ -19,8 +19,10 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
     plan::{PlanError, plan},
-    provider::{Guard, GuardError, Host, Provider, ProviderError},
-    registry::Registry,
+    provider::{
+        registry::Registry,
+        traits::{Guard, GuardError, Host, Provider, ProviderError},
+    },
     spec::Desired,
     state_folder::StateFolder,
     undo::undo,

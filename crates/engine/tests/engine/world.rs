@@ -18,8 +18,10 @@ use stead_engine::{
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    provider::{Guard, GuardError, Host, Provider, ProviderError, Sign},
-    registry::Registry,
+    provider::{
+        registry::Registry,
+        traits::{Guard, GuardError, Host, Provider, ProviderError, Sign},
+    },
 };
 use tokio::{sync::Notify, time::Instant};
 

@@ -64,7 +64,7 @@ fn refused<E: Into<io::Error>>(attempted: impl Into<String>) -> impl FnOnce(E) -
     }
 }
 
-/// Whether a path fits a pattern of [`stead_engine::provider::Provider::places`].
+/// Whether a path fits a pattern of [`stead_engine::provider::traits::Provider::places`].
 pub fn is_place(pattern: &str, path: &str) -> bool {
     crate::glob::fits(pattern, path)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use stead_engine::{
-    coverage::KindCoverage, model::address::Address, provider::Provider, translate::Wishes,
+    coverage::KindCoverage, model::address::Address, provider::traits::Provider, translate::Wishes,
 };
 
 use super::rules_file::RulesFile;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 use stead_engine::{
-    coverage::KindCoverage, model::address::Address, provider::Provider, translate::Wishes,
+    coverage::KindCoverage, model::address::Address, provider::traits::Provider, translate::Wishes,
 };
 
 use super::SourceError;

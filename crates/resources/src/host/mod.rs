@@ -56,7 +56,7 @@ pub use sockets::{Connection, Knock};
 pub(crate) use staged::{Folders, Staged};
 use stead_engine::{
     model::boot_time::Moment,
-    provider::{Guard, GuardError, Host, Sign},
+    provider::traits::{Guard, GuardError, Host, Sign},
 };
 pub(crate) use systemd::NewUnit;
 pub use systemd::{HeldUnit, Manager, UnitLinks, UnitStatus};

@@ -18,7 +18,7 @@ use stead_engine::{
         listing::Listing,
         schema::{Attribute, Role, Shape},
     },
-    provider::ProviderError,
+    provider::traits::ProviderError,
     spec::Desired,
 };
 

@@ -17,8 +17,8 @@ use stead_engine::{
     model::address::Address,
     needs::affected,
     plan::{Plan, PlannedChange, Scope, Wanted},
+    provider::registry::Kind,
     recover::Newest,
-    registry::Kind,
     state_folder::StateFolder,
     window::Stage,
 };

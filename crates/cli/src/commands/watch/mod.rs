@@ -13,8 +13,8 @@ use stead_engine::{
     history::committed,
     model::address::Address,
     plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
+    provider::registry::{Kind, Registry},
     recover::{Newest, Persistence},
-    registry::{Kind, Registry},
     state_folder::StateFolder,
     window::Stage,
 };

@@ -19,7 +19,7 @@ use crate::{
         listing::{Listing, Written},
         schema::{Problem, Schema},
     },
-    provider::{Host, Provider, ProviderError},
+    provider::traits::{Host, Provider, ProviderError},
     spec::Desired,
 };
 
