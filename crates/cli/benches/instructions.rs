@@ -50,8 +50,8 @@ fn inside(function: &str) -> BinaryBenchmarkConfig {
 }
 
 #[binary_benchmark(setup = files())]
-#[bench::parse(config = inside("stead_engine::fragment::fragment_here"))]
-#[bench::resolve(config = inside("stead_engine::resolve::resolve"))]
+#[bench::parse(config = inside("stead_engine::language::fragment::fragment_here"))]
+#[bench::resolve(config = inside("stead_engine::language::resolve::resolve"))]
 #[bench::diff(config = inside("stead_engine::compare::Comparing*::take"))]
 #[bench::render(config = inside("stead::render::plan::plan"))]
 #[bench::whole(config = BinaryBenchmarkConfig::default().tool(callgrind()))]

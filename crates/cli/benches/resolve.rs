@@ -19,13 +19,15 @@ use std::{
 use stead_engine::{
     compare::compare,
     graph::Graph,
+    language::{
+        inputs::{Facts, Surroundings},
+        load::load,
+        resolve::resolve,
+        spec::{Resource, Spec},
+    },
     model::address::Address,
     plan::wanted,
     provider::registry::State,
-    resolve::resolve,
-    source::load,
-    spec::{Resource, Spec},
-    surroundings::{Facts, Surroundings},
 };
 
 /// As in the program.

@@ -4,8 +4,14 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    coverage::Coverage, event::Event, finding::Examination, import::Imported, journal::Outcome,
-    plan::Plan, rehearsal::Rehearsal, spec_error::SpecError, surroundings::Facts,
+    coverage::Coverage,
+    event::Event,
+    finding::Examination,
+    import::Imported,
+    journal::Outcome,
+    language::{error::SpecError, inputs::Facts},
+    plan::Plan,
+    rehearsal::Rehearsal,
 };
 
 /// What went wrong, as data.

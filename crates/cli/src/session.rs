@@ -14,17 +14,19 @@ use nix::unistd::geteuid;
 use stead_engine::state_folder::StateFolder;
 use stead_engine::{
     cause::explain,
-    given::Given,
     graph::Graph,
     kept_spec::{self, Asked, Basis},
+    language::{
+        assignment::Given,
+        error::SpecErrors,
+        inputs::{Facts, Read, Surroundings},
+        load::{LIMIT, load},
+        resolve::resolve,
+        spec::{Source, Spec},
+    },
     model::suggest,
     plan::{self, Plan, PlanError},
     provider::registry::Registry,
-    resolve::resolve,
-    source::{LIMIT, load},
-    spec::{Source, Spec},
-    spec_error::SpecErrors,
-    surroundings::{Facts, Read, Surroundings},
 };
 use stead_resources::{
     facts::facts,

@@ -1,6 +1,6 @@
 //! What is typed as one word and is more than that: bytes, times, values of variables.
 
-use stead_engine::given::Given;
+use stead_engine::language::assignment::Given;
 
 use crate::args::Confirm;
 

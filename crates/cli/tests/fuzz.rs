@@ -20,12 +20,14 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use stead_engine::{
-    given::Given,
     graph::Graph,
-    resolve::resolve,
-    source::load,
-    spec_error::SpecErrors,
-    surroundings::{Fact, Facts, Surroundings},
+    language::{
+        assignment::Given,
+        error::SpecErrors,
+        inputs::{Fact, Facts, Surroundings},
+        load::load,
+        resolve::resolve,
+    },
 };
 
 #[global_allocator]

@@ -9,6 +9,7 @@ use crate::{
     diff,
     history::{self, Run, counting},
     journal::{Outcome, Record},
+    language::spec::Desired,
     model::{
         address::Address,
         change::Change,
@@ -20,7 +21,6 @@ use crate::{
         registry::{Kind, Registry, State},
         traits::Host,
     },
-    spec::Desired,
     state_folder::StateFolder,
 };
 

@@ -11,6 +11,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     diff,
+    language::spec::Desired,
     model::{
         address::Address,
         change::Change,
@@ -23,7 +24,6 @@ use crate::{
         registry::{Registry, State},
         traits::Host,
     },
-    spec::Desired,
 };
 
 /// How many resources are completed from the host at once.

@@ -11,6 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     graph::Graph,
+    language::{
+        inputs::Facts,
+        spec::{Desired, Resource},
+    },
     model::{
         address::Address,
         change::Change,
@@ -20,8 +24,6 @@ use crate::{
         registry::{Registry, State},
         traits::Host,
     },
-    spec::{Desired, Resource},
-    surroundings::Facts,
 };
 
 /// The format of a recorded host.

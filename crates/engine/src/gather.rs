@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    export::{Exported, Group, is_sayable, is_value_sayable, written_part},
     import::{Import, paths},
+    language::{
+        print::{Exported, Group, is_sayable, is_value_sayable, written_part},
+        spec::Desired,
+    },
     model::{
         error_chain::chain,
         listing::{Concerns, Listing, Text, Written},
@@ -14,7 +17,6 @@ use crate::{
         registry::{Kind, State},
         traits::Host,
     },
-    spec::Desired,
 };
 
 /// Rule for what needs a file beside the spec when the spec itself has no place.

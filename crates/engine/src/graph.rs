@@ -14,12 +14,14 @@ use petgraph::{
 };
 
 use crate::{
-    circle::circling,
+    language::{
+        cycles::circling,
+        error::{SpecError, SpecErrors},
+        provenance::Provenance,
+        spec::{Desired, Resource, Spec},
+    },
     model::address::Address,
-    provenance::Provenance,
     provider::{registry::Registry, traits::Host},
-    spec::{Desired, Resource, Spec},
-    spec_error::{SpecError, SpecErrors},
 };
 
 /// The resources of a spec with their edges; free of cycles.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{
+use crate::language::{
+    entries::name_of,
+    error::{SpecError, SpecErrors},
     parse::parse,
     spec::{Source, Span},
-    spec_error::{SpecError, SpecErrors},
-    written::name_of,
 };
 
 /// What import passes over, in the order of the file.

@@ -7,10 +7,10 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     coverage::Coverage,
-    export::Groups,
     gather::gather,
     graph::Graph,
     ignore::{Ignores, Pattern},
+    language::{error::SpecErrors, print::Groups},
     model::{
         listing::Concerns,
         schema::{Attribute, Schema, Shape},
@@ -22,7 +22,6 @@ use crate::{
         registry::{Registry, State},
         traits::Host,
     },
-    spec_error::SpecErrors,
 };
 
 /// What is to be imported, and how it is written.

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    given::Given,
+    language::{
+        assignment::Given,
+        inputs::{Fact, Surroundings},
+        spec::Source,
+    },
     model::digest::digest,
     plan::{Plan, Wanted},
-    spec::Source,
     state_folder::{self, StateFolder, StateFolderError},
-    surroundings::{Fact, Surroundings},
 };
 
 /// The most bytes that are read of it: more than 100,000 resources take.

@@ -78,7 +78,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{plan::Because, spec::Desired};
+    use crate::{language::spec::Desired, plan::Because};
 
     fn wanted(name: &str, needs: &[&str]) -> Wanted {
         let address = |name: &&str| Address::new("leaf", *name);

@@ -13,6 +13,10 @@ use crate::{
     compare::observe_and_compare,
     diff,
     graph::Graph,
+    language::{
+        error::{SpecError, SpecErrors},
+        spec::{Desired, Resource},
+    },
     model::{
         address::Address,
         change::{Change, Effects},
@@ -25,8 +29,6 @@ use crate::{
         registry::{Registry, State},
         traits::Host,
     },
-    spec::{Desired, Resource},
-    spec_error::{SpecError, SpecErrors},
 };
 
 /// The format of a plan document. A change of its shape raises the number.

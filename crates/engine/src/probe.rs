@@ -10,13 +10,13 @@ use tokio::time::sleep;
 use crate::{
     apply::VERIFY_PAUSE,
     event::{Event, Observer},
+    language::spec::Desired,
     model::address::Address,
     plan::Plan,
     provider::{
         registry::{Kind, Registry, State},
         traits::{Host, Sign},
     },
-    spec::Desired,
     window::Window,
 };
 

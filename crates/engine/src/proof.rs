@@ -11,9 +11,14 @@ use serde_json::Value;
 use crate::{
     coverage::Coverage,
     diff::compared,
-    export::{Exported, Groups, spec_text},
     graph::Graph,
     import::{CopiedSource, Import, ImportError, paths},
+    language::{
+        error::SpecErrors,
+        print::{Exported, Groups, spec_text},
+        resolve::decode,
+        spec::{Desired, Source, Spec},
+    },
     model::{
         address::Address,
         schema::{Absence, Problem, Schema},
@@ -24,9 +29,6 @@ use crate::{
         registry::{Kind, Registry, State},
         traits::{Host, ProviderError},
     },
-    resolve::decode,
-    spec::{Desired, Source, Spec},
-    spec_error::SpecErrors,
 };
 
 /// Returns what a spec says already, ready to be compared.

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::{
     coverage::{Coverage, KindCoverage},
-    export::{Exported, Group, Groups, spec_text},
     gather::fault,
+    language::{
+        print::{Exported, Group, Groups, spec_text},
+        spec::Desired,
+    },
     model::address::Address,
     provider::{
         registry::{Registry, State},
         traits::Host,
     },
-    spec::Desired,
 };
 
 /// Why a wish is not written.

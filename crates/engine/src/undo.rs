@@ -6,6 +6,7 @@ use crate::{
     diff,
     history::{self, HistoryError},
     journal::{self, Outcome, Record},
+    language::spec::Desired,
     model::{address::Address, change::Change},
     observe::{ObserveError, observe},
     plan::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
@@ -14,7 +15,6 @@ use crate::{
         traits::Host,
     },
     rollback::leaves_traces,
-    spec::Desired,
     state_folder::StateFolder,
 };
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ffi::OsStr, path::Path, sync::Arc};
 
 use stead_engine::{
-    export::is_sayable,
+    language::print::is_sayable,
     model::listing::{Concerns, Listing},
 };
 

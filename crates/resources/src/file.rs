@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    export::is_sayable,
+    language::print::is_sayable,
     model::{
         address::Address,
         change::Change,

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    editor::Gap,
+    language::{editor::Gap, spec::Desired},
     model::{
         address::Address,
         change::Change,
@@ -18,7 +18,6 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
     provider::traits::{Provider, ProviderError},
-    spec::Desired,
 };
 
 use crate::{

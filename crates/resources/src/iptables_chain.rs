@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
+    language::spec::Desired,
     model::{
         address::Address,
         change::Change,
@@ -10,7 +11,6 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Schema},
     },
     provider::traits::{Provider, ProviderError},
-    spec::Desired,
 };
 
 use crate::{

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
+    language::spec::Desired,
     model::{
         address::Address,
         change::{Change, Effects},
@@ -12,7 +13,6 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
     provider::traits::{Host, Provider, ProviderError},
-    spec::Desired,
 };
 
 use crate::{

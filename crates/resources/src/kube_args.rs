@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    editor::Gap,
+    language::{editor::Gap, spec::Desired},
     model::{
         address::Address,
         change::Change,
@@ -14,7 +14,6 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
     provider::traits::{Provider, ProviderError},
-    spec::Desired,
 };
 
 use crate::{

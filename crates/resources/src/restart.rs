@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    editor::Gap,
+    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},

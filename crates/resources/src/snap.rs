@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    editor::Gap,
+    language::{editor::Gap, spec::Desired},
     model::{
         address::Address,
         change::{Change, Effects},
@@ -15,7 +15,6 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
     provider::traits::{Provider, ProviderError},
-    spec::Desired,
 };
 
 use crate::{

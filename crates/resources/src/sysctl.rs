@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    editor::Gap,
+    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},

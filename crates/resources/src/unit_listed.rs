@@ -7,7 +7,7 @@ use std::{
 };
 
 use stead_engine::{
-    export::is_sayable,
+    language::print::is_sayable,
     model::listing::{Concerns, Listing, Text, Written},
 };
 

@@ -6,9 +6,11 @@ use stead_engine::{
     finding::Examination,
     graph::Graph,
     history::committed,
+    language::{
+        resolve::decode,
+        spec::{Desired, Source},
+    },
     plan::{self, Plan, Wanted},
-    resolve::decode,
-    spec::{Desired, Source},
     state_folder::StateFolder,
 };
 use stead_resources::doctor::examine;

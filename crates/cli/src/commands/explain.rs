@@ -103,7 +103,7 @@ fn text(name: &str, schema: &Schema) -> String {
 mod tests {
     use std::{collections::BTreeSet, sync::Arc};
 
-    use stead_engine::{resolve::decode, spec::Source};
+    use stead_engine::language::{resolve::decode, spec::Source};
 
     use super::*;
 

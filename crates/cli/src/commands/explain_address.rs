@@ -7,6 +7,10 @@ use serde_json::Value;
 use stead_engine::{
     graph::{Edge, Graph},
     history::{self, Run},
+    language::{
+        provenance::{Origin, Step},
+        spec::{Desired, Resource, Span},
+    },
     model::{
         address::Address,
         change::Change,
@@ -14,9 +18,7 @@ use stead_engine::{
         schema::{Role, Schema, Shape},
         suggest,
     },
-    provenance::{Origin, Step},
     provider::{registry::State, traits::ProviderError},
-    spec::{Desired, Resource, Span},
     state_folder::StateFolder,
 };
 use stead_resources::host::{Looked, Reader};

@@ -3,9 +3,9 @@
 use std::{io::Read, path::Path};
 
 use similar::TextDiff;
-use stead_engine::{
+use stead_engine::language::{
     format::format,
-    source::{LIMIT, load},
+    load::{LIMIT, load},
 };
 use stead_resources::host::{Existing, Reader, Writer};
 

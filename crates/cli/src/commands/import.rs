@@ -10,10 +10,10 @@ use stead_engine::{
     history::committed,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, ImportError, Imported, import as import_host},
+    language::load::load,
     model::{schema::Shape, suggest},
     plan::Wanted,
     provider::registry::Kind,
-    source::load,
     state_folder::StateFolder,
 };
 use stead_resources::{

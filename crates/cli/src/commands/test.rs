@@ -8,7 +8,7 @@ use std::{
 use similar::TextDiff;
 use stead_engine::{
     expectation::{FORMAT, Recorded, differences},
-    given::Given,
+    language::assignment::Given,
     model::{error_chain::chain, listing::Written},
     observe::observe,
     provider::traits::ProviderError,

@@ -13,12 +13,14 @@ use lsp_types::{
     PublishDiagnosticsParams,
 };
 use stead_engine::{
-    editor::{check_included, is_word},
     graph::Graph,
-    source::load,
-    spec::Span,
-    spec_error::{SpecError, SpecErrors},
-    surroundings::Facts,
+    language::{
+        editor::{check_included, is_word},
+        error::{SpecError, SpecErrors},
+        inputs::Facts,
+        load::load,
+        spec::Span,
+    },
 };
 
 use super::{

@@ -7,9 +7,11 @@ use lsp_types::{
     MarkupContent, MarkupKind, TextEdit,
 };
 use stead_engine::{
-    editor::{Blank, Cursor, GENERIC, Node},
+    language::{
+        editor::{Blank, Cursor, GENERIC, Node},
+        inputs::Fact,
+    },
     model::schema::{Absence, Attribute, Shape},
-    surroundings::Fact,
 };
 use stead_resources::facts::FACTS;
 

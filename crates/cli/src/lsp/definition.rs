@@ -1,7 +1,7 @@
 //! Where something is declared.
 
 use lsp_types::{Location, Position, Range};
-use stead_engine::editor::{Use, used_at};
+use stead_engine::language::editor::{Use, used_at};
 
 use super::place::Place;
 

@@ -11,7 +11,7 @@ use std::{
 
 use lsp_types::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use stead_engine::editor::normal;
+use stead_engine::language::editor::normal;
 
 use crate::session::read_included;
 

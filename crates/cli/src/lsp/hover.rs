@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind};
 use stead_engine::{
-    editor::{Blank, GENERIC, Use, Word, used_at},
+    language::editor::{Blank, GENERIC, Use, Word, used_at},
     model::schema::{Absence, Attribute, Schema},
     provider::registry::Kind,
 };

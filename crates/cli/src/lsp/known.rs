@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::{editor::Gap, surroundings::Facts};
+use stead_engine::language::{editor::Gap, inputs::Facts};
 
 use crate::session::Session;
 

@@ -4,7 +4,7 @@ use std::{ops::Range, path::Path, rc::Rc};
 
 use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
-    editor::{Cursor, Part, Variable, cursor},
+    language::editor::{Cursor, Part, Variable, cursor},
     model::address::Address,
     provider::registry::{Kind, Registry},
 };

@@ -23,7 +23,7 @@ use lsp_types::{
     },
 };
 use serde::de::DeserializeOwned;
-use stead_engine::{format::format, source::load};
+use stead_engine::language::{format::format, load::load};
 
 use super::{
     check::Checker,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stead_engine::{
-    editor::{Names, Outline, Part, names, normal, outline},
+    language::editor::{Names, Outline, Part, names, normal, outline},
     provider::registry::Registry,
 };
 use stead_resources::host::Live;

@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 use stead_engine::{
     expectation::{Difference, named},
+    language::{provenance::Step, spec::Resource},
     model::change::Change,
-    provenance::Step,
-    spec::Resource,
 };
 
 use super::{

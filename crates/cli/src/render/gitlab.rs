@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use stead_engine::{
-    editor::normal,
+    language::editor::normal,
     model::digest::digest,
     plan::{Because, Plan},
     provider::registry::Registry,

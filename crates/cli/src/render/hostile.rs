@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Value, json};
 use stead_engine::{
     cause::Cause,
+    language::spec::Desired,
     model::{
         address::Address,
         change::{Change, Effects},
     },
     plan::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
-    spec::Desired,
 };
 
 /// What breaks out of HTML, Markdown, XML and terminals, in one name.

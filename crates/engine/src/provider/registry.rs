@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    editor::Gap,
+    language::{editor::Gap, spec::Desired},
     model::{
         address::Address,
         change::{Change, Effects},
@@ -20,7 +20,6 @@ use crate::{
         schema::{Problem, Schema},
     },
     provider::traits::{Host, Provider, ProviderError},
-    spec::Desired,
 };
 
 /// A state as the engine sees it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, error::Error, future::Future, path::Path, time:
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    editor::Gap,
+    language::{editor::Gap, spec::Desired},
     model::{
         address::Address,
         boot_time::Moment,
@@ -14,7 +14,6 @@ use crate::{
         listing::{Listing, Written},
         schema::{Problem, Schema},
     },
-    spec::Desired,
 };
 
 /// A world that resources live in. The real one is a Linux host; the tests of the engine bring their own.

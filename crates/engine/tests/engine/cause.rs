@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use stead_engine::{
     cause::{Cause, explain},
     journal::Outcome,
+    language::spec::{Desired, Spec},
     model::{address::Address, change::Change, drift::Evidence},
     plan::Plan,
-    spec::{Desired, Spec},
 };
 
 use crate::{

@@ -4,7 +4,9 @@
     reason = "a test makes and looks at its own folder"
 )]
 
-use stead_engine::{journal::Outcome, model::address::Address, spec::Desired, undo::UndoError};
+use stead_engine::{
+    journal::Outcome, language::spec::Desired, model::address::Address, undo::UndoError,
+};
 
 use crate::{
     promises::{Site, present, spec},
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// A world with a folder and three things, and what is wanted: two changes in two steps, one removal, one thing more.
-fn site() -> (Site, stead_engine::spec::Spec) {
+fn site() -> (Site, stead_engine::language::spec::Spec) {
     let text = |text: &str| Leaf {
         mode: None,
         text: Some(text.to_owned()),

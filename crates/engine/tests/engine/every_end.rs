@@ -10,8 +10,8 @@ use serde::Deserialize;
 use stead_engine::{
     confirm::{confirm, revert},
     journal::Outcome,
+    language::spec::{Desired, Spec},
     recover::Newest,
-    spec::{Desired, Spec},
     window::{Stage, Window},
 };
 

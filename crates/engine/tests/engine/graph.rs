@@ -7,9 +7,11 @@ use proptest::prelude::*;
 use stead_engine::{
     graph::{Edge, Graph},
     kept_spec::Basis,
+    language::{
+        provenance::Provenance,
+        spec::{Desired, Resource, Source, Span, Spec},
+    },
     model::address::Address,
-    provenance::Provenance,
-    spec::{Desired, Resource, Source, Span, Spec},
 };
 
 use crate::{

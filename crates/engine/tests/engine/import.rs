@@ -4,13 +4,15 @@ use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use stead_engine::{
-    format::format,
     graph::Graph,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, Imported, import},
-    resolve::decode,
-    spec::{Source, Spec},
-    spec_error::SpecErrors,
+    language::{
+        error::SpecErrors,
+        format::format,
+        resolve::decode,
+        spec::{Source, Spec},
+    },
 };
 
 use crate::{

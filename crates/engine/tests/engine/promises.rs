@@ -12,12 +12,14 @@ use stead_engine::{
     graph::Graph,
     journal::Outcome,
     kept_spec::Basis,
+    language::{
+        provenance::Provenance,
+        spec::{Desired, Resource, Source, Span, Spec},
+    },
     lock::Lock,
     model::address::Address,
     plan::{Plan, PlannedChange, plan},
-    provenance::Provenance,
     recover::{Persistence, recover},
-    spec::{Desired, Resource, Source, Span, Spec},
     state_folder::StateFolder,
     undo::{UndoError, undo},
 };

@@ -5,7 +5,8 @@
 )]
 
 use stead_engine::{
-    history::committed, journal::Outcome, model::address::Address, plan::Scope, spec::Desired,
+    history::committed, journal::Outcome, language::spec::Desired, model::address::Address,
+    plan::Scope,
 };
 
 use crate::{

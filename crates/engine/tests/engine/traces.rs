@@ -11,6 +11,7 @@ use stead_engine::{
     apply::Apply,
     graph::Graph,
     journal::Outcome,
+    language::spec::Desired,
     lock::Lock,
     model::{
         address::Address,
@@ -23,7 +24,6 @@ use stead_engine::{
         registry::Registry,
         traits::{Guard, GuardError, Host, Provider, ProviderError},
     },
-    spec::Desired,
     state_folder::StateFolder,
     undo::undo,
 };

@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
+    language::spec::Desired,
     model::{
         address::Address,
         listing::Listing,
         schema::{Attribute, Role, Shape},
     },
     provider::traits::ProviderError,
-    spec::Desired,
 };
 
 use crate::{

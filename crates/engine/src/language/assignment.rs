@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use kdl::KdlValue;
 
-use crate::{
+use crate::language::{
+    entries::name_of,
+    error::{SpecError, SpecErrors},
     parse::parse,
     spec::{Source, Span},
-    spec_error::{SpecError, SpecErrors},
     value::value_span,
-    written::name_of,
 };
 
 /// What a value given by `NAME=VALUE` is shown as standing in.

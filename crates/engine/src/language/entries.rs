@@ -5,9 +5,11 @@ use std::sync::Arc;
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use crate::{
+    language::{
+        spec::{Source, Span},
+        value::{entry_span, value_span},
+    },
     model::schema::Schema,
-    spec::{Source, Span},
-    value::{entry_span, value_span},
 };
 
 /// One attribute as it was written: `name=value`, or a child node.

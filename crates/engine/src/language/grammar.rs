@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use crate::{
-    lexer::{Fault, Lexeme, Token, tokens},
+    language::{
+        error::SpecError,
+        lexer::{Fault, Lexeme, Token, tokens},
+        spec::{Source, Span},
+    },
     model::suggest,
-    spec::{Source, Span},
-    spec_error::SpecError,
 };
 
 /// The most braces that may be open at once.

@@ -6,22 +6,24 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use litemap::LiteMap;
 
 use crate::{
-    fragment::WORDS,
+    language::{
+        entries::{Form, Written, head, name_of, written},
+        error::SpecError,
+        fragment::WORDS,
+        provenance::Provenance,
+        spec::{Desired, Resource, Source, Span},
+        value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},
+        variable::unknown_annotation,
+    },
     model::{
         address::Address,
         schema::{ABSENT, Absence, Schema, Shape},
         suggest,
     },
-    provenance::Provenance,
     provider::{
         registry::{Kind, Registry},
         traits::Host,
     },
-    spec::{Desired, Resource, Source, Span},
-    spec_error::SpecError,
-    value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},
-    variable::unknown_annotation,
-    written::{Form, Written, head, name_of, written},
 };
 
 /// Decodes the resources of one file.

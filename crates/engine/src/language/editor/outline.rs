@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use kdl::KdlDocument;
 
-use crate::{
+use crate::language::{
+    grammar::DEPTH,
     lexer::{Fault, Lexeme, Token, tokens},
-    syntax::DEPTH,
 };
 
 /// The nodes of a text.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::spec::Span;
+use crate::language::spec::Span;
 
 /// How one resource came into a spec.
 #[derive(Clone, Debug, Default)]

@@ -9,22 +9,24 @@ use std::{
 use kdl::{KdlEntry, KdlNode};
 
 use crate::{
-    condition::{Condition, Subject},
-    cross_check::{duplicates, same_places, unknown_needs},
-    decode::{Decoder, is_plain},
-    files::{Files, is_fundamental, profile_cycles},
-    fragment::{Heading, Include, Item, Profile, is_open},
     kept_spec::Basis,
+    language::{
+        bindings::Values,
+        check::{duplicates, same_places, unknown_needs},
+        condition::{Condition, Subject},
+        decode::{Decoder, is_plain},
+        error::{SpecError, SpecErrors},
+        fragment::{Heading, Include, Item, Profile, is_open},
+        include::{Files, is_fundamental, profile_cycles},
+        inputs::Surroundings,
+        load::SKELETON,
+        provenance::{Provenance, Step},
+        spec::{Resource, Source, Span, Spec},
+        value::entry_span,
+        variable::overrides_nothing,
+    },
     model::{address::Address, suggest},
-    provenance::{Provenance, Step},
     provider::{registry::Registry, traits::Host},
-    source::SKELETON,
-    spec::{Resource, Source, Span, Spec},
-    spec_error::{SpecError, SpecErrors},
-    surroundings::Surroundings,
-    value::entry_span,
-    values::Values,
-    variable::overrides_nothing,
 };
 
 /// The most includes, profiles and conditions that may stand in one another.
@@ -160,7 +162,10 @@ impl<H: Host> Resolver<'_, H> {
             let at = ty.span();
             let at = Span::of(source, at.offset()..at.offset() + at.len());
             self.errors
-                .push(crate::variable::unknown_annotation(ty.value(), at));
+                .push(crate::language::variable::unknown_annotation(
+                    ty.value(),
+                    at,
+                ));
         }
         let mut origins = vec![];
         for entry in node

@@ -6,15 +6,17 @@ use kdl::{KdlEntry, KdlValue};
 use serde_json::{Map, Value};
 
 use crate::{
-    fragment::is_open,
+    language::{
+        entries::{Written, name_of},
+        error::SpecError,
+        fragment::is_open,
+        spec::{Source, Span},
+    },
     model::{
         address::Address,
         schema::{Attribute, Shape},
         suggest,
     },
-    spec::{Source, Span},
-    spec_error::SpecError,
-    written::{Written, name_of},
 };
 
 /// What became of a value.

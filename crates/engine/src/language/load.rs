@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
+use crate::language::{
+    error::{SpecError, SpecErrors},
     spec::{Source, Span},
-    spec_error::{SpecError, SpecErrors},
 };
 
 /// The most bytes that a spec file may hold (4 MiB): far above what a person writes, and parsed in seconds.

@@ -5,12 +5,12 @@ use std::{borrow::Cow, ops::Range, sync::Arc, thread};
 use kdl::{KdlDiagnostic, KdlDocument, KdlEntry, KdlError, KdlIdentifier, KdlNode};
 use miette::SourceSpan;
 
-use crate::{
-    abridged::Abridged,
+use crate::language::{
+    abridge::Abridged,
+    error::{SpecError, SpecErrors},
+    grammar,
     lexer::{Lexeme, is_newline, tokens},
     spec::{Source, Span},
-    spec_error::{SpecError, SpecErrors},
-    syntax,
 };
 
 /// Stack of the thread that parses, in bytes: 128 levels take some 3 MB in a build without optimisation, the rest is
@@ -117,7 +117,7 @@ fn parse_by(
     source: &Arc<Source>,
     parse: impl FnOnce(&str) -> Result<KdlDocument, KdlError>,
 ) -> Result<KdlDocument, SpecErrors> {
-    let mut errors = syntax::check(source);
+    let mut errors = grammar::check(source);
     if errors.is_empty() {
         match parse(&blank_comments(&source.text)) {
             Ok(document) => return Ok(document),
@@ -214,7 +214,7 @@ fn sentence(message: &str) -> String {
 
 fn is_old_syntax(text: &str) -> bool {
     text.len() <= OLD_SYNTAX_LIMIT
-        && deepest(text) <= syntax::DEPTH
+        && deepest(text) <= grammar::DEPTH
         && on_a_large_stack(|| KdlDocument::parse_v1(&blank_comments(text)).is_ok())
 }
 

@@ -1,10 +1,12 @@
 //! What may stand at a place of a text.
 
-use super::{
-    outline::{Entry, Node, Outline, Word},
-    words::{Part, holds_resources, meaning, properties_of, words_of},
+use crate::{
+    language::editor::{
+        keywords::{Part, holds_resources, meaning, properties_of, words_of},
+        outline::{Entry, Node, Outline, Word},
+    },
+    model::schema::{Attribute, Schema, Shape},
 };
-use crate::model::schema::{Attribute, Schema, Shape};
 
 /// A place in a text.
 #[derive(Debug)]
@@ -357,7 +359,7 @@ fn of_word<'o>(node: &'o Node, spot: &Spot<'o>) -> Vec<Blank<'o>> {
 mod tests {
     use super::*;
     use crate::{
-        editor::outline,
+        language::editor::outline,
         model::schema::{Absence, Role},
     };
 

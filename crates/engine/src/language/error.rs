@@ -5,9 +5,11 @@ use std::{fmt, sync::Arc};
 use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
 use crate::{
+    language::{
+        provenance::Origin,
+        spec::{Resource, Span},
+    },
     model::schema::Problem,
-    provenance::Origin,
-    spec::{Resource, Span},
 };
 
 /// One mistake in a spec.

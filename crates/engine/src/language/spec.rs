@@ -10,7 +10,8 @@ use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanConten
 use smol_str::SmolStr;
 
 use crate::{
-    kept_spec::Basis, model::address::Address, provenance::Provenance, provider::registry::State,
+    kept_spec::Basis, language::provenance::Provenance, model::address::Address,
+    provider::registry::State,
 };
 
 /// What the user wrote for one host, checked.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{
+use crate::language::{
+    error::SpecErrors,
     lexer::{Lexeme, Token, tokens},
     parse::parse,
     spec::Source,
-    spec_error::SpecErrors,
 };
 
 const LEVEL: &str = "    ";

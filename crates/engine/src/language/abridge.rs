@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::lexer::{Lexeme, Token, is_plain, tokens};
+use crate::language::lexer::{Lexeme, Token, is_plain, tokens};
 
 /// Stands for a run. A text that has it, or may by an escape, is left as it is.
 const STAND_IN: char = '\u{e000}';

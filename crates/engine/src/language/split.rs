@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::lexer::{Lexeme, tokens};
+use crate::language::lexer::{Lexeme, tokens};
 
 /// Texts up to this many bytes are parsed together: few enough to take no memory, enough to be worth a call of the parser.
 const TOGETHER: usize = 8 << 10;
@@ -125,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
+    use crate::language::{
         parse::{parse, parse_part},
         spec::Source,
     };

@@ -8,12 +8,12 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    language::spec::Desired,
     model::schema::{Attribute, Schema, Shape},
     provider::{
         registry::{Kind, Registry, State},
         traits::Host,
     },
-    spec::Desired,
 };
 
 /// What stands above every spec that import writes.
@@ -293,7 +293,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{format::format, spec::Source};
+    use crate::language::{format::format, spec::Source};
 
     /// Writes a text, lays it out and reads it again.
     fn read_back(text: &str) -> (String, String) {

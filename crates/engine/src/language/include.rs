@@ -10,14 +10,16 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use rayon::prelude::*;
 
 use crate::{
-    circle::circles,
-    fragment::{Fragment, Include, Item, Part, Profile, fragment},
-    parse::workers,
+    language::{
+        cycles::circles,
+        error::{SpecError, SpecErrors},
+        fragment::{Fragment, Include, Item, Part, Profile, fragment},
+        inputs::{Read, Surroundings},
+        load::load_part,
+        parse::workers,
+        spec::{Source, Span},
+    },
     provider::{registry::Registry, traits::Host},
-    source::load_part,
-    spec::{Source, Span},
-    spec_error::{SpecError, SpecErrors},
-    surroundings::{Read, Surroundings},
 };
 
 /// The most files that a spec may have.

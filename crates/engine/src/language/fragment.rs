@@ -7,18 +7,20 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use rayon::prelude::*;
 
 use crate::{
-    condition::Condition,
-    decode::{Decoder, is_plain},
+    language::{
+        condition::Condition,
+        decode::{Decoder, is_plain},
+        entries::{head, name_of},
+        error::{SpecError, SpecErrors},
+        grammar,
+        parse::{on_a_large_stack, parse, parse_part, workers},
+        spec::{Resource, Source, Span},
+        split::{Cut, cut, together},
+        value::{entry_span, value_span},
+        variable::Declared,
+    },
     model::suggest,
-    parse::{on_a_large_stack, parse, parse_part, workers},
-    pieces::{Cut, cut, together},
     provider::{registry::Registry, traits::Host},
-    spec::{Resource, Source, Span},
-    spec_error::{SpecError, SpecErrors},
-    syntax,
-    value::{entry_span, value_span},
-    variable::Declared,
-    written::{head, name_of},
 };
 
 /// The words that are no kinds.
@@ -99,7 +101,7 @@ pub(crate) enum Part {
     Included,
 }
 
-/// Reads one file; one that is included on a thread of [`crate::parse::workers`].
+/// Reads one file; one that is included on a thread of [`crate::language::parse::workers`].
 ///
 /// # Errors
 /// Mistakes of grammar. Others are in the fragment.
@@ -127,7 +129,7 @@ fn fragment_here<H: Host>(
     registry: &Registry<H>,
     part: Part,
 ) -> Result<Fragment, SpecErrors> {
-    let mistakes = syntax::check(source);
+    let mistakes = grammar::check(source);
     if mistakes.is_empty()
         && let Some(fragment) = Cutter::new(source, registry).by_pieces(part)
     {
@@ -304,7 +306,7 @@ impl<'a, H: Host> Cutter<'a, H> {
         }
         match suggest::nearest(name, ["host", "var", "include", "profile"]) {
             Some(meant) => error.help(format!("did you mean `{meant}`?")),
-            None => error.help(crate::source::SKELETON),
+            None => error.help(crate::language::load::SKELETON),
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::given::Given;
+use crate::language::assignment::Given;
 
 /// What a fact is that a host does not have.
 pub const NONE: &str = "none";

@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
-use super::{
-    blank::{Blank, Cursor},
-    outline::{Entry, Node, Outline, Word},
-    words::holds_resources,
+use crate::{
+    language::editor::{
+        completion::{Blank, Cursor},
+        keywords::holds_resources,
+        outline::{Entry, Node, Outline, Word},
+    },
+    model::address::Address,
 };
-use crate::model::address::Address;
 
 /// What one file declares, each with the place of its name.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +113,7 @@ fn written(text: &str, entry: &Entry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::editor::outline;
+    use crate::language::editor::outline;
 
     #[test]
     fn a_text_declares_resources_variables_and_profiles() {

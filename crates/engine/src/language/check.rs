@@ -6,10 +6,12 @@ use std::{
 };
 
 use crate::{
+    language::{
+        error::SpecError,
+        spec::{Resource, Span},
+    },
     model::{address::Address, suggest},
     provider::{registry::Registry, traits::Host},
-    spec::{Resource, Span},
-    spec_error::SpecError,
 };
 
 /// Finds what is declared twice.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 
 use crate::{
+    language::{
+        entries::{head, name_of},
+        error::SpecError,
+        spec::{Source, Span},
+        value::{entry_span, shown, value_span},
+    },
     model::suggest,
-    spec::{Source, Span},
-    spec_error::SpecError,
-    value::{entry_span, shown, value_span},
-    written::{head, name_of},
 };
 
 const USAGE: &str = "write `var \"NAME\" default=\"VALUE\"`, or `type=\"number\"` or `type=\"flag\"` for one without a default";

@@ -1,7 +1,6 @@
 //! The words of the language that are no kinds, and the attributes that every kind has, each with what it means.
 
-use super::outline::Node;
-use crate::fragment::WORDS;
+use crate::language::{editor::outline::Node, fragment::WORDS};
 
 /// A word and what it means.
 type Meant = (&'static str, &'static str);

@@ -6,12 +6,14 @@ use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use version_compare::{Cmp, Version, compare};
 
 use crate::{
+    language::{
+        entries::{head, name_of},
+        error::SpecError,
+        inputs::NONE,
+        spec::{Source, Span},
+        value::{entry_span, shown, value_span},
+    },
     model::suggest,
-    spec::{Source, Span},
-    spec_error::SpecError,
-    surroundings::NONE,
-    value::{entry_span, shown, value_span},
-    written::{head, name_of},
 };
 
 const USAGE: &str = "write `when fact=\"cloud\" is=\"azure\" { … }`, or `var=` instead of `fact=`, or `is-not=`, `at-least=`, `below=` instead of `is=`";

@@ -9,13 +9,15 @@ use std::{
 use kdl::{KdlEntry, KdlValue};
 
 use crate::{
+    language::{
+        error::SpecError,
+        inputs::{Fact, Facts, Surroundings},
+        provenance::Origin,
+        spec::{Source, Span},
+        value::{entry_span, value_span},
+        variable::{Declared, overrides_nothing, unknown_annotation},
+    },
     model::suggest,
-    provenance::Origin,
-    spec::{Source, Span},
-    spec_error::SpecError,
-    surroundings::{Fact, Facts, Surroundings},
-    value::{entry_span, value_span},
-    variable::{Declared, overrides_nothing, unknown_annotation},
 };
 
 /// The most variables of which each is the default of the one before.
