@@ -52,7 +52,7 @@ fn inside(function: &str) -> BinaryBenchmarkConfig {
 #[binary_benchmark(setup = files())]
 #[bench::parse(config = inside("stead_engine::language::fragment::fragment_here"))]
 #[bench::resolve(config = inside("stead_engine::language::resolve::resolve"))]
-#[bench::diff(config = inside("stead_engine::compare::Comparing*::take"))]
+#[bench::diff(config = inside("stead_engine::plan::diff::Comparing*::take"))]
 #[bench::render(config = inside("stead::render::plan::plan"))]
 #[bench::whole(config = BinaryBenchmarkConfig::default().tool(callgrind()))]
 fn plan() -> Command {

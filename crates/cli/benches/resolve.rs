@@ -17,8 +17,6 @@ use std::{
 };
 
 use stead_engine::{
-    compare::compare,
-    graph::Graph,
     language::{
         inputs::{Facts, Surroundings},
         load::load,
@@ -26,7 +24,7 @@ use stead_engine::{
         spec::{Resource, Spec},
     },
     model::address::Address,
-    plan::wanted,
+    plan::{diff::compare, document::wanted, graph::Graph},
     provider::registry::State,
 };
 

@@ -10,7 +10,7 @@ use stead_engine::{
     import::Imported,
     journal::Outcome,
     language::{error::SpecError, inputs::Facts},
-    plan::Plan,
+    plan::document::Plan,
     rehearsal::Rehearsal,
 };
 

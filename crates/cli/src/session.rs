@@ -14,7 +14,6 @@ use nix::unistd::geteuid;
 use stead_engine::state_folder::StateFolder;
 use stead_engine::{
     cause::explain,
-    graph::Graph,
     kept_spec::{self, Asked, Basis},
     language::{
         assignment::Given,
@@ -25,7 +24,10 @@ use stead_engine::{
         spec::{Source, Spec},
     },
     model::suggest,
-    plan::{self, Plan, PlanError},
+    plan::{
+        document::{self, Plan, PlanError},
+        graph::Graph,
+    },
     provider::registry::Registry,
 };
 use stead_resources::{
@@ -272,7 +274,7 @@ impl Session {
         };
         let Asked { host, wanted } = asked;
         let planned = self.planned(async |registry, reader| {
-            plan::plan_wanted(registry, reader, &host, wanted).await
+            document::plan_wanted(registry, reader, &host, wanted).await
         })?;
         let plan = match planned {
             // Where that stands only the files of the spec can show.
@@ -285,7 +287,7 @@ impl Session {
     /// Plans a spec, and says why what differs does so.
     pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, Failure> {
         let planned =
-            self.planned(async |registry, reader| plan::plan(registry, reader, graph).await)?;
+            self.planned(async |registry, reader| document::plan(registry, reader, graph).await)?;
         Ok(planned?)
     }
 

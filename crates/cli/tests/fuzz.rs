@@ -20,7 +20,6 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use stead_engine::{
-    graph::Graph,
     language::{
         assignment::Given,
         error::SpecErrors,
@@ -28,6 +27,7 @@ use stead_engine::{
         load::load,
         resolve::resolve,
     },
+    plan::graph::Graph,
 };
 
 #[global_allocator]

@@ -10,15 +10,17 @@ use jiff::Timestamp;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    diff,
     event::{Event, Observer},
     going_back::{Ending, GoingBack, Persistence},
     journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
     lock::Lock,
     model::{address::Address, change::Change, error_chain::chain},
-    needs::Needs,
-    observe::{ObserveError, Observed, observe},
-    plan::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
+    plan::{
+        dependencies::Needs,
+        document::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
+        merge,
+        observe::{ObserveError, Observed, observe},
+    },
     probe::{LostSign, Probes, Signs},
     provider::{
         registry::{Registry, State, UnknownKind},
@@ -328,7 +330,7 @@ impl<H: Host> Apply<'_, H> {
             }
             let now = observed[address].clone();
             let schema = self.registry.of(address)?.schema();
-            if !diff::is_same_reading(&schema, planned.change.before(), now.as_ref()) {
+            if !merge::is_same_reading(&schema, planned.change.before(), now.as_ref()) {
                 return Err(Failure::Stale(vec![address.clone()]));
             }
             let change = Change::between(now, planned.change.after().cloned());
@@ -372,7 +374,7 @@ impl<H: Host> Apply<'_, H> {
                     .of(&planned.address)
                     .expect("planned")
                     .schema();
-                let attributes: Vec<_> = diff::differences(&schema, before, after)
+                let attributes: Vec<_> = merge::differences(&schema, before, after)
                     .map(|name| format!("{name} is {}, not {}", before[name], after[name]))
                     .collect();
                 format!("{}: {}", planned.address, attributes.join(", "))

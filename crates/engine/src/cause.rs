@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    diff,
     history::{self, Run, counting},
     journal::{Outcome, Record},
     language::spec::Desired,
@@ -16,7 +15,10 @@ use crate::{
         drift::{Drift, Evidence},
         schema::{Role, Schema, Shape},
     },
-    plan::{Because, Plan, PlannedChange, Wanted, reading},
+    plan::{
+        document::{Because, Plan, PlannedChange, Wanted, reading},
+        merge,
+    },
     provider::{
         registry::{Kind, Registry, State},
         traits::Host,
@@ -265,7 +267,7 @@ impl<H: Host> Difference<'_, H> {
         let disturbed = self
             .kind
             .disturbed(&self.wanted.address.name, before, &by)?;
-        diff::is_same(&self.schema, &disturbed, after).then_some(first)
+        merge::is_same(&self.schema, &disturbed, after).then_some(first)
     }
 
     async fn cause(
@@ -291,7 +293,7 @@ impl<H: Host> Difference<'_, H> {
         let left = past.left(registry, reached, address);
         let before = change.before();
         let is_unmoved = left.as_ref().is_some_and(|left| match left {
-            Left::State(state) => diff::is_same_reading(&self.schema, before, *state),
+            Left::State(state) => merge::is_same_reading(&self.schema, before, *state),
             Left::Digest(digest) => reading(registry, address, before) == **digest,
         });
         if is_unmoved && self.takes_a_file() {
@@ -334,18 +336,18 @@ impl<H: Host> Difference<'_, H> {
                     .await
                     .ok()?;
                 Some(match before {
-                    Some(before) => diff::merge(&self.schema, before, &prepared).after,
+                    Some(before) => merge::merge(&self.schema, before, &prepared).after,
                     None => prepared,
                 })
             }
         };
         let is_spec = match (before, now, &then) {
             // Nobody moved what was asked for then.
-            _ if diff::is_same_reading(&self.schema, before, then.as_ref()) => true,
+            _ if merge::is_same_reading(&self.schema, before, then.as_ref()) => true,
             // What moved is asked for in another way now.
             (Some(before), Some(now), Some(then)) => {
-                let other: BTreeSet<_> = diff::differences(&self.schema, then, now).collect();
-                diff::differences(&self.schema, before, now).all(|name| other.contains(name))
+                let other: BTreeSet<_> = merge::differences(&self.schema, then, now).collect();
+                merge::differences(&self.schema, before, now).all(|name| other.contains(name))
             }
             (None, Some(_), Some(_)) => false,
             _ => true,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     journal::{self, JournalError, Left, Outcome, Pending, Record},
     model::address::Address,
-    plan::{Plan, Scope, Wanted},
+    plan::document::{Plan, Scope, Wanted},
     state_folder::{self, StateFolder, StateFolderError},
     window::Stage,
 };

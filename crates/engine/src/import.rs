@@ -8,15 +8,13 @@ use tracing::{Instrument, debug_span};
 use crate::{
     coverage::Coverage,
     gather::gather,
-    graph::Graph,
     ignore::{Ignores, Pattern},
     language::{error::SpecErrors, print::Groups},
     model::{
         listing::Concerns,
         schema::{Attribute, Schema, Shape},
     },
-    observe::ObserveError,
-    plan::Plan,
+    plan::{document::Plan, graph::Graph, observe::ObserveError},
     proof::Proof,
     provider::{
         registry::{Registry, State},

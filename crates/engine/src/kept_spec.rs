@@ -17,7 +17,7 @@ use crate::{
         spec::Source,
     },
     model::digest::digest,
-    plan::{Plan, Wanted},
+    plan::document::{Plan, Wanted},
     state_folder::{self, StateFolder, StateFolderError},
 };
 

@@ -3,16 +3,12 @@
 
 pub mod apply;
 pub mod cause;
-pub mod compare;
 pub mod confirm;
 pub mod coverage;
-pub mod diff;
 pub mod event;
-pub mod expectation;
 pub mod finding;
 mod gather;
 mod going_back;
-pub mod graph;
 pub mod history;
 pub mod ignore;
 pub mod import;
@@ -25,8 +21,6 @@ pub mod language;
 )]
 pub mod lock;
 pub mod model;
-pub mod needs;
-pub mod observe;
 pub mod plan;
 mod probe;
 mod proof;

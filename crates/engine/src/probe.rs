@@ -12,7 +12,7 @@ use crate::{
     event::{Event, Observer},
     language::spec::Desired,
     model::address::Address,
-    plan::Plan,
+    plan::document::Plan,
     provider::{
         registry::{Kind, Registry, State},
         traits::{Host, Sign},

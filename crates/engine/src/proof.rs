@@ -10,8 +10,6 @@ use serde_json::Value;
 
 use crate::{
     coverage::Coverage,
-    diff::compared,
-    graph::Graph,
     import::{CopiedSource, Import, ImportError, paths},
     language::{
         error::SpecErrors,
@@ -23,8 +21,12 @@ use crate::{
         address::Address,
         schema::{Absence, Problem, Schema},
     },
-    observe::{ObserveError, observe},
-    plan::{PlanError, plan_wanted, wanted},
+    plan::{
+        document::{PlanError, plan_wanted, wanted},
+        graph::Graph,
+        merge::compared,
+        observe::{ObserveError, observe},
+    },
     provider::{
         registry::{Kind, Registry, State},
         traits::{Host, ProviderError},

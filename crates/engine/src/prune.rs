@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     history::{self, counting},
-    plan::Scope,
+    plan::document::Scope,
     state_folder::{StateFolder, StateFolderError},
 };
 

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     journal::Outcome,
     model::address::Address,
-    needs::Needs,
-    plan::{Because, Plan, PlanError, Wanted, plan_wanted},
+    plan::{
+        dependencies::Needs,
+        document::{Because, Plan, PlanError, Wanted, plan_wanted},
+    },
     provider::{
         registry::{Kind, Registry},
         traits::Host,

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    diff,
     event::{Event, Observer},
     journal::Residue,
     model::{address::Address, change::Change, error_chain::chain},
-    observe::observe,
+    plan::{merge, observe::observe},
     provider::{
         registry::{Kind, Registry, State},
         traits::{Host, ProviderError},
@@ -252,7 +251,7 @@ fn difference<H: Host>(
         (Some(_), None) => Some("does not exist any more".to_owned()),
         (Some(before), Some(now)) => {
             let schema = registry.of(address).ok()?.schema();
-            let names: Vec<_> = diff::differences(&schema, before, now).collect();
+            let names: Vec<_> = merge::differences(&schema, before, now).collect();
             (!names.is_empty()).then(|| format!("{} is not as before", names.join(", ")))
         }
     }

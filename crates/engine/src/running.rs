@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    diff,
     model::{address::Address, schema::Schema},
-    needs::Needs,
-    observe::Observed,
-    plan::{Plan, PlannedChange},
+    plan::{
+        dependencies::Needs,
+        document::{Plan, PlannedChange},
+        merge,
+        observe::Observed,
+    },
     provider::registry::State,
     rollback::Begun,
     window::Window,
@@ -45,7 +47,7 @@ impl Running<'_> {
         before: Option<&State>,
     ) {
         let start = self.start.get(address).cloned().flatten();
-        let is_moved = !diff::is_same_reading(schema, start.as_ref(), before);
+        let is_moved = !merge::is_same_reading(schema, start.as_ref(), before);
         if is_moved && !self.changed.contains(address) {
             begun.moved.insert(address.clone(), start);
         }

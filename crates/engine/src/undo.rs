@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    diff,
     history::{self, HistoryError},
     journal::{self, Outcome, Record},
     language::spec::Desired,
     model::{address::Address, change::Change},
-    observe::{ObserveError, observe},
-    plan::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
+    plan::{
+        document::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
+        merge,
+        observe::{ObserveError, observe},
+    },
     provider::{
         registry::{Kind, Registry, State, UnknownKind},
         traits::Host,
@@ -85,11 +87,11 @@ pub async fn undo<H: Host>(
             needs: vec![],
             because: because.clone(),
         });
-        if diff::is_same_reading(&schema, now.as_ref(), before.as_ref()) {
+        if merge::is_same_reading(&schema, now.as_ref(), before.as_ref()) {
             continue;
         }
         let left = after.get(address).cloned().flatten();
-        if !diff::is_same_reading(&schema, now.as_ref(), left.as_ref()) {
+        if !merge::is_same_reading(&schema, now.as_ref(), left.as_ref()) {
             conflicts.push(address.clone());
             continue;
         }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use stead_engine::{
-    plan::{FORMAT, Plan, Scope},
+    plan::document::{FORMAT, Plan, Scope},
     recover::Persistence,
 };
 

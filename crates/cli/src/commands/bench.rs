@@ -15,7 +15,7 @@ use stead_engine::{
     event::Event,
     journal::Outcome,
     lock::Lock,
-    plan::Plan,
+    plan::document::Plan,
     recover::{Persistence, recover},
     state_folder::StateFolder,
 };

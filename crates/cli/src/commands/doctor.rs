@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use stead_engine::{
     finding::Examination,
-    graph::Graph,
     history::committed,
     language::{
         resolve::decode,
         spec::{Desired, Source},
     },
-    plan::{self, Plan, Wanted},
+    plan::{
+        document::{self, Plan, Wanted},
+        graph::Graph,
+    },
     state_folder::StateFolder,
 };
 use stead_resources::doctor::examine;
@@ -72,5 +74,6 @@ fn plan_of(session: &Session, text: String) -> Result<Plan, Failure> {
     let source = Arc::new(Source::new("doctor.kdl", text));
     let spec = decode(&source, &session.registry)?;
     let graph = Graph::build(spec, &session.registry)?;
-    Ok(session.confined(async |registry, reader| plan::plan(registry, reader, &graph).await)??)
+    Ok(session
+        .confined(async |registry, reader| document::plan(registry, reader, &graph).await)??)
 }

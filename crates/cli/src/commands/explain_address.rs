@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 use stead_engine::{
-    graph::{Edge, Graph},
     history::{self, Run},
     language::{
         provenance::{Origin, Step},
@@ -18,6 +17,7 @@ use stead_engine::{
         schema::{Role, Schema, Shape},
         suggest,
     },
+    plan::graph::{Edge, Graph},
     provider::{registry::State, traits::ProviderError},
     state_folder::StateFolder,
 };

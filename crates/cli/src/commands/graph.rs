@@ -1,6 +1,6 @@
 //! `stead graph`.
 
-use stead_engine::graph::Marks;
+use stead_engine::plan::graph::Marks;
 
 use crate::{
     args::{Drawing, Graph},

@@ -6,13 +6,12 @@ use std::{
 };
 
 use stead_engine::{
-    graph::Graph,
     history::committed,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, ImportError, Imported, import as import_host},
     language::load::load,
     model::{schema::Shape, suggest},
-    plan::Wanted,
+    plan::{document::Wanted, graph::Graph},
     provider::registry::Kind,
     state_folder::StateFolder,
 };

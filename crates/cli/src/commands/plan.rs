@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::{plan, recover::Newest, state_folder::StateFolder, window::Stage};
+use stead_engine::{plan::document, recover::Newest, state_folder::StateFolder, window::Stage};
 
 use super::apply::scope;
 use crate::{
@@ -70,7 +70,7 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
 fn document(
     session: &Session,
     args: &Plan,
-    plan: &plan::Plan,
+    plan: &document::Plan,
     spec: &Path,
     time: Duration,
 ) -> Result<String, Failure> {

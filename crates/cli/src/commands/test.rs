@@ -7,10 +7,12 @@ use std::{
 
 use similar::TextDiff;
 use stead_engine::{
-    expectation::{FORMAT, Recorded, differences},
     language::assignment::Given,
     model::{error_chain::chain, listing::Written},
-    observe::observe,
+    plan::{
+        observe::observe,
+        recorded::{FORMAT, Recorded, differences},
+    },
     provider::traits::ProviderError,
 };
 
@@ -137,7 +139,7 @@ fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
                 Err(error) => left_out.push(chain(&error as &ProviderError).join(": ")),
             }
         }
-        Ok::<_, stead_engine::observe::ObserveError>((resources, left_out))
+        Ok::<_, stead_engine::plan::observe::ObserveError>((resources, left_out))
     })?;
     let (resources, left_out) = read?;
     let recorded = Recorded {

@@ -8,7 +8,7 @@ use std::{
 
 use stead_engine::{
     confirm::{confirm, revert},
-    plan::Plan,
+    plan::document::Plan,
     recover::Newest,
     window::{Stage, Window},
 };

@@ -13,7 +13,6 @@ use lsp_types::{
     PublishDiagnosticsParams,
 };
 use stead_engine::{
-    graph::Graph,
     language::{
         editor::{check_included, is_word},
         error::{SpecError, SpecErrors},
@@ -21,6 +20,7 @@ use stead_engine::{
         load::load,
         spec::Span,
     },
+    plan::graph::Graph,
 };
 
 use super::{

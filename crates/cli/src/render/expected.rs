@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 use stead_engine::{
-    expectation::{Difference, named},
     language::{provenance::Step, spec::Resource},
     model::change::Change,
+    plan::recorded::{Difference, named},
 };
 
 use super::{

@@ -6,7 +6,7 @@ use serde::Serialize;
 use stead_engine::{
     language::editor::normal,
     model::digest::digest,
-    plan::{Because, Plan},
+    plan::document::{Because, Plan},
     provider::registry::Registry,
 };
 use stead_resources::host::Live;

@@ -10,7 +10,7 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
     },
-    plan::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
+    plan::document::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
 };
 
 /// What breaks out of HTML, Markdown, XML and terminals, in one name.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use stead_engine::{
     model::address::Address,
-    plan::{Because, Plan},
+    plan::document::{Because, Plan},
     provider::registry::Registry,
 };
 use stead_resources::host::Live;

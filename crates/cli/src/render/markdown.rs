@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use maud::{Markup, html};
-use stead_engine::{plan::Plan, provider::registry::Registry};
+use stead_engine::{plan::document::Plan, provider::registry::Registry};
 use stead_resources::host::Live;
 
 use super::{

@@ -7,7 +7,7 @@ use stead_engine::{
     cause::Cause,
     history::Run,
     journal::{Left, Outcome, Residue},
-    plan::{Plan, Scope},
+    plan::document::{Plan, Scope},
     window::Stage,
 };
 

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stead_engine::{
     history::{Run, StepEnd},
     journal::Outcome,
-    plan::Plan,
+    plan::document::Plan,
     provider::registry::Registry,
 };
 use stead_resources::host::Live;

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use stead_engine::{model::change::Effects, plan::Plan, provider::registry::Registry};
+use stead_engine::{model::change::Effects, plan::document::Plan, provider::registry::Registry};
 use stead_resources::host::Live;
 
 use super::{

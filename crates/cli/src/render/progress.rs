@@ -11,7 +11,7 @@ use stead_engine::{
     event::{Download, Event, Wait},
     journal::Outcome,
     model::address::Address,
-    plan::Summary,
+    plan::document::Summary,
 };
 
 use super::{

@@ -6,10 +6,12 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
     cause::Cause,
-    diff,
-    graph::{Mark, Marks},
     model::{address::Address, change::Change, schema::Schema},
-    plan::{Because, Plan, PlannedChange},
+    plan::{
+        document::{Because, Plan, PlannedChange},
+        graph::{Mark, Marks},
+        merge,
+    },
     provider::registry::{Registry, State},
 };
 use stead_resources::host::Live;
@@ -164,7 +166,7 @@ fn attributes<'a>(schema: &Schema, change: &'a Change<State>) -> Vec<Attribute<'
         Change::Create { after } => present(schema, after)
             .map(|(name, new)| (name, None, Some(new)))
             .collect(),
-        Change::Update { before, after } => diff::differences(schema, before, after)
+        Change::Update { before, after } => merge::differences(schema, before, after)
             .map(|name| (name, Some(&before[name]), Some(&after[name])))
             .collect(),
         Change::Delete { before } => present(schema, before)

@@ -4,7 +4,7 @@ use layout::{
     backends::svg::SVGWriter,
     gv::{DotParser, GraphBuilder},
 };
-use stead_engine::graph::{Graph, Marks};
+use stead_engine::plan::graph::{Graph, Marks};
 
 /// Draws a graph as SVG.
 pub(crate) fn svg(graph: &Graph, marks: &Marks) -> String {

@@ -8,7 +8,7 @@ use stead_engine::{
     journal::Outcome,
     language::spec::{Desired, Spec},
     model::{address::Address, change::Change, drift::Evidence},
-    plan::Plan,
+    plan::document::Plan,
 };
 
 use crate::{

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
 use stead_engine::{
-    graph::{Edge, Graph},
     kept_spec::Basis,
     language::{
         provenance::Provenance,
         spec::{Desired, Resource, Source, Span, Spec},
     },
     model::address::Address,
+    plan::graph::{Edge, Graph},
 };
 
 use crate::{

@@ -4,7 +4,6 @@ use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use stead_engine::{
-    graph::Graph,
     ignore::{Ignores, Pattern},
     import::{Apart, Import, Imported, import},
     language::{
@@ -13,6 +12,7 @@ use stead_engine::{
         resolve::decode,
         spec::{Source, Spec},
     },
+    plan::graph::Graph,
 };
 
 use crate::{

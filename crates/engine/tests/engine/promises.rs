@@ -9,7 +9,6 @@ use std::{
 use proptest::prelude::*;
 use stead_engine::{
     apply::Apply,
-    graph::Graph,
     journal::Outcome,
     kept_spec::Basis,
     language::{
@@ -18,7 +17,10 @@ use stead_engine::{
     },
     lock::Lock,
     model::address::Address,
-    plan::{Plan, PlannedChange, plan},
+    plan::{
+        document::{Plan, PlannedChange, plan},
+        graph::Graph,
+    },
     recover::{Persistence, recover},
     state_folder::StateFolder,
     undo::{UndoError, undo},

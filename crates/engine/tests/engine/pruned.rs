@@ -6,7 +6,7 @@
 
 use stead_engine::{
     history::committed, journal::Outcome, language::spec::Desired, model::address::Address,
-    plan::Scope,
+    plan::document::Scope,
 };
 
 use crate::{
@@ -25,7 +25,7 @@ impl Site {
         self.done(&self.plan(&spec(wanted)).scoped(scope))
     }
 
-    fn done(&self, plan: &stead_engine::plan::Plan) -> u64 {
+    fn done(&self, plan: &stead_engine::plan::document::Plan) -> u64 {
         match self.with(async |apply, lock| apply.run(lock, plan, None).await.unwrap()) {
             Some(Outcome::Done { run }) => run,
             other => panic!("{other:?}"),
@@ -63,7 +63,7 @@ fn old_runs_go_but_none_that_something_needs() {
         !runs.contains(&gone) && !runs.contains(&newest[0]),
         "{runs:?}"
     );
-    let names = |wanted: &Option<(String, Vec<stead_engine::plan::Wanted>)>| {
+    let names = |wanted: &Option<(String, Vec<stead_engine::plan::document::Wanted>)>| {
         let wanted = &wanted.as_ref().unwrap().1;
         wanted
             .iter()

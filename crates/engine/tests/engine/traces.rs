@@ -9,7 +9,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     apply::Apply,
-    graph::Graph,
     journal::Outcome,
     language::spec::Desired,
     lock::Lock,
@@ -19,7 +18,10 @@ use stead_engine::{
         change::Change,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
-    plan::{PlanError, plan},
+    plan::{
+        document::{PlanError, plan},
+        graph::Graph,
+    },
     provider::{
         registry::Registry,
         traits::{Guard, GuardError, Host, Provider, ProviderError},
@@ -224,7 +226,11 @@ async fn apply(
     Ok(run(host, folder, &plan).await)
 }
 
-async fn run(host: &Handle, folder: &TempDir, plan: &stead_engine::plan::Plan) -> Outcome {
+async fn run(
+    host: &Handle,
+    folder: &TempDir,
+    plan: &stead_engine::plan::document::Plan,
+) -> Outcome {
     let state = StateFolder::create(&folder.path().join("state")).unwrap();
     let mut lock = Lock::acquire(&folder.path().join("lock"), &state).unwrap();
     let apply = Apply {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use stead_engine::{
-    plan::{Plan, Wanted, wanted},
+    plan::document::{Plan, Wanted, wanted},
     rehearsal::{Features, LeftOut, Rehearsal, ms},
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};

@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use serde::{Serialize, de::DeserializeOwned};
 use stead_engine::{
-    plan::{Plan, Scope, Wanted},
+    plan::document::{Plan, Scope, Wanted},
     rehearsal::{Features, LeftOut, Possible, plan_rehearsal, without},
 };
 use stead_resources::{

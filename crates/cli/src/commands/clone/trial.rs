@@ -14,7 +14,7 @@ use std::{
 use stead_engine::{
     journal::Outcome,
     model::address::Address,
-    plan::{Plan, Wanted},
+    plan::document::{Plan, Wanted},
     rehearsal::{
         Fault, Features, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
     },

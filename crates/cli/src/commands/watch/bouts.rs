@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::{model::address::Address, plan::Plan};
+use stead_engine::{model::address::Address, plan::document::Plan};
 use stead_resources::host::Culprit;
 
 /// Rounds within [`SHORT`] after which it is a fight: the one after them is not begun.

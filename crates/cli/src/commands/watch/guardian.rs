@@ -15,8 +15,10 @@ use stead_engine::{
     history::{self, committed},
     journal::Outcome,
     model::address::Address,
-    needs::affected,
-    plan::{Plan, PlannedChange, Scope, Wanted},
+    plan::{
+        dependencies::affected,
+        document::{Plan, PlannedChange, Scope, Wanted},
+    },
     provider::registry::Kind,
     recover::Newest,
     state_folder::StateFolder,

@@ -12,7 +12,7 @@ use stead_engine::{
     cause::explain,
     history::committed,
     model::address::Address,
-    plan::{Plan, PlanError, Scope, Wanted, plan_wanted},
+    plan::document::{Plan, PlanError, Scope, Wanted, plan_wanted},
     provider::registry::{Kind, Registry},
     recover::{Newest, Persistence},
     state_folder::StateFolder,

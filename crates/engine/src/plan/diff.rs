@@ -10,16 +10,20 @@ use futures::stream::{self, StreamExt};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    diff,
     language::spec::Desired,
     model::{
         address::Address,
         change::Change,
         schema::{Problem, Schema},
     },
-    needs::Needs,
-    observe::{ObserveError, Observed, observe},
-    plan::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted, readings},
+    plan::{
+        dependencies::Needs,
+        document::{
+            Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted, readings,
+        },
+        merge,
+        observe::{ObserveError, Observed, observe},
+    },
     provider::{
         registry::{Registry, State},
         traits::Host,
@@ -165,7 +169,7 @@ impl<'a, H: Host> Comparing<'a, H> {
             return;
         };
         let before = observed.get().as_ref();
-        let said = diff::remarks(schema, [before, desired.state()]);
+        let said = merge::remarks(schema, [before, desired.state()]);
         let remarks = said.into_iter().map(|text| Remark {
             address: address.clone(),
             text,
@@ -180,12 +184,12 @@ impl<'a, H: Host> Comparing<'a, H> {
             (Desired::Present(state), None) => Some(State::clone(state)),
             // Nearly all are as they should be.
             (Desired::Present(state), Some(before))
-                if by.is_empty() && diff::is_met(schema, before, state) =>
+                if by.is_empty() && merge::is_met(schema, before, state) =>
             {
                 return;
             }
             (Desired::Present(state), Some(before)) => {
-                let merged = diff::merge(schema, before, state);
+                let merged = merge::merge(schema, before, state);
                 let unseen = merged.unseen.into_iter().map(|attribute| Unseen {
                     address: address.clone(),
                     attribute,
@@ -197,7 +201,7 @@ impl<'a, H: Host> Comparing<'a, H> {
         if let (Some(before), Some(_), false) = (before, &after, by.is_empty()) {
             after = kind.disturbed(&address.name, before, &by).or(after);
         }
-        if diff::is_same_reading(schema, before, after.as_ref()) {
+        if merge::is_same_reading(schema, before, after.as_ref()) {
             return;
         }
         self.changed.insert(address);

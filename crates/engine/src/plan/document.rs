@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cause::Cause,
-    compare::observe_and_compare,
-    diff,
-    graph::Graph,
     language::{
         error::{SpecError, SpecErrors},
         spec::{Desired, Resource},
@@ -23,8 +20,13 @@ use crate::{
         digest::digest,
         schema::Problem,
     },
-    needs::Needs,
-    observe::{ObserveError, Observed},
+    plan::{
+        dependencies::Needs,
+        diff::observe_and_compare,
+        graph::Graph,
+        merge,
+        observe::{ObserveError, Observed},
+    },
     provider::{
         registry::{Registry, State},
         traits::Host,
@@ -352,7 +354,7 @@ pub fn reading<H: Host>(
     state: Option<&State>,
 ) -> String {
     match (registry.of(address), state) {
-        (Ok(kind), Some(state)) => digest(&diff::compared(&kind.schema(), state)),
+        (Ok(kind), Some(state)) => digest(&merge::compared(&kind.schema(), state)),
         _ => "absent".to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::address::Address,
-    plan::{PlannedChange, Wanted},
+    plan::document::{PlannedChange, Wanted},
 };
 
 /// Keeps, in its order, what is one of `moved` or needs one of them: what a look at just these has to take in.
@@ -78,7 +78,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{language::spec::Desired, plan::Because};
+    use crate::{language::spec::Desired, plan::document::Because};
 
     fn wanted(name: &str, needs: &[&str]) -> Wanted {
         let address = |name: &&str| Address::new("leaf", *name);

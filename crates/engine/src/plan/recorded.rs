@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    graph::Graph,
     language::{
         inputs::Facts,
         spec::{Desired, Resource},
@@ -20,6 +19,7 @@ use crate::{
         change::Change,
         schema::{Schema, Shape},
     },
+    plan::graph::Graph,
     provider::{
         registry::{Registry, State},
         traits::Host,
