@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use stead_engine::journal::Outcome;
+use stead_engine::history::journal::Outcome;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,15 +5,13 @@ use std::{error::Error, io::IsTerminal};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeStyles};
 use stead_engine::{
     apply::ApplyError,
-    history::HistoryError,
+    history::{lock::LockError, runs::HistoryError, state_dir::StateFolderError},
     import::ImportError,
     language::error::SpecErrors,
-    lock::LockError,
     model::error_chain::chain,
     plan::{document::PlanError, observe::ObserveError},
     provider::traits::{GuardError, ProviderError},
     recover::RecoverError,
-    state_folder::StateFolderError,
     undo::UndoError,
 };
 use stead_resources::clone::CloneError;

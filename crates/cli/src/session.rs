@@ -11,10 +11,10 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use stead_engine::state_folder::StateFolder;
+use stead_engine::history::state_dir::StateFolder;
 use stead_engine::{
     cause::explain,
-    kept_spec::{self, Asked, Basis},
+    history::spec_cache::{self, Asked, Basis},
     language::{
         assignment::Given,
         error::SpecErrors,
@@ -194,7 +194,7 @@ impl Session {
         let state = StateFolder::at(&self.state);
         let facts = || self.facts().unwrap_or_default();
         let find = |surroundings: &Surroundings<'_>| {
-            kept_spec::find(&state, &program()?, source, surroundings)
+            spec_cache::find(&state, &program()?, source, surroundings)
         };
         debug_span!("kept spec").in_scope(|| surrounded(told, &read_included, &facts, find))
     }
@@ -205,7 +205,7 @@ impl Session {
         let state = StateFolder::at(&self.state);
         if let Some(program) = program() {
             // It only saves time: without it the files are read again.
-            drop(kept_spec::keep(&state, &program, basis, given, plan));
+            drop(spec_cache::keep(&state, &program, basis, given, plan));
         }
     }
 

@@ -12,8 +12,13 @@ use tracing::{Instrument, debug_span};
 use crate::{
     event::{Event, Observer},
     going_back::{Ending, GoingBack, Persistence},
-    journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
-    lock::Lock,
+    history::{
+        journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
+        lock::Lock,
+        prune::prune,
+        stage::Window,
+        state_dir::{self, StateFolder, StateFolderError},
+    },
     model::{address::Address, change::Change, error_chain::chain},
     plan::{
         dependencies::Needs,
@@ -26,11 +31,8 @@ use crate::{
         registry::{Registry, State, UnknownKind},
         traits::{Guard, GuardError, Host, ProviderError},
     },
-    prune::prune,
     rollback::Begun,
     running::{Running, Verified},
-    state_folder::{self, StateFolder, StateFolderError},
-    window::Window,
 };
 
 /// How often verification looks again, since the kernel and daemons need time to settle.
@@ -123,7 +125,7 @@ impl<H: Host> Apply<'_, H> {
         self.state.reserve()?;
         let run = self.state.next_run()?;
         let document = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
-        state_folder::write_whole(&self.state.run(run).join("plan.json"), &document)?;
+        state_dir::write_whole(&self.state.run(run).join("plan.json"), &document)?;
         let mut journal = Journal::open(self.state, run)?;
         journal.write(&Record::Started {
             version: VERSION,

@@ -6,8 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    history::{self, Run, counting},
-    journal::{Outcome, Record},
+    history::{
+        journal::{Outcome, Record},
+        runs::{self, Run, counting},
+        state_dir::StateFolder,
+    },
     language::spec::Desired,
     model::{
         address::Address,
@@ -23,7 +26,6 @@ use crate::{
         registry::{Kind, Registry, State},
         traits::Host,
     },
-    state_folder::StateFolder,
 };
 
 /// Why something differs that a run had reached. A wrong one would be worse than none, so that all but the last rest on evidence.
@@ -114,7 +116,7 @@ pub async fn explain<H: Host>(
     if plan.is_empty() {
         return plan;
     }
-    let runs = history::list(state).unwrap_or_default();
+    let runs = runs::list(state).unwrap_or_default();
     let has_ended = runs.last().is_some_and(|run| run.ended.is_some());
     let past = Past {
         runs: &runs,

@@ -3,11 +3,13 @@
 use crate::{
     apply::Apply,
     going_back::{Ending, Persistence},
-    journal::{Journal, Outcome},
-    lock::Lock,
+    history::{
+        journal::{Journal, Outcome},
+        lock::Lock,
+        stage::Stage,
+    },
     provider::traits::Host,
     recover::{Newest, RecoverError},
-    window::Stage,
 };
 
 /// Keeps the newest run if it waits for that. It does so until it goes back, even if its time is over: whoever has the lock first decides.

@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use crate::{
     apply::Apply,
     event::Event,
-    journal::{Journal, Left, Outcome, Reason, Record, Residue},
+    history::{
+        journal::{Journal, Left, Outcome, Reason, Record, Residue},
+        stage::{Window, pause},
+        state_dir::StateFolderError,
+    },
     model::address::Address,
     provider::{registry::State, traits::Host},
     rollback::{Begun, Rollback, roll_back},
-    state_folder::StateFolderError,
-    window::{Window, pause},
 };
 
 /// A run that goes back.

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::{
     apply::VERIFY_PAUSE,
     event::{Event, Observer},
+    history::stage::Window,
     language::spec::Desired,
     model::address::Address,
     plan::document::Plan,
@@ -17,7 +18,6 @@ use crate::{
         registry::{Kind, Registry, State},
         traits::{Host, Sign},
     },
-    window::Window,
 };
 
 /// The checks of a plan, and whether each passed before the run.

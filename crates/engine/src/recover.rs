@@ -6,12 +6,14 @@ use crate::{
     apply::Apply,
     event::Event,
     going_back::GoingBack,
-    journal::{self, Journal, JournalError, Outcome, Reason, Record},
-    lock::Lock,
+    history::{
+        journal::{self, Journal, JournalError, Outcome, Reason, Record},
+        lock::Lock,
+        stage::{Stage, Window},
+        state_dir::{StateFolder, StateFolderError},
+    },
     provider::traits::Host,
     rollback::Begun,
-    state_folder::{StateFolder, StateFolderError},
-    window::{Stage, Window},
 };
 
 pub use crate::going_back::Persistence;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    journal::Outcome,
+    history::journal::Outcome,
     model::address::Address,
     plan::{
         dependencies::Needs,

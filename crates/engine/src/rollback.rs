@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     event::{Event, Observer},
-    journal::Residue,
+    history::journal::Residue,
     model::{address::Address, change::Change, error_chain::chain},
     plan::{merge, observe::observe},
     provider::{

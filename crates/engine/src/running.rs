@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    history::stage::Window,
     model::{address::Address, schema::Schema},
     plan::{
         dependencies::Needs,
@@ -12,7 +13,6 @@ use crate::{
     },
     provider::registry::State,
     rollback::Begun,
-    window::Window,
 };
 
 /// A run under way.

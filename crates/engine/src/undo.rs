@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    history::{self, HistoryError},
-    journal::{self, Outcome, Record},
+    history::{
+        journal::{self, Outcome, Record},
+        runs::{self, HistoryError},
+        state_dir::StateFolder,
+    },
     language::spec::Desired,
     model::{address::Address, change::Change},
     plan::{
@@ -17,7 +20,6 @@ use crate::{
         traits::Host,
     },
     rollback::leaves_traces,
-    state_folder::StateFolder,
 };
 
 /// A run cannot be taken back.
@@ -53,7 +55,7 @@ pub async fn undo<H: Host>(
     state: &StateFolder,
     run: u64,
 ) -> Result<Plan, UndoError> {
-    let history = history::show(state, run)?;
+    let history = runs::show(state, run)?;
     let Some(Record::Ended {
         outcome: Outcome::Done { .. },
         after,

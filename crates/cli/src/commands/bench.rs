@@ -13,11 +13,9 @@ use std::{
 use stead_engine::{
     apply,
     event::Event,
-    journal::Outcome,
-    lock::Lock,
+    history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     plan::document::Plan,
     recover::{Persistence, recover},
-    state_folder::StateFolder,
 };
 use stead_resources::host::Live;
 use tokio::{

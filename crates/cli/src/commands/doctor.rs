@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stead_engine::{
     finding::Examination,
-    history::committed,
+    history::{runs::committed, state_dir::StateFolder},
     language::{
         resolve::decode,
         spec::{Desired, Source},
@@ -13,7 +13,6 @@ use stead_engine::{
         document::{self, Plan, Wanted},
         graph::Graph,
     },
-    state_folder::StateFolder,
 };
 use stead_resources::doctor::examine;
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 use stead_engine::{
-    history::{self, Run},
+    history::{
+        runs::{self, Run},
+        state_dir::StateFolder,
+    },
     language::{
         provenance::{Origin, Step},
         spec::{Desired, Resource, Span},
@@ -19,7 +22,6 @@ use stead_engine::{
     },
     plan::graph::{Edge, Graph},
     provider::{registry::State, traits::ProviderError},
-    state_folder::StateFolder,
 };
 use stead_resources::host::{Looked, Reader};
 
@@ -384,7 +386,7 @@ fn fields_of(document: &Value, path: &str, known: &[&str], fields: &mut Vec<Stri
 /// Tells the runs that touched it, oldest first.
 fn runs(session: &Session, address: &Address) -> String {
     let mut text = String::new();
-    let runs = match history::list(&StateFolder::at(&session.state)) {
+    let runs = match runs::list(&StateFolder::at(&session.state)) {
         Ok(runs) => runs,
         Err(error) => {
             let why = chain(&error).join(": ");

@@ -1,16 +1,16 @@
 //! `stead history` and `stead show`.
 
 use serde::Serialize;
-use stead_engine::{
-    history::{self, Run},
-    state_folder::StateFolder,
+use stead_engine::history::{
+    runs::{self, Run},
+    state_dir::StateFolder,
 };
 
 use crate::{args::History, exit::Exit, failure::Failure, output, render, session::Session};
 
 /// Lists the runs, oldest first.
 pub(crate) fn history(session: &Session, args: &History) -> Result<Exit, Failure> {
-    let runs = history::list(&StateFolder::at(&session.state))?;
+    let runs = runs::list(&StateFolder::at(&session.state))?;
     if let Some(path) = &args.html {
         let page = render::history_page(&session.registry, &runs);
         output::save(path, page.as_bytes())?;
@@ -27,7 +27,7 @@ pub(crate) fn history(session: &Session, args: &History) -> Result<Exit, Failure
 
 /// Shows what a run planned, and how it ended.
 pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit, Failure> {
-    let run: Run = history::show(&StateFolder::at(&session.state), number)?;
+    let run: Run = runs::show(&StateFolder::at(&session.state), number)?;
     if as_json {
         print(&Shown::of(&run));
         return Ok(Exit::Done);

@@ -6,14 +6,13 @@ use std::{
 };
 
 use stead_engine::{
-    history::committed,
+    history::{runs::committed, state_dir::StateFolder},
     ignore::{Ignores, Pattern},
     import::{Apart, Import, ImportError, Imported, import as import_host},
     language::load::load,
     model::{schema::Shape, suggest},
     plan::{document::Wanted, graph::Graph},
     provider::registry::Kind,
-    state_folder::StateFolder,
 };
 use stead_resources::{
     elsewhere::PLACES,

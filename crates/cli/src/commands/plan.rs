@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::{plan::document, recover::Newest, state_folder::StateFolder, window::Stage};
+use stead_engine::{
+    history::{stage::Stage, state_dir::StateFolder},
+    plan::document,
+    recover::Newest,
+};
 
 use super::apply::scope;
 use crate::{

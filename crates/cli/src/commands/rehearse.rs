@@ -2,7 +2,10 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
-use stead_engine::{recover::Newest, state_folder::StateFolder, window::Stage};
+use stead_engine::{
+    history::{stage::Stage, state_dir::StateFolder},
+    recover::Newest,
+};
 use stead_resources::{
     clone::{Holder, Traces, why_no_init},
     host::Reader,

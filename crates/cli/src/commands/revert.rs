@@ -1,8 +1,10 @@
 //! `stead revert`: for people, and for the timer that looks after a run that waits to be confirmed.
 
 use stead_engine::{
-    confirm::revert as take_back, journal::Outcome, provider::traits::Host, recover::Newest,
-    state_folder::StateFolder, window::Stage,
+    confirm::revert as take_back,
+    history::{journal::Outcome, stage::Stage, state_dir::StateFolder},
+    provider::traits::Host,
+    recover::Newest,
 };
 use stead_resources::host::{Live, Reader};
 

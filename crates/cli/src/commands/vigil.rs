@@ -8,9 +8,9 @@ use std::{
 
 use stead_engine::{
     confirm::{confirm, revert},
+    history::stage::{Stage, Window},
     plan::document::Plan,
     recover::Newest,
-    window::{Stage, Window},
 };
 use stead_resources::{
     host::Reader,

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
     cause::Cause,
-    history::Run,
-    journal::{Left, Outcome, Residue},
+    history::{
+        journal::{Left, Outcome, Residue},
+        runs::Run,
+        stage::Stage,
+    },
     plan::document::{Plan, Scope},
-    window::Stage,
 };
 
 use super::{line, paint, value::plain, wrapped};

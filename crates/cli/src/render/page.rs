@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use stead_engine::{
-    history::{Run, StepEnd},
-    journal::Outcome,
+    history::{
+        journal::Outcome,
+        runs::{Run, StepEnd},
+    },
     plan::document::Plan,
     provider::registry::Registry,
 };
@@ -232,7 +234,7 @@ fn code(text: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use scraper::{Html, Selector};
-    use stead_engine::{journal::Record, model::address::Address};
+    use stead_engine::{history::journal::Record, model::address::Address};
 
     use super::{
         super::hostile::{self, NAME, TEXT},

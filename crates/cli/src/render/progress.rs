@@ -9,7 +9,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stead_engine::{
     event::{Download, Event, Wait},
-    journal::Outcome,
+    history::journal::Outcome,
     model::address::Address,
     plan::document::Summary,
 };

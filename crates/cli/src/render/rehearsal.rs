@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stead_engine::{
-    journal::Outcome,
+    history::journal::Outcome,
     rehearsal::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
 };
 

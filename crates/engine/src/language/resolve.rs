@@ -9,7 +9,7 @@ use std::{
 use kdl::{KdlEntry, KdlNode};
 
 use crate::{
-    kept_spec::Basis,
+    history::spec_cache::Basis,
     language::{
         bindings::Values,
         check::{duplicates, same_places, unknown_needs},

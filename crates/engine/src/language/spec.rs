@@ -10,7 +10,7 @@ use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanConten
 use smol_str::SmolStr;
 
 use crate::{
-    kept_spec::Basis, language::provenance::Provenance, model::address::Address,
+    history::spec_cache::Basis, language::provenance::Provenance, model::address::Address,
     provider::registry::State,
 };
 

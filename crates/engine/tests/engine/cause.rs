@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use stead_engine::{
     cause::{Cause, explain},
-    journal::Outcome,
+    history::journal::Outcome,
     language::spec::{Desired, Spec},
     model::{address::Address, change::Change, drift::Evidence},
     plan::document::Plan,

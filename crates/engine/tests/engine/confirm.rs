@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use stead_engine::{
     confirm::{confirm, revert},
-    journal::Outcome,
+    history::{
+        journal::Outcome,
+        stage::{Stage, Window},
+    },
     model::address::Address,
     recover::{Newest, Persistence, RecoverError, recover},
-    window::{Stage, Window},
 };
 
 use crate::{
@@ -205,7 +207,7 @@ fn going_back_is_tried_again_until_it_is_done_and_says_what_is_left_meanwhile() 
     };
     assert_eq!((left.tries, left.residue.len()), (1, 2), "{left:?}");
     assert_eq!(site.host.lock().armed, Some(1));
-    let shown = stead_engine::history::show(&site.state(), 1).unwrap();
+    let shown = stead_engine::history::runs::show(&site.state(), 1).unwrap();
     assert_eq!(shown.left.as_ref(), Some(&left));
 
     let writes = site.host.lock().writes;

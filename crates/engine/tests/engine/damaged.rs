@@ -5,7 +5,7 @@
 )]
 
 use stead_engine::{
-    journal::Outcome, language::spec::Desired, model::address::Address, undo::UndoError,
+    history::journal::Outcome, language::spec::Desired, model::address::Address, undo::UndoError,
 };
 
 use crate::{

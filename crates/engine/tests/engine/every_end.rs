@@ -9,10 +9,12 @@ use proptest::{
 use serde::Deserialize;
 use stead_engine::{
     confirm::{confirm, revert},
-    journal::Outcome,
+    history::{
+        journal::Outcome,
+        stage::{Stage, Window},
+    },
     language::spec::{Desired, Spec},
     recover::Newest,
-    window::{Stage, Window},
 };
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
 use stead_engine::{
-    kept_spec::Basis,
+    history::spec_cache::Basis,
     language::{
         provenance::Provenance,
         spec::{Desired, Resource, Source, Span, Spec},

@@ -9,20 +9,17 @@ use std::{
 use proptest::prelude::*;
 use stead_engine::{
     apply::Apply,
-    journal::Outcome,
-    kept_spec::Basis,
+    history::{journal::Outcome, lock::Lock, spec_cache::Basis, state_dir::StateFolder},
     language::{
         provenance::Provenance,
         spec::{Desired, Resource, Source, Span, Spec},
     },
-    lock::Lock,
     model::address::Address,
     plan::{
         document::{Plan, PlannedChange, plan},
         graph::Graph,
     },
     recover::{Persistence, recover},
-    state_folder::StateFolder,
     undo::{UndoError, undo},
 };
 use tempfile::TempDir;

@@ -5,7 +5,9 @@
 )]
 
 use stead_engine::{
-    history::committed, journal::Outcome, language::spec::Desired, model::address::Address,
+    history::{journal::Outcome, runs::committed},
+    language::spec::Desired,
+    model::address::Address,
     plan::document::Scope,
 };
 

@@ -9,9 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     apply::Apply,
-    journal::Outcome,
+    history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     language::spec::Desired,
-    lock::Lock,
     model::{
         address::Address,
         boot_time::Moment,
@@ -26,7 +25,6 @@ use stead_engine::{
         registry::Registry,
         traits::{Guard, GuardError, Host, Provider, ProviderError},
     },
-    state_folder::StateFolder,
     undo::undo,
 };
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! What a step left beside its resource shows in no state: where it cannot be removed, the resource is not back.
 
-use stead_engine::{journal::Outcome, model::address::Address};
+use stead_engine::{history::journal::Outcome, model::address::Address};
 
 use crate::{
     promises::{Site, present, spec},

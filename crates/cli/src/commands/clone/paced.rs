@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use stead_engine::{journal::Outcome, model::address::Address, plan::document::Plan};
+use stead_engine::{history::journal::Outcome, model::address::Address, plan::document::Plan};
 use stead_resources::clone::{HostClone, kill_inside};
 
 use crate::{exit::Exit, failure::Failure};

@@ -12,7 +12,7 @@ use std::{
 };
 
 use stead_engine::{
-    journal::Outcome,
+    history::journal::Outcome,
     model::address::Address,
     plan::document::{Plan, Wanted},
     rehearsal::{

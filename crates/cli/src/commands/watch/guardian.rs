@@ -12,8 +12,12 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 use stead_engine::{
     cause::Cause,
-    history::{self, committed},
-    journal::Outcome,
+    history::{
+        journal::Outcome,
+        runs::{self, committed},
+        stage::Stage,
+        state_dir::StateFolder,
+    },
     model::address::Address,
     plan::{
         dependencies::affected,
@@ -21,8 +25,6 @@ use stead_engine::{
     },
     provider::registry::Kind,
     recover::Newest,
-    state_folder::StateFolder,
-    window::Stage,
 };
 use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 
@@ -286,7 +288,7 @@ impl<'a> Guardian<'a> {
         }
         if self.newest != Some(run) {
             let before = self.newest.unwrap_or(0);
-            let is_as_asked_for = history::is_as_asked_for(&self.desk.state, before)?;
+            let is_as_asked_for = runs::is_as_asked_for(&self.desk.state, before)?;
             self.newest = Some(run);
             if !is_as_asked_for {
                 self.bouts.begin_anew();
@@ -409,7 +411,7 @@ impl<'a> Guardian<'a> {
             }
             Some(Outcome::Done { run }) => {
                 self.newest = Some(run);
-                let changed = history::changed(&self.desk.state, run)?;
+                let changed = runs::changed(&self.desk.state, run)?;
                 let is_changed = |planned: &&PlannedChange| changed.contains(&planned.address);
                 for planned in plan.changes.iter().filter(is_changed) {
                     let is_restart = !planned.effects.restarts.is_empty();

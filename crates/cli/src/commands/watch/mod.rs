@@ -10,13 +10,11 @@ use std::{os::unix::process::CommandExt, process::Command, time::Duration};
 use nix::sys::prctl;
 use stead_engine::{
     cause::explain,
-    history::committed,
+    history::{runs::committed, stage::Stage, state_dir::StateFolder},
     model::address::Address,
     plan::document::{Plan, PlanError, Scope, Wanted, plan_wanted},
     provider::registry::{Kind, Registry},
     recover::{Newest, Persistence},
-    state_folder::StateFolder,
-    window::Stage,
 };
 use stead_resources::{
     host::{Live, Reader},

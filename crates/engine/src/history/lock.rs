@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::state_folder::StateFolder;
+use crate::history::state_dir::StateFolder;
 
 /// How long to wait for programs that a killed run left behind: the deadline of a program is 30 s.
 const ORPHANS: Duration = Duration::from_secs(35);

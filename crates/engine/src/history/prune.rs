@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    history::{self, counting},
+    history::{
+        runs::{self, counting},
+        state_dir::{StateFolder, StateFolderError},
+    },
     plan::document::Scope,
-    state_folder::{StateFolder, StateFolderError},
 };
 
 /// How many of the newest runs are kept, whatever they did: these can be undone. As many of those are kept beside them that only
@@ -15,17 +17,17 @@ const KEPT: usize = 100;
 /// Removes the folders of runs that nothing needs, and contents that no run refers to. Called when a run has ended, so that none
 /// waits for it.
 ///
-/// What is kept beside the newest: the runs that [`history::committed`] reads, and those that take one of the kept runs back.
+/// What is kept beside the newest: the runs that [`runs::committed`] reads, and those that take one of the kept runs back.
 /// If the history cannot be read, everything is kept.
 pub(crate) fn prune(state: &StateFolder) -> Result<(), StateFolderError> {
     let numbers = state.runs()?;
     if numbers.len() <= KEPT {
         return Ok(());
     }
-    let Ok(runs) = history::list(state) else {
+    let Ok(runs) = runs::list(state) else {
         return Ok(());
     };
-    let is_restore = |run: &&history::Run| {
+    let is_restore = |run: &&runs::Run| {
         let plan = run.plan.as_ref();
         plan.is_some_and(|plan| plan.scope == Scope::Restore)
     };
@@ -54,7 +56,8 @@ fn referred(state: &StateFolder) -> Result<BTreeSet<String>, StateFolderError> {
     let mut digests = BTreeSet::new();
     for run in state.runs()? {
         for name in ["journal", "plan.json"] {
-            let bytes = crate::state_folder::read(&state.run(run).join(name))?.unwrap_or_default();
+            let bytes =
+                crate::history::state_dir::read(&state.run(run).join(name))?.unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let words = text.split(|c: char| !c.is_ascii_hexdigit());
             digests.extend(words.filter(|word| word.len() == 64).map(str::to_owned));

@@ -13,10 +13,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    history::{
+        stage::Window,
+        state_dir::{self, StateFolder, StateFolderError},
+    },
     model::{address::Address, boot_time::Moment},
     provider::registry::State,
-    state_folder::{self, StateFolder, StateFolderError},
-    window::Window,
 };
 
 /// The version of the records. A reader refuses a greater one.
@@ -227,9 +229,9 @@ impl Journal {
     /// Opens the journal of a run at its end; what follows its last whole record is cut off.
     pub fn open(state: &StateFolder, run: u64) -> Result<Self, JournalError> {
         let path = path(state, run);
-        let (_, length) = parse(&state_folder::read(&path)?.unwrap_or_default());
-        let file = state_folder::open_append(&path)?;
-        state_folder::truncate(&file, &path, length)?;
+        let (_, length) = parse(&state_dir::read(&path)?.unwrap_or_default());
+        let file = state_dir::open_append(&path)?;
+        state_dir::truncate(&file, &path, length)?;
         Ok(Self {
             file,
             path,
@@ -241,7 +243,7 @@ impl Journal {
     /// Appends a record and waits until it is on disk, with all before it.
     pub fn write(&mut self, record: &Record) -> Result<(), StateFolderError> {
         let length = self.append(record)?;
-        state_folder::sync(&self.file, &self.path)?;
+        state_dir::sync(&self.file, &self.path)?;
         self.has_grown(length);
         Ok(())
     }
@@ -260,10 +262,10 @@ impl Journal {
         let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
         if self.is_torn {
             // A record after half a record would be lost with it.
-            state_folder::truncate(&self.file, &self.path, self.length)?;
+            state_dir::truncate(&self.file, &self.path, self.length)?;
         }
         self.is_torn = true;
-        state_folder::append(&mut self.file, &self.path, line.as_bytes())?;
+        state_dir::append(&mut self.file, &self.path, line.as_bytes())?;
         Ok(line.len())
     }
 
@@ -275,7 +277,7 @@ impl Journal {
 
 /// Reads the records of a run. A run without any never began.
 pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> {
-    let (records, _) = parse(&state_folder::read(&path(state, run))?.unwrap_or_default());
+    let (records, _) = parse(&state_dir::read(&path(state, run))?.unwrap_or_default());
     match records.first() {
         Some(&Record::Started { version, .. }) if version > VERSION => {
             Err(JournalError::Newer { run, version })
@@ -286,7 +288,7 @@ pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> 
 
 /// Whether the last record of a run says that it has ended. That is told without understanding the others, of which there may be many.
 pub(crate) fn has_ended(state: &StateFolder, run: u64) -> Result<bool, StateFolderError> {
-    let bytes = state_folder::read(&path(state, run))?.unwrap_or_default();
+    let bytes = state_dir::read(&path(state, run))?.unwrap_or_default();
     let last = bytes.split_inclusive(|&byte| byte == b'\n').next_back();
     let json = last.and_then(whole_line);
     Ok(json.is_some_and(|json| json.starts_with(ENDED)))

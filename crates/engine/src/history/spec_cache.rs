@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    history::state_dir::{self, StateFolder, StateFolderError},
     language::{
         assignment::Given,
         inputs::{Fact, Surroundings},
@@ -18,7 +19,6 @@ use crate::{
     },
     model::digest::digest,
     plan::document::{Plan, Wanted},
-    state_folder::{self, StateFolder, StateFolderError},
 };
 
 /// The most bytes that are read of it: more than 100,000 resources take.
@@ -138,7 +138,7 @@ pub fn keep(
     let mut contents = sha256(&body).into_bytes();
     contents.push(b'\n');
     contents.append(&mut body);
-    state_folder::replace(&path(state), &contents)
+    state_dir::replace(&path(state), &contents)
 }
 
 /// Finds what a spec asks for, if it was kept and all that it was resolved from is as it was then. Whatever is wrong with what was kept,
@@ -149,7 +149,7 @@ pub fn find(
     main: &Source,
     surroundings: &Surroundings<'_>,
 ) -> Option<Asked> {
-    let bytes = state_folder::read_own(&path(state), LIMIT)?;
+    let bytes = state_dir::read_own(&path(state), LIMIT)?;
     let (digest, body) = split_line(&bytes)?;
     if digest != sha256(body).as_bytes() {
         return None;

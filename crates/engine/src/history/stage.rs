@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    journal::{Left, Outcome, Pending, Reason, Record},
+    history::journal::{Left, Outcome, Pending, Reason, Record},
     model::boot_time::Moment,
 };
 

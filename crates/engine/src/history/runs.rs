@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    journal::{self, JournalError, Left, Outcome, Pending, Record},
+    history::{
+        journal::{self, JournalError, Left, Outcome, Pending, Record},
+        stage::Stage,
+        state_dir::{self, StateFolder, StateFolderError},
+    },
     model::address::Address,
     plan::document::{Plan, Scope, Wanted},
-    state_folder::{self, StateFolder, StateFolderError},
-    window::Stage,
 };
 
 /// One run of the history.
@@ -192,7 +194,7 @@ pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
     if !state.runs()?.contains(&run) {
         return Err(HistoryError::NoSuchRun(run));
     }
-    let plan = state_folder::read(&state.run(run).join("plan.json"))?
+    let plan = state_dir::read(&state.run(run).join("plan.json"))?
         .map(|bytes| {
             serde_json::from_slice(&bytes).map_err(|source| HistoryError::Plan { run, source })
         })

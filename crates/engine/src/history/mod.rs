@@ -1,0 +1,17 @@
+//! What the engine keeps on disk: state directory, lock, journal, runs and the spec cache.
+
+pub mod journal;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run folder and its lock are what the engine itself keeps"
+)]
+pub mod lock;
+pub(crate) mod prune;
+pub mod runs;
+pub mod spec_cache;
+pub mod stage;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run folder and its lock are what the engine itself keeps"
+)]
+pub mod state_dir;
