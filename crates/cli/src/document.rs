@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
     coverage::Coverage,
-    event::Event,
     finding::Examination,
     history::journal::Outcome,
     import::Imported,
     language::{error::SpecError, inputs::Facts},
     plan::document::Plan,
     rehearsal::Rehearsal,
+    run::event::Event,
 };
 
 /// What went wrong, as data.

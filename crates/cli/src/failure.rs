@@ -4,15 +4,13 @@ use std::{error::Error, io::IsTerminal};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeStyles};
 use stead_engine::{
-    apply::ApplyError,
     history::{lock::LockError, runs::HistoryError, state_dir::StateFolderError},
     import::ImportError,
     language::error::SpecErrors,
     model::error_chain::chain,
     plan::{document::PlanError, observe::ObserveError},
     provider::traits::{GuardError, ProviderError},
-    recover::RecoverError,
-    undo::UndoError,
+    run::{apply::ApplyError, recover::RecoverError, undo::UndoError},
 };
 use stead_resources::clone::CloneError;
 use terminal_size::terminal_size_of;

@@ -8,9 +8,9 @@ use std::{
 
 use serde_json::{Value, json};
 use stead_engine::{
-    event::{Download, News},
     model::{address::Address, error_chain::chain, schema::Problem},
     provider::traits::ProviderError,
+    run::event::{Download, News},
 };
 use tokio::time::sleep;
 

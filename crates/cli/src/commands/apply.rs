@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use stead_engine::{
     plan::document::{FORMAT, Plan, Scope},
-    recover::Persistence,
+    run::recover::Persistence,
 };
 
 use super::bench::Bench;

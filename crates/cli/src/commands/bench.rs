@@ -11,11 +11,13 @@ use std::{
 };
 
 use stead_engine::{
-    apply,
-    event::Event,
     history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     plan::document::Plan,
-    recover::{Persistence, recover},
+    run::{
+        apply,
+        event::Event,
+        recover::{Persistence, recover},
+    },
 };
 use stead_resources::host::Live;
 use tokio::{

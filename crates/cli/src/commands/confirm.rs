@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stead_engine::{confirm, history::stage::Stage};
+use stead_engine::{history::stage::Stage, run::confirm};
 
 use super::bench::Bench;
 use crate::{exit::Exit, failure::Failure, render, session::Session};

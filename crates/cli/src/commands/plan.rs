@@ -9,7 +9,7 @@ use std::{
 use stead_engine::{
     history::{stage::Stage, state_dir::StateFolder},
     plan::document,
-    recover::Newest,
+    run::recover::Newest,
 };
 
 use super::apply::scope;

@@ -1,6 +1,6 @@
 //! `stead recover`.
 
-use stead_engine::recover::Persistence;
+use stead_engine::run::recover::Persistence;
 
 use super::bench::Bench;
 use crate::{exit::Exit, failure::Failure, render, session::Session};

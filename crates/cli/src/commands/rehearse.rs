@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use stead_engine::{
     history::{stage::Stage, state_dir::StateFolder},
-    recover::Newest,
+    run::recover::Newest,
 };
 use stead_resources::{
     clone::{Holder, Traces, why_no_init},

@@ -1,10 +1,9 @@
 //! `stead revert`: for people, and for the timer that looks after a run that waits to be confirmed.
 
 use stead_engine::{
-    confirm::revert as take_back,
     history::{journal::Outcome, stage::Stage, state_dir::StateFolder},
     provider::traits::Host,
-    recover::Newest,
+    run::{confirm::revert as take_back, recover::Newest},
 };
 use stead_resources::host::{Live, Reader};
 

@@ -1,6 +1,6 @@
 //! `stead undo`.
 
-use stead_engine::{recover::Persistence, undo};
+use stead_engine::run::{recover::Persistence, undo};
 
 use super::bench::Bench;
 use crate::{args::Consent, exit::Exit, failure::Failure, render, session::Session};

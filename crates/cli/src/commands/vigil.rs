@@ -7,10 +7,12 @@ use std::{
 };
 
 use stead_engine::{
-    confirm::{confirm, revert},
     history::stage::{Stage, Window},
     plan::document::Plan,
-    recover::Newest,
+    run::{
+        confirm::{confirm, revert},
+        recover::Newest,
+    },
 };
 use stead_resources::{
     host::Reader,

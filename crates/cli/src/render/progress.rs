@@ -8,10 +8,10 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stead_engine::{
-    event::{Download, Event, Wait},
     history::journal::Outcome,
     model::address::Address,
     plan::document::Summary,
+    run::event::{Download, Event, Wait},
 };
 
 use super::{

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use stead_engine::{
-    confirm::{confirm, revert},
     history::{
         journal::Outcome,
         stage::{Stage, Window},
     },
     model::address::Address,
-    recover::{Newest, Persistence, RecoverError, recover},
+    run::{
+        confirm::{confirm, revert},
+        recover::{Newest, Persistence, RecoverError, recover},
+    },
 };
 
 use crate::{

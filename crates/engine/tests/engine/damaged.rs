@@ -5,7 +5,8 @@
 )]
 
 use stead_engine::{
-    history::journal::Outcome, language::spec::Desired, model::address::Address, undo::UndoError,
+    history::journal::Outcome, language::spec::Desired, model::address::Address,
+    run::undo::UndoError,
 };
 
 use crate::{

@@ -8,13 +8,15 @@ use proptest::{
 };
 use serde::Deserialize;
 use stead_engine::{
-    confirm::{confirm, revert},
     history::{
         journal::Outcome,
         stage::{Stage, Window},
     },
     language::spec::{Desired, Spec},
-    recover::Newest,
+    run::{
+        confirm::{confirm, revert},
+        recover::Newest,
+    },
 };
 
 use crate::{

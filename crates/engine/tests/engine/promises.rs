@@ -8,7 +8,6 @@ use std::{
 
 use proptest::prelude::*;
 use stead_engine::{
-    apply::Apply,
     history::{journal::Outcome, lock::Lock, spec_cache::Basis, state_dir::StateFolder},
     language::{
         provenance::Provenance,
@@ -19,8 +18,11 @@ use stead_engine::{
         document::{Plan, PlannedChange, plan},
         graph::Graph,
     },
-    recover::{Persistence, recover},
-    undo::{UndoError, undo},
+    run::{
+        apply::Apply,
+        recover::{Persistence, recover},
+        undo::{UndoError, undo},
+    },
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

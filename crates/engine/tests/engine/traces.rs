@@ -8,7 +8,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    apply::Apply,
     history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     language::spec::Desired,
     model::{
@@ -25,7 +24,7 @@ use stead_engine::{
         registry::Registry,
         traits::{Guard, GuardError, Host, Provider, ProviderError},
     },
-    undo::undo,
+    run::{apply::Apply, undo::undo},
 };
 use tempfile::TempDir;
 

@@ -19,7 +19,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use stead_engine::event::{News, Wait};
+use stead_engine::run::event::{News, Wait};
 use xattr::FileExt;
 
 use super::{

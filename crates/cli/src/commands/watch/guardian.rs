@@ -24,7 +24,7 @@ use stead_engine::{
         document::{Plan, PlannedChange, Scope, Wanted},
     },
     provider::registry::Kind,
-    recover::Newest,
+    run::recover::Newest,
 };
 use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 

@@ -14,7 +14,7 @@ use stead_engine::{
     model::address::Address,
     plan::document::{Plan, PlanError, Scope, Wanted, plan_wanted},
     provider::registry::{Kind, Registry},
-    recover::{Newest, Persistence},
+    run::recover::{Newest, Persistence},
 };
 use stead_resources::{
     host::{Live, Reader},

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    apply::Apply,
-    event::Event,
     history::{
         journal::{Journal, Left, Outcome, Reason, Record, Residue},
         stage::{Window, pause},
@@ -14,7 +12,11 @@ use crate::{
     },
     model::address::Address,
     provider::{registry::State, traits::Host},
-    rollback::{Begun, Rollback, roll_back},
+    run::{
+        apply::Apply,
+        event::Event,
+        rollback::{Begun, Rollback, roll_back},
+    },
 };
 
 /// A run that goes back.

@@ -19,7 +19,7 @@ use crate::{
         registry::{Kind, Registry, State, UnknownKind},
         traits::Host,
     },
-    rollback::leaves_traces,
+    run::rollback::leaves_traces,
 };
 
 /// A run cannot be taken back.

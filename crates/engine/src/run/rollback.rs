@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    event::{Event, Observer},
     history::journal::Residue,
     model::{address::Address, change::Change, error_chain::chain},
     plan::{merge, observe::observe},
@@ -11,6 +10,7 @@ use crate::{
         registry::{Kind, Registry, State},
         traits::{Host, ProviderError},
     },
+    run::event::{Event, Observer},
 };
 
 /// A step that has begun.

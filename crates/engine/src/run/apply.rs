@@ -10,8 +10,6 @@ use jiff::Timestamp;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    event::{Event, Observer},
-    going_back::{Ending, GoingBack, Persistence},
     history::{
         journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
         lock::Lock,
@@ -26,13 +24,17 @@ use crate::{
         merge,
         observe::{ObserveError, Observed, observe},
     },
-    probe::{LostSign, Probes, Signs},
     provider::{
         registry::{Registry, State, UnknownKind},
         traits::{Guard, GuardError, Host, ProviderError},
     },
-    rollback::Begun,
-    running::{Running, Verified},
+    run::{
+        checks::{LostSign, Probes, Signs},
+        event::{Event, Observer},
+        progress::{Running, Verified},
+        rollback::Begun,
+        take_back::{Ending, GoingBack, Persistence},
+    },
 };
 
 /// How often verification looks again, since the kernel and daemons need time to settle.

@@ -12,7 +12,7 @@ use crate::{
         observe::Observed,
     },
     provider::registry::State,
-    rollback::Begun,
+    run::rollback::Begun,
 };
 
 /// A run under way.

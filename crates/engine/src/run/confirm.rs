@@ -1,15 +1,17 @@
 //! Ending a run that waits for its confirmation: keeping it, or taking it back.
 
 use crate::{
-    apply::Apply,
-    going_back::{Ending, Persistence},
     history::{
         journal::{Journal, Outcome},
         lock::Lock,
         stage::Stage,
     },
     provider::traits::Host,
-    recover::{Newest, RecoverError},
+    run::{
+        apply::Apply,
+        recover::{Newest, RecoverError},
+        take_back::{Ending, Persistence},
+    },
 };
 
 /// Keeps the newest run if it waits for that. It does so until it goes back, even if its time is over: whoever has the lock first decides.

@@ -8,8 +8,6 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    apply::VERIFY_PAUSE,
-    event::{Event, Observer},
     history::stage::Window,
     language::spec::Desired,
     model::address::Address,
@@ -17,6 +15,10 @@ use crate::{
     provider::{
         registry::{Kind, Registry, State},
         traits::{Host, Sign},
+    },
+    run::{
+        apply::VERIFY_PAUSE,
+        event::{Event, Observer},
     },
 };
 

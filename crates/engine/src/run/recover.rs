@@ -3,9 +3,6 @@
 use jiff::Timestamp;
 
 use crate::{
-    apply::Apply,
-    event::Event,
-    going_back::GoingBack,
     history::{
         journal::{self, Journal, JournalError, Outcome, Reason, Record},
         lock::Lock,
@@ -13,10 +10,10 @@ use crate::{
         state_dir::{StateFolder, StateFolderError},
     },
     provider::traits::Host,
-    rollback::Begun,
+    run::{apply::Apply, event::Event, rollback::Begun, take_back::GoingBack},
 };
 
-pub use crate::going_back::Persistence;
+pub use crate::run::take_back::Persistence;
 
 /// An unfinished run cannot be finished.
 #[derive(Debug, thiserror::Error)]

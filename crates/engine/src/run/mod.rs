@@ -1,0 +1,11 @@
+//! Carrying out a plan: apply, checks, rollback, recovery, confirmation and undo.
+
+pub mod apply;
+pub(crate) mod checks;
+pub mod confirm;
+pub mod event;
+pub(crate) mod progress;
+pub mod recover;
+pub(crate) mod rollback;
+pub(crate) mod take_back;
+pub mod undo;
