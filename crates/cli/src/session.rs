@@ -13,7 +13,7 @@ use std::{
 use nix::unistd::geteuid;
 use stead_engine::history::state_dir::StateFolder;
 use stead_engine::{
-    cause::explain,
+    drift::explain::explain,
     history::spec_cache::{self, Asked, Basis},
     language::{
         assignment::Given,

@@ -1,8 +1,8 @@
 //! The engine of stead: from a spec to a plan, an apply and a rollback. It names no kind of resource,
 //! and the only files it touches are those of its own run folder.
 
-pub mod cause;
 pub mod coverage;
+pub mod drift;
 pub mod finding;
 mod gather;
 pub mod history;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 use stead_engine::{
-    cause::Cause,
+    drift::explain::Cause,
     language::spec::Desired,
     model::{
         address::Address,

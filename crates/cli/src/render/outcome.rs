@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
-    cause::Cause,
+    drift::explain::Cause,
     history::{
         journal::{Left, Outcome, Residue},
         runs::Run,

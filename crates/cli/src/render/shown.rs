@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
-    cause::Cause,
+    drift::explain::Cause,
     model::{address::Address, change::Change, schema::Schema},
     plan::{
         document::{Because, Plan, PlannedChange},

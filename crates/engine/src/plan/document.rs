@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cause::Cause,
+    drift::explain::Cause,
     language::{
         error::{SpecError, SpecErrors},
         spec::{Desired, Resource},

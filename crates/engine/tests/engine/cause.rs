@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use stead_engine::{
-    cause::{Cause, explain},
+    drift::explain::{Cause, explain},
     history::journal::Outcome,
     language::spec::{Desired, Spec},
     model::{address::Address, change::Change, drift::Evidence},

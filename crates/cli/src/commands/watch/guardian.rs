@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use stead_engine::{
-    cause::Cause,
+    drift::explain::Cause,
     history::{
         journal::Outcome,
         runs::{self, committed},

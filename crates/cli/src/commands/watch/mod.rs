@@ -9,7 +9,7 @@ use std::{os::unix::process::CommandExt, process::Command, time::Duration};
 
 use nix::sys::prctl;
 use stead_engine::{
-    cause::explain,
+    drift::explain::explain,
     history::{runs::committed, stage::Stage, state_dir::StateFolder},
     model::address::Address,
     plan::document::{Plan, PlanError, Scope, Wanted, plan_wanted},

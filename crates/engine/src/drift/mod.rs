@@ -1,0 +1,3 @@
+//! Why a host that had converged differs again.
+
+pub mod explain;
