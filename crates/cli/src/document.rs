@@ -4,10 +4,9 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    coverage::Coverage,
     finding::Examination,
     history::journal::Outcome,
-    import::Imported,
+    import::{coverage::Coverage, importer::Imported},
     language::{error::SpecError, inputs::Facts},
     plan::document::Plan,
     rehearsal::Rehearsal,

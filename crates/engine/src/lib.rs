@@ -1,18 +1,13 @@
 //! The engine of stead: from a spec to a plan, an apply and a rollback. It names no kind of resource,
 //! and the only files it touches are those of its own run folder.
 
-pub mod coverage;
 pub mod drift;
 pub mod finding;
-mod gather;
 pub mod history;
-pub mod ignore;
 pub mod import;
 pub mod language;
 pub mod model;
 pub mod plan;
-mod proof;
 pub mod provider;
 pub mod rehearsal;
 pub mod run;
-pub mod translate;

@@ -7,8 +7,10 @@ use std::{
 
 use stead_engine::{
     history::{runs::committed, state_dir::StateFolder},
-    ignore::{Ignores, Pattern},
-    import::{Apart, Import, ImportError, Imported, import as import_host},
+    import::{
+        ignore::{Ignores, Pattern},
+        importer::{Apart, Import, ImportError, Imported, import as import_host},
+    },
     language::load::load,
     model::{schema::Shape, suggest},
     plan::{document::Wanted, graph::Graph},

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use stead_engine::{import::Imported, model::suggest, translate::translate};
+use stead_engine::{
+    import::{importer::Imported, translate::translate},
+    model::suggest,
+};
 use stead_resources::elsewhere::{Contents, Origin, Source, wishes};
 
 use crate::{

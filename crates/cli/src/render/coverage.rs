@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stead_engine::coverage::{Coverage, KindCoverage};
+use stead_engine::import::coverage::{Coverage, KindCoverage};
 
 use super::{line, paint, plain, wrapped_aside};
 

@@ -4,8 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use stead_engine::{
-    ignore::{Ignores, Pattern},
-    import::{Apart, Import, Imported, import},
+    import::{
+        ignore::{Ignores, Pattern},
+        importer::{Apart, Import, Imported, import},
+    },
     language::{
         error::SpecErrors,
         format::format,

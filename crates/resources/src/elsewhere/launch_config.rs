@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use stead_engine::{model::address::Address, translate::Wishes};
+use stead_engine::{import::translate::Wishes, model::address::Address};
 
 use super::Origin;
 use crate::microk8s::SNAP;

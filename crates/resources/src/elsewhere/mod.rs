@@ -6,7 +6,7 @@ mod rules;
 mod rules_file;
 mod sysctls;
 
-use stead_engine::translate::Wishes;
+use stead_engine::import::translate::Wishes;
 
 use self::{launch_config::LaunchConfig, rules_file::RulesFile, sysctls::Sysctls};
 use crate::{

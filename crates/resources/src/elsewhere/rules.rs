@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use stead_engine::{
-    coverage::KindCoverage, model::address::Address, provider::traits::Provider, translate::Wishes,
+    import::{coverage::KindCoverage, translate::Wishes},
+    model::address::Address,
+    provider::traits::Provider,
 };
 
 use super::rules_file::RulesFile;

@@ -7,7 +7,9 @@ use std::{
 
 use serde_json::json;
 use stead_engine::{
-    coverage::KindCoverage, model::address::Address, provider::traits::Provider, translate::Wishes,
+    import::{coverage::KindCoverage, translate::Wishes},
+    model::address::Address,
+    provider::traits::Provider,
 };
 
 use super::SourceError;

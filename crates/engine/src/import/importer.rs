@@ -6,16 +6,18 @@ use futures::future::join_all;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    coverage::Coverage,
-    gather::gather,
-    ignore::{Ignores, Pattern},
+    import::{
+        collect::gather,
+        coverage::Coverage,
+        ignore::{Ignores, Pattern},
+        verify::Proof,
+    },
     language::{error::SpecErrors, print::Groups},
     model::{
         listing::Concerns,
         schema::{Attribute, Schema, Shape},
     },
     plan::{document::Plan, graph::Graph, observe::ObserveError},
-    proof::Proof,
     provider::{
         registry::{Registry, State},
         traits::Host,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    import::{Import, paths},
+    import::importer::{Import, paths},
     language::{
         print::{Exported, Group, is_sayable, is_value_sayable, written_part},
         spec::Desired,

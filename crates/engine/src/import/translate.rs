@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    coverage::{Coverage, KindCoverage},
-    gather::fault,
+    import::{
+        collect::fault,
+        coverage::{Coverage, KindCoverage},
+    },
     language::{
         print::{Exported, Group, Groups, spec_text},
         spec::Desired,

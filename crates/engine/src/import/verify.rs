@@ -9,8 +9,10 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use crate::{
-    coverage::Coverage,
-    import::{CopiedSource, Import, ImportError, paths},
+    import::{
+        coverage::Coverage,
+        importer::{CopiedSource, Import, ImportError, paths},
+    },
     language::{
         error::SpecErrors,
         print::{Exported, Groups, spec_text},
