@@ -32,7 +32,7 @@ use stead_engine::{
 };
 use stead_resources::{
     facts::facts,
-    host::{Live, Reader, Writer, confine::read_only},
+    host::{Live, Reader, Writer, landlock::read_only},
 };
 use tokio::runtime;
 use tracing::{Instrument, debug_span};

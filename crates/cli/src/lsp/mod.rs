@@ -13,7 +13,7 @@ mod specs;
 mod text;
 
 use lsp_server::Connection;
-use stead_resources::host::confine::read_only;
+use stead_resources::host::landlock::read_only;
 
 use self::server::Server;
 use crate::{

@@ -1,8 +1,7 @@
 //! The host: the only room that touches files, programs and sockets. A [`Reader`] has no way to write.
 
-mod addresses;
-mod clock;
-pub mod confine;
+pub(crate) mod batch;
+pub(crate) mod beneath;
 mod dns;
 mod error;
 #[expect(
@@ -10,26 +9,26 @@ mod error;
     reason = "the host is the room that touches it"
 )]
 mod http;
+pub(crate) mod inotify_limits;
+pub(crate) mod interfaces;
 mod kubernetes;
-mod look;
-mod place;
-mod pods;
+pub mod landlock;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
 )]
 mod program;
+pub(crate) mod read_log;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
 )]
 mod reader;
-mod room;
 mod secret;
 mod sockets;
-mod staged;
+pub(crate) mod staged_file;
 mod systemd;
-mod trace;
+pub(crate) mod timedate;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
@@ -41,26 +40,26 @@ mod watch;
 )]
 mod writer;
 
-pub use clock::Clock;
+pub(crate) use batch::{Look, Opened, Threads, at_once, shared};
 pub use error::HostError;
 pub use http::Reply;
+pub use inotify_limits::WatchRoom;
+pub(crate) use kubernetes::pods::{Container, Pod, Resources, Service};
 pub use kubernetes::{ClusterObject, Identity};
-pub(crate) use look::{Look, Opened, Threads, at_once, shared};
-pub(crate) use pods::{Container, Pod, Resources, Service};
 pub(crate) use program::OLD_IPTABLES;
 pub use program::{Call, Query};
+pub use read_log::Looked;
 pub use reader::{Digested, Meta, MetaKind, Reader, Space};
-pub use room::WatchRoom;
 pub(crate) use secret::{LARGEST as LARGEST_SECRET, Secret};
 pub use sockets::{Connection, Knock};
-pub(crate) use staged::{Folders, Staged};
+pub(crate) use staged_file::{Folders, Staged};
 use stead_engine::{
     model::boot_time::Moment,
     provider::traits::{Guard, GuardError, Host, Sign},
 };
 pub(crate) use systemd::NewUnit;
 pub use systemd::{HeldUnit, Manager, UnitLinks, UnitStatus};
-pub use trace::Looked;
+pub use timedate::Clock;
 pub use watch::{Culprit, Lookout, Stirred, Trigger};
 pub use writer::{Access, Existing, Writer};
 

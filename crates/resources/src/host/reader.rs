@@ -27,7 +27,8 @@ use stead_engine::model::boot_time::Moment;
 use tokio::sync::OnceCell;
 use xattr::FileExt;
 
-use super::{HostError, Query, kubernetes::ClusterObject, place::Place, trace::Trace};
+use super::{HostError, Query, kubernetes::ClusterObject};
+use crate::host::{beneath::Place, read_log::Trace};
 
 /// One moment of the host, read only.
 #[derive(Debug)]

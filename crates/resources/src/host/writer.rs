@@ -24,9 +24,11 @@ use xattr::FileExt;
 
 use super::{
     HostError,
-    place::Place,
     reader::{Digested, Hashing, xattrs},
-    staged::{Folders, Staged, sync_folder, unlink},
+};
+use crate::host::{
+    beneath::Place,
+    staged_file::{Folders, Staged, sync_folder, unlink},
 };
 
 /// Longest name of a file in bytes: limits.h, `NAME_MAX`.

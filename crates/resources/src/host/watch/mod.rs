@@ -1,9 +1,9 @@
 //! What tells that something on the host may have moved, at once where the kernel says so, at little cost where it must be asked.
 
-mod culprit;
-mod ear;
-mod files;
-mod netfilter;
+pub(crate) mod inotify;
+pub(crate) mod listener;
+pub(crate) mod nftables;
+pub(crate) mod process;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,14 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use culprit::Culprit;
-use ear::Ear;
-use files::FileEvents;
-use netfilter::NetfilterEvents;
+use inotify::FileEvents;
+use listener::Ear;
+use nftables::NetfilterEvents;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
+pub use process::Culprit;
 
 use super::{HostError, Reader};
 

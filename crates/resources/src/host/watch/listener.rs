@@ -14,12 +14,10 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use super::{
-    super::HostError,
-    Stirred, Trigger,
-    files::FileEvents,
-    netfilter::{Moved, NetfilterEvents},
-    refused,
+use super::{super::HostError, Stirred, Trigger, refused};
+use crate::host::watch::{
+    inotify::FileEvents,
+    nftables::{Moved, NetfilterEvents},
 };
 
 /// Whoever hears.

@@ -11,9 +11,9 @@ use nix::fcntl::OFlag;
 
 use super::{
     Digested, HostError, Meta, Reader,
-    place::{LastFolder, Place},
     reader::{digested, meta, xattrs},
 };
+use crate::host::beneath::{LastFolder, Place};
 
 /// How many paths are worth a thread of their own.
 const SHARE: usize = 128;

@@ -1,5 +1,7 @@
 //! The API server of this host, by the crate `kube`. A reader only asks; a writer keeps one record and deletes by number.
 
+pub(crate) mod pods;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -19,9 +21,9 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
+use crate::host::{
     HostError, Reader, Writer,
-    pods::{Pod, Service, core},
+    kubernetes::pods::{Pod, Service, core},
 };
 
 /// How long the API server may take for one answer.

@@ -13,7 +13,8 @@ use nix::{
 };
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::{Existing, HostError, place::Place};
+use super::{Existing, HostError};
+use crate::host::beneath::Place;
 
 /// Something that is whole beside its place. It goes when it is dropped.
 #[derive(Debug)]
