@@ -20,7 +20,7 @@ use crate::{
     git,
     host::{Call, HostError, Live, Reader, Writer},
     microk8s::{self, COMMON, Layout, SNAP},
-    path::refused,
+    values::path::refused,
 };
 
 /// How long a clone may take.

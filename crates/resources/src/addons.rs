@@ -24,8 +24,8 @@ use crate::{
     addon_repo::AddonRepo,
     host::{HostError, Identity, Live, Reader, Writer},
     microk8s::{KUBERNETES, Layout, SNAP},
-    path::refused,
     suggested,
+    values::path::refused,
 };
 
 /// Addons whose scripts restart kubelite: `addons/*/{enable,disable}` of `canonical/microk8s-core-addons`.

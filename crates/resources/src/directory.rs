@@ -15,15 +15,17 @@ use stead_engine::{
 };
 
 use crate::{
-    access::{
-        GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
-        owners,
-    },
     etc::{self, Etc},
     evidence,
     host::{Live, MetaKind, Reader, Writer},
     outside::{Outside, stat},
-    path::{ancestors, check, refused},
+    values::{
+        access::{
+            GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
+            owners,
+        },
+        path::{ancestors, check, refused},
+    },
 };
 
 /// Mode of a new directory where none is written.

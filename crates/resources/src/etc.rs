@@ -12,12 +12,12 @@ use crate::{
     content::LARGEST_SOURCE,
     dpkg_files::{DpkgFiles, Owner},
     etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
-    glob::fits,
     host::{HostError, Meta, MetaKind, Reader},
     modules, sysctl,
     unit_files::UNITS,
     unit_listed,
     unit_name::UnitName,
+    values::glob::fits,
 };
 
 /// The folder.

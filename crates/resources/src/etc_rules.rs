@@ -1,6 +1,6 @@
 //! What stands in /etc without being anybody's decision: each with the rule that import names.
 
-use crate::glob::fits;
+use crate::values::glob::fits;
 
 /// Returns the name under which a table has a path.
 pub(crate) fn rule_for(table: &[(&'static str, &[&str])], path: &str) -> Option<&'static str> {

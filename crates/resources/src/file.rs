@@ -19,10 +19,6 @@ use stead_engine::{
 };
 
 use crate::{
-    access::{
-        GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
-        owners,
-    },
     content::{Content, SMALL},
     etc::{self, Etc},
     evidence,
@@ -31,8 +27,14 @@ use crate::{
         at_once, shared,
     },
     outside::{Outside, stat},
-    path::{ancestors, check, other_kind, refused},
-    secrets,
+    values::{
+        access::{
+            GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
+            owners,
+        },
+        path::{ancestors, check, other_kind, refused},
+        secret_patterns,
+    },
 };
 
 /// Mode of a new file where none is written.
@@ -225,11 +227,11 @@ impl Provider<Live> for File {
             None => {
                 return Ok(Written::Unreadable("only its owner may read it".to_owned()));
             }
-            Some(Content::Text(text)) => secrets::are_in(text),
+            Some(Content::Text(text)) => secret_patterns::are_in(text),
             Some(Content::Digest { .. }) => host
                 .read_head(Path::new(name), SEARCHED)
                 .map_err(refused(Self::KIND, name, "read it"))?
-                .is_some_and(|head| secrets::are_in(&String::from_utf8_lossy(&head))),
+                .is_some_and(|head| secret_patterns::are_in(&String::from_utf8_lossy(&head))),
         };
         if is_secret {
             return Ok(Written::Secret);

@@ -14,7 +14,7 @@ use stead_engine::{
 use crate::{
     accounts::{Accounts, FIRST_OF_PEOPLE, Maker, User, check_new, check_number},
     host::{HostError, Live, Reader, Writer},
-    path::refused,
+    values::path::refused,
 };
 
 /// The kind `group`.

@@ -14,7 +14,7 @@ use stead_engine::{
 use crate::{
     accounts::{Accounts, Maker, check_existing},
     host::{HostError, Live, Reader, Writer},
-    path::refused,
+    values::path::refused,
 };
 
 /// The kind `group-member`.

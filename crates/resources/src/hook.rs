@@ -25,9 +25,9 @@ use crate::{
     evidence,
     host::{Existing, HostError, Live, MetaKind, Reader, Writer},
     microk8s::SNAP,
-    path::refused,
     unit_files::{UNITS, make_folders, remove, remove_empty_folder},
     unit_process::{Unknown, bring_up, stop},
+    values::path::refused,
 };
 
 /// Runs at each start of the host, and whenever one of [`OVERWRITERS`] starts.

@@ -20,7 +20,7 @@ use crate::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
         Tables, actors, implied_hook, tables_to_list, words_of,
     },
-    path::refused,
+    values::path::refused,
 };
 
 /// The kind `iptables-chain`.

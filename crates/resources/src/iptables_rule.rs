@@ -23,9 +23,8 @@ use crate::{
         Saved, Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, saved_words,
         script, split,
     },
-    path::refused,
     rule_edit::Edit,
-    setting::Setting,
+    values::{path::refused, setting::Setting},
 };
 
 /// Longest comment in bytes: `XT_MAX_COMMENT_LEN` of `linux/netfilter/xt_comment.h`, less the closing NUL.

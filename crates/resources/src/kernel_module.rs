@@ -24,7 +24,7 @@ use crate::{
         Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
         option_line, shown,
     },
-    path::refused,
+    values::path::refused,
 };
 
 /// Longest name of a module in bytes: linux/moduleparam.h, `MODULE_NAME_LEN`, without the closing NUL.

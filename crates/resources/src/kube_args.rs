@@ -21,9 +21,9 @@ use crate::{
     evidence, hook,
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
     microk8s::{self, Layout, SNAP},
-    path::refused,
     restart::note_start,
-    secrets, suggested,
+    suggested,
+    values::{path::refused, secret_patterns},
 };
 
 /// What kube-proxy knows: `cmd/kube-proxy/app/server_linux.go` of Kubernetes. It ends at once with any other.
@@ -216,7 +216,7 @@ impl Provider<Live> for KubeArgs {
             let differing = differing(name, &file, &default);
             let secrets = differing
                 .keys()
-                .filter(|flag| secrets::is_name_secret(flag));
+                .filter(|flag| secret_patterns::is_name_secret(flag));
             listing
                 .secrets
                 .extend(secrets.map(|flag| format!("{name} --{flag}")));
@@ -245,7 +245,7 @@ impl Provider<Live> for KubeArgs {
             .unwrap_or_default();
         let default = layout.default_args(host, name).map_err(&refused)?;
         let mut flags = differing(name, &file, &default);
-        flags.retain(|flag, _| !secrets::is_name_secret(flag));
+        flags.retain(|flag, _| !secret_patterns::is_name_secret(flag));
         if flags.is_empty() {
             return Ok(Written::Default);
         }

@@ -1,6 +1,5 @@
 //! The kinds that stead knows. This file is the list of them and nothing else.
 
-mod access;
 mod accounts;
 mod addon;
 mod alternatives;
@@ -22,7 +21,6 @@ mod etc_rules;
 mod evidence;
 pub mod facts;
 mod git;
-mod glob;
 mod guard;
 mod home;
 pub mod host;
@@ -32,7 +30,6 @@ mod microk8s_leaves;
 mod modules;
 mod netfilter;
 mod outside;
-mod path;
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
@@ -41,9 +38,7 @@ mod path;
 mod root;
 mod rule_edit;
 mod secret;
-mod secrets;
 pub mod session;
-mod setting;
 mod signs;
 mod snap_change;
 mod snap_file;
@@ -87,6 +82,7 @@ mod symlink;
 mod sysctl;
 mod unit;
 mod user;
+pub mod values;
 
 pub use hook::{have_recovered, is_left_to_watch};
 pub use snapd::wait_until_settled;

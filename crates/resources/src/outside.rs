@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 use stead_engine::{model::address::Address, provider::traits::ProviderError};
 
 use crate::{
-    access::{Mode, Names, Owner, OwnerGroup, access},
     host::{Access, HostError, Meta, MetaKind, Reader, Writer},
-    path::{other_kind, refused},
+    values::{
+        access::{Mode, Names, Owner, OwnerGroup, access},
+        path::{other_kind, refused},
+    },
 };
 
 /// What something has besides what is in it. `None` is not wanted, or could not be seen.

@@ -17,7 +17,7 @@ use crate::{
     dpkg::{Database, Installed, available, installed, is_interrupted},
     evidence,
     host::{Call, HostError, Live, Reader, Writer},
-    path::refused,
+    values::path::refused,
 };
 
 /// How long installing or removing may take.

@@ -23,9 +23,9 @@ use crate::{
     host::{HostError, Live, Reader, Trigger, UnitStatus, Writer},
     kube_proxy::{self, Told},
     microk8s::{self, KUBERNETES, Layout, SNAP},
-    path::refused,
     snapd,
     start_note::{note, noted},
+    values::path::refused,
 };
 
 /// How long after its start a service may still edit its own files, in microseconds: MicroK8s does that before it starts kubelite.

@@ -5,7 +5,7 @@ use stead_engine::model::change::Change;
 use crate::{
     iptables_rule::{DEFAULT_TABLE, Place, State, spot},
     netfilter::{ChainName, Column, Insert, MARK, Rule, Spot, quoted, saved_words},
-    setting::Setting,
+    values::setting::Setting,
 };
 
 /// What becomes of one rule in one column.

@@ -16,12 +16,14 @@ use stead_engine::{
 };
 
 use crate::{
-    access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, owners},
     evidence,
     host::{Existing, HostError, Live, MetaKind, Reader, Secret, Writer},
     outside::{Outside, stat},
-    path::{ancestors, check, refused},
     secret::{Reference, sealed},
+    values::{
+        access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, owners},
+        path::{ancestors, check, refused},
+    },
 };
 
 /// Mode of a new file where none is written: for its owner alone.

@@ -14,8 +14,9 @@ use stead_engine::{
 
 use crate::{
     host::{Live, Reader, Writer},
-    secrets, snap_listed,
+    snap_listed,
     snapd::{self, SnapdError},
+    values::secret_patterns,
 };
 
 /// The name of snapd itself among snaps.
@@ -192,7 +193,9 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
             let is_own = |(known, begin): &(&str, &str)| *known == snap && key.starts_with(begin);
             if OWN.iter().any(is_own) {
                 listing.ignore("snapd sets it itself", name);
-            } else if secrets::is_name_secret(&key) || value.as_str().is_some_and(secrets::are_in) {
+            } else if secret_patterns::is_name_secret(&key)
+                || value.as_str().is_some_and(secret_patterns::are_in)
+            {
                 listing.secrets.insert(name);
             } else {
                 listing.managed.insert(name);

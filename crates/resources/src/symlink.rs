@@ -18,7 +18,7 @@ use crate::{
     etc::Etc,
     evidence,
     host::{Existing, Live, MetaKind, Reader, Writer},
-    path::{ancestors, check, other_kind, refused},
+    values::path::{ancestors, check, other_kind, refused},
 };
 
 /// The kind `symlink`.

@@ -20,13 +20,12 @@ use crate::{
     etc::Etc,
     evidence,
     host::{HostError, Live, Reader, Trigger, Writer},
-    path::refused,
-    setting::Setting,
     suggested,
     sysctl_files::{
         FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, otherwise_at_boot,
         path, refuse_if_overruled, set_boot,
     },
+    values::{path::refused, setting::Setting},
 };
 
 /// The largest value that is read, in bytes.

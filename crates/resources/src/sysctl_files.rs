@@ -7,7 +7,7 @@ use stead_engine::model::schema::Problem;
 use crate::{
     boot_files::{BootFile, boot_files, read as read_boot_file, set_line},
     host::{HostError, Reader, Writer},
-    setting::Setting,
+    values::setting::Setting,
 };
 
 /// Where files for boot are looked for, in order of precedence: sysctl.d(5).

@@ -21,7 +21,6 @@ use crate::{
     content::Content,
     evidence,
     host::{Access, HostError, Live, Reader, UnitStatus, Writer},
-    path::refused,
     unit_change::carry_out,
     unit_check::{
         check_absent_here, check_drop_ins, check_host, check_text, check_together, may_cut_network,
@@ -34,6 +33,7 @@ use crate::{
     unit_name::UnitName,
     unit_needs::{needs, wish_text},
     unit_process::{self, is_running, is_stale, is_up},
+    values::path::refused,
 };
 
 /// The word that users write.

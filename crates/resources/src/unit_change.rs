@@ -6,13 +6,13 @@ use stead_engine::{model::change::Change, provider::traits::ProviderError};
 
 use crate::{
     host::{Existing, HostError, Reader, UnitLinks, Writer},
-    path::refused,
     start_note::forget,
     unit::{KIND, State},
     unit_files::{UnitFile, drop_in_of, path_of, put},
     unit_links::{enabled_as, put_links},
     unit_name::UnitName,
     unit_process::{Unknown, bring_up, check_loaded, forget_failure, note_start, stop},
+    values::path::refused,
 };
 
 /// One change of a unit.

@@ -16,9 +16,7 @@ use crate::{
     dpkg_files::{DpkgFiles, Owner},
     etc::Etc,
     etc_rules::{FOREIGN, IGNORED, rule_for},
-    glob::fits,
     host::{HostError, Reader},
-    secrets,
     unit::State,
     unit_check::{check_drop_ins, check_text, check_together},
     unit_files::{self, Own, UNITS, UnitFile, drop_in_of, find, known, path_of, text_of},
@@ -26,6 +24,7 @@ use crate::{
     unit_name::UnitName,
     unit_process::is_up,
     unit_text::UnitText,
+    values::{glob::fits, secret_patterns},
 };
 
 /// Why no unit is written where systemd does not run.
@@ -252,7 +251,7 @@ pub(crate) fn written(
             .flat_map(|drop_ins| drop_ins.values().map(Option::as_ref)),
     );
     let mut texts = files.flatten().filter_map(UnitFile::text);
-    if texts.any(secrets::are_in) {
+    if texts.any(secret_patterns::are_in) {
         return Ok(Written::Secret);
     }
     let mut wish = State::default();

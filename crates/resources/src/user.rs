@@ -14,14 +14,16 @@ use stead_engine::{
 };
 
 use crate::{
-    access::Mode,
     accounts::{
         self, Accounts, FIRST_OF_PEOPLE, Maker, check_existing, check_new, check_number,
         has_password, subordinates,
     },
     home,
     host::{HostError, Live, MetaKind, Reader, Writer},
-    path::{self, refused},
+    values::{
+        access::Mode,
+        path::{self, refused},
+    },
 };
 
 /// Ranges of numbers for the containers of users: subuid(5), subgid(5).

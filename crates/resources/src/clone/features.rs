@@ -87,7 +87,7 @@ async fn units(reader: &Reader, features: &mut Features) -> Result<(), HostError
             for name in reader.units_in(&[state], pattern).await? {
                 if PASSING
                     .iter()
-                    .any(|passing| crate::glob::fits(passing, &name))
+                    .any(|passing| crate::values::glob::fits(passing, &name))
                 {
                     continue;
                 }

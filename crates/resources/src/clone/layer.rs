@@ -49,7 +49,10 @@ fn walk(upper: &Path, place: &Path, host: &Path, found: &mut Features) -> io::Re
         let entry = entry?;
         let path = place.join(entry.file_name());
         let Some(name) = path.to_str() else { continue };
-        if NOISE.iter().any(|noise| crate::glob::fits(noise, name)) {
+        if NOISE
+            .iter()
+            .any(|noise| crate::values::glob::fits(noise, name))
+        {
             continue;
         }
         // A service may remove it meanwhile.

@@ -66,7 +66,7 @@ fn refused<E: Into<io::Error>>(attempted: impl Into<String>) -> impl FnOnce(E) -
 
 /// Whether a path fits a pattern of [`stead_engine::provider::traits::Provider::places`].
 pub fn is_place(pattern: &str, path: &str) -> bool {
-    crate::glob::fits(pattern, path)
+    crate::values::glob::fits(pattern, path)
 }
 
 /// Returns the path of a program of the host.

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     host::Reader,
-    setting::Setting,
     sysctl::State,
     sysctl_files::{OURS, deciding, files},
+    values::setting::Setting,
 };
 
 /// The keys by which dockerd turns IPv4 forwarding on. The two are one to the kernel: ip-sysctl.rst.

@@ -24,7 +24,7 @@ use stead_engine::{
 
 use crate::{
     host::{HostError, Query, Reader},
-    path::refused,
+    values::path::refused,
 };
 
 pub(crate) use edit::{Insert, Spot, script};
