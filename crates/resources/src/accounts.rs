@@ -284,7 +284,7 @@ pub(crate) fn places() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn accounts_are_read_from_the_files_of_the_host() {

@@ -17,7 +17,7 @@ use stead_engine::{
 };
 
 use crate::{
-    git,
+    files::git,
     host::{Call, HostError, Live, Reader, Writer},
     microk8s::{self, COMMON, Layout, SNAP},
     values::path::refused,

@@ -17,8 +17,8 @@ use stead_engine::{
 use crate::{
     etc::{self, Etc},
     evidence,
+    files::metadata::{Outside, stat},
     host::{Live, MetaKind, Reader, Writer},
-    outside::{Outside, stat},
     values::{
         access::{
             GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
@@ -211,7 +211,7 @@ mod tests {
     use stead_engine::model::error_chain::chain;
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const NAME: &str = "/srv/data";
 

@@ -251,7 +251,7 @@ fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const DATABASE: &str = "\
 Package: dpkg

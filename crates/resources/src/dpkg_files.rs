@@ -131,7 +131,7 @@ impl DpkgFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn every_list_of_dpkg_says_whose_a_path_is() {

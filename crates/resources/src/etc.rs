@@ -9,9 +9,9 @@ use stead_engine::{
 
 use crate::{
     alternatives,
-    content::LARGEST_SOURCE,
     dpkg_files::{DpkgFiles, Owner},
     etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
+    files::content::LARGEST_SOURCE,
     host::{HostError, Meta, MetaKind, Reader},
     modules, sysctl,
     unit_files::UNITS,

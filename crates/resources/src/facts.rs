@@ -315,7 +315,7 @@ impl Firmware {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     /// What the firmware of known machines says, and what follows.
     #[test]

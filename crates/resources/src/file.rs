@@ -19,14 +19,16 @@ use stead_engine::{
 };
 
 use crate::{
-    content::{Content, SMALL},
     etc::{self, Etc},
     evidence,
+    files::{
+        content::{Content, SMALL},
+        metadata::{Outside, stat},
+    },
     host::{
         Existing, Folders, HostError, Live, Look, MetaKind, Reader, Staged, Threads, Writer,
         at_once, shared,
     },
-    outside::{Outside, stat},
     values::{
         access::{
             GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
@@ -372,7 +374,7 @@ mod tests {
     use stead_engine::model::error_chain::chain;
 
     use super::*;
-    use crate::{content::INLINE, root::Root};
+    use crate::files::{content::INLINE, test_root::Root};
 
     const NAME: &str = "/etc/motd";
 

@@ -217,7 +217,7 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     fn state(gid: i64, members: &[&str]) -> State {
         State {

@@ -137,7 +137,7 @@ fn split(name: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[tokio::test]
     async fn a_member_is_one_whom_the_group_lists() {

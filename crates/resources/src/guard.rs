@@ -7,7 +7,7 @@ use stead_engine::provider::traits::{Guard, GuardError};
 use zbus::Variant;
 
 use crate::{
-    boot_files::HEADER,
+    files::conf_d::HEADER,
     hook::write,
     host::{HostError, NewUnit, Reader, Writer},
     unit_files::{UNITS, remove, remove_empty_folder},
@@ -170,7 +170,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn the_unit_for_the_boot_quotes_what_it_calls() {

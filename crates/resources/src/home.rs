@@ -82,7 +82,7 @@ fn remove_copy(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const SKEL: [(&str, &str); 2] = [
         ("/etc/skel/.profile", "umask 022\n"),

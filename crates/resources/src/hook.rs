@@ -21,8 +21,8 @@ use stead_engine::{
 };
 
 use crate::{
-    boot_files::HEADER,
     evidence,
+    files::conf_d::HEADER,
     host::{Existing, HostError, Live, MetaKind, Reader, Writer},
     microk8s::SNAP,
     unit_files::{UNITS, make_folders, remove, remove_empty_folder},
@@ -436,7 +436,7 @@ pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[tokio::test]
     async fn a_hook_comes_and_goes_with_all_its_files() {

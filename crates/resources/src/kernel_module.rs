@@ -16,9 +16,9 @@ use stead_engine::{
 };
 
 use crate::{
-    boot_files::set_line,
     etc::Etc,
     evidence,
+    files::conf_d::set_line,
     host::{HostError, Live, Reader, Trigger, Writer},
     modules::{
         Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
@@ -375,7 +375,7 @@ fn error(name: &str, attempted: &str, fact: &str) -> ProviderError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{boot_files::HEADER, root::Root};
+    use crate::files::{conf_d::HEADER, test_root::Root};
 
     const NAME: &str = "nf_conntrack";
     const LOADED: (&str, &str) = (

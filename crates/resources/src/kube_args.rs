@@ -459,7 +459,7 @@ fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
 #[expect(clippy::disallowed_methods, reason = "a test makes its own folder")]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[tokio::test]
     async fn arguments_that_differ_are_listed_in_whatever_shape_they_stand() {

@@ -4,14 +4,11 @@ mod accounts;
 mod addon;
 mod alternatives;
 mod args_file;
-mod boot_files;
-mod certificate;
 #[expect(
     clippy::disallowed_methods,
     reason = "a clone is files, mounts and processes of its own"
 )]
 pub mod clone;
-mod content;
 pub mod doctor;
 mod dpkg;
 mod dpkg_files;
@@ -20,7 +17,6 @@ mod etc;
 mod etc_rules;
 mod evidence;
 pub mod facts;
-mod git;
 mod guard;
 mod home;
 pub mod host;
@@ -29,15 +25,7 @@ mod microk8s;
 mod microk8s_leaves;
 mod modules;
 mod netfilter;
-mod outside;
-#[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
-)]
-mod root;
 mod rule_edit;
-mod secret;
 pub mod session;
 mod signs;
 mod snap_change;
@@ -64,6 +52,7 @@ mod addons;
 mod check;
 mod directory;
 mod file;
+pub mod files;
 mod group;
 mod group_member;
 mod hook;

@@ -8,7 +8,7 @@ use std::{
 use stead_engine::model::schema::Problem;
 
 use crate::{
-    boot_files::{BootFile, boot_files, read as read_boot_file},
+    files::conf_d::{BootFile, boot_files, read as read_boot_file},
     host::{HostError, Reader},
 };
 

@@ -417,7 +417,7 @@ fn install(name: &str, version: Option<&str>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const STATUS: &str = "/var/lib/dpkg/status";
     const LIST: (&str, &str) = (

@@ -17,9 +17,11 @@ use stead_engine::{
 
 use crate::{
     evidence,
+    files::{
+        metadata::{Outside, stat},
+        secret_source::{Reference, sealed},
+    },
     host::{Existing, HostError, Live, MetaKind, Reader, Secret, Writer},
-    outside::{Outside, stat},
-    secret::{Reference, sealed},
     values::{
         access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, owners},
         path::{ancestors, check, refused},
@@ -108,7 +110,7 @@ impl Provider<Live> for SecretFile {
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
         if desired.value.is_none() {
             let problem = Problem::new("it does not say where the secret comes from");
-            return vec![problem.help(crate::secret::USAGE)];
+            return vec![problem.help(crate::files::secret_source::USAGE)];
         }
         vec![]
     }

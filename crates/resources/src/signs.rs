@@ -161,7 +161,7 @@ fn said(error: &HostError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn a_default_route_leads_everywhere_and_not_through_the_loopback_device() {

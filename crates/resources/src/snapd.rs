@@ -467,7 +467,7 @@ mod tests {
     use e2e::{FakeSnapd, Fault, Offer, World};
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[tokio::test]
     async fn another_change_is_waited_for_and_not_for_ever() {

@@ -174,7 +174,7 @@ mod tests {
     use stead_engine::model::error_chain::chain;
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const NAME: &str = "/etc/localtime";
 

@@ -16,9 +16,9 @@ use stead_engine::{
 };
 
 use crate::{
-    boot_files::read as read_boot_file,
     etc::Etc,
     evidence,
+    files::conf_d::read as read_boot_file,
     host::{HostError, Live, Reader, Trigger, Writer},
     suggested,
     sysctl_files::{
@@ -425,7 +425,7 @@ pub(crate) fn name(key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{boot_files::HEADER, root::Root};
+    use crate::files::{conf_d::HEADER, test_root::Root};
 
     const KEY: &str = "net.ipv4.ip_forward";
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use stead_engine::model::schema::Problem;
 
 use crate::{
-    boot_files::{BootFile, boot_files, read as read_boot_file, set_line},
+    files::conf_d::{BootFile, boot_files, read as read_boot_file, set_line},
     host::{HostError, Reader, Writer},
     values::setting::Setting,
 };

@@ -18,8 +18,8 @@ use stead_engine::{
 };
 
 use crate::{
-    content::Content,
     evidence,
+    files::content::Content,
     host::{Access, HostError, Live, Reader, UnitStatus, Writer},
     unit_change::carry_out,
     unit_check::{
@@ -500,7 +500,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     fn state(value: serde_json::Value) -> State {
         serde_json::from_value(value).unwrap()

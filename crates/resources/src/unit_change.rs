@@ -225,7 +225,7 @@ mod tests {
     use stead_engine::provider::traits::Provider;
 
     use super::*;
-    use crate::{root::Root, unit::Unit};
+    use crate::{files::test_root::Root, unit::Unit};
 
     const NAME: &str = "a.service";
 
@@ -286,7 +286,7 @@ mod tests {
         let mut after = before.clone();
         let drop_ins = after.drop_ins.as_mut().unwrap();
         drop_ins.remove("10-x");
-        let text = crate::content::Content::Text("[Service]\nNice=2\n".to_owned());
+        let text = crate::files::content::Content::Text("[Service]\nNice=2\n".to_owned());
         drop_ins.insert("30-z".to_owned(), Some(UnitFile::File(text)));
         assert!(put(&root, Some(&before), Some(&after)).await);
         let now = observed(&root).await.unwrap();

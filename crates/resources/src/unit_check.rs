@@ -394,7 +394,7 @@ pub(crate) fn may_cut_network(name: &str, is_up: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{content::Content, root::Root};
+    use crate::files::{content::Content, test_root::Root};
 
     const PACKAGED: (&str, &str) = (
         "/usr/lib/systemd/system/ssh.service",

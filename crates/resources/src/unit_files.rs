@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    boot_files::{self, boot_files},
-    content::Content,
+    files::{
+        conf_d::{self, boot_files},
+        content::Content,
+    },
     host::{Access, Existing, HostError, MetaKind, Reader, Writer},
     unit_name::UnitName,
     unit_text::UnitText,
@@ -247,7 +249,7 @@ pub(crate) fn text_of(
         if unit.is_none()
             && let Some(found) = find(host, name)?.into_iter().find(|found| !found.is_mask())
         {
-            unit = Some(boot_files::read(host, found.path)?.text);
+            unit = Some(conf_d::read(host, found.path)?.text);
         }
     }
     let folders: Vec<String> = names
@@ -383,7 +385,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const NAME: &str = "a.service";
     const PATH: &str = "/etc/systemd/system/a.service";

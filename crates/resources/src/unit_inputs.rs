@@ -56,7 +56,7 @@ pub(crate) fn digest_of<'a>(files: impl Iterator<Item = &'a UnitFile> + Clone) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     fn digest(files: &[(&str, &str)], name: &str) -> String {
         let root = Root::new(files);

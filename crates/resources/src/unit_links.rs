@@ -138,7 +138,7 @@ pub(crate) fn put_links(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const TOP: &str = "/etc/systemd/system";
 

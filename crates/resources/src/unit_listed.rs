@@ -12,10 +12,10 @@ use stead_engine::{
 };
 
 use crate::{
-    content::{Content, SMALL},
     dpkg_files::{DpkgFiles, Owner},
     etc::Etc,
     etc_rules::{FOREIGN, IGNORED, rule_for},
+    files::content::{Content, SMALL},
     host::{HostError, Reader},
     unit::State,
     unit_check::{check_drop_ins, check_text, check_together},
@@ -363,7 +363,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const SERVICE: &str = "[Service]\nExecStart=/bin/x\n[Install]\nWantedBy=multi-user.target\n";
 

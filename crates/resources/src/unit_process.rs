@@ -292,7 +292,7 @@ fn failed(name: &str, attempted: &str) -> impl Fn(HostError) -> ProviderError + 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const NAME: &str = "a.service";
 

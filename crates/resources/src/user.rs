@@ -478,7 +478,7 @@ fn span(range: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const FILES: [(&str, &str); 5] = [
         (

@@ -5,7 +5,7 @@ use stead_engine::finding::Ailment;
 use super::{Look, Patient};
 use crate::{
     addon_repo::{CORE, OF_SNAP, folder_of},
-    git,
+    files::git,
 };
 
 pub(super) const AILMENT: Ailment = Ailment {
@@ -54,7 +54,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{microk8s::Layout, root::Root};
+    use crate::{files::test_root::Root, microk8s::Layout};
 
     const OLD: &str = "0123456789abcdef0123456789abcdef01234567";
     const NEW: &str = "89abcdef0123456789abcdef0123456789abcdef";

@@ -8,7 +8,7 @@ use super::{
     Look, Patient,
     certificate_expiring::{LIMIT, SERVER},
 };
-use crate::certificate::Certificate;
+use crate::files::certificate::Certificate;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "certificate-address",
@@ -63,7 +63,10 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{certificate::tests::EXAMPLE, microk8s::Layout, root::Root};
+    use crate::{
+        files::{certificate::tests::EXAMPLE, test_root::Root},
+        microk8s::Layout,
+    };
 
     #[test]
     fn without_the_lock_microk8s_makes_a_new_certificate_itself() {

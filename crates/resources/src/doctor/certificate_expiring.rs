@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use stead_engine::finding::{Ailment, Finding};
 
 use super::{Look, Patient};
-use crate::certificate::Certificate;
+use crate::files::certificate::Certificate;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "certificate-expiring",

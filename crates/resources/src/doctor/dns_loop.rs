@@ -3,7 +3,7 @@
 use stead_engine::finding::{Ailment, Finding};
 
 use super::{Hidden, Look, Patient};
-use crate::{boot_files, microk8s::Layout};
+use crate::{files::conf_d, microk8s::Layout};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-loop",
@@ -101,7 +101,7 @@ pub(super) fn resolver(patient: &Patient<'_>, layout: &Layout) -> Result<String,
 
 /// Returns the servers of such a list; those of systemd-resolved if a link leads there.
 pub(super) fn servers(patient: &Patient<'_>, path: &str) -> Result<Vec<String>, Hidden> {
-    let text = boot_files::read(patient.host, path.into())?.text;
+    let text = conf_d::read(patient.host, path.into())?.text;
     let servers = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("nameserver"));
@@ -117,7 +117,7 @@ pub(super) fn is_loopback(server: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn the_link_of_systemd_resolved_is_followed() {

@@ -130,7 +130,7 @@ fn open_files(host: &Reader) -> Result<Option<Reached>, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn what_the_kernel_refuses_is_told_with_its_limit() {

@@ -14,7 +14,7 @@ use stead_engine::{
 
 use super::SourceError;
 use crate::{
-    boot_files::boot_files,
+    files::conf_d::boot_files,
     host::{HostError, Reader},
     sysctl::{Sysctl, name},
     sysctl_files::{FOLDERS, canonical, path},
@@ -221,7 +221,7 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const KEYS: [(&str, &str); 3] = [
         ("/proc/sys/net/ipv4/ip_forward", "0\n"),

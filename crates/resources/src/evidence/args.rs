@@ -213,7 +213,7 @@ mod tests {
             .map(|(flag, value)| (flag.to_owned(), value))
             .collect();
         assert_eq!(found, expected);
-        let root = crate::root::Root::new(&[
+        let root = crate::files::test_root::Root::new(&[
             ("/var/snap/microk8s/1/args/kubelite", ""),
             (
                 "/var/snap/microk8s/1/args/kube-proxy",

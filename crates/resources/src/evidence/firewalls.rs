@@ -137,7 +137,7 @@ fn value_of(text: &str, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn ufw_drops_what_it_refuses_and_nothing_while_it_is_off() {

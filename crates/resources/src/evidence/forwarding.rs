@@ -108,7 +108,7 @@ fn is_on_at_boot(host: &Reader) -> Result<bool, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     fn check(path: &str, text: &str, expected: bool) {
         let root = Root::new(&[(path, text)]);

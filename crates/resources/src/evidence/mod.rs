@@ -125,7 +125,7 @@ mod tests {
     use stead_engine::model::change::Change;
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     const PATH: &str = "/etc/motd";
 

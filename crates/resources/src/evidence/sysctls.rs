@@ -88,7 +88,7 @@ mod tests {
     use stead_engine::model::change::Change;
 
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     fn state(running: &str, boot: Option<&str>) -> State {
         State {

@@ -459,7 +459,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{host::Reader, root::Root};
+    use crate::{files::test_root::Root, host::Reader};
 
     const PATH: &str = "/etc/motd";
     /// rw for the owner, rw for user 12345, r for the group, mask rw, r for others: `linux/posix_acl_xattr.h`, version 2.

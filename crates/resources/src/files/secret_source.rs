@@ -119,7 +119,7 @@ pub(crate) fn sealed(host: &Reader, path: &str, secret: &[u8]) -> Result<String,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Root;
+    use crate::files::test_root::Root;
 
     #[test]
     fn references_are_read() {
