@@ -6,7 +6,7 @@ use stead_engine::language::inputs::{Fact, Facts, NONE};
 
 use crate::{
     host::Reader,
-    meminfo::Memory,
+    kernel::meminfo::Memory,
     microk8s,
     netfilter::{Family, preferred},
     snapd,

@@ -20,7 +20,7 @@ use crate::{
     evidence,
     files::conf_d::set_line,
     host::{HostError, Live, Reader, Trigger, Writer},
-    modules::{
+    kernel::modules::{
         Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
         option_line, shown,
     },

@@ -20,11 +20,11 @@ use crate::{
     evidence,
     files::conf_d::read as read_boot_file,
     host::{HostError, Live, Reader, Trigger, Writer},
-    suggested,
-    sysctl_files::{
+    kernel::sysctl_d::{
         FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, otherwise_at_boot,
         path, refuse_if_overruled, set_boot,
     },
+    suggested,
     values::{path::refused, setting::Setting},
 };
 

@@ -101,7 +101,7 @@ fn watches(host: &Reader, room: WatchRoom) -> Result<Vec<Reached>, HostError> {
 }
 
 fn number(host: &Reader, setting: &str) -> Result<u64, HostError> {
-    let path = crate::sysctl_files::path(setting);
+    let path = crate::kernel::sysctl_d::path(setting);
     let text = host.read_text(&path, LIMIT)?.unwrap_or_default();
     Ok(text.trim().parse().unwrap_or(0))
 }

@@ -8,7 +8,7 @@ use stead_engine::finding::{Ailment, Finding};
 use super::{Look, Patient};
 use crate::{
     host::{Container, Pod, Resources},
-    meminfo::{MEMINFO, Memory},
+    kernel::meminfo::{MEMINFO, Memory},
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

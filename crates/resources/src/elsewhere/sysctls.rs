@@ -16,8 +16,8 @@ use super::SourceError;
 use crate::{
     files::conf_d::boot_files,
     host::{HostError, Reader},
+    kernel::sysctl_d::{FOLDERS, canonical, path},
     sysctl::{Sysctl, name},
-    sysctl_files::{FOLDERS, canonical, path},
 };
 
 /// What was named: folders first, as sysctl.d(5) puts them in order, then files as they were named.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{changed, start, started, when};
 use crate::{
     host::Reader,
+    kernel::sysctl_d::value_in,
     netfilter::{Family, Saved, Tables, actors},
-    sysctl_files::value_in,
 };
 
 /// ufw as [`actors`] calls it.

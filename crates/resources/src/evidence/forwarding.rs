@@ -9,9 +9,9 @@ use stead_engine::model::drift::Evidence;
 use super::{start, started};
 use crate::{
     host::{HostError, Reader},
+    kernel::sysctl_d::{value_at_boot, value_in},
     microk8s::Layout,
     netfilter::{Tables, actors},
-    sysctl_files::{value_at_boot, value_in},
 };
 
 /// Docker as the table of those who write rules calls it.

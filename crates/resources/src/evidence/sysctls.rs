@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     host::Reader,
+    kernel::sysctl_d::{OURS, deciding, files},
     sysctl::State,
-    sysctl_files::{OURS, deciding, files},
     values::setting::Setting,
 };
 
