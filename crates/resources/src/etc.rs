@@ -8,8 +8,10 @@ use stead_engine::{
 };
 
 use crate::{
-    alternatives,
-    dpkg_files::{DpkgFiles, Owner},
+    dpkg::{
+        alternatives,
+        owners::{DpkgFiles, Owner},
+    },
     etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
     files::content::LARGEST_SOURCE,
     host::{HostError, Meta, MetaKind, Reader},

@@ -2,7 +2,6 @@
 
 mod accounts;
 mod addon;
-mod alternatives;
 mod args_file;
 #[expect(
     clippy::disallowed_methods,
@@ -10,8 +9,6 @@ mod args_file;
 )]
 pub mod clone;
 pub mod doctor;
-mod dpkg;
-mod dpkg_files;
 pub mod elsewhere;
 mod etc;
 mod etc_rules;
@@ -48,6 +45,7 @@ mod addon_repo;
 mod addons;
 mod check;
 mod directory;
+pub mod dpkg;
 mod file;
 pub mod files;
 mod group;

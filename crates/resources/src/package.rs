@@ -14,7 +14,7 @@ use stead_engine::{
 };
 
 use crate::{
-    dpkg::{Database, Installed, available, installed, is_interrupted},
+    dpkg::database::{Database, Installed, available, installed, is_interrupted},
     evidence,
     host::{Call, HostError, Live, Reader, Writer},
     values::path::refused,

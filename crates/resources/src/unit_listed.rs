@@ -12,7 +12,7 @@ use stead_engine::{
 };
 
 use crate::{
-    dpkg_files::{DpkgFiles, Owner},
+    dpkg::owners::{DpkgFiles, Owner},
     etc::Etc,
     etc_rules::{FOREIGN, IGNORED, rule_for},
     files::content::{Content, SMALL},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    dpkg::Database,
+    dpkg::database::Database,
     host::{HostError, Reader},
 };
 
