@@ -15,7 +15,6 @@ mod etc_rules;
 mod evidence;
 pub mod facts;
 mod guard;
-mod home;
 pub mod host;
 mod microk8s;
 mod microk8s_leaves;

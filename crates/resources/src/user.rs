@@ -16,9 +16,8 @@ use stead_engine::{
 use crate::{
     accounts::{
         self, Accounts, FIRST_OF_PEOPLE, Maker, check_existing, check_new, check_number,
-        has_password, subordinates,
+        has_password, home, subordinates,
     },
-    home,
     host::{HostError, Live, MetaKind, Reader, Writer},
     values::{
         access::Mode,

@@ -1,5 +1,7 @@
 //! The accounts of this host, from its own files. Accounts that a directory service knows are not managed.
 
+pub(crate) mod home;
+
 use std::{collections::BTreeSet, io::ErrorKind, path::Path, sync::Arc};
 
 use stead_engine::model::schema::Problem;
