@@ -17,9 +17,8 @@ use crate::{
     host::{HostError, Meta, MetaKind, Reader},
     kernel::modules,
     sysctl,
-    unit_files::UNITS,
+    systemd::{files::UNITS, name::UnitName},
     unit_listed,
-    unit_name::UnitName,
     values::glob::fits,
 };
 

@@ -10,7 +10,7 @@ use crate::{
     files::conf_d::HEADER,
     hook::write,
     host::{HostError, NewUnit, Reader, Writer},
-    unit_files::{UNITS, remove, remove_empty_folder},
+    systemd::files::{UNITS, remove, remove_empty_folder},
 };
 
 /// The exit code by which stead says that nothing is due yet: `stead help`.

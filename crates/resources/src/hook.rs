@@ -25,8 +25,10 @@ use crate::{
     files::conf_d::HEADER,
     host::{Existing, HostError, Live, MetaKind, Reader, Writer},
     microk8s::SNAP,
-    unit_files::{UNITS, make_folders, remove, remove_empty_folder},
-    unit_process::{Unknown, bring_up, stop},
+    systemd::{
+        files::{UNITS, make_folders, remove, remove_empty_folder},
+        process::{Unknown, bring_up, stop},
+    },
     values::path::refused,
 };
 

@@ -24,7 +24,7 @@ use crate::{
     kube_proxy::{self, Told},
     microk8s::{self, KUBERNETES, Layout, SNAP},
     snapd,
-    start_note::{note, noted},
+    systemd::start_record::{note, noted},
     values::path::refused,
 };
 

@@ -21,18 +21,20 @@ use crate::{
     evidence,
     files::content::Content,
     host::{Access, HostError, Live, Reader, UnitStatus, Writer},
-    unit_change::carry_out,
-    unit_check::{
-        check_absent_here, check_drop_ins, check_host, check_text, check_together, may_cut_network,
-        must_have_systemd,
+    systemd::{
+        change::carry_out,
+        check::{
+            check_absent_here, check_drop_ins, check_host, check_text, check_together,
+            may_cut_network, must_have_systemd,
+        },
+        files::{self, DropIns, Own, UNITS, UnitFile, drop_in_of, find, path_of},
+        inputs::digest_of,
+        links::{Links, enabled_as, is_link_of, together},
+        name::UnitName,
+        needs::{needs, wish_text},
+        process::{self, is_running, is_stale, is_up},
     },
-    unit_files::{self, DropIns, Own, UNITS, UnitFile, drop_in_of, find, path_of},
-    unit_inputs::digest_of,
-    unit_links::{Links, enabled_as, is_link_of, together},
     unit_listed,
-    unit_name::UnitName,
-    unit_needs::{needs, wish_text},
-    unit_process::{self, is_running, is_stale, is_up},
     values::path::refused,
 };
 
@@ -324,10 +326,10 @@ impl Provider<Live> for Unit {
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let reader = Reader::new(host.root());
         let cleaned = async {
-            unit_files::clean(host, name)?;
+            files::clean(host, name)?;
             let runs = UnitName::parse(name).is_ok_and(|name| !name.is_template());
             if runs && reader.has_systemd()? {
-                unit_process::clean(host, name).await?;
+                process::clean(host, name).await?;
             }
             Ok(())
         };

@@ -17,13 +17,15 @@ use crate::{
     etc_rules::{FOREIGN, IGNORED, rule_for},
     files::content::{Content, SMALL},
     host::{HostError, Reader},
+    systemd::{
+        check::{check_drop_ins, check_text, check_together},
+        files::{self, Own, UNITS, UnitFile, drop_in_of, find, known, path_of, text_of},
+        links::Links,
+        name::UnitName,
+        process::is_up,
+        text::UnitText,
+    },
     unit::State,
-    unit_check::{check_drop_ins, check_text, check_together},
-    unit_files::{self, Own, UNITS, UnitFile, drop_in_of, find, known, path_of, text_of},
-    unit_links::Links,
-    unit_name::UnitName,
-    unit_process::is_up,
-    unit_text::UnitText,
     values::{glob::fits, secret_patterns},
 };
 
@@ -191,7 +193,7 @@ pub(crate) fn takes(host: &Reader, name: &str) -> Result<bool, HostError> {
         Err(HostError::ThroughSymlink { .. }) => return Ok(false),
         own => own?,
     };
-    let mut names = plain(host.list_folder(&unit_files::folder_of(name))?);
+    let mut names = plain(host.list_folder(&files::folder_of(name))?);
     let has_other_files = names.any(|file| file.strip_suffix(".conf").is_none());
     let state = State {
         content: own.content,
@@ -306,7 +308,7 @@ fn own_drop_ins(
     host: &Reader,
     name: &str,
     state: &State,
-) -> Result<Option<unit_files::DropIns>, HostError> {
+) -> Result<Option<files::DropIns>, HostError> {
     let owned = DpkgFiles::read(host)?;
     let mut own = BTreeMap::new();
     for (drop_in, file) in state.drop_ins.iter().flatten() {

@@ -14,8 +14,7 @@ use crate::{
         content::Content,
     },
     host::{Access, Existing, HostError, MetaKind, Reader, Writer},
-    unit_name::UnitName,
-    unit_text::UnitText,
+    systemd::{name::UnitName, text::UnitText},
 };
 
 /// Where units of the administrator are; nothing is changed anywhere else.

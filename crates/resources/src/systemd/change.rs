@@ -6,12 +6,14 @@ use stead_engine::{model::change::Change, provider::traits::ProviderError};
 
 use crate::{
     host::{Existing, HostError, Reader, UnitLinks, Writer},
-    start_note::forget,
+    systemd::{
+        files::{UnitFile, drop_in_of, path_of, put},
+        links::{enabled_as, put_links},
+        name::UnitName,
+        process::{Unknown, bring_up, check_loaded, forget_failure, note_start, stop},
+        start_record::forget,
+    },
     unit::{KIND, State},
-    unit_files::{UnitFile, drop_in_of, path_of, put},
-    unit_links::{enabled_as, put_links},
-    unit_name::UnitName,
-    unit_process::{Unknown, bring_up, check_loaded, forget_failure, note_start, stop},
     values::path::refused,
 };
 

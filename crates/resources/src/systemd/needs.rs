@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use stead_engine::model::address::Address;
 
 use crate::{
+    systemd::{
+        files::{UnitFile, path_of},
+        name::UnitName,
+        text::UnitText,
+    },
     unit::{KIND, State},
-    unit_files::{UnitFile, path_of},
-    unit_name::UnitName,
-    unit_text::UnitText,
 };
 
 /// Returns what the wishes of a spec say together, without a look at the host.

@@ -6,10 +6,12 @@ use stead_engine::model::{schema::Problem, suggest};
 
 use crate::{
     host::{HostError, Reader},
+    systemd::{
+        files::{Found, TRANSIENT, UNITS, UnitFile, find, known, path_of, text_of},
+        name::UnitName,
+        text::UnitText,
+    },
     unit::State,
-    unit_files::{Found, TRANSIENT, UNITS, UnitFile, find, known, path_of, text_of},
-    unit_name::UnitName,
-    unit_text::UnitText,
 };
 
 /// Units that carry the network; without them it may be gone. The name stands before `@` and the type.

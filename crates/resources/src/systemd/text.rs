@@ -2,7 +2,7 @@
 
 use stead_engine::model::digest::digest;
 
-use crate::unit_name::UnitName;
+use crate::systemd::name::UnitName;
 
 /// The assignments of the files of a unit, in the order in which they count.
 #[derive(Debug, Default, PartialEq, Eq)]

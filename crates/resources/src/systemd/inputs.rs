@@ -4,9 +4,11 @@ use stead_engine::model::digest::digest;
 
 use crate::{
     host::{HostError, Reader},
-    unit_files::{Own, UnitFile},
-    unit_name::UnitName,
-    unit_text::UnitText,
+    systemd::{
+        files::{Own, UnitFile},
+        name::UnitName,
+        text::UnitText,
+    },
 };
 
 /// What the files of a unit, and those of its template, give to its process.

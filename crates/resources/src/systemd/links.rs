@@ -7,9 +7,11 @@ use std::{
 
 use crate::{
     host::{HostError, MetaKind, Reader, Writer},
+    systemd::{
+        files::{UNITS, link_folders, put_link, remove, seen_text_of},
+        name::UnitName,
+    },
     unit::State,
-    unit_files::{UNITS, link_folders, put_link, remove, seen_text_of},
-    unit_name::UnitName,
 };
 
 /// The links in `/etc/systemd/system` by which units are enabled: where each is, and where it leads.

@@ -10,9 +10,11 @@ use tokio::time::sleep;
 
 use crate::{
     host::{HostError, Reader, UnitStatus, Writer},
-    start_note::{note, noted},
+    systemd::{
+        inputs::Inputs,
+        start_record::{note, noted},
+    },
     unit::KIND,
-    unit_inputs::Inputs,
 };
 
 /// How long a job may take. systemd gives a service 90 s unless its unit file says otherwise.
