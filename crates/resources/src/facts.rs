@@ -9,7 +9,7 @@ use crate::{
     kernel::meminfo::Memory,
     microk8s,
     netfilter::{Family, preferred},
-    snapd,
+    snapd::client,
 };
 
 /// The largest file that is read for a fact, in bytes.
@@ -120,7 +120,7 @@ pub async fn facts(host: &Reader) -> Facts {
         ("microk8s-channel", word(channel)),
         ("os", word(os.get("ID").cloned())),
         ("os-version", word(os.get("VERSION_ID").cloned())),
-        ("snapd", word(snapd::version(host).await.ok())),
+        ("snapd", word(client::version(host).await.ok())),
         ("systemd", word(manager.map(|manager| manager.version))),
         ("virtualisation", Fact::Text(virtualisation)),
     ]);
@@ -134,7 +134,7 @@ pub async fn facts(host: &Reader) -> Facts {
 
 /// Returns the version and the channel of MicroK8s.
 async fn installed(host: &Reader) -> (Option<String>, Option<String>) {
-    let Ok(mut snaps) = snapd::installed(host, &[microk8s::SNAP]).await else {
+    let Ok(mut snaps) = client::installed(host, &[microk8s::SNAP]).await else {
         return (None, None);
     };
     match snaps.remove(microk8s::SNAP) {

@@ -26,7 +26,6 @@ mod snap_change;
 mod snap_file;
 mod snap_listed;
 mod snap_store;
-mod snapd;
 mod suggested;
 mod unit_listed;
 
@@ -52,6 +51,7 @@ mod restart;
 mod secret_file;
 mod snap;
 mod snap_config;
+pub mod snapd;
 mod symlink;
 mod sysctl;
 pub mod systemd;
@@ -60,7 +60,7 @@ mod user;
 pub mod values;
 
 pub use hook::{have_recovered, is_left_to_watch};
-pub use snapd::wait_until_settled;
+pub use snapd::client::wait_until_settled;
 use stead_engine::provider::registry::Registry;
 
 /// Returns all kinds.

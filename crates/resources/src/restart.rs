@@ -23,7 +23,7 @@ use crate::{
     host::{HostError, Live, Reader, Trigger, UnitStatus, Writer},
     kube_proxy::{self, Told},
     microk8s::{self, KUBERNETES, Layout, SNAP},
-    snapd,
+    snapd::client,
     systemd::start_record::{note, noted},
     values::path::refused,
 };
@@ -383,9 +383,9 @@ pub(crate) async fn restart(
         .map(|service| format!("{SNAP}.{service}"))
         .collect();
     let address = Address::new(Restart::KIND, name);
-    snapd::restart(host, &names)
+    client::restart(host, &names)
         .await
-        .map_err(snapd::refused(Restart::KIND, name, &attempted))?;
+        .map_err(client::refused(Restart::KIND, name, &attempted))?;
     healthy(host, &layout, group(name), due, patience)
         .await
         .map_err(|fault| {

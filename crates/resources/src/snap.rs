@@ -25,7 +25,7 @@ use crate::{
     snap_file::{self, SnapFile},
     snap_listed,
     snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
-    snapd::{self, SnapdError},
+    snapd::client::{self, SnapdError},
     suggested,
 };
 
@@ -253,18 +253,18 @@ impl Provider<Live> for Snap {
         if desired.version.is_some() {
             return Ok(desired);
         }
-        if !snapd::is_there(host).map_err(|error| vec![Problem::new(error.to_string())])? {
+        if !client::is_there(host).map_err(|error| vec![Problem::new(error.to_string())])? {
             return Err(vec![SnapdError::Missing.problem()]);
         }
         desired.channel = desired.channel.as_deref().map(canonical_channel);
         let failed = |error: SnapdError| vec![error.problem()];
-        let there = snapd::installed(host, &[name])
+        let there = client::installed(host, &[name])
             .await
             .map_err(failed)?
             .remove(name);
         if let Some(hold) = &desired.hold
             && hold != NOT_HELD
-            && !snapd::holds_snaps(host).await.map_err(failed)?
+            && !client::holds_snaps(host).await.map_err(failed)?
         {
             if hold != "forever" {
                 return Err(vec![
@@ -298,7 +298,7 @@ impl Provider<Live> for Snap {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let refused = refused(names.first().unwrap_or(&""), "ask snapd");
-        if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
+        if !client::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(vec![None; names.len()]);
         }
         match snap_listed::read(host, names).await {
@@ -319,7 +319,7 @@ impl Provider<Live> for Snap {
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused("", "ask snapd for its snaps");
-        if !snapd::is_there(host).map_err(|error| refused(error.into()))? {
+        if !client::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(Listing::outside(snap_listed::NONE));
         }
         snap_listed::listing(host).await.map_err(refused)
@@ -360,7 +360,7 @@ impl Provider<Live> for Snap {
                 }
                 // snapd keeps a snapshot of its data for some weeks.
                 Change::Delete { .. } => {
-                    let removed = snapd::act(host, name, "remove", json!({})).await;
+                    let removed = client::act(host, name, "remove", json!({})).await;
                     match removed {
                         Ok(_) => release(host, name).await,
                         Err(error) => Err(error),
@@ -373,7 +373,7 @@ impl Provider<Live> for Snap {
     }
 
     async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        snapd::abort_changes(host, name)
+        client::abort_changes(host, name)
             .await
             .map_err(refused(name, "end the change that snapd has under way"))
     }
@@ -387,7 +387,7 @@ impl Provider<Live> for Snap {
             .into_iter()
             .partition(|(_, change)| matches!(change, Change::Delete { .. }));
         for (name, _) in made {
-            snapd::act(host, name, "remove", json!({"purge": true}))
+            client::act(host, name, "remove", json!({"purge": true}))
                 .await
                 .map_err(refused(name, "remove it"))?;
             release(host, name)
@@ -458,5 +458,5 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    snapd::refused(Snap::KIND, name, attempted)
+    client::refused(Snap::KIND, name, attempted)
 }

@@ -11,7 +11,7 @@ use crate::{
     snap::{LONGEST, NO_CHANNEL, NOT_HELD, State},
     snap_file,
     snap_store::canonical_channel,
-    snapd::{self, SnapdError},
+    snapd::client::{self, SnapdError},
 };
 
 /// Returns what a spec says of a snap: what every new one has is left out.
@@ -83,7 +83,7 @@ pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<
             body[field] = text.as_str().into();
         }
     }
-    snapd::act(host, name, "install", body).await?;
+    client::act(host, name, "install", body).await?;
     if after.version.is_some() {
         restore(host, name).await?;
     }
@@ -92,7 +92,7 @@ pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<
 
 /// Brings back the data of a snap that was removed: the newest snapshot is the one that was taken then.
 async fn restore(host: &Writer, name: &str) -> Result<(), SnapdError> {
-    let sets = snapd::get(
+    let sets = client::get(
         &Reader::new(host.root()),
         &format!("/v2/snapshots?snaps={name}"),
     )
@@ -106,10 +106,10 @@ async fn restore(host: &Writer, name: &str) -> Result<(), SnapdError> {
     if let Some(set) = newest {
         let body = |action: &str| json!({"action": action, "set": set, "snaps": [name]});
         let services = |action: &str| json!({"action": action, "names": [name]});
-        snapd::change(host, "POST", "/v2/apps", &services("stop")).await?;
-        snapd::change(host, "POST", "/v2/snapshots", &body("restore")).await?;
-        snapd::change(host, "POST", "/v2/apps", &services("start")).await?;
-        snapd::change(host, "POST", "/v2/snapshots", &body("forget")).await?;
+        client::change(host, "POST", "/v2/apps", &services("stop")).await?;
+        client::change(host, "POST", "/v2/snapshots", &body("restore")).await?;
+        client::change(host, "POST", "/v2/apps", &services("start")).await?;
+        client::change(host, "POST", "/v2/snapshots", &body("forget")).await?;
     }
     Ok(())
 }
@@ -145,12 +145,12 @@ pub(crate) async fn refresh(
         Some(revision) if Some(revision) != before.revision.as_ref() => {
             let is_kept = before.kept.iter().flatten().any(|kept| kept == revision);
             let action = if is_kept { "revert" } else { "refresh" };
-            snapd::act(host, name, action, json!({"revision": revision})).await?;
+            client::act(host, name, action, json!({"revision": revision})).await?;
         }
         _ => {
             if let Some(channel) = switches.filter(|_| !is_recorded) {
                 let refreshed =
-                    snapd::act(host, name, "refresh", json!({"channel": channel})).await;
+                    client::act(host, name, "refresh", json!({"channel": channel})).await;
                 match refreshed {
                     Err(error) if error.kind() == "snap-no-update-available" => {}
                     refreshed => drop(refreshed?),
@@ -160,12 +160,12 @@ pub(crate) async fn refresh(
     }
     if let Some(channel) = switches {
         let reader = Reader::new(host.root());
-        let there = snapd::installed(&reader, &[name]).await?;
+        let there = client::installed(&reader, &[name]).await?;
         if there
             .get(name)
             .is_some_and(|there| canonical_channel(&there.channel) != *channel)
         {
-            snapd::act(host, name, "switch", json!({"channel": channel})).await?;
+            client::act(host, name, "switch", json!({"channel": channel})).await?;
         }
     }
     if let (true, Some(kept)) = (is_recorded, &after.kept) {
@@ -175,7 +175,7 @@ pub(crate) async fn refresh(
             .flatten()
             .filter(|one| !kept.contains(one))
         {
-            snapd::act(host, name, "remove", json!({"revision": extra})).await?;
+            client::act(host, name, "remove", json!({"revision": extra})).await?;
         }
     }
     Ok(())
@@ -190,12 +190,12 @@ pub(crate) async fn settle(
 ) -> Result<(), SnapdError> {
     if let Some(enabled) = after.enabled.filter(|_| after.enabled != before.enabled) {
         let action = if enabled { "enable" } else { "disable" };
-        snapd::act(host, name, action, json!({})).await?;
+        client::act(host, name, action, json!({})).await?;
     }
     let Some(hold) = after.hold.as_deref().filter(|_| after.hold != before.hold) else {
         return Ok(());
     };
-    if !snapd::holds_snaps(&Reader::new(host.root())).await? {
+    if !client::holds_snaps(&Reader::new(host.root())).await? {
         let time = match (&after.held_until, hold) {
             (_, LONGEST) if before.held_until == after.held_until || after.held_until.is_none() => {
                 if held_until(host).await?.is_some_and(|until| is_held(&until)) {
@@ -207,13 +207,13 @@ pub(crate) async fn settle(
             (Some(until), _) if !until.is_empty() => until.as_str().into(),
             _ => Value::Null,
         };
-        return snapd::set(host, "system", &json!({"refresh.hold": time})).await;
+        return client::set(host, "system", &json!({"refresh.hold": time})).await;
     }
     match hold {
-        NOT_HELD => snapd::act(host, name, "unhold", json!({})).await,
+        NOT_HELD => client::act(host, name, "unhold", json!({})).await,
         time => {
             let body = json!({"time": time, "hold-level": "general"});
-            snapd::act(host, name, "hold", body).await
+            client::act(host, name, "hold", body).await
         }
     }
     .map(drop)
@@ -221,19 +221,19 @@ pub(crate) async fn settle(
 
 /// Lets go of all snaps, after one has gone, if they were held for that one and nobody has set another end since.
 pub(crate) async fn release(host: &Writer, name: &str) -> Result<(), SnapdError> {
-    if snapd::holds_snaps(&Reader::new(host.root())).await? {
+    if client::holds_snaps(&Reader::new(host.root())).await? {
         return Ok(());
     }
     match held_until(host).await? {
         Some(until) if until.ends_with(&mark(name)) => {
-            snapd::set(host, "system", &json!({"refresh.hold": null})).await
+            client::set(host, "system", &json!({"refresh.hold": null})).await
         }
         _ => Ok(()),
     }
 }
 
 async fn held_until(host: &Writer) -> Result<Option<String>, SnapdError> {
-    let until = snapd::setting(&Reader::new(host.root()), "system", "refresh.hold").await?;
+    let until = client::setting(&Reader::new(host.root()), "system", "refresh.hold").await?;
     Ok(until.and_then(|until| until.as_str().map(str::to_owned)))
 }
 

@@ -15,7 +15,7 @@ use stead_engine::{
 use crate::{
     host::{Live, Reader, Writer},
     snap_listed,
-    snapd::{self, SnapdError},
+    snapd::client::{self, SnapdError},
     values::secret_patterns,
 };
 
@@ -116,7 +116,7 @@ impl Provider<Live> for SnapConfig {
         let mut states = vec![];
         for name in names {
             let (snap, key) = split(name);
-            let setting = match snapd::setting(host, snap, key).await {
+            let setting = match client::setting(host, snap, key).await {
                 Err(SnapdError::Missing) => None,
                 Err(error) if error.kind() == "snap-not-found" => None,
                 setting => setting.map_err(refused(name, "read it"))?,
@@ -130,7 +130,7 @@ impl Provider<Live> for SnapConfig {
     }
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        if !snapd::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
+        if !client::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
             return Ok(Listing::outside(snap_listed::NONE));
         }
         list(host)
@@ -162,7 +162,7 @@ impl Provider<Live> for SnapConfig {
             let (snap, key) = split(name);
             let setting = change.after().and_then(|after| after.setting.clone());
             let value = setting.unwrap_or_default();
-            snapd::set(host, snap, &json!({key: value}))
+            client::set(host, snap, &json!({key: value}))
                 .await
                 .map_err(refused(name, "set it"))?;
         }
@@ -212,7 +212,7 @@ async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, Sna
     }
     let mut settings = vec![];
     for key in OF_SYSTEM {
-        if let Some(value) = snapd::setting(host, snap, key).await? {
+        if let Some(value) = client::setting(host, snap, key).await? {
             snap_listed::flatten(key, &value, &mut settings);
         }
     }
@@ -241,5 +241,5 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    snapd::refused(SnapConfig::KIND, name, attempted)
+    client::refused(SnapConfig::KIND, name, attempted)
 }

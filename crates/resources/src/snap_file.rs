@@ -7,7 +7,7 @@ use stead_engine::model::schema::Problem;
 
 use crate::{
     host::{HostError, Reader, Writer},
-    snapd::{self, SnapdError},
+    snapd::client::{self, SnapdError},
 };
 
 /// The first bytes of a squashfs, which every snap is: `SQUASHFS_MAGIC` of the kernel.
@@ -121,7 +121,7 @@ pub(crate) async fn install(
                     assertions,
                 )
                 .await?;
-            snapd::understand(&reply)?;
+            client::understand(&reply)?;
         }
         None => flags.push(("dangerous", dangerous)),
     }
@@ -134,8 +134,8 @@ pub(crate) async fn install(
     let reply = host
         .snapd_bytes("/v2/snaps", &form, parts(name, &flags, &bytes))
         .await?;
-    let reply: Value = snapd::understand(&reply)?;
-    let data = snapd::settle(host, &reply).await?;
+    let reply: Value = client::understand(&reply)?;
+    let data = client::settle(host, &reply).await?;
     match data["snap-name"].as_str() {
         Some(other) if other != name => Err(SnapdError::Failed(format!(
             "`{}` is the snap {other}, not {name}",

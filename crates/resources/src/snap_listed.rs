@@ -11,7 +11,7 @@ use crate::{
     snap_change::{canonical_hold, is_held},
     snap_file,
     snap_store::canonical_channel,
-    snapd::{self, SnapdError, get},
+    snapd::client::{self, SnapdError, get},
 };
 
 /// Why there is nothing to import without it.
@@ -46,12 +46,12 @@ pub(crate) async fn all(host: &Reader) -> Result<Vec<Listed>, SnapdError> {
 
 /// Reads the snaps of these names, in their order.
 pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {
-    let snaps = snapd::installed(host, names).await?;
-    let held_until = if snaps.is_empty() || snapd::holds_snaps(host).await? {
+    let snaps = client::installed(host, names).await?;
+    let held_until = if snaps.is_empty() || client::holds_snaps(host).await? {
         None
     } else {
         Some(
-            snapd::setting(host, "system", "refresh.hold")
+            client::setting(host, "system", "refresh.hold")
                 .await?
                 .and_then(|value| value.as_str().map(str::to_owned))
                 .unwrap_or_default(),

@@ -5,7 +5,7 @@ use stead_engine::model::schema::Problem;
 use crate::{
     host::Reader,
     snap::State,
-    snapd::{self, Installed, SnapdError},
+    snapd::client::{self, Installed, SnapdError},
 };
 
 /// The channel that is meant where none is named.
@@ -80,7 +80,7 @@ async fn peek(
     revision: Option<&str>,
 ) -> Result<Option<StoreOffer>, SnapdError> {
     let reply = host.peek_at_snap(name, channel, revision).await?;
-    match snapd::understand(&reply) {
+    match client::understand(&reply) {
         Ok(_) => {}
         Err(error) if error.kind() == "login-required" => return Ok(None),
         Err(error) => return Err(error),
@@ -101,7 +101,7 @@ async fn peek(
 /// Whether the store's description of a snap says that it has no confinement; `None` if there is no description to be had. Then
 /// snapd refuses it when it is to be installed.
 async fn is_classic(host: &Reader, name: &str, channel: Option<&str>) -> Option<bool> {
-    let found = snapd::get(host, &format!("/v2/find?name={name}")).await;
+    let found = client::get(host, &format!("/v2/find?name={name}")).await;
     let snap = found.ok()?.as_array()?.first()?.clone();
     let of_channel = &snap["channels"][channel.unwrap_or(DEFAULT_CHANNEL)]["confinement"];
     let confinement = of_channel.as_str().or(snap["confinement"].as_str());

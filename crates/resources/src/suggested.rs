@@ -8,7 +8,9 @@ use crate::{
     addon::catalogue::Catalogue,
     host::{MetaKind, Reader},
     microk8s::{self, Layout, SNAP},
-    snap_listed, snapd, sysctl,
+    snap_listed,
+    snapd::client,
+    sysctl,
 };
 
 /// The most names that are suggested together.
@@ -66,10 +68,10 @@ pub(crate) async fn channels(host: &Reader, name: &str) -> Vec<String> {
     if name.is_empty() || !name.chars().all(is_plain) {
         return vec![];
     }
-    let installed = snapd::installed(host, &[name]).await.unwrap_or_default();
+    let installed = client::installed(host, &[name]).await.unwrap_or_default();
     let followed = installed.into_values().map(|snap| snap.channel);
     let mut channels: Vec<String> = followed.filter(|channel| !channel.is_empty()).collect();
-    let found = snapd::get(host, &format!("/v2/find?name={name}")).await;
+    let found = client::get(host, &format!("/v2/find?name={name}")).await;
     let of_store = found.ok().map(|found| found[0]["channels"].clone());
     if let Some(Value::Object(of_store)) = of_store {
         channels.extend(of_store.into_iter().map(|(channel, _)| channel));

@@ -9,7 +9,7 @@ use super::kernel::settings_below;
 use crate::{
     host::{HostError, Reader},
     netfilter::Tables,
-    snapd,
+    snapd::client,
 };
 
 /// What counts and is no setting.
@@ -68,8 +68,8 @@ pub async fn look(reader: &Reader) -> Result<Features, HostError> {
     if reader.has_systemd()? {
         units(reader, &mut features).await?;
     }
-    if snapd::is_there(reader).unwrap_or(false)
-        && let Ok(snaps) = snapd::installed(reader, &[]).await
+    if client::is_there(reader).unwrap_or(false)
+        && let Ok(snaps) = client::installed(reader, &[]).await
     {
         for (name, snap) in snaps {
             features.insert(

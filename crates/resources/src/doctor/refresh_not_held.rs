@@ -4,7 +4,7 @@ use serde_json::Value;
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
-use crate::{microk8s::SNAP, snap_change::is_held, snapd};
+use crate::{microk8s::SNAP, snap_change::is_held, snapd::client};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "refresh-not-held",
@@ -20,7 +20,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if patient.microk8s()?.is_none() {
         return Ok(None);
     }
-    let installed = snapd::installed(patient.host, &[SNAP]).await?;
+    let installed = client::installed(patient.host, &[SNAP]).await?;
     let Some(snap) = installed.get(SNAP).filter(|snap| snap.hold.is_none()) else {
         return Ok(None);
     };
@@ -36,7 +36,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
 
 /// Whether all snaps are held: how an old snapd holds one.
 async fn are_all_held(patient: &Patient<'_>) -> Result<bool, Hidden> {
-    let until = snapd::setting(patient.host, "system", "refresh.hold").await?;
+    let until = client::setting(patient.host, "system", "refresh.hold").await?;
     let until = until.as_ref().and_then(Value::as_str).unwrap_or_default();
     Ok(until == "forever" || is_held(until))
 }

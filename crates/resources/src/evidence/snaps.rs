@@ -5,7 +5,7 @@ use serde_json::Value;
 use stead_engine::model::drift::{Drift, Evidence};
 
 use super::when;
-use crate::{host::Reader, snap::State, snapd};
+use crate::{host::Reader, snap::State, snapd::client};
 
 /// Kinds of changes that move a snap to another revision, and what people call that.
 const MOVES: [(&str, &str); 5] = [
@@ -88,7 +88,7 @@ fn trace(change: &Moved, what: &str) -> Evidence {
 
 /// snapd has forgotten the change, but not when it made the revision the current one: `snap.InstallDate`.
 async fn installed(host: &Reader, name: &str, since: Timestamp) -> Option<Evidence> {
-    let snap = snapd::get(host, &format!("/v2/snaps/{name}")).await.ok()?;
+    let snap = client::get(host, &format!("/v2/snaps/{name}")).await.ok()?;
     let at: Timestamp = snap["install-date"].as_str()?.parse().ok()?;
     let revision = snap["revision"].as_str()?;
     (at > since).then(|| Evidence::Trace {
@@ -98,7 +98,7 @@ async fn installed(host: &Reader, name: &str, since: Timestamp) -> Option<Eviden
 
 async fn changes(host: &Reader, name: &str, since: Timestamp) -> Option<Vec<Moved>> {
     let path = format!("/v2/changes?select=all&for={name}");
-    let changes = snapd::get(host, &path).await.ok()?;
+    let changes = client::get(host, &path).await.ok()?;
     Some(ended(&changes, since))
 }
 

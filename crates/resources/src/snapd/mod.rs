@@ -1,0 +1,3 @@
+//! The client of snapd's API.
+
+pub(crate) mod client;
