@@ -18,7 +18,7 @@ use crate::{
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
-        Tables, actors, implied_hook, tables_to_list, words_of,
+        Tables, implied_hook, known_writers, tables_to_list, words_of,
     },
     values::path::refused,
 };
@@ -157,7 +157,7 @@ impl Provider<Live> for IptablesChain {
         for (_, saved) in tables.seen() {
             for (table, chains) in &saved.tables {
                 for (chain, _) in chains.iter().filter(|(_, rules)| rules.policy.is_none()) {
-                    match actors::of_chain(chain) {
+                    match known_writers::of_chain(chain) {
                         Some(whose) => listing.add_foreign(whose),
                         None => drop(listing.managed.insert(format!("{table}/{chain}"))),
                     }

@@ -18,7 +18,7 @@ use crate::{
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
-        Tables, actors, implied_hook, tables_to_list, words_of,
+        Tables, implied_hook, known_writers, tables_to_list, words_of,
     },
     values::path::refused,
 };
@@ -198,7 +198,7 @@ impl Provider<Live> for IptablesPolicy {
         let mut listing = Listing::of(heading, []);
         for (_, saved) in tables.seen() {
             for (table, chain, policy) in policies(saved) {
-                match actors::of_policy(saved, table, chain) {
+                match known_writers::of_policy(saved, table, chain) {
                     _ if policy == UNTOUCHED => listing.default += 1,
                     Some(whose) => listing.add_foreign(whose),
                     None => drop(listing.managed.insert(format!("{table}/{chain}"))),

@@ -3,7 +3,7 @@
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient, program};
-use crate::netfilter::{Column, Family, Saved, Tables, actors};
+use crate::netfilter::{Column, Family, Saved, Tables, known_writers};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forward-drop",
@@ -56,7 +56,7 @@ async fn dropping(patient: &Patient<'_>) -> Result<Vec<(Column, Vec<&'static str
         let chain = saved.chain("filter", "FORWARD")?;
         let is_so = column.family == Family::Ipv4 && chain.policy.as_deref() == Some("DROP");
         is_so.then(|| {
-            let actors = actors::setting_policy(saved, "filter", "FORWARD");
+            let actors = known_writers::setting_policy(saved, "filter", "FORWARD");
             (column, actors.collect())
         })
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stead_engine::finding::Ailment;
 
 use super::{Look, Patient, forward_refused::tables, program};
-use crate::netfilter::{Backend, Family, Saved, actors};
+use crate::netfilter::{Backend, Family, Saved, known_writers};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "rules-split",
@@ -55,7 +55,7 @@ fn owners(saved: &Saved) -> BTreeMap<&'static str, usize> {
     let mut owners = BTreeMap::new();
     for (name, chain) in saved.tables.values().flatten() {
         for rule in chain.rules.iter().filter(|rule| !rule.is_of_microk8s()) {
-            let whose = actors::of_rule(saved, name, rule).unwrap_or(SOMEBODY);
+            let whose = known_writers::of_rule(saved, name, rule).unwrap_or(SOMEBODY);
             *owners.entry(whose).or_default() += 1;
         }
     }

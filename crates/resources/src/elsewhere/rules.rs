@@ -17,7 +17,7 @@ use crate::{
     iptables_rule::{DEFAULT_TABLE, IptablesRule},
     netfilter::{
         Backend, ChainName, Column, Family, Reading, Rule, SAME_BEFORE, Saved, SavedRule, TABLES,
-        Tables, actors, saved_words, split_at_jump,
+        Tables, known_writers, saved_words, split_at_jump,
     },
 };
 
@@ -137,7 +137,7 @@ impl Said {
         let words = saved_words(&rule.text)?;
         Some(Self {
             plain: Rule::plain(&words, family).text(chain),
-            comment: actors::comment(&rule.text),
+            comment: known_writers::comment(&rule.text),
         })
     }
 }
@@ -172,7 +172,7 @@ impl Found {
         let policy = file.saved.chain(table, name);
         let policy = policy.and_then(|chain| chain.policy.as_deref());
         if !chain.is_built_in() {
-            match actors::of_chain(name) {
+            match known_writers::of_chain(name) {
                 Some(whose) => self.add_foreign(IptablesChain::KIND, whose),
                 None => match IptablesChain.check_name(&key) {
                     Ok(()) => self.chains.entry(key).or_default().push(column),
@@ -191,7 +191,7 @@ impl Found {
             let why = "a policy is ACCEPT or DROP";
             self.leave_out(kind, place, why);
         } else if let Some(whose) =
-            actors::of_policy(&file.saved, table, name).filter(|_| policy != UNTOUCHED)
+            known_writers::of_policy(&file.saved, table, name).filter(|_| policy != UNTOUCHED)
         {
             self.add_foreign(kind, whose);
         } else {
@@ -212,7 +212,7 @@ impl Found {
         for (index, rule) in rules.iter().flat_map(|chain| &chain.rules).enumerate() {
             let kind = IptablesRule::KIND;
             let place = file.place(file.line(chain.table, chain.chain, index));
-            if let Some(whose) = actors::of_rule(&file.saved, chain.chain, rule) {
+            if let Some(whose) = known_writers::of_rule(&file.saved, chain.chain, rule) {
                 self.add_foreign(kind, whose);
                 continue;
             }

@@ -8,7 +8,7 @@ use super::{changed, start, started, when};
 use crate::{
     host::Reader,
     kernel::sysctl_d::value_in,
-    netfilter::{Family, Saved, Tables, actors},
+    netfilter::{Family, Saved, Tables, known_writers},
 };
 
 /// ufw as [`actors`] calls it.
@@ -33,7 +33,7 @@ const LIMIT: u64 = 1 << 20;
 pub(super) async fn by_ufw(host: &Reader, saved: &Saved, since: Timestamp) -> Option<String> {
     let is_as_set = |chain: &str| {
         let policy = saved.chain("filter", chain)?.policy.as_deref()?;
-        let is_there = actors::is_policy_of(saved, UFW, "filter", chain);
+        let is_there = known_writers::is_policy_of(saved, UFW, "filter", chain);
         Some(is_there && ufw_policy(host, chain)? == policy)
     };
     if !UFW_CHAINS
@@ -60,7 +60,7 @@ pub(super) async fn setting_by_ufw(
     let own = tables.own(Family::Ipv4);
     let mut columns = tables.seen();
     let is_up = columns.any(|(column, saved)| {
-        column.backend == own && actors::is_policy_of(saved, UFW, "filter", "FORWARD")
+        column.backend == own && known_writers::is_policy_of(saved, UFW, "filter", "FORWARD")
     });
     if !is_up {
         return None;
@@ -113,7 +113,7 @@ pub(super) async fn by_firewalld(
         .tables
         .values()
         .flat_map(|chains| chains.keys())
-        .any(|chain| actors::of_chain(chain) == Some(FIREWALLD));
+        .any(|chain| known_writers::of_chain(chain) == Some(FIREWALLD));
     if value_of(&settings, "FirewallBackend").as_deref() != Some("iptables") || !is_there {
         return None;
     }

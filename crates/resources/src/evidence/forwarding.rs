@@ -11,7 +11,7 @@ use crate::{
     host::{HostError, Reader},
     kernel::sysctl_d::{value_at_boot, value_in},
     microk8s::Layout,
-    netfilter::{Tables, actors},
+    netfilter::{Tables, known_writers},
 };
 
 /// Docker as the table of those who write rules calls it.
@@ -55,7 +55,8 @@ pub(super) async fn by_docker(host: &Reader, since: Timestamp) -> Option<Evidenc
         let policy = saved
             .chain("filter", "FORWARD")
             .and_then(|chain| chain.policy.as_deref());
-        policy == Some("DROP") && actors::of_policy(saved, "filter", "FORWARD") == Some(DOCKER)
+        policy == Some("DROP")
+            && known_writers::of_policy(saved, "filter", "FORWARD") == Some(DOCKER)
     });
     dropping.next()?;
     Some(Evidence::Actor {

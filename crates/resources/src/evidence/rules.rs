@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     host::Reader,
-    netfilter::{ChainName, Column, Family, Reading, Saved, Tables, actors},
+    netfilter::{ChainName, Column, Family, Reading, Saved, Tables, known_writers},
 };
 
 /// The policy that the kernel gives every chain.
@@ -85,12 +85,12 @@ async fn of_column(
         return None;
     };
     let mut found = vec![];
-    if policy == "DROP" && actors::is_policy_of(saved, forwarding::DOCKER, table, chain) {
+    if policy == "DROP" && known_writers::is_policy_of(saved, forwarding::DOCKER, table, chain) {
         let fact = forwarding::docker(host, since.at).await;
         found.push(fact.map(|fact| (forwarding::DOCKER, fact)));
     }
     let is_own = tables.own(column.family) == column.backend;
-    if policy == "DROP" && is_own && actors::is_policy_of(saved, UFW, table, chain) {
+    if policy == "DROP" && is_own && known_writers::is_policy_of(saved, UFW, table, chain) {
         let fact = firewalls::by_ufw(host, saved, since.at).await;
         found.push(fact.map(|fact| (UFW, fact)));
     }

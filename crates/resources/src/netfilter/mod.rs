@@ -1,9 +1,9 @@
 //! The packet filter that several kinds share: back ends, families, saved tables, and the plain form of a rule.
 
-pub(crate) mod actors;
-mod edit;
-mod listed;
+pub(crate) mod export;
+pub(crate) mod known_writers;
 mod names;
+pub(crate) mod restore_script;
 mod rule;
 mod saved;
 mod tables;
@@ -27,9 +27,9 @@ use crate::{
     values::path::refused,
 };
 
-pub(crate) use edit::{Insert, Spot, script};
-pub(crate) use listed::{SAME_BEFORE, Spoken, list_rules, split_at_jump};
+pub(crate) use export::{SAME_BEFORE, Spoken, list_rules, split_at_jump};
 pub(crate) use names::{ChainName, TABLES};
+pub(crate) use restore_script::{Insert, Spot, script};
 pub(crate) use rule::{Rule, check_words, quoted, split};
 pub(crate) use saved::{MARK, Saved, SavedRule};
 pub(crate) use tables::{Reading, Tables, preferred};

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::{Column, actors::comment};
+use super::Column;
+use crate::netfilter::known_writers::comment;
 
 /// The start of the comment that carries the name of a rule of ours.
 pub(crate) const MARK: &str = "stead:";

@@ -3,12 +3,13 @@
 use stead_engine::model::listing::Listing;
 
 use super::{
-    ChainName, Column, ODD_COLUMNS, Reading, Tables, Words, actors,
+    ChainName, Column, ODD_COLUMNS, Reading, Tables, Words,
     saved::{Saved, SavedRule},
     tables_to_list,
     words::saved_words,
 };
 use crate::host::{HostError, Reader};
+use crate::netfilter::known_writers;
 
 /// Why a rule is passed over that stands in its chain already.
 pub(crate) const SAME_BEFORE: &str = "the same rule stands before it, so that it does nothing";
@@ -23,7 +24,7 @@ pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
     let mut listing = Listing::of(heading, []);
     for (_, saved) in tables.seen() {
         for (chain, rule) in rules(saved) {
-            match (actors::of_rule(saved, chain, rule), &rule.name) {
+            match (known_writers::of_rule(saved, chain, rule), &rule.name) {
                 (Some(whose), _) => listing.add_foreign(whose),
                 (None, Some(name)) => drop(listing.managed.insert(name.clone())),
                 (None, None) => {
@@ -113,7 +114,7 @@ fn position(
     }
     let chain = saved.chain(name.table, name.chain)?;
     let before = &chain.rules[..index - 1];
-    let is_peoples = |rule: &&SavedRule| actors::of_rule(saved, name.chain, rule).is_none();
+    let is_peoples = |rule: &&SavedRule| known_writers::of_rule(saved, name.chain, rule).is_none();
     let before = before
         .iter()
         .filter(is_peoples)
