@@ -19,7 +19,7 @@ use stead_engine::{
 use crate::{
     files::git,
     host::{Call, HostError, Live, Reader, Writer},
-    microk8s::{self, COMMON, Layout, SNAP},
+    microk8s::layout::{self, COMMON, Layout, SNAP},
     values::path::refused,
 };
 
@@ -161,7 +161,7 @@ impl Provider<Live> for AddonRepo {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused(Self::KIND, "", "see which there are");
         if Layout::find(host).map_err(&refused)?.is_none() {
-            return Ok(Listing::outside(microk8s::NOT_INSTALLED));
+            return Ok(Listing::outside(layout::NOT_INSTALLED));
         }
         let mut listing = Listing::of(
             "Repositories of addons of MicroK8s that somebody added.",

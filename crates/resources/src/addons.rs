@@ -15,15 +15,17 @@ use stead_engine::{
 };
 
 use crate::{
-    addon::{
-        catalogue::{COMMUNITY, Catalogue, Check},
-        cluster::{Cluster, Owner, Seen, Standing},
-        listed,
-        switch::{self, Leftovers, SwitchError},
-    },
     addon_repo::AddonRepo,
     host::{HostError, Identity, Live, Reader, Writer},
-    microk8s::{KUBERNETES, Layout, SNAP},
+    microk8s::{
+        addons::{
+            catalog::{COMMUNITY, Catalogue, Check},
+            cluster::{Cluster, Owner, Seen, Standing},
+            export,
+            switch::{self, Leftovers, SwitchError},
+        },
+        layout::{KUBERNETES, Layout, SNAP},
+    },
     suggested,
     values::path::refused,
 };
@@ -212,7 +214,7 @@ impl Provider<Live> for Addons {
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let attempted = "see which are enabled";
-        listed::list(host)
+        export::list(host)
             .await
             .map_err(refused(Self::KIND, SNAP, attempted))
     }
@@ -223,7 +225,7 @@ impl Provider<Live> for Addons {
         name: &str,
         state: State,
     ) -> Result<Written<State>, ProviderError> {
-        let addons = listed::written(host, state.addons.unwrap_or_default()).await;
+        let addons = export::written(host, state.addons.unwrap_or_default()).await;
         let addons = addons.map_err(refused(Self::KIND, name, "see which are enabled"))?;
         Ok(addons.map(|addons| State {
             addons: Some(addons),

@@ -7,7 +7,7 @@ use stead_engine::language::inputs::{Fact, Facts, NONE};
 use crate::{
     host::Reader,
     kernel::meminfo::Memory,
-    microk8s,
+    microk8s::layout,
     netfilter::{Family, preferred},
     snapd::client,
 };
@@ -134,10 +134,10 @@ pub async fn facts(host: &Reader) -> Facts {
 
 /// Returns the version and the channel of MicroK8s.
 async fn installed(host: &Reader) -> (Option<String>, Option<String>) {
-    let Ok(mut snaps) = client::installed(host, &[microk8s::SNAP]).await else {
+    let Ok(mut snaps) = client::installed(host, &[layout::SNAP]).await else {
         return (None, None);
     };
-    match snaps.remove(microk8s::SNAP) {
+    match snaps.remove(layout::SNAP) {
         Some(snap) => (Some(snap.version), Some(snap.channel)),
         None => (None, None),
     }

@@ -24,7 +24,7 @@ use crate::{
     evidence,
     files::conf_d::HEADER,
     host::{Existing, HostError, Live, MetaKind, Reader, Writer},
-    microk8s::SNAP,
+    microk8s::layout::SNAP,
     systemd::{
         files::{UNITS, make_folders, remove, remove_empty_folder},
         process::{Unknown, bring_up, stop},

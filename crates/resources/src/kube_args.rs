@@ -17,10 +17,12 @@ use stead_engine::{
 };
 
 use crate::{
-    args_file::{ArgsFile, check_value},
     evidence, hook,
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
-    microk8s::{self, Layout, SNAP},
+    microk8s::{
+        args_file::{ArgsFile, check_value},
+        layout::{self, Layout, SNAP},
+    },
     restart::note_start,
     suggested,
     values::{path::refused, secret_patterns},
@@ -84,10 +86,10 @@ impl Provider<Live> for KubeArgs {
     }
 
     fn check_name(&self, name: &str) -> Result<(), Problem> {
-        if microk8s::group(name).is_some() {
+        if layout::group(name).is_some() {
             return Ok(());
         }
-        let known: Vec<_> = microk8s::files().collect();
+        let known: Vec<_> = layout::files().collect();
         Err(
             Problem::new(format!("MicroK8s has no arguments for `{name}`"))
                 .help(format!("it has them for {}", known.join(", "))),
@@ -107,7 +109,7 @@ impl Provider<Live> for KubeArgs {
             {
                 problems.push(Problem::new(format!("`{flag}` cannot be a flag")).at(flag));
             }
-            if microk8s::is_own(name, flag) {
+            if layout::is_own(name, flag) {
                 let message = format!("MicroK8s itself sets `{flag}` of {name} at each start");
                 problems.push(Problem::new(message).at(flag).help("take it away"));
             }
@@ -174,13 +176,13 @@ impl Provider<Live> for KubeArgs {
         let mut states = vec![];
         for name in names {
             let text = host
-                .read_text(&layout.args(name), microk8s::LIMIT)
+                .read_text(&layout.args(name), layout::LIMIT)
                 .map_err(refused(Self::KIND, name, "read its arguments"))?;
             let file = ArgsFile::parse(text.as_deref().unwrap_or_default(), layout.grammar(name));
             let flags = file.flags().into_iter();
             states.push(Some(State {
                 flags: flags
-                    .filter(|(flag, _)| !microk8s::is_own(name, flag))
+                    .filter(|(flag, _)| !layout::is_own(name, flag))
                     .map(|(flag, value)| (flag, Some(value.into_iter().collect())))
                     .collect(),
                 text,
@@ -191,7 +193,7 @@ impl Provider<Live> for KubeArgs {
 
     async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
         match gap {
-            Gap::Name => microk8s::files().map(str::to_owned).collect(),
+            Gap::Name => layout::files().map(str::to_owned).collect(),
             Gap::Key(_) => suggested::flags(host, name),
             Gap::KeyValue(_, flag) if (name, &**flag) == ("kube-proxy", "proxy-mode") => {
                 PROXY_MODES.map(str::to_owned).to_vec()
@@ -204,11 +206,11 @@ impl Provider<Live> for KubeArgs {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused(Self::KIND, "", "read its arguments");
         let Some(layout) = Layout::find(host).map_err(&refused)? else {
-            return Ok(Listing::outside(microk8s::NOT_INSTALLED));
+            return Ok(Listing::outside(layout::NOT_INSTALLED));
         };
         let heading = "Arguments of parts of MicroK8s that differ from those of its release; `#null` is one that was taken away.";
         let mut listing = Listing::of(heading, []);
-        for name in microk8s::files() {
+        for name in layout::files() {
             let Some(file) = layout.read_args(host, name).map_err(&refused)? else {
                 continue;
             };
@@ -297,13 +299,13 @@ impl Provider<Live> for KubeArgs {
     }
 
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
-        let group = microk8s::group(name).unwrap_or(name);
+        let group = layout::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
         vec![(restart, Desired::present(json!({}))), hook::snap_refresh()]
     }
 
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        vec![Trigger::Path(microk8s::current_args(name))]
+        vec![Trigger::Path(layout::current_args(name))]
     }
 
     async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
@@ -355,7 +357,7 @@ fn differing(
         others.map(|(flag, value)| (flag.clone(), Some(value.clone().into_iter().collect())));
     let differing = gone.chain(others);
     differing
-        .filter(|(flag, _)| !microk8s::is_own(name, flag))
+        .filter(|(flag, _)| !layout::is_own(name, flag))
         .collect()
 }
 
@@ -393,7 +395,7 @@ fn write(host: &Writer, name: &str, after: &State) -> Result<(), HostError> {
             .flags
             .iter()
             .all(|(flag, wish)| flags.get(flag).map(values).as_ref() == wish.as_ref());
-        let others = flags.keys().filter(|flag| !microk8s::is_own(name, flag));
+        let others = flags.keys().filter(|flag| !layout::is_own(name, flag));
         are_there
             && others
                 .into_iter()
@@ -406,9 +408,7 @@ fn write(host: &Writer, name: &str, after: &State) -> Result<(), HostError> {
     let text = match (&after.text, recorded) {
         (Some(text), Some(recorded)) if wanted(&recorded.flags()) => text.clone(),
         _ => {
-            let there = reader
-                .read_text(&path, microk8s::LIMIT)?
-                .unwrap_or_default();
+            let there = reader.read_text(&path, layout::LIMIT)?.unwrap_or_default();
             edited(&there, name, &layout, after)
         }
     };
@@ -446,7 +446,7 @@ fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
     }
     // What was read lists all flags, so one that is not listed has gone since.
     if after.text.is_some() {
-        for flag in flags.keys().filter(|flag| !microk8s::is_own(name, flag)) {
+        for flag in flags.keys().filter(|flag| !layout::is_own(name, flag)) {
             if !after.flags.contains_key(flag) {
                 file.unset(flag);
             }

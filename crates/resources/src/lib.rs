@@ -1,8 +1,6 @@
 //! The kinds that stead knows. This file is the list of them and nothing else.
 
 mod accounts;
-mod addon;
-mod args_file;
 #[expect(
     clippy::disallowed_methods,
     reason = "a clone is files, mounts and processes of its own"
@@ -16,8 +14,6 @@ mod evidence;
 pub mod facts;
 mod guard;
 pub mod host;
-mod microk8s;
-mod microk8s_leaves;
 mod netfilter;
 mod rule_edit;
 pub mod session;
@@ -45,7 +41,7 @@ mod iptables_rule;
 pub mod kernel;
 mod kernel_module;
 mod kube_args;
-mod kube_proxy;
+pub mod microk8s;
 mod package;
 mod restart;
 mod secret_file;

@@ -21,8 +21,10 @@ use tokio::time::sleep;
 
 use crate::{
     host::{HostError, Live, Reader, Trigger, UnitStatus, Writer},
-    kube_proxy::{self, Told},
-    microk8s::{self, KUBERNETES, Layout, SNAP},
+    microk8s::{
+        kube_proxy::{self, Told},
+        layout::{self, KUBERNETES, Layout, SNAP},
+    },
     snapd::client,
     systemd::start_record::{note, noted},
     values::path::refused,
@@ -102,7 +104,7 @@ impl Provider<Live> for Restart {
     }
 
     fn check_name(&self, name: &str) -> Result<(), Problem> {
-        let groups = microk8s::groups();
+        let groups = layout::groups();
         match name.split_once('/') {
             Some((SNAP, group)) if groups.contains(&group) => Ok(()),
             _ => {
@@ -167,7 +169,7 @@ impl Provider<Live> for Restart {
 
     async fn suggest(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
-            Gap::Name => microk8s::groups()
+            Gap::Name => layout::groups()
                 .iter()
                 .map(|group| format!("{SNAP}/{group}"))
                 .collect(),
@@ -201,17 +203,17 @@ impl Provider<Live> for Restart {
     }
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        let files = microk8s::files().filter(|file| microk8s::group(file) == Some(group(name)));
+        let files = layout::files().filter(|file| layout::group(file) == Some(group(name)));
         let feeding = files.map(|file| Address::new("kube-args", file));
         feeding.chain([Address::new("snap", SNAP)]).collect()
     }
 
     fn disturbed(&self, _name: &str, before: &State, by: &[&Address]) -> Option<State> {
         let mut started_with = before.started_with.clone()?;
-        let is_kubelite = started_with.contains_key(&microk8s::service(true, "kubelite"));
+        let is_kubelite = started_with.contains_key(&layout::service(true, "kubelite"));
         let mut is_due = false;
         for address in by.iter().filter(|address| address.kind == "kube-args") {
-            let service = microk8s::service(is_kubelite, &address.name);
+            let service = layout::service(is_kubelite, &address.name);
             started_with.insert(service, PENDING.to_owned());
             is_due = true;
         }
@@ -222,7 +224,7 @@ impl Provider<Live> for Restart {
     }
 
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        let services = microk8s::possible_services(group(name)).into_iter();
+        let services = layout::possible_services(group(name)).into_iter();
         let started = services.map(|service| format!("{STARTED}{}", unit(&service)));
         started.map(|path| Trigger::Path(path.into())).collect()
     }
@@ -264,7 +266,7 @@ fn inputs(host: &Reader, layout: &Layout, files: &[&str]) -> Result<String, Host
     for file in files {
         if let Some(args) = layout.read_args(host, file)? {
             let mut flags = args.flags();
-            flags.retain(|flag, _| !microk8s::is_own(file, flag));
+            flags.retain(|flag, _| !layout::is_own(file, flag));
             inputs.insert(*file, flags);
         }
     }
@@ -295,7 +297,7 @@ pub(crate) async fn due(
     layout: &Layout,
 ) -> Result<BTreeMap<String, Vec<String>>, HostError> {
     let mut due: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for group in microk8s::groups() {
+    for group in layout::groups() {
         let state = read(host, layout, group).await?;
         let started_with = state.started_with.unwrap_or_default();
         for (service, files) in layout.services(group) {
@@ -340,7 +342,7 @@ async fn evidence(
 /// Notes what the service that reads a file was started with, before that file changes: afterwards nobody could tell for sure.
 pub(crate) async fn note_start(host: &Writer, file: &str) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
-    let group = microk8s::group(file).unwrap_or(file);
+    let group = layout::group(file).unwrap_or(file);
     let Some(layout) = Layout::find(&reader)? else {
         return Ok(());
     };

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     host::{HostError, Knock, Reader},
-    microk8s::Layout,
+    microk8s::layout::Layout,
     session::{Origin, Session},
 };
 

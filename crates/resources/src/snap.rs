@@ -20,7 +20,7 @@ use stead_engine::{
 use crate::{
     evidence,
     host::{Live, Reader, Writer},
-    microk8s_leaves,
+    microk8s::leftovers,
     snap_change::{as_written, install, is_bare, refresh, release, settle},
     snap_file::{self, SnapFile},
     snap_listed,
@@ -398,7 +398,7 @@ impl Provider<Live> for Snap {
     }
 
     async fn leaves(&self, host: &Reader, name: &str) -> BTreeSet<String> {
-        microk8s_leaves::of_snap(host, name).await
+        leftovers::of_snap(host, name).await
     }
 
     fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {

@@ -5,9 +5,11 @@ use std::{collections::BTreeSet, path::Path};
 use serde_json::Value;
 
 use crate::{
-    addon::catalogue::Catalogue,
     host::{MetaKind, Reader},
-    microk8s::{self, Layout, SNAP},
+    microk8s::{
+        addons::catalog::Catalogue,
+        layout::{self, Layout, SNAP},
+    },
     snap_listed,
     snapd::client,
     sysctl,
@@ -35,7 +37,7 @@ pub(crate) fn addons(host: &Reader) -> Vec<String> {
 /// Names the flags that a file of arguments has now, or has in this release before anybody changes it.
 pub(crate) fn flags(host: &Reader, file: &str) -> Vec<String> {
     let flags: BTreeSet<String> = all_flags(host, file).map(|(flag, _)| flag).collect();
-    let is_own = |flag: &String| microk8s::is_own(file, flag);
+    let is_own = |flag: &String| layout::is_own(file, flag);
     flags.into_iter().filter(|flag| !is_own(flag)).collect()
 }
 

@@ -3,7 +3,7 @@
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
-use crate::addon::{
+use crate::microk8s::addons::{
     cluster::{Cluster, Seen, Standing},
     switch::list,
 };

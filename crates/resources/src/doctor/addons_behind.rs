@@ -54,7 +54,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{files::test_root::Root, microk8s::Layout};
+    use crate::{files::test_root::Root, microk8s::layout::Layout};
 
     const OLD: &str = "0123456789abcdef0123456789abcdef01234567";
     const NEW: &str = "89abcdef0123456789abcdef0123456789abcdef";

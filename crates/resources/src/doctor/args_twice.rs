@@ -3,7 +3,7 @@
 use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
-use crate::microk8s;
+use crate::microk8s::layout;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "args-twice",
@@ -19,7 +19,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
         return Ok(None);
     };
     let mut evidence = vec![];
-    for file in microk8s::files() {
+    for file in layout::files() {
         let Some(args) = layout.read_args(patient.host, file)? else {
             continue;
         };

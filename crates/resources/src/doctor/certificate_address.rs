@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::{
         files::{certificate::tests::EXAMPLE, test_root::Root},
-        microk8s::Layout,
+        microk8s::layout::Layout,
     };
 
     #[test]

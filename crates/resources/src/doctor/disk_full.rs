@@ -5,7 +5,7 @@ use std::path::Path;
 use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
-use crate::microk8s::COMMON;
+use crate::microk8s::layout::COMMON;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "disk-full",

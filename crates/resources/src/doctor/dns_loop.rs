@@ -3,7 +3,7 @@
 use stead_engine::finding::{Ailment, Finding};
 
 use super::{Hidden, Look, Patient};
-use crate::{files::conf_d, microk8s::Layout};
+use crate::{files::conf_d, microk8s::layout::Layout};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-loop",

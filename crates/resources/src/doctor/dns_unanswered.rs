@@ -12,7 +12,7 @@ use stead_engine::finding::Ailment;
 use super::{Hidden, Look, Patient};
 use crate::{
     host::{Pod, Service},
-    microk8s::Layout,
+    microk8s::layout::Layout,
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

@@ -37,7 +37,7 @@ use stead_engine::{
 
 use crate::{
     host::{HostError, Reader},
-    microk8s::Layout,
+    microk8s::layout::Layout,
     netfilter::Column,
 };
 

@@ -3,7 +3,7 @@
 use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
-use crate::kube_proxy;
+use crate::microk8s::kube_proxy;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "proxy-userspace",

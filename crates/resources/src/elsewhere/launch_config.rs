@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use stead_engine::{import::translate::Wishes, model::address::Address};
 
 use super::Origin;
-use crate::microk8s::SNAP;
+use crate::microk8s::layout::SNAP;
 
 /// Where `MicroK8s` looks for one when it is installed, in this order: `snap/hooks/install`.
 pub const PLACES: [&str; 3] = [

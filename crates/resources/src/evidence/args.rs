@@ -7,10 +7,12 @@ use stead_engine::model::drift::{Drift, Evidence};
 
 use super::{changed, forwarding::KUBELITE, of_files, snaps, start, started};
 use crate::{
-    args_file::ArgsFile,
     host::Reader,
     kube_args::State,
-    microk8s::{LIMIT, Layout, SNAP},
+    microk8s::{
+        args_file::ArgsFile,
+        layout::{LIMIT, Layout, SNAP},
+    },
 };
 
 /// What says to MicroK8s that it shall take nothing away.
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn what_moved_is_told_with_what_it_was() {
         let flags = |text: &str| {
-            let file = ArgsFile::parse(text, crate::args_file::Grammar::Kubelite);
+            let file = ArgsFile::parse(text, crate::microk8s::args_file::Grammar::Kubelite);
             let flags = file.flags().into_iter();
             flags
                 .map(|(flag, value)| (flag, Some(value.into_iter().collect())))

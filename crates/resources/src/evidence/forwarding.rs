@@ -10,7 +10,7 @@ use super::{start, started};
 use crate::{
     host::{HostError, Reader},
     kernel::sysctl_d::{value_at_boot, value_in},
-    microk8s::Layout,
+    microk8s::layout::Layout,
     netfilter::{Tables, known_writers},
 };
 

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    args_file,
     host::{HostError, Reader},
-    microk8s::Layout,
+    microk8s::{args_file, layout::Layout},
 };
 
 /// Where kube-proxy tells of itself unless `metrics-bind-address` says so: `serveMetrics` in `cmd/kube-proxy/app/server.go` of Kubernetes.
@@ -138,7 +137,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::args_file::{ArgsFile, Grammar};
+    use crate::microk8s::args_file::{ArgsFile, Grammar};
 
     fn check(args: &str, expected: Option<&str>) {
         // As kube-proxy 1.20 answers, without what no flag of this test names.

@@ -8,8 +8,8 @@ use std::{
 use stead_engine::model::schema::Problem;
 
 use crate::{
-    args_file::{ArgsFile, Grammar},
     host::{HostError, Reader},
+    microk8s::args_file::{ArgsFile, Grammar},
 };
 
 /// The name of the snap.

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use stead_engine::model::schema::Problem;
 
-use super::{
-    cluster::{Cluster, Standing},
-    switch::SwitchError,
+use crate::{
+    host::{ClusterObject, Identity},
+    microk8s::addons::{
+        cluster::{Cluster, Standing},
+        switch::SwitchError,
+    },
 };
-use crate::host::{ClusterObject, Identity};
 
 /// Namespaces of the cluster itself, which no addon takes along.
 const SHARED: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];

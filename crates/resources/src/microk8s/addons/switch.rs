@@ -9,15 +9,17 @@ use std::{
 use stead_engine::provider::traits::ProviderError;
 use tokio::time::sleep;
 
-use super::{
-    catalogue::WORKLOADS,
-    cluster::{Cluster, Owner, Seen, Standing, lasting},
-    record::{Begun, NAME, Record},
-};
 use crate::{
-    args_file::ArgsFile,
     host::{Call, ClusterObject, Existing, HostError, Identity, Reader, Writer},
-    microk8s::{self, LIMIT, Layout, SNAP},
+    microk8s::{
+        addons::{
+            catalog::WORKLOADS,
+            cluster::{Cluster, Owner, Seen, Standing, lasting},
+            record::{Begun, NAME, Record},
+        },
+        args_file::ArgsFile,
+        layout::{self, LIMIT, Layout, SNAP},
+    },
     restart,
 };
 
@@ -339,7 +341,7 @@ fn argument_files(host: &Reader) -> Result<BTreeMap<String, String>, HostError> 
     let Some(layout) = Layout::find(host)? else {
         return Ok(texts);
     };
-    for file in microk8s::files() {
+    for file in layout::files() {
         if let Some(text) = host.read_text(&layout.args(file), LIMIT)? {
             texts.insert(file.to_owned(), text);
         }
@@ -367,8 +369,8 @@ async fn restore(host: &Writer, texts: &BTreeMap<String, String>) -> Result<(), 
             let bytes = &mut text.as_bytes();
             host.put_file(&path, bytes, None, &meta.access(), Existing::Replace)?;
         }
-        let group = microk8s::group(file).unwrap_or(file);
-        let service = microk8s::service(layout.is_kubelite, file);
+        let group = layout::group(file).unwrap_or(file);
+        let service = layout::service(layout.is_kubelite, file);
         due.entry(group).or_default().insert(service);
     }
     for (group, services) in due {

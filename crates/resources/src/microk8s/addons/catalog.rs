@@ -11,7 +11,7 @@ use stead_engine::model::{schema::Problem, suggest};
 
 use crate::{
     host::{HostError, Reader},
-    microk8s::{COMMON, Layout},
+    microk8s::layout::{COMMON, Layout},
 };
 
 /// The largest file of a repository that is read, in bytes.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use stead_engine::model::listing::{Listing, Written};
 
-use super::{
-    cluster::{Cluster, Owner, Seen, Standing},
-    switch,
-};
 use crate::{
     host::{HostError, Reader},
-    microk8s::{self, SNAP},
+    microk8s::{
+        addons::{
+            cluster::{Cluster, Owner, Seen, Standing},
+            switch,
+        },
+        layout::{self, SNAP},
+    },
 };
 
 /// Why nothing can be said about the addons of a `MicroK8s` that is there.
@@ -23,7 +25,7 @@ type Addons = BTreeMap<String, Option<Vec<String>>>;
 pub(crate) async fn list(host: &Reader) -> Result<Listing, HostError> {
     let mut listing = Listing::of("Addons of MicroK8s that are enabled.", []);
     match Cluster::look(host).await? {
-        Seen::Nothing => return Ok(Listing::outside(microk8s::NOT_INSTALLED)),
+        Seen::Nothing => return Ok(Listing::outside(layout::NOT_INSTALLED)),
         Seen::Unknown => drop(
             listing
                 .unreadable

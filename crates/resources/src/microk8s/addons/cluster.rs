@@ -10,13 +10,15 @@ use std::{
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{
-    catalogue::{Addon, Catalogue, Check, Manifest, is_open},
-    record::{Record, Records},
-};
 use crate::{
     host::{ClusterObject, HostError, Identity, Reader},
-    microk8s::Layout,
+    microk8s::{
+        addons::{
+            catalog::{Addon, Catalogue, Check, Manifest, is_open},
+            record::{Record, Records},
+        },
+        layout::Layout,
+    },
 };
 
 /// Kinds that last as long as their addon. Jobs end, and programs of addons replace their own settings and secrets.

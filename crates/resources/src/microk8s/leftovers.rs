@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     host::Reader,
-    microk8s::SNAP,
+    microk8s::layout::SNAP,
     netfilter::{Column, Reading, SavedRule, Tables},
 };
 
