@@ -9,7 +9,6 @@ pub mod clone;
 pub mod doctor;
 pub mod elsewhere;
 mod etc;
-mod etc_rules;
 mod evidence;
 pub mod facts;
 mod guard;

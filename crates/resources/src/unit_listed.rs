@@ -13,8 +13,10 @@ use stead_engine::{
 
 use crate::{
     dpkg::owners::{DpkgFiles, Owner},
-    etc::Etc,
-    etc_rules::{FOREIGN, IGNORED, rule_for},
+    etc::{
+        Etc,
+        rules::{FOREIGN, IGNORED, rule_for},
+    },
     files::content::{Content, SMALL},
     host::{HostError, Reader},
     systemd::{

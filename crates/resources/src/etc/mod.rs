@@ -1,5 +1,7 @@
 //! What stands in /etc, and whose it is: what `file`, `directory` and `symlink` have to import.
 
+pub(crate) mod rules;
+
 use std::{collections::BTreeSet, ffi::OsStr, path::Path, sync::Arc};
 
 use stead_engine::{
@@ -12,7 +14,7 @@ use crate::{
         alternatives,
         owners::{DpkgFiles, Owner},
     },
-    etc_rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
+    etc::rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
     files::content::LARGEST_SOURCE,
     host::{HostError, Meta, MetaKind, Reader},
     kernel::modules,
