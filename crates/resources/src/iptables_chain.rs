@@ -14,7 +14,7 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence::rules::{self, Since},
+    evidence::netfilter::{self, Since},
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
@@ -96,7 +96,7 @@ impl Provider<Live> for IptablesChain {
         let chain = ChainName::parse(name).ok()?;
         let is_kept = |saved: &Saved| saved.chain(chain.table, chain.chain).is_some();
         let gone: Vec<_> = gone.collect();
-        rules::of_absence(host, chain.table, &gone, Since::of(drift), is_kept).await
+        netfilter::of_absence(host, chain.table, &gone, Since::of(drift), is_kept).await
     }
 
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {

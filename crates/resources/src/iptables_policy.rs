@@ -14,7 +14,7 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence::rules::{self, Since},
+    evidence::netfilter::{self, Since},
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
@@ -130,7 +130,7 @@ impl Provider<Live> for IptablesPolicy {
         if desired.persist == Some(false) {
             let mut remarks = vec![];
             for column in &columns {
-                let other = rules::policy_after_reboot(host, chain, *column, &policy).await;
+                let other = netfilter::policy_after_reboot(host, chain, *column, &policy).await;
                 remarks.extend(other.filter(|other| !remarks.contains(other)));
             }
             desired.remarks = Some(remarks).filter(|remarks| !remarks.is_empty());
@@ -242,7 +242,7 @@ impl Provider<Live> for IptablesPolicy {
         });
         let moved: Vec<_> = moved.map(|(column, now)| (column, now.as_str())).collect();
         let name = ChainName::parse(name).ok()?;
-        rules::of_policy(host, name, &moved, Since::of(drift)).await
+        netfilter::of_policy(host, name, &moved, Since::of(drift)).await
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

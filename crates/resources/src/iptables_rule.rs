@@ -16,7 +16,7 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence::rules::{self, Since},
+    evidence::netfilter::{self, Since},
     host::{Live, Reader, Trigger, Writer},
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
@@ -432,7 +432,7 @@ impl Provider<Live> for IptablesRule {
             .map(|place| place.table.as_str());
         let table = table.or(then.table.as_deref()).unwrap_or(DEFAULT_TABLE);
         let is_kept = |saved: &Saved| saved.named().contains_key(name);
-        rules::of_absence(host, table, &gone, Since::of(drift), is_kept).await
+        netfilter::of_absence(host, table, &gone, Since::of(drift), is_kept).await
     }
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {

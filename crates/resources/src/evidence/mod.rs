@@ -4,8 +4,8 @@
 pub(crate) mod args;
 mod firewalls;
 pub(crate) mod forwarding;
+pub(crate) mod netfilter;
 pub(crate) mod packages;
-pub(crate) mod rules;
 pub(crate) mod snaps;
 mod sudo;
 pub(crate) mod sysctls;
