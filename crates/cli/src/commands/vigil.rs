@@ -16,7 +16,7 @@ use stead_engine::{
 };
 use stead_resources::{
     host::Reader,
-    session::{Origin, Witness},
+    safety::ssh::{Origin, Witness},
 };
 
 use super::bench::{Desk, is_yes};

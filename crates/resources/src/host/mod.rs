@@ -85,14 +85,14 @@ impl Host for Live {
     }
 
     async fn arm(writer: &Writer, guard: &Guard<'_>) -> Result<(), GuardError> {
-        crate::guard::arm(writer, guard).await
+        crate::safety::watchdog::arm(writer, guard).await
     }
 
     async fn disarm(writer: &Writer, run: u64) -> Result<(), GuardError> {
-        crate::guard::disarm(writer, run).await
+        crate::safety::watchdog::disarm(writer, run).await
     }
 
     async fn signs(writer: &Writer, since: &Moment) -> Vec<Sign> {
-        crate::signs::look(&Reader::new(writer.root()), since).await
+        crate::safety::health::look(&Reader::new(writer.root()), since).await
     }
 }

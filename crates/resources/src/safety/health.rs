@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::{
     host::{HostError, Knock, Reader},
     microk8s::layout::Layout,
-    session::{Origin, Session},
+    safety::ssh::{Origin, Session},
 };
 
 /// The port where sshd listens unless a session tells another.
