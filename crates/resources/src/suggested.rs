@@ -6,13 +6,12 @@ use serde_json::Value;
 
 use crate::{
     host::{MetaKind, Reader},
+    kinds::{snap::read, sysctl},
     microk8s::{
         addons::catalog::Catalogue,
         layout::{self, Layout, SNAP},
     },
-    snap_listed,
     snapd::client,
-    sysctl,
 };
 
 /// The most names that are suggested together.
@@ -60,7 +59,7 @@ fn all_flags(host: &Reader, file: &str) -> impl Iterator<Item = (String, Option<
 
 /// Names the snaps that are installed.
 pub(crate) async fn snaps(host: &Reader) -> Vec<String> {
-    let all = snap_listed::all(host).await.unwrap_or_default();
+    let all = read::all(host).await.unwrap_or_default();
     all.into_iter().map(|snap| snap.name).collect()
 }
 

@@ -4,8 +4,8 @@ use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
 use crate::{
-    addon_repo::{CORE, OF_SNAP, folder_of},
     files::git,
+    kinds::addon_repo::{CORE, OF_SNAP, folder_of},
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

@@ -3,7 +3,7 @@
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
-use crate::hook;
+use crate::kinds::hook;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "hook-broken",

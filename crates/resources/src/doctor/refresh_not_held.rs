@@ -4,7 +4,7 @@ use serde_json::Value;
 use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
-use crate::{microk8s::layout::SNAP, snap_change::is_held, snapd::client};
+use crate::{kinds::snap::change::is_held, microk8s::layout::SNAP, snapd::client};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "refresh-not-held",

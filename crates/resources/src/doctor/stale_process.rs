@@ -3,7 +3,7 @@
 use stead_engine::finding::Ailment;
 
 use super::{Look, Patient};
-use crate::restart;
+use crate::kinds::restart;
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "stale-process",

@@ -12,9 +12,11 @@ use stead_engine::{
 
 use super::rules_file::RulesFile;
 use crate::{
-    iptables_chain::IptablesChain,
-    iptables_policy::IptablesPolicy,
-    iptables_rule::{DEFAULT_TABLE, IptablesRule},
+    kinds::{
+        iptables_chain::IptablesChain,
+        iptables_policy::IptablesPolicy,
+        iptables_rule::{DEFAULT_TABLE, IptablesRule},
+    },
     netfilter::{
         Backend, ChainName, Column, Family, Reading, Rule, SAME_BEFORE, Saved, SavedRule, TABLES,
         Tables, known_writers, saved_words, split_at_jump,

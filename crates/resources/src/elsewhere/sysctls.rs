@@ -17,7 +17,7 @@ use crate::{
     files::conf_d::boot_files,
     host::{HostError, Reader},
     kernel::sysctl_d::{FOLDERS, canonical, path},
-    sysctl::{Sysctl, name},
+    kinds::sysctl::{Sysctl, name},
 };
 
 /// What was named: folders first, as sysctl.d(5) puts them in order, then files as they were named.

@@ -18,9 +18,8 @@ use crate::{
     files::content::LARGEST_SOURCE,
     host::{HostError, Meta, MetaKind, Reader},
     kernel::modules,
-    sysctl,
+    kinds::{sysctl, unit::import},
     systemd::{files::UNITS, name::UnitName},
-    unit_listed,
     values::glob::fits,
 };
 
@@ -306,7 +305,7 @@ impl Walk<'_> {
 
     /// Whether a path is that of a file or of the drop-ins of a unit that is written as one.
     fn is_of_unit(&self, path: &Path) -> Result<bool, HostError> {
-        unit_of(path).map_or(Ok(false), |name| unit_listed::takes(self.host, name))
+        unit_of(path).map_or(Ok(false), |name| import::takes(self.host, name))
     }
 
     /// Whether a link is another name of a unit that is somewhere.

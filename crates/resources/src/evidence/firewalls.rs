@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// ufw as [`actors`] calls it.
-pub(super) const UFW: &str = "ufw";
+pub(crate) const UFW: &str = "ufw";
 /// The unit of ufw.
 pub(super) const UFW_UNIT: &str = "ufw.service";
 /// Whether it is switched on: ufw(8), FILES. `ufw enable` writes that, and starts no unit.
@@ -46,7 +46,7 @@ pub(super) async fn by_ufw(host: &Reader, saved: &Saved, since: Timestamp) -> Op
 }
 
 /// Says how ufw gave a setting of the kernel its value of now after `since`, if it did.
-pub(super) async fn setting_by_ufw(
+pub(crate) async fn setting_by_ufw(
     host: &Reader,
     name: &str,
     now: &str,

@@ -27,7 +27,7 @@ const SETTINGS: &str = "/etc/docker/daemon.json";
 /// The largest settings that are read, in bytes.
 const LIMIT: u64 = 1 << 20;
 /// The service of MicroK8s that turns forwarding on when it starts.
-pub(super) const KUBELITE: &str = "snap.microk8s.daemon-kubelite.service";
+pub(crate) const KUBELITE: &str = "snap.microk8s.daemon-kubelite.service";
 /// With this file it does: `run-kubelite-with-args`.
 const CNI: &str = "args/cni-network/cni.yaml";
 
@@ -48,7 +48,7 @@ pub(super) async fn docker(host: &Reader, since: Timestamp) -> Option<String> {
 }
 
 /// Says whether dockerd has turned IPv4 forwarding on: then it has set the policy of FORWARD too, where its own chains are.
-pub(super) async fn by_docker(host: &Reader, since: Timestamp) -> Option<Evidence> {
+pub(crate) async fn by_docker(host: &Reader, since: Timestamp) -> Option<Evidence> {
     let fact = docker(host, since).await?;
     let tables = Tables::read(host).await.ok()?;
     let mut dropping = tables.seen().filter(|(_, saved)| {
@@ -66,7 +66,7 @@ pub(super) async fn by_docker(host: &Reader, since: Timestamp) -> Option<Evidenc
 }
 
 /// Says whether MicroK8s has turned forwarding on.
-pub(super) async fn by_microk8s(host: &Reader, since: Timestamp) -> Option<Evidence> {
+pub(crate) async fn by_microk8s(host: &Reader, since: Timestamp) -> Option<Evidence> {
     let layout = Layout::find(host).ok()??;
     host.stat(&layout.data.join(CNI)).ok()??;
     let at = started(host, KUBELITE, since).await?;

@@ -1,14 +1,10 @@
 //! What shows who or what has moved something since a run: times of files, starts of units, and what programs have noted.
 //! Whatever cannot be read proves nothing.
 
-pub(crate) mod args;
-mod firewalls;
+pub(crate) mod firewalls;
 pub(crate) mod forwarding;
 pub(crate) mod netfilter;
-pub(crate) mod packages;
-pub(crate) mod snaps;
-mod sudo;
-pub(crate) mod sysctls;
+pub(crate) mod sudo;
 
 use std::path::Path;
 
@@ -79,10 +75,10 @@ pub(crate) async fn of_files(host: &Reader, paths: &[&Path], since: Timestamp) -
 }
 
 /// When a file changed.
-struct Changed {
-    contents: Timestamp,
+pub(crate) struct Changed {
+    pub(crate) contents: Timestamp,
     /// Its contents, its place, its owner or its mode. Nobody can set this time: inode(7).
-    anything: Timestamp,
+    pub(crate) anything: Timestamp,
 }
 
 impl Changed {
@@ -95,7 +91,7 @@ impl Changed {
     }
 }
 
-fn changed(host: &Reader, path: &Path) -> Result<Option<Changed>, HostError> {
+pub(crate) fn changed(host: &Reader, path: &Path) -> Result<Option<Changed>, HostError> {
     let (Some(contents), Some(anything)) = (host.modified(path)?, host.touched(path)?) else {
         return Ok(None);
     };

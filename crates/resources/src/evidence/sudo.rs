@@ -66,7 +66,7 @@ pub(super) async fn removal(host: &Reader, path: &Path, since: Timestamp) -> Opt
 }
 
 /// Returns who called a program with these words beside each other, if somebody did.
-pub(super) async fn call(
+pub(crate) async fn call(
     host: &Reader,
     since: Timestamp,
     is_program: impl Fn(&str) -> bool,

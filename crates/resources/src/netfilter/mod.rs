@@ -64,7 +64,7 @@ pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
     if persist == Some(false) {
         vec![]
     } else {
-        crate::hook::boot()
+        crate::kinds::hook::boot()
     }
 }
 

@@ -8,8 +8,8 @@ use zbus::Variant;
 
 use crate::{
     files::conf_d::HEADER,
-    hook::write,
     host::{HostError, NewUnit, Reader, Writer},
+    kinds::hook::write,
     systemd::files::{UNITS, remove, remove_empty_folder},
 };
 

@@ -6,6 +6,7 @@ use stead_engine::{model::change::Change, provider::traits::ProviderError};
 
 use crate::{
     host::{Existing, HostError, Reader, UnitLinks, Writer},
+    kinds::unit::{KIND, State},
     systemd::{
         files::{UnitFile, drop_in_of, path_of, put},
         links::{enabled_as, put_links},
@@ -13,7 +14,6 @@ use crate::{
         process::{Unknown, bring_up, check_loaded, forget_failure, note_start, stop},
         start_record::forget,
     },
-    unit::{KIND, State},
     values::path::refused,
 };
 
@@ -227,7 +227,7 @@ mod tests {
     use stead_engine::provider::traits::Provider;
 
     use super::*;
-    use crate::{files::test_root::Root, unit::Unit};
+    use crate::{files::test_root::Root, kinds::unit::Unit};
 
     const NAME: &str = "a.service";
 

@@ -6,12 +6,12 @@ use stead_engine::model::{schema::Problem, suggest};
 
 use crate::{
     host::{HostError, Reader},
+    kinds::unit::State,
     systemd::{
         files::{Found, TRANSIENT, UNITS, UnitFile, find, known, path_of, text_of},
         name::UnitName,
         text::UnitText,
     },
-    unit::State,
 };
 
 /// Units that carry the network; without them it may be gone. The name stands before `@` and the type.

@@ -7,11 +7,11 @@ use std::{
 
 use crate::{
     host::{HostError, MetaKind, Reader, Writer},
+    kinds::unit::State,
     systemd::{
         files::{UNITS, link_folders, put_link, remove, seen_text_of},
         name::UnitName,
     },
-    unit::State,
 };
 
 /// The links in `/etc/systemd/system` by which units are enabled: where each is, and where it leads.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use stead_engine::model::address::Address;
 
 use crate::{
+    kinds::unit::{KIND, State},
     systemd::{
         files::{UnitFile, path_of},
         name::UnitName,
         text::UnitText,
     },
-    unit::{KIND, State},
 };
 
 /// Returns what the wishes of a spec say together, without a look at the host.

@@ -10,11 +10,11 @@ use tokio::time::sleep;
 
 use crate::{
     host::{HostError, Reader, UnitStatus, Writer},
+    kinds::unit::KIND,
     systemd::{
         inputs::Inputs,
         start_record::{note, noted},
     },
-    unit::KIND,
 };
 
 /// How long a job may take. systemd gives a service 90 s unless its unit file says otherwise.

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::{
     host::{Call, ClusterObject, Existing, HostError, Identity, Reader, Writer},
+    kinds::restart,
     microk8s::{
         addons::{
             catalog::WORKLOADS,
@@ -20,7 +21,6 @@ use crate::{
         args_file::ArgsFile,
         layout::{self, LIMIT, Layout, SNAP},
     },
-    restart,
 };
 
 /// How long a script of an addon may take. It may have to fetch what it installs.

@@ -1,5 +1,11 @@
 //! The kind `snap`: a snap of this host, from the store or from a file.
 
+pub(crate) mod change;
+pub(crate) mod drift;
+pub(crate) mod file;
+pub(crate) mod read;
+pub(crate) mod store;
+
 use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
@@ -18,13 +24,13 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence,
     host::{Live, Reader, Writer},
+    kinds::snap::{
+        change::{as_written, install, is_bare, refresh, release, settle},
+        file::SnapFile,
+        store::{ask_the_store, canonical_channel, refuse_other_confinement},
+    },
     microk8s::leftovers,
-    snap_change::{as_written, install, is_bare, refresh, release, settle},
-    snap_file::{self, SnapFile},
-    snap_listed,
-    snap_store::{ask_the_store, canonical_channel, refuse_other_confinement},
     snapd::client::{self, SnapdError},
     suggested,
 };
@@ -282,7 +288,7 @@ impl Provider<Live> for Snap {
         }
         if let Some(file) = desired.file.clone() {
             let is_dangerous = desired.dangerous == Some(true);
-            match snap_file::look(host, Path::new(&file), is_dangerous)? {
+            match file::look(host, Path::new(&file), is_dangerous)? {
                 SnapFile::Asserted { revision } => desired.revision = Some(revision),
                 SnapFile::Bare { sha256 } => desired.contents = Some(sha256),
             }
@@ -301,7 +307,7 @@ impl Provider<Live> for Snap {
         if !client::is_there(host).map_err(|error| refused(error.into()))? {
             return Ok(vec![None; names.len()]);
         }
-        match snap_listed::read(host, names).await {
+        match read::read(host, names).await {
             Err(SnapdError::Missing) => Ok(vec![None; names.len()]),
             states => states.map_err(refused),
         }
@@ -320,9 +326,9 @@ impl Provider<Live> for Snap {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused("", "ask snapd for its snaps");
         if !client::is_there(host).map_err(|error| refused(error.into()))? {
-            return Ok(Listing::outside(snap_listed::NONE));
+            return Ok(Listing::outside(read::NONE));
         }
-        snap_listed::listing(host).await.map_err(refused)
+        read::listing(host).await.map_err(refused)
     }
 
     async fn written(
@@ -420,11 +426,11 @@ impl Provider<Live> for Snap {
     }
 
     fn places(&self, name: &str) -> Vec<String> {
-        snap_listed::places(name)
+        read::places(name)
     }
 
     async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
-        evidence::snaps::culprit(host, name, drift).await
+        drift::culprit(host, name, drift).await
     }
 
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {

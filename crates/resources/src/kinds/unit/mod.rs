@@ -1,5 +1,7 @@
 //! The kind `unit`: a unit of systemd: its file, its drop-ins, whether it starts at boot, and whether it runs.
 
+pub(crate) mod import;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -34,7 +36,6 @@ use crate::{
         needs::{needs, wish_text},
         process::{self, is_running, is_stale, is_up},
     },
-    unit_listed,
     values::path::refused,
 };
 
@@ -341,9 +342,9 @@ impl Provider<Live> for Unit {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused(KIND, "*", "list what there is");
         if !host.has_systemd().map_err(&refused)? {
-            return Ok(Listing::outside(unit_listed::OUTSIDE));
+            return Ok(Listing::outside(import::OUTSIDE));
         }
-        unit_listed::listing(host).await.map_err(&refused)
+        import::listing(host).await.map_err(&refused)
     }
 
     async fn written(
@@ -352,7 +353,7 @@ impl Provider<Live> for Unit {
         name: &str,
         state: State,
     ) -> Result<Written<State>, ProviderError> {
-        unit_listed::written(host, name, &state).map_err(refused(
+        import::written(host, name, &state).map_err(refused(
             KIND,
             name,
             "see who decided what of it",

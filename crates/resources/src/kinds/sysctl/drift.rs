@@ -4,14 +4,14 @@ use std::path::Path;
 
 use stead_engine::model::drift::{Drift, Evidence};
 
-use super::{
-    firewalls::{self, UFW},
-    forwarding, of_files, only, start, started, sudo,
-};
 use crate::{
+    evidence::{
+        firewalls::{self, UFW},
+        forwarding, of_files, only, start, started, sudo,
+    },
     host::Reader,
     kernel::sysctl_d::{OURS, deciding, files},
-    sysctl::State,
+    kinds::sysctl::State,
     values::setting::Setting,
 };
 

@@ -7,10 +7,12 @@ use stead_engine::model::listing::Listing;
 
 use crate::{
     host::Reader,
-    snap::{LONGEST, NO_CHANNEL, NOT_HELD, State},
-    snap_change::{canonical_hold, is_held},
-    snap_file,
-    snap_store::canonical_channel,
+    kinds::snap::{
+        LONGEST, NO_CHANNEL, NOT_HELD, State,
+        change::{canonical_hold, is_held},
+        file,
+        store::canonical_channel,
+    },
     snapd::client::{self, SnapdError, get},
 };
 
@@ -64,7 +66,7 @@ pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<Sta
                 return Ok(None);
             };
             let contents = match snap.revision.strip_prefix('x') {
-                Some(_) => snap_file::digest_installed(host, name, &snap.revision)?,
+                Some(_) => file::digest_installed(host, name, &snap.revision)?,
                 None => Some("store".to_owned()),
             };
             let hold = match &held_until {

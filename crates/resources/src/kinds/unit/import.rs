@@ -19,6 +19,7 @@ use crate::{
     },
     files::content::{Content, SMALL},
     host::{HostError, Reader},
+    kinds::unit::State,
     systemd::{
         check::{check_drop_ins, check_text, check_together},
         files::{self, Own, UNITS, UnitFile, drop_in_of, find, known, path_of, text_of},
@@ -27,7 +28,6 @@ use crate::{
         process::is_up,
         text::UnitText,
     },
-    unit::State,
     values::{glob::fits, secret_patterns},
 };
 

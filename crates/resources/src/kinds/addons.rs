@@ -15,8 +15,8 @@ use stead_engine::{
 };
 
 use crate::{
-    addon_repo::AddonRepo,
     host::{HostError, Identity, Live, Reader, Writer},
+    kinds::addon_repo::AddonRepo,
     microk8s::{
         addons::{
             catalog::{COMMUNITY, Catalogue, Check},

@@ -8,9 +8,7 @@ use stead_engine::model::digest::digest;
 
 use crate::{
     host::{Reader, Writer},
-    snap::{LONGEST, NO_CHANNEL, NOT_HELD, State},
-    snap_file,
-    snap_store::canonical_channel,
+    kinds::snap::{LONGEST, NO_CHANNEL, NOT_HELD, State, file, store::canonical_channel},
     snapd::client::{self, SnapdError},
 };
 
@@ -18,7 +16,7 @@ use crate::{
 pub(crate) fn as_written(name: &str, state: State) -> State {
     let is_bare = is_bare(&state);
     let revision = state.revision.as_deref().unwrap_or_default();
-    let file = is_bare.then(|| snap_file::kept(name, revision).display().to_string());
+    let file = is_bare.then(|| file::kept(name, revision).display().to_string());
     let hold = state.hold.filter(|hold| hold != NOT_HELD);
     State {
         channel: state
@@ -58,7 +56,7 @@ const LEAST_HOLD: SignedDuration = SignedDuration::from_hours(24);
 /// Installs a snap; where the state was recorded, with its data as they were.
 pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<(), SnapdError> {
     if let Some(file) = &after.file {
-        return snap_file::install(
+        return file::install(
             host,
             name,
             Path::new(file),
@@ -127,7 +125,7 @@ pub(crate) async fn refresh(
         .as_ref()
         .filter(|_| before.contents != after.contents || before.revision != after.revision)
     {
-        return snap_file::install(
+        return file::install(
             host,
             name,
             Path::new(file),

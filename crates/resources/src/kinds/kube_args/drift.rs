@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use jiff::Timestamp;
 use stead_engine::model::drift::{Drift, Evidence};
 
-use super::{changed, forwarding::KUBELITE, of_files, snaps, start, started};
 use crate::{
+    evidence::{changed, forwarding::KUBELITE, of_files, start, started},
     host::Reader,
-    kube_args::State,
+    kinds::{kube_args::State, snap::drift},
     microk8s::{
         args_file::ArgsFile,
         layout::{LIMIT, Layout, SNAP},
@@ -83,7 +83,7 @@ pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> 
     let is_another = became_current(host).is_some_and(|at| at > drift.since);
     if is_another
         && elsewhere(host, &layout, name, &moved)
-        && let Some(actor) = snaps::another_revision(host, SNAP, drift.since).await
+        && let Some(actor) = drift::another_revision(host, SNAP, drift.since).await
     {
         return Some(actor);
     }

@@ -3,7 +3,7 @@
 use stead_engine::model::change::Change;
 
 use crate::{
-    iptables_rule::{DEFAULT_TABLE, Place, State, spot},
+    kinds::iptables_rule::{DEFAULT_TABLE, Place, State, spot},
     netfilter::{ChainName, Column, Insert, MARK, Rule, Spot, quoted, saved_words},
     values::setting::Setting,
 };

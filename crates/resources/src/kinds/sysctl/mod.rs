@@ -1,5 +1,7 @@
 //! The kind `sysctl`: a setting of the kernel, now and after a reboot.
 
+pub(crate) mod drift;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,6 @@ use stead_engine::{
 
 use crate::{
     etc::Etc,
-    evidence,
     files::conf_d::read as read_boot_file,
     host::{HostError, Live, Reader, Trigger, Writer},
     kernel::sysctl_d::{
@@ -294,7 +295,7 @@ impl Provider<Live> for Sysctl {
     }
 
     async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
-        evidence::sysctls::culprit(host, name, drift).await
+        drift::culprit(host, name, drift).await
     }
 
     fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {

@@ -1,5 +1,7 @@
 //! The kind `kube-args`: arguments of a part of MicroK8s, by key, in the file that it reads at its start.
 
+pub(crate) mod drift;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -17,13 +19,12 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence, hook,
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
+    kinds::{hook, restart::note_start},
     microk8s::{
         args_file::{ArgsFile, check_value},
         layout::{self, Layout, SNAP},
     },
-    restart::note_start,
     suggested,
     values::{path::refused, secret_patterns},
 };
@@ -309,7 +310,7 @@ impl Provider<Live> for KubeArgs {
     }
 
     async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
-        evidence::args::culprit(host, name, drift).await
+        drift::culprit(host, name, drift).await
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

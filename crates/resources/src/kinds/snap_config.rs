@@ -14,7 +14,7 @@ use stead_engine::{
 
 use crate::{
     host::{Live, Reader, Writer},
-    snap_listed,
+    kinds::snap::read,
     snapd::client::{self, SnapdError},
     values::secret_patterns,
 };
@@ -131,7 +131,7 @@ impl Provider<Live> for SnapConfig {
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         if !client::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
-            return Ok(Listing::outside(snap_listed::NONE));
+            return Ok(Listing::outside(read::NONE));
         }
         list(host)
             .await
@@ -180,7 +180,7 @@ impl Provider<Live> for SnapConfig {
 
 async fn list(host: &Reader) -> Result<Listing, SnapdError> {
     let mut listing = Listing::of("Settings of snaps, and of snapd itself.", []);
-    let snaps = snap_listed::all(host).await?;
+    let snaps = read::all(host).await?;
     let apps = snaps
         .into_iter()
         .filter(|snap| snap.is_app && snap.has_programs);
@@ -208,12 +208,12 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
 /// Returns all settings of a snap. Those of snapd itself are asked for one by one: for all of them it would start other programs.
 async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, SnapdError> {
     if snap != SYSTEM {
-        return snap_listed::settings(host, snap).await;
+        return read::settings(host, snap).await;
     }
     let mut settings = vec![];
     for key in OF_SYSTEM {
         if let Some(value) = client::setting(host, snap, key).await? {
-            snap_listed::flatten(key, &value, &mut settings);
+            read::flatten(key, &value, &mut settings);
         }
     }
     Ok(settings)

@@ -4,7 +4,7 @@ use stead_engine::model::schema::Problem;
 
 use crate::{
     host::Reader,
-    snap::State,
+    kinds::snap::State,
     snapd::client::{self, Installed, SnapdError},
 };
 

@@ -1,5 +1,7 @@
 //! The kind `iptables-rule`: one rule, found again by the name in its comment. Foreign rules are never touched or reordered.
 
+pub(crate) mod edit;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -18,12 +20,12 @@ use stead_engine::{
 use crate::{
     evidence::netfilter::{self, Since},
     host::{Live, Reader, Trigger, Writer},
+    kinds::iptables_rule::edit::Edit,
     netfilter::{
         BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
         Saved, Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, saved_words,
         script, split,
     },
-    rule_edit::Edit,
     values::{path::refused, setting::Setting},
 };
 

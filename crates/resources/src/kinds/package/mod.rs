@@ -1,5 +1,7 @@
 //! The kind `package`: a Debian package of this host.
 
+pub(crate) mod drift;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,6 @@ use stead_engine::{
 
 use crate::{
     dpkg::database::{Database, Installed, available, installed, is_interrupted},
-    evidence,
     host::{Call, HostError, Live, Reader, Writer},
     values::path::refused,
 };
@@ -279,7 +280,7 @@ impl Provider<Live> for Package {
         if now.is_some() && left.is_none_or(|left| left == version) {
             return None;
         }
-        evidence::packages::culprit(host, name, version, drift.touched)
+        drift::culprit(host, name, version, drift.touched)
     }
 
     fn places(&self, _name: &str) -> Vec<String> {
