@@ -7,7 +7,6 @@ mod accounts;
 )]
 pub mod clone;
 pub mod doctor;
-pub mod elsewhere;
 mod etc;
 mod evidence;
 pub mod facts;
@@ -17,6 +16,7 @@ mod suggested;
 
 pub mod dpkg;
 pub mod files;
+pub mod foreign;
 pub mod kernel;
 pub mod kinds;
 pub mod microk8s;

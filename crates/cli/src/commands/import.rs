@@ -17,7 +17,7 @@ use stead_engine::{
     provider::registry::Kind,
 };
 use stead_resources::{
-    elsewhere::PLACES,
+    foreign::PLACES,
     host::{Access, Existing, Reader, Writer},
 };
 

@@ -6,7 +6,7 @@ use stead_engine::{
     import::{importer::Imported, translate::translate},
     model::suggest,
 };
-use stead_resources::elsewhere::{Contents, Origin, Source, wishes};
+use stead_resources::foreign::{Contents, Origin, Source, wishes};
 
 use crate::{
     failure::Failure,

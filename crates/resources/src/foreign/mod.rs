@@ -1,15 +1,15 @@
 //! What other tools keep in files, in the words of kinds: launch configurations of `MicroK8s`, rules that netfilter-persistent loads, and
 //! the files of sysctl.d. Such a file is a wish; the host is only asked how it already calls what the file says.
 
-mod launch_config;
-mod rules;
-mod rules_file;
-mod sysctls;
+pub(crate) mod iptables;
+pub(crate) mod iptables_save;
+pub(crate) mod launch_config;
+pub(crate) mod sysctl_d;
 
 use stead_engine::import::translate::Wishes;
 
-use self::{launch_config::LaunchConfig, rules_file::RulesFile, sysctls::Sysctls};
 use crate::{
+    foreign::{iptables_save::RulesFile, launch_config::LaunchConfig, sysctl_d::Sysctls},
     host::{HostError, Reader},
     netfilter::{Family, Tables},
 };
@@ -215,7 +215,7 @@ pub async fn wishes(sources: Vec<Source>, host: &Reader) -> Result<Wishes, Sourc
     if !files.is_empty() {
         // Where there is no iptables, or only root sees it, the file alone says how its rules are called.
         let tables = Tables::read(host).await.ok();
-        rules::add_to(&mut wishes, files, tables.as_deref());
+        iptables::add_to(&mut wishes, files, tables.as_deref());
     }
     sysctls.add_to(&mut wishes, host)?;
     Ok(wishes)

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Origin, SourceError};
-use crate::netfilter::{Family, Saved, TABLES, saved_words, with_single_blanks};
+use crate::{
+    foreign::{Origin, SourceError},
+    netfilter::{Family, Saved, TABLES, saved_words, with_single_blanks},
+};
 
 /// Options of a rule whose values are addresses.
 const ADDRESSED: [&str; 6] = ["-s", "--source", "--src", "-d", "--destination", "--dst"];

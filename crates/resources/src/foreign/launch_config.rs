@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use stead_engine::{import::translate::Wishes, model::address::Address};
 
-use super::Origin;
-use crate::microk8s::layout::SNAP;
+use crate::{foreign::Origin, microk8s::layout::SNAP};
 
 /// Where `MicroK8s` looks for one when it is installed, in this order: `snap/hooks/install`.
 pub const PLACES: [&str; 3] = [

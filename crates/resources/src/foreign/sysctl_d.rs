@@ -12,9 +12,9 @@ use stead_engine::{
     provider::traits::Provider,
 };
 
-use super::SourceError;
 use crate::{
     files::conf_d::boot_files,
+    foreign::SourceError,
     host::{HostError, Reader},
     kernel::sysctl_d::{FOLDERS, canonical, path},
     kinds::sysctl::{Sysctl, name},

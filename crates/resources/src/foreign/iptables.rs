@@ -10,8 +10,8 @@ use stead_engine::{
     provider::traits::Provider,
 };
 
-use super::rules_file::RulesFile;
 use crate::{
+    foreign::iptables_save::RulesFile,
     kinds::{
         iptables_chain::IptablesChain,
         iptables_policy::IptablesPolicy,
