@@ -13,7 +13,11 @@ use std::{
 
 use stead_engine::rehearsal::Features;
 
-use super::{CloneError, Entry, Layers, files, light, mounts, mounts::Tree, program, refused};
+use super::{CloneError, Entry, Layers, files, program, refused};
+use crate::clone::{
+    namespaces,
+    overlay::{self, Tree},
+};
 
 /// How long the clone may take to come up.
 const UP: Duration = Duration::from_mins(3);
@@ -50,17 +54,17 @@ impl HostClone {
     pub fn boot(layers: Option<&Layers>, shown: &[&Path]) -> Result<Self, CloneError> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         if number == 0 {
-            mounts::mount_memory(Path::new("/run"))?;
+            overlay::mount_memory(Path::new("/run"))?;
         }
         let folder = &Path::new("/run").join(format!("clone-{number}"));
         fs::create_dir(folder).map_err(refused("make a folder for the clone"))?;
-        let mounted = mounts::mounted()?;
+        let mounted = overlay::mounted()?;
         match layers {
-            None => mounts::mount_memory(folder)?,
+            None => overlay::mount_memory(folder)?,
             Some(layers) => {
                 let own = layers.path().join(number.to_string());
                 fs::create_dir(&own).map_err(refused("make a folder for the layers"))?;
-                mounts::bind(&own, folder)?;
+                overlay::bind(&own, folder)?;
             }
         }
         let mut tree = Tree::make(folder, &mounted)?;
@@ -87,7 +91,7 @@ impl HostClone {
         let container = if has_init {
             start(folder, &tree, &shown)?
         } else {
-            light::start(&tree.root, &shown)?
+            namespaces::start(&tree.root, &shown)?
         };
         let mut clone = Self {
             has_init,
@@ -178,7 +182,7 @@ impl HostClone {
             if self.has_init {
                 is_systemd()
             } else {
-                light::is_ready(*pid)
+                namespaces::is_ready(*pid)
             }
         })
     }
@@ -237,8 +241,8 @@ impl HostClone {
     pub fn end(mut self) -> Result<(), CloneError> {
         drop(self.container.kill());
         self.container.wait().map_err(refused("end the clone"))?;
-        mounts::unmount(&self.tree.root)?;
-        mounts::unmount(&self.folder)
+        overlay::unmount(&self.tree.root)?;
+        overlay::unmount(&self.folder)
     }
 }
 
@@ -286,7 +290,7 @@ pub fn why_no_init() -> Option<(&'static str, &'static str)> {
             "systemd-nspawn is not installed",
             "install the package `systemd-container`",
         ))
-    } else if super::traces::hierarchies("cgroup2").is_empty() {
+    } else if crate::clone::host_state::hierarchies("cgroup2").is_empty() {
         Some(("cgroup v2 is not mounted", "mount it on /sys/fs/cgroup"))
     } else {
         None
@@ -353,7 +357,7 @@ fn cgroup_of(pid: u32) -> Result<PathBuf, CloneError> {
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
         .unwrap_or_default();
-    let hierarchy = super::traces::hierarchies("cgroup2").pop();
+    let hierarchy = crate::clone::host_state::hierarchies("cgroup2").pop();
     let hierarchy = hierarchy.ok_or_else(|| CloneError::Lacks {
         what: "cgroup v2 is not mounted".to_owned(),
         help: "mount it on /sys/fs/cgroup".to_owned(),

@@ -2,15 +2,15 @@
 //! its own already: when it goes, everything of the clone goes with it.
 
 mod boot;
+pub(crate) mod diff;
 mod enter;
-mod features;
-mod holder;
+pub(crate) mod host_state;
 mod kernel;
-mod layer;
-mod light;
 mod memory;
-mod mounts;
-mod traces;
+pub(crate) mod namespaces;
+pub(crate) mod overlay;
+pub(crate) mod snapshot;
+pub(crate) mod supervisor;
 
 use std::{
     io,
@@ -18,14 +18,14 @@ use std::{
 };
 
 pub use boot::{HostClone, why_no_init};
+use diff::files;
 pub use enter::{Entry, enter, kill_inside};
-pub use features::{START, look};
-pub use holder::Holder;
+pub use host_state::{Layers, NAME, Traces};
 pub use kernel::{Settings, set, settings};
-use layer::files;
-pub use light::idle;
 pub use memory::memory;
-pub use traces::{Layers, NAME, Traces};
+pub use namespaces::idle;
+pub use snapshot::{START, look};
+pub use supervisor::Holder;
 
 /// A clone could not be made, or does not work.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,8 @@ use nix::{
     unistd::{chdir, pivot_root, sethostname},
 };
 
-use super::{CloneError, mounts::bind, program, refused};
+use super::{CloneError, program, refused};
+use crate::clone::overlay::bind;
 
 /// What says that the clone is ready, in the clone.
 const READY: &str = "run/clone-is-ready";
