@@ -5,7 +5,6 @@ mod commands;
 mod document;
 mod exit;
 mod failure;
-mod from;
 mod lsp;
 mod output;
 #[cfg(test)]
@@ -13,7 +12,6 @@ mod reference;
 mod render;
 mod session;
 mod timings;
-mod words;
 
 use std::process::ExitCode;
 

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) fn import_from(
     session: &Session,
     host: &str,
-    from: &crate::from::Sources,
+    from: &crate::args::sources::Sources,
 ) -> Result<Imported, Failure> {
     let mut sources = vec![];
     for (word, paths) in &from.0 {

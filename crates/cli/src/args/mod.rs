@@ -1,11 +1,14 @@
 //! What can be typed.
 
+pub(crate) mod parse;
+pub(crate) mod sources;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{exit::Exit, from::Sources, words};
+use crate::{args::sources::Sources, exit::Exit};
 
 /// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
 #[derive(Debug, Parser)]
@@ -147,7 +150,7 @@ pub(crate) struct Spec {
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Values {
     /// Give a variable of the spec a value
-    #[arg(long, value_name = "NAME=VALUE", value_parser = words::assignment)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::assignment)]
     pub(crate) var: Vec<String>,
     /// Give variables the values that FILE has, each as a line like `dns "9.9.9.9"`; `--var` counts more
     #[arg(long, value_name = "FILE")]
@@ -304,7 +307,7 @@ pub(crate) struct Consent {
     pub(crate) json: bool,
     /// Take everything back unless `stead confirm` comes in time: `2m`, `90s`; `auto` or `auto,90s` confirms by itself once it is known that
     /// you still get in; `off` [default: auto if the plan may cut the network and you came over SSH, else off]
-    #[arg(long, value_name = "TIME", value_parser = words::confirm)]
+    #[arg(long, value_name = "TIME", value_parser = parse::confirm)]
     pub(crate) confirm: Option<Confirm>,
     /// Carry out what cannot be undone, too, without being asked
     #[arg(long)]
@@ -357,7 +360,7 @@ pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) consent: Consent,
     /// Refuse a plan that downloads more, for instance 50M
-    #[arg(long, value_name = "BYTES", value_parser = words::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     pub(crate) max_download: Option<u64>,
     /// Refuse a plan that restarts more services
     #[arg(long, value_name = "N")]
