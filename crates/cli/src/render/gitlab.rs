@@ -11,9 +11,9 @@ use stead_engine::{
 };
 use stead_resources::host::Live;
 
-use super::{
-    shown::{self, Detail, Shown, Words},
-    value::{one_line, shortened},
+use crate::render::{
+    format::{one_line, shortened},
+    plan_view::{self, Detail, Shown, Words},
 };
 
 /// The characters of a description that are shown.
@@ -51,7 +51,7 @@ struct Lines {
 
 /// Shows a plan. Paths below `folder` are told from there, because GitLab knows no others.
 pub(crate) fn gitlab(registry: &Registry<Live>, plan: &Plan, spec: &Path, folder: &Path) -> String {
-    let changes = shown::changes(registry, plan);
+    let changes = plan_view::changes(registry, plan);
     let entries: Vec<_> = changes
         .iter()
         .map(|shown| {
@@ -95,7 +95,7 @@ fn severity(shown: &Shown<'_>) -> Severity {
 
 fn description(shown: &Shown<'_>) -> String {
     let address = &shown.planned.address;
-    let mut parts: Vec<String> = shown::costs_of(shown.planned)
+    let mut parts: Vec<String> = plan_view::costs_of(shown.planned)
         .into_iter()
         .map(|cost| match cost.warning {
             Some(warning) => format!("{warning}: {}", cost.text),
@@ -103,7 +103,7 @@ fn description(shown: &Shown<'_>) -> String {
         })
         .collect();
     parts.extend(shown.attributes.iter().map(|(name, old, new)| {
-        match shown::words(*old, *new, Detail::Folded) {
+        match plan_view::words(*old, *new, Detail::Folded) {
             Words::Line {
                 old: Some(old),
                 new: Some(new),
@@ -131,7 +131,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::{super::hostile, *};
+    use super::{super::hostile_fixture, *};
 
     fn shown(plan: &Plan) -> String {
         let (spec, folder) = (Path::new("host.kdl"), Path::new("/builds/hosts"));
@@ -140,20 +140,20 @@ mod tests {
 
     #[test]
     fn a_hostile_plan_is_a_report() {
-        insta::assert_snapshot!(shown(&hostile::plan()));
+        insta::assert_snapshot!(shown(&hostile_fixture::plan()));
     }
 
     #[test]
     fn a_plan_without_changes_is_an_empty_report() {
-        assert_eq!(shown(&hostile::empty()), "[]\n");
+        assert_eq!(shown(&hostile_fixture::empty()), "[]\n");
     }
 
     #[test]
     fn every_entry_has_what_gitlab_asks_for_and_a_fingerprint_of_its_own() {
-        let report = shown(&hostile::plan());
-        assert_eq!(report, shown(&hostile::plan()));
+        let report = shown(&hostile_fixture::plan());
+        assert_eq!(report, shown(&hostile_fixture::plan()));
         let report: Vec<Value> = serde_json::from_str(&report).unwrap();
-        assert_eq!(report.len(), hostile::plan().changes.len());
+        assert_eq!(report.len(), hostile_fixture::plan().changes.len());
         let mut fingerprints = BTreeSet::new();
         for entry in &report {
             let text = |name: &str| entry[name].as_str().unwrap();
@@ -179,7 +179,7 @@ mod tests {
                 .map(|entry| entry["fingerprint"].clone())
                 .collect()
         };
-        let plan = hostile::plan();
+        let plan = hostile_fixture::plan();
         let mut moved = plan.clone();
         for planned in &mut moved.changes {
             planned.because = Because::Undo { run: 1 };

@@ -11,16 +11,16 @@ use stead_engine::{
 };
 use stead_resources::host::Live;
 
-use super::{
-    line,
-    plan::change,
-    shown::{self, Detail, Shown},
-    value::one_line,
+use super::line;
+use crate::render::{
+    format::one_line,
+    plan_view::{self, Detail, Shown},
+    text::plan::change,
 };
 
 /// Shows a plan.
 pub(crate) fn junit(registry: &Registry<Live>, plan: &Plan) -> String {
-    let changes = shown::changes(registry, plan);
+    let changes = plan_view::changes(registry, plan);
     let differing: BTreeSet<_> = changes.iter().map(|shown| &shown.planned.address).collect();
     let mut suite = TestSuite::new(one_line(&plan.host));
     for shown in &changes {
@@ -53,7 +53,7 @@ fn case(address: &Address, because: &Because, status: TestCaseStatus) -> TestCas
 
 fn failed(shown: &Shown<'_>) -> TestCaseStatus {
     let mut text = anstream::adapter::strip_str(&change(shown, Detail::Folded)).to_string();
-    for cost in shown::costs_of(shown.planned) {
+    for cost in plan_view::costs_of(shown.planned) {
         let warning = cost.warning.map(|warning| format!("{warning}: "));
         let said = format!("{}{}", warning.unwrap_or_default(), cost.text);
         line(&mut text, format_args!("      {}", one_line(&said)));
@@ -85,7 +85,7 @@ fn unchanged(plan: &Plan, address: &Address) -> TestCaseStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::hostile, *};
+    use super::{super::hostile_fixture, *};
 
     fn shown(plan: &Plan) -> String {
         junit(&stead_resources::registry(), plan)
@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_hostile_plan_is_a_report() {
-        insta::assert_snapshot!(shown(&hostile::plan()));
+        insta::assert_snapshot!(shown(&hostile_fixture::plan()));
     }
 
     #[test]
     fn every_resource_is_a_case_that_passed_failed_or_was_skipped() {
-        let text = shown(&hostile::plan());
+        let text = shown(&hostile_fixture::plan());
         let document = roxmltree::Document::parse(&text).unwrap();
         let suites: Vec<_> = document
             .descendants()
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_plan_without_changes_has_passed() {
-        let text = shown(&hostile::empty());
+        let text = shown(&hostile_fixture::empty());
         let document = roxmltree::Document::parse(&text).unwrap();
         let suite = document
             .descendants()

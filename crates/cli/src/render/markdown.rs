@@ -9,9 +9,9 @@ use maud::{Markup, html};
 use stead_engine::{plan::document::Plan, provider::registry::Registry};
 use stead_resources::host::Live;
 
-use super::{
-    shown::{self, Attribute, Cost, Detail, Shown, Unified, Words},
-    value::{one_line, shortened},
+use crate::render::{
+    format::{one_line, shortened},
+    plan_view::{self, Attribute, Cost, Detail, Shown, Unified, Words},
 };
 
 /// GitHub takes 65,536 characters. Bytes are at least as many.
@@ -30,7 +30,7 @@ pub(crate) fn markdown(registry: &Registry<Live>, plan: &Plan, spec: &Path) -> S
     text += &costs(plan);
     text += &notes(plan);
     let (mut folded, mut missing) = (0, 0);
-    for shown in shown::changes(registry, plan) {
+    for shown in plan_view::changes(registry, plan) {
         let heading = heading(&shown);
         let full = format!("{heading}{}", details(&shown));
         if text.len() + full.len() <= FULL {
@@ -63,7 +63,7 @@ fn headline(plan: &Plan, spec: &Path) -> Markup {
                 " The host matches " (code(&spec.display().to_string()))
                 " (resources read: " (plan.summary.resources) ")."
             } @else {
-                strong { (shown::summary(plan)) }
+                strong { (plan_view::summary(plan)) }
             }
         }
     }
@@ -71,7 +71,7 @@ fn headline(plan: &Plan, spec: &Path) -> Markup {
 
 /// Lists what a plan costs; what people are warned of first.
 fn costs(plan: &Plan) -> String {
-    let mut costs = shown::costs(plan);
+    let mut costs = plan_view::costs(plan);
     costs.sort_by_key(|cost| cost.warning.is_none());
     let entries = costs.iter().map(|cost| {
         let Cost {
@@ -129,7 +129,7 @@ fn heading(shown: &Shown<'_>) -> String {
             p { strong { "Point of no return:" } " from here on not everything can be put back" }
         });
     }
-    let because = shown::because(shown.planned);
+    let because = plan_view::because(shown.planned);
     let because = because.strip_prefix("because ").unwrap_or(&because);
     text + &block(&html! {
         h4 { (shown.symbol.character()) " " (code(&shown.planned.address.to_string())) }
@@ -150,7 +150,7 @@ fn details(shown: &Shown<'_>) -> String {
     let (mut rows, mut texts) = (vec![], String::new());
     for attribute in &shown.attributes {
         let (name, old, new) = attribute;
-        match shown::words(*old, *new, Detail::Folded) {
+        match plan_view::words(*old, *new, Detail::Folded) {
             Words::Line { old, new } => rows.push((name, old, new)),
             Words::Text(unified) => texts += &diff(attribute, &unified),
         }
@@ -211,7 +211,7 @@ mod tests {
     use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
     use super::{
-        super::hostile::{self, TEXT},
+        super::hostile_fixture::{self, TEXT},
         *,
     };
 
@@ -242,12 +242,12 @@ mod tests {
 
     #[test]
     fn a_hostile_plan_is_shown_as_it_is() {
-        insta::assert_snapshot!(shown(&hostile::plan()));
+        insta::assert_snapshot!(shown(&hostile_fixture::plan()));
     }
 
     #[test]
     fn a_plan_without_changes_says_so() {
-        insta::assert_snapshot!(shown(&hostile::empty()), @r"
+        insta::assert_snapshot!(shown(&hostile_fixture::empty()), @r"
         <h3>stead: <code>calm</code></h3>
 
         <p><strong>No changes.</strong> The host matches <code>host.kdl</code> (resources read: 1).</p>
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_plan_is_read_as_markdown_or_html() {
-        let page = shown(&hostile::plan());
+        let page = shown(&hostile_fixture::plan());
         let (blocks, diffs) = parts(&page);
         assert_eq!(diffs.len(), 1);
         // The first line stands there already.
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_long_plan_fits_into_a_comment_and_says_what_is_left_out() {
         for count in [1, 20, 100, 1_000] {
-            let page = shown(&hostile::large(count));
+            let page = shown(&hostile_fixture::large(count));
             assert!(page.len() < 65_000, "{count}: {}", page.len());
             parts(&page);
             let (full, named) = (

@@ -1,47 +1,41 @@
 //! What people see: plans, progress, outcomes. Understood without colour.
 
-mod coverage;
-mod expected;
-mod finding;
+pub(crate) mod attribute_help;
+pub(crate) mod format;
 mod gitlab;
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile_fixture;
+pub(crate) mod html;
 mod junit;
 mod markdown;
-mod outcome;
-mod page;
-mod plan;
-mod progress;
-mod rehearsal;
-mod screen;
-mod shape;
-mod shown;
+pub(crate) mod plan_view;
 mod svg;
-mod value;
+pub(crate) mod terminal;
+pub(crate) mod text;
 
 use std::{
     fmt::{self, Write as _},
     io::{self, IsTerminal, Write},
 };
 
-use screen::lettered;
+use terminal::lettered;
 
-pub(crate) use coverage::coverage;
-pub(crate) use expected::expected;
-pub(crate) use finding::{ailment, examination};
+pub(crate) use attribute_help::{meaning, shape};
+pub(crate) use format::{plain, took, value};
 pub(crate) use gitlab::gitlab;
+pub(crate) use html::page as history_page;
 pub(crate) use junit::junit;
 pub(crate) use markdown::markdown;
-pub(crate) use outcome::{end_of, exit_of, going_back, outcome, summary_of_run, time};
-pub(crate) use page::page as history_page;
-pub(crate) use plan::{no_changes, plan, question};
-pub(crate) use progress::Progress;
-pub(crate) use rehearsal::rehearsal;
-pub(crate) use screen::{has_letters, wrapped, wrapped_aside};
-pub(crate) use shape::{meaning, shape};
-pub(crate) use shown::{Detail, marks};
+pub(crate) use plan_view::{Detail, marks};
 pub(crate) use svg::svg;
-pub(crate) use value::{plain, took, value};
+pub(crate) use terminal::{has_letters, wrapped, wrapped_aside};
+pub(crate) use text::coverage::coverage;
+pub(crate) use text::expected::expected;
+pub(crate) use text::finding::{ailment, examination};
+pub(crate) use text::outcome::{end_of, exit_of, going_back, outcome, summary_of_run, time};
+pub(crate) use text::plan::{no_changes, plan, question};
+pub(crate) use text::progress::Progress;
+pub(crate) use text::rehearsal::rehearsal;
 
 /// Writes data to standard output, as it is: programs and files read it.
 pub(crate) fn data(text: &str) {

@@ -13,8 +13,10 @@ use stead_engine::{
     plan::document::{Plan, Scope},
 };
 
-use super::{line, paint, value::plain, wrapped};
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    render::{format::plain, line, paint, wrapped},
+};
 
 /// Says how a run ended.
 pub(crate) fn outcome(outcome: &Outcome) -> String {
@@ -97,7 +99,7 @@ pub(crate) fn going_back(run: u64, stage: Option<&Stage>) -> String {
 }
 
 /// Says what a rollback has not put back yet.
-pub(super) fn still_left(left: &Left) -> String {
+pub(crate) fn still_left(left: &Left) -> String {
     let mut text = format!(
         "{} not everything is back yet; it is tried again and again ({} so far):\n",
         paint::warning("left:"),

@@ -9,11 +9,11 @@ use stead_engine::{
     plan::recorded::{Difference, named},
 };
 
-use super::{
+use crate::render::{
+    format::plain,
     line,
-    plan::attribute,
-    shown::{Detail, unfolded},
-    value::plain,
+    plan_view::{Detail, unfolded},
+    text::plan::attribute,
 };
 
 /// Shows what a spec would change, each with its reason. Without colour: it is kept in a file. Paths are told from `folder`.

@@ -5,10 +5,10 @@ use std::{fmt, path::Path, time::Duration};
 use stead_engine::{model::change::Effects, plan::document::Plan, provider::registry::Registry};
 use stead_resources::host::Live;
 
-use super::{
+use crate::render::{
+    format::{bytes, one_line, plain, took},
     line, paint,
-    shown::{self, Detail, Shown, Side, Symbol, Unified, Words},
-    value::{bytes, one_line, plain, took},
+    plan_view::{self, Detail, Shown, Side, Symbol, Unified, Words},
     wrapped,
 };
 
@@ -18,7 +18,7 @@ const ALIKE: usize = 8;
 /// Shows a plan: each change with its reason, then what it all costs.
 pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> String {
     let mut text = String::new();
-    let changes = shown::changes(registry, plan);
+    let changes = plan_view::changes(registry, plan);
     let mut left = changes.as_slice();
     while let Some(first) = left.first() {
         if first.is_point_of_no_return {
@@ -53,7 +53,7 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> St
     text += &costs(plan);
     text += &remarks(plan);
     text += &unseen(plan);
-    text += &shown::summary(plan);
+    text += &plan_view::summary(plan);
     text.push('\n');
     text
 }
@@ -95,7 +95,7 @@ fn symbol(symbol: Symbol) -> String {
 }
 
 /// Shows one change.
-pub(super) fn change(shown: &Shown<'_>, detail: Detail) -> String {
+pub(crate) fn change(shown: &Shown<'_>, detail: Detail) -> String {
     let address = one_line(&shown.planned.address.to_string());
     let symbol = symbol(shown.symbol);
     let mut text = format!("  {symbol} {}\n", paint::bold(&address));
@@ -104,7 +104,7 @@ pub(super) fn change(shown: &Shown<'_>, detail: Detail) -> String {
     for (name, old, new) in &shown.attributes {
         text += &attribute(name, width, *old, *new, detail);
     }
-    let because = format!("      {}", one_line(&shown::because(shown.planned)));
+    let because = format!("      {}", one_line(&plan_view::because(shown.planned)));
     text + &format!("{}\n", paint::faint(&wrapped(&because)))
 }
 
@@ -116,7 +116,7 @@ pub(super) fn attribute(
     new: Side<'_>,
     detail: Detail,
 ) -> String {
-    let (old, new) = match shown::words(old, new, detail) {
+    let (old, new) = match plan_view::words(old, new, detail) {
         Words::Text(unified) => return format!("      {name}\n{}", diff(&unified)),
         Words::Line { old, new } => (old, new),
     };
@@ -154,7 +154,7 @@ fn diff(unified: &Unified) -> String {
 
 fn costs(plan: &Plan) -> String {
     let mut text = String::new();
-    for cost in shown::costs(plan) {
+    for cost in plan_view::costs(plan) {
         let address = one_line(&cost.address.to_string());
         let said = one_line(&cost.text);
         match cost.warning {

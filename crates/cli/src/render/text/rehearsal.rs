@@ -7,9 +7,9 @@ use stead_engine::{
     rehearsal::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
 };
 
-use super::{
+use crate::render::{
+    format::{bytes, took},
     line, outcome, paint,
-    value::{bytes, took},
 };
 
 /// How many files are named for one step; the rest is counted.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stead_engine::import::coverage::{Coverage, KindCoverage};
 
-use super::{line, paint, plain, wrapped_aside};
+use crate::render::{line, paint, plain, wrapped_aside};
 
 /// How many names are shown before the rest is counted.
 const SHOWN: usize = 6;

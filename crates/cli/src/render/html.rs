@@ -13,10 +13,10 @@ use stead_engine::{
 };
 use stead_resources::host::Live;
 
-use super::{
-    outcome::{end_of, exit_of, outcome, still_left, time},
-    shown::{self, Attribute, Detail, Shown, Words},
-    value::{one_line, shortened, took},
+use crate::render::{
+    format::{one_line, shortened, took},
+    plan_view::{self, Attribute, Detail, Shown, Words},
+    text::outcome::{end_of, exit_of, outcome, still_left, time},
 };
 
 /// What a browser may do for this page: use its style.
@@ -71,9 +71,9 @@ fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
             (end(run))
             (steps(run))
             @if let Some(plan) = plan {
-                h3 { (shown::summary(plan)) }
+                h3 { (plan_view::summary(plan)) }
                 (costs(plan))
-                @for shown in shown::changes(registry, plan) { (change(&shown)) }
+                @for shown in plan_view::changes(registry, plan) { (change(&shown)) }
                 (notes(plan))
             } @else {
                 p { "Its plan was not written down: it was killed before." }
@@ -157,7 +157,7 @@ fn steps(run: &Run) -> Markup {
 }
 
 fn costs(plan: &Plan) -> Markup {
-    let mut costs = shown::costs(plan);
+    let mut costs = plan_view::costs(plan);
     costs.sort_by_key(|cost| cost.warning.is_none());
     html! {
         @if !costs.is_empty() {
@@ -193,14 +193,14 @@ fn change(shown: &Shown<'_>) -> Markup {
         }
         details.change {
             summary { (shown.symbol.character()) " " (code(&shown.planned.address.to_string())) }
-            p.faint { (one_line(&shown::because(shown.planned))) }
+            p.faint { (one_line(&plan_view::because(shown.planned))) }
             @for attribute in &shown.attributes { (difference(attribute)) }
         }
     }
 }
 
 fn difference((name, old, new): &Attribute<'_>) -> Markup {
-    match shown::words(*old, *new, Detail::Whole) {
+    match plan_view::words(*old, *new, Detail::Whole) {
         Words::Line { old, new } => html! {
             p {
                 (code(name)) " "
@@ -237,7 +237,7 @@ mod tests {
     use stead_engine::{history::journal::Record, model::address::Address};
 
     use super::{
-        super::hostile::{self, NAME, TEXT},
+        super::hostile_fixture::{self, NAME, TEXT},
         *,
     };
 
@@ -248,7 +248,7 @@ mod tests {
             moved: std::collections::BTreeMap::new(),
             left: std::collections::BTreeMap::new(),
         };
-        let plan = hostile::plan();
+        let plan = hostile_fixture::plan();
         let addresses: Vec<_> = plan
             .changes
             .iter()
@@ -277,7 +277,7 @@ mod tests {
             run(
                 1,
                 Some(Outcome::Done { run: 1 }),
-                Some(hostile::plan()),
+                Some(hostile_fixture::plan()),
                 vec![],
             ),
             run(2, Some(failed), Some(plan.clone()), records),

@@ -14,13 +14,16 @@ use stead_engine::{
     run::event::{Download, Event, Wait},
 };
 
-use super::{
-    data, has_letters, message,
-    outcome::outcome,
-    screen::{lettered, moves},
-    value::{bytes, plain, took},
+use crate::{
+    document::{EventDocument, Last, Line},
+    render::{
+        data,
+        format::{bytes, plain, took},
+        has_letters, message,
+        terminal::{lettered, moves},
+        text::outcome::outcome,
+    },
 };
-use crate::document::{EventDocument, Last, Line};
 
 /// A step that took longer is told from others where nothing is drawn.
 const LONG: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use stead_engine::finding::{Ailment, Examination, Finding};
 
-use super::{line, paint, wrapped};
+use crate::render::{line, paint, wrapped};
 
 /// Shows all findings, and what else was looked at.
 pub(crate) fn examination(examination: &Examination) -> String {

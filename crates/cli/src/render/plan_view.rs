@@ -16,7 +16,7 @@ use stead_engine::{
 };
 use stead_resources::host::Live;
 
-use super::value::{bytes, plain, value};
+use crate::render::format::{bytes, plain, value};
 
 /// The lines of a text's diff that are shown folded; the rest is counted.
 const DIFF_LINES: usize = 60;
@@ -33,20 +33,20 @@ pub(crate) enum Detail {
 }
 
 /// One change of a plan.
-pub(super) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     /// The change itself.
-    pub(super) planned: &'a PlannedChange,
+    pub(crate) planned: &'a PlannedChange,
     /// What becomes of the resource, in one character.
-    pub(super) symbol: Symbol,
+    pub(crate) symbol: Symbol,
     /// The attributes that differ.
-    pub(super) attributes: Vec<Attribute<'a>>,
+    pub(crate) attributes: Vec<Attribute<'a>>,
     /// Whether it is the first one from which on not everything can be put back.
-    pub(super) is_point_of_no_return: bool,
+    pub(crate) is_point_of_no_return: bool,
 }
 
 /// What becomes of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Symbol {
+pub(crate) enum Symbol {
     /// It comes.
     Create,
     /// It changes.
@@ -58,13 +58,13 @@ pub(super) enum Symbol {
 }
 
 /// An attribute, what it is and what it shall be.
-pub(super) type Attribute<'a> = (String, Side<'a>, Side<'a>);
+pub(crate) type Attribute<'a> = (String, Side<'a>, Side<'a>);
 
 /// One side of a difference; `None` where it has nothing.
-pub(super) type Side<'a> = Option<&'a Value>;
+pub(crate) type Side<'a> = Option<&'a Value>;
 
 /// A difference in words.
-pub(super) enum Words {
+pub(crate) enum Words {
     /// Both sides fit into a line.
     Line {
         /// What is there.
@@ -77,26 +77,26 @@ pub(super) enum Words {
 }
 
 /// A unified diff of two texts.
-pub(super) struct Unified {
+pub(crate) struct Unified {
     /// Its lines, safe to show.
-    pub(super) lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// How many more there are.
-    pub(super) left: usize,
+    pub(crate) left: usize,
 }
 
 /// Something that a plan costs.
-pub(super) struct Cost<'a> {
+pub(crate) struct Cost<'a> {
     /// Which change costs it.
-    pub(super) address: &'a Address,
+    pub(crate) address: &'a Address,
     /// What people are warned of, if it is more than time.
-    pub(super) warning: Option<&'static str>,
+    pub(crate) warning: Option<&'static str>,
     /// What it is.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Symbol {
     /// Returns the character.
-    pub(super) fn character(self) -> &'static str {
+    pub(crate) fn character(self) -> &'static str {
         match self {
             Self::Create => "+",
             Self::Update => "~",
@@ -106,7 +106,7 @@ impl Symbol {
     }
 
     /// Returns the colour behind it in pictures: dark text stays readable on each.
-    pub(super) fn fill(self) -> &'static str {
+    pub(crate) fn fill(self) -> &'static str {
         match self {
             Self::Create => "#c6efce",
             Self::Update => "#ffeb9c",
@@ -116,7 +116,7 @@ impl Symbol {
     }
 
     /// Returns the word.
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Update => "change",
@@ -140,7 +140,7 @@ pub(crate) fn marks(registry: &Registry<Live>, plan: &Plan) -> Marks {
 }
 
 /// Returns what a plan shows of its changes, in apply order.
-pub(super) fn changes<'a>(registry: &Registry<Live>, plan: &'a Plan) -> Vec<Shown<'a>> {
+pub(crate) fn changes<'a>(registry: &Registry<Live>, plan: &'a Plan) -> Vec<Shown<'a>> {
     let no_return = plan.point_of_no_return();
     let changes = plan.changes.iter().enumerate();
     let known = changes.filter_map(|(place, planned)| {
@@ -194,7 +194,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// Unfolds a map into those of its keys that differ.
-pub(super) fn unfolded<'a>((name, old, new): (&'a str, Side<'a>, Side<'a>)) -> Vec<Attribute<'a>> {
+pub(crate) fn unfolded<'a>((name, old, new): (&'a str, Side<'a>, Side<'a>)) -> Vec<Attribute<'a>> {
     let map = |side: Side<'a>| side.and_then(Value::as_object);
     let is_setting = |side: Side<'a>| {
         side.is_some_and(|value| value.get("unset").is_some() || value.get("sha256").is_some())
@@ -221,7 +221,7 @@ pub(super) fn unfolded<'a>((name, old, new): (&'a str, Side<'a>, Side<'a>)) -> V
 }
 
 /// Puts a difference into words.
-pub(super) fn words(old: Side<'_>, new: Side<'_>, detail: Detail) -> Words {
+pub(crate) fn words(old: Side<'_>, new: Side<'_>, detail: Detail) -> Words {
     if let (Some(one), Some(other)) = (text(old), text(new))
         && (one.contains('\n') || other.contains('\n'))
     {
@@ -257,7 +257,7 @@ fn unified(old: &str, new: &str, detail: Detail) -> Unified {
 }
 
 /// Says why a change is wanted, and why it is due although a run had reached it.
-pub(super) fn because(planned: &PlannedChange) -> String {
+pub(crate) fn because(planned: &PlannedChange) -> String {
     let because = wanted_by(&planned.because);
     match &planned.cause {
         Some(cause) => format!("{because}; {}", moved_by(cause)),
@@ -297,12 +297,12 @@ fn wanted_by(because: &Because) -> String {
 }
 
 /// Returns what a plan costs, in apply order.
-pub(super) fn costs(plan: &Plan) -> Vec<Cost<'_>> {
+pub(crate) fn costs(plan: &Plan) -> Vec<Cost<'_>> {
     plan.changes.iter().flat_map(costs_of).collect()
 }
 
 /// Returns what one change costs.
-pub(super) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
+pub(crate) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
     let PlannedChange {
         address, effects, ..
     } = planned;
@@ -338,7 +338,7 @@ pub(super) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
 }
 
 /// Counts what a plan does, in one line.
-pub(super) fn summary(plan: &Plan) -> String {
+pub(crate) fn summary(plan: &Plan) -> String {
     let summary = &plan.summary;
     let noun = if summary.restarts == 1 {
         "restart"
