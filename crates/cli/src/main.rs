@@ -2,15 +2,15 @@
 
 mod args;
 mod commands;
-mod document;
+pub(crate) mod context;
+pub(crate) mod error;
 mod exit;
-mod failure;
+pub(crate) mod json;
 mod lsp;
-mod output;
+pub(crate) mod private_file;
 #[cfg(test)]
 mod reference;
 mod render;
-mod session;
 mod timings;
 
 use std::process::ExitCode;

@@ -10,10 +10,10 @@ use stead_engine::{
 use super::bench::Bench;
 use crate::{
     args::Apply,
+    context::{Session, Told, Wish, read_input, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::{Session, Told, Wish, read_input, spec_path},
 };
 
 /// Plans, asks, applies and verifies.

@@ -28,10 +28,10 @@ use tokio::{
 use super::vigil::{Vigil, Watcher};
 use crate::{
     args::Consent,
+    context::{Origin, Session},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render::{self, Progress},
-    session::{Origin, Session},
 };
 
 /// How often it is looked whether another run has ended.

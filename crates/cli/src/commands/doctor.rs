@@ -17,7 +17,7 @@ use stead_engine::{
 use stead_resources::doctor::examine;
 
 use crate::{
-    args::Doctor, document::DoctorDocument, exit::Exit, failure::Failure, render, session::Session,
+    args::Doctor, context::Session, error::Failure, exit::Exit, json::DoctorDocument, render,
 };
 
 /// Looks for what is known to go wrong; writes nothing.

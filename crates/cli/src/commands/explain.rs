@@ -9,10 +9,10 @@ use stead_resources::doctor::ailments;
 use super::explain_address::explain_address;
 use crate::{
     args::Explain,
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render::{self, line, paint},
-    session::Session,
 };
 
 /// Explains a kind, what `stead doctor` may find, or one resource.

@@ -27,10 +27,10 @@ use stead_resources::host::{Looked, Reader};
 
 use crate::{
     args::Explain,
+    context::{Session, Told, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render::{self, line, paint, plain, time, value},
-    session::{Session, Told, spec_path},
 };
 
 /// The most lines of one place that are shown.

@@ -3,11 +3,11 @@
 use stead_resources::facts::FACTS;
 
 use crate::{
-    document::FactsDocument,
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
+    json::FactsDocument,
     render::{self, line, paint, plain},
-    session::Session,
 };
 
 /// Shows what a spec may ask about this host.

@@ -4,10 +4,10 @@ use stead_engine::plan::graph::Marks;
 
 use crate::{
     args::{Drawing, Graph},
+    context::{Session, Told, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::{Session, Told, spec_path},
 };
 
 /// Draws what needs what.

@@ -6,14 +6,14 @@ use stead_engine::history::{
     state_dir::StateFolder,
 };
 
-use crate::{args::History, exit::Exit, failure::Failure, output, render, session::Session};
+use crate::{args::History, context::Session, error::Failure, exit::Exit, private_file, render};
 
 /// Lists the runs, oldest first.
 pub(crate) fn history(session: &Session, args: &History) -> Result<Exit, Failure> {
     let runs = runs::list(&StateFolder::at(&session.state))?;
     if let Some(path) = &args.html {
         let page = render::history_page(&session.registry, &runs);
-        output::save(path, page.as_bytes())?;
+        private_file::save(path, page.as_bytes())?;
         render::message(&format!("Written to {}.\n", path.display()));
     } else if args.json {
         print(&runs.iter().map(Shown::of).collect::<Vec<_>>());

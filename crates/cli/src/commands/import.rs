@@ -24,11 +24,11 @@ use stead_resources::{
 use crate::{
     args,
     commands::import_from::import_from,
-    document::ImportDocument,
+    context::{Session, Told, read_input},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
+    json::ImportDocument,
     render,
-    session::{Session, Told, read_input},
 };
 
 /// What import passes over, where it is looked for.

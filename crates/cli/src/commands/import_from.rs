@@ -9,8 +9,8 @@ use stead_engine::{
 use stead_resources::foreign::{Contents, Origin, Source, wishes};
 
 use crate::{
-    failure::Failure,
-    session::{Session, read_input},
+    context::{Session, read_input},
+    error::Failure,
 };
 
 /// Writes what was named as a spec for `host`.

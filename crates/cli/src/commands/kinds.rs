@@ -2,12 +2,12 @@
 
 use serde_json::{Map, json};
 
-use crate::{args::Kinds, document, exit::Exit, render, session::Session};
+use crate::{args::Kinds, context::Session, exit::Exit, json, render};
 
 /// Lists the kinds.
 pub(crate) fn kinds(session: &Session, args: &Kinds) -> Exit {
     if args.schema {
-        render::data(&document::schema());
+        render::data(&json::schema());
         return Exit::Done;
     }
     if args.json {

@@ -2,10 +2,10 @@
 
 use crate::{
     args::Lsp,
+    context::{Session, Told},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     lsp::serve,
-    session::{Session, Told},
 };
 
 /// Serves an editor until it says that it is done.

@@ -9,7 +9,7 @@ use clap_mangen::{
 };
 use stead_resources::host::Writer;
 
-use crate::{args::Args, exit::Exit, failure::Failure, render};
+use crate::{args::Args, error::Failure, exit::Exit, render};
 
 /// Where stead has something of its own.
 const FILES: [(&str, &str); 6] = [

@@ -29,9 +29,9 @@ mod watch;
 
 use crate::{
     args::{Args, Command},
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
-    session::Session,
 };
 
 /// Does what was typed.

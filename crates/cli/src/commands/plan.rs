@@ -15,10 +15,10 @@ use stead_engine::{
 use super::apply::scope;
 use crate::{
     args::{Layout, Plan},
+    context::{Session, Told, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
-    output, render,
-    session::{Session, Told, spec_path},
+    private_file, render,
 };
 
 /// Shows what would change; writes nothing but the file that was asked for.
@@ -31,7 +31,7 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let time = begin.elapsed();
     if let Some(out) = &args.out {
         let document = serde_json::to_vec_pretty(&plan).expect("a plan has string keys");
-        output::save(out, &document)?;
+        private_file::save(out, &document)?;
     }
     let text = document(session, args, &plan, &path, time)?;
     if args.json || args.format != Layout::Text {

@@ -3,7 +3,7 @@
 use stead_engine::run::recover::Persistence;
 
 use super::bench::Bench;
-use crate::{exit::Exit, failure::Failure, render, session::Session};
+use crate::{context::Session, error::Failure, exit::Exit, render};
 
 /// Puts the host back if a run was interrupted.
 pub(crate) fn recover(session: &Session, as_json: bool) -> Result<Exit, Failure> {

@@ -17,9 +17,9 @@ use tokio::{
 
 use crate::{
     args::Rehearse,
+    context::{Session, Told, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
-    session::{Session, Told, spec_path},
 };
 
 /// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.

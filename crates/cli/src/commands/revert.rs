@@ -8,7 +8,7 @@ use stead_engine::{
 use stead_resources::host::{Live, Reader};
 
 use super::{bench::Bench, confirm::PATIENCE};
-use crate::{args::Revert, exit::Exit, failure::Failure, render, session::Session};
+use crate::{args::Revert, context::Session, error::Failure, exit::Exit, render};
 
 /// Takes back the run that waits.
 pub(crate) fn revert(session: &Session, args: &Revert) -> Result<Exit, Failure> {

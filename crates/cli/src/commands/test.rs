@@ -18,10 +18,10 @@ use stead_engine::{
 
 use crate::{
     args::Test,
+    context::{Session, Told, read_input, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::{Session, Told, read_input, spec_path},
 };
 
 /// How the file of a recorded host ends.

@@ -2,10 +2,10 @@
 
 use crate::{
     args::AnySpec,
+    context::{Session, Told, spec_path},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::{Session, Told, spec_path},
 };
 
 /// Checks a spec without looking at the host.

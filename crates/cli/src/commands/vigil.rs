@@ -22,10 +22,10 @@ use stead_resources::{
 use super::bench::{Desk, is_yes};
 use crate::{
     args::{Confirm, Consent},
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::Session,
 };
 
 /// How long a run waits unless told otherwise, in seconds.

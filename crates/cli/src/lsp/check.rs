@@ -29,7 +29,7 @@ use super::{
     specs::{File, Specs},
     text::{Encoding, Lines},
 };
-use crate::session::{Session, Told};
+use crate::context::{Session, Told};
 
 /// How long the facts of this host are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);

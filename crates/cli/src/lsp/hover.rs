@@ -12,8 +12,8 @@ use stead_resources::facts::FACTS;
 
 use super::{known::Known, place::Place};
 use crate::{
+    context::Told,
     render::{meaning, shape},
-    session::Told,
 };
 
 /// How long the facts of this host are waited for.

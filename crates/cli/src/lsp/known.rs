@@ -9,7 +9,7 @@ use std::{
 
 use stead_engine::language::{editor::Gap, inputs::Facts};
 
-use crate::session::Session;
+use crate::context::Session;
 
 /// How long one question to the host may take.
 const PATIENCE: Duration = Duration::from_secs(20);

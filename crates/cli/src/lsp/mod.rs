@@ -17,9 +17,9 @@ use stead_resources::host::landlock::read_only;
 
 use self::server::Server;
 use crate::{
+    context::{Session, Told},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
-    session::{Session, Told},
 };
 
 /// Serves the editor at standard input and output until it says that it is done or goes away.

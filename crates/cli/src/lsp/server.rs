@@ -36,8 +36,8 @@ use super::{
     text::{Encoding, Lines},
 };
 use crate::{
+    context::{Session, Told},
     exit::Exit,
-    session::{Session, Told},
 };
 
 /// The editor does not listen any more.

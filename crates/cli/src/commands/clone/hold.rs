@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     args::Rehearse,
-    document::RehearsalDocument,
+    context::{Session, Told},
+    error::Failure,
     exit::Exit,
-    failure::Failure,
+    json::RehearsalDocument,
     render,
-    session::{Session, Told},
 };
 
 /// Makes a clone, tries the spec in it, and says what came of it.

@@ -15,10 +15,10 @@ use stead_resources::{
 use crate::{
     args::{Confirm, Consent},
     commands::bench::Bench,
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::Session,
 };
 
 /// Plans what can be tried here, without what is left out already.

@@ -7,7 +7,7 @@ mod trial;
 
 use stead_resources::clone::{Entry, enter, idle};
 
-use crate::{args::Clone, exit::Exit, failure::Failure, session::Session};
+use crate::{args::Clone, context::Session, error::Failure, exit::Exit};
 
 /// Does one part of a rehearsal.
 pub(crate) fn run(session: &Session, command: Clone) -> Result<Exit, Failure> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use stead_engine::{history::journal::Outcome, model::address::Address, plan::document::Plan};
 use stead_resources::clone::{HostClone, kill_inside};
 
-use crate::{exit::Exit, failure::Failure};
+use crate::{error::Failure, exit::Exit};
 
 /// A run in the clone.
 pub(super) struct Paced {

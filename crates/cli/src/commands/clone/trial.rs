@@ -22,7 +22,7 @@ use stead_engine::{
 use stead_resources::clone::{HostClone, START, Settings, is_place, memory};
 
 use super::paced::{Paced, Pause};
-use crate::{exit::Exit, failure::Failure, session::Session};
+use crate::{context::Session, error::Failure, exit::Exit};
 
 /// How long a clone may take to come to rest.
 const REST: Duration = Duration::from_secs(20);

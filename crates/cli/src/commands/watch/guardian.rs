@@ -38,10 +38,10 @@ use super::{
 };
 use crate::{
     args::Watch,
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render::{self, Progress},
-    session::Session,
 };
 
 /// How often everything is looked at, whatever was heard.

@@ -24,10 +24,10 @@ use stead_resources::{
 use super::bench::Bench;
 use crate::{
     args::{Confirm, Consent, Watch},
+    context::Session,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
     render,
-    session::Session,
 };
 
 /// How long another run is waited for: it may be the one that made the hook run.

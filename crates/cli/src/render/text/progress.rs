@@ -15,7 +15,7 @@ use stead_engine::{
 };
 
 use crate::{
-    document::{EventDocument, Last, Line},
+    json::{EventDocument, Last, Line},
     render::{
         data,
         format::{bytes, plain, took},

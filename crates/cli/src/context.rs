@@ -39,9 +39,9 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     args::{AnySpec, Extent, Place, Values},
-    document::FactsDocument,
+    error::Failure,
     exit::Exit,
-    failure::Failure,
+    json::FactsDocument,
     render::{self, Detail},
 };
 

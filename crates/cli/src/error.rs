@@ -16,8 +16,8 @@ use stead_resources::clone::CloneError;
 use terminal_size::terminal_size_of;
 
 use crate::{
-    document::{ErrorDocument, ErrorEntry},
     exit::Exit,
+    json::{ErrorDocument, ErrorEntry},
     render::{self, data, line, message, paint, plain},
 };
 

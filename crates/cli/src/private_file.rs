@@ -6,7 +6,7 @@
 
 use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-use crate::{exit::Exit, failure::Failure};
+use crate::{error::Failure, exit::Exit};
 
 /// Writes a file whole or not at all, for its owner alone. What stands there already is replaced if it is a file.
 pub(crate) fn save(path: &Path, contents: &[u8]) -> Result<(), Failure> {
