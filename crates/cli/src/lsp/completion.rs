@@ -15,10 +15,10 @@ use stead_engine::{
 };
 use stead_resources::facts::FACTS;
 
-use super::{
-    hover::{attribute, kind},
-    known::{Asked, Known},
-    place::Place,
+use super::hover::{attribute, kind};
+use crate::lsp::{
+    host_cache::{Asked, Known},
+    position::Place,
 };
 use crate::render::shape;
 

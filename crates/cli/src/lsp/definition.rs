@@ -3,7 +3,7 @@
 use lsp_types::{Location, Position, Range};
 use stead_engine::language::editor::{Use, used_at};
 
-use super::place::Place;
+use crate::lsp::position::Place;
 
 /// Returns where that is declared what stands at a place.
 pub(crate) fn definition(place: &Place<'_>) -> Vec<Location> {

@@ -10,9 +10,9 @@ use stead_engine::{
 };
 use stead_resources::facts::FACTS;
 
-use super::{known::Known, place::Place};
 use crate::{
     context::Told,
+    lsp::{host_cache::Known, position::Place},
     render::{meaning, shape},
 };
 

@@ -1,16 +1,16 @@
 //! `stead lsp`: the Language Server Protocol for specs. It reads what `validate`, `fmt` and `explain` read, with what is open in
 //! the editor in place of what is on disk, and writes nothing but its answers.
 
-mod check;
 mod completion;
 mod definition;
+pub(crate) mod diagnostics;
 mod documents;
+pub(crate) mod host_cache;
 mod hover;
-mod known;
-mod place;
+pub(crate) mod line_index;
+pub(crate) mod position;
 mod server;
-mod specs;
-mod text;
+pub(crate) mod workspace;
 
 use lsp_server::Connection;
 use stead_resources::host::landlock::read_only;

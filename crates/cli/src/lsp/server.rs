@@ -26,14 +26,16 @@ use serde::de::DeserializeOwned;
 use stead_engine::language::{format::format, load::load};
 
 use super::{
-    check::Checker,
     completion::completion,
     definition::definition,
     documents::{Documents, path_of},
     hover::hover,
-    known::Known,
-    place::Place,
-    text::{Encoding, Lines},
+};
+use crate::lsp::{
+    diagnostics::Checker,
+    host_cache::Known,
+    line_index::{Encoding, Lines},
+    position::Place,
 };
 use crate::{
     context::{Session, Told},

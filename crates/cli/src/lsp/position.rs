@@ -10,10 +10,10 @@ use stead_engine::{
 };
 use stead_resources::host::Live;
 
-use super::{
-    documents::{Documents, path_of},
-    specs::{File, Specs},
-    text::{Encoding, Lines},
+use super::documents::{Documents, path_of};
+use crate::lsp::{
+    line_index::{Encoding, Lines},
+    workspace::{File, Specs},
 };
 
 /// A file with the offset of the place, and all files of its spec.

@@ -23,13 +23,13 @@ use stead_engine::{
     plan::graph::Graph,
 };
 
-use super::{
-    documents::Documents,
-    known::Known,
-    specs::{File, Specs},
-    text::{Encoding, Lines},
-};
+use super::documents::Documents;
 use crate::context::{Session, Told};
+use crate::lsp::{
+    host_cache::Known,
+    line_index::{Encoding, Lines},
+    workspace::{File, Specs},
+};
 
 /// How long the facts of this host are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
