@@ -3,16 +3,15 @@
 mod apply;
 mod bench;
 mod clone;
+pub(crate) mod completions;
 mod confirm;
 mod doctor;
 mod explain;
-mod explain_address;
 mod facts;
 mod fmt;
 mod graph;
 mod history;
 mod import;
-mod import_from;
 mod kinds;
 mod lsp;
 mod man;
@@ -20,7 +19,6 @@ mod plan;
 mod recover;
 mod rehearse;
 mod revert;
-mod shell;
 mod test;
 mod undo;
 mod validate;
@@ -59,7 +57,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Confirm { json } => confirm::confirm(&session, json),
         Command::Revert(args) => revert::revert(&session, &args),
         Command::Watch(args) => watch::watch(&session, &args),
-        Command::Completions { shell } => Ok(shell::completions(shell)),
+        Command::Completions { shell } => Ok(completions::completions(shell)),
         Command::Man { out } => man::man(out.as_deref()),
     }
 }

@@ -1,8 +1,8 @@
 //! `stead clone`, which nobody types: what a rehearsal runs in its clone and around it.
 
-mod hold;
 mod inside;
-mod paced;
+pub(crate) mod step_by_step;
+pub(crate) mod supervise;
 mod trial;
 
 use stead_resources::clone::{Entry, enter, idle};
@@ -12,7 +12,7 @@ use crate::{args::Clone, context::Session, error::Failure, exit::Exit};
 /// Does one part of a rehearsal.
 pub(crate) fn run(session: &Session, command: Clone) -> Result<Exit, Failure> {
     match command {
-        Clone::Hold(args) => hold::hold(session, &args),
+        Clone::Hold(args) => supervise::hold(session, &args),
         Clone::Enter { cgroup, init, argv } => {
             let error = enter(&Entry { cgroup, init }, &argv);
             Err(Failure::of(Exit::Failed, &error))

@@ -21,8 +21,12 @@ use stead_engine::{
 };
 use stead_resources::clone::{HostClone, START, Settings, is_place, memory};
 
-use super::paced::{Paced, Pause};
-use crate::{context::Session, error::Failure, exit::Exit};
+use crate::{
+    commands::clone::step_by_step::{Paced, Pause},
+    context::Session,
+    error::Failure,
+    exit::Exit,
+};
 
 /// How long a clone may take to come to rest.
 const REST: Duration = Duration::from_secs(20);

@@ -1,9 +1,9 @@
 //! `stead watch`: what the hooks run, and what stays and watches.
 
-mod bouts;
-mod guardian;
+pub(crate) mod backoff;
+pub(crate) mod daemon;
 mod metrics;
-mod notice;
+pub(crate) mod systemd_notify;
 
 use std::{os::unix::process::CommandExt, process::Command, time::Duration};
 
@@ -42,7 +42,7 @@ pub(crate) fn watch(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     }
     session.must_be_root("watch")?;
     without_huge_pages();
-    guardian::stand_guard(session, args)
+    daemon::stand_guard(session, args)
 }
 
 /// Begins this program anew without huge pages: by those a plan is faster, and one of them is more than all that the watch needs.

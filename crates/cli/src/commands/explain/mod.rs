@@ -1,14 +1,16 @@
 //! `stead explain`.
 
+pub(crate) mod resource;
+
 use stead_engine::model::{
     schema::{Absence, Schema},
     suggest,
 };
 use stead_resources::doctor::ailments;
 
-use super::explain_address::explain_address;
 use crate::{
     args::Explain,
+    commands::explain::resource::explain_address,
     context::Session,
     error::Failure,
     exit::Exit,

@@ -30,11 +30,13 @@ use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 
 use super::{
     super::bench::Desk,
-    bouts::{Bouts, Judgement},
     feeding,
     metrics::{self, Figures},
-    notice::{self, PULSE, pulse, tell},
     plan_what_can_be, runtime,
+};
+use crate::commands::watch::{
+    backoff::{Bouts, Judgement},
+    systemd_notify::{self, PULSE, pulse, tell},
 };
 use crate::{
     args::Watch,
@@ -458,7 +460,7 @@ impl<'a> Guardian<'a> {
     }
 
     fn say_status(&self) {
-        let status = notice::status(self.wanted.len(), &self.bouts);
+        let status = systemd_notify::status(self.wanted.len(), &self.bouts);
         tell(&[NotifyState::Status(&status)]);
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use super::bouts::Bouts;
+use crate::commands::watch::backoff::Bouts;
 
 /// How long a run may take until systemd is no longer told that all is well.
 const LONGEST_RUN: Duration = Duration::from_mins(15);

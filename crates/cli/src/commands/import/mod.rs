@@ -1,5 +1,7 @@
 //! `stead import`.
 
+pub(crate) mod from;
+
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -23,7 +25,7 @@ use stead_resources::{
 
 use crate::{
     args,
-    commands::import_from::import_from,
+    commands::import::from::import_from,
     context::{Session, Told, read_input},
     error::Failure,
     exit::Exit,
