@@ -11,6 +11,7 @@ pub(crate) mod private_file;
 #[cfg(test)]
 mod reference;
 mod render;
+pub(crate) mod run;
 mod timings;
 
 use std::process::ExitCode;

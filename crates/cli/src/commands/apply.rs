@@ -7,13 +7,13 @@ use stead_engine::{
     run::recover::Persistence,
 };
 
-use super::bench::Bench;
 use crate::{
     args::Apply,
     context::{Session, Told, Wish, read_input, spec_path},
     error::Failure,
     exit::Exit,
     render,
+    run::executor::Bench,
 };
 
 /// Plans, asks, applies and verifies.

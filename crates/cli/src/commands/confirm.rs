@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use stead_engine::{history::stage::Stage, run::confirm};
 
-use super::bench::Bench;
-use crate::{context::Session, error::Failure, exit::Exit, render};
+use crate::{context::Session, error::Failure, exit::Exit, render, run::executor::Bench};
 
 /// How long whoever has the lock is waited for: it may be the one that looks whether the run is confirmed.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

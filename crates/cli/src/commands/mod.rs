@@ -1,7 +1,6 @@
 //! One thin file for each command.
 
 mod apply;
-mod bench;
 mod clone;
 pub(crate) mod completions;
 mod confirm;
@@ -22,7 +21,6 @@ mod revert;
 mod test;
 mod undo;
 mod validate;
-mod vigil;
 mod watch;
 
 use crate::{

@@ -2,8 +2,7 @@
 
 use stead_engine::run::recover::Persistence;
 
-use super::bench::Bench;
-use crate::{context::Session, error::Failure, exit::Exit, render};
+use crate::{context::Session, error::Failure, exit::Exit, render, run::executor::Bench};
 
 /// Puts the host back if a run was interrupted.
 pub(crate) fn recover(session: &Session, as_json: bool) -> Result<Exit, Failure> {

@@ -7,7 +7,8 @@ use stead_engine::{
 };
 use stead_resources::host::{Live, Reader};
 
-use super::{bench::Bench, confirm::PATIENCE};
+use super::confirm::PATIENCE;
+use crate::run::executor::Bench;
 use crate::{args::Revert, context::Session, error::Failure, exit::Exit, render};
 
 /// Takes back the run that waits.

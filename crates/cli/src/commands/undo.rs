@@ -2,8 +2,9 @@
 
 use stead_engine::run::{recover::Persistence, undo};
 
-use super::bench::Bench;
-use crate::{args::Consent, context::Session, error::Failure, exit::Exit, render};
+use crate::{
+    args::Consent, context::Session, error::Failure, exit::Exit, render, run::executor::Bench,
+};
 
 /// Takes one run back, or says what stands in the way.
 pub(crate) fn undo(session: &Session, run: u64, consent: &Consent) -> Result<Exit, Failure> {

@@ -14,11 +14,11 @@ use stead_resources::{
 
 use crate::{
     args::{Confirm, Consent},
-    commands::bench::Bench,
     context::Session,
     error::Failure,
     exit::Exit,
     render,
+    run::executor::Bench,
 };
 
 /// Plans what can be tried here, without what is left out already.

@@ -29,17 +29,17 @@ use stead_engine::{
 use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 
 use super::{
-    super::bench::Desk,
     feeding,
     metrics::{self, Figures},
     plan_what_can_be, runtime,
 };
-use crate::commands::watch::{
-    backoff::{Bouts, Judgement},
-    systemd_notify::{self, PULSE, pulse, tell},
-};
+use crate::run::executor::Desk;
 use crate::{
     args::Watch,
+    commands::watch::{
+        backoff::{Bouts, Judgement},
+        systemd_notify::{self, PULSE, pulse, tell},
+    },
     context::Session,
     error::Failure,
     exit::Exit,

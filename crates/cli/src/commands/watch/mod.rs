@@ -21,13 +21,13 @@ use stead_resources::{
     is_left_to_watch,
 };
 
-use super::bench::Bench;
 use crate::{
     args::{Confirm, Consent, Watch},
     context::Session,
     error::Failure,
     exit::Exit,
     render,
+    run::executor::Bench,
 };
 
 /// How long another run is waited for: it may be the one that made the hook run.

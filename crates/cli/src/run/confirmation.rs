@@ -19,13 +19,13 @@ use stead_resources::{
     safety::ssh::{Origin, Witness},
 };
 
-use super::bench::{Desk, is_yes};
 use crate::{
     args::{Confirm, Consent},
     context::Session,
     error::Failure,
     exit::Exit,
     render,
+    run::executor::{Desk, is_yes},
 };
 
 /// How long a run waits unless told otherwise, in seconds.

@@ -25,13 +25,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::vigil::{Vigil, Watcher};
 use crate::{
     args::Consent,
     context::{Origin, Session},
     error::Failure,
     exit::Exit,
     render::{self, Progress},
+    run::confirmation::{Vigil, Watcher},
 };
 
 /// How often it is looked whether another run has ended.
