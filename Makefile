@@ -6,7 +6,7 @@ NEEDED := groff iptables-nft iptables-legacy ip sysctl modprobe unshare nsenter 
 # What the test of the page of the history opens it with. Not every system has it as a package.
 BROWSER := chromium-headless-shell
 # Where none can be had, these tests are left out and named.
-OPENED := binary(history_page)
+OPENED := test(/^history_page::/)
 WITHOUT = $(shell command -v $(BROWSER) >/dev/null || command -v chromium >/dev/null || echo 'and not $(OPENED)')
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
@@ -20,7 +20,7 @@ TO = $(DESTDIR)$(PREFIX)
 complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(TO)/share/$(2)
 
 # The tests that boot a host.
-BOOTED := binary(/^host_/)
+BOOTED := binary(hosts)
 
 .DEFAULT_GOAL := help
 .PHONY: help build install package demo test test-fast test-host bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static
@@ -101,7 +101,7 @@ lint: ## check layout and lints
 docs: packages runner packager ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
 	cargo build --workspace
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
-		--filterset 'test(/^reference::/) or binary(documents) or binary(host_documents) or binary(host_newcomer) or binary(host_screens)'
+		--filterset 'test(/^(reference|documents)::/) or $(BOOTED) and test(/^(newcomer|screens)::/)'
 
 guide: binder ## make a book of docs/guide: target/guide/index.html
 	mdbook build docs/guide

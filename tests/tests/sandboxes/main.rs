@@ -1,0 +1,18 @@
+//! What must hold in sandboxes on this kernel, and for a host that is a folder.
+
+mod checks;
+mod ci_examples;
+mod documents;
+mod explain;
+mod fake_snapd;
+mod history_page;
+mod import;
+mod import_from;
+mod kept_spec;
+mod killed;
+mod promises;
+mod refusals;
+mod rules;
+mod secrets;
+mod snapd_faults;
+mod terminal;
