@@ -222,8 +222,9 @@ fn steady(text: &str) -> String {
             let after = words.get(at + 1).unwrap_or(&"");
             steady.push(steady_word(before, word, after));
         }
-        // Not every step has a figure of its own for memory.
-        steady.join(" ").replace(", ~ MB", "") + "\n"
+        let steady = steady.join(" ");
+        // Not every step has a figure of its own for memory, and what takes milliseconds takes seconds on a busy machine.
+        steady.replace(", ~ MB", "").replace("~ ms", "~ s") + "\n"
     });
     lines.collect()
 }
@@ -263,6 +264,11 @@ mod tests {
         for (said, shown, is_so) in [
             (
                 "(4 resources read in 12 ms).\n",
+                "(4 resources read in 9 ms).\n",
+                true,
+            ),
+            (
+                "(4 resources read in 1.2 s).\n",
                 "(4 resources read in 9 ms).\n",
                 true,
             ),
