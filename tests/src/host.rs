@@ -11,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::fcntl::Flock;
+use nix::{
+    fcntl::Flock,
+    sys::{
+        statfs::{TMPFS_MAGIC, statfs},
+        statvfs::statvfs,
+    },
+};
 
 use crate::{
     fingerprint::{self, Fingerprint, difference},
@@ -40,6 +46,8 @@ const GONE: Duration = Duration::from_secs(20);
 const FREE: Duration = Duration::from_secs(20);
 /// How large a disk may grow. It is sparse.
 const DISK_BYTES: u64 = 8 << 30;
+/// How much room the disks of several hosts take together.
+const DISKS_BYTES: u64 = 4 << 30;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -84,7 +92,7 @@ impl Host {
 
     /// Boots a host over layers, topmost first, with a copy of a disk.
     pub(crate) fn start(layers: Vec<PathBuf>, disk: Option<&Path>) -> Self {
-        let hosts = cache().join("hosts");
+        let hosts = place().join("hosts");
         fs::create_dir_all(&hosts).unwrap();
         let one_at_a_time = claim(&hosts.join("lock"), Wait::Yes);
         remove_abandoned(&hosts);
@@ -369,6 +377,20 @@ fn hold(layers: &[PathBuf], folder: &Path, cgroup: &Path) -> Child {
         .expect("util-linux is installed: `make test` does it")
 }
 
+/// Where the disks of hosts are: in memory if there is enough of it. A sync of a host then waits for no sync of this machine, and what is
+/// not synced is lost with the power all the same.
+fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let has_room = statvfs(memory)
+        .is_ok_and(|memory| memory.blocks_available() * memory.fragment_size() >= DISKS_BYTES);
+    let is_memory = statfs(memory).is_ok_and(|memory| memory.filesystem_type() == TMPFS_MAGIC);
+    if is_memory && has_room {
+        memory.join("stead-tests")
+    } else {
+        cache()
+    }
+}
+
 fn make_disk(image: &Path) {
     File::create_new(image)
         .unwrap()
@@ -377,7 +399,7 @@ fn make_disk(image: &Path) {
     succeed(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image));
 }
 
-fn copy_sparse(from: &Path, to: &Path) {
+pub(crate) fn copy_sparse(from: &Path, to: &Path) {
     succeed(
         Command::new("cp")
             .args(["--sparse=always", "--reflink=auto"])

@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    host::Host,
+    host::{Host, copy_sparse},
     inside::{Inside, succeed},
     standin,
 };
@@ -36,6 +36,12 @@ impl Image {
     pub fn name(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
         value.expect("no image is hidden").get_name().to_owned()
+    }
+
+    /// Builds what is missing of it in the cache.
+    pub fn build(self) {
+        self.layers();
+        self.disk();
     }
 
     const fn suite(self) -> &'static str {
@@ -80,7 +86,7 @@ impl Image {
                 // It has no store, and would wait for one when it stops.
                 host.must(&["snap", "set", "system", "store.access=offline"]);
             }
-            fs::rename(host.power_off(), folder.join("disk.img")).unwrap();
+            copy_sparse(&host.power_off(), &folder.join("disk.img"));
         });
         folder.join("disk.img")
     }

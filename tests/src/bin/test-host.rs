@@ -23,7 +23,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Build the images that are missing
-    Build,
+    Build {
+        /// Boot a host of each
+        #[arg(long)]
+        boot: bool,
+    },
     /// Say why this machine cannot boot test hosts; exit 0 if it can
     Check,
     /// Boot a host and run a shell on it; the host goes when the shell ends
@@ -79,10 +83,13 @@ fn megabytes(bytes: u64) -> f64 {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Build => {
+        Command::Build { boot } => {
             for image in Image::value_variants() {
-                drop(Host::boot(*image));
-                eprintln!("test hosts: {} boots", image.name());
+                image.build();
+                if boot {
+                    drop(Host::boot(*image));
+                    eprintln!("test hosts: {} boots", image.name());
+                }
             }
         }
         Command::Check => {
