@@ -25,6 +25,7 @@ pub mod standin;
 mod store;
 mod terminal;
 mod wait;
+pub mod walk;
 pub mod watch_benchmark;
 pub mod workload;
 

@@ -1,5 +1,5 @@
-//! Any text at all: the parser and the resolver say what is wrong with it, and neither panic nor take much memory. They run for half a
-//! minute; `STEAD_FUZZ_SECONDS` makes it longer. A hang ends with the time that the runner gives to a test.
+//! Any text at all: the parser and the resolver say what is wrong with it, and neither panic nor take much memory. They run for ten
+//! seconds, or ten minutes with `STEAD_EXHAUSTIVE`; `STEAD_FUZZ_SECONDS` makes it another time. A hang ends with the time that the runner gives to a test.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::{
@@ -34,7 +34,9 @@ use stead_engine::{
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// How long it runs unless told otherwise.
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 10;
+/// How long it runs with `STEAD_EXHAUSTIVE`.
+const MANY_SECONDS: u64 = 600;
 /// Cases between two looks at the clock.
 const CASES: u32 = 200;
 /// Memory that a spec of nothing may take, in bytes: threads, tables of kinds, the first mistake.
@@ -170,7 +172,12 @@ fn edited(text: &str, edits: &[(Index, Index, &str)]) -> String {
 #[test]
 fn any_text_is_resolved_or_refused() {
     let seconds = std::env::var("STEAD_FUZZ_SECONDS").ok();
-    let seconds = seconds.map_or(SECONDS, |text| text.parse().unwrap());
+    let usual = if std::env::var_os("STEAD_EXHAUSTIVE").is_some() {
+        MANY_SECONDS
+    } else {
+        SECONDS
+    };
+    let seconds = seconds.map_or(usual, |text| text.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(seconds);
     let registry = stead_resources::registry();
     let drawing = GraphicalReportHandler::new_themed(GraphicalTheme::none());

@@ -3,7 +3,10 @@
 
 use std::{process::Stdio, thread::sleep, time::Duration};
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, difference, wait_until};
+use e2e::{
+    Fingerprint, Host, Image, Inside, Said, difference, wait_until,
+    walk::{self, Share},
+};
 
 /// The client's network: a namespace on the host with a cable to it.
 const CABLE: [&[&str]; 7] = [
@@ -54,6 +57,13 @@ const CALLS: [&str; 6] = [
     "unlinkat",
     "symlinkat",
 ];
+
+/// The records of the journal, the folders that were synced for files, and the files: between two of them a power cut at one place is as
+/// good as at another.
+const CUT: [&str; 3] = ["fdatasync", "fsync", "renameat2"];
+/// How many kills and power cuts a sample has, if there are not more sorts of calls.
+const KILLS: usize = 16;
+const CUTS: usize = 12;
 
 /// Makes a client that gets into the host by SSH.
 fn connect(host: &Host) {
@@ -106,8 +116,20 @@ fn spec(host: &Host, resources: &[&str]) {
 /// What looks after runs, if anything does: timers, and units for the next boot.
 fn guards(host: &Host) -> String {
     let units = host.must(&["systemctl", "list-units", "--no-legend", "stead-revert-*"]);
-    let files = host.must(&["find", "/etc/systemd/system", "-name", "*stead-revert-*"]);
-    units.out + &files.out
+    units.out + &boot_guards(host)
+}
+
+/// Those of them that a boot starts.
+fn boot_guards(host: &Host) -> String {
+    let find = ["find", "/etc/systemd/system", "-name", "*stead-revert-*"];
+    host.must(&find).out
+}
+
+/// Waits until the newest run was taken back, and nothing looks after it any more.
+fn wait_until_taken_back(host: &Host) {
+    wait_until("the run is taken back", || {
+        exit_of_newest(host) == "7" && boot_guards(host).is_empty()
+    });
 }
 
 #[test]
@@ -194,36 +216,44 @@ fn small() -> (Host, Fingerprint) {
 #[test]
 fn a_run_that_is_killed_anywhere_goes_back_by_itself() {
     let (host, start) = small();
-    let arguments = ["apply", "--yes", "--confirm", "10s", "/root/host.kdl"];
+    let arguments = ["apply", "--yes", "--confirm", "3s", "/root/host.kdl"];
     let begin = srv(&host);
-    let (mut kills, mut halfway) = (0, 0);
-    for call in CALLS {
-        for number in 1..1000 {
-            let inject = format!("signal=KILL:when={number}");
-            let mut injected = host.stead_injected(call, &inject, &[], &arguments);
-            let killed = injected.output().unwrap().status.code().is_none();
-            if !killed {
-                assert_eq!(host.stead(&["revert"]).code, Some(0));
-                break;
-            }
-            let at = format!("killed at {call} {number}");
-            kills += 1;
-            halfway += usize::from(srv(&host) != begin);
-            if !guards(&host).contains(".timer") && exit_of_newest(&host) == "null" {
-                // Nobody was armed yet, and so nothing was changed; the next boot would end it.
-                assert_eq!(srv(&host), begin, "{at}");
-                assert_eq!(host.stead(&["recover"]).code, Some(0), "{at}");
-            }
-            wait_until(&at, || {
-                exit_of_newest(&host) != "null" && guards(&host).is_empty()
-            });
-            assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{at}");
+    let made = walk::calls(&host, &CALLS.join(","), &[], &arguments, 0);
+    host.stead_ends(&["revert"], 0);
+    let mut halfway = 0;
+    let kill = |call: &'static str, number| {
+        let inject = format!("signal=KILL:when={number}");
+        let mut injected = host.stead_injected(call, &inject, &[], &arguments);
+        let was_killed = injected.output().unwrap().status.code().is_none();
+        if !was_killed {
+            host.stead_ends(&["revert"], 0);
+            return false;
         }
-    }
-    assert!(kills > 20, "the apply has more calls than {kills}");
+        let at = format!("killed at {call} {number}");
+        halfway += usize::from(srv(&host) != begin);
+        if !guards(&host).contains(".timer") && exit_of_newest(&host) == "null" {
+            // Nobody was armed yet, and so nothing was changed; the next boot would end it.
+            assert_eq!(srv(&host), begin, "{at}");
+            assert_eq!(host.stead(&["recover"]).code, Some(0), "{at}");
+        }
+        wait_until(&at, || {
+            exit_of_newest(&host) != "null" && guards(&host).is_empty()
+        });
+        assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{at}");
+        true
+    };
+    let kills = walk::each(
+        "kills of a run that waits",
+        (&CALLS, Share::WHOLE),
+        KILLS,
+        made,
+        kill,
+    );
+    assert!(kills > 12, "the apply has more calls than {kills}");
     assert!(halfway > 3, "some kills must leave something to take back");
 
     // Two go back at once, and one confirms: one of them decides, and the others say so.
+    let arguments = ["apply", "--yes", "--confirm", "10s", "/root/host.kdl"];
     assert_eq!(host.stead(&arguments).code, Some(0));
     let race = "for i in 1 2 3; do stead revert & done; stead confirm; echo confirm $?; wait";
     let said = host.must(&["sh", "-c", race]);
@@ -244,7 +274,7 @@ fn a_run_whose_traces_in_memory_are_wiped_goes_back_by_itself() {
     // What is ours in /run.
     assert_eq!(host.stead(&arguments).code, Some(0));
     host.must(&["rm", "-rf", "/run/stead", "/run/systemd/transient"]);
-    wait_until("the run ends", || exit_of_newest(&host) == "7");
+    wait_until_taken_back(&host);
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 
     // Everything in /run: with it the sockets by which systemd is spoken to.
@@ -252,7 +282,7 @@ fn a_run_whose_traces_in_memory_are_wiped_goes_back_by_itself() {
     assert_ne!(srv(&host), begin);
     host.run(&["find", "/run", "-xdev", "-mindepth", "1", "-delete"]);
     assert_eq!(host.get("/run/systemd/private"), None);
-    wait_until("the run ends", || exit_of_newest(&host) == "7");
+    wait_until_taken_back(&host);
     assert_eq!(srv(&host), begin);
     host.power_cut();
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
@@ -283,29 +313,39 @@ fn a_host_whose_power_fails_goes_back_when_it_boots() {
     let (mut host, start) = small();
     let arguments = ["apply", "--yes", "--confirm", "10m", "/root/host.kdl"];
     let begin = srv(&host);
-    let (mut cuts, mut halfway) = (0, 0);
-    // The records of the journal, the folders that were synced for files, and the files: between two of them a cut at one place is as good
-    // as at another.
-    for call in ["fdatasync", "fsync", "renameat2"] {
-        for number in 1..1000 {
-            let was_cut = run_until(&host, call, number, &arguments);
-            halfway += usize::from(srv(&host) != begin);
-            host.power_cut();
-            let at = format!("cut at {call} {number}");
-            if exit_of_newest(&host) == "null" {
-                // Nobody was armed on the disk yet, and so nothing was changed.
-                assert_eq!(host.stead(&["recover"]).code, Some(0), "{at}");
-            }
-            assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{at}");
-            assert_eq!(guards(&host), "", "{at}");
-            if !was_cut {
-                assert_eq!(exit_of_newest(&host), "7", "nobody confirmed it");
-                break;
-            }
-            cuts += 1;
+    let made = walk::calls(&host, &CUT.join(","), &[], &arguments, 0);
+    host.stead_ends(&["revert"], 0);
+    let mut halfway = 0;
+    let cut = |call: &'static str, number| {
+        let was_reached = run_until(&host, call, number, &arguments);
+        halfway += usize::from(srv(&host) != begin);
+        host.power_cut();
+        let at = format!("cut at {call} {number}");
+        if exit_of_newest(&host) == "null" {
+            // Nobody was armed on the disk yet, and so nothing was changed.
+            assert_eq!(host.stead(&["recover"]).code, Some(0), "{at}");
         }
-    }
+        assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{at}");
+        assert_eq!(guards(&host), "", "{at}");
+        if !was_reached {
+            assert_eq!(exit_of_newest(&host), "7", "nobody confirmed it");
+        }
+        was_reached
+    };
+    let cuts = walk::each(
+        "power cuts of a run that waits",
+        (&CUT, Share::WHOLE),
+        CUTS,
+        made,
+        cut,
+    );
     assert!(cuts > 8 && halfway > 3, "{cuts} cuts, {halfway} halfway");
+
+    // One whose steps are done, too.
+    host.stead_ends(&arguments, 0);
+    host.power_cut();
+    assert_eq!(exit_of_newest(&host), "7", "nobody confirmed it");
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 
     // What is confirmed stays, and the next boot leaves it alone.
     assert_eq!(host.stead(&arguments).code, Some(0));
@@ -398,7 +438,7 @@ fn going_back_is_tried_until_it_is_done_whatever_is_away() {
             assert_ne!(difference(&start, &host.fingerprint()), [""; 0]);
             assert_eq!(host.stead(&["revert"]).code, Some(0));
         }
-        wait_until("the run ends", || exit_of_newest(&host) == "7");
+        wait_until_taken_back(&host);
         assert_eq!(difference(&start, &host.fingerprint()), [""; 0], "{number}");
     }
 }

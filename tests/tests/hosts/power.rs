@@ -1,17 +1,32 @@
 //! The power goes in the middle of an apply, at many of the calls that reach the disk, and the host boots again.
 
-use e2e::{Fingerprint, Host, Image, Inside, SPEC, difference, furnish, wait_for};
+use e2e::{
+    Fingerprint, Host, Image, Inside, SPEC, difference, furnish, wait_for,
+    walk::{self, Share},
+};
 
 /// Calls by which an apply reaches the disk.
-const CALLS: &str =
-    "fsync,fdatasync,renameat,renameat2,unlinkat,mkdirat,symlinkat,fchmod,ftruncate";
+const CALLS: [&str; 9] = [
+    "fsync",
+    "fdatasync",
+    "renameat",
+    "renameat2",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
+    "fchmod",
+    "ftruncate",
+];
 
-/// Starts an apply that stops for ever after its `number`th call. Returns whether it came that far.
-fn apply_until(host: &Host, number: usize) -> bool {
+const APPLY: [&str; 3] = ["apply", "--yes", "/root/host.kdl"];
+/// How many cuts a sample has, if there are not more sorts of calls.
+const SAMPLE: usize = 12;
+
+/// Starts an apply that stops for ever after a call so often. Returns whether it came that far.
+fn apply_until(host: &Host, call: &str, number: usize) -> bool {
     let inject = format!("signal=STOP:when={number}");
-    let arguments = ["apply", "--yes", "/root/host.kdl"];
     let mut apply = host
-        .stead_injected(CALLS, &inject, &[], &arguments)
+        .stead_injected(call, &inject, &[], &APPLY)
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("strace is on the host");
@@ -32,8 +47,8 @@ fn apply_until(host: &Host, number: usize) -> bool {
     is_stopped
 }
 
-#[test]
-fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
+/// Boots a host with a spec on its disk, and looks at it.
+fn boot() -> (Host, Fingerprint) {
     let mut host = Host::boot(Image::Debian13);
     furnish(&host);
     let spec = SPEC.replace("    kernel-module \"dummy\"\n", "");
@@ -41,37 +56,58 @@ fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
     host.must(&["sync"]);
     host.reboot();
     let start = host.fingerprint();
+    (host, start)
+}
 
-    let (mut cuts, mut halfway) = (0, 0);
-    for number in (1..1000).step_by(2) {
-        if !apply_until(&host, number) {
-            break;
-        }
+#[test]
+fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
+    let (mut host, start) = boot();
+    let (mut host_at_end, _) = boot();
+    let made = walk::calls(&host_at_end, &CALLS.join(","), &[], &APPLY, 0);
+    // An apply that came to its end is on the disk, although nobody synced the disk for it.
+    check_end(&mut host_at_end);
+    drop(host_at_end);
+
+    let mut halfway = 0;
+    let cut = |call: &'static str, number| {
+        let at = format!("cut at {call} {number}");
+        let was_reached = apply_until(&host, call, number);
         host.power_cut();
         let cut = difference(&start, &host.fingerprint());
         let recovered = host.stead(&["recover"]);
-        assert_eq!(recovered.code, Some(0), "cut at {number}: {recovered:?}");
+        assert_eq!(recovered.code, Some(0), "{at}: {recovered:?}");
         let left = difference(&start, &host.fingerprint());
         if !left.is_empty() && recovered.err.contains("Nothing to recover") {
             // The end of the run was on the disk already: then everything that it did is there too.
-            break;
+            check_end(&mut host);
+            host = boot().0;
+        } else {
+            assert_eq!(left, [""; 0], "{at}: {recovered:?}");
+            halfway += usize::from(!cut.is_empty());
         }
-        assert_eq!(left, Vec::<String>::new(), "cut at {number}: {recovered:?}");
-        cuts += 1;
-        halfway += usize::from(!cut.is_empty());
-    }
+        was_reached
+    };
+    let cuts = walk::each(
+        "power cuts in an apply",
+        (&CALLS, Share::WHOLE),
+        SAMPLE,
+        made,
+        cut,
+    );
     assert!(cuts > 5, "the apply has more calls than {cuts}");
     assert!(halfway > 2, "some cuts must leave something to take back");
+}
 
-    // The last apply came to its end. It is on the disk, although nobody synced the disk for it.
+/// Sees that all of an apply is on the disk of a host.
+fn check_end(host: &mut Host) {
     host.power_cut();
-    let end = files(&host);
+    let end = files(host);
     assert_eq!(host.get("/srv/old").as_deref(), Some("changed\n"));
     assert_eq!(host.get("/srv/link").as_deref(), Some("new\n"));
     assert_eq!(host.get("/srv/gone"), None);
     let again = host.stead(&["apply", "--yes", "/root/host.kdl"]);
     assert_eq!(again.code, Some(0), "{again:?}");
-    assert_eq!(difference(&end, &files(&host)), Vec::<String>::new());
+    assert_eq!(difference(&end, &files(host)), [""; 0]);
     let plan = host.stead(&["plan", "/root/host.kdl"]);
     assert_eq!(plan.code, Some(0), "{plan:?}");
 }

@@ -6,29 +6,34 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     process::{Command, Stdio},
     thread::sleep,
     time::Duration,
 };
 
-use e2e::{Host, Image, Inside, Said, difference, program, standin, wait_for};
+use e2e::{
+    Host, Image, Inside, Said, difference, program, standin, wait_for,
+    walk::{self, Share},
+};
 use serde_json::Value;
 
 const SPEC: &str = "/root/host.kdl";
+/// How many signals a sample has.
+const SIGNALS: usize = 8;
 
 /// Everything of a host that a rehearsal might touch: all files with their times, mounts, units, processes, cgroups, namespaces of the
 /// network. What the journal and logs say of the rehearsal itself is left out.
 fn everything(host: &Host) -> BTreeMap<String, String> {
-    const LOOK: &str = r"
+    const LOOK: &str = r#"
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log -o -path /var/tmp \) -prune -o -printf 'file %p\t%y %m %U:%G %s %T@ %C@ %l\n'
 find /run -xdev \( -path /run/log -o -path /run/systemd/journal -o -path /run/systemd/units -o -path /run/systemd/transient \) -prune -o -printf 'file %p\t%y %m %U:%G\n'
 find /tmp /var/tmp -xdev -printf 'file %p\t%y\n'
 sed 's/^/mount /; s/$/\t/' /proc/self/mounts
 find /sys/fs/cgroup -type d -name '*rehears*' -printf 'cgroup %p\t\n'
-ps -e -o args= | grep -v -e '^ps ' -e '^sh ' -e '^sed ' -e '^find ' -e '^grep ' -e systemd-timedated | sed 's/^/process /; s/$/\t/'
-losetup --all | grep -v hosts/stead- | sed 's/$/\t/'
-";
+losetup --noheadings --output BACK-FILE | while read -r file; do [ ! -e "$file" ] || printf 'loop %s\t\n' "$file"; done
+"#;
     let said = host.must(&["sh", "-c", LOOK]).out;
     let mut found: BTreeMap<String, String> = said
         .lines()
@@ -44,8 +49,56 @@ losetup --all | grep -v hosts/stead- | sed 's/$/\t/'
     found.retain(|name, _| {
         name != "file /var/lib/snapd" && !passing.iter().any(|it| name.contains(it))
     });
+    found.extend(
+        processes(host)
+            .into_iter()
+            .map(|line| (line, String::new())),
+    );
     found.extend(host.fingerprint());
     found
+}
+
+/// The processes that a rehearsal may have left: not those of the units of the host, which come and go by themselves, nor what looks at
+/// the host from outside, nor what has ended and waits for its parent to hear of it.
+fn processes(host: &Host) -> BTreeSet<String> {
+    let proc = host.at("/proc");
+    let mut parents = BTreeMap::new();
+    let mut lines = BTreeMap::new();
+    for entry in fs::read_dir(&proc).unwrap() {
+        let folder = entry.unwrap().path();
+        let Some(process) = folder
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok())
+        else {
+            continue;
+        };
+        // It may have gone meanwhile.
+        let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let (stat, cgroup) = (read("stat"), read("cgroup"));
+        let Some((_, fields)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let mut fields = fields.split(' ');
+        let state = fields.next().unwrap();
+        let parent: u32 = fields.next().unwrap().parse().unwrap();
+        parents.insert(process, parent);
+        let is_of_unit = cgroup.contains("/system.slice/") && !cgroup.contains("rehears");
+        if !["Z", "X"].contains(&state) && !is_of_unit {
+            lines.insert(
+                process,
+                format!("process {}", read("cmdline").replace('\0', " ")),
+            );
+        }
+    }
+    let begins_at_init = |process: &u32| {
+        let mut process = *process;
+        while process > 1 {
+            process = parents.get(&process).copied().unwrap_or(0);
+        }
+        process == 1
+    };
+    lines.retain(|process, _| begins_at_init(process));
+    lines.into_values().collect()
 }
 
 /// Rehearses, and says what came of it. The host must be as before.
@@ -363,46 +416,54 @@ fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
     );
     rehearse(&host, &[], 0);
     let before = everything(&host);
-    for signal in ["INT", "KILL", "TERM"] {
-        for delay in [10, 150, 400, 900, 1800, 3500, 5500] {
-            let mut child = host
-                .command(&["stead", "rehearse", SPEC, "--reboot"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            sleep(Duration::from_millis(delay));
-            let kill = [
-                "pkill",
-                &format!("-{signal}"),
-                "--exact",
-                "--full",
-                &format!("stead rehearse {SPEC} --reboot"),
-            ];
-            host.run(&kill);
-            child.wait().unwrap();
-            if signal == "KILL" {
-                // What a kill leaves goes by itself, but for an empty folder, which the next start takes away.
-                wait_for(|| {
-                    let said = host.run(&["pgrep", "--full", "clone hold"]);
-                    if said.code == Some(1) {
-                        Ok(())
-                    } else {
-                        Err(format!("{said:?}"))
-                    }
-                });
-                host.run(&["rmdir", "/run/stead/rehearsal", "/run/stead"]);
-            }
+    let delays = [10, 150, 400, 900, 1800, 3500, 5500];
+    let signals = ["INT", "KILL", "TERM"];
+    let cases = signals.map(|signal| delays.map(|delay| (signal, delay)));
+    let cases: Vec<_> = cases.into_iter().flatten().collect();
+    // Each signal and each delay at least once.
+    let sorts: Vec<_> = cases
+        .iter()
+        .map(|(signal, delay)| BTreeSet::from([(*signal).to_owned(), delay.to_string()]))
+        .collect();
+    for case in walk::sample("signals to a rehearsal", Share::WHOLE, &sorts, SIGNALS) {
+        let (signal, delay) = cases[case];
+        let mut child = host
+            .command(&["stead", "rehearse", SPEC, "--reboot"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(delay));
+        let kill = [
+            "pkill",
+            &format!("-{signal}"),
+            "--exact",
+            "--full",
+            &format!("stead rehearse {SPEC} --reboot"),
+        ];
+        host.run(&kill);
+        child.wait().unwrap();
+        if signal == "KILL" {
+            // What a kill leaves goes by itself, but for an empty folder, which the next start takes away.
             wait_for(|| {
-                let left = difference(&before, &everything(&host));
-                if left.is_empty() {
+                let said = host.run(&["pgrep", "--full", "clone hold"]);
+                if said.code == Some(1) {
                     Ok(())
                 } else {
-                    Err(format!("{signal} after {delay} ms: {left:#?}"))
+                    Err(format!("{said:?}"))
                 }
             });
+            host.run(&["rmdir", "/run/stead/rehearsal", "/run/stead"]);
         }
+        wait_for(|| {
+            let left = difference(&before, &everything(&host));
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{signal} after {delay} ms: {left:#?}"))
+            }
+        });
     }
     rehearse(&host, &[], 0);
 }

@@ -1,7 +1,12 @@
 //! Units of systemd on a booted host: made, changed, masked, restarted, taken back, and killed half way.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, archive::Package, difference};
+use e2e::{
+    Fingerprint, Host, Image, Inside, Said,
+    archive::Package,
+    difference,
+    walk::{self, Share},
+};
 
 const SPEC: &str = "/root/host.kdl";
 
@@ -512,11 +517,18 @@ fn a_unit_that_a_package_brings_leaves_nothing_when_both_are_taken_back() {
     assert_eq!(difference(&start, &look(&host)), [""; 0]);
 }
 
-/// Calls by which an apply reaches files, and those by which it asks systemd.
-const CALLS: [&str; 2] = [
-    "fsync,renameat,renameat2,unlinkat,mkdirat,symlinkat",
+/// Calls by which an apply reaches files, and the one by which it asks systemd.
+const CALLS: [&str; 7] = [
+    "fsync",
+    "renameat",
+    "renameat2",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
     "sendmsg",
 ];
+/// How many kills a sample has, if there are not more sorts of calls.
+const SAMPLE: usize = 20;
 
 #[test]
 fn a_kill_anywhere_is_taken_back() {
@@ -528,29 +540,40 @@ fn a_kill_anywhere_is_taken_back() {
         + &OTHERS[..OTHERS.find("    unit \"tick.timer\"").unwrap()]
         + "    unit \"hand.service\" absent=#true\n";
     write(&host, &spec);
-    for (calls, step) in CALLS.into_iter().zip([5, 29]) {
-        let mut kills = 0;
-        for number in (1..).step_by(step) {
-            let inject = format!("signal=KILL:when={number}");
-            let mut killed = host.stead_injected(calls, &inject, &[], &["apply", "--yes", SPEC]);
-            let said = Said::from(killed.output().unwrap());
-            if said.code == Some(0) {
-                break;
-            }
-            let recovered = host.stead(&["recover"]);
-            assert_eq!(recovered.code, Some(0), "{calls} {number}: {recovered:?}");
-            let left = difference(&start, &look(&host));
-            if !left.is_empty() && recovered.err.contains("Nothing to recover") {
-                // It was at its end already.
-                break;
-            }
-            assert_eq!(left, [""; 0], "{calls} {number}: {recovered:?}");
-            kills += 1;
-        }
-        assert!(kills > 3, "{calls}: {kills}");
+    let arguments = ["apply", "--yes", SPEC];
+    let undo_all = || {
         must_match(&host);
         let runs = host.stead(&["history"]).out.lines().count();
         undo(&host, runs);
         assert_eq!(difference(&start, &look(&host)), [""; 0]);
-    }
+    };
+    let made = walk::calls(&host, &CALLS.join(","), &[], &arguments, 0);
+    undo_all();
+    let kill = |call: &'static str, number| {
+        let inject = format!("signal=KILL:when={number}");
+        let mut killed = host.stead_injected(call, &inject, &[], &arguments);
+        let said = Said::from(killed.output().unwrap());
+        if said.code == Some(0) {
+            undo_all();
+            return false;
+        }
+        let recovered = host.stead(&["recover"]);
+        assert_eq!(recovered.code, Some(0), "{call} {number}: {recovered:?}");
+        let left = difference(&start, &look(&host));
+        if !left.is_empty() && recovered.err.contains("Nothing to recover") {
+            // It was at its end already.
+            undo_all();
+        } else {
+            assert_eq!(left, [""; 0], "{call} {number}: {recovered:?}");
+        }
+        true
+    };
+    let kills = walk::each(
+        "kills in an apply of units",
+        (&CALLS, Share::WHOLE),
+        SAMPLE,
+        made,
+        kill,
+    );
+    assert!(kills > 6, "{kills}");
 }

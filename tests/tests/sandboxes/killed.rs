@@ -1,6 +1,10 @@
 //! Killed, or refused by the kernel, at every system call that writes: the host is the one before or the one after, never anything between.
+//! The normal run takes a sample of the calls, each sort of them among it; `make test-exhaustive` takes all.
 
-use e2e::{Fingerprint, Inside, Said, Sandbox, difference, sandbox};
+use e2e::{
+    Fingerprint, Inside, Said, Sandbox, difference, sandbox,
+    walk::{self, Share},
+};
 
 /// Calls by which something reaches the disk or the kernel, each as one list for strace.
 const CALLS: [&str; 3] = [
@@ -8,8 +12,11 @@ const CALLS: [&str; 3] = [
     "write,pwrite64,writev",
     "sendmsg,setsockopt",
 ];
-/// More calls of one list than a run of that size can make; reaching it means that the loop does not end by itself.
-const TOO_MANY: usize = 2000;
+/// The errors. In a sample each sort of calls meets one of them; which one comes of the seed.
+const ERRORS: [&str; 4] = ["ENOSPC", "EIO", "EROFS", "EACCES"];
+/// How many calls of a list a sample has, if there are not more sorts of them.
+const SAMPLE: usize = 6;
+const APPLY: [&str; 3] = ["apply", "--yes", "/run/host.kdl"];
 
 /// Where a check leaves the sandbox.
 #[derive(PartialEq)]
@@ -27,10 +34,7 @@ impl Ends {
     /// Learns what the host looks like before and after an apply.
     fn of(sandbox: &Sandbox) -> Self {
         let start = sandbox.fingerprint();
-        assert_eq!(
-            sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
-            Some(0)
-        );
+        assert_eq!(sandbox.stead(&APPLY).code, Some(0));
         let end = sandbox.fingerprint();
         assert_ne!(difference(&start, &end), [""; 0]);
         let ends = Self { start, end };
@@ -103,50 +107,83 @@ fn many_files() -> Sandbox {
     sandbox
 }
 
-/// Runs an apply again and again with something injected into the first call, the second, and so on, until none is left. Of a run with
-/// threads that is the first of each.
-fn each(
+/// Something that is injected into one call after the other.
+struct Walk<'a> {
     make: fn() -> Sandbox,
-    calls: &str,
-    injection: &str,
+    /// Lists of calls, one after the other. strace counts the calls of each name by itself.
+    lists: Vec<&'a str>,
+    injection: String,
     paths: fn(usize) -> Vec<String>,
-    check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After,
-) {
-    let mut sandbox = make();
-    let ends = Ends::of(&sandbox);
-    for number in 1..TOO_MANY {
-        let inject = format!("{injection}:when={number}");
-        let run = sandbox.stead(&["history"]).out.lines().count() + 1;
-        let arguments = ["apply", "--yes", "/run/host.kdl"];
-        let mut injected = sandbox.stead_injected(calls, &inject, &paths(run), &arguments);
-        let said = Said::from(injected.output().expect("strace is installed"));
-        let what = format!("{injection} at call {number} of {calls}: {said:?}");
-        let trace = sandbox.get("/run/trace").expect("strace writes it");
-        if !trace.contains("INJECTED") && !trace.contains("killed by SIGKILL") {
-            assert_eq!(said.code, Some(0), "{what}");
-            assert!(number > 1, "nothing was injected: {what}");
-            return;
+    share: Share,
+}
+
+impl Walk<'_> {
+    /// Runs an apply again and again, with the injection into one call after the other.
+    fn each(&self, check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After) {
+        let mut sandbox = (self.make)();
+        let ends = Ends::of(&sandbox);
+        let all = self.lists.join(",");
+        let walk = format!("{} at {all}", self.injection);
+        let mut made = vec![];
+        if !walk::is_exhaustive() {
+            let paths = (self.paths)(next_run(&sandbox));
+            made = walk::calls(&sandbox, &all, &paths, &APPLY, 0);
+            ends.go_back(&sandbox);
         }
-        if check(&sandbox, &ends, &said, &what) == After::Residue {
-            sandbox = make();
-        }
+        walk::each(
+            &walk,
+            (&self.lists, self.share),
+            SAMPLE,
+            made,
+            |calls, number| self.once(&mut sandbox, &ends, (calls, number), &check),
+        );
     }
-    panic!("{injection} at {calls} does not end");
+
+    /// Runs an apply with one injection. Returns whether there was a call of that number.
+    fn once(
+        &self,
+        sandbox: &mut Sandbox,
+        ends: &Ends,
+        (calls, number): (&str, usize),
+        check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After,
+    ) -> bool {
+        let injection = format!("{}:when={number}", self.injection);
+        let paths = (self.paths)(next_run(sandbox));
+        let mut injected = sandbox.stead_injected(calls, &injection, &paths, &APPLY);
+        let said = Said::from(injected.output().expect("strace is installed"));
+        let what = format!("{injection} of {calls}: {said:?}");
+        let trace = sandbox.get("/run/trace").expect("strace writes it");
+        let is_injected = trace.contains("INJECTED") || trace.contains("killed by SIGKILL");
+        if !is_injected {
+            // Threads share the calls otherwise each time.
+            assert_eq!(said.code, Some(0), "{what}");
+            ends.check(sandbox, &what);
+        } else if check(sandbox, ends, &said, &what) == After::Residue {
+            *sandbox = (self.make)();
+        }
+        is_injected
+    }
+}
+
+/// Returns the number that the next run will have.
+fn next_run(sandbox: &Sandbox) -> usize {
+    sandbox.stead(&["history"]).out.lines().count() + 1
 }
 
 fn check_kill(make: fn() -> Sandbox, calls: &str) {
-    each(
+    let walk = Walk {
         make,
-        calls,
-        "signal=KILL",
-        everywhere,
-        |sandbox, ends, _, what| {
-            let recovered = sandbox.stead(&["recover"]);
-            assert_eq!(recovered.code, Some(0), "{what}, then {recovered:?}");
-            ends.check(sandbox, what);
-            After::AtAnEnd
-        },
-    );
+        lists: calls.split(',').collect(),
+        injection: "signal=KILL".to_owned(),
+        paths: everywhere,
+        share: Share::WHOLE,
+    };
+    walk.each(|sandbox, ends, _, what| {
+        let recovered = sandbox.stead(&["recover"]);
+        assert_eq!(recovered.code, Some(0), "{what}, then {recovered:?}");
+        ends.check(sandbox, what);
+        After::AtAnEnd
+    });
 }
 
 fn check_error(calls: &str, error: &str) {
@@ -155,32 +192,36 @@ fn check_error(calls: &str, error: &str) {
     } else {
         everywhere
     };
-    each(
-        sandbox,
-        calls,
-        &format!("error={error}"),
+    let walk = Walk {
+        make: sandbox,
+        lists: vec![calls],
+        injection: format!("error={error}"),
         paths,
-        |sandbox, ends, said, what| {
-            let expected = match said.code {
-                Some(0) => &ends.end,
-                Some(1) => &ends.start,
-                // Each program that a run starts meets the error anew, that of the rollback too.
-                Some(4) => {
-                    check_residue(ends, sandbox, said, what);
-                    return After::Residue;
-                }
-                _ => panic!("{what}"),
-            };
-            assert_eq!(
-                difference(expected, &sandbox.fingerprint()),
-                [""; 0],
-                "{what}"
-            );
-            assert_eq!(sandbox.stead(&["recover"]).code, Some(0), "{what}");
-            ends.check(sandbox, what);
-            After::AtAnEnd
+        share: Share {
+            index: ERRORS
+                .iter()
+                .position(|it| *it == error)
+                .expect("it is one of them") as u64,
+            of: ERRORS.len() as u64,
         },
-    );
+    };
+    walk.each(|sandbox, ends, said, what| {
+        let expected = match said.code {
+            Some(0) => &ends.end,
+            Some(1) => &ends.start,
+            // Each program that a run starts meets the error anew, that of the rollback too.
+            Some(4) => {
+                check_residue(ends, sandbox, said, what);
+                return After::Residue;
+            }
+            _ => panic!("{what}"),
+        };
+        let now = sandbox.fingerprint();
+        assert_eq!(difference(expected, &now), [""; 0], "{what}");
+        assert_eq!(sandbox.stead(&["recover"]).code, Some(0), "{what}");
+        ends.check(sandbox, what);
+        After::AtAnEnd
+    });
 }
 
 /// Sees that a rollback that could not put everything back says what is left, and that nothing else is.

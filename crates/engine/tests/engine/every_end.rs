@@ -25,7 +25,9 @@ use crate::{
 };
 
 /// How many cases there are unless `STEAD_CASES` says so.
-const CASES: u64 = 100_000;
+const CASES: u64 = 10_000;
+/// How many there are with `STEAD_EXHAUSTIVE`.
+const MANY_CASES: u64 = 100_000;
 /// How many threads share them.
 const PARTS: u64 = 2;
 /// More looks after a run than faults can make necessary.
@@ -144,7 +146,12 @@ fn check(case: &Case, faults: BTreeMap<usize, Fault>, end: End) {
 fn every_end_is_the_start_or_the_goal_or_an_exact_residue() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
     let seed: u64 = number("STEAD_SEED").unwrap_or_else(seed_of_now);
-    let cases = number("STEAD_CASES").unwrap_or(CASES);
+    let usual = if std::env::var_os("STEAD_EXHAUSTIVE").is_some() {
+        MANY_CASES
+    } else {
+        CASES
+    };
+    let cases = number("STEAD_CASES").unwrap_or(usual);
     println!("{cases} cases; the same again: STEAD_SEED={seed}");
     std::thread::scope(|scope| {
         for part in 0..PARTS {
