@@ -21,14 +21,20 @@ complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(
 
 # The tests that boot a host.
 BOOTED := binary(hosts)
+# The tests that take a sample of what can go wrong, unless they are told to take all of it.
+WALKS := test(/^killed::/) or test(/^power::/) or test(/^confirm::a_(run|host)_/) or test(/^unit::a_kill_/) or test(/^rehearse::nothing_stays_/) or test(/every_end_is/) or binary(fuzz)
 
 .DEFAULT_GOAL := help
-.PHONY: help build install package demo test test-fast test-host bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static
+.PHONY: help setup build install package demo test test-fast test-host test-exhaustive programs bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
-build: packages static ## build the program, one static file: target/*-linux-musl/release/stead
+setup: packages static runner packager browser ## install what is needed to build and to test: Debian packages, a target of rustup, two programs of cargo
+
+build: ## build the program, one static file: target/*-linux-musl/release/stead; installs nothing
+	@[ -d "$$(rustc --print target-libdir --target $(STATIC))" ] && command -v musl-gcc >/dev/null || { \
+		echo "the target $(STATIC) of rustup or musl-gcc is missing: \`make setup\` installs both"; exit 1; }
 	cargo build --release --package stead --target $(STATIC)
 
 install: ## put the program, its pages, completions and unit below PREFIX (/usr/local), after `make build`
@@ -45,38 +51,42 @@ install: ## put the program, its pages, completions and unit below PREFIX (/usr/
 		install -D -m 644 packaging/import-ignore.kdl $(DESTDIR)/etc/stead/import-ignore.kdl
 	@[ -n "$(DESTDIR)" ] || echo 'Installed. `systemctl enable stead-recover` has each boot take back a run that lost its power.'
 
-package: packager ## make a Debian package of what `make build` has built: target/debian/stead_*.deb
+package: ## make a Debian package of what `make build` has built: target/debian/stead_*.deb
 	rm -rf target/package
 	$(MAKE) --no-print-directory install DESTDIR=target/package PREFIX=/usr
 	cargo deb --no-build --package stead $(DEB)
 
-demo: build ## rehearse an example on a clone of this machine, reboot included
-	$(AS_ROOT) env STEAD=$(PROGRAM) examples/demo
+demo: packages ## rehearse an example on a clone of this machine, reboot included
+	cargo build --profile demo --package stead
+	$(AS_ROOT) env STEAD=target/demo/stead examples/demo
 
-test: packages browser runner packager ## run all tests
-	cargo build --workspace
+test: setup programs ## run all tests
 	@if $(AS_ROOT) target/debug/test-host check; then \
-		$(MAKE) --no-print-directory test-host && $(AS_ROOT) cargo nextest run --workspace --filterset 'all() $(WITHOUT)'; \
+		$(AS_ROOT) target/debug/test-host build && $(AS_ROOT) cargo nextest run --workspace --filterset 'all() $(WITHOUT)'; \
 	else \
 		echo "SKIPPED, all tests on booted hosts:"; \
 		cargo nextest list --package e2e --filterset '$(BOOTED)' --message-format oneline; \
 		$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED) $(WITHOUT)'; \
 	fi
 
-test-fast: packages browser runner ## run the tests that boot no host
-	cargo build --workspace
+test-fast: setup programs ## run the tests that boot no host
 	$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED) $(WITHOUT)'
 
-test-host: packages ## build the images of the test hosts that are missing, and boot each once
-	cargo build --package e2e --package stead
-	$(AS_ROOT) target/debug/test-host build
+test-host: setup programs ## build the images of the test hosts that are missing, and boot each once
+	$(AS_ROOT) target/debug/test-host build --boot
 
-bench-proxy: packages ## measure kube-proxy in userspace and in iptables mode, on a test host; a figure, no test
-	cargo build --package e2e --package stead
+test-exhaustive: setup programs ## kill, refuse and cut the power at every call, where `make test` takes a sample; before a release, some hours
+	$(AS_ROOT) target/debug/test-host build
+	$(AS_ROOT) env STEAD_EXHAUSTIVE=1 cargo nextest run --workspace --profile exhaustive --filterset '$(WALKS)'
+
+# One build for all tests and for the programs that they run: without the tests the features of some packages are others.
+programs:
+	cargo build --workspace --bins --tests
+
+bench-proxy: packages programs ## measure kube-proxy in userspace and in iptables mode, on a test host; a figure, no test
 	$(AS_ROOT) target/debug/test-host bench-proxy
 
-bench-watch: packages ## measure how soon the watch puts a policy back, and what it costs, on a test host; a figure, no test
-	cargo build --package e2e --package stead
+bench-watch: packages programs ## measure how soon the watch puts a policy back, and what it costs, on a test host; a figure, no test
 	$(AS_ROOT) target/debug/test-host bench-watch
 
 bench: build ## measure plans, an apply and an import of that program against the least that their work costs; figures, no test
@@ -98,8 +108,7 @@ lint: ## check layout and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-docs: packages runner packager ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
-	cargo build --workspace
+docs: setup programs ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
 		--filterset 'test(/^(reference|documents)::/) or $(BOOTED) and test(/^(newcomer|screens)::/)'
 
