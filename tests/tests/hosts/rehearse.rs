@@ -7,14 +7,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    process::{Command, Stdio},
+    fs::{self, File},
+    process::Stdio,
     thread::sleep,
     time::Duration,
 };
 
 use e2e::{
-    Host, Image, Inside, Said, difference, program, standin, wait_for,
+    Host, Image, Inside, Said, Sandbox, difference, program, standin, wait_for,
     walk::{self, Share},
 };
 use serde_json::Value;
@@ -468,16 +468,24 @@ fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
     rehearse(&host, &[], 0);
 }
 
-/// Rehearses the cloud VM on this machine itself, and sees that nothing of it is touched.
-fn rehearse_here(argv: &[&str]) -> Value {
+/// This machine, but for folders of its own where others write while a test runs.
+fn machine() -> Sandbox {
+    let sandbox = Sandbox::bare();
+    for folder in ["/opt", "/usr/local"] {
+        sandbox.must(&["mount", "-t", "tmpfs", "tmpfs", folder]);
+    }
+    sandbox
+}
+
+/// Rehearses the cloud VM on this machine, and sees that nothing of it is touched.
+fn rehearse_here(sandbox: &Sandbox, argv: &[&str]) -> Value {
     let look = || {
         let look = "find /etc /srv /opt /usr/local /var/lib -xdev -printf '%p %y %m %U:%G %s %T@ %C@ %l\n'; \
                     for save in iptables-nft-save iptables-legacy-save ip6tables-nft-save ip6tables-legacy-save; do $save | grep -v '^[#:]'; done; \
                     sysctl -a --pattern '^(net|vm|kernel)\\.' 2>/dev/null | grep -v -e random -e _count -e ns_last_pid -e pty.nr; \
                     ls -d /sys/fs/cgroup/*rehears* /sys/fs/cgroup/*/*rehears* /run/stead /run/systemd/nspawn 2>/dev/null; cat /proc/self/mounts; \
                     ps -e -o args= | grep -e 'clone hold.*cloud-vm' -e 'clone idle'";
-        let said = Command::new("sh").args(["-c", look]).output().unwrap();
-        let text = String::from_utf8(said.stdout).unwrap();
+        let text = sandbox.run(&["sh", "-c", look]).out;
         // The one that looks.
         text.lines()
             .filter(|line| !line.contains("grep"))
@@ -485,23 +493,19 @@ fn rehearse_here(argv: &[&str]) -> Value {
             .join("\n")
     };
     let before = look();
-    let said = Command::new(argv[0])
-        .args(&argv[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let said = sandbox.run(argv);
     let after = look();
     assert!(before.contains("net.ipv4.ip_forward"), "{before}");
     for (one, other) in before.lines().zip(after.lines()) {
         assert_eq!(one, other);
     }
     assert_eq!(before.lines().count(), after.lines().count());
-    let report: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+    let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     let has_snapd = std::path::Path::new("/usr/bin/snap").exists();
     assert!(!has_snapd, "this test is for a machine without snapd");
     assert_eq!(names(&report, "refused"), ["snap:microk8s"], "{report:#}");
     assert!(names(&report, "left_out").contains(&"addons:microk8s".to_owned()));
-    assert_eq!(said.status.code(), Some(1));
+    assert_eq!(said.code, Some(1));
     assert_eq!(report["outcome"]["outcome"], "done");
     assert_eq!(names(&report, "pending"), [""; 0]);
     report
@@ -517,7 +521,14 @@ const CLOUD_VM: &str = concat!(
 fn on_a_plain_machine_what_it_cannot_have_is_named_and_the_rest_is_tried_with_an_init_and_without()
 {
     let stead = program("stead").display().to_string();
-    let report = rehearse_here(&[&stead, "rehearse", CLOUD_VM, "--reboot", "--json"]);
+    // The cgroup of a rehearsal has one name on the whole machine, whoever tests there as well.
+    let alone = File::create(std::env::temp_dir().join("stead-tests-rehearsal.lock")).unwrap();
+    alone.lock().unwrap();
+    let sandbox = machine();
+    let report = rehearse_here(
+        &sandbox,
+        &[&stead, "rehearse", CLOUD_VM, "--reboot", "--json"],
+    );
     assert_eq!(names(&report["reboot"], "lost"), [""; 0]);
 
     // As on a machine where systemd-nspawn is not installed.
@@ -533,18 +544,14 @@ fn on_a_plain_machine_what_it_cannot_have_is_named_and_the_rest_is_tried_with_an
         "sh",
     ];
     let argv = [&without[..], &[&stead, "rehearse", CLOUD_VM, "--json"]].concat();
-    let report = rehearse_here(&argv);
+    let report = rehearse_here(&sandbox, &argv);
     let differences = report["differences"].to_string();
     assert!(
         differences.contains("it has no init, because systemd-nspawn is not installed"),
         "{report:#}"
     );
     let argv = [&without[..], &[&stead, "rehearse", CLOUD_VM, "--reboot"]].concat();
-    let said: Said = Command::new(argv[0])
-        .args(&argv[1..])
-        .output()
-        .unwrap()
-        .into();
+    let said = sandbox.run(&argv);
     assert_eq!(said.code, Some(1));
     assert!(
         said.err.contains("install the package `systemd-container`"),
