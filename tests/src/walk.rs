@@ -19,15 +19,21 @@ pub fn is_exhaustive() -> bool {
     std::env::var_os("STEAD_EXHAUSTIVE").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Returns the seed of `STEAD_SEED`, or one that was not there before.
+/// Returns the seed of `STEAD_SEED`, or one that was not there before: all tests of one run of nextest have the same.
 ///
 /// # Panics
 /// If the variable is no number.
 pub fn seed() -> u64 {
-    let given = std::env::var("STEAD_SEED").ok();
-    given.map_or_else(seed_of_now, |text| {
-        text.parse().expect("STEAD_SEED is a number")
-    })
+    if let Ok(given) = std::env::var("STEAD_SEED") {
+        return given.parse().expect("STEAD_SEED is a number");
+    }
+    match std::env::var("NEXTEST_RUN_ID") {
+        Ok(run) => {
+            let digest = Sha256::digest(run);
+            u64::from(u32::from_le_bytes(digest[..4].try_into().unwrap()))
+        }
+        Err(_) => seed_of_now(),
+    }
 }
 
 fn seed_of_now() -> u64 {
