@@ -30,7 +30,8 @@ WALKS := test(/^killed::/) or test(/^power::/) or test(/^confirm::a_(run|host)_/
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
-setup: packages static runner packager browser ## install what is needed to build and to test: Debian packages, a target of rustup, two programs of cargo
+setup: packages static runner packager browser ## install what building and testing need: Debian packages, a target of rustup, two programs of cargo; says which
+	@echo "All that building and testing need is there."
 
 build: ## build the program, one static file: target/*-linux-musl/release/stead; installs nothing
 	@[ -d "$$(rustc --print target-libdir --target $(STATIC))" ] && command -v musl-gcc >/dev/null || { \
@@ -60,7 +61,7 @@ demo: packages ## rehearse an example on a clone of this machine, reboot include
 	cargo build --profile demo --package stead
 	$(AS_ROOT) env STEAD=target/demo/stead examples/demo
 
-test: setup programs ## run all tests
+test: packages runner packager browser programs ## run all tests
 	@if $(AS_ROOT) target/debug/test-host check; then \
 		$(AS_ROOT) target/debug/test-host build && $(AS_ROOT) cargo nextest run --workspace --filterset 'all() $(WITHOUT)'; \
 	else \
@@ -69,13 +70,13 @@ test: setup programs ## run all tests
 		$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED) $(WITHOUT)'; \
 	fi
 
-test-fast: setup programs ## run the tests that boot no host
+test-fast: packages runner browser programs ## run the tests that boot no host
 	$(AS_ROOT) cargo nextest run --workspace --filterset 'not $(BOOTED) $(WITHOUT)'
 
-test-host: setup programs ## build the images of the test hosts that are missing, and boot each once
+test-host: packages programs ## build the images of the test hosts that are missing, and boot each once
 	$(AS_ROOT) target/debug/test-host build --boot
 
-test-exhaustive: setup programs ## kill, refuse and cut the power at every call, where `make test` takes a sample; before a release, some hours
+test-exhaustive: packages runner programs ## kill, refuse and cut the power at every call, where `make test` takes a sample; before a release, some hours
 	$(AS_ROOT) target/debug/test-host build
 	$(AS_ROOT) env STEAD_EXHAUSTIVE=1 cargo nextest run --workspace --profile exhaustive --filterset '$(WALKS)'
 
@@ -108,7 +109,7 @@ lint: ## check layout and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-docs: setup programs ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
+docs: packages runner packager programs ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
 		--filterset 'test(/^(reference|documents)::/) or $(BOOTED) and test(/^(newcomer|screens)::/)'
 
@@ -152,7 +153,10 @@ counter:
 	}
 
 static:
-	@[ -d "$$(rustc --print target-libdir --target $(STATIC))" ] || rustup target add $(STATIC)
+	@[ -d "$$(rustc --print target-libdir --target $(STATIC))" ] || { \
+		echo "the target $(STATIC) is missing; installing it with rustup"; \
+		rustup target add $(STATIC); \
+	}
 
 packager:
 	@command -v cargo-deb >/dev/null || { \

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::stat::{Mode, SFlag, mknod},
+};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -53,7 +56,7 @@ impl Image {
 
     /// Returns the folders that make up its files, topmost first, after building those that are missing.
     pub(crate) fn layers(self) -> Vec<PathBuf> {
-        let mut layers = vec![standin::microk8s(), kubernetes()];
+        let mut layers = vec![standin::microk8s(), kubernetes(), no_generators()];
         layers.extend(self.first_layers());
         layers
     }
@@ -173,6 +176,34 @@ const UNUSED: &str = "docker.service docker.socket containerd.service etcd.servi
 
 /// Those of [`FIREWALLS`].
 const UNUSED_FIREWALLS: &str = "ufw.service firewalld.service unattended-upgrades.service";
+
+/// Generators of systemd that have nothing to do on a test host. Each boot and each `daemon-reload` runs them all.
+const GENERATORS: [&str; 12] = [
+    "cryptsetup",
+    "debug",
+    "fstab",
+    "gpt-auto",
+    "hibernate-resume",
+    "import",
+    "integritysetup",
+    "rc-local",
+    "run",
+    "system-update",
+    "tpm2",
+    "veritysetup",
+];
+
+/// A layer that hides [`GENERATORS`]: a character device without a number hides what is below it, by overlayfs.
+fn no_generators() -> PathBuf {
+    let names = GENERATORS.map(|name| format!("systemd-{name}-generator"));
+    entry("no-generators", &[names.join(" ").as_bytes()], |folder| {
+        let place = folder.join("usr/lib/systemd/system-generators");
+        fs::create_dir_all(&place).unwrap();
+        for name in &names {
+            mknod(&place.join(name), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
+        }
+    })
+}
 
 /// The Kubernetes programs of Debian's source package.
 fn kubernetes() -> PathBuf {

@@ -141,12 +141,12 @@ fn choose(seed: u64, share: Share, sorts: &[BTreeSet<String>], size: usize) -> V
         .into_iter()
         .filter(|case| *case < sorts.len())
         .collect();
-    let mut seen: BTreeSet<&String> = taken.iter().flat_map(|case| &sorts[*case]).collect();
+    let mut covered: BTreeSet<&String> = taken.iter().flat_map(|case| &sorts[*case]).collect();
     for case in &order {
-        let is_new = |sort: &String| !seen.contains(sort) && share.has(seed, sort);
+        let is_new = |sort: &String| !covered.contains(sort) && share.has(seed, sort);
         if sorts[*case].iter().any(is_new) {
             taken.insert(*case);
-            seen.extend(&sorts[*case]);
+            covered.extend(&sorts[*case]);
         }
     }
     for case in order {
