@@ -3,6 +3,8 @@
 
 pub mod drift;
 pub mod finding;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod history;
 pub mod import;
 pub mod language;

@@ -10,6 +10,8 @@ pub mod doctor;
 mod etc;
 mod evidence;
 pub mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 mod netfilter;
 mod suggested;

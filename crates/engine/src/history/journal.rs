@@ -257,9 +257,7 @@ impl Journal {
 
     /// Appends a record, and returns its bytes; it counts once [`Self::has_grown`] says so.
     fn append(&mut self, record: &Record) -> Result<usize, StateFolderError> {
-        let json = serde_json::to_string(record)
-            .expect("records have string keys and no failing serialisers");
-        let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+        let line = line(record);
         if self.is_torn {
             // A record after half a record would be lost with it.
             state_dir::truncate(&self.file, &self.path, self.length)?;
@@ -304,8 +302,20 @@ fn path(state: &StateFolder, run: u64) -> PathBuf {
     state.run(run).join("journal")
 }
 
+/// Returns a record as a line.
+pub(crate) fn line(record: &Record) -> String {
+    let json =
+        serde_json::to_string(record).expect("records have string keys and no failing serialisers");
+    with_checksum(&json)
+}
+
+/// Returns a line with its checksum.
+pub(crate) fn with_checksum(json: &str) -> String {
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+}
+
 /// Returns the records up to the last whole one, and the number of bytes that they take.
-fn parse(bytes: &[u8]) -> (Vec<Record>, u64) {
+pub(crate) fn parse(bytes: &[u8]) -> (Vec<Record>, u64) {
     let lines = bytes.split_inclusive(|&byte| byte == b'\n');
     let mut lines: Vec<_> = lines.map(|line| (line.len(), parse_line(line))).collect();
     while lines.pop_if(|(_, record)| record.is_none()).is_some() {}

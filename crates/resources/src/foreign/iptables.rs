@@ -29,7 +29,7 @@ const UNTOUCHED: &str = "ACCEPT";
 const DECIDING: &str = "filter";
 
 /// Adds what the files say, at most one of each family.
-pub(super) fn add_to(wishes: &mut Wishes, files: Vec<RulesFile>, tables: Option<&Tables>) {
+pub(crate) fn add_to(wishes: &mut Wishes, files: Vec<RulesFile>, tables: Option<&Tables>) {
     let mut found = Found::default();
     for mut file in files {
         let column = column(tables, file.family);
