@@ -52,34 +52,36 @@ pub fn args_file(bytes: &[u8]) {
     const NEW: &str = "v";
     let text = String::from_utf8_lossy(bytes);
     for grammar in [Grammar::Kubelite, Grammar::Shell] {
-        let read = |text: &str| ArgsFile::parse(text, grammar);
-        let file = read(&text);
+        let file = ArgsFile::parse(&text, grammar);
         let _contradictions = file.contradictions();
         let flags = file.flags();
-        let values: Vec<&str> = flags.values().flatten().map(String::as_str).collect();
-        for value in values.into_iter().chain([NEW]) {
-            if check_value(value, grammar).is_err() {
-                continue;
-            }
-            for name in flags.keys().filter(|name| is_name(name)) {
-                let mut edited = file.clone();
-                edited.set(name, Some(value));
-                let once = edited.text();
-                assert_eq!(
-                    read(&once).flags().get(name),
-                    Some(&Some(value.to_owned())),
-                    "`{name}` has not the value that was set, {grammar:?}"
-                );
-                edited.set(name, Some(value));
-                assert_eq!(edited.text(), once, "setting `{name}` twice, {grammar:?}");
-                edited.unset(name);
-                assert!(
-                    !read(&edited.text()).flags().contains_key(name),
-                    "`{name}` is still there, {grammar:?}"
-                );
+        let values = flags.values().rev().flatten().map(String::as_str);
+        let values = values.chain([NEW]).cycle();
+        for (name, value) in flags.keys().zip(values) {
+            if is_name(name) && check_value(value, grammar).is_ok() {
+                edit(&file, name, value, grammar);
             }
         }
     }
+}
+
+fn edit(file: &ArgsFile, name: &str, value: &str, grammar: Grammar) {
+    let read = |file: &ArgsFile| ArgsFile::parse(&file.text(), grammar).flags();
+    let mut edited = file.clone();
+    edited.set(name, Some(value));
+    assert_eq!(
+        read(&edited).get(name),
+        Some(&Some(value.to_owned())),
+        "`{name}` has not the value that was set, {grammar:?}"
+    );
+    let once = edited.text();
+    edited.set(name, Some(value));
+    assert_eq!(edited.text(), once, "setting `{name}` twice, {grammar:?}");
+    edited.unset(name);
+    assert!(
+        !read(&edited).contains_key(name),
+        "`{name}` is still there, {grammar:?}"
+    );
 }
 
 /// Whether a flag of a program may have this name.
