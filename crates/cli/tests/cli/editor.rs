@@ -1,4 +1,9 @@
 //! An editor without a screen: it starts `stead lsp`, speaks JSON-RPC with it, and keeps what it is told.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test starts the program and stops at the first surprise"
+)]
 
 use std::{
     collections::BTreeMap,
