@@ -23,9 +23,8 @@ use stead_engine::{
         resolve::resolve,
         spec::{Resource, Spec},
     },
-    model::address::Address,
+    model::{address::Address, state::State},
     plan::{diff::compare, document::wanted, graph::Graph},
-    provider::registry::State,
 };
 
 /// As in the program.

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use stead_engine::{
     finding::Examination,
     history::{runs::committed, state_dir::StateFolder},
-    language::{
-        resolve::decode,
-        spec::{Desired, Source},
-    },
+    language::{resolve::decode, spec::Source},
+    model::state::Desired,
     plan::{
         document::{self, Plan, Wanted},
         graph::Graph,

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Value, json};
 use stead_engine::{
     drift::explain::Cause,
-    language::spec::Desired,
     model::{
         address::Address,
         change::{Change, Effects},
+        state::Desired,
     },
     plan::document::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
 };

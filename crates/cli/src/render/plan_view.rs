@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
     drift::explain::Cause,
-    model::{address::Address, change::Change, schema::Schema},
+    model::{address::Address, change::Change, schema::Schema, state::State},
     plan::{
         document::{Because, Plan, PlannedChange},
         graph::{Mark, Marks},
         merge,
     },
-    provider::registry::{Registry, State},
+    provider::registry::Registry,
 };
 use stead_resources::host::Live;
 

@@ -11,19 +11,19 @@ use crate::{
         runs::{self, Run, counting},
         state_dir::StateFolder,
     },
-    language::spec::Desired,
     model::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
         schema::{Role, Schema, Shape},
+        state::{Desired, State},
     },
     plan::{
         document::{Because, Plan, PlannedChange, Wanted, reading},
         merge,
     },
     provider::{
-        registry::{Kind, Registry, State},
+        registry::{Kind, Registry},
         traits::Host,
     },
 };

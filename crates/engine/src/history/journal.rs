@@ -17,8 +17,7 @@ use crate::{
         stage::Window,
         state_dir::{self, StateFolder, StateFolderError},
     },
-    model::{address::Address, boot_time::Moment},
-    provider::registry::State,
+    model::{address::Address, boot_time::Moment, state::State},
 };
 
 /// The version of the records. A reader refuses a greater one.

@@ -4,19 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     import::importer::{Import, paths},
-    language::{
-        print::{Exported, Group, is_sayable, is_value_sayable, written_part},
-        spec::Desired,
-    },
+    language::print::{Exported, Group, is_sayable, is_value_sayable, written_part},
     model::{
         error_chain::chain,
         listing::{Concerns, Listing, Text, Written},
         schema::Schema,
+        state::{Desired, State},
     },
-    provider::{
-        registry::{Kind, State},
-        traits::Host,
-    },
+    provider::{registry::Kind, traits::Host},
 };
 
 /// Rule for what needs a file beside the spec when the spec itself has no place.

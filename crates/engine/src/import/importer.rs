@@ -16,12 +16,10 @@ use crate::{
     model::{
         listing::Concerns,
         schema::{Attribute, Schema, Shape},
+        state::State,
     },
     plan::{document::Plan, graph::Graph, observe::ObserveError},
-    provider::{
-        registry::{Registry, State},
-        traits::Host,
-    },
+    provider::{registry::Registry, traits::Host},
 };
 
 /// What is to be imported, and how it is written.

@@ -7,15 +7,12 @@ use crate::{
         collect::fault,
         coverage::{Coverage, KindCoverage},
     },
-    language::{
-        print::{Exported, Group, Groups, spec_text},
-        spec::Desired,
+    language::print::{Exported, Group, Groups, spec_text},
+    model::{
+        address::Address,
+        state::{Desired, State},
     },
-    model::address::Address,
-    provider::{
-        registry::{Registry, State},
-        traits::Host,
-    },
+    provider::{registry::Registry, traits::Host},
 };
 
 /// Why a wish is not written.

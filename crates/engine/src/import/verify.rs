@@ -17,11 +17,12 @@ use crate::{
         error::SpecErrors,
         print::{Exported, Groups, spec_text},
         resolve::decode,
-        spec::{Desired, Source, Spec},
+        spec::{Source, Spec},
     },
     model::{
         address::Address,
         schema::{Absence, Problem, Schema},
+        state::{Desired, State},
     },
     plan::{
         document::{PlanError, plan_wanted, wanted},
@@ -30,7 +31,7 @@ use crate::{
         observe::{ObserveError, observe},
     },
     provider::{
-        registry::{Kind, Registry, State},
+        registry::{Kind, Registry},
         traits::{Host, ProviderError},
     },
 };

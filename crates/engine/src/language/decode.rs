@@ -11,13 +11,14 @@ use crate::{
         error::SpecError,
         fragment::WORDS,
         provenance::Provenance,
-        spec::{Desired, Resource, Source, Span},
+        spec::{Resource, Source, Span},
         value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},
         variable::unknown_annotation,
     },
     model::{
         address::Address,
         schema::{ABSENT, Absence, Schema, Shape},
+        state::Desired,
         suggest,
     },
     provider::{

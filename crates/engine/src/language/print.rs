@@ -8,10 +8,12 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    language::spec::Desired,
-    model::schema::{Attribute, Schema, Shape},
+    model::{
+        schema::{Attribute, Schema, Shape},
+        state::{Desired, State},
+    },
     provider::{
-        registry::{Kind, Registry, State},
+        registry::{Kind, Registry},
         traits::Host,
     },
 };

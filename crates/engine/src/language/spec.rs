@@ -10,8 +10,9 @@ use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanConten
 use smol_str::SmolStr;
 
 use crate::{
-    history::spec_cache::Basis, language::provenance::Provenance, model::address::Address,
-    provider::registry::State,
+    history::spec_cache::Basis,
+    language::provenance::Provenance,
+    model::{address::Address, state::Desired},
 };
 
 /// What the user wrote for one host, checked.
@@ -50,34 +51,6 @@ impl Resource {
     /// Returns the place of an attribute, or that of the node if it is not written.
     pub fn place_of(&self, attribute: &str) -> &Span {
         self.attributes.get(attribute).unwrap_or(&self.span)
-    }
-}
-
-/// What is wanted of a resource.
-#[derive(
-    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Desired {
-    /// It exists with these attributes; what is not written is not managed.
-    // A spec, its graph and its plan share them.
-    Present(Arc<State>),
-    /// It does not exist.
-    Absent,
-}
-
-impl Desired {
-    /// Asks for it to exist with these attributes.
-    pub fn present(state: State) -> Self {
-        Self::Present(Arc::new(state))
-    }
-
-    /// Returns the attributes of what shall exist.
-    pub fn state(&self) -> Option<&State> {
-        match self {
-            Self::Present(state) => Some(state),
-            Self::Absent => None,
-        }
     }
 }
 

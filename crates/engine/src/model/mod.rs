@@ -8,4 +8,5 @@ pub mod drift;
 pub mod error_chain;
 pub mod listing;
 pub mod schema;
+pub mod state;
 pub mod suggest;

@@ -78,7 +78,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{language::spec::Desired, plan::document::Because};
+    use crate::{model::state::Desired, plan::document::Because};
 
     fn wanted(name: &str, needs: &[&str]) -> Wanted {
         let address = |name: &&str| Address::new("leaf", *name);

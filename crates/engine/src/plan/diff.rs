@@ -10,11 +10,11 @@ use futures::stream::{self, StreamExt};
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    language::spec::Desired,
     model::{
         address::Address,
         change::Change,
         schema::{Problem, Schema},
+        state::{Desired, State},
     },
     plan::{
         dependencies::Needs,
@@ -24,10 +24,7 @@ use crate::{
         merge,
         observe::{ObserveError, Observed, observe},
     },
-    provider::{
-        registry::{Registry, State},
-        traits::Host,
-    },
+    provider::{registry::Registry, traits::Host},
 };
 
 /// How many resources are completed from the host at once.

@@ -12,13 +12,14 @@ use crate::{
     drift::explain::Cause,
     language::{
         error::{SpecError, SpecErrors},
-        spec::{Desired, Resource},
+        spec::Resource,
     },
     model::{
         address::Address,
         change::{Change, Effects},
         digest::digest,
         schema::Problem,
+        state::{Desired, State},
     },
     plan::{
         dependencies::Needs,
@@ -27,10 +28,7 @@ use crate::{
         merge,
         observe::{ObserveError, Observed},
     },
-    provider::{
-        registry::{Registry, State},
-        traits::Host,
-    },
+    provider::{registry::Registry, traits::Host},
 };
 
 /// The format of a plan document. A change of its shape raises the number.

@@ -18,9 +18,9 @@ use crate::{
         cycles::circling,
         error::{SpecError, SpecErrors},
         provenance::Provenance,
-        spec::{Desired, Resource, Spec},
+        spec::{Resource, Spec},
     },
-    model::address::Address,
+    model::{address::Address, state::Desired},
     provider::{registry::Registry, traits::Host},
 };
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{
-    model::schema::{Role, Schema},
-    provider::registry::State,
+use crate::model::{
+    schema::{Role, Schema},
+    state::State,
 };
 
 /// What remains of a wish after it was laid over a reading.

@@ -6,9 +6,9 @@ use futures::future::join_all;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    model::address::Address,
+    model::{address::Address, state::State},
     provider::{
-        registry::{Registry, State, UnknownKind},
+        registry::{Registry, UnknownKind},
         traits::{Host, ProviderError},
     },
 };

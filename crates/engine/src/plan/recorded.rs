@@ -10,20 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    language::{
-        inputs::Facts,
-        spec::{Desired, Resource},
-    },
+    language::{inputs::Facts, spec::Resource},
     model::{
         address::Address,
         change::Change,
         schema::{Schema, Shape},
+        state::{Desired, State},
     },
     plan::graph::Graph,
-    provider::{
-        registry::{Registry, State},
-        traits::Host,
-    },
+    provider::{registry::Registry, traits::Host},
 };
 
 /// The format of a recorded host.

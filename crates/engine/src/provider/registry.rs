@@ -8,22 +8,19 @@ use std::{
 
 use futures::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{
-    language::{editor::Gap, spec::Desired},
+    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Problem, Schema},
+        state::{Desired, State},
     },
     provider::traits::{Host, Provider, ProviderError},
 };
-
-/// A state as the engine sees it.
-pub type State = Value;
 
 /// The kinds of a build, by name.
 pub struct Registry<H: Host> {

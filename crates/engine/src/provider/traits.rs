@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, error::Error, future::Future, path::Path, time:
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    language::{editor::Gap, spec::Desired},
+    language::editor::Gap,
     model::{
         address::Address,
         boot_time::Moment,
@@ -13,6 +13,7 @@ use crate::{
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Problem, Schema},
+        state::Desired,
     },
 };
 

@@ -17,7 +17,7 @@ use crate::{
         stage::Window,
         state_dir::{self, StateFolder, StateFolderError},
     },
-    model::{address::Address, change::Change, error_chain::chain},
+    model::{address::Address, change::Change, error_chain::chain, state::State},
     plan::{
         dependencies::Needs,
         document::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
@@ -25,7 +25,7 @@ use crate::{
         observe::{ObserveError, Observed, observe},
     },
     provider::{
-        registry::{Registry, State, UnknownKind},
+        registry::{Registry, UnknownKind},
         traits::{Guard, GuardError, Host, ProviderError},
     },
     run::{

@@ -9,11 +9,13 @@ use tokio::time::sleep;
 
 use crate::{
     history::stage::Window,
-    language::spec::Desired,
-    model::address::Address,
+    model::{
+        address::Address,
+        state::{Desired, State},
+    },
     plan::document::Plan,
     provider::{
-        registry::{Kind, Registry, State},
+        registry::{Kind, Registry},
         traits::{Host, Sign},
     },
     run::{

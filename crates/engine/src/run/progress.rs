@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     history::stage::Window,
-    model::{address::Address, schema::Schema},
+    model::{address::Address, schema::Schema, state::State},
     plan::{
         dependencies::Needs,
         document::{Plan, PlannedChange},
         merge,
         observe::Observed,
     },
-    provider::registry::State,
     run::rollback::Begun,
 };
 

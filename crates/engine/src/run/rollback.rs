@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     history::journal::Residue,
-    model::{address::Address, change::Change, error_chain::chain},
+    model::{address::Address, change::Change, error_chain::chain, state::State},
     plan::{merge, observe::observe},
     provider::{
-        registry::{Kind, Registry, State},
+        registry::{Kind, Registry},
         traits::{Host, ProviderError},
     },
     run::event::{Event, Observer},

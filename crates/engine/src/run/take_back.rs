@@ -10,8 +10,8 @@ use crate::{
         stage::{Window, pause},
         state_dir::StateFolderError,
     },
-    model::address::Address,
-    provider::{registry::State, traits::Host},
+    model::{address::Address, state::State},
+    provider::traits::Host,
     run::{
         apply::Apply,
         event::Event,

@@ -8,15 +8,18 @@ use crate::{
         runs::{self, HistoryError},
         state_dir::StateFolder,
     },
-    language::spec::Desired,
-    model::{address::Address, change::Change},
+    model::{
+        address::Address,
+        change::Change,
+        state::{Desired, State},
+    },
     plan::{
         document::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
         merge,
         observe::{ObserveError, observe},
     },
     provider::{
-        registry::{Kind, Registry, State, UnknownKind},
+        registry::{Kind, Registry, UnknownKind},
         traits::Host,
     },
     run::rollback::leaves_traces,

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use stead_engine::{
     drift::explain::{Cause, explain},
     history::journal::Outcome,
-    language::spec::{Desired, Spec},
-    model::{address::Address, change::Change, drift::Evidence},
+    language::spec::Spec,
+    model::{address::Address, change::Change, drift::Evidence, state::Desired},
     plan::document::Plan,
 };
 

@@ -5,7 +5,8 @@
 )]
 
 use stead_engine::{
-    history::journal::Outcome, language::spec::Desired, model::address::Address,
+    history::journal::Outcome,
+    model::{address::Address, state::Desired},
     run::undo::UndoError,
 };
 

@@ -12,7 +12,8 @@ use stead_engine::{
         journal::Outcome,
         stage::{Stage, Window},
     },
-    language::spec::{Desired, Spec},
+    language::spec::Spec,
+    model::state::Desired,
     run::{
         confirm::{confirm, revert},
         recover::Newest,

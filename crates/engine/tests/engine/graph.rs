@@ -8,9 +8,9 @@ use stead_engine::{
     history::spec_cache::Basis,
     language::{
         provenance::Provenance,
-        spec::{Desired, Resource, Source, Span, Spec},
+        spec::{Resource, Source, Span, Spec},
     },
-    model::address::Address,
+    model::{address::Address, state::Desired},
     plan::graph::{Edge, Graph},
 };
 

@@ -11,9 +11,9 @@ use stead_engine::{
     history::{journal::Outcome, lock::Lock, spec_cache::Basis, state_dir::StateFolder},
     language::{
         provenance::Provenance,
-        spec::{Desired, Resource, Source, Span, Spec},
+        spec::{Resource, Source, Span, Spec},
     },
-    model::address::Address,
+    model::{address::Address, state::Desired},
     plan::{
         document::{Plan, PlannedChange, plan},
         graph::Graph,

@@ -6,8 +6,7 @@
 
 use stead_engine::{
     history::{journal::Outcome, runs::committed},
-    language::spec::Desired,
-    model::address::Address,
+    model::{address::Address, state::Desired},
     plan::document::Scope,
 };
 

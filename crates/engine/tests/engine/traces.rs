@@ -9,12 +9,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stead_engine::{
     history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
-    language::spec::Desired,
     model::{
         address::Address,
         boot_time::Moment,
         change::Change,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        state::Desired,
     },
     plan::{
         document::{PlanError, plan},

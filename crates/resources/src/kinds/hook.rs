@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    language::{editor::Gap, spec::Desired},
+    language::editor::Gap,
     model::{
         address::Address,
         change::Change,
@@ -16,6 +16,7 @@ use stead_engine::{
         drift::{Drift, Evidence},
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        state::Desired,
     },
     provider::traits::{Provider, ProviderError},
 };

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    language::spec::Desired,
     model::{
         address::Address,
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        state::Desired,
     },
     provider::traits::{Provider, ProviderError},
 };

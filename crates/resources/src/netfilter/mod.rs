@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    language::spec::Desired,
     model::{
         address::Address,
         listing::Listing,
         schema::{Attribute, Role, Shape},
+        state::Desired,
     },
     provider::traits::ProviderError,
 };

@@ -11,17 +11,18 @@ use stead_engine::{
     },
     language::{
         provenance::{Origin, Step},
-        spec::{Desired, Resource, Span},
+        spec::{Resource, Span},
     },
     model::{
         address::Address,
         change::Change,
         error_chain::chain,
         schema::{Role, Schema, Shape},
+        state::{Desired, State},
         suggest,
     },
     plan::graph::{Edge, Graph},
-    provider::{registry::State, traits::ProviderError},
+    provider::traits::ProviderError,
 };
 use stead_resources::host::{Looked, Reader};
 

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    language::{editor::Gap, spec::Desired},
+    language::editor::Gap,
     model::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        state::Desired,
     },
     provider::traits::{Provider, ProviderError},
 };

@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    language::{editor::Gap, spec::Desired},
+    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        state::Desired,
     },
     provider::traits::{Provider, ProviderError},
 };
