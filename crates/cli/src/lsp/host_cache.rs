@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::language::{editor::Gap, inputs::Facts};
+use stead_engine::{language::inputs::Facts, model::completion::Gap};
 
 use crate::context::Session;
 

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod boot_time;
 pub mod change;
+pub mod completion;
 pub mod digest;
 pub mod drift;
 pub mod error_chain;

@@ -10,10 +10,10 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use crate::{
-    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
+        completion::Gap,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Problem, Schema},

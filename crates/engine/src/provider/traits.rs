@@ -4,17 +4,15 @@ use std::{collections::BTreeSet, error::Error, future::Future, path::Path, time:
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    language::editor::Gap,
-    model::{
-        address::Address,
-        boot_time::Moment,
-        change::{Change, Effects},
-        drift::{Drift, Evidence},
-        listing::{Listing, Written},
-        schema::{Problem, Schema},
-        state::Desired,
-    },
+use crate::model::{
+    address::Address,
+    boot_time::Moment,
+    change::{Change, Effects},
+    completion::Gap,
+    drift::{Drift, Evidence},
+    listing::{Listing, Written},
+    schema::{Problem, Schema},
+    state::Desired,
 };
 
 /// A world that resources live in. The real one is a Linux host; the tests of the engine bring their own.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
+        completion::Gap,
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },

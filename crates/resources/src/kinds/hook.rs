@@ -8,10 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
-    language::editor::Gap,
     model::{
         address::Address,
         change::Change,
+        completion::Gap,
         digest::digest,
         drift::{Drift, Evidence},
         listing::Listing,

@@ -7,10 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
+        completion::Gap,
         digest::digest,
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},

@@ -5,7 +5,10 @@ use crate::{
         keywords::{Part, holds_resources, meaning, properties_of, words_of},
         outline::{Entry, Node, Outline, Word},
     },
-    model::schema::{Attribute, Schema, Shape},
+    model::{
+        completion::Gap,
+        schema::{Attribute, Schema, Shape},
+    },
 };
 
 /// A place in a text.
@@ -59,19 +62,6 @@ pub enum Blank<'o> {
     Profile,
     /// The path of a file, relative to this one.
     File,
-}
-
-/// A part of a resource that a kind may know values for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gap {
-    /// The name.
-    Name,
-    /// The value of this attribute.
-    Value(String),
-    /// A key of this attribute.
-    Key(String),
-    /// The value of a key of this attribute.
-    KeyValue(String, String),
 }
 
 impl<'o> Blank<'o> {

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-pub use completion::{Blank, Cursor, Gap, cursor};
+pub use completion::{Blank, Cursor, cursor};
 pub use keywords::{GENERIC, Part, is_word};
 pub use outline::{Entry, Node, Outline, Word, outline};
 pub use symbols::{Names, Use, Variable, names, used_at};

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
+        completion::Gap,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    language::editor::Gap,
     model::{
         address::Address,
         change::{Change, Effects},
+        completion::Gap,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
