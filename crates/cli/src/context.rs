@@ -21,7 +21,8 @@ use stead_engine::{
         inputs::{Facts, Read, Surroundings},
         load::{LIMIT, load},
         resolve::resolve,
-        spec::{Source, Spec},
+        source::Source,
+        spec::Spec,
     },
     model::suggest,
     plan::{

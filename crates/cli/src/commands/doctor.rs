@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stead_engine::{
     finding::Examination,
     history::{runs::committed, state_dir::StateFolder},
-    language::{resolve::decode, spec::Source},
+    language::{resolve::decode, source::Source},
     model::state::Desired,
     plan::{
         document::{self, Plan, Wanted},

@@ -18,7 +18,7 @@ use stead_engine::{
         error::{SpecError, SpecErrors},
         inputs::Facts,
         load::load,
-        spec::Span,
+        source::Span,
     },
     plan::graph::Graph,
 };

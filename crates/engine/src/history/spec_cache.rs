@@ -15,7 +15,7 @@ use crate::{
     language::{
         assignment::Given,
         inputs::{Fact, Surroundings},
-        spec::Source,
+        source::Source,
     },
     model::digest::digest,
     plan::document::{Plan, Wanted},

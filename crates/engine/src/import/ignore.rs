@@ -6,7 +6,7 @@ use crate::language::{
     entries::name_of,
     error::{SpecError, SpecErrors},
     parse::parse,
-    spec::{Source, Span},
+    source::{Source, Span},
 };
 
 /// What import passes over, in the order of the file.

@@ -17,7 +17,8 @@ use crate::{
         error::SpecErrors,
         print::{Exported, Groups, spec_text},
         resolve::decode,
-        spec::{Source, Spec},
+        source::Source,
+        spec::Spec,
     },
     model::{
         address::Address,

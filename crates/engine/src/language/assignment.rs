@@ -8,7 +8,7 @@ use crate::language::{
     entries::name_of,
     error::{SpecError, SpecErrors},
     parse::parse,
-    spec::{Source, Span},
+    source::{Source, Span},
     value::value_span,
 };
 

@@ -13,7 +13,7 @@ use crate::{
         error::SpecError,
         inputs::{Fact, Facts, Surroundings},
         provenance::Origin,
-        spec::{Source, Span},
+        source::{Source, Span},
         value::{entry_span, value_span},
         variable::{Declared, overrides_nothing, unknown_annotation},
     },

@@ -6,10 +6,7 @@ use std::{
 };
 
 use crate::{
-    language::{
-        error::SpecError,
-        spec::{Resource, Span},
-    },
+    language::{error::SpecError, source::Span, spec::Resource},
     model::{address::Address, suggest},
     provider::{registry::Registry, traits::Host},
 };

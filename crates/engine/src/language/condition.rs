@@ -10,7 +10,7 @@ use crate::{
         entries::{head, name_of},
         error::SpecError,
         inputs::NONE,
-        spec::{Source, Span},
+        source::{Source, Span},
         value::{entry_span, shown, value_span},
     },
     model::suggest,

@@ -6,7 +6,7 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 
 use crate::{
     language::{
-        spec::{Source, Span},
+        source::{Source, Span},
         value::{entry_span, value_span},
     },
     model::schema::Schema,

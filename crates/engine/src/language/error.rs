@@ -5,10 +5,7 @@ use std::{fmt, sync::Arc};
 use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
 use crate::{
-    language::{
-        provenance::Origin,
-        spec::{Resource, Span},
-    },
+    language::{provenance::Origin, source::Span, spec::Resource},
     model::schema::Problem,
 };
 

@@ -6,7 +6,7 @@ use crate::language::{
     error::SpecErrors,
     lexer::{Lexeme, Token, tokens},
     parse::parse,
-    spec::Source,
+    source::Source,
 };
 
 const LEVEL: &str = "    ";

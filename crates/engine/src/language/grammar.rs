@@ -7,7 +7,7 @@ use crate::{
     language::{
         error::SpecError,
         lexer::{Fault, Lexeme, Token, tokens},
-        spec::{Source, Span},
+        source::{Source, Span},
     },
     model::suggest,
 };

@@ -17,7 +17,7 @@ use crate::{
         inputs::{Read, Surroundings},
         load::load_part,
         parse::workers,
-        spec::{Source, Span},
+        source::{Source, Span},
     },
     provider::{registry::Registry, traits::Host},
 };

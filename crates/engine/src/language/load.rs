@@ -7,7 +7,7 @@ use std::{
 
 use crate::language::{
     error::{SpecError, SpecErrors},
-    spec::{Source, Span},
+    source::{Source, Span},
 };
 
 /// The most bytes that a spec file may hold (4 MiB): far above what a person writes, and parsed in seconds.

@@ -21,6 +21,7 @@ pub(crate) mod parse;
 pub mod print;
 pub mod provenance;
 pub mod resolve;
+pub mod source;
 pub mod spec;
 pub(crate) mod split;
 pub(crate) mod value;

@@ -10,7 +10,7 @@ use crate::language::{
     error::{SpecError, SpecErrors},
     grammar,
     lexer::{Lexeme, is_newline, tokens},
-    spec::{Source, Span},
+    source::{Source, Span},
 };
 
 /// Stack of the thread that parses, in bytes: 128 levels take some 3 MB in a build without optimisation, the rest is

@@ -295,7 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::language::{format::format, spec::Source};
+    use crate::language::{format::format, source::Source};
 
     /// Writes a text, lays it out and reads it again.
     fn read_back(text: &str) -> (String, String) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::language::spec::Span;
+use crate::language::source::Span;
 
 /// How one resource came into a spec.
 #[derive(Clone, Debug, Default)]

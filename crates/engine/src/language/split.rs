@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::language::{
         parse::{parse, parse_part},
-        spec::Source,
+        source::Source,
     };
 
     fn check(text: &str, expected: &[&str]) {

@@ -10,7 +10,7 @@ use crate::{
         entries::{Written, name_of},
         error::SpecError,
         fragment::is_open,
-        spec::{Source, Span},
+        source::{Source, Span},
     },
     model::{
         address::Address,

@@ -8,7 +8,7 @@ use crate::{
     language::{
         entries::{head, name_of},
         error::SpecError,
-        spec::{Source, Span},
+        source::{Source, Span},
         value::{entry_span, shown, value_span},
     },
     model::suggest,

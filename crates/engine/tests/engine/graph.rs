@@ -8,7 +8,8 @@ use stead_engine::{
     history::spec_cache::Basis,
     language::{
         provenance::Provenance,
-        spec::{Resource, Source, Span, Spec},
+        source::{Source, Span},
+        spec::{Resource, Spec},
     },
     model::{address::Address, state::Desired},
     plan::graph::{Edge, Graph},

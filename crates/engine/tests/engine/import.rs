@@ -8,12 +8,7 @@ use stead_engine::{
         ignore::{Ignores, Pattern},
         importer::{Apart, Import, Imported, import},
     },
-    language::{
-        error::SpecErrors,
-        format::format,
-        resolve::decode,
-        spec::{Source, Spec},
-    },
+    language::{error::SpecErrors, format::format, resolve::decode, source::Source, spec::Spec},
     plan::graph::Graph,
 };
 

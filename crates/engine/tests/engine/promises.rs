@@ -11,7 +11,8 @@ use stead_engine::{
     history::{journal::Outcome, lock::Lock, spec_cache::Basis, state_dir::StateFolder},
     language::{
         provenance::Provenance,
-        spec::{Resource, Source, Span, Spec},
+        source::{Source, Span},
+        spec::{Resource, Spec},
     },
     model::{address::Address, state::Desired},
     plan::{

@@ -105,7 +105,7 @@ fn text(name: &str, schema: &Schema) -> String {
 mod tests {
     use std::{collections::BTreeSet, sync::Arc};
 
-    use stead_engine::language::{resolve::decode, spec::Source};
+    use stead_engine::language::{resolve::decode, source::Source};
 
     use super::*;
 

@@ -11,7 +11,8 @@ use stead_engine::{
     },
     language::{
         provenance::{Origin, Step},
-        spec::{Resource, Span},
+        source::Span,
+        spec::Resource,
     },
     model::{
         address::Address,

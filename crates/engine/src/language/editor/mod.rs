@@ -17,7 +17,7 @@ pub use outline::{Entry, Node, Outline, Word, outline};
 pub use symbols::{Names, Use, Variable, names, used_at};
 
 use crate::{
-    language::{error::SpecErrors, fragment, include, spec::Source},
+    language::{error::SpecErrors, fragment, include, source::Source},
     provider::{registry::Registry, traits::Host},
 };
 
