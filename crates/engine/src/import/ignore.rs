@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::language::{
-    entries::name_of,
     error::{SpecError, SpecErrors},
     parse::parse,
     source::{Source, Span},
+    spans::name_of,
 };
 
 /// What import passes over, in the order of the file.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use kdl::KdlValue;
 
 use crate::language::{
-    entries::name_of,
     error::{SpecError, SpecErrors},
     parse::parse,
     source::{Source, Span},
-    value::value_span,
+    spans::{name_of, value_span},
 };
 
 /// What a value given by `NAME=VALUE` is shown as standing in.

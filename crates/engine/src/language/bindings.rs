@@ -14,7 +14,7 @@ use crate::{
         inputs::{Fact, Facts, Surroundings},
         provenance::Origin,
         source::{Source, Span},
-        value::{entry_span, value_span},
+        spans::{entry_span, value_span},
         variable::{Declared, overrides_nothing, unknown_annotation},
     },
     model::suggest,

@@ -7,11 +7,10 @@ use version_compare::{Cmp, Version, compare};
 
 use crate::{
     language::{
-        entries::{head, name_of},
         error::SpecError,
         inputs::NONE,
         source::{Source, Span},
-        value::{entry_span, shown, value_span},
+        spans::{entry_span, head, name_of, shown, value_span},
     },
     model::suggest,
 };

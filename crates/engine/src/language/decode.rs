@@ -7,13 +7,14 @@ use litemap::LiteMap;
 
 use crate::{
     language::{
-        entries::{Form, Written, head, name_of, written},
+        entries::{Form, Written, written},
         error::SpecError,
         fragment::WORDS,
         provenance::Provenance,
         source::{Source, Span},
+        spans::{head, name_of, shown, value_span},
         spec::Resource,
-        value::{Decoded, decode_map, decode_value, is_secret, shown, value_span},
+        value::{Decoded, decode_map, decode_value, is_secret},
         variable::unknown_annotation,
     },
     model::{

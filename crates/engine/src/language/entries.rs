@@ -7,7 +7,7 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use crate::{
     language::{
         source::{Source, Span},
-        value::{entry_span, value_span},
+        spans::{entry_span, head, name_of, value_span},
     },
     model::schema::Schema,
 };
@@ -100,23 +100,4 @@ fn nested(source: &Arc<Source>, node: &KdlNode) -> Option<Span> {
     property
         .map(|entry| entry_span(source, entry))
         .or_else(|| below.map(|node| name_of(source, node)))
-}
-
-/// Returns the span of a node without its children.
-pub(crate) fn head(source: &Arc<Source>, node: &KdlNode) -> Span {
-    let start = node.name().span().offset();
-    let end = node.entries().last().map_or_else(
-        || start + node.name().span().len(),
-        |entry| {
-            let span = entry_span(source, entry);
-            span.offset + span.length
-        },
-    );
-    Span::of(source, start..end.max(start))
-}
-
-/// Returns the span of the name of a node.
-pub(crate) fn name_of(source: &Arc<Source>, node: &KdlNode) -> Span {
-    let span = node.name().span();
-    Span::of(source, span.offset()..span.offset() + span.len())
 }

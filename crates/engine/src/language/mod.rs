@@ -22,6 +22,7 @@ pub mod print;
 pub mod provenance;
 pub mod resolve;
 pub mod source;
+pub(crate) mod spans;
 pub mod spec;
 pub(crate) mod split;
 pub(crate) mod value;

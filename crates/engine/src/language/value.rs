@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     language::{
-        entries::{Written, name_of},
+        entries::Written,
         error::SpecError,
         fragment::is_open,
         source::{Source, Span},
+        spans::{entry_span, name_of, shown, value_span},
     },
     model::{
         address::Address,
@@ -337,34 +338,4 @@ impl Context<'_> {
     fn error(&self, code: &'static str, message: &str, span: Span) -> SpecError {
         SpecError::new(code, format!("{}: {message}", self.address), span)
     }
-}
-
-/// Returns where an entry stands, name and value, without the blanks around it.
-pub(crate) fn entry_span(source: &Arc<Source>, entry: &KdlEntry) -> Span {
-    let span = entry.span();
-    trim(source, span.offset(), span.offset() + span.len())
-}
-
-/// Returns where the value of an entry stands.
-pub(crate) fn value_span(source: &Arc<Source>, entry: &KdlEntry) -> Span {
-    let whole = entry_span(source, entry);
-    let end = whole.offset + whole.length;
-    let Some(name) = entry.name() else {
-        return whole;
-    };
-    let after = name.span().offset() + name.span().len();
-    let equals = source.text.get(after..end).and_then(|rest| rest.find('='));
-    equals.map_or_else(|| whole.clone(), |at| trim(source, after + at + 1, end))
-}
-
-/// Returns the value of an entry as it was written.
-pub(crate) fn shown(source: &Arc<Source>, entry: &KdlEntry) -> String {
-    let span = value_span(source, entry);
-    source.text[span.offset..span.offset + span.length].to_owned()
-}
-
-fn trim(source: &Arc<Source>, start: usize, end: usize) -> Span {
-    let text = &source.text[start.min(source.text.len())..end.min(source.text.len())];
-    let start = start + (text.len() - text.trim_start().len());
-    Span::of(source, start..start + text.trim().len())
 }

@@ -6,10 +6,9 @@ use kdl::{KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 
 use crate::{
     language::{
-        entries::{head, name_of},
         error::SpecError,
         source::{Source, Span},
-        value::{entry_span, shown, value_span},
+        spans::{entry_span, head, name_of, shown, value_span},
     },
     model::suggest,
 };
