@@ -18,12 +18,12 @@ use std::{
 
 use stead_engine::{
     language::{
-        inputs::{Facts, Surroundings},
+        inputs::Surroundings,
         load::load,
         resolve::resolve,
         spec::{Resource, Spec},
     },
-    model::{address::Address, state::State},
+    model::{address::Address, facts::Facts, state::State},
     plan::{diff::compare, document::wanted, graph::Graph},
 };
 

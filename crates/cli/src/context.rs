@@ -18,13 +18,13 @@ use stead_engine::{
     language::{
         assignment::Given,
         error::SpecErrors,
-        inputs::{Facts, Read, Surroundings},
+        inputs::{Read, Surroundings},
         load::{LIMIT, load},
         resolve::resolve,
         source::Source,
         spec::Spec,
     },
-    model::suggest,
+    model::{facts::Facts, suggest},
     plan::{
         document::{self, Plan, PlanError},
         graph::Graph,

@@ -21,12 +21,9 @@ use proptest::{
 };
 use stead_engine::{
     language::{
-        assignment::Given,
-        error::SpecErrors,
-        inputs::{Fact, Facts, Surroundings},
-        load::load,
-        resolve::resolve,
+        assignment::Given, error::SpecErrors, inputs::Surroundings, load::load, resolve::resolve,
     },
+    model::facts::{Fact, Facts},
     plan::graph::Graph,
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use stead_engine::language::inputs::{Fact, Facts, NONE};
+use stead_engine::model::facts::{Fact, Facts, NONE};
 
 use crate::{
     host::Reader,

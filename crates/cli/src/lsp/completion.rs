@@ -7,11 +7,11 @@ use lsp_types::{
     MarkupContent, MarkupKind, TextEdit,
 };
 use stead_engine::{
-    language::{
-        editor::{Blank, Cursor, GENERIC, Node},
-        inputs::Fact,
+    language::editor::{Blank, Cursor, GENERIC, Node},
+    model::{
+        facts::Fact,
+        schema::{Absence, Attribute, Shape},
     },
-    model::schema::{Absence, Attribute, Shape},
 };
 use stead_resources::facts::FACTS;
 

@@ -16,10 +16,10 @@ use stead_engine::{
     language::{
         editor::{check_included, is_word},
         error::{SpecError, SpecErrors},
-        inputs::Facts,
         load::load,
         source::Span,
     },
+    model::facts::Facts,
     plan::graph::Graph,
 };
 

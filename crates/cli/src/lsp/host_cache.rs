@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::{language::inputs::Facts, model::completion::Gap};
+use stead_engine::model::{completion::Gap, facts::Facts};
 
 use crate::context::Session;
 

@@ -12,12 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     history::state_dir::{self, StateFolder, StateFolderError},
-    language::{
-        assignment::Given,
-        inputs::{Fact, Surroundings},
-        source::Source,
-    },
-    model::digest::digest,
+    language::{assignment::Given, inputs::Surroundings, source::Source},
+    model::{digest::digest, facts::Fact},
     plan::document::{Plan, Wanted},
 };
 

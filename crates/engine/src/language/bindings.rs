@@ -11,13 +11,16 @@ use kdl::{KdlEntry, KdlValue};
 use crate::{
     language::{
         error::SpecError,
-        inputs::{Fact, Facts, Surroundings},
+        inputs::Surroundings,
         provenance::Origin,
         source::{Source, Span},
         spans::{entry_span, value_span},
         variable::{Declared, overrides_nothing, unknown_annotation},
     },
-    model::suggest,
+    model::{
+        facts::{Fact, Facts},
+        suggest,
+    },
 };
 
 /// The most variables of which each is the default of the one before.

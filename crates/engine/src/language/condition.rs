@@ -8,11 +8,10 @@ use version_compare::{Cmp, Version, compare};
 use crate::{
     language::{
         error::SpecError,
-        inputs::NONE,
         source::{Source, Span},
         spans::{entry_span, head, name_of, shown, value_span},
     },
-    model::suggest,
+    model::{facts::NONE, suggest},
 };
 
 const USAGE: &str = "write `when fact=\"cloud\" is=\"azure\" { … }`, or `var=` instead of `fact=`, or `is-not=`, `at-least=`, `below=` instead of `is=`";

@@ -7,6 +7,7 @@ pub mod completion;
 pub mod digest;
 pub mod drift;
 pub mod error_chain;
+pub mod facts;
 pub mod listing;
 pub mod schema;
 pub mod state;

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    language::{inputs::Facts, spec::Resource},
+    language::spec::Resource,
     model::{
         address::Address,
         change::Change,
+        facts::Facts,
         schema::{Schema, Shape},
         state::{Desired, State},
     },
