@@ -14,7 +14,7 @@ use nix::unistd::geteuid;
 use stead_engine::history::state_dir::StateFolder;
 use stead_engine::{
     drift::explain::explain,
-    history::spec_cache::{self, Asked, Basis},
+    history::spec_cache::{self, Asked},
     language::{
         assignment::Given,
         error::SpecErrors,
@@ -22,7 +22,7 @@ use stead_engine::{
         load::{LIMIT, load},
         resolve::resolve,
         source::Source,
-        spec::Spec,
+        spec::{Basis, Spec},
     },
     model::{facts::Facts, suggest},
     plan::{

@@ -12,24 +12,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     history::state_dir::{self, StateFolder, StateFolderError},
-    language::{assignment::Given, inputs::Surroundings, source::Source},
+    language::{assignment::Given, inputs::Surroundings, source::Source, spec::Basis},
     model::{digest::digest, facts::Fact},
     plan::document::{Plan, Wanted},
 };
 
 /// The most bytes that are read of it: more than 100,000 resources take.
 const LIMIT: u64 = 256 << 20;
-
-/// What a spec was resolved from besides the values that were given to it.
-#[derive(Clone, Debug, Default)]
-pub struct Basis {
-    /// Its files, the one that was named first.
-    pub files: Vec<Arc<Source>>,
-    /// What it has asked the environment for, with the answers.
-    pub environment: BTreeMap<String, String>,
-    /// What it has asked of the facts, with the answers.
-    pub facts: BTreeMap<String, Fact>,
-}
 
 /// What a spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -9,7 +9,6 @@ use std::{
 use kdl::{KdlEntry, KdlNode};
 
 use crate::{
-    history::spec_cache::Basis,
     language::{
         bindings::Values,
         check::{duplicates, same_places, unknown_needs},
@@ -23,7 +22,7 @@ use crate::{
         provenance::{Provenance, Step},
         source::{Source, Span},
         spans::entry_span,
-        spec::{Resource, Spec},
+        spec::{Basis, Resource, Spec},
         variable::overrides_nothing,
     },
     model::{address::Address, suggest},

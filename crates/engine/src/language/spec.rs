@@ -1,14 +1,16 @@
 //! The checked spec: what the user wrote, with the places where it stands.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use litemap::LiteMap;
 use smol_str::SmolStr;
 
 use crate::{
-    history::spec_cache::Basis,
-    language::{provenance::Provenance, source::Span},
-    model::{address::Address, state::Desired},
+    language::{
+        provenance::Provenance,
+        source::{Source, Span},
+    },
+    model::{address::Address, facts::Fact, state::Desired},
 };
 
 /// What the user wrote for one host, checked.
@@ -48,4 +50,15 @@ impl Resource {
     pub fn place_of(&self, attribute: &str) -> &Span {
         self.attributes.get(attribute).unwrap_or(&self.span)
     }
+}
+
+/// What a spec was resolved from besides the values that were given to it.
+#[derive(Clone, Debug, Default)]
+pub struct Basis {
+    /// Its files, the one that was named first.
+    pub files: Vec<Arc<Source>>,
+    /// What it has asked the environment for, with the answers.
+    pub environment: BTreeMap<String, String>,
+    /// What it has asked of the facts, with the answers.
+    pub facts: BTreeMap<String, Fact>,
 }

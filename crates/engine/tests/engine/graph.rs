@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
 use stead_engine::{
-    history::spec_cache::Basis,
     language::{
         provenance::Provenance,
         source::{Source, Span},
-        spec::{Resource, Spec},
+        spec::{Basis, Resource, Spec},
     },
     model::{address::Address, state::Desired},
     plan::graph::{Edge, Graph},

@@ -8,11 +8,11 @@ use std::{
 
 use proptest::prelude::*;
 use stead_engine::{
-    history::{journal::Outcome, lock::Lock, spec_cache::Basis, state_dir::StateFolder},
+    history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     language::{
         provenance::Provenance,
         source::{Source, Span},
-        spec::{Resource, Spec},
+        spec::{Basis, Resource, Spec},
     },
     model::{address::Address, state::Desired},
     plan::{
