@@ -9,7 +9,7 @@ use crate::{
     language::{
         entries::{Form, Written, written},
         error::SpecError,
-        fragment::WORDS,
+        keywords::WORDS,
         provenance::Provenance,
         source::{Source, Span},
         spans::{head, name_of, shown, value_span},

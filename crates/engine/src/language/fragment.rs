@@ -12,6 +12,7 @@ use crate::{
         decode::{Decoder, is_plain},
         error::{SpecError, SpecErrors},
         grammar,
+        keywords::WORDS,
         parse::{on_a_large_stack, parse, parse_part, workers},
         source::{Source, Span},
         spans::{entry_span, head, name_of, value_span},
@@ -22,9 +23,6 @@ use crate::{
     model::suggest,
     provider::{registry::Registry, traits::Host},
 };
-
-/// The words that are no kinds.
-pub(crate) const WORDS: [&str; 5] = ["var", "include", "profile", "use", "when"];
 
 /// A file of more bytes is read on all cores: some 10 ms of work for one.
 const LARGE: usize = 32 << 10;

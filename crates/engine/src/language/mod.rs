@@ -15,6 +15,7 @@ pub(crate) mod fragment;
 pub(crate) mod grammar;
 pub(crate) mod include;
 pub mod inputs;
+pub(crate) mod keywords;
 pub(crate) mod lexer;
 pub mod load;
 pub(crate) mod parse;

@@ -1,9 +1,9 @@
-//! The words of the language that are no kinds, and the attributes that every kind has, each with what it means.
+//! Which words of the language may stand where, their properties, and the attributes that every kind has.
 
-use crate::language::{editor::outline::Node, fragment::WORDS};
-
-/// A word and what it means.
-type Meant = (&'static str, &'static str);
+use crate::language::{
+    editor::outline::Node,
+    keywords::{HOST, INCLUDE, Meant, PROFILE, USE, VAR, WHEN, WORDS},
+};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,28 +15,6 @@ pub enum Part {
     /// Nobody can tell yet: it has no `host`, and nothing is known to include it.
     Either,
 }
-
-const HOST: Meant = (
-    "host",
-    "The host that this spec describes: its name, and its resources between the braces.",
-);
-const VAR: Meant = (
-    "var",
-    "Declares a variable: `var \"NAME\" default=\"VALUE\"`. `(var)\"NAME\"` is its value; `--var NAME=VALUE` gives it another.",
-);
-const INCLUDE: Meant = (
-    "include",
-    "Takes what another file has. The path is relative to this file, and each file is taken once.",
-);
-const PROFILE: Meant = (
-    "profile",
-    "Resources that `use \"NAME\"` takes, together and once.",
-);
-const USE: Meant = ("use", "Takes the resources of a profile.");
-const WHEN: Meant = (
-    "when",
-    "Takes what is between its braces if a comparison holds: `when fact=\"cloud\" is=\"azure\" { … }`.",
-);
 
 /// What every kind takes besides its own attributes. `absent` only where a resource may be asked not to exist.
 pub const GENERIC: [Meant; 3] = [
