@@ -18,6 +18,7 @@ use crate::{
         spans::{entry_span, head, name_of, value_span},
         spec::Resource,
         split::{Cut, cut, together},
+        value::is_open,
         variable::Declared,
     },
     model::suggest,
@@ -140,13 +141,6 @@ fn fragment_here<H: Host>(
         cutter.top(node, part);
     }
     Ok(cutter.end())
-}
-
-/// Whether a value comes from elsewhere.
-pub(crate) fn is_open(entry: &KdlEntry) -> bool {
-    entry
-        .ty()
-        .is_some_and(|ty| matches!(ty.value(), "var" | "env" | "fact"))
 }
 
 struct Cutter<'a, H: Host> {

@@ -9,7 +9,6 @@ use crate::{
     language::{
         entries::Written,
         error::SpecError,
-        fragment::is_open,
         source::{Source, Span},
         spans::{entry_span, name_of, shown, value_span},
     },
@@ -338,4 +337,11 @@ impl Context<'_> {
     fn error(&self, code: &'static str, message: &str, span: Span) -> SpecError {
         SpecError::new(code, format!("{}: {message}", self.address), span)
     }
+}
+
+/// Whether a value comes from elsewhere.
+pub(crate) fn is_open(entry: &KdlEntry) -> bool {
+    entry
+        .ty()
+        .is_some_and(|ty| matches!(ty.value(), "var" | "env" | "fact"))
 }
