@@ -237,8 +237,8 @@ fn collect_includes<'i>(items: &'i [Item], includes: &mut Vec<&'i Include>) {
     }
 }
 
-/// Returns the path by which a file is known: without `.` and `..`, without looking at links.
-pub(crate) fn normal(path: &Path) -> PathBuf {
+/// Returns the path by which the language knows a file: without `.` and `..`, without looking at links.
+pub fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {

@@ -1,0 +1,26 @@
+//! Checking a file that others include.
+
+use std::sync::Arc;
+
+use crate::{
+    language::{error::SpecErrors, fragment, source::Source},
+    provider::{registry::Registry, traits::Host},
+};
+
+/// Checks a file that others include, by itself: what takes values from elsewhere is left to whoever includes it.
+///
+/// # Errors
+/// All mistakes in it.
+pub fn check_included<H: Host>(
+    source: &Arc<Source>,
+    registry: &Registry<H>,
+) -> Result<(), SpecErrors> {
+    let read = crate::language::parse::on_a_large_stack(|| {
+        fragment::fragment(source, registry, fragment::Part::Included)
+            .map(|fragment| fragment.errors)
+    });
+    match read? {
+        errors if errors.is_empty() => Ok(()),
+        errors => Err(SpecErrors(errors)),
+    }
+}
