@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 use stead_engine::{
-    drift::explain::Cause,
     model::{
         address::Address,
         change::{Change, Effects},
         state::Desired,
     },
-    plan::document::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
+    plan::{
+        cause::Cause,
+        document::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
+    },
 };
 
 /// What breaks out of HTML, Markdown, XML and terminals, in one name.

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::{Map, Value};
 use similar::TextDiff;
 use stead_engine::{
-    drift::explain::Cause,
     model::{address::Address, change::Change, schema::Schema, state::State},
     plan::{
+        cause::Cause,
         document::{Because, Plan, PlannedChange},
         graph::{Mark, Marks},
         merge,

@@ -9,7 +9,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    drift::explain::Cause,
     language::{
         error::{SpecError, SpecErrors},
         spec::Resource,
@@ -22,6 +21,7 @@ use crate::{
         state::{Desired, State},
     },
     plan::{
+        cause::Cause,
         dependencies::Needs,
         diff::observe_and_compare,
         graph::Graph,

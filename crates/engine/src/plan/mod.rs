@@ -1,5 +1,6 @@
 //! From a spec and a host to a plan: dependency graph, observation, merge, diff and order.
 
+pub mod cause;
 pub mod dependencies;
 pub mod diff;
 pub mod document;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use stead_engine::{
-    drift::explain::{Cause, explain},
+    drift::explain::explain,
     history::journal::Outcome,
     language::spec::Spec,
     model::{address::Address, change::Change, drift::Evidence, state::Desired},
-    plan::document::Plan,
+    plan::{cause::Cause, document::Plan},
 };
 
 use crate::{

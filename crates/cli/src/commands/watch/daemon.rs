@@ -11,7 +11,6 @@ use std::{
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use stead_engine::{
-    drift::explain::Cause,
     history::{
         journal::Outcome,
         runs::{self, committed},
@@ -20,6 +19,7 @@ use stead_engine::{
     },
     model::address::Address,
     plan::{
+        cause::Cause,
         dependencies::affected,
         document::{Plan, PlannedChange, Scope, Wanted},
     },

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
-    drift::explain::Cause,
     history::{
         journal::{Left, Outcome, Residue},
         runs::Run,
         stage::Stage,
     },
-    plan::document::{Plan, Scope},
+    plan::{
+        cause::Cause,
+        document::{Plan, Scope},
+    },
 };
 
 use crate::{
