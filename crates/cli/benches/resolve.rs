@@ -24,7 +24,7 @@ use stead_engine::{
         spec::{Resource, Spec},
     },
     model::{address::Address, facts::Facts, state::State},
-    plan::{diff::compare, document::wanted, graph::Graph},
+    plan::{diff::compare, graph::Graph, planner::wanted},
 };
 
 /// As in the program.

@@ -26,8 +26,9 @@ use stead_engine::{
     },
     model::{facts::Facts, suggest},
     plan::{
-        document::{self, Plan, PlanError},
+        document::{Plan, PlanError},
         graph::Graph,
+        planner,
     },
     provider::registry::Registry,
 };
@@ -275,7 +276,7 @@ impl Session {
         };
         let Asked { host, wanted } = asked;
         let planned = self.planned(async |registry, reader| {
-            document::plan_wanted(registry, reader, &host, wanted).await
+            planner::plan_wanted(registry, reader, &host, wanted).await
         })?;
         let plan = match planned {
             // Where that stands only the files of the spec can show.
@@ -288,7 +289,7 @@ impl Session {
     /// Plans a spec, and says why what differs does so.
     pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, Failure> {
         let planned =
-            self.planned(async |registry, reader| document::plan(registry, reader, graph).await)?;
+            self.planned(async |registry, reader| planner::plan(registry, reader, graph).await)?;
         Ok(planned?)
     }
 

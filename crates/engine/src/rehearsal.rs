@@ -13,7 +13,8 @@ use crate::{
     model::address::Address,
     plan::{
         dependencies::Needs,
-        document::{Because, Plan, PlanError, Wanted, plan_wanted},
+        document::{Because, Plan, PlanError, Wanted},
+        planner::plan_wanted,
     },
     provider::{
         registry::{Kind, Registry},

@@ -8,8 +8,9 @@ use stead_engine::{
     language::{resolve::decode, source::Source},
     model::state::Desired,
     plan::{
-        document::{self, Plan, Wanted},
+        document::{Plan, Wanted},
         graph::Graph,
+        planner,
     },
 };
 use stead_resources::doctor::examine;
@@ -72,5 +73,5 @@ fn plan_of(session: &Session, text: String) -> Result<Plan, Failure> {
     let spec = decode(&source, &session.registry)?;
     let graph = Graph::build(spec, &session.registry)?;
     Ok(session
-        .confined(async |registry, reader| document::plan(registry, reader, &graph).await)??)
+        .confined(async |registry, reader| planner::plan(registry, reader, &graph).await)??)
 }

@@ -19,8 +19,9 @@ use crate::{
     },
     plan::{
         cause::Cause,
-        document::{Because, Plan, PlannedChange, Wanted, reading},
+        document::{Because, Plan, PlannedChange, Wanted},
         merge,
+        readings::reading,
     },
     provider::{
         registry::{Kind, Registry},

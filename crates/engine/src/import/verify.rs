@@ -26,10 +26,11 @@ use crate::{
         state::{Desired, State},
     },
     plan::{
-        document::{PlanError, plan_wanted, wanted},
+        document::PlanError,
         graph::Graph,
         merge::compared,
         observe::{ObserveError, observe},
+        planner::{plan_wanted, wanted},
     },
     provider::{
         registry::{Kind, Registry},

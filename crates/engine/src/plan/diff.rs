@@ -18,11 +18,10 @@ use crate::{
     },
     plan::{
         dependencies::Needs,
-        document::{
-            Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted, readings,
-        },
+        document::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted},
         merge,
         observe::{ObserveError, Observed, observe},
+        readings::readings,
     },
     provider::{registry::Registry, traits::Host},
 };

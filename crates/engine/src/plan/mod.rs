@@ -7,4 +7,6 @@ pub mod document;
 pub mod graph;
 pub mod merge;
 pub mod observe;
+pub mod planner;
+pub mod readings;
 pub mod recorded;

@@ -20,9 +20,11 @@ use crate::{
     model::{address::Address, change::Change, error_chain::chain, state::State},
     plan::{
         dependencies::Needs,
-        document::{Because, Plan, PlanError, PlannedChange, plan_wanted, reading},
+        document::{Because, Plan, PlanError, PlannedChange},
         merge,
         observe::{ObserveError, Observed, observe},
+        planner::plan_wanted,
+        readings::reading,
     },
     provider::{
         registry::{Registry, UnknownKind},

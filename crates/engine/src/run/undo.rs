@@ -14,9 +14,10 @@ use crate::{
         state::{Desired, State},
     },
     plan::{
-        document::{Because, Comparison, Plan, PlannedChange, Wanted, readings},
+        document::{Because, Comparison, Plan, PlannedChange, Wanted},
         merge,
         observe::{ObserveError, observe},
+        readings::readings,
     },
     provider::{
         registry::{Kind, Registry, UnknownKind},

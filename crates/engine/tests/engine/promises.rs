@@ -16,8 +16,9 @@ use stead_engine::{
     },
     model::{address::Address, state::Desired},
     plan::{
-        document::{Plan, PlannedChange, plan},
+        document::{Plan, PlannedChange},
         graph::Graph,
+        planner::plan,
     },
     run::{
         apply::Apply,

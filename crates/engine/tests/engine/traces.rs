@@ -16,10 +16,7 @@ use stead_engine::{
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
         state::Desired,
     },
-    plan::{
-        document::{PlanError, plan},
-        graph::Graph,
-    },
+    plan::{document::PlanError, graph::Graph, planner::plan},
     provider::{
         registry::Registry,
         traits::{Guard, GuardError, Host, Provider, ProviderError},

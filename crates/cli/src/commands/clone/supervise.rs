@@ -9,7 +9,10 @@ use std::{
 };
 
 use stead_engine::{
-    plan::document::{Plan, Wanted, wanted},
+    plan::{
+        document::{Plan, Wanted},
+        planner::wanted,
+    },
     rehearsal::{Features, LeftOut, Rehearsal, ms},
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};

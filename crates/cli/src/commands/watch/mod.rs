@@ -12,7 +12,10 @@ use stead_engine::{
     drift::explain::explain,
     history::{runs::committed, stage::Stage, state_dir::StateFolder},
     model::address::Address,
-    plan::document::{Plan, PlanError, Scope, Wanted, plan_wanted},
+    plan::{
+        document::{Plan, PlanError, Scope, Wanted},
+        planner::plan_wanted,
+    },
     provider::registry::{Kind, Registry},
     run::recover::{Newest, Persistence},
 };

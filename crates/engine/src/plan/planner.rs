@@ -1,0 +1,86 @@
+//! Planning: what a spec wants, compared with the host, in the order of the apply.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    language::{
+        error::{SpecError, SpecErrors},
+        spec::Resource,
+    },
+    model::address::Address,
+    plan::{
+        dependencies::Needs,
+        diff::observe_and_compare,
+        document::{Because, Plan, PlanError, Wanted},
+        graph::Graph,
+    },
+    provider::{registry::Registry, traits::Host},
+};
+
+/// Plans a spec on the host that `reader` reads. Writes nothing.
+///
+/// # Errors
+/// What the host says the spec cannot have, all of it; or what could not be read.
+pub async fn plan<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    graph: &Graph,
+) -> Result<Plan, PlanError> {
+    let resources: BTreeMap<&Address, &Resource> = graph
+        .resources()
+        .map(|resource| (&resource.address, resource))
+        .collect();
+    plan_wanted(registry, reader, graph.host(), wanted(graph))
+        .await
+        .map_err(|error| match error {
+            PlanError::Problems(problems) => PlanError::Spec(SpecErrors(
+                problems
+                    .into_iter()
+                    .map(|(address, problem)| SpecError::of(resources[&address], problem))
+                    .collect(),
+            )),
+            other => other,
+        })
+}
+
+/// Returns what a spec wants, in the order of its plan.
+pub fn wanted(graph: &Graph) -> Vec<Wanted> {
+    let wanted = graph.with_needs().map(|(resource, needs)| Wanted {
+        needs: needs.into_iter().cloned().collect(),
+        ..Wanted::from(resource)
+    });
+    wanted.collect()
+}
+
+/// Plans what is wanted, in its order, where there may be no spec at hand.
+///
+/// # Errors
+/// As [`plan`], but without places.
+pub async fn plan_wanted<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    host: &str,
+    wanted: Vec<Wanted>,
+) -> Result<Plan, PlanError> {
+    let (readings, mut comparison) = observe_and_compare(registry, reader, &wanted).await?;
+    if !comparison.changes.is_empty() {
+        comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
+    }
+    Ok(Plan::of(host.to_owned(), wanted, comparison, readings))
+}
+
+impl From<&Resource> for Wanted {
+    fn from(resource: &Resource) -> Self {
+        let file = Arc::clone(&resource.span.source.path);
+        let line = resource.span.line();
+        Self {
+            address: resource.address.clone(),
+            desired: resource.desired.clone(),
+            needs: vec![],
+            because: match resource.implied_by.clone() {
+                None => Because::Spec { file, line },
+                Some(by) => Because::Implied { by, file, line },
+            },
+        }
+    }
+}
