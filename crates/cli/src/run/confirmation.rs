@@ -7,7 +7,7 @@ use std::{
 };
 
 use stead_engine::{
-    history::stage::{Stage, Window},
+    history::{stage::Stage, window::Window},
     plan::document::Plan,
     run::{
         confirm::{confirm, revert},

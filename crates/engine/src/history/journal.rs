@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::{
-        stage::Window,
         state_dir::{self, StateFolder, StateFolderError},
+        window::Window,
     },
     model::{address::Address, boot_time::Moment, state::State},
 };

@@ -15,3 +15,4 @@ pub mod stage;
     reason = "the run folder and its lock are what the engine itself keeps"
 )]
 pub mod state_dir;
+pub mod window;

@@ -1,41 +1,16 @@
-//! The time that a run waits for its confirmation, and what is to become of a run by its journal.
+//! What is to become of a run, by its journal.
 
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::{
     history::journal::{Left, Outcome, Pending, Reason, Record},
     model::boot_time::Moment,
 };
 
-/// The longest time between two looks at a run that waits.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
-/// The shortest one.
-const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 /// How long a rollback that left something waits until it is tried again, for the first time. Then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// How long it waits at most.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-
-/// How long a run waits for its confirmation, from its last step on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// In seconds.
-    pub seconds: u64,
-}
-
-impl Window {
-    /// Returns how long it is.
-    pub fn length(self) -> Duration {
-        Duration::from_secs(self.seconds)
-    }
-
-    /// Returns how often somebody is to look at the run.
-    pub fn look(self) -> Duration {
-        (self.length() / 10).clamp(SHORTEST_LOOK, LONGEST_LOOK)
-    }
-}
 
 /// What is to become of a run, by its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,11 +85,5 @@ mod tests {
     fn a_rollback_waits_longer_each_time_but_never_very_long() {
         let seconds = |tries| pause(tries).as_secs();
         assert_eq!([1, 2, 3, 7, 60].map(seconds), [5, 10, 20, 300, 300]);
-    }
-
-    #[test]
-    fn a_short_window_is_looked_at_more_often() {
-        let look = |seconds| Window { seconds }.look().as_secs();
-        assert_eq!([1, 10, 50, 120, 86_400].map(look), [1, 1, 5, 10, 10]);
     }
 }

@@ -14,8 +14,8 @@ use crate::{
         journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
         lock::Lock,
         prune::prune,
-        stage::Window,
         state_dir::{self, StateFolder, StateFolderError},
+        window::Window,
     },
     model::{address::Address, change::Change, error_chain::chain, state::State},
     plan::{

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    history::stage::Window,
+    history::window::Window,
     model::{
         address::Address,
         state::{Desired, State},

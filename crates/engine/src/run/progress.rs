@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    history::stage::Window,
+    history::window::Window,
     model::{address::Address, schema::Schema, state::State},
     plan::{
         dependencies::Needs,

@@ -6,8 +6,9 @@ use crate::{
     history::{
         journal::{self, Journal, JournalError, Outcome, Reason, Record},
         lock::Lock,
-        stage::{Stage, Window},
+        stage::Stage,
         state_dir::{StateFolder, StateFolderError},
+        window::Window,
     },
     provider::traits::Host,
     run::{apply::Apply, event::Event, rollback::Begun, take_back::GoingBack},

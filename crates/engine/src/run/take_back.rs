@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use crate::{
     history::{
         journal::{Journal, Left, Outcome, Reason, Record, Residue},
-        stage::{Window, pause},
+        stage::pause,
         state_dir::StateFolderError,
+        window::Window,
     },
     model::{address::Address, state::State},
     provider::traits::Host,

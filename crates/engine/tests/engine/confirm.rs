@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use stead_engine::{
-    history::{
-        journal::Outcome,
-        stage::{Stage, Window},
-    },
+    history::{journal::Outcome, stage::Stage, window::Window},
     model::address::Address,
     run::{
         confirm::{confirm, revert},

@@ -8,10 +8,7 @@ use proptest::{
 };
 use serde::Deserialize;
 use stead_engine::{
-    history::{
-        journal::Outcome,
-        stage::{Stage, Window},
-    },
+    history::{journal::Outcome, stage::Stage, window::Window},
     language::spec::Spec,
     model::state::Desired,
     run::{
