@@ -14,7 +14,7 @@ use stead_engine::{
     history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     plan::document::Plan,
     run::{
-        apply,
+        context::Apply,
         event::Event,
         recover::{Persistence, recover},
     },
@@ -123,7 +123,7 @@ impl<'a> Bench<'a> {
     /// Does something under the lock.
     pub(crate) fn work<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &Lock) -> Result<T, E>,
+        work: impl AsyncFnOnce(&Apply<'_, Live>, &Lock) -> Result<T, E>,
     ) -> Result<T, Failure> {
         self.desk
             .with_apply(async |apply| work(apply, &self.lock).await)
@@ -212,7 +212,7 @@ impl<'a> Desk<'a> {
     /// Takes the lock if nobody has it, and does something under it.
     pub(crate) fn work_if_free<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &mut Lock) -> Result<T, E>,
+        work: impl AsyncFnOnce(&Apply<'_, Live>, &mut Lock) -> Result<T, E>,
     ) -> Result<Option<T>, Failure> {
         match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
             Err(failure) if failure.exit() == Exit::Locked => Ok(None),
@@ -252,14 +252,14 @@ impl<'a> Desk<'a> {
 
     fn with_apply<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(&apply::Apply<'_, Live>) -> Result<T, E>,
+        work: impl AsyncFnOnce(&Apply<'_, Live>) -> Result<T, E>,
     ) -> Result<T, Failure> {
         // A provider has no observer: how far a step is comes from the Writer.
         let progress = Arc::clone(&self.progress);
         let writer = self.session.writer();
         let writer = writer.telling(move |news| progress.show(&news.into()));
         let observer = |event: &Event| self.progress.show(event);
-        let apply = apply::Apply {
+        let apply = Apply {
             registry: &self.session.registry,
             writer: &writer,
             state: &self.state,

@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    sync::atomic::Ordering,
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::{
         journal::{Journal, JournalError, Outcome, Pending, Reason, Record, VERSION},
         lock::Lock,
         prune::prune,
-        state_dir::{self, StateFolder, StateFolderError},
+        state_dir::{self, StateFolderError},
         window::Window,
     },
     model::{address::Address, change::Change, error_chain::chain, state::State},
@@ -32,7 +32,8 @@ use crate::{
     },
     run::{
         checks::{LostSign, Probes, Signs},
-        event::{Event, Observer},
+        context::{Apply, VERIFY_PAUSE},
+        event::Event,
         progress::{Running, Verified},
         rollback::Begun,
         take_back::{Ending, GoingBack, Persistence},
@@ -41,26 +42,9 @@ use crate::{
 
 /// How often verification looks again, since the kernel and daemons need time to settle.
 const VERIFY_TRIES: usize = 3;
-/// How long it waits between two looks.
-pub(crate) const VERIFY_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often a run mends what its own steps moved in what needs them, before it takes that for a failure.
 const FOLLOW_UPS: usize = 2;
-
-/// What an apply works with.
-#[derive(Clone, Copy)]
-pub struct Apply<'a, H: Host> {
-    /// The kinds.
-    pub registry: &'a Registry<H>,
-    /// The power to change the host.
-    pub writer: &'a H::Writer,
-    /// Where the run is kept.
-    pub state: &'a StateFolder,
-    /// Who watches.
-    pub observer: Observer<'a>,
-    /// Set from outside to stop between two steps and go back.
-    pub stop: &'a AtomicBool,
-}
 
 /// The run could not begin; nothing was changed.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use crate::{
         traits::{Host, Sign},
     },
     run::{
-        apply::VERIFY_PAUSE,
+        context::VERIFY_PAUSE,
         event::{Event, Observer},
     },
 };

@@ -8,7 +8,7 @@ use crate::{
     },
     provider::traits::Host,
     run::{
-        apply::Apply,
+        context::Apply,
         recover::{Newest, RecoverError},
         take_back::{Ending, Persistence},
     },

@@ -3,6 +3,7 @@
 pub mod apply;
 pub(crate) mod checks;
 pub mod confirm;
+pub mod context;
 pub mod event;
 pub(crate) mod progress;
 pub mod recover;

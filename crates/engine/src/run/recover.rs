@@ -11,7 +11,7 @@ use crate::{
         window::Window,
     },
     provider::traits::Host,
-    run::{apply::Apply, event::Event, rollback::Begun, take_back::GoingBack},
+    run::{context::Apply, event::Event, rollback::Begun, take_back::GoingBack},
 };
 
 pub use crate::run::take_back::Persistence;

@@ -14,7 +14,7 @@ use crate::{
     model::{address::Address, state::State},
     provider::traits::Host,
     run::{
-        apply::Apply,
+        context::Apply,
         event::Event,
         rollback::{Begun, Rollback, roll_back},
     },

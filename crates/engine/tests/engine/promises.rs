@@ -21,7 +21,7 @@ use stead_engine::{
         planner::plan,
     },
     run::{
-        apply::Apply,
+        context::Apply,
         recover::{Persistence, recover},
         undo::{UndoError, undo},
     },

@@ -21,7 +21,7 @@ use stead_engine::{
         registry::Registry,
         traits::{Guard, GuardError, Host, Provider, ProviderError},
     },
-    run::{apply::Apply, undo::undo},
+    run::{context::Apply, undo::undo},
 };
 use tempfile::TempDir;
 

@@ -1,0 +1,27 @@
+//! What carrying out a plan works with.
+
+use std::{sync::atomic::AtomicBool, time::Duration};
+
+use crate::{
+    history::state_dir::StateFolder,
+    provider::{registry::Registry, traits::Host},
+    run::event::Observer,
+};
+
+/// How long verification waits between two looks.
+pub(crate) const VERIFY_PAUSE: Duration = Duration::from_millis(200);
+
+/// What an apply works with.
+#[derive(Clone, Copy)]
+pub struct Apply<'a, H: Host> {
+    /// The kinds.
+    pub registry: &'a Registry<H>,
+    /// The power to change the host.
+    pub writer: &'a H::Writer,
+    /// Where the run is kept.
+    pub state: &'a StateFolder,
+    /// Who watches.
+    pub observer: Observer<'a>,
+    /// Set from outside to stop between two steps and go back.
+    pub stop: &'a AtomicBool,
+}
