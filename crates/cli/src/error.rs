@@ -5,7 +5,7 @@ use std::{error::Error, io::IsTerminal};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeStyles};
 use stead_engine::{
     history::{lock::LockError, runs::HistoryError, state_dir::StateFolderError},
-    import::importer::ImportError,
+    import::options::ImportError,
     language::error::SpecErrors,
     model::error_chain::chain,
     plan::{document::PlanError, observe::ObserveError},

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    import::importer::{Import, paths},
+    import::options::{Import, paths},
     language::print::{Exported, Group, is_sayable, is_value_sayable, written_part},
     model::{
         error_chain::chain,

@@ -1,7 +1,5 @@
 //! Import: a host written down. List, read, write; then the plan of what was written must be empty, or nothing is written at all.
 
-use std::path::{Path, PathBuf};
-
 use futures::future::join_all;
 use tracing::{Instrument, debug_span};
 
@@ -9,48 +7,13 @@ use crate::{
     import::{
         collect::gather,
         coverage::Coverage,
-        ignore::{Ignores, Pattern},
+        options::{Apart, CopiedSource, Import, ImportError},
         verify::Proof,
     },
-    language::{error::SpecErrors, print::Groups},
-    model::{
-        listing::Concerns,
-        schema::{Attribute, Schema, Shape},
-        state::State,
-    },
-    plan::{document::Plan, graph::Graph, observe::ObserveError},
+    language::print::Groups,
+    model::listing::Concerns,
     provider::{registry::Registry, traits::Host},
 };
-
-/// What is to be imported, and how it is written.
-#[derive(Debug)]
-pub struct Import<'a> {
-    /// The name of the host node.
-    pub host: &'a str,
-    /// Where the spec will be, so that mistakes can name it.
-    pub path: &'a Path,
-    /// The folder beside the spec for the bytes of files; `None` where there is no place for it.
-    pub beside: Option<&'a str>,
-    /// Whether what concerns this machine alone is a spec of its own.
-    pub apart: Apart,
-    /// Nothing but these, if any are named.
-    pub only: &'a [Pattern],
-    /// All but these.
-    pub except: &'a [Pattern],
-    /// What the user passes over, with reasons.
-    pub ignores: &'a Ignores,
-    /// What is said already and need not be said again.
-    pub against: Option<&'a Graph>,
-}
-
-/// Whether what concerns this machine alone stands in a spec of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Apart {
-    /// It does.
-    Yes,
-    /// It stands with the rest.
-    No,
-}
 
 /// A host, written down and proven.
 #[derive(Debug)]
@@ -65,29 +28,6 @@ pub struct Imported {
     pub resources: usize,
     /// What became of everything.
     pub coverage: Coverage,
-}
-
-/// A file of this host whose bytes go beside the spec.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CopiedSource {
-    /// Where it is on this host.
-    pub from: PathBuf,
-    /// Where it goes, relative to the spec.
-    pub to: PathBuf,
-}
-
-/// A host could not be written down.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The plan of what was to be written is not empty.
-    #[error("what would be written is not what this host is")]
-    NotEmpty(Box<Plan>),
-    /// What was to be written is no spec: a mistake of stead.
-    #[error("what would be written is not a valid spec")]
-    Spec(#[from] SpecErrors),
-    /// The host could not be read again.
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
 }
 
 /// Writes a host down. Changes nothing, and writes no file.
@@ -133,27 +73,6 @@ pub async fn import<H: Host>(
     })
 }
 
-impl Import<'_> {
-    fn wants(&self, kind: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|pattern| pattern.kind() == kind)
-    }
-
-    /// Returns the rule by which a name is passed over, if it is.
-    pub(crate) fn rule(&self, kind: &str, name: &str) -> Option<String> {
-        let is_meant = |patterns: &[Pattern]| {
-            let mut patterns = patterns.iter();
-            patterns.any(|pattern| pattern.is_meant(kind, name))
-        };
-        if let Some(reason) = self.ignores.reason(kind, name) {
-            return Some(reason.to_owned());
-        }
-        if is_meant(self.except) {
-            return Some("`--except`".to_owned());
-        }
-        (!self.only.is_empty() && !is_meant(self.only)).then(|| "`--only`".to_owned())
-    }
-}
-
 #[derive(Default)]
 struct Parts {
     all: Groups,
@@ -167,14 +86,4 @@ impl Parts {
             _ => &mut self.all,
         }
     }
-}
-
-/// Returns the attributes that are paths of files of this host.
-pub(crate) fn paths<'a>(
-    schema: &Schema,
-    state: &'a State,
-) -> impl Iterator<Item = (&'static Attribute, &'a str)> {
-    let attributes = schema.attributes.iter();
-    let paths = attributes.filter(|attribute| attribute.shape == Shape::Path);
-    paths.filter_map(|attribute| Some((attribute, state.get(attribute.name)?.as_str()?)))
 }

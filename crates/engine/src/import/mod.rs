@@ -4,5 +4,6 @@ pub(crate) mod collect;
 pub mod coverage;
 pub mod ignore;
 pub mod importer;
+pub mod options;
 pub mod translate;
 pub(crate) mod verify;

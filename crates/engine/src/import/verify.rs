@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     import::{
         coverage::Coverage,
-        importer::{CopiedSource, Import, ImportError, paths},
+        options::{CopiedSource, Import, ImportError, paths},
     },
     language::{
         error::SpecErrors,

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use stead_engine::{
     import::{
         ignore::{Ignores, Pattern},
-        importer::{Apart, Import, Imported, import},
+        importer::{Imported, import},
+        options::{Apart, Import},
     },
     language::{error::SpecErrors, format::format, resolve::decode, source::Source, spec::Spec},
     plan::graph::Graph,

@@ -11,7 +11,8 @@ use stead_engine::{
     history::{runs::committed, state_dir::StateFolder},
     import::{
         ignore::{Ignores, Pattern},
-        importer::{Apart, Import, ImportError, Imported, import as import_host},
+        importer::{Imported, import as import_host},
+        options::{Apart, Import, ImportError},
     },
     language::load::load,
     model::{schema::Shape, suggest},
