@@ -1,15 +1,24 @@
-//! The engine of stead: from a spec to a plan, an apply and a rollback. It names no kind of resource,
-//! and the only files it touches are those of its own run folder.
+//! The engine of stead: from a spec to a plan, an apply and a rollback. It names no kind of resource, and the only files it touches are its own.
+
+pub mod model;
+
+pub mod provider;
+
+pub mod language;
+
+pub mod plan;
+
+pub mod history;
+
+pub mod run;
 
 pub mod drift;
+
+pub mod import;
+
+pub mod rehearsal;
+
 pub mod finding;
+
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod history;
-pub mod import;
-pub mod language;
-pub mod model;
-pub mod plan;
-pub mod provider;
-pub mod rehearsal;
-pub mod run;

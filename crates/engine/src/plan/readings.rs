@@ -15,7 +15,7 @@ pub(crate) fn readings<H: Host>(registry: &Registry<H>, observed: &Observed) -> 
 }
 
 /// Returns the digest of one reading, as `Plan::readings` has it.
-pub fn reading<H: Host>(
+pub(crate) fn reading<H: Host>(
     registry: &Registry<H>,
     address: &Address,
     state: Option<&State>,
