@@ -4,7 +4,6 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stead_engine::{
-    finding::Examination,
     history::journal::Outcome,
     import::{coverage::Coverage, importer::Imported},
     language::error::SpecError,
@@ -13,6 +12,7 @@ use stead_engine::{
     rehearsal::Rehearsal,
     run::event::Event,
 };
+use stead_resources::doctor::finding::Examination;
 
 /// What went wrong, as data.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -18,7 +18,5 @@ pub mod import;
 
 pub mod rehearsal;
 
-pub mod finding;
-
 #[doc(hidden)]
 pub mod fuzzing;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use stead_engine::{
-    finding::Examination,
     history::{runs::committed, state_dir::StateFolder},
     language::{resolve::decode, source::Source},
     model::state::Desired,
@@ -13,7 +12,7 @@ use stead_engine::{
         planner,
     },
 };
-use stead_resources::doctor::examine;
+use stead_resources::doctor::{examine, finding::Examination};
 
 use crate::{
     args::Doctor, context::Session, error::Failure, exit::Exit, json::DoctorDocument, render,

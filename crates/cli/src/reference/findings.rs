@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use stead_engine::finding::Ailment;
-use stead_resources::doctor::ailments;
+use stead_resources::doctor::{ailments, finding::Ailment};
 
 use super::{MADE, Pages, cell};
 

@@ -1,11 +1,12 @@
 //! MicroK8s takes what others made for an addon of its own.
 
-use stead_engine::finding::Ailment;
-
 use super::{Hidden, Look, Patient};
-use crate::microk8s::addons::{
-    cluster::{Cluster, Seen, Standing},
-    switch::list,
+use crate::{
+    doctor::finding::Ailment,
+    microk8s::addons::{
+        cluster::{Cluster, Seen, Standing},
+        switch::list,
+    },
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

@@ -1,9 +1,8 @@
 //! The addons of MicroK8s are of another release than MicroK8s.
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient};
 use crate::{
+    doctor::finding::Ailment,
     files::git,
     kinds::addon_repo::{CORE, OF_SNAP, folder_of},
 };

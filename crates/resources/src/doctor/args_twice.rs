@@ -1,9 +1,7 @@
 //! An argument stands in its file twice, and one of the two does nothing.
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient};
-use crate::microk8s::layout;
+use crate::{doctor::finding::Ailment, microk8s::layout};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "args-twice",

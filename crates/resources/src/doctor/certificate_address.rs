@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use stead_engine::finding::Ailment;
-
 use super::{
     Look, Patient,
     certificate_expiring::{LIMIT, SERVER},
 };
-use crate::files::certificate::Certificate;
+use crate::{doctor::finding::Ailment, files::certificate::Certificate};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "certificate-address",

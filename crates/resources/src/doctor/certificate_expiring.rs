@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use stead_engine::finding::{Ailment, Finding};
 
 use super::{Look, Patient};
-use crate::files::certificate::Certificate;
+use crate::{
+    doctor::finding::{Ailment, Finding},
+    files::certificate::Certificate,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "certificate-expiring",

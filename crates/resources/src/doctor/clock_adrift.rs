@@ -2,10 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use stead_engine::finding::{Ailment, Finding};
-
 use super::{Look, Patient};
-use crate::host::{Clock, HostError, Reader};
+use crate::{
+    doctor::finding::{Ailment, Finding},
+    host::{Clock, HostError, Reader},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "clock-adrift",

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient};
-use crate::microk8s::layout::COMMON;
+use crate::{doctor::finding::Ailment, microk8s::layout::COMMON};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "disk-full",

@@ -1,9 +1,11 @@
 //! CoreDNS asks itself: what it does not know it asks at an address of loopback, which in its pod is its own.
 
-use stead_engine::finding::{Ailment, Finding};
-
 use super::{Hidden, Look, Patient};
-use crate::{files::conf_d, microk8s::layout::Layout};
+use crate::{
+    doctor::finding::{Ailment, Finding},
+    files::conf_d,
+    microk8s::layout::Layout,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-loop",

@@ -7,10 +7,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
-use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
 use crate::{
+    doctor::finding::Ailment,
     host::{Pod, Service},
     microk8s::layout::Layout,
 };

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::doctor::finding::Ailment;
 use futures::future::join_all;
-use stead_engine::finding::Ailment;
 
 use super::{
     Look, Patient,

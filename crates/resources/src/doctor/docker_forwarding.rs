@@ -1,9 +1,10 @@
 //! At each boot Docker is the one who turns forwarding on, and then sets the policy of FORWARD to DROP.
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient};
-use crate::evidence::forwarding::{DOCKER_UNIT as UNIT, docker_drops_at_boot};
+use crate::{
+    doctor::finding::Ailment,
+    evidence::forwarding::{DOCKER_UNIT as UNIT, docker_drops_at_boot},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "docker-forwarding",

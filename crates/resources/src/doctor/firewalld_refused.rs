@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient, forward_refused::tables};
-use crate::host::Query;
+use crate::{doctor::finding::Ailment, host::Query};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "firewalld-refused",

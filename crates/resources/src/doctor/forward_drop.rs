@@ -1,9 +1,10 @@
 //! Pods lose DNS and each other: the policy of FORWARD is DROP.
 
-use stead_engine::finding::Ailment;
-
 use super::{Hidden, Look, Patient, program};
-use crate::netfilter::{Column, Family, Saved, Tables, known_writers};
+use crate::{
+    doctor::finding::Ailment,
+    netfilter::{Column, Family, Saved, Tables, known_writers},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forward-drop",

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use stead_engine::finding::{Ailment, Finding};
-
 use super::{Hidden, Look, Patient, program};
-use crate::netfilter::{SavedRule, Tables};
+use crate::{
+    doctor::finding::{Ailment, Finding},
+    netfilter::{SavedRule, Tables},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forward-refused",

@@ -1,9 +1,7 @@
 //! What stead put there to bring things back is not there any more.
 
-use stead_engine::finding::Ailment;
-
 use super::{Hidden, Look, Patient};
-use crate::kinds::hook;
+use crate::{doctor::finding::Ailment, kinds::hook};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "hook-broken",

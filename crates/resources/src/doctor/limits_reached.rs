@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use stead_engine::finding::{Ailment, Finding};
-
 use super::{Hidden, Look, Patient};
-use crate::host::{HostError, Reader, WatchRoom};
+use crate::{
+    doctor::finding::{Ailment, Finding},
+    host::{HostError, Reader, WatchRoom},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "limits-reached",

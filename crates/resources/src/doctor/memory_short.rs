@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use stead_engine::finding::{Ailment, Finding};
 
 use super::{Look, Patient};
 use crate::{
+    doctor::finding::{Ailment, Finding},
     host::{Container, Pod, Resources},
     kernel::meminfo::{MEMINFO, Memory},
 };

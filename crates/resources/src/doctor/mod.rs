@@ -13,6 +13,7 @@ mod dns_loop;
 mod dns_unanswered;
 mod dns_upstream;
 mod docker_forwarding;
+pub mod finding;
 mod firewalld_refused;
 mod forward_drop;
 mod forward_refused;
@@ -30,12 +31,10 @@ mod stale_process;
 use std::error::Error;
 
 use futures::{FutureExt, future::LocalBoxFuture};
-use stead_engine::{
-    finding::{Ailment, Examination, Finding, Unseen},
-    model::error_chain::chain,
-};
+use stead_engine::model::error_chain::chain;
 
 use crate::{
+    doctor::finding::{Ailment, Examination, Finding, Unseen},
     host::{HostError, Reader},
     microk8s::layout::Layout,
     netfilter::Column,

@@ -1,9 +1,7 @@
 //! kube-proxy copies every packet through a process of its own.
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient};
-use crate::microk8s::kube_proxy;
+use crate::{doctor::finding::Ailment, microk8s::kube_proxy};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "proxy-userspace",

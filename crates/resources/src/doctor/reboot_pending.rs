@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stead_engine::finding::Ailment;
+use crate::doctor::finding::Ailment;
 
 use super::{Look, Patient};
 

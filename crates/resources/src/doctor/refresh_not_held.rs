@@ -1,10 +1,11 @@
 //! snapd refreshes MicroK8s whenever it wants.
 
 use serde_json::Value;
-use stead_engine::finding::Ailment;
 
 use super::{Hidden, Look, Patient};
-use crate::{kinds::snap::change::is_held, microk8s::layout::SNAP, snapd::client};
+use crate::{
+    doctor::finding::Ailment, kinds::snap::change::is_held, microk8s::layout::SNAP, snapd::client,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "refresh-not-held",

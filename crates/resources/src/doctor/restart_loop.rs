@@ -1,6 +1,6 @@
 //! A service ends and is started again, over and over.
 
-use stead_engine::finding::Ailment;
+use crate::doctor::finding::Ailment;
 
 use super::{Look, Patient};
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient, forward_refused::tables, program};
-use crate::netfilter::{Backend, Family, Saved, known_writers};
+use crate::{
+    doctor::finding::Ailment,
+    netfilter::{Backend, Family, Saved, known_writers},
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "rules-split",

@@ -1,9 +1,7 @@
 //! The arguments of MicroK8s were changed, and what runs does not have them.
 
-use stead_engine::finding::Ailment;
-
 use super::{Look, Patient};
-use crate::kinds::restart;
+use crate::{doctor::finding::Ailment, kinds::restart};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "stale-process",

@@ -1,6 +1,6 @@
 //! What a look at a host has found, for people.
 
-use stead_engine::finding::{Ailment, Examination, Finding};
+use stead_resources::doctor::finding::{Ailment, Examination, Finding};
 
 use crate::render::{line, paint, wrapped};
 
