@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod confirm;
 pub(crate) mod parse;
 pub(crate) mod sources;
 
@@ -7,6 +8,9 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stead_engine::plan::document::Scope;
+
+pub(crate) use confirm::Confirm;
 
 use crate::{args::sources::Sources, exit::Exit};
 
@@ -297,6 +301,15 @@ pub(crate) struct Only {
     pub(crate) only: Vec<String>,
 }
 
+/// Returns of how much of a spec a plan with `--only` is.
+pub(crate) fn scope(only: &[String]) -> Scope {
+    if only.is_empty() {
+        Scope::Whole
+    } else {
+        Scope::Part
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Consent {
     /// Do not ask
@@ -312,17 +325,6 @@ pub(crate) struct Consent {
     /// Carry out what cannot be undone, too, without being asked
     #[arg(long)]
     pub(crate) allow_irreversible: bool,
-}
-
-/// Whether a run waits to be confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Confirm {
-    /// It does not.
-    Off,
-    /// Until somebody does, or it is known that all is well; so many seconds, if that is told.
-    Auto(Option<u64>),
-    /// So many seconds, until somebody does.
-    Within(u64),
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use stead_engine::language::assignment::Given;
 
-use crate::args::Confirm;
+use crate::args::confirm::Confirm;
 
 /// The longest time that a run may wait to be confirmed, in seconds.
 const LONGEST_WINDOW: u64 = 24 * 60 * 60;

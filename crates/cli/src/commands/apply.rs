@@ -3,12 +3,12 @@
 use std::{path::Path, time::Instant};
 
 use stead_engine::{
-    plan::document::{FORMAT, Plan, Scope},
+    plan::document::{FORMAT, Plan},
     run::recover::Persistence,
 };
 
 use crate::{
-    args::Apply,
+    args::{Apply, scope},
     context::{Session, Told, Wish, read_input, spec_path},
     error::Failure,
     exit::Exit,
@@ -47,15 +47,6 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     }
     refuse_too_costly(&plan, args)?;
     bench.keeping(origin).carry_out(&plan, &args.consent)
-}
-
-/// Returns of how much of a spec a plan with `--only` is.
-pub(crate) fn scope(only: &[String]) -> Scope {
-    if only.is_empty() {
-        Scope::Whole
-    } else {
-        Scope::Part
-    }
 }
 
 /// What `apply` was given.

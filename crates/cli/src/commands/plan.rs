@@ -12,9 +12,8 @@ use stead_engine::{
     run::recover::Newest,
 };
 
-use super::apply::scope;
 use crate::{
-    args::{Layout, Plan},
+    args::{Layout, Plan, scope},
     context::{Session, Told, spec_path},
     error::Failure,
     exit::Exit,
