@@ -11,10 +11,10 @@ use stead_engine::{
 };
 use stead_resources::host::Live;
 
-use super::line;
 use crate::render::{
     format::one_line,
     plan_view::{self, Detail, Shown},
+    print::line,
     text::plan::change,
 };
 

@@ -107,6 +107,21 @@ fn is_utf8(locale: &str) -> bool {
     matches!(codeset, Some("utf-8" | "utf8"))
 }
 
+/// A terminal that calls itself dumb gets no colours, wherever it stands: in a CI, which the library takes for
+/// something that shows them, too. `CLICOLOR_FORCE` still forces them.
+pub(crate) fn respect_dumb_terminals() {
+    let is =
+        |name: &str, wanted: fn(&str) -> bool| env::var(name).is_ok_and(|value| wanted(&value));
+    if is("TERM", |term| term == "dumb") && !is("CLICOLOR_FORCE", |force| force != "0") {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
+/// Whether somebody sits there who can be asked.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Whether the cursor of the terminal at standard error moves, so that something can be drawn anew in its place.
 pub(crate) fn moves() -> bool {
     io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use stead_engine::import::coverage::{Coverage, KindCoverage};
 
-use crate::render::{line, paint, plain, wrapped_aside};
+use crate::render::{
+    format::plain,
+    print::{line, paint},
+    terminal::wrapped_aside,
+};
 
 /// How many names are shown before the rest is counted.
 const SHOWN: usize = 6;

@@ -11,8 +11,8 @@ use stead_engine::{
 
 use crate::render::{
     format::plain,
-    line,
     plan_view::{Detail, unfolded},
+    print::line,
     text::plan::attribute,
 };
 

@@ -2,7 +2,10 @@
 
 use stead_resources::doctor::finding::{Ailment, Examination, Finding};
 
-use crate::render::{line, paint, wrapped};
+use crate::render::{
+    print::{line, paint},
+    terminal::wrapped,
+};
 
 /// Shows all findings, and what else was looked at.
 pub(crate) fn examination(examination: &Examination) -> String {

@@ -17,7 +17,11 @@ use stead_engine::{
 
 use crate::{
     exit::Exit,
-    render::{format::plain, line, paint, wrapped},
+    render::{
+        format::plain,
+        print::{line, paint},
+        terminal::wrapped,
+    },
 };
 
 /// Says how a run ended.

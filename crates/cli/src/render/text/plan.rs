@@ -7,9 +7,9 @@ use stead_resources::host::Live;
 
 use crate::render::{
     format::{bytes, one_line, plain, took},
-    line, paint,
     plan_view::{self, Detail, Shown, Side, Symbol, Unified, Words},
-    wrapped,
+    print::{line, paint},
+    terminal::wrapped,
 };
 
 /// As many changes of one kind in a row are shown folded; the rest is counted.

@@ -17,10 +17,9 @@ use stead_engine::{
 use crate::{
     json::{EventDocument, Last, Line},
     render::{
-        data,
         format::{bytes, plain, took},
-        has_letters, message,
-        terminal::{lettered, moves},
+        print::{data, message},
+        terminal::{has_letters, lettered, moves},
         text::outcome::outcome,
     },
 };

@@ -9,7 +9,8 @@ use stead_engine::{
 
 use crate::render::{
     format::{bytes, took},
-    line, outcome, paint,
+    print::{line, paint},
+    text::outcome::outcome,
 };
 
 /// How many files are named for one step; the rest is counted.
