@@ -1,13 +1,14 @@
 //! `stead confirm`.
 
-use std::time::Duration;
-
 use stead_engine::{history::stage::Stage, run::confirm};
 
-use crate::{context::Session, error::Failure, exit::Exit, render, run::executor::Bench};
-
-/// How long whoever has the lock is waited for: it may be the one that looks whether the run is confirmed.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+use crate::{
+    context::Session,
+    error::Failure,
+    exit::Exit,
+    render,
+    run::executor::{Bench, PATIENCE},
+};
 
 /// Keeps the run that waits, or says what has become of it.
 pub(crate) fn confirm(session: &Session, as_json: bool) -> Result<Exit, Failure> {

@@ -7,9 +7,14 @@ use stead_engine::{
 };
 use stead_resources::host::{Live, Reader};
 
-use super::confirm::PATIENCE;
-use crate::run::executor::Bench;
-use crate::{args::Revert, context::Session, error::Failure, exit::Exit, render};
+use crate::{
+    args::Revert,
+    context::Session,
+    error::Failure,
+    exit::Exit,
+    render,
+    run::executor::{Bench, PATIENCE},
+};
 
 /// Takes back the run that waits.
 pub(crate) fn revert(session: &Session, args: &Revert) -> Result<Exit, Failure> {

@@ -25,7 +25,7 @@ use crate::{
     error::Failure,
     exit::Exit,
     render,
-    run::executor::{Desk, is_yes},
+    run::{prompt::is_yes, runner::Desk},
 };
 
 /// How long a run waits unless told otherwise, in seconds.

@@ -2,3 +2,5 @@
 
 pub(crate) mod confirmation;
 pub(crate) mod executor;
+mod prompt;
+pub(crate) mod runner;

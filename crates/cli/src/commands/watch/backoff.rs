@@ -68,6 +68,15 @@ pub(super) enum Verdict {
     GiveUp(String),
 }
 
+/// Whether what is heard is held against whoever did it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It is.
+    Others,
+    /// It may be our own doing.
+    Nobody,
+}
+
 impl Bouts {
     /// Says what is to become of a plan.
     pub(super) fn judge(&self, plan: &Plan, now: Instant) -> Judgement {

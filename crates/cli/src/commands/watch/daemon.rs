@@ -28,22 +28,19 @@ use stead_engine::{
 };
 use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
 
-use super::{
-    feeding,
-    metrics::{self, Figures},
-    plan_what_can_be, runtime,
-};
-use crate::run::executor::Desk;
 use crate::{
     args::Watch,
     commands::watch::{
-        backoff::{Bouts, Judgement},
+        backoff::{Blame, Bouts, Judgement},
+        metrics::{self, Figures},
+        planning::{feeding, plan_what_can_be, runtime},
         systemd_notify::{self, PULSE, pulse, tell},
     },
     context::Session,
     error::Failure,
     exit::Exit,
     render::{self, Progress},
+    run::runner::Desk,
 };
 
 /// How often everything is looked at, whatever was heard.
@@ -479,15 +476,6 @@ impl<'a> Guardian<'a> {
             }
         }
     }
-}
-
-/// Whether what is heard is held against whoever did it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Blame {
-    /// It is.
-    Others,
-    /// It may be our own doing.
-    Nobody,
 }
 
 /// Returns the number of the newest run; 0 if there is none.

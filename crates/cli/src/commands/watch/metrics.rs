@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path};
 use jiff::Timestamp;
 use stead_resources::host::{HostError, Writer};
 
-use crate::commands::watch::backoff::Bouts;
+use crate::commands::watch::backoff::{Bout, Bouts};
 
 /// Where the figures are, for root.
 const OWN: &str = "/run/stead/watch.prom";
@@ -71,7 +71,7 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
         "When the host was last seen to be as applied.",
         &plain(last_good.to_string()),
     );
-    let labelled = |value: fn(&crate::commands::watch::backoff::Bout) -> u64| -> Vec<_> {
+    let labelled = |value: fn(&Bout) -> u64| -> Vec<_> {
         let values = bouts
             .iter()
             .filter(|(_, bout)| bout.total > 0 || bout.given_up.is_some());

@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 pub(crate) mod daemon;
 mod metrics;
+mod planning;
 pub(crate) mod systemd_notify;
 
 use std::{os::unix::process::CommandExt, process::Command, time::Duration};
@@ -11,21 +12,14 @@ use nix::sys::prctl;
 use stead_engine::{
     drift::explain::explain,
     history::{runs::committed, stage::Stage, state_dir::StateFolder},
-    model::address::Address,
-    plan::{
-        document::{Plan, PlanError, Scope, Wanted},
-        planner::plan_wanted,
-    },
-    provider::registry::{Kind, Registry},
+    plan::document::{Plan, PlanError, Scope},
     run::recover::{Newest, Persistence},
 };
-use stead_resources::{
-    host::{Live, Reader},
-    is_left_to_watch,
-};
+use stead_resources::is_left_to_watch;
 
 use crate::{
     args::{Confirm, Consent, Watch},
+    commands::watch::planning::{plan_what_can_be, runtime},
     context::Session,
     error::Failure,
     exit::Exit,
@@ -120,54 +114,4 @@ fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, F
         return Ok(None);
     }
     Ok(Some(plan.scoped(Scope::Restore)))
-}
-
-/// Keeps what reboots and programs overwrite.
-fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
-    wanted.retain(|wanted| {
-        let kind = session.registry.of(&wanted.address);
-        kind.is_ok_and(Kind::is_runtime)
-    });
-    wanted
-}
-
-/// Returns what makes a planned change due when it moves, of all that is watched: arguments, for a restart.
-fn feeding(session: &Session, plan: &Plan, address: &Address, watched: &[Wanted]) -> Vec<Address> {
-    let mut changes = plan.changes.iter();
-    let planned = changes.find(|planned| planned.address == *address);
-    let before = planned.and_then(|planned| planned.change.before());
-    let needs = watched.iter().find(|wanted| wanted.address == *address);
-    let (Some(before), Some(needs), Ok(kind)) = (before, needs, session.registry.of(address))
-    else {
-        return vec![];
-    };
-    let feeds = |need: &&Address| kind.disturbed(&address.name, before, &[need]).is_some();
-    let is_watched = |need: &&Address| watched.iter().any(|wanted| wanted.address == **need);
-    let fed = needs.needs.iter().filter(is_watched).filter(feeds);
-    fed.cloned().collect()
-}
-
-/// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
-async fn plan_what_can_be(
-    registry: &Registry<Live>,
-    reader: &Reader,
-    host: &str,
-    mut wanted: Vec<Wanted>,
-    mut say: impl FnMut(&str),
-) -> Result<Plan, PlanError> {
-    loop {
-        match plan_wanted(registry, reader, host, wanted.clone()).await {
-            Err(PlanError::Problems(problems)) => {
-                for (address, problem) in &problems {
-                    say(&format!("{address} is left out: {problem}\n"));
-                }
-                wanted.retain(|wanted| {
-                    !problems
-                        .iter()
-                        .any(|(address, _)| *address == wanted.address)
-                });
-            }
-            planned => return planned,
-        }
-    }
 }

@@ -1,0 +1,65 @@
+//! What is brought back: what was applied, of kinds that others overwrite, as far as this host can have it just now.
+
+use stead_engine::{
+    model::address::Address,
+    plan::document::{Plan, PlanError, Wanted, plan_wanted},
+    provider::registry::{Kind, Registry},
+};
+use stead_resources::host::{Live, Reader};
+
+use crate::context::Session;
+
+/// Keeps what reboots and programs overwrite.
+pub(super) fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+    wanted.retain(|wanted| {
+        let kind = session.registry.of(&wanted.address);
+        kind.is_ok_and(Kind::is_runtime)
+    });
+    wanted
+}
+
+/// Returns what makes a planned change due when it moves, of all that is watched: arguments, for a restart.
+pub(super) fn feeding(
+    session: &Session,
+    plan: &Plan,
+    address: &Address,
+    watched: &[Wanted],
+) -> Vec<Address> {
+    let mut changes = plan.changes.iter();
+    let planned = changes.find(|planned| planned.address == *address);
+    let before = planned.and_then(|planned| planned.change.before());
+    let needs = watched.iter().find(|wanted| wanted.address == *address);
+    let (Some(before), Some(needs), Ok(kind)) = (before, needs, session.registry.of(address))
+    else {
+        return vec![];
+    };
+    let feeds = |need: &&Address| kind.disturbed(&address.name, before, &[need]).is_some();
+    let is_watched = |need: &&Address| watched.iter().any(|wanted| wanted.address == **need);
+    let fed = needs.needs.iter().filter(is_watched).filter(feeds);
+    fed.cloned().collect()
+}
+
+/// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
+pub(super) async fn plan_what_can_be(
+    registry: &Registry<Live>,
+    reader: &Reader,
+    host: &str,
+    mut wanted: Vec<Wanted>,
+    mut say: impl FnMut(&str),
+) -> Result<Plan, PlanError> {
+    loop {
+        match plan_wanted(registry, reader, host, wanted.clone()).await {
+            Err(PlanError::Problems(problems)) => {
+                for (address, problem) in &problems {
+                    say(&format!("{address} is left out: {problem}\n"));
+                }
+                wanted.retain(|wanted| {
+                    !problems
+                        .iter()
+                        .any(|(address, _)| *address == wanted.address)
+                });
+            }
+            planned => return planned,
+        }
+    }
+}
