@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
-use super::{MADE, cell};
-use crate::{args::Args, exit::Exit};
+use crate::{
+    args::Args,
+    exit::Exit,
+    reference::page::{MADE, cell},
+};
 
 /// Returns the page.
 pub(super) fn page() -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use stead_resources::doctor::{ailments, finding::Ailment};
 
-use super::{MADE, Pages, cell};
+use crate::reference::page::{MADE, Pages, cell};
 
 const INTRODUCTION: &str = "\
 # Findings

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use stead_engine::model::schema::{Absence, Attribute, Role, Schema};
 
-use super::{MADE, Pages, cell};
-use crate::render::{meaning, shape};
+use crate::{
+    reference::page::{MADE, Pages, cell},
+    render::{meaning, shape},
+};
 
 const INTRODUCTION: &str = "\
 # Kinds

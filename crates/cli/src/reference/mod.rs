@@ -8,19 +8,15 @@
 mod commands;
 mod findings;
 mod kinds;
+mod page;
 
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
 
-/// A page by its path below `docs/guide/src`.
-type Pages = BTreeMap<String, String>;
-
-/// What a page begins with that nobody shall edit.
-const MADE: &str = "<!-- Made from the code by `make docs`. -->\n";
+use self::page::Pages;
 
 /// Where the guide is.
 fn guide() -> PathBuf {
@@ -59,11 +55,6 @@ fn listed(summary: &str, pages: &Pages) -> String {
         }
     }
     text
-}
-
-/// Writes a cell of a table.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
 }
 
 /// Returns the files that are there in the folders of made pages.
