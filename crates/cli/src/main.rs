@@ -1,18 +1,22 @@
 //! The command `stead`: reads what was typed, calls the engine, prints what came of it. Decides nothing.
 
 mod args;
-mod commands;
-pub(crate) mod context;
-pub(crate) mod error;
 mod exit;
-pub(crate) mod json;
+mod json;
+mod render;
+
+mod error;
+
+mod context;
+mod private_file;
+mod timings;
+
+mod run;
+
+mod commands;
 mod lsp;
-pub(crate) mod private_file;
 #[cfg(test)]
 mod reference;
-mod render;
-pub(crate) mod run;
-mod timings;
 
 use std::process::ExitCode;
 

@@ -25,21 +25,19 @@ use lsp_types::{
 use serde::de::DeserializeOwned;
 use stead_engine::language::{format::format, load::load};
 
-use super::{
-    completion::completion,
-    definition::definition,
-    documents::{Documents, path_of},
-    hover::hover,
-};
-use crate::lsp::{
-    diagnostics::Checker,
-    host_cache::Known,
-    line_index::{Encoding, Lines},
-    position::Place,
-};
 use crate::{
     context::{Session, Told},
     exit::Exit,
+    lsp::{
+        completion::completion,
+        definition::definition,
+        diagnostics::Checker,
+        documents::{Documents, path_of},
+        host_cache::Known,
+        hover::hover,
+        line_index::{Encoding, Lines},
+        position::Place,
+    },
 };
 
 /// The editor does not listen any more.
