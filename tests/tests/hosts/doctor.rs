@@ -10,9 +10,9 @@ fn install(host: &Host, file: &str) {
     host.must(&["snap", "install", "--dangerous", "--classic", &file]);
 }
 
-/// Applies the spec that `stead doctor --fix` shows.
+/// Applies the spec that `stead doctor --show-fix` shows.
 fn mend(host: &Host) -> Said {
-    let said = host.stead_ends(&["doctor", "--fix"], 3);
+    let said = host.stead_ends(&["doctor", "--show-fix"], 3);
     let (spec, plan) = said.out.split_once("\n}\n").unwrap();
     assert!(plan.contains("Plan: "), "{plan}");
     host.put("/root/mend.kdl", &format!("{spec}\n}}\n"));

@@ -189,7 +189,10 @@ fn a_host_that_stead_made_is_written_down_as_it_was_described() {
     // R4: each says what the other says, as far as it says anything.
     host.stead_ends(&["plan", "/root/cloud-vm.kdl"], 0);
     let more = |spec: &str| {
-        host.stead_ends(&["import", "--out", "/root/more.kdl", "--against", spec], 0);
+        host.stead_ends(
+            &["import", "--out", "/root/more.kdl", "--missing-from", spec],
+            0,
+        );
         host.get("/root/more.kdl").unwrap()
     };
     assert!(addresses(&more(OUT)).is_empty(), "{}", more(OUT));

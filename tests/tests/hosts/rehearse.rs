@@ -285,7 +285,12 @@ fn a_kill_in_each_step_leads_back_and_residue_is_named() {
     host.must(&["mkdir", "-p", "/var/lib/docker/layers"]);
     let (said, report) = rehearse(
         &host,
-        &["--fault", "all", "--layers", "/var/lib/docker/layers"],
+        &[
+            "--kill-at",
+            "all",
+            "--overlay-dir",
+            "/var/lib/docker/layers",
+        ],
         1,
     );
     assert_eq!(host.must(&["ls", "-A", "/var/lib/docker/layers"]).out, "");

@@ -168,7 +168,7 @@ fn what_a_spec_leaves_out_is_all_that_import_adds_to_it() {
             "import",
             "--out",
             "/run/more.kdl",
-            "--against",
+            "--missing-from",
             "/run/less.kdl",
         ];
         let said = sandbox.stead(&[&against[..], &only].concat());

@@ -40,7 +40,7 @@ pub(crate) struct Place {
         long,
         global = true,
         env = "STEAD_STATE_DIR",
-        value_name = "FOLDER",
+        value_name = "DIR",
         hide_env = true
     )]
     pub(crate) state_dir: Option<PathBuf>,
@@ -136,8 +136,8 @@ pub(crate) enum Command {
     },
     /// Print the manual page, or write the pages of all commands
     Man {
-        /// Write `stead.1` and a page for each command, such as `stead-plan.1`, into FOLDER
-        #[arg(long, value_name = "FOLDER")]
+        /// Write `stead.1` and a page for each command, such as `stead-plan.1`, into DIR
+        #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
 }
@@ -216,11 +216,11 @@ pub(crate) struct Rehearse {
     #[arg(long)]
     pub(crate) reboot: bool,
     /// Kill the run in each step, one after the other, and see that the clone is as before after `stead recover`
-    #[arg(long, value_name = "STEP", value_parser = ["all"])]
-    pub(crate) fault: Option<String>,
+    #[arg(long, alias = "fault", value_name = "STEP", value_parser = ["all"])]
+    pub(crate) kill_at: Option<String>,
     /// Keep what the clone writes in this folder while it lives [default: in memory]
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) layers: Option<PathBuf>,
+    #[arg(long, alias = "layers", value_name = "DIR")]
+    pub(crate) overlay_dir: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -264,8 +264,8 @@ pub(crate) struct Doctor {
     #[arg(long)]
     pub(crate) json: bool,
     /// Show the spec that mends what was found, and the plan of it
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) fix: bool,
+    #[arg(long, alias = "fix", conflicts_with = "json")]
+    pub(crate) show_fix: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -280,8 +280,8 @@ pub(crate) struct Import {
     #[arg(long, value_name = "KIND[:NAME]")]
     pub(crate) except: Vec<String>,
     /// Write only what SPEC does not say yet
-    #[arg(long, value_name = "SPEC")]
-    pub(crate) against: Option<PathBuf>,
+    #[arg(long, alias = "against", value_name = "SPEC")]
+    pub(crate) missing_from: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) values: Values,
     /// Pass over what this file names, with its reasons [default: /etc/stead/import-ignore.kdl, if it is there]
@@ -485,5 +485,29 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_keep_their_old_names_for_one_release() {
+        for (command, old, new, value) in [
+            ("doctor", "--fix", "--show-fix", None),
+            ("rehearse", "--fault", "--kill-at", Some("all")),
+            ("rehearse", "--layers", "--overlay-dir", Some("/layers")),
+            ("import", "--against", "--missing-from", Some("host.kdl")),
+        ] {
+            let parse = |option| {
+                let words = ["stead", command, option].into_iter().chain(value);
+                format!("{:?}", Args::try_parse_from(words).unwrap())
+            };
+            assert_eq!(parse(old), parse(new), "{old}");
+            let help = Args::command()
+                .find_subcommand_mut(command)
+                .map(|command| command.render_long_help().to_string())
+                .unwrap();
+            assert!(
+                help.contains(new) && !help.contains(&format!("{old} ")),
+                "{help}"
+            );
+        }
     }
 }

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Val
 /// The name of the option.
 const FROM: &str = "from";
 /// What makes no sense beside it: it chooses among what is on this host.
-const OF_THE_HOST: [&str; 6] = ["only", "except", "against", "ignore", "var", "vars"];
+const OF_THE_HOST: [&str; 6] = ["only", "except", "missing_from", "ignore", "var", "vars"];
 
 /// What was named behind each `--from`: a word and paths, not judged yet.
 #[derive(Clone, Debug, Default)]

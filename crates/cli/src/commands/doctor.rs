@@ -30,7 +30,7 @@ pub(crate) fn doctor(session: &Session, args: &Doctor) -> Result<Exit, Failure> 
     };
     if args.json {
         render::data(&DoctorDocument::text(examination));
-    } else if args.fix {
+    } else if args.show_fix {
         fix(session, &examination)?;
     } else {
         render::page(&render::examination(&examination));

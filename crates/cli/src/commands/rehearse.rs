@@ -106,11 +106,14 @@ fn arguments(
     for path in &args.spec.values.vars {
         words.extend(["--vars".into(), absolute(path).map_err(failed)?.into()]);
     }
-    if let Some(step) = &args.fault {
-        words.extend(["--fault".into(), step.into()]);
+    if let Some(step) = &args.kill_at {
+        words.extend(["--kill-at".into(), step.into()]);
     }
-    if let Some(layers) = &args.layers {
-        words.extend(["--layers".into(), absolute(layers).map_err(failed)?.into()]);
+    if let Some(layers) = &args.overlay_dir {
+        words.extend([
+            "--overlay-dir".into(),
+            absolute(layers).map_err(failed)?.into(),
+        ]);
     }
     words.extend(["--state-dir".into(), session.state.clone().into()]);
     Ok(words)

@@ -16,7 +16,7 @@ pub(super) fn page() -> String {
     whole.build();
     let mut text = format!(
         "{MADE}# Commands\n\n`stead` acts on the host it runs on. Root is needed to change things, and to read what only root may read; \
-         a plan without root says what it could not see. The same pages are there for `man`: `stead man --out FOLDER` writes them.\n\n\
+         a plan without root says what it could not see. The same pages are there for `man`: `stead man --out DIR` writes them.\n\n\
          These options every command takes:\n\n"
     );
     let global = whole.get_arguments();

@@ -50,7 +50,7 @@ fn page(ailment: &Ailment) -> String {
     } else {
         writeln!(text, "```kdl\n{}\n```", spec.join("\n")).unwrap();
         if spec.iter().any(|node| has_capitals(node)) {
-            text.push_str("\n`stead doctor --fix` fills in the word in capitals.\n");
+            text.push_str("\n`stead doctor --show-fix` fills in the word in capitals.\n");
         }
     }
     text

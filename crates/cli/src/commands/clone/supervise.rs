@@ -41,7 +41,7 @@ pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> 
         .as_deref()
         .unwrap_or(Path::new("/etc/stead/host.kdl"));
     let graph = session.graph(spec, &Told::of(&args.spec.values)?, &[])?;
-    let layers = args.layers.as_deref().map(Layers::make).transpose()?;
+    let layers = args.overlay_dir.as_deref().map(Layers::make).transpose()?;
     let mut rehearsal = InClones {
         session,
         args,
@@ -136,7 +136,7 @@ impl<'a> InClones<'a> {
             self.report.reboot = Some(trial.reboot(&known)?);
         }
         trial.clone.end()?;
-        if self.args.fault.is_some() {
+        if self.args.kill_at.is_some() {
             self.kill_in_each_step(&plan)?;
         }
         Ok(())

@@ -51,15 +51,15 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     let except = patterns(session, &args.except)?;
     let mut ignores = ignores(session, args.ignore.as_deref())?;
     leave_secrets_out(session, &mut ignores);
-    if args.against.is_none() && !args.values.is_empty() {
+    if args.missing_from.is_none() && !args.values.is_empty() {
         return Err(Failure::usage(
             "values are for a spec, and none is named",
-            "name it: `--against SPEC`",
+            "name it: `--missing-from SPEC`",
         ));
     }
     let told = Told::of(&args.values)?;
     let against = args
-        .against
+        .missing_from
         .as_deref()
         .map(|path| session.graph(path, &told, &[]))
         .transpose()?;

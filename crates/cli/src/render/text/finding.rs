@@ -38,7 +38,7 @@ pub(crate) fn examination(examination: &Examination) -> String {
         line(
             &mut text,
             format_args!(
-                "`stead doctor --fix` shows the lines of spec that mend what a spec can mend, and their plan."
+                "`stead doctor --show-fix` shows the lines of spec that mend what a spec can mend, and their plan."
             ),
         );
     }
