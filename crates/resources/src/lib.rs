@@ -21,6 +21,7 @@ pub mod files;
 pub mod foreign;
 pub mod kernel;
 pub mod kinds;
+mod live;
 pub mod microk8s;
 pub mod safety;
 pub mod snapd;

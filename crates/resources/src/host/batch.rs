@@ -9,11 +9,11 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{
-    Digested, HostError, Meta, Reader,
-    reader::{digested, meta, xattrs},
+use super::{Digested, HostError, Meta, Reader};
+use crate::host::{
+    beneath::{LastFolder, Place},
+    meta::{digested, meta, xattrs},
 };
-use crate::host::beneath::{LastFolder, Place};
 
 /// How many paths are worth a thread of their own.
 const SHARE: usize = 128;

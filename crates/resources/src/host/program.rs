@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{HostError, Reader, Writer};
+use crate::host::query::Query;
 
 /// How long a program may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,6 +35,17 @@ const OLD_PROGRAMS: [&str; 4] = [
     "/sbin/iptables",
     "/sbin/ip6tables",
 ];
+/// The programs that change tables of iptables, one thing or many at once.
+pub(super) const XTABLES: [&str; 8] = [
+    "iptables-nft",
+    "iptables-legacy",
+    "ip6tables-nft",
+    "ip6tables-legacy",
+    "iptables-nft-restore",
+    "iptables-legacy-restore",
+    "ip6tables-nft-restore",
+    "ip6tables-legacy-restore",
+];
 /// How the crate that reads the flags of Kubernetes begins its complaints: `flag.go` and `errors.go` of pflag.
 const PFLAG_ERRORS: [&str; 5] = [
     "unknown flag: ",
@@ -44,61 +56,6 @@ const PFLAG_ERRORS: [&str; 5] = [
 ];
 /// How much of what a program said goes into an error, in bytes.
 const TAIL: usize = 2_000;
-
-/// The programs that a reader may run: those that only read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
-    /// Prints the IPv4 rules of the back end nft.
-    IptablesNftSave,
-    /// Prints the IPv4 rules of the back end legacy.
-    IptablesLegacySave,
-    /// Prints the IPv6 rules of the back end nft.
-    Ip6tablesNftSave,
-    /// Prints the IPv6 rules of the back end legacy.
-    Ip6tablesLegacySave,
-    /// Prints the rules of nft, those of the back end nft among them.
-    NftList,
-    /// Prints what sudo has told the journal of systemd, the newest of it, oldest first.
-    SudoJournal,
-}
-
-impl Query {
-    /// All that print rules.
-    pub(crate) const RULES: [Self; 5] = [
-        Self::IptablesNftSave,
-        Self::IptablesLegacySave,
-        Self::Ip6tablesNftSave,
-        Self::Ip6tablesLegacySave,
-        Self::NftList,
-    ];
-
-    /// Returns the name of the program.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::IptablesNftSave => "iptables-nft-save",
-            Self::IptablesLegacySave => "iptables-legacy-save",
-            Self::Ip6tablesNftSave => "ip6tables-nft-save",
-            Self::Ip6tablesLegacySave => "ip6tables-legacy-save",
-            Self::NftList => "nft",
-            Self::SudoJournal => "journalctl",
-        }
-    }
-
-    /// Returns its arguments.
-    fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::NftList => &["list", "ruleset"],
-            Self::SudoJournal => &[
-                "--quiet",
-                "--no-pager",
-                "--output=json",
-                "--identifier=sudo",
-                "--lines=5000",
-            ],
-            _ => &[],
-        }
-    }
-}
 
 /// One call of a program that changes the host.
 #[derive(Clone, Copy, Debug)]

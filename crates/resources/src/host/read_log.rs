@@ -2,8 +2,6 @@
 
 use std::sync::Mutex;
 
-use super::Reader;
-
 /// The most of a text that is kept, in bytes: whoever wants to know reads lines.
 const KEPT: usize = 4 << 20;
 
@@ -41,24 +39,10 @@ impl Trace {
         }
     }
 
-    fn taken(&self) -> Vec<Looked> {
+    pub(super) fn taken(&self) -> Vec<Looked> {
         let looked = self.0.as_ref();
         looked.map_or_else(Vec::new, |looked| {
             looked.lock().expect("no holder panics").clone()
         })
-    }
-}
-
-impl Reader {
-    /// Makes it note what it looks at, from now on.
-    #[must_use]
-    pub fn traced(mut self) -> Self {
-        self.trace = Trace::on();
-        self
-    }
-
-    /// Returns what it has looked at so far.
-    pub fn looked(&self) -> Vec<Looked> {
-        self.trace.taken()
     }
 }

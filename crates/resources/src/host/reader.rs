@@ -16,19 +16,20 @@ use nix::{
     dir::Dir,
     errno::Errno,
     fcntl::OFlag,
-    sys::{
-        stat::{FileStat, Mode, SFlag},
-        statvfs::fstatvfs,
-    },
+    sys::{stat::FileStat, statvfs::fstatvfs},
     time::{ClockId, clock_gettime},
 };
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use stead_engine::model::boot_time::Moment;
 use tokio::sync::OnceCell;
-use xattr::FileExt;
 
-use super::{HostError, Query, kubernetes::ClusterObject};
-use crate::host::{beneath::Place, read_log::Trace};
+use super::{HostError, Query};
+use crate::host::{
+    beneath::Place,
+    kubernetes::object::ClusterObject,
+    meta::{Digested, Meta, digested, meta, xattrs},
+    read_log::{Looked, Trace},
+};
 
 /// One moment of the host, read only.
 #[derive(Debug)]
@@ -49,67 +50,6 @@ type Finding = Arc<dyn Any + Send + Sync>;
 
 /// What a program printed, once it has run.
 type Answer = Arc<OnceCell<Arc<[u8]>>>;
-
-/// What stands at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// What it is.
-    pub kind: MetaKind,
-    /// Permission bits, 0 to 0o7777.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u32,
-    /// The group's number.
-    pub gid: u32,
-    /// Bytes.
-    pub size: u64,
-}
-
-impl Meta {
-    /// Returns who owns it and who may do what.
-    pub fn access(&self) -> super::Access {
-        super::Access {
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            xattrs: None,
-        }
-    }
-}
-
-/// What can stand at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetaKind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Folder,
-    /// A symlink.
-    Symlink,
-    /// A device, a socket, a pipe.
-    Other,
-}
-
-impl MetaKind {
-    /// Says what it is, with its article.
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::File => "a file",
-            Self::Folder => "a folder",
-            Self::Symlink => "a symlink",
-            Self::Other => "a device, socket or pipe",
-        }
-    }
-}
-
-/// Length and SHA-256 of contents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digested {
-    /// SHA-256 in hexadecimal.
-    pub sha256: String,
-    /// Bytes.
-    pub size: u64,
-}
 
 /// How much room a file system has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +79,18 @@ impl Reader {
             bus: OnceCell::new(),
             trace: Trace::default(),
         }
+    }
+
+    /// Makes it note what it looks at, from now on.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        self.trace = Trace::on();
+        self
+    }
+
+    /// Returns what it has looked at so far.
+    pub fn looked(&self) -> Vec<Looked> {
+        self.trace.taken()
     }
 
     /// Works something out of this moment that several kinds need, once.
@@ -351,77 +303,7 @@ impl Reader {
     }
 }
 
-/// Digests what is left of an open file.
-pub(super) fn digested(file: &mut File) -> io::Result<Digested> {
-    let mut hasher = Hashing {
-        hasher: Sha256::new(),
-        size: 0,
-    };
-    io::copy(file, &mut hasher)?;
-    Ok(hasher.finish())
-}
-
-/// Returns the extended attributes of an open file; none where the file system has none.
-pub(super) fn xattrs(file: &File) -> io::Result<BTreeMap<String, String>> {
-    let names = match file.list_xattr() {
-        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {
-            return Ok(BTreeMap::new());
-        }
-        names => names?,
-    };
-    let mut found = BTreeMap::new();
-    for name in names {
-        if let (Some(text), Some(value)) = (name.to_str(), file.get_xattr(&name)?) {
-            found.insert(text.to_owned(), hex::encode(value));
-        }
-    }
-    Ok(found)
-}
-
 fn in_microseconds(seconds: i64, nanoseconds: i64) -> u64 {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     seconds * 1_000_000 + u64::try_from(nanoseconds).unwrap_or(0) / 1_000
-}
-
-pub(super) fn meta(stat: &FileStat) -> Meta {
-    let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-        SFlag::S_IFREG => MetaKind::File,
-        SFlag::S_IFDIR => MetaKind::Folder,
-        SFlag::S_IFLNK => MetaKind::Symlink,
-        _ => MetaKind::Other,
-    };
-    Meta {
-        kind,
-        mode: Mode::from_bits_truncate(stat.st_mode).bits(),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-    }
-}
-
-/// A sink that digests what is written to it.
-pub(super) struct Hashing {
-    pub(super) hasher: Sha256,
-    pub(super) size: u64,
-}
-
-impl Hashing {
-    pub(super) fn finish(self) -> Digested {
-        Digested {
-            sha256: hex::encode(self.hasher.finalize()),
-            size: self.size,
-        }
-    }
-}
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -14,6 +14,7 @@ use super::{
     Call, HostError, Reader,
     program::{self, ROOM},
 };
+use crate::host::meta::Secret;
 
 /// The largest secret, in bytes. What is read has more room from the start: a buffer that grows leaves copies behind.
 pub(crate) const LARGEST: usize = ROOM - 1;
@@ -21,9 +22,6 @@ pub(crate) const LARGEST: usize = ROOM - 1;
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Where credentials are, the first counts: systemd.exec(5), `LoadCredential=`.
 const STORES: [&str; 3] = ["/run/credstore", "/etc/credstore", "/usr/lib/credstore"];
-
-/// The bytes of a secret; they are wiped when this goes.
-pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
 impl Reader {
     /// Reads a file whole that may hold a secret; `None` if nothing is there.

@@ -17,17 +17,14 @@ use nix::{
     sys::stat::{Mode, fchmod, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stead_engine::run::event::{News, Wait};
 use xattr::FileExt;
 
-use super::{
-    HostError,
-    reader::{Digested, Hashing, xattrs},
-};
+use super::{HostError, Reader};
 use crate::host::{
     beneath::Place,
+    meta::{Access, Digested, Existing, Hashing, MetaKind, Secret, meta, xattrs},
     staged_file::{Folders, Staged, sync_folder, unlink},
 };
 
@@ -56,41 +53,6 @@ impl fmt::Debug for Writer {
             .field("blobs", blobs)
             .finish_non_exhaustive()
     }
-}
-
-/// Who owns something and who may do what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
-    /// Permission bits, 0 to 0o7777.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u32,
-    /// The group's number.
-    pub gid: u32,
-    /// Extended attributes, ACLs among them, values in hexadecimal; `None` leaves those that are there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub xattrs: Option<BTreeMap<String, String>>,
-}
-
-impl Access {
-    /// Makes those of something of the person who runs this.
-    pub fn own(mode: u32) -> Self {
-        Self {
-            mode,
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            xattrs: None,
-        }
-    }
-}
-
-/// What to do with what is at a path already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Nothing may be there.
-    Refuse,
-    /// Replace it, and keep its extended attributes and ACLs.
-    Replace,
 }
 
 impl Writer {
@@ -229,7 +191,7 @@ impl Writer {
         let place = Place::must(&self.root, path)?;
         let is_link = place
             .stat()?
-            .is_some_and(|stat| super::reader::meta(&stat).kind == super::MetaKind::Symlink);
+            .is_some_and(|stat| meta(&stat).kind == MetaKind::Symlink);
         if is_link {
             return Err(HostError::io("change the owner and mode of", path)(
                 io::Error::from(Errno::ELOOP),
@@ -272,7 +234,7 @@ impl Writer {
 
     /// Removes what killed writes may have left in a folder.
     pub fn clean_folder(&self, path: &Path) -> Result<(), HostError> {
-        for name in super::Reader::new(&self.root).list_folder(path)? {
+        for name in Reader::new(&self.root).list_folder(path)? {
             let is_temporary = name
                 .to_str()
                 .is_some_and(|name| name.starts_with('.') && name.ends_with(TEMPORARY));
@@ -291,8 +253,8 @@ impl Writer {
     }
 
     /// Returns the secret that was kept under a digest; `None` if none was.
-    pub(crate) fn kept_secret(&self, digest: &str) -> Result<Option<super::Secret>, HostError> {
-        let blobs = super::Reader::new(&self.blobs);
+    pub(crate) fn kept_secret(&self, digest: &str) -> Result<Option<Secret>, HostError> {
+        let blobs = Reader::new(&self.blobs);
         blobs.read_secret(Path::new(&format!("/{digest}")))
     }
 
@@ -328,7 +290,7 @@ impl Writer {
 
     /// Opens contents that were kept; `None` if there are none of that digest.
     pub fn open_blob(&self, sha256: &str) -> Result<Option<File>, HostError> {
-        let blobs = super::Reader::new(&self.blobs);
+        let blobs = Reader::new(&self.blobs);
         blobs.open(Path::new(&format!("/{sha256}")))
     }
 }

@@ -14,7 +14,11 @@ use nix::{
     sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
 };
 
-use super::{super::HostError, Culprit, below, refused};
+use super::super::HostError;
+use crate::host::watch::{
+    process::Culprit,
+    trigger::{below, refused},
+};
 
 /// What happens to a path that counts.
 const MOVED: AddWatchFlags = AddWatchFlags::IN_CREATE

@@ -14,10 +14,11 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use super::{super::HostError, Stirred, Trigger, refused};
+use super::super::HostError;
 use crate::host::watch::{
     inotify::FileEvents,
     nftables::{Moved, NetfilterEvents},
+    trigger::{Stirred, Trigger, refused},
 };
 
 /// Whoever hears.

@@ -4,11 +4,12 @@ pub(crate) mod inotify;
 pub(crate) mod listener;
 pub(crate) mod nftables;
 pub(crate) mod process;
+pub(crate) mod trigger;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -20,9 +21,9 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-pub use process::Culprit;
 
 use super::{HostError, Reader};
+use crate::host::watch::trigger::{Stirred, Trigger, refused};
 
 /// How often values of the kernel are read. Nobody tells when they change.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,31 +32,6 @@ const LIMIT: u64 = 64 << 10;
 /// What every program of the legacy back end locks while it changes something: `XT_LOCK_NAME` of iptables. The kernel tells nobody of
 /// such a change, so who takes the lock is what tells.
 const LEGACY_LOCK: &str = "/run/xtables.lock";
-
-/// Something whose change tells that a resource may have moved.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trigger {
-    /// A file, or what is in a folder.
-    Path(PathBuf),
-    /// A small file of the kernel that tells nobody when it changes.
-    Value(PathBuf),
-    /// A chain of iptables, in either back end.
-    Chain {
-        /// Its table.
-        table: String,
-        /// Its name.
-        chain: String,
-    },
-}
-
-/// A trigger that has gone off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stirred {
-    /// Which.
-    pub trigger: Trigger,
-    /// Who did it, if that can be known.
-    pub by: Option<Culprit>,
-}
 
 /// Who looks out for triggers.
 #[derive(Debug)]
@@ -144,25 +120,12 @@ impl Lookout {
     }
 }
 
-/// Returns an error of a service of the kernel.
-fn refused(service: &str) -> impl Fn(std::io::Error) -> HostError {
-    let service = service.to_owned();
-    move |error| HostError::Service {
-        service: service.clone(),
-        fault: error.to_string(),
-    }
-}
-
-/// Returns a path below the root.
-fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{fs, os::unix::fs::symlink, path::Path};
 
     use super::*;
+    use crate::host::watch::trigger::below;
 
     const ARGS: &str = "/var/snap/microk8s/current/args/kube-proxy";
 

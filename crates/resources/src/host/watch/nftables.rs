@@ -9,7 +9,8 @@ use netlink_packet_core::{NetlinkBuffer, NlasIterator};
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::errno::Errno;
 
-use super::{super::HostError, Culprit, refused};
+use super::super::HostError;
+use crate::host::watch::{process::Culprit, trigger::refused};
 
 /// `NFNLGRP_NFTABLES`.
 const GROUP: u32 = 7;

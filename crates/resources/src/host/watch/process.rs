@@ -4,7 +4,7 @@ use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, process};
 
 use nix::sys::stat::{major, minor};
 
-use crate::netfilter::Column;
+use crate::host::program::XTABLES;
 
 /// How many words of whoever started a process are told: the program and what it runs. Those behind them may be secrets.
 const TOLD: usize = 2;
@@ -60,11 +60,7 @@ impl Culprit {
 
     /// Whether it may be a program that this process has started itself: such have these names, and end before anybody could ask.
     pub fn may_be_ours(&self) -> bool {
-        let is_like_ours = |column: &Column| {
-            let program = column.program();
-            program.ends_with(&format!("/{}", self.name)) || column.restore_program() == self.name
-        };
-        self.started_by.is_none() && Column::ALL.iter().any(is_like_ours)
+        self.started_by.is_none() && XTABLES.contains(&self.name.as_str())
     }
 
     /// Returns the name of whoever is behind it.

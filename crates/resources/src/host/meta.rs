@@ -1,0 +1,181 @@
+//! What stands at a path of the host, and what is to be done there: plain data, and how it is taken from an open file.
+
+use std::{collections::BTreeMap, fs::File, io};
+
+use nix::{
+    errno::Errno,
+    sys::stat::{FileStat, Mode, SFlag},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use xattr::FileExt;
+use zeroize::Zeroizing;
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// What it is.
+    pub kind: MetaKind,
+    /// Permission bits, 0 to 0o7777.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Meta {
+    /// Returns who owns it and who may do what.
+    pub fn access(&self) -> Access {
+        Access {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            xattrs: None,
+        }
+    }
+}
+
+/// What can stand at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symlink.
+    Symlink,
+    /// A device, a socket, a pipe.
+    Other,
+}
+
+impl MetaKind {
+    /// Says what it is, with its article.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::File => "a file",
+            Self::Folder => "a folder",
+            Self::Symlink => "a symlink",
+            Self::Other => "a device, socket or pipe",
+        }
+    }
+}
+
+/// Length and SHA-256 of contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digested {
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Digests what is left of an open file.
+pub(super) fn digested(file: &mut File) -> io::Result<Digested> {
+    let mut hasher = Hashing {
+        hasher: Sha256::new(),
+        size: 0,
+    };
+    io::copy(file, &mut hasher)?;
+    Ok(hasher.finish())
+}
+
+/// Returns the extended attributes of an open file; none where the file system has none.
+pub(super) fn xattrs(file: &File) -> io::Result<BTreeMap<String, String>> {
+    let names = match file.list_xattr() {
+        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {
+            return Ok(BTreeMap::new());
+        }
+        names => names?,
+    };
+    let mut found = BTreeMap::new();
+    for name in names {
+        if let (Some(text), Some(value)) = (name.to_str(), file.get_xattr(&name)?) {
+            found.insert(text.to_owned(), hex::encode(value));
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn meta(stat: &FileStat) -> Meta {
+    let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => MetaKind::File,
+        SFlag::S_IFDIR => MetaKind::Folder,
+        SFlag::S_IFLNK => MetaKind::Symlink,
+        _ => MetaKind::Other,
+    };
+    Meta {
+        kind,
+        mode: Mode::from_bits_truncate(stat.st_mode).bits(),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+    }
+}
+
+/// A sink that digests what is written to it.
+pub(super) struct Hashing {
+    pub(super) hasher: Sha256,
+    pub(super) size: u64,
+}
+
+impl Hashing {
+    pub(super) fn finish(self) -> Digested {
+        Digested {
+            sha256: hex::encode(self.hasher.finalize()),
+            size: self.size,
+        }
+    }
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Who owns something and who may do what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Permission bits, 0 to 0o7777.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// Extended attributes, ACLs among them, values in hexadecimal; `None` leaves those that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xattrs: Option<BTreeMap<String, String>>,
+}
+
+impl Access {
+    /// Makes those of something of the person who runs this.
+    pub fn own(mode: u32) -> Self {
+        Self {
+            mode,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            xattrs: None,
+        }
+    }
+}
+
+/// What to do with what is at a path already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing may be there.
+    Refuse,
+    /// Replace it, and keep its extended attributes and ACLs.
+    Replace,
+}
+
+/// The bytes of a secret; they are wiped when this goes.
+pub(crate) type Secret = Zeroizing<Vec<u8>>;

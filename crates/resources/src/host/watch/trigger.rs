@@ -1,0 +1,44 @@
+//! What can go off, and that it has.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::{HostError, watch::process::Culprit};
+
+/// Something whose change tells that a resource may have moved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trigger {
+    /// A file, or what is in a folder.
+    Path(PathBuf),
+    /// A small file of the kernel that tells nobody when it changes.
+    Value(PathBuf),
+    /// A chain of iptables, in either back end.
+    Chain {
+        /// Its table.
+        table: String,
+        /// Its name.
+        chain: String,
+    },
+}
+
+/// A trigger that has gone off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stirred {
+    /// Which.
+    pub trigger: Trigger,
+    /// Who did it, if that can be known.
+    pub by: Option<Culprit>,
+}
+
+/// Returns an error of a service of the kernel.
+pub(crate) fn refused(service: &str) -> impl Fn(std::io::Error) -> HostError {
+    let service = service.to_owned();
+    move |error| HostError::Service {
+        service: service.clone(),
+        fault: error.to_string(),
+    }
+}
+
+/// Returns a path below the root.
+pub(crate) fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
