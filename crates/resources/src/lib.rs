@@ -28,8 +28,6 @@ pub mod snapd;
 pub mod systemd;
 pub mod values;
 
-pub use kinds::{
-    hook::{have_recovered, is_left_to_watch},
-    registry,
-};
+pub use kinds::registry;
+pub use safety::hook_files::{have_recovered, is_left_to_watch};
 pub use snapd::client::wait_until_settled;

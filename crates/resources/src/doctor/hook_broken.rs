@@ -1,7 +1,7 @@
 //! What stead put there to bring things back is not there any more.
 
 use super::{Hidden, Look, Patient};
-use crate::{doctor::finding::Ailment, kinds::hook};
+use crate::{doctor::finding::Ailment, safety::hook_files};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "hook-broken",
@@ -20,7 +20,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     let mut evidence = vec![];
     let mut broken = vec![];
     for name in hooks {
-        let faults = hook::faults(patient.host, name)?;
+        let faults = hook_files::faults(patient.host, name)?;
         if !faults.is_empty() {
             evidence.extend(faults);
             broken.push(name);

@@ -19,7 +19,7 @@ use crate::{
     },
     netfilter::{
         Backend, ChainName, Column, Family, Reading, Rule, SAME_BEFORE, Saved, SavedRule, TABLES,
-        Tables, known_writers, saved_words, split_at_jump,
+        Tables, comment, known_writers, saved_words, split_at_jump,
     },
 };
 
@@ -139,7 +139,7 @@ impl Said {
         let words = saved_words(&rule.text)?;
         Some(Self {
             plain: Rule::plain(&words, family).text(chain),
-            comment: known_writers::comment(&rule.text),
+            comment: comment(&rule.text),
         })
     }
 }

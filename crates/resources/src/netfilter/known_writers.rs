@@ -1,9 +1,7 @@
 //! Who else writes into the tables: known programs, and by what their chains and rules are known.
 
-use super::{
-    saved::{Saved, SavedRule},
-    words::saved_words,
-};
+use super::saved::{Saved, SavedRule};
+use crate::netfilter::saved::comment;
 
 /// A program that writes chains and rules of its own.
 struct Actor {
@@ -207,13 +205,6 @@ pub(crate) fn is_policy_of(saved: &Saved, name: &str, table: &str, chain: &str) 
 fn has_chains(saved: &Saved, actor: &Actor) -> bool {
     let mut chains = saved.tables.values().flat_map(|chains| chains.keys());
     actor.chains.is_empty() || chains.any(|chain| of_chain(chain) == Some(actor.name))
-}
-
-/// Returns the comment of a rule; of several the first.
-pub(crate) fn comment(text: &str) -> Option<String> {
-    let words = saved_words(text)?;
-    let at = words.iter().position(|word| word == "--comment")?;
-    words.get(at + 1).cloned()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::Column;
-use crate::netfilter::known_writers::comment;
+use crate::netfilter::words::saved_words;
 
 /// The start of the comment that carries the name of a rule of ours.
 pub(crate) const MARK: &str = "stead:";
@@ -200,6 +200,13 @@ fn name(text: &str) -> Option<String> {
         .and_then(|value| value.strip_prefix(MARK))
         .map(str::to_owned)
         .or_else(|| name(rest))
+}
+
+/// Returns the comment of a rule; of several the first.
+pub(crate) fn comment(text: &str) -> Option<String> {
+    let words = saved_words(text)?;
+    let at = words.iter().position(|word| word == "--comment")?;
+    words.get(at + 1).cloned()
 }
 
 #[cfg(test)]

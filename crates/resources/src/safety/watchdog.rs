@@ -9,8 +9,7 @@ use zbus::Variant;
 use crate::{
     files::conf_d::HEADER,
     host::{HostError, NewUnit, Reader, Writer},
-    kinds::hook::write,
-    systemd::files::{UNITS, remove, remove_empty_folder},
+    systemd::files::{UNITS, remove, remove_empty_folder, write},
 };
 
 /// The exit code by which stead says that nothing is due yet: `stead help`.

@@ -21,13 +21,13 @@ use stead_engine::{
 
 use crate::{
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
-    kinds::{hook, restart::note_start},
+    kinds::restart::note_start,
     microk8s::{
         args_file::{ArgsFile, check_value},
         layout::{self, Layout, SNAP},
     },
     suggested,
-    values::{path::refused, secret_patterns},
+    values::{implied_hook, path::refused, secret_patterns},
 };
 
 /// What kube-proxy knows: `cmd/kube-proxy/app/server_linux.go` of Kubernetes. It ends at once with any other.
@@ -303,7 +303,10 @@ impl Provider<Live> for KubeArgs {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         let group = layout::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
-        vec![(restart, Desired::present(json!({}))), hook::snap_refresh()]
+        vec![
+            (restart, Desired::present(json!({}))),
+            implied_hook::snap_refresh(),
+        ]
     }
 
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {

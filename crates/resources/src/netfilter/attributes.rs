@@ -1,0 +1,117 @@
+//! What the kinds of the packet filter have in common: attributes, the hook that comes with them, and what is said of their columns.
+
+use std::sync::Arc;
+
+use stead_engine::{
+    language::spec::Desired,
+    model::{
+        address::Address,
+        listing::Listing,
+        schema::{Attribute, Role, Shape},
+    },
+    provider::traits::ProviderError,
+};
+
+use crate::{
+    host::{HostError, Reader},
+    netfilter::{column::Column, names::ChainName, tables::Tables},
+    values::path::refused,
+};
+
+/// The attribute `family`.
+pub(crate) const FAMILY: Attribute = Attribute::new(
+    "family",
+    Shape::OneOf(&["ipv4", "ipv6", "both"]),
+    Role::Input,
+    "Which addresses. ipv4 unless written.",
+);
+
+/// The attribute `backend`.
+pub(crate) const BACKEND: Attribute = Attribute::new(
+    "backend",
+    Shape::OneOf(&["auto", "nft", "legacy", "both"]),
+    Role::Input,
+    "Which back end of the kernel. auto unless written: the one that holds rules in the chain, else the host's own.",
+);
+
+/// The attribute `persist`.
+pub(crate) const PERSIST: Attribute = Attribute::new(
+    "persist",
+    Shape::Flag,
+    Role::Input,
+    "Whether a boot brings it back too: true unless written; then a hook comes with it.",
+);
+
+/// What comes with something that the kernel forgets at a reboot.
+pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
+    if persist == Some(false) {
+        vec![]
+    } else {
+        crate::values::implied_hook::boot()
+    }
+}
+
+/// What a spec says as `family` and `backend`.
+pub(crate) type Words = (Option<String>, Option<String>);
+
+/// Returns the plainest words that mean just these columns for a chain; `None` if there are none.
+pub(crate) async fn words_of(
+    host: &Reader,
+    kind: &str,
+    name: &str,
+    columns: &[Column],
+) -> Result<Option<Words>, ProviderError> {
+    let tables = Tables::read(host)
+        .await
+        .map_err(refused(kind, name, "read the tables"))?;
+    let chain = ChainName::parse(name).expect("the name was checked");
+    let words = tables.words(columns, chain);
+    Ok(words.map(|(family, backend)| (family.map(str::to_owned), backend.map(str::to_owned))))
+}
+
+/// Why there is nothing to import where no back end is installed.
+pub(crate) const NOT_INSTALLED: &str = "iptables is not installed";
+/// Why a resource that stands in some columns cannot be written.
+pub(crate) const ODD_COLUMNS: &str =
+    "no `family` and `backend` mean just the tables that it stands in";
+/// Why the tables could not be seen.
+pub(super) const FOR_ROOT: &str = "only root may read the tables";
+
+/// Reads the tables for a listing; where there are none, or none that may be seen, returns a listing that says so.
+pub(crate) async fn tables_to_list(
+    host: &Reader,
+    heading: &str,
+) -> Result<Result<Arc<Tables>, Listing>, HostError> {
+    if !Column::ALL
+        .into_iter()
+        .any(|column| host.has_program(column.query().program()))
+    {
+        return Ok(Err(Listing::outside(NOT_INSTALLED)));
+    }
+    let tables = Tables::read(host).await?;
+    if tables.is_hidden() {
+        let mut listing = Listing::of(heading, []);
+        listing
+            .unreadable
+            .insert("*".to_owned(), FOR_ROOT.to_owned());
+        return Ok(Err(listing));
+    }
+    Ok(Ok(tables))
+}
+
+/// The attributes that hold what stands in each column.
+pub(crate) const COLUMNS: [Attribute; 4] = [
+    column_attribute("ipv4-nft", "What `iptables-nft` has."),
+    column_attribute("ipv4-legacy", "What `iptables-legacy` has."),
+    column_attribute("ipv6-nft", "What `ip6tables-nft` has."),
+    column_attribute("ipv6-legacy", "What `ip6tables-legacy` has."),
+];
+pub(super) const fn column_attribute(name: &'static str, doc: &'static str) -> Attribute {
+    Attribute {
+        name,
+        shape: Shape::Text,
+        role: Role::Derived,
+        doc,
+        check: None,
+    }
+}
