@@ -13,8 +13,11 @@ use std::{
 
 use stead_engine::rehearsal::Features;
 
-use super::{CloneError, Entry, Layers, files, program, refused};
 use crate::clone::{
+    diff::files,
+    enter::Entry,
+    error::{CloneError, find, program, refused},
+    host_state::Layers,
     namespaces,
     overlay::{self, Tree},
 };
@@ -285,7 +288,7 @@ pub fn why_no_init() -> Option<(&'static str, &'static str)> {
     let inits = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
     if !inits.iter().any(|init| Path::new(init).is_file()) {
         Some(("this host has no systemd", "install the package `systemd`"))
-    } else if super::find("systemd-nspawn").is_none() {
+    } else if find("systemd-nspawn").is_none() {
         Some((
             "systemd-nspawn is not installed",
             "install the package `systemd-container`",

@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{CloneError, program, refused};
+use super::error::{CloneError, program, refused};
 
 /// The way into a clone.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{CloneError, refused};
+use super::error::{CloneError, refused};
 
 /// The folder that whoever rehearses has locked.
 const PLACE: &str = "/run/stead/rehearsal";

@@ -13,7 +13,7 @@ use nix::{
     unistd::{chdir, pivot_root, sethostname},
 };
 
-use super::{CloneError, program, refused};
+use super::error::{CloneError, program, refused};
 use crate::clone::overlay::bind;
 
 /// What says that the clone is ready, in the clone.

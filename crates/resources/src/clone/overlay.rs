@@ -7,7 +7,7 @@ use std::{
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{CloneError, refused};
+use super::error::{CloneError, refused};
 
 /// Folders that the init of the clone fills itself.
 const OF_THE_INIT: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];

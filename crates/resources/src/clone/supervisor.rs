@@ -1,9 +1,16 @@
 //! The process that holds a clone: in mount and PID namespaces of its own and, where systemd runs the host, in a unit of its own.
 
-use std::process::Stdio;
-use std::{ffi::OsString, io, os::unix::process::CommandExt, process::Command};
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+};
 
-use super::{CloneError, NAME, program, refused};
+use super::{
+    error::{CloneError, program, refused},
+    host_state::NAME,
+};
 
 /// What is to be started.
 #[derive(Debug)]
