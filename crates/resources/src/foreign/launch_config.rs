@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use stead_engine::{import::translate::Wishes, model::address::Address};
 
-use crate::{foreign::Origin, microk8s::layout::SNAP};
-
-/// Where `MicroK8s` looks for one when it is installed, in this order: `snap/hooks/install`.
-pub const PLACES: [&str; 3] = [
-    "/etc/microk8s.yaml",
-    "/root/snap/microk8s/common/.microk8s.yaml",
-    "/var/snap/microk8s/common/.microk8s.yaml",
-];
+use crate::{
+    foreign::{Origin, source::LaunchConfigError},
+    microk8s::layout::SNAP,
+};
 
 /// Keys with arguments, each with the file that they go into.
 const ARGUMENTS: [(&str, &str); 11] = [
@@ -40,17 +36,6 @@ pub(super) struct LaunchConfig {
     unsaid: BTreeMap<String, String>,
     /// Keys that hold secrets.
     secrets: Vec<String>,
-}
-
-/// A text is no launch configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchConfigError {
-    /// It is no YAML.
-    #[error("it is no YAML: {0}")]
-    Yaml(String),
-    /// A part of it has another form than `MicroK8s` takes.
-    #[error("`{0}` has another form than MicroK8s takes")]
-    Form(String),
 }
 
 impl LaunchConfig {

@@ -4,167 +4,19 @@
 pub(crate) mod iptables;
 pub(crate) mod iptables_save;
 pub(crate) mod launch_config;
+pub(crate) mod source;
 pub(crate) mod sysctl_d;
 
+use source::LIMIT;
 use stead_engine::import::translate::Wishes;
 
 use crate::{
     foreign::{iptables_save::RulesFile, launch_config::LaunchConfig, sysctl_d::Sysctls},
-    host::{HostError, Reader},
+    host::Reader,
     netfilter::{Family, Tables},
 };
 
-pub use launch_config::{LaunchConfigError, PLACES};
-
-/// What a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// A launch configuration of `MicroK8s`.
-    LaunchConfig,
-    /// Rules of IPv4, as `iptables-save` prints them.
-    RulesV4,
-    /// Rules of IPv6, as `ip6tables-save` prints them.
-    RulesV6,
-    /// A file of sysctl.d, or a folder of such files.
-    Sysctl,
-}
-
-impl Origin {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::LaunchConfig,
-        Self::RulesV4,
-        Self::RulesV6,
-        Self::Sysctl,
-    ];
-
-    /// Returns the word that users type for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::LaunchConfig => "launch-config",
-            Self::RulesV4 => "rules-v4",
-            Self::RulesV6 => "rules-v6",
-            Self::Sysctl => "sysctl",
-        }
-    }
-
-    /// Returns the family that the rules are not of.
-    fn other_family(self) -> &'static str {
-        match self {
-            Self::RulesV6 => "IPv4, and `rules-v6` is of IPv6",
-            _ => "IPv6, and `rules-v4` is of IPv4",
-        }
-    }
-
-    /// Returns where such a file usually is.
-    pub fn usual_place(self) -> &'static str {
-        match self {
-            Self::LaunchConfig => PLACES[2],
-            Self::RulesV4 => "/etc/iptables/rules.v4",
-            Self::RulesV6 => "/etc/iptables/rules.v6",
-            Self::Sysctl => "/etc/sysctl.d",
-        }
-    }
-}
-
-/// A file or folder that was named.
-#[derive(Debug)]
-pub struct Source {
-    /// What it is.
-    pub origin: Origin,
-    /// Its path as it was named.
-    pub path: String,
-    /// What is in it.
-    pub contents: Contents,
-}
-
-/// What is in a file or a folder.
-#[derive(Debug)]
-pub enum Contents {
-    /// The bytes of a file.
-    Bytes(Vec<u8>),
-    /// A folder: its real path.
-    Folder(String),
-}
-
-/// A source is not what it was named as.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// A folder stands where a file is wanted.
-    #[error("`{path}` is a folder")]
-    Folder {
-        /// The path.
-        path: String,
-        /// What it was named as.
-        origin: Origin,
-    },
-    /// A file is longer than any that is read.
-    #[error("`{0}` is larger than {limit} MiB", limit = LIMIT >> 20)]
-    Large(String),
-    /// Rules of one family were named twice: a host loads one such file.
-    #[error("`{0}` is named twice, and a host loads one such file")]
-    Twice(&'static str),
-    /// It is no launch configuration.
-    #[error("`{path}`: {error}")]
-    LaunchConfig {
-        /// The path.
-        path: String,
-        /// Why.
-        error: LaunchConfigError,
-    },
-    /// A line is none of those that iptables-restore reads.
-    #[error("`{0}` is no line that iptables-restore reads here")]
-    NoRules(String),
-    /// A table has no `COMMIT`.
-    #[error("`{place}`: the table {table} has no end, and iptables-restore takes no such file")]
-    NoCommit {
-        /// Where the table begins.
-        place: String,
-        /// The table.
-        table: String,
-    },
-    /// A line is of the other family.
-    #[error("`{place}` is of {}", .named.other_family())]
-    OtherFamily {
-        /// Where.
-        place: String,
-        /// What the file was named as.
-        named: Origin,
-    },
-    /// No line of a file sets a sysctl.
-    #[error("no line of `{0}` is `key = value`")]
-    NoSysctls(String),
-    /// A folder cannot be read.
-    #[error(transparent)]
-    Host(#[from] HostError),
-}
-
-/// The largest file that is read, in bytes: as large as a spec.
-const LIMIT: usize = 4 << 20;
-
-impl SourceError {
-    /// Says what to type.
-    pub fn help(&self) -> String {
-        let name = |origin: Origin| {
-            let (word, place) = (origin.word(), origin.usual_place());
-            format!("name a file, as in `--from {word} {place}`")
-        };
-        match self {
-            Self::Folder { origin, .. } => name(*origin),
-            Self::Large(_) => "leave out what programs write themselves, such as the rules of Kubernetes".to_owned(),
-            Self::Twice(_) => "name one of them".to_owned(),
-            Self::LaunchConfig { .. } => "name a launch configuration of MicroK8s".to_owned(),
-            Self::NoRules(_) => "name a file that `iptables-save` or `ip6tables-save` printed, such as /etc/iptables/rules.v4".to_owned(),
-            Self::NoCommit { .. } => "the file may have been cut off: write it again with `netfilter-persistent save`, or end the table with `COMMIT`".to_owned(),
-            Self::OtherFamily { named, .. } => match named {
-                Origin::RulesV6 => "write `--from rules-v4 FILE`".to_owned(),
-                _ => "write `--from rules-v6 FILE`".to_owned(),
-            },
-            Self::NoSysctls(_) => "name a file of sysctl.d or a folder, as in `--from sysctl /etc/sysctl.d`".to_owned(),
-            Self::Host(_) => "name a folder that you may read".to_owned(),
-        }
-    }
-}
+pub use source::{Contents, LaunchConfigError, Origin, PLACES, Source, SourceError};
 
 /// Puts all that was named into the words of kinds.
 ///
