@@ -1,0 +1,91 @@
+//! The state of a rule of iptables.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stead_engine::model::schema::Problem;
+
+use crate::{
+    netfilter::{ChainName, Columns, Spot, split},
+    values::setting::Setting,
+};
+
+/// The table of a rule that names none, as for iptables itself.
+pub(crate) const DEFAULT_TABLE: &str = "filter";
+
+/// State of a rule.
+///
+/// ```kdl
+/// iptables-rule "allow ssh" chain="INPUT" position="first" {
+///     match "-p" "tcp" "--dport" "22"
+///     jump "ACCEPT"
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) family: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) backend: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) persist: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) position: Option<String>,
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub(super) matches: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) jump: Option<Vec<String>>,
+    #[serde(flatten)]
+    pub(crate) columns: Columns<Setting>,
+    /// Where it stands, by column, so that going back is exact.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) places: BTreeMap<String, Place>,
+}
+
+/// Where a rule stands, and its text as iptables prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) table: String,
+    pub(crate) chain: String,
+    /// Counted from 1.
+    pub(crate) index: usize,
+    pub(crate) text: String,
+}
+
+/// Reads a position.
+pub(crate) fn spot(position: &str) -> Option<Spot> {
+    match position.split_once(':') {
+        None if position == "first" => Some(Spot::First),
+        None if position == "last" => Some(Spot::Last),
+        Some(("before", name)) if !name.is_empty() => Some(Spot::Before(name.to_owned())),
+        Some(("after", name)) if !name.is_empty() => Some(Spot::After(name.to_owned())),
+        _ => None,
+    }
+}
+
+impl State {
+    pub(super) fn chain_name(&self) -> Result<ChainName<'_>, Problem> {
+        let table = self.table.as_deref().unwrap_or(DEFAULT_TABLE);
+        let chain = self.chain.as_deref().unwrap_or_default();
+        ChainName::of(table, chain)
+    }
+
+    /// Returns all words behind the chain, without the name.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = split(self.matches.as_deref());
+        let jump = split(self.jump.as_deref());
+        if !jump.is_empty() {
+            words.push("-j".to_owned());
+            words.extend(jump);
+        }
+        words
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.chain.is_some()
+    }
+}
