@@ -1,18 +1,21 @@
 //! Carrying out one change of a unit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use stead_engine::{model::change::Change, provider::traits::ProviderError};
 
 use crate::{
     host::{Existing, HostError, Reader, UnitLinks, Writer},
-    kinds::unit::{KIND, State},
     systemd::{
-        files::{UnitFile, drop_in_of, path_of, put},
-        links::{enabled_as, put_links},
+        files::{UnitFile, drop_in_of, path_of, put, put_link, remove},
+        links::{enabled_as, is_link_of},
         name::UnitName,
         process::{Unknown, bring_up, check_loaded, forget_failure, note_start, stop},
         start_record::forget,
+        state::{KIND, State},
     },
     values::path::refused,
 };
@@ -218,6 +221,33 @@ fn put_files(host: &Writer, name: &str, before: &State, after: &State) -> Result
             _ => Existing::Replace,
         };
         put(host, &path, wanted, access, existing)?;
+    }
+    Ok(has_changed)
+}
+
+/// Puts the links in order that were recorded; those of a unit that shall not exist are removed.
+pub(crate) fn put_links(
+    host: &Writer,
+    name: &str,
+    before: &State,
+    after: Option<&State>,
+) -> Result<bool, HostError> {
+    let wanted = after
+        .and_then(|after| after.links.clone())
+        .unwrap_or_default();
+    let is_mine = |path: &str, target: &str| after.is_some() || is_link_of(name, path, target);
+    let mut has_changed = false;
+    for (path, target) in before.links.iter().flatten() {
+        if !wanted.contains_key(path) && is_mine(path, target) {
+            remove(host, Path::new(path))?;
+            has_changed = true;
+        }
+    }
+    for (path, target) in &wanted {
+        if before.links.as_ref().and_then(|links| links.get(path)) != Some(target) {
+            put_link(host, Path::new(path), Path::new(target))?;
+            has_changed = true;
+        }
     }
     Ok(has_changed)
 }

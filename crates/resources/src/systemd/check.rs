@@ -6,10 +6,10 @@ use stead_engine::model::{schema::Problem, suggest};
 
 use crate::{
     host::{HostError, Reader},
-    kinds::unit::State,
     systemd::{
         files::{Found, TRANSIENT, UNITS, UnitFile, find, known, path_of, text_of},
         name::UnitName,
+        state::State,
         text::UnitText,
     },
 };

@@ -6,10 +6,9 @@ use std::{
 };
 
 use crate::{
-    host::{HostError, MetaKind, Reader, Writer},
-    kinds::unit::State,
+    host::{HostError, MetaKind, Reader},
     systemd::{
-        files::{UNITS, link_folders, put_link, remove, seen_text_of},
+        files::{UNITS, link_folders, seen_text_of},
         name::UnitName,
     },
 };
@@ -108,33 +107,6 @@ pub(crate) fn together(host: &Reader, name: &str) -> Result<BTreeSet<String>, Ho
         next.extend(text.also().into_iter().map(str::to_owned));
     }
     Ok(seen)
-}
-
-/// Puts the links in order that were recorded; those of a unit that shall not exist are removed.
-pub(crate) fn put_links(
-    host: &Writer,
-    name: &str,
-    before: &State,
-    after: Option<&State>,
-) -> Result<bool, HostError> {
-    let wanted = after
-        .and_then(|after| after.links.clone())
-        .unwrap_or_default();
-    let is_mine = |path: &str, target: &str| after.is_some() || is_link_of(name, path, target);
-    let mut has_changed = false;
-    for (path, target) in before.links.iter().flatten() {
-        if !wanted.contains_key(path) && is_mine(path, target) {
-            remove(host, Path::new(path))?;
-            has_changed = true;
-        }
-    }
-    for (path, target) in &wanted {
-        if before.links.as_ref().and_then(|links| links.get(path)) != Some(target) {
-            put_link(host, Path::new(path), Path::new(target))?;
-            has_changed = true;
-        }
-    }
-    Ok(has_changed)
 }
 
 #[cfg(test)]

@@ -9,4 +9,5 @@ pub(crate) mod name;
 pub(crate) mod needs;
 pub(crate) mod process;
 pub(crate) mod start_record;
+pub(crate) mod state;
 pub(crate) mod text;

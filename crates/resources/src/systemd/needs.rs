@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stead_engine::model::address::Address;
 
-use crate::{
-    kinds::unit::{KIND, State},
-    systemd::{
-        files::{UnitFile, path_of},
-        name::UnitName,
-        text::UnitText,
-    },
+use crate::systemd::{
+    files::{UnitFile, path_of},
+    name::UnitName,
+    state::{KIND, State},
+    text::UnitText,
 };
 
 /// Returns what the wishes of a spec say together, without a look at the host.

@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use crate::{
     host::{HostError, Reader, UnitStatus, Writer},
-    kinds::unit::KIND,
     systemd::{
         inputs::Inputs,
         start_record::{note, noted},
+        state::KIND,
     },
 };
 

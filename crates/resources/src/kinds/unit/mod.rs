@@ -2,12 +2,8 @@
 
 pub(crate) mod import;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
 use stead_engine::{
     model::{
         address::Address,
@@ -22,68 +18,28 @@ use stead_engine::{
 use crate::{
     evidence,
     files::content::Content,
-    host::{Access, HostError, Live, Reader, UnitStatus, Writer},
+    host::{HostError, Live, Reader, UnitStatus, Writer},
     systemd::{
         change::carry_out,
         check::{
             check_absent_here, check_drop_ins, check_host, check_text, check_together,
             may_cut_network, must_have_systemd,
         },
-        files::{self, DropIns, Own, UNITS, UnitFile, drop_in_of, find, path_of},
-        inputs::digest_of,
-        links::{Links, enabled_as, is_link_of, together},
+        files::{self, Own, UNITS, UnitFile, drop_in_of, find, path_of},
+        links::{Links, enabled_as, together},
         name::UnitName,
         needs::{needs, wish_text},
         process::{self, is_running, is_stale, is_up},
+        state::{KIND, State},
     },
     values::path::refused,
 };
 
-/// The word that users write.
-pub(crate) const KIND: &str = "unit";
 /// How long a service is away while it is restarted, in milliseconds: an estimate for the plan.
 const OUTAGE: u64 = 2_000;
 
 /// The kind `unit`.
 pub(crate) struct Unit;
-
-/// State of a unit.
-///
-/// ```kdl
-/// unit "docker.service" enabled=#true running=#true {
-///     drop-ins {
-///         "50-memory" "[Service]\nMemoryMax=1G\n"
-///     }
-/// }
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct State {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) content: Option<UnitFile>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source: Option<PathBuf>,
-    #[serde(rename = "drop-ins", skip_serializing_if = "Option::is_none")]
-    pub(crate) drop_ins: Option<DropIns>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) enabled: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) running: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) masked: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) stale: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) links: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) access: Option<BTreeMap<String, Access>>,
-    /// Those of a template that run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) instances: Option<BTreeSet<String>>,
-    /// Only what was read has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) active: Option<String>,
-}
 
 const ATTRIBUTES: &[Attribute] = &[
     Attribute::new(
@@ -153,54 +109,6 @@ const ATTRIBUTES: &[Attribute] = &[
         "What systemd calls its state.",
     ),
 ];
-
-impl State {
-    /// What is left of a unit that shall not exist.
-    pub(crate) fn gone() -> Self {
-        Self {
-            content: Some(UnitFile::NOTHING),
-            drop_ins: Some(DropIns::new()),
-            enabled: Some(false),
-            running: Some(false),
-            masked: Some(false),
-            ..Self::default()
-        }
-    }
-
-    /// Digests what its own files give to its process.
-    pub(crate) fn inputs(&self) -> String {
-        let drop_ins = self.drop_ins.iter().flat_map(BTreeMap::values).flatten();
-        digest_of(self.content.iter().chain(drop_ins))
-    }
-
-    /// Names the units whose processes its files are for: itself, and the instances of a template.
-    pub(crate) fn processes(&self, name: &str) -> BTreeSet<String> {
-        let mut names = self.instances.clone().unwrap_or_default();
-        if self.running == Some(true) {
-            names.insert(name.to_owned());
-        }
-        names
-    }
-
-    /// Returns a drop-in that is wanted.
-    pub(crate) fn drop_in(&self, name: &str) -> &UnitFile {
-        let found = self
-            .drop_ins
-            .as_ref()
-            .and_then(|all| all.get(name)?.as_ref());
-        found.unwrap_or(&UnitFile::NOTHING)
-    }
-
-    /// Whether the recorded links are those that make it enabled or not, as it is wanted. `name` is how it is enabled.
-    pub(crate) fn has_its_links(&self, name: Option<&str>) -> bool {
-        let is_enabled = |links: &BTreeMap<String, String>| {
-            let mut links = links.iter();
-            name.is_some_and(|name| links.any(|(path, target)| is_link_of(name, path, target)))
-        };
-        let links = self.links.as_ref();
-        links.is_some_and(|links| Some(is_enabled(links)) == self.enabled)
-    }
-}
 
 impl Provider<Live> for Unit {
     const KIND: &'static str = KIND;
