@@ -10,7 +10,7 @@ use stead_engine::{
     history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
     plan::document::Plan,
     run::{
-        apply,
+        context::Apply,
         recover::{Persistence, recover},
     },
 };

@@ -13,7 +13,7 @@ use std::{
 use stead_engine::{
     history::{lock::Lock, state_dir::StateFolder},
     plan::document::Plan,
-    run::{apply, event::Event},
+    run::{context, event::Event},
 };
 use stead_resources::host::Live;
 use tokio::{
@@ -87,7 +87,7 @@ impl<'a> Desk<'a> {
     /// Takes the lock if nobody has it, and does something under it.
     pub(crate) fn work_if_free<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(&apply::Apply<'_, Live>, &mut Lock) -> Result<T, E>,
+        work: impl AsyncFnOnce(&context::Apply<'_, Live>, &mut Lock) -> Result<T, E>,
     ) -> Result<Option<T>, Failure> {
         match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
             Err(failure) if failure.exit() == Exit::Locked => Ok(None),
@@ -127,14 +127,14 @@ impl<'a> Desk<'a> {
 
     pub(super) fn with_apply<T, E: Into<Failure>>(
         &self,
-        work: impl AsyncFnOnce(&apply::Apply<'_, Live>) -> Result<T, E>,
+        work: impl AsyncFnOnce(&context::Apply<'_, Live>) -> Result<T, E>,
     ) -> Result<T, Failure> {
         // A provider has no observer: how far a step is comes from the Writer.
         let progress = Arc::clone(&self.progress);
         let writer = self.session.writer();
         let writer = writer.telling(move |news| progress.show(&news.into()));
         let observer = |event: &Event| self.progress.show(event);
-        let apply = apply::Apply {
+        let apply = context::Apply {
             registry: &self.session.registry,
             writer: &writer,
             state: &self.state,

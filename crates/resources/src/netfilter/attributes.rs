@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stead_engine::{
-    language::spec::Desired,
+    model::state::Desired,
     model::{
         address::Address,
         listing::Listing,

@@ -1,7 +1,7 @@
 //! The hook that a resource brings with it, where something else overwrites what it applied.
 
 use serde_json::json;
-use stead_engine::{language::spec::Desired, model::address::Address};
+use stead_engine::{model::address::Address, model::state::Desired};
 
 /// The kind of such a resource.
 pub(crate) const KIND: &str = "hook";

@@ -2,7 +2,10 @@
 
 use stead_engine::{
     model::address::Address,
-    plan::document::{Plan, PlanError, Wanted, plan_wanted},
+    plan::{
+        document::{Plan, PlanError, Wanted},
+        planner::plan_wanted,
+    },
     provider::registry::{Kind, Registry},
 };
 use stead_resources::host::{Live, Reader};
