@@ -375,6 +375,17 @@ pub(crate) fn clean(host: &Writer, name: &str) -> Result<(), HostError> {
     remove_empty_folder(host, &drop_in_of(name, "any"))
 }
 
+/// Writes a file of systemd, or a link where the text is `-> TARGET`, with the folders that it needs.
+pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
+    // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
+    make_folders(host, path)?;
+    if let Some(target) = text.strip_prefix("-> ") {
+        return host.put_link(path, &PathBuf::from(target), Existing::Replace);
+    }
+    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+    host.put_text(path, text.as_bytes(), mode)
+}
+
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
@@ -492,15 +503,4 @@ mod tests {
         assert_eq!(left("b.service.d"), ["x.conf"]);
         assert_eq!(left("x.target.wants"), ["b.service"]);
     }
-}
-
-/// Writes a file of systemd, or a link where the text is `-> TARGET`, with the folders that it needs.
-pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
-    // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
-    make_folders(host, path)?;
-    if let Some(target) = text.strip_prefix("-> ") {
-        return host.put_link(path, &PathBuf::from(target), Existing::Replace);
-    }
-    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
-    host.put_text(path, text.as_bytes(), mode)
 }
