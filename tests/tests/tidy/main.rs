@@ -1,0 +1,221 @@
+//! The structure of the source tree: rooms, imports, lengths of files and names of types, as ARCHITECTURE.md has them.
+
+mod imports;
+mod rooms;
+mod source;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use petgraph::{algo::tarjan_scc, graphmap::DiGraphMap};
+
+use crate::{
+    imports::{Arrow, arrows},
+    rooms::{Room, rooms},
+    source::{CRATES, Tree},
+};
+
+/// How many lines a file may have before its tests.
+const MAX_LINES: usize = 500;
+
+/// What breaks a rule and is tolerated until it is mended. It may only shrink.
+const EXCEPTIONS: &[&str] = &[];
+
+/// Returns the folder of the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Fails with every complaint that is no exception, and with every exception that is no longer needed.
+fn check(rule: &str, complaints: &BTreeSet<String>) {
+    let mut text = String::new();
+    for complaint in complaints {
+        if !EXCEPTIONS.contains(&format!("{rule}: {complaint}").as_str()) {
+            writeln!(text, "{complaint}").unwrap();
+        }
+    }
+    for exception in EXCEPTIONS {
+        let complaint = exception.strip_prefix(&format!("{rule}: "));
+        if complaint.is_some_and(|complaint| !complaints.contains(complaint)) {
+            writeln!(text, "no exception is needed any more: {exception}").unwrap();
+        }
+    }
+    assert!(text.is_empty(), "{rule}:\n{text}");
+}
+
+/// Returns the groups of nodes that import each other.
+fn cycles<'a>(arrows: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeSet<String> {
+    let graph: DiGraphMap<&str, ()> = arrows
+        .into_iter()
+        .map(|(from, to)| (from, to, ()))
+        .collect();
+    tarjan_scc(&graph)
+        .into_iter()
+        .filter(|group| group.len() > 1)
+        .map(|mut group| {
+            group.sort_unstable();
+            group.join(", ")
+        })
+        .collect()
+}
+
+fn each_tree(mut judge: impl FnMut(&Tree, &[Arrow])) {
+    for name in CRATES {
+        let tree = Tree::read(&workspace(), name);
+        let arrows = arrows(&tree);
+        assert!(!arrows.is_empty(), "{name} imports nothing of its own");
+        judge(&tree, &arrows);
+    }
+}
+
+#[test]
+fn rooms_import_only_what_the_table_allows() {
+    let architecture = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let mut complaints = BTreeSet::new();
+    each_tree(|tree, arrows| {
+        let rooms = rooms(&architecture, tree.name);
+        let by_name: BTreeMap<&str, &Room> = rooms
+            .iter()
+            .map(|room| (room.name.as_str(), room))
+            .collect();
+        for arrow in arrows {
+            let (from, to) = (tree.room(&arrow.from), tree.room(&arrow.to));
+            if from == to || tree.is_root(&arrow.from) {
+                continue;
+            }
+            match by_name.get(from) {
+                None => {
+                    drop(complaints.insert(format!("{}: the table has no room {from}", tree.name)))
+                }
+                Some(room) if !room.may_import(to) => {
+                    complaints.insert(format!(
+                        "{}: {} imports {} of {}, and {from} may not import {to}",
+                        tree.name,
+                        arrow.from,
+                        arrow.names(),
+                        arrow.to
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        for room in &rooms {
+            if !tree.has_room(&room.name) {
+                complaints.insert(format!("{}: there is no room {}", tree.name, room.name));
+            }
+        }
+    });
+    check("rooms", &complaints);
+}
+
+#[test]
+fn table_of_rooms_has_no_cycle() {
+    let architecture = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let mut complaints = BTreeSet::new();
+    for name in CRATES {
+        let rooms = rooms(&architecture, name);
+        let arrows = rooms.iter().flat_map(|room| {
+            let others = rooms.iter().filter(|other| room.may_import(&other.name));
+            others.map(|other| (room.name.as_str(), other.name.as_str()))
+        });
+        complaints.extend(cycles(arrows.filter(|(from, to)| from != to)));
+    }
+    check("cycle of rooms", &complaints);
+}
+
+#[test]
+fn files_have_no_cycle_of_imports() {
+    let mut complaints = BTreeSet::new();
+    each_tree(|tree, arrows| {
+        let arrows = arrows
+            .iter()
+            .map(|arrow| (arrow.from.as_str(), arrow.to.as_str()));
+        let found = cycles(arrows);
+        complaints.extend(found.iter().map(|cycle| format!("{}: {cycle}", tree.name)));
+    });
+    check("cycle of files", &complaints);
+}
+
+#[test]
+fn mod_files_define_nothing_that_their_children_use() {
+    let mut complaints = BTreeSet::new();
+    each_tree(|tree, arrows| {
+        for arrow in arrows {
+            let folder = arrow.to.strip_suffix("mod.rs");
+            if folder.is_some_and(|folder| arrow.from.starts_with(folder)) {
+                complaints.insert(format!(
+                    "{}: {} uses {} of {}",
+                    tree.name,
+                    arrow.from,
+                    arrow.names(),
+                    arrow.to
+                ));
+            }
+        }
+    });
+    check("definitions in mod.rs", &complaints);
+}
+
+#[test]
+fn kinds_import_no_other_kind() {
+    let tree = Tree::read(&workspace(), "resources");
+    let kind = |file: &str| {
+        let inside = file.strip_prefix("kinds/")?;
+        let name = inside.split_once('/').map_or(inside, |(folder, _)| folder);
+        (name != "mod.rs").then(|| name.trim_end_matches(".rs").to_owned())
+    };
+    let mut complaints = BTreeSet::new();
+    for arrow in arrows(&tree) {
+        let (from, to) = (kind(&arrow.from), kind(&arrow.to));
+        if from.is_some() && to.is_some() && from != to {
+            complaints.insert(format!(
+                "{} imports {} of {}",
+                arrow.from,
+                arrow.names(),
+                arrow.to
+            ));
+        }
+    }
+    check("kinds", &complaints);
+}
+
+#[test]
+fn files_are_short() {
+    let mut complaints = BTreeSet::new();
+    for file in source::all_files(&workspace()) {
+        let text = std::fs::read_to_string(workspace().join(&file)).unwrap();
+        let lines = source::lines_before_tests(&text);
+        if lines > MAX_LINES {
+            complaints.insert(format!(
+                "{file} has more than {MAX_LINES} lines before its tests"
+            ));
+        }
+    }
+    check("length", &complaints);
+}
+
+#[test]
+fn public_types_have_names_of_their_own() {
+    let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in CRATES {
+        let tree = Tree::read(&workspace(), name);
+        for (file, source) in &tree.files {
+            for type_name in source::public_types(source) {
+                let place = format!("{name}/{file}");
+                places.entry(type_name).or_default().insert(place);
+            }
+        }
+    }
+    let complaints = places
+        .into_iter()
+        .filter(|(_, places)| places.len() > 1)
+        .map(|(name, places)| {
+            let places: Vec<String> = places.into_iter().collect();
+            format!("{name}: {}", places.join(", "))
+        })
+        .collect();
+    check("names of types", &complaints);
+}
