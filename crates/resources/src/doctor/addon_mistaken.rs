@@ -1,8 +1,10 @@
 //! MicroK8s takes what others made for an addon of its own.
 
-use super::{Hidden, Look, Patient};
 use crate::{
-    doctor::finding::Ailment,
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::Ailment,
+    },
     microk8s::addons::{
         cluster::{Cluster, Seen, Standing},
         switch::list,

@@ -1,8 +1,10 @@
 //! The addons of MicroK8s are of another release than MicroK8s.
 
-use super::{Look, Patient};
 use crate::{
-    doctor::finding::Ailment,
+    doctor::{
+        context::{Look, Patient},
+        finding::Ailment,
+    },
     files::git,
     kinds::addon_repo::{CORE, OF_SNAP, folder_of},
 };

@@ -1,7 +1,12 @@
 //! An argument stands in its file twice, and one of the two does nothing.
 
-use super::{Look, Patient};
-use crate::{doctor::finding::Ailment, microk8s::layout};
+use crate::{
+    doctor::{
+        context::{Look, Patient},
+        finding::Ailment,
+    },
+    microk8s::layout,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "args-twice",

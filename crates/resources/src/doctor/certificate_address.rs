@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{
-    Look, Patient,
-    certificate_expiring::{LIMIT, SERVER},
-};
+use super::certificate_expiring::{LIMIT, SERVER};
+use crate::doctor::context::{Look, Patient};
 use crate::{doctor::finding::Ailment, files::certificate::Certificate};
 
 pub(super) const AILMENT: Ailment = Ailment {

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Look, Patient};
 use crate::{
-    doctor::finding::{Ailment, Finding},
+    doctor::{
+        context::{Look, Patient},
+        finding::{Ailment, Finding},
+    },
     files::certificate::Certificate,
 };
 

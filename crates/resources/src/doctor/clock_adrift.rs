@@ -2,9 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Look, Patient};
 use crate::{
-    doctor::finding::{Ailment, Finding},
+    doctor::{
+        context::{Look, Patient},
+        finding::{Ailment, Finding},
+    },
     host::{Clock, HostError, Reader},
 };
 

@@ -2,8 +2,13 @@
 
 use std::path::Path;
 
-use super::{Look, Patient};
-use crate::{doctor::finding::Ailment, microk8s::layout::COMMON};
+use crate::{
+    doctor::{
+        context::{Look, Patient},
+        finding::Ailment,
+    },
+    microk8s::layout::COMMON,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "disk-full",

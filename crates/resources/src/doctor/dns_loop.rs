@@ -1,8 +1,10 @@
 //! CoreDNS asks itself: what it does not know it asks at an address of loopback, which in its pod is its own.
 
-use super::{Hidden, Look, Patient};
 use crate::{
-    doctor::finding::{Ailment, Finding},
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::{Ailment, Finding},
+    },
     files::conf_d,
     microk8s::layout::Layout,
 };

@@ -8,9 +8,11 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{Hidden, Look, Patient};
 use crate::{
-    doctor::finding::Ailment,
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::Ailment,
+    },
     host::{Pod, Service},
     microk8s::layout::Layout,
 };

@@ -5,10 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::doctor::finding::Ailment;
 use futures::future::join_all;
 
-use super::{
-    Look, Patient,
-    dns_loop::{corefile, forwarders, is_loopback, resolver, servers},
-};
+use super::dns_loop::{corefile, forwarders, is_loopback, resolver, servers};
+use crate::doctor::context::{Look, Patient};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-upstream",

@@ -1,8 +1,10 @@
 //! At each boot Docker is the one who turns forwarding on, and then sets the policy of FORWARD to DROP.
 
-use super::{Look, Patient};
 use crate::{
-    doctor::finding::Ailment,
+    doctor::{
+        context::{Look, Patient},
+        finding::Ailment,
+    },
     evidence::forwarding::{DOCKER_UNIT as UNIT, docker_drops_at_boot},
 };
 

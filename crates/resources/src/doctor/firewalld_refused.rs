@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Look, Patient, forward_refused::tables};
+use super::forward_refused::tables;
+use crate::doctor::context::{Look, Patient};
 use crate::{doctor::finding::Ailment, host::Query};
 
 pub(super) const AILMENT: Ailment = Ailment {

@@ -1,8 +1,10 @@
 //! Pods lose DNS and each other: the policy of FORWARD is DROP.
 
-use super::{Hidden, Look, Patient, program};
 use crate::{
-    doctor::finding::Ailment,
+    doctor::{
+        context::{Hidden, Look, Patient, program},
+        finding::Ailment,
+    },
     netfilter::{Column, Family, Saved, Tables, known_writers},
 };
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Hidden, Look, Patient, program};
 use crate::{
-    doctor::finding::{Ailment, Finding},
+    doctor::{
+        context::{Hidden, Look, Patient, program},
+        finding::{Ailment, Finding},
+    },
     netfilter::{SavedRule, Tables},
 };
 

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::doctor::finding::Ailment;
-
-use super::{Look, Patient};
+use crate::doctor::{
+    context::{Look, Patient},
+    finding::Ailment,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forwarding-off",

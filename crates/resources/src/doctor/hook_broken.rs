@@ -1,7 +1,12 @@
 //! What stead put there to bring things back is not there any more.
 
-use super::{Hidden, Look, Patient};
-use crate::{doctor::finding::Ailment, safety::hook_files};
+use crate::{
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::Ailment,
+    },
+    safety::hook_files,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "hook-broken",

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::{Hidden, Look, Patient};
 use crate::{
-    doctor::finding::{Ailment, Finding},
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::{Ailment, Finding},
+    },
     host::{HostError, Reader, WatchRoom},
 };
 

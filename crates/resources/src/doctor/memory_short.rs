@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{Look, Patient};
 use crate::{
-    doctor::finding::{Ailment, Finding},
+    doctor::{
+        context::{Look, Patient},
+        finding::{Ailment, Finding},
+    },
     host::{Container, Pod, Resources},
     kernel::meminfo::{MEMINFO, Memory},
 };

@@ -8,6 +8,7 @@ mod bridge_unfiltered;
 mod certificate_address;
 mod certificate_expiring;
 mod clock_adrift;
+mod context;
 mod disk_full;
 mod dns_loop;
 mod dns_unanswered;
@@ -28,77 +29,15 @@ mod restart_loop;
 mod rules_split;
 mod stale_process;
 
-use std::error::Error;
-
 use futures::{FutureExt, future::LocalBoxFuture};
-use stead_engine::model::error_chain::chain;
 
 use crate::{
-    doctor::finding::{Ailment, Examination, Finding, Unseen},
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::{Ailment, Examination, Unseen},
+    },
     host::{HostError, Reader},
-    microk8s::layout::Layout,
-    netfilter::Column,
 };
-
-/// What came of looking for one thing.
-type Look = Result<Option<Finding>, Hidden>;
-
-/// Why something could not be looked at.
-struct Hidden(String);
-
-impl<E: Error + 'static> From<E> for Hidden {
-    fn from(error: E) -> Self {
-        Self(chain(&error).join(": "))
-    }
-}
-
-/// A host that is examined.
-struct Patient<'a> {
-    host: &'a Reader,
-    /// MicroK8s, if it is installed and not stopped; why that cannot be seen.
-    microk8s: Result<Option<Layout>, String>,
-    /// The hooks that were applied here; `None` if this user may not know.
-    hooks: Option<&'a [String]>,
-}
-
-impl<'a> Patient<'a> {
-    fn find(host: &'a Reader, hooks: Option<&'a [String]>) -> Result<Self, HostError> {
-        let microk8s = match Layout::find(host) {
-            Err(error) if error.is_not_allowed() => {
-                Err("only root and the group microk8s see what MicroK8s has".to_owned())
-            }
-            found => Ok(found?.filter(|layout| !layout.is_stopped)),
-        };
-        Ok(Self {
-            host,
-            microk8s,
-            hooks,
-        })
-    }
-
-    /// Returns MicroK8s, if it runs here.
-    fn microk8s(&self) -> Result<Option<&Layout>, Hidden> {
-        self.microk8s
-            .as_ref()
-            .map(Option::as_ref)
-            .map_err(|why| Hidden(why.clone()))
-    }
-
-    /// Returns MicroK8s with the kubeconfig of its administrator; `None` if another node runs the control plane.
-    fn control_plane(&self) -> Result<Option<(&Layout, String)>, Hidden> {
-        let Some(layout) = self.microk8s()?.filter(|layout| !layout.is_worker) else {
-            return Ok(None);
-        };
-        let kubeconfig = layout.kubeconfig(self.host)?;
-        Ok(kubeconfig.map(|kubeconfig| (layout, kubeconfig)))
-    }
-}
-
-/// Returns the name by which people call the program of a column.
-fn program(column: Column) -> &'static str {
-    let path = column.program();
-    path.rsplit('/').next().unwrap_or(path)
-}
 
 /// Makes the line of a finding from the name of its file.
 macro_rules! known {

@@ -1,7 +1,12 @@
 //! kube-proxy copies every packet through a process of its own.
 
-use super::{Look, Patient};
-use crate::{doctor::finding::Ailment, microk8s::kube_proxy};
+use crate::{
+    doctor::{
+        context::{Look, Patient},
+        finding::Ailment,
+    },
+    microk8s::kube_proxy,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "proxy-userspace",

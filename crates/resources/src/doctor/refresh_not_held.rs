@@ -2,9 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Hidden, Look, Patient};
 use crate::{
-    doctor::finding::Ailment, kinds::snap::change::is_held, microk8s::layout::SNAP, snapd::client,
+    doctor::{
+        context::{Hidden, Look, Patient},
+        finding::Ailment,
+    },
+    kinds::snap::change::is_held,
+    microk8s::layout::SNAP,
+    snapd::client,
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

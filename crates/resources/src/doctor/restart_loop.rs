@@ -1,8 +1,9 @@
 //! A service ends and is started again, over and over.
 
-use crate::doctor::finding::Ailment;
-
-use super::{Look, Patient};
+use crate::doctor::{
+    context::{Look, Patient},
+    finding::Ailment,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "restart-loop",

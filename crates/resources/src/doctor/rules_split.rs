@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Look, Patient, forward_refused::tables, program};
+use super::forward_refused::tables;
+use crate::doctor::context::{Look, Patient, program};
 use crate::{
     doctor::finding::Ailment,
     netfilter::{Backend, Family, Saved, known_writers},

@@ -1,7 +1,12 @@
 //! The arguments of MicroK8s were changed, and what runs does not have them.
 
-use super::{Look, Patient};
-use crate::{doctor::finding::Ailment, kinds::restart};
+use crate::{
+    doctor::{
+        context::{Look, Patient},
+        finding::Ailment,
+    },
+    kinds::restart,
+};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "stale-process",

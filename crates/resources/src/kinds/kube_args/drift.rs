@@ -8,7 +8,7 @@ use stead_engine::model::drift::{Drift, Evidence};
 use crate::{
     evidence::{changed, forwarding::KUBELITE, of_files, start, started},
     host::Reader,
-    kinds::{kube_args::State, snap::drift},
+    kinds::{kube_args::state::State, snap::drift},
     microk8s::{
         args_file::ArgsFile,
         layout::{LIMIT, Layout, SNAP},

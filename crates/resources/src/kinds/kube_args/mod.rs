@@ -1,10 +1,10 @@
 //! The kind `kube-args`: arguments of a part of MicroK8s, by key, in the file that it reads at its start.
 
 pub(crate) mod drift;
+pub(crate) mod state;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stead_engine::{
     model::{
@@ -21,7 +21,7 @@ use stead_engine::{
 
 use crate::{
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
-    kinds::restart::note_start,
+    kinds::{kube_args::state::State, restart::note_start},
     microk8s::{
         args_file::{ArgsFile, check_value},
         layout::{self, Layout, SNAP},
@@ -39,24 +39,6 @@ const NEW_MODE: u32 = 0o660;
 
 /// The kind `kube-args`.
 pub(crate) struct KubeArgs;
-
-/// State of the arguments of a part of MicroK8s.
-///
-/// ```kdl
-/// kube-args "kube-proxy" {
-///     proxy-mode "iptables"
-///     metrics-bind-address #null
-/// }
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct State {
-    /// Flags without their dashes; no value is a bare flag, `None` one that is not set.
-    pub(crate) flags: BTreeMap<String, Option<Vec<String>>>,
-    /// The whole file, so that going back is exact.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-}
 
 const ATTRIBUTES: &[Attribute] = &[
     Attribute::new(

@@ -8,7 +8,11 @@ use stead_engine::model::digest::digest;
 
 use crate::{
     host::{Reader, Writer},
-    kinds::snap::{LONGEST, NO_CHANNEL, NOT_HELD, State, file, store::canonical_channel},
+    kinds::snap::{
+        file,
+        state::{LONGEST, NO_CHANNEL, NOT_HELD, State},
+        store::canonical_channel,
+    },
     snapd::client::{self, SnapdError},
 };
 

@@ -8,9 +8,9 @@ use stead_engine::model::listing::Listing;
 use crate::{
     host::Reader,
     kinds::snap::{
-        LONGEST, NO_CHANNEL, NOT_HELD, State,
         change::{canonical_hold, is_held},
         file,
+        state::{LONGEST, NO_CHANNEL, NOT_HELD, State},
         store::canonical_channel,
     },
     snapd::client::{self, SnapdError, get},

@@ -4,7 +4,7 @@ use stead_engine::model::schema::Problem;
 
 use crate::{
     host::Reader,
-    kinds::snap::State,
+    kinds::snap::state::State,
     snapd::client::{self, Installed, SnapdError},
 };
 

@@ -11,7 +11,7 @@ use crate::{
     },
     host::Reader,
     kernel::sysctl_d::{OURS, deciding, files},
-    kinds::sysctl::State,
+    kinds::sysctl::state::State,
     values::setting::Setting,
 };
 

@@ -1,10 +1,10 @@
 //! The kind `sysctl`: a setting of the kernel, now and after a reboot.
 
 pub(crate) mod drift;
+pub(crate) mod state;
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use stead_engine::{
     model::{
         address::Address,
@@ -17,6 +17,7 @@ use stead_engine::{
     provider::traits::{Provider, ProviderError},
 };
 
+use crate::kinds::sysctl::state::State;
 use crate::{
     etc::Etc,
     files::conf_d::read as read_boot_file,
@@ -34,26 +35,6 @@ const LIMIT: u64 = 64 << 10;
 
 /// The kind `sysctl`.
 pub(crate) struct Sysctl;
-
-/// State of a sysctl.
-///
-/// ```kdl
-/// sysctl "net.ipv4.ip_forward" "1"
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct State {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) persist: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) running: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) boot: Option<Setting>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) remarks: Option<Vec<String>>,
-}
 
 const ATTRIBUTES: &[Attribute] = &[
     Attribute {

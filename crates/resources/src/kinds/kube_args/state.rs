@@ -1,0 +1,22 @@
+//! State of the kind `kube-args`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// State of the arguments of a part of MicroK8s.
+///
+/// ```kdl
+/// kube-args "kube-proxy" {
+///     proxy-mode "iptables"
+///     metrics-bind-address #null
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct State {
+    /// Flags without their dashes; no value is a bare flag, `None` one that is not set.
+    pub(crate) flags: BTreeMap<String, Option<Vec<String>>>,
+    /// The whole file, so that going back is exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+}
