@@ -4,8 +4,12 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{changed, start, started, when};
 use crate::{
+    evidence::{
+        paths::changed,
+        starts::{start, started},
+        times::when,
+    },
     host::Reader,
     kernel::sysctl_d::value_in,
     netfilter::{Family, Saved, Tables, known_writers},

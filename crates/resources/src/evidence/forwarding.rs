@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stead_engine::model::drift::Evidence;
 
-use super::{start, started};
 use crate::{
+    evidence::starts::{start, started},
     host::{HostError, Reader},
     kernel::sysctl_d::{value_at_boot, value_in},
     microk8s::layout::Layout,

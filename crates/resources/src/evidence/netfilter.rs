@@ -7,8 +7,9 @@ use stead_engine::model::drift::{Drift, Evidence};
 
 use super::{
     firewalls::{self, UFW, UFW_UNIT},
-    forwarding, only, start, started, sudo,
+    forwarding, sudo,
 };
+use crate::evidence::starts::{only, start, started};
 use crate::{
     host::Reader,
     netfilter::{ChainName, Column, Family, Reading, Saved, Tables, known_writers},

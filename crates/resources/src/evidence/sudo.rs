@@ -6,8 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use stead_engine::model::drift::Evidence;
 
-use super::{time, when};
-use crate::host::{Query, Reader};
+use crate::{
+    evidence::times::{time, when},
+    host::{Query, Reader},
+};
 
 /// Editors, which write the file that they are called for if anything.
 const EDITORS: [&str; 9] = [

@@ -160,7 +160,7 @@ impl Provider<Live> for Directory {
         if drift.change.before().is_some() {
             return None;
         }
-        evidence::of_path(host, name, drift).await
+        evidence::paths::of_path(host, name, drift).await
     }
 
     fn places(&self, name: &str) -> Vec<String> {

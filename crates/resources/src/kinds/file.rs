@@ -257,7 +257,7 @@ impl Provider<Live> for File {
     }
 
     async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
-        evidence::of_path(host, name, drift).await
+        evidence::paths::of_path(host, name, drift).await
     }
 
     fn places(&self, name: &str) -> Vec<String> {

@@ -258,7 +258,7 @@ impl Provider<Live> for Hook {
             .iter()
             .filter(|(path, text)| now.get(*path) != Some(text));
         let moved: Vec<_> = moved.map(|(path, _)| Path::new(path)).collect();
-        evidence::of_files(host, &moved, drift.touched).await
+        evidence::paths::of_files(host, &moved, drift.touched).await
     }
 
     fn places(&self, _name: &str) -> Vec<String> {

@@ -233,10 +233,10 @@ impl Provider<Live> for KernelModule {
         let then = drift.change.after()?;
         let lists = |state: &State| state.boot == Some(true);
         if lists(&now) != lists(then) && then.boot.is_some() {
-            return evidence::of_files(host, &[Path::new(OUR_LOADS)], drift.touched).await;
+            return evidence::paths::of_files(host, &[Path::new(OUR_LOADS)], drift.touched).await;
         }
         if now.options != then.options && then.options.is_some() {
-            return evidence::of_files(host, &[Path::new(OUR_OPTIONS)], drift.touched).await;
+            return evidence::paths::of_files(host, &[Path::new(OUR_OPTIONS)], drift.touched).await;
         }
         // No list loads it, so that a start of the host leaves it out.
         let is_lost = then.running == Some(true) && drift.rebooted == Some(true) && !lists(&now);

@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use stead_engine::model::drift::{Drift, Evidence};
 
 use crate::{
-    evidence::{changed, forwarding::KUBELITE, of_files, start, started},
+    evidence::{
+        forwarding::KUBELITE,
+        paths::{changed, of_files},
+        starts::{start, started},
+    },
     host::Reader,
     kinds::{kube_args::state::State, snap::drift},
     microk8s::{

@@ -1,7 +1,8 @@
 //! State of the kind `kube-args`.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 /// State of the arguments of a part of MicroK8s.
 ///

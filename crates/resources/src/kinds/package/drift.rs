@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use stead_engine::model::drift::Evidence;
 
-use crate::{evidence::when, host::Reader};
+use crate::{evidence::times::when, host::Reader};
 
 /// What apt did, and for whom: apt.conf(5), `Dir::Log::History`.
 const APT: &str = "/var/log/apt/history.log";

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stead_engine::model::drift::{Drift, Evidence};
 
-use crate::{evidence::when, host::Reader, kinds::snap::state::State, snapd::client};
+use crate::{evidence::times::when, host::Reader, kinds::snap::state::State, snapd::client};
 
 /// Kinds of changes that move a snap to another revision, and what people call that.
 const MOVES: [(&str, &str); 5] = [

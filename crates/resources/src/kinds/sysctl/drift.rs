@@ -7,7 +7,10 @@ use stead_engine::model::drift::{Drift, Evidence};
 use crate::{
     evidence::{
         firewalls::{self, UFW},
-        forwarding, of_files, only, start, started, sudo,
+        forwarding,
+        paths::of_files,
+        starts::{only, start, started},
+        sudo,
     },
     host::Reader,
     kernel::sysctl_d::{OURS, deciding, files},

@@ -287,7 +287,7 @@ impl Provider<Live> for Unit {
         files.extend(moved.map(|(file, _)| drop_in_of(name, file)));
         if !files.is_empty() {
             let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
-            return evidence::of_files(host, &files, drift.touched).await;
+            return evidence::paths::of_files(host, &files, drift.touched).await;
         }
         // A start of the host starts what is enabled and nothing else.
         let runs = then.running?;
