@@ -14,7 +14,6 @@ pub mod facts;
 pub mod fuzzing;
 pub mod host;
 mod netfilter;
-mod suggested;
 
 pub mod dpkg;
 pub mod files;

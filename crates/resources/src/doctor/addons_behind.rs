@@ -6,7 +6,7 @@ use crate::{
         finding::Ailment,
     },
     files::git,
-    kinds::addon_repo::{CORE, OF_SNAP, folder_of},
+    microk8s::addons::repositories::{CORE, OF_SNAP, folder_of},
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

@@ -7,9 +7,8 @@ use crate::{
         context::{Hidden, Look, Patient},
         finding::Ailment,
     },
-    kinds::snap::change::is_held,
     microk8s::layout::SNAP,
-    snapd::client,
+    snapd::{client, hold::is_held},
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

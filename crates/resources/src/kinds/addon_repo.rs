@@ -1,9 +1,6 @@
 //! The kind `addon-repo`: a repository of addons of MicroK8s.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
@@ -19,17 +16,15 @@ use stead_engine::{
 use crate::{
     files::git,
     host::{Call, HostError, Live, Reader, Writer},
-    microk8s::layout::{self, COMMON, Layout, SNAP},
+    microk8s::{
+        addons::repositories::{CORE, OF_SNAP, folder_of},
+        layout::{self, COMMON, Layout, SNAP},
+    },
     values::path::refused,
 };
 
 /// How long a clone may take.
 const CLONE: Duration = Duration::from_mins(10);
-/// The repository that comes with the snap.
-pub(crate) const CORE: &str = "core";
-
-/// What MicroK8s itself clones lies in the snap.
-pub(crate) const OF_SNAP: &str = "/snap/microk8s/";
 
 /// The kind `addon-repo`.
 pub(crate) struct AddonRepo;
@@ -235,11 +230,6 @@ impl Provider<Live> for AddonRepo {
             ..Effects::default()
         }
     }
-}
-
-/// Returns where a repository is.
-pub(crate) fn folder_of(name: &str) -> PathBuf {
-    Path::new(COMMON).join("addons").join(name)
 }
 
 /// Whether a URL says who asks, and with which password.

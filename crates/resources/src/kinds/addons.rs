@@ -21,12 +21,11 @@ use crate::{
         addons::{
             catalog::{COMMUNITY, Catalogue, Check},
             cluster::{Cluster, Owner, Seen, Standing},
-            export,
+            export, suggest,
             switch::{self, Leftovers, SwitchError},
         },
         layout::{KUBERNETES, Layout, SNAP},
     },
-    suggested,
     values::path::refused,
 };
 
@@ -206,8 +205,8 @@ impl Provider<Live> for Addons {
 
     async fn suggest(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
-            Gap::Name => suggested::clusters(),
-            Gap::Key(_) => suggested::addons(host),
+            Gap::Name => suggest::clusters(),
+            Gap::Key(_) => suggest::addons(host),
             _ => vec![],
         }
     }

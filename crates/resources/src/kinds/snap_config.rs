@@ -131,7 +131,7 @@ impl Provider<Live> for SnapConfig {
 
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         if !client::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
-            return Ok(Listing::outside(read::NONE));
+            return Ok(Listing::outside(crate::snapd::list::NONE));
         }
         list(host)
             .await
@@ -180,7 +180,7 @@ impl Provider<Live> for SnapConfig {
 
 async fn list(host: &Reader) -> Result<Listing, SnapdError> {
     let mut listing = Listing::of("Settings of snaps, and of snapd itself.", []);
-    let snaps = read::all(host).await?;
+    let snaps = crate::snapd::list::all(host).await?;
     let apps = snaps
         .into_iter()
         .filter(|snap| snap.is_app && snap.has_programs);
@@ -208,12 +208,12 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
 /// Returns all settings of a snap. Those of snapd itself are asked for one by one: for all of them it would start other programs.
 async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, SnapdError> {
     if snap != SYSTEM {
-        return read::settings(host, snap).await;
+        return crate::snapd::list::settings(host, snap).await;
     }
     let mut settings = vec![];
     for key in OF_SYSTEM {
         if let Some(value) = client::setting(host, snap, key).await? {
-            read::flatten(key, &value, &mut settings);
+            crate::snapd::list::flatten(key, &value, &mut settings);
         }
     }
     Ok(settings)

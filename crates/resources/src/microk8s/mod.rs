@@ -5,3 +5,4 @@ pub(crate) mod args_file;
 pub(crate) mod kube_proxy;
 pub(crate) mod layout;
 pub(crate) mod leftovers;
+pub(crate) mod restart;

@@ -1,3 +1,5 @@
 //! The client of snapd's API.
 
 pub(crate) mod client;
+pub(crate) mod hold;
+pub(crate) mod list;

@@ -2,6 +2,7 @@
 
 pub(crate) mod drift;
 pub(crate) mod state;
+pub(crate) mod suggest;
 
 use std::collections::BTreeMap;
 
@@ -21,12 +22,12 @@ use stead_engine::{
 
 use crate::{
     host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
-    kinds::{kube_args::state::State, restart::note_start},
+    kinds::kube_args::state::State,
     microk8s::{
         args_file::{ArgsFile, check_value},
         layout::{self, Layout, SNAP},
+        restart::note_start,
     },
-    suggested,
     values::{implied_hook, path::refused, secret_patterns},
 };
 
@@ -178,11 +179,11 @@ impl Provider<Live> for KubeArgs {
     async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => layout::files().map(str::to_owned).collect(),
-            Gap::Key(_) => suggested::flags(host, name),
+            Gap::Key(_) => suggest::flags(host, name),
             Gap::KeyValue(_, flag) if (name, &**flag) == ("kube-proxy", "proxy-mode") => {
                 PROXY_MODES.map(str::to_owned).to_vec()
             }
-            Gap::KeyValue(_, flag) => suggested::values_of_flag(host, name, flag),
+            Gap::KeyValue(_, flag) => suggest::values_of_flag(host, name, flag),
             Gap::Value(_) => vec![],
         }
     }

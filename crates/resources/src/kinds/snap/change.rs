@@ -10,10 +10,13 @@ use crate::{
     host::{Reader, Writer},
     kinds::snap::{
         file,
-        state::{LONGEST, NO_CHANNEL, NOT_HELD, State},
+        state::{LONGEST, NO_CHANNEL, State},
         store::canonical_channel,
     },
-    snapd::client::{self, SnapdError},
+    snapd::{
+        client::{self, SnapdError},
+        hold::{NOT_HELD, is_held},
+    },
 };
 
 /// Returns what a spec says of a snap: what every new one has is left out.
@@ -49,13 +52,8 @@ pub(crate) fn is_bare(state: &State) -> bool {
     revision.starts_with('x')
 }
 
-/// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.
-const FOR_EVER_YEARS: i64 = 50;
 /// snapd refreshes after this many days at the latest: `overlord/snapstate/autorefresh.go`, maxPostponement.
 const LONGEST_DAYS: i64 = 95;
-
-/// What ends sooner is no decision of anybody: snapd holds all snaps of a new device for two hours.
-const LEAST_HOLD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Installs a snap; where the state was recorded, with its data as they were.
 pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<(), SnapdError> {
@@ -251,26 +249,4 @@ fn mark(name: &str) -> String {
     let number = u64::from_str_radix(&digest[..12], 16).expect("a digest is hexadecimal");
     // snapd leaves zeros at the end away.
     format!(".{:08}1Z", number % 100_000_000)
-}
-
-/// Whether all snaps are held until a time because somebody wanted that.
-pub(crate) fn is_held(until: &str) -> bool {
-    until
-        .parse::<Timestamp>()
-        .is_ok_and(|until| until.duration_since(Timestamp::now()) > LEAST_HOLD)
-}
-
-/// Gives the end of a hold its one spelling.
-pub(crate) fn canonical_hold(hold: Option<&str>) -> String {
-    let Some(until) = hold.and_then(|hold| hold.parse::<Timestamp>().ok()) else {
-        return NOT_HELD.to_owned();
-    };
-    let left = until.duration_since(Timestamp::now());
-    if left > SignedDuration::from_hours(FOR_EVER_YEARS * 365 * 24) {
-        "forever".to_owned()
-    } else if left.is_positive() {
-        until.to_string()
-    } else {
-        NOT_HELD.to_owned()
-    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod file;
 pub(crate) mod read;
 pub(crate) mod state;
 pub(crate) mod store;
+pub(crate) mod suggest;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -29,12 +30,14 @@ use crate::{
     kinds::snap::{
         change::{as_written, install, is_bare, refresh, release, settle},
         file::SnapFile,
-        state::{LONGEST, NOT_HELD, State},
+        state::{LONGEST, State},
         store::{ask_the_store, canonical_channel, refuse_other_confinement},
     },
     microk8s::leftovers,
-    snapd::client::{self, SnapdError},
-    suggested,
+    snapd::{
+        client::{self, SnapdError},
+        hold::NOT_HELD,
+    },
 };
 
 /// How long the services of a snap are away while it is refreshed, in milliseconds: an estimate for the plan.
@@ -272,10 +275,8 @@ impl Provider<Live> for Snap {
 
     async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
         match gap {
-            Gap::Name => suggested::snaps(host).await,
-            Gap::Value(attribute) if attribute == "channel" => {
-                suggested::channels(host, name).await
-            }
+            Gap::Name => suggest::snaps(host).await,
+            Gap::Value(attribute) if attribute == "channel" => suggest::channels(host, name).await,
             _ => vec![],
         }
     }
@@ -283,7 +284,7 @@ impl Provider<Live> for Snap {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused("", "ask snapd for its snaps");
         if !client::is_there(host).map_err(|error| refused(error.into()))? {
-            return Ok(Listing::outside(read::NONE));
+            return Ok(Listing::outside(crate::snapd::list::NONE));
         }
         read::listing(host).await.map_err(refused)
     }

@@ -1,50 +1,20 @@
 //! What snapd is asked for: which snaps there are, and how they are.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
 use stead_engine::model::listing::Listing;
 
 use crate::{
     host::Reader,
     kinds::snap::{
-        change::{canonical_hold, is_held},
         file,
-        state::{LONGEST, NO_CHANNEL, NOT_HELD, State},
+        state::{LONGEST, NO_CHANNEL, State},
         store::canonical_channel,
     },
-    snapd::client::{self, SnapdError, get},
+    snapd::{
+        client::{self, SnapdError, get},
+        hold::{NOT_HELD, canonical_hold, is_held},
+        list::all,
+    },
 };
-
-/// Why there is nothing to import without it.
-pub(crate) const NONE: &str = "this host has no snapd";
-
-/// A snap as a listing needs it.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    /// Its name.
-    pub(crate) name: String,
-    /// Whether it is a program, and not a base, a kernel or snapd itself.
-    pub(crate) is_app: bool,
-    /// Whether it brings anything to run.
-    pub(crate) has_programs: bool,
-}
-
-/// Returns all snaps, each once.
-pub(crate) async fn all(host: &Reader) -> Result<Vec<Listed>, SnapdError> {
-    let list = get(host, "/v2/snaps?select=all").await?;
-    let mut all: BTreeMap<String, Listed> = BTreeMap::new();
-    for snap in list.as_array().into_iter().flatten() {
-        let name = snap["name"].as_str().unwrap_or_default().to_owned();
-        let listed = Listed {
-            name: name.clone(),
-            is_app: snap["type"] == "app",
-            has_programs: snap["apps"].as_array().is_some_and(|apps| !apps.is_empty()),
-        };
-        all.insert(name, listed);
-    }
-    Ok(all.into_values().collect())
-}
 
 /// Reads the snaps of these names, in their order.
 pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {
@@ -108,33 +78,6 @@ pub(crate) async fn listing(host: &Reader) -> Result<Listing, SnapdError> {
         }
     }
     Ok(listing)
-}
-
-/// Returns all settings of a snap, each under its whole name: `refresh.timer`.
-pub(crate) async fn settings(
-    host: &Reader,
-    snap: &str,
-) -> Result<Vec<(String, Value)>, SnapdError> {
-    let mut flat = vec![];
-    flatten(
-        "",
-        &get(host, &format!("/v2/snaps/{snap}/conf")).await?,
-        &mut flat,
-    );
-    Ok(flat)
-}
-
-/// Takes a setting that holds others apart.
-pub(crate) fn flatten(above: &str, value: &Value, flat: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let dot = if above.is_empty() { "" } else { "." };
-                flatten(&format!("{above}{dot}{key}"), value, flat);
-            }
-        }
-        value => flat.push((above.to_owned(), value.clone())),
-    }
 }
 
 /// Patterns of the paths that change with a snap.

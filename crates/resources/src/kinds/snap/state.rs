@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What `hold` says of a snap that is not held.
-pub(crate) const NOT_HELD: &str = "none";
 /// What `hold` says where snapd can only hold all snaps, and not for ever.
 pub(crate) const LONGEST: &str = "all snaps, as long as this snapd can";
 /// What `channel` says of a snap that follows none.

@@ -2,6 +2,7 @@
 
 pub(crate) mod drift;
 pub(crate) mod state;
+pub(crate) mod suggest;
 
 use std::path::Path;
 
@@ -26,7 +27,6 @@ use crate::{
         FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, otherwise_at_boot,
         path, refuse_if_overruled, set_boot,
     },
-    suggested,
     values::{path::refused, setting::Setting},
 };
 
@@ -235,7 +235,7 @@ impl Provider<Live> for Sysctl {
     /// Names what a file in /etc sets that no package brought as it is.
     async fn suggest(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
-            Gap::Name => suggested::sysctls(host),
+            Gap::Name => suggest::sysctls(host),
             _ => vec![],
         }
     }

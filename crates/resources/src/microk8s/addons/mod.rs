@@ -5,4 +5,6 @@ pub(crate) mod cluster;
 pub(crate) mod collateral;
 pub(crate) mod export;
 pub(crate) mod record;
+pub(crate) mod repositories;
+pub(crate) mod suggest;
 pub(crate) mod switch;

@@ -1,0 +1,36 @@
+//! Settings of the kernel that an editor may suggest.
+
+use std::path::Path;
+
+use crate::{
+    host::{MetaKind, Reader},
+    kinds::sysctl,
+};
+
+/// The most names that are suggested together.
+const ENOUGH: usize = 10_000;
+
+/// Names the settings that the kernel has, as sysctl(8) writes them.
+pub(crate) fn sysctls(host: &Reader) -> Vec<String> {
+    let top = Path::new("/proc/sys");
+    let mut folders = vec![top.to_owned()];
+    let mut names = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in host.list_folder(&folder).unwrap_or_default() {
+            let path = folder.join(entry);
+            match host.stat(&path).ok().flatten().map(|meta| meta.kind) {
+                Some(MetaKind::Folder) => folders.push(path),
+                Some(MetaKind::File) => {
+                    let key = path.strip_prefix(top).ok().and_then(Path::to_str);
+                    names.extend(key.and_then(sysctl::name));
+                }
+                _ => {}
+            }
+        }
+        if names.len() > ENOUGH {
+            break;
+        }
+    }
+    names.sort();
+    names
+}

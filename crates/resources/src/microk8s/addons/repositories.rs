@@ -1,0 +1,14 @@
+//! Repositories of addons: their names and directories.
+
+use crate::microk8s::layout::COMMON;
+use std::path::{Path, PathBuf};
+
+/// The repository that comes with the snap.
+pub(crate) const CORE: &str = "core";
+/// What MicroK8s itself clones lies in the snap.
+pub(crate) const OF_SNAP: &str = "/snap/microk8s/";
+
+/// Returns where a repository is.
+pub(crate) fn folder_of(name: &str) -> PathBuf {
+    Path::new(COMMON).join("addons").join(name)
+}
