@@ -8,6 +8,13 @@ BROWSER := chromium-headless-shell
 # Where none can be had, these tests are left out and named.
 OPENED := test(/^history_page::/)
 WITHOUT = $(shell command -v $(BROWSER) >/dev/null || command -v chromium >/dev/null || echo 'and not $(OPENED)')
+# Programs of cargo that `make lint` runs, at the versions that their settings here are for.
+LINTERS := cargo-deny@0.20.2 cargo-machete@0.9.2 typos-cli@1.52.0
+# Runs one of them, or names what is left out without it.
+check = @if command -v $(1) >/dev/null; then echo "$(2)"; $(2); else echo "SKIPPED, without $(1), which \`make setup\` installs: $(2)"; fi
+# What `make fuzz` runs, and for how many seconds each.
+TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
+SECONDS_EACH ?= 600
 # Namespaces with tables and mounts of their own are root's to make.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo "sudo env PATH=$$PATH")
 
@@ -25,12 +32,12 @@ BOOTED := binary(hosts)
 WALKS := test(/^killed::/) or test(/^power::/) or test(/^confirm::a_(run|host)_/) or test(/^unit::a_kill_/) or test(/^rehearse::nothing_stays_/) or test(/every_end_is/) or binary(fuzz)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install package demo test test-fast test-host test-exhaustive programs bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static
+.PHONY: help setup linters fuzz-specs build install package demo test test-fast test-host test-exhaustive programs bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
-setup: packages static runner packager browser ## install what building and testing need: Debian packages, a target of rustup, two programs of cargo; says which
+setup: packages static runner packager browser linters ## install what building, testing and linting need: Debian packages, a target of rustup, five programs of cargo; says which
 	@echo "All that building and testing need is there."
 
 build: ## build the program, one static file: target/*-linux-musl/release/stead; installs nothing
@@ -102,12 +109,23 @@ bench-resolve: ## measure how long a spec of 100,000 resources takes, against th
 bench-instructions: counter ## count the instructions of the parts of a plan, and hold them against the last count; a figure, no test
 	cargo bench --profile measure --package stead --bench instructions
 
-fuzz: runner ## put any text at all through the parser and the resolver, for ten minutes
+fuzz: ## run the fuzz targets, ten minutes each, with nightly Rust and cargo-fuzz
+	@for target in $(TARGETS); do \
+		mkdir -p fuzz/target/corpus/$$target && \
+		cargo +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS_EACH) -timeout=20 || exit 1; \
+	done
+
+fuzz-specs: runner ## put any text at all through the parser and the resolver, for ten minutes
 	STEAD_FUZZ_SECONDS=600 cargo nextest run --package stead --test fuzz --success-output final
 
-lint: ## check layout and lints
+lint: ## check formatting, lints, docs, licences, unused dependencies and spelling
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
+	$(call check,cargo-deny,cargo deny --locked check -D warnings licenses bans sources)
+	$(call check,cargo-machete,cargo machete --with-metadata)
+	$(call check,typos,typos)
 
 docs: packages runner packager programs ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
@@ -137,6 +155,15 @@ runner:
 		echo "cargo-nextest is missing; installing it with cargo"; \
 		cargo install --locked cargo-nextest; \
 	}
+
+linters:
+	@for tool in $(LINTERS); do \
+		name=$${tool%@*}; program=$${name%-cli}; version=$${tool#*@}; \
+		$$program --version 2>/dev/null | grep -qF "$$version" || { \
+			echo "$$name $$version is missing; installing it with cargo"; \
+			cargo install --locked $$name --version $$version || exit 1; \
+		}; \
+	done
 
 binder:
 	@command -v mdbook >/dev/null || { \
