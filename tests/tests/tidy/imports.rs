@@ -247,9 +247,8 @@ pub(crate) fn arrows(tree: &Tree) -> Vec<Arrow> {
                     whole.extend(path.iter().skip(1).cloned());
                     note(&whole);
                 }
-                Some(_) => {}
                 None if path.len() > 1 => note(path),
-                None => {}
+                _ => {}
             }
         }
     }

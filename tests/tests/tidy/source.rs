@@ -37,20 +37,20 @@ impl Tree {
         Self { name, files }
     }
 
-    /// Returns the room of a file: the folder below `src`, or its own name.
-    pub(crate) fn room<'a>(&self, file: &'a str) -> &'a str {
-        file.split_once('/')
-            .map_or(file.trim_end_matches(".rs"), |(room, _)| room)
-    }
-
-    /// Whether a file is the root of the crate, which names all rooms.
-    pub(crate) fn is_root(&self, file: &str) -> bool {
-        file == "lib.rs" || file == "main.rs"
-    }
-
     pub(crate) fn has_room(&self, room: &str) -> bool {
-        self.files.keys().any(|file| self.room(file) == room)
+        self.files.keys().any(|file| self::room(file) == room)
     }
+}
+
+/// Returns the room of a file: the folder below `src`, or its own name.
+pub(crate) fn room(file: &str) -> &str {
+    file.split_once('/')
+        .map_or(file.trim_end_matches(".rs"), |(room, _)| room)
+}
+
+/// Whether a file is the root of the crate, which names all rooms.
+pub(crate) fn is_root(file: &str) -> bool {
+    file == "lib.rs" || file == "main.rs"
 }
 
 /// Returns the path of the module that a file is.
@@ -112,7 +112,10 @@ fn rust_files(workspace: &Path, folder: &str, files: &mut Vec<String>) {
         let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
             rust_files(workspace, &path, files);
-        } else if path.ends_with(".rs") {
+        } else if Path::new(&path)
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
             files.push(path);
         }
     }

@@ -5,7 +5,7 @@ use crate::{
         context::{Look, Patient},
         finding::Ailment,
     },
-    kinds::restart,
+    microk8s::restart,
 };
 
 pub(super) const AILMENT: Ailment = Ailment {

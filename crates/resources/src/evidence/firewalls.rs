@@ -15,7 +15,7 @@ use crate::{
     netfilter::{Family, Saved, Tables, known_writers},
 };
 
-/// ufw as [`actors`] calls it.
+/// ufw as [`known_writers`] calls it.
 pub(crate) const UFW: &str = "ufw";
 /// The unit of ufw.
 pub(super) const UFW_UNIT: &str = "ufw.service";
@@ -25,7 +25,7 @@ const UFW_SWITCH: &str = "/etc/ufw/ufw.conf";
 const UFW_DEFAULTS: &str = "/etc/default/ufw";
 /// The built-in chains that it gives a policy.
 const UFW_CHAINS: [&str; 3] = ["INPUT", "FORWARD", "OUTPUT"];
-/// firewalld as [`actors`] calls it.
+/// firewalld as [`known_writers`] calls it.
 const FIREWALLD: &str = "firewalld";
 const FIREWALLD_UNIT: &str = "firewalld.service";
 /// Its settings: firewalld.conf(5).

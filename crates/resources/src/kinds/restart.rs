@@ -5,7 +5,6 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
         completion::Gap,
-        digest::digest,
         listing::Listing,
         schema::{Absence, Attribute, Problem, Role, Schema, Shape},
     },
@@ -16,7 +15,7 @@ use crate::{
     host::{HostError, Live, Reader, Trigger, Writer},
     microk8s::{
         layout::{self, Layout, SNAP},
-        restart::{PENDING, STARTED, State, due, group, healthy, inputs, read, restart, unit},
+        restart::{PENDING, STARTED, State, group, inputs, read, restart, unit},
     },
     values::path::refused,
 };

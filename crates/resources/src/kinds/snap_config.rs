@@ -14,7 +14,6 @@ use stead_engine::{
 
 use crate::{
     host::{Live, Reader, Writer},
-    kinds::snap::read,
     snapd::client::{self, SnapdError},
     values::secret_patterns,
 };

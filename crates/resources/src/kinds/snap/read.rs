@@ -10,7 +10,7 @@ use crate::{
         store::canonical_channel,
     },
     snapd::{
-        client::{self, SnapdError, get},
+        client::{self, SnapdError},
         hold::{NOT_HELD, canonical_hold, is_held},
         list::all,
     },

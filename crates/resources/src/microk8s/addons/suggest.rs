@@ -4,7 +4,7 @@ use crate::{
     host::Reader,
     microk8s::{
         addons::catalog::Catalogue,
-        layout::{self, Layout, SNAP},
+        layout::{Layout, SNAP},
     },
 };
 

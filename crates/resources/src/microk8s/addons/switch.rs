@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::{
     host::{Call, ClusterObject, Existing, HostError, Identity, Reader, Writer},
-    kinds::restart,
+    microk8s::restart,
     microk8s::{
         addons::{
             catalog::WORKLOADS,
