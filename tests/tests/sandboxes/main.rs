@@ -5,6 +5,7 @@ mod ci_examples;
 mod documents;
 mod explain;
 mod fake_snapd;
+mod formats;
 mod history_page;
 mod import;
 mod import_from;
