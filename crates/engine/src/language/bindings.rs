@@ -12,7 +12,7 @@ use crate::{
     language::{
         error::SpecError,
         inputs::Surroundings,
-        provenance::Origin,
+        provenance::ValueOrigin,
         source::{Source, Span},
         spans::{entry_span, value_span},
         variable::{Declared, overrides_nothing, unknown_annotation},
@@ -276,9 +276,9 @@ impl<'a> Values<'a> {
         &self,
         source: &Arc<Source>,
         entry: &mut KdlEntry,
-    ) -> Result<Origin, SpecError> {
+    ) -> Result<ValueOrigin, SpecError> {
         let (value, from) = self.entry(source, entry)?;
-        let origin = Origin {
+        let origin = ValueOrigin {
             at: entry_span(source, entry),
             value: value.to_string(),
             from,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use miette::{Diagnostic, LabeledSpan, Severity, SourceCode};
 
 use crate::{
-    language::{provenance::Origin, source::Span, spec::Resource},
+    language::{provenance::ValueOrigin, source::Span, spec::Resource},
     model::schema::Problem,
 };
 
@@ -54,7 +54,7 @@ impl SpecError {
     }
 
     /// Points at where a value was written, if it comes from elsewhere, and says how it came to where it is used.
-    pub(crate) fn traced(mut self, values: &[Origin]) -> Self {
+    pub(crate) fn traced(mut self, values: &[ValueOrigin]) -> Self {
         let Some((used, said)) = self.labels.first_mut() else {
             return self;
         };

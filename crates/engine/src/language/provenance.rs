@@ -8,9 +8,9 @@ use crate::language::source::Span;
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// Through what, the outermost first.
-    pub steps: Arc<Vec<Step>>,
+    pub steps: Arc<Vec<Via>>,
     /// The values that are not written where they are used.
-    pub values: Vec<Origin>,
+    pub values: Vec<ValueOrigin>,
     /// Where it says that it replaces another declaration of the same address.
     pub is_override: Option<Span>,
     /// The declaration that it replaces.
@@ -19,7 +19,7 @@ pub struct Provenance {
 
 /// One thing through which a resource came.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum Via {
     /// An `include`.
     Include(Span),
     /// A `use` of a profile.
@@ -35,7 +35,7 @@ pub enum Step {
 
 /// Where a value that was not written itself comes from.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct ValueOrigin {
     /// Where it is used.
     pub at: Span,
     /// The value, as it would be written.
@@ -44,7 +44,7 @@ pub struct Origin {
     pub from: Vec<(Span, String)>,
 }
 
-impl Origin {
+impl ValueOrigin {
     /// Whether `span` is where the value is used.
     pub(crate) fn is_at(&self, span: &Span) -> bool {
         span.length > 0 && span.is_within(&self.at)

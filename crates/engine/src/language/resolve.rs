@@ -19,7 +19,7 @@ use crate::{
         include::{Files, is_fundamental, profile_cycles},
         inputs::Surroundings,
         load::SKELETON,
-        provenance::{Provenance, Step},
+        provenance::{Provenance, Via},
         source::{Source, Span},
         spans::entry_span,
         spec::{Basis, Resource, Spec},
@@ -234,7 +234,7 @@ impl<H: Host> Resolver<'_, H> {
         }
     }
 
-    fn items(&mut self, items: Vec<Item>, steps: &Arc<Vec<Step>>) {
+    fn items(&mut self, items: Vec<Item>, steps: &Arc<Vec<Via>>) {
         for item in items {
             match item {
                 Item::Resource(mut resource) => {
@@ -246,7 +246,7 @@ impl<H: Host> Resolver<'_, H> {
                     let there = self.files.place(&include);
                     if let Some(at) = there.filter(|&at| self.taken.insert(at)) {
                         let items = std::mem::take(&mut self.files.fragments[at].items);
-                        self.within(items, steps, Step::Include(include.span));
+                        self.within(items, steps, Via::Include(include.span));
                     }
                 }
                 Item::Use { profile, span } => self.r#use(&profile, span, steps),
@@ -256,9 +256,9 @@ impl<H: Host> Resolver<'_, H> {
     }
 
     /// Takes what stands within an include, a profile or a condition.
-    fn within(&mut self, items: Vec<Item>, steps: &Arc<Vec<Step>>, step: Step) {
+    fn within(&mut self, items: Vec<Item>, steps: &Arc<Vec<Via>>, step: Via) {
         if steps.len() == NESTED {
-            let (Step::Include(span) | Step::Use(span) | Step::When { span, .. }) = step;
+            let (Via::Include(span) | Via::Use(span) | Via::When { span, .. }) = step;
             let fact = format!(
                 "more than {NESTED} includes, profiles and conditions stand in one another"
             );
@@ -271,7 +271,7 @@ impl<H: Host> Resolver<'_, H> {
         self.items(items, &Arc::new(steps.collect()));
     }
 
-    fn r#use(&mut self, name: &str, span: Span, steps: &Arc<Vec<Step>>) {
+    fn r#use(&mut self, name: &str, span: Span, steps: &Arc<Vec<Via>>) {
         let Some(profile) = self.profiles.get(name) else {
             let names = self.profiles.keys().map(String::as_str);
             let error = SpecError::new(
@@ -285,11 +285,11 @@ impl<H: Host> Resolver<'_, H> {
         };
         if self.used.insert(name.to_owned()) {
             let items = profile.items.clone();
-            self.within(items, steps, Step::Use(span));
+            self.within(items, steps, Via::Use(span));
         }
     }
 
-    fn when(&mut self, condition: &Condition, items: Vec<Item>, steps: &Arc<Vec<Step>>) {
+    fn when(&mut self, condition: &Condition, items: Vec<Item>, steps: &Arc<Vec<Via>>) {
         let value = match condition.subject {
             Subject::Fact => self.values.fact(&condition.name, &condition.name_span),
             Subject::Variable => self.values.variable(&condition.name, &condition.name_span),
@@ -297,7 +297,7 @@ impl<H: Host> Resolver<'_, H> {
         let held = value.and_then(|(value, _)| Ok((condition.holds(&value)?, value)));
         match held {
             Ok((true, value)) => {
-                let step = Step::When {
+                let step = Via::When {
                     span: condition.span.clone(),
                     held: condition.held(&value),
                 };
@@ -309,7 +309,7 @@ impl<H: Host> Resolver<'_, H> {
     }
 
     /// Fills the values in and decodes.
-    fn open(&mut self, source: &Arc<Source>, mut node: KdlNode, steps: &Arc<Vec<Step>>) {
+    fn open(&mut self, source: &Arc<Source>, mut node: KdlNode, steps: &Arc<Vec<Via>>) {
         let mut values = vec![];
         let count = self.errors.len();
         let mut fill = |entry: &mut KdlEntry| match self.values.fill(source, entry) {

@@ -10,7 +10,7 @@ use stead_engine::{
         state_dir::StateFolder,
     },
     language::{
-        provenance::{Origin, Step},
+        provenance::{ValueOrigin, Via},
         source::Span,
         spec::Resource,
     },
@@ -153,9 +153,9 @@ fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&S
     }
     for step in resource.provenance.steps.iter() {
         let step = match step {
-            Step::Include(span) => format!("included at {}", place(span)),
-            Step::Use(span) => format!("used at {}", place(span)),
-            Step::When { span, held } => format!("because {held}, {}", place(span)),
+            Via::Include(span) => format!("included at {}", place(span)),
+            Via::Use(span) => format!("used at {}", place(span)),
+            Via::When { span, held } => format!("because {held}, {}", place(span)),
         };
         line(&mut text, format_args!("    {}", plain(&step)));
     }
@@ -225,7 +225,7 @@ fn is_part(inner: &Span, outer: &Span) -> bool {
         && outer.offset < inner.offset + inner.length
 }
 
-fn from(origin: &Origin) -> String {
+fn from(origin: &ValueOrigin) -> String {
     let mut text = place(&origin.at);
     for (span, what) in &origin.from {
         text.push_str(" ← ");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use stead_engine::{
-    language::{provenance::Step, spec::Resource},
+    language::{provenance::Via, spec::Resource},
     model::change::Change,
     plan::recorded::{Difference, named},
 };
@@ -86,7 +86,7 @@ fn because(resource: &Resource, folder: &Path) -> String {
         None => format!("because {place}"),
     };
     for step in resource.provenance.steps.iter() {
-        if let Step::When { held, .. } = step {
+        if let Via::When { held, .. } = step {
             text.push_str(", since ");
             text.push_str(held);
         }
