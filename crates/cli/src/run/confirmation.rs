@@ -16,7 +16,7 @@ use stead_engine::{
 };
 use stead_resources::{
     host::Reader,
-    safety::ssh::{Origin, Witness},
+    safety::ssh::{ConnectionOrigin, Witness},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Vigil {
     pub(crate) window: Window,
     by: By,
-    origin: Origin,
+    origin: ConnectionOrigin,
     /// Why it is armed although nobody asked for that.
     why: Option<String>,
 }
@@ -60,12 +60,12 @@ impl Vigil {
         consent: &Consent,
     ) -> Result<Option<Self>, Failure> {
         let reader = Reader::new(&session.root);
-        let origin = Origin::of_this(&reader);
+        let origin = ConnectionOrigin::of_this(&reader);
         let cut = plan.changes.iter().find_map(|planned| {
             let why = planned.effects.may_cut_network.as_ref()?;
             Some(format!("{}: {why}", planned.address))
         });
-        let risk = cut.filter(|_| origin != Origin::Here);
+        let risk = cut.filter(|_| origin != ConnectionOrigin::Local);
         let by = if risk.is_some() { By::Proof } else { By::Pass };
         let (seconds, by, why) = match (consent.confirm, risk) {
             (Some(Confirm::Off), _) | (None, None) => return Ok(None),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    foreign::{Origin, SourceError},
+    foreign::{ForeignFormat, SourceError},
     netfilter::{Family, Saved, TABLES, saved_words, with_single_blanks},
 };
 
@@ -117,8 +117,8 @@ impl RulesFile {
         SourceError::OtherFamily {
             place: self.place(number),
             named: match self.family {
-                Family::Ipv4 => Origin::RulesV4,
-                Family::Ipv6 => Origin::RulesV6,
+                Family::Ipv4 => ForeignFormat::RulesV4,
+                Family::Ipv6 => ForeignFormat::RulesV6,
             },
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use stead_engine::{import::translate::Wishes, model::address::Address};
 
 use crate::{
-    foreign::{Origin, source::LaunchConfigError},
+    foreign::{ForeignFormat, source::LaunchConfigError},
     microk8s::layout::SNAP,
 };
 
@@ -54,7 +54,7 @@ impl LaunchConfig {
     pub(super) fn add_to(self, wishes: &mut Wishes) {
         wishes.resources.extend(self.resources);
         if !self.unsaid.is_empty() || !self.secrets.is_empty() {
-            let found = wishes.coverage.of(Origin::LaunchConfig.word());
+            let found = wishes.coverage.of(ForeignFormat::LaunchConfig.word());
             found.unreadable.extend(self.unsaid);
             found.secrets.extend(self.secrets);
         }

@@ -16,7 +16,7 @@ use crate::{
     netfilter::{Family, Tables},
 };
 
-pub use source::{Contents, LaunchConfigError, Origin, PLACES, Source, SourceError};
+pub use source::{Contents, ForeignFormat, LaunchConfigError, PLACES, Source, SourceError};
 
 /// Puts all that was named into the words of kinds.
 ///
@@ -34,7 +34,7 @@ pub async fn wishes(sources: Vec<Source>, host: &Reader) -> Result<Wishes, Sourc
             contents,
         } = source;
         let bytes = match contents {
-            Contents::Folder(folder) if origin == Origin::Sysctl => {
+            Contents::Folder(folder) if origin == ForeignFormat::Sysctl => {
                 if !sysctls.folders.contains(&folder) {
                     sysctls.folders.push(folder);
                 }
@@ -45,18 +45,18 @@ pub async fn wishes(sources: Vec<Source>, host: &Reader) -> Result<Wishes, Sourc
             Contents::Bytes(bytes) => bytes,
         };
         let family = match origin {
-            Origin::LaunchConfig => {
+            ForeignFormat::LaunchConfig => {
                 let text = String::from_utf8_lossy(&bytes);
                 let read = launch_config.add_text(&text);
                 read.map_err(|error| SourceError::LaunchConfig { path, error })?;
                 continue;
             }
-            Origin::Sysctl => {
+            ForeignFormat::Sysctl => {
                 sysctls.add_file(path, &bytes)?;
                 continue;
             }
-            Origin::RulesV4 => Family::Ipv4,
-            Origin::RulesV6 => Family::Ipv6,
+            ForeignFormat::RulesV4 => Family::Ipv4,
+            ForeignFormat::RulesV6 => Family::Ipv6,
         };
         if files.iter().any(|file| file.family == family) {
             return Err(SourceError::Twice(origin.word()));

@@ -22,7 +22,7 @@ pub enum LaunchConfigError {
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum ForeignFormat {
     /// A launch configuration of `MicroK8s`.
     LaunchConfig,
     /// Rules of IPv4, as `iptables-save` prints them.
@@ -33,7 +33,7 @@ pub enum Origin {
     Sysctl,
 }
 
-impl Origin {
+impl ForeignFormat {
     /// All of them.
     pub const ALL: [Self; 4] = [
         Self::LaunchConfig,
@@ -75,7 +75,7 @@ impl Origin {
 #[derive(Debug)]
 pub struct Source {
     /// What it is.
-    pub origin: Origin,
+    pub origin: ForeignFormat,
     /// Its path as it was named.
     pub path: String,
     /// What is in it.
@@ -100,7 +100,7 @@ pub enum SourceError {
         /// The path.
         path: String,
         /// What it was named as.
-        origin: Origin,
+        origin: ForeignFormat,
     },
     /// A file is longer than any that is read.
     #[error("`{0}` is larger than {limit} MiB", limit = LIMIT >> 20)]
@@ -133,7 +133,7 @@ pub enum SourceError {
         /// Where.
         place: String,
         /// What the file was named as.
-        named: Origin,
+        named: ForeignFormat,
     },
     /// No line of a file sets a sysctl.
     #[error("no line of `{0}` is `key = value`")]
@@ -149,7 +149,7 @@ pub(super) const LIMIT: usize = 4 << 20;
 impl SourceError {
     /// Says what to type.
     pub fn help(&self) -> String {
-        let name = |origin: Origin| {
+        let name = |origin: ForeignFormat| {
             let (word, place) = (origin.word(), origin.usual_place());
             format!("name a file, as in `--from {word} {place}`")
         };
@@ -161,7 +161,7 @@ impl SourceError {
             Self::NoRules(_) => "name a file that `iptables-save` or `ip6tables-save` printed, such as /etc/iptables/rules.v4".to_owned(),
             Self::NoCommit { .. } => "the file may have been cut off: write it again with `netfilter-persistent save`, or end the table with `COMMIT`".to_owned(),
             Self::OtherFamily { named, .. } => match named {
-                Origin::RulesV6 => "write `--from rules-v4 FILE`".to_owned(),
+                ForeignFormat::RulesV6 => "write `--from rules-v4 FILE`".to_owned(),
                 _ => "write `--from rules-v6 FILE`".to_owned(),
             },
             Self::NoSysctls(_) => "name a file of sysctl.d or a folder, as in `--from sysctl /etc/sysctl.d`".to_owned(),

@@ -17,7 +17,7 @@ use crate::{
     files::git,
     host::{Call, HostError, Live, Reader, Writer},
     microk8s::{
-        addons::repositories::{CORE, OF_SNAP, folder_of},
+        addons::repositories::{self, CORE, OF_SNAP, folder_of},
         layout::{self, COMMON, Layout, SNAP},
     },
     values::path::refused,
@@ -59,7 +59,7 @@ const ATTRIBUTES: &[Attribute] = &[
 ];
 
 impl Provider<Live> for AddonRepo {
-    const KIND: &'static str = "addon-repo";
+    const KIND: &'static str = repositories::KIND;
     const NEEDS_INIT: bool = true;
     type State = State;
 

@@ -16,12 +16,11 @@ use stead_engine::{
 
 use crate::{
     host::{HostError, Identity, Live, Reader, Writer},
-    kinds::addon_repo::AddonRepo,
     microk8s::{
         addons::{
             catalog::{COMMUNITY, Catalogue, Check},
             cluster::{Cluster, Owner, Seen, Standing},
-            export, suggest,
+            export, repositories, suggest,
             switch::{self, Leftovers, SwitchError},
         },
         layout::{KUBERNETES, Layout, SNAP},
@@ -272,7 +271,7 @@ impl Provider<Live> for Addons {
         needs.extend(
             repositories
                 .into_iter()
-                .map(|repository| Address::new(AddonRepo::KIND, repository)),
+                .map(|repository| Address::new(repositories::KIND, repository)),
         );
         needs
     }

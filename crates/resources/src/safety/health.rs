@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::{
     host::{HostError, Knock, Reader},
     microk8s::layout::Layout,
-    safety::ssh::{Origin, Session},
+    safety::ssh::{ConnectionOrigin, Session},
 };
 
 /// The port where sshd listens unless a session tells another.
@@ -26,9 +26,9 @@ const LIMIT: u64 = 1 << 20;
 
 /// Looks at all of them at once. `since` is the end of the last step of a run.
 pub(crate) async fn look(host: &Reader, since: &Moment) -> Vec<Sign> {
-    let session = match Origin::of_this(host) {
-        Origin::Here => None,
-        Origin::Ssh(session) => session,
+    let session = match ConnectionOrigin::of_this(host) {
+        ConnectionOrigin::Local => None,
+        ConnectionOrigin::Ssh(session) => session,
     };
     let heard = session.map(|session| is_heard(host, session, since));
     let is_heard = matches!(heard, Some(Ok(())));

@@ -52,18 +52,18 @@ pub struct Session {
 
 /// Where this process came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ConnectionOrigin {
     /// Not over SSH.
-    Here,
+    Local,
     /// Over SSH; the session, if its connection is found.
     Ssh(Option<Session>),
 }
 
-impl Origin {
+impl ConnectionOrigin {
     /// Looks once in the life of this process: its parents may go.
     pub fn of_this(host: &Reader) -> Self {
-        static ORIGIN: OnceLock<Origin> = OnceLock::new();
-        *ORIGIN.get_or_init(|| Self::find(host).unwrap_or(Self::Here))
+        static ORIGIN: OnceLock<ConnectionOrigin> = OnceLock::new();
+        *ORIGIN.get_or_init(|| Self::find(host).unwrap_or(Self::Local))
     }
 
     /// Follows the processes from this one up, since sudo takes the variable away, and a terminal that outlives sessions keeps that of an
@@ -104,7 +104,7 @@ impl Origin {
         Ok(if is_over_ssh {
             Self::Ssh(None)
         } else {
-            Self::Here
+            Self::Local
         })
     }
 }
@@ -158,11 +158,11 @@ pub struct Witness {
 
 impl Witness {
     /// Begins to look, from `since` on: the end of the last step.
-    pub async fn begin(host: &Reader, origin: Origin, since: Moment) -> Self {
+    pub async fn begin(host: &Reader, origin: ConnectionOrigin, since: Moment) -> Self {
         Self {
             session: match origin {
-                Origin::Here => None,
-                Origin::Ssh(session) => session,
+                ConnectionOrigin::Local => None,
+                ConnectionOrigin::Ssh(session) => session,
             },
             since,
             known: made(host).unwrap_or_default(),

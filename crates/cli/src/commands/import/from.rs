@@ -6,7 +6,7 @@ use stead_engine::{
     import::{importer::Imported, translate::translate},
     model::suggest,
 };
-use stead_resources::foreign::{Contents, Origin, Source, wishes};
+use stead_resources::foreign::{Contents, ForeignFormat, Source, wishes};
 
 use crate::{
     context::{Session, read_input},
@@ -39,9 +39,11 @@ pub(crate) fn import_from(
     })
 }
 
-fn origin(word: &str) -> Result<Origin, Failure> {
-    let words = Origin::ALL.map(Origin::word);
-    let found = Origin::ALL.into_iter().find(|origin| origin.word() == word);
+fn origin(word: &str) -> Result<ForeignFormat, Failure> {
+    let words = ForeignFormat::ALL.map(ForeignFormat::word);
+    let found = ForeignFormat::ALL
+        .into_iter()
+        .find(|origin| origin.word() == word);
     found.ok_or_else(|| {
         let help = suggest::help("write `--from KIND FILE`; the kinds are", word, words);
         Failure::usage(format!("`--from` knows no `{}`", word.escape_debug()), help)
@@ -52,7 +54,7 @@ fn origin(word: &str) -> Result<Origin, Failure> {
     clippy::disallowed_methods,
     reason = "what is named is input, not the host"
 )]
-fn source(origin: Origin, path: &Path) -> Result<Source, Failure> {
+fn source(origin: ForeignFormat, path: &Path) -> Result<Source, Failure> {
     let contents = if path.is_dir() {
         let folder = path.canonicalize().ok();
         let folder = folder.and_then(|folder| folder.to_str().map(str::to_owned));

@@ -1,7 +1,11 @@
 //! Repositories of addons: their names and directories.
 
-use crate::microk8s::layout::COMMON;
 use std::path::{Path, PathBuf};
+
+use crate::microk8s::layout::COMMON;
+
+/// The kind that manages them.
+pub(crate) const KIND: &str = "addon-repo";
 
 /// The repository that comes with the snap.
 pub(crate) const CORE: &str = "core";
