@@ -22,7 +22,17 @@ fn boot() -> Host {
         said if said.contains("Watching 2 resources") => Ok(()),
         said => Err(said),
     });
+    wait_until_refresh_hook_has_run(&host);
     host
+}
+
+/// MicroK8s runs the new hook within seconds, and that restores as well: an edit before it would be restored by it, not by the watch.
+fn wait_until_refresh_hook_has_run(host: &Host) {
+    wait_until("the hook has seen the revision", || {
+        host.run(&["test", "-e", "/run/stead/seen-revision"]).code == Some(0)
+    });
+    // Joins the start that the hook has asked for, and waits for its end.
+    host.must(&["systemctl", "start", "stead-restore@snap-refresh.service"]);
 }
 
 /// Whether kube-proxy tells of itself at an address: that is what it was started with.
