@@ -17,9 +17,8 @@ use crate::{
     etc::rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
     files::content::LARGEST_SOURCE,
     host::{HostError, Meta, MetaKind, Reader},
-    kernel::modules,
-    kinds::{sysctl, unit::import},
-    systemd::{files::UNITS, name::UnitName},
+    kernel::{modules, sysctl_d},
+    systemd::{expressible, files::UNITS, name::UnitName},
     values::glob::fits,
 };
 
@@ -291,7 +290,7 @@ impl Walk<'_> {
             }
             is_as_made => drop(is_as_made?),
         }
-        if sysctl::says_all_of(self.host, path)? {
+        if sysctl_d::says_all_of(self.host, path)? {
             return Ok(Fate::Ignored(SETTINGS));
         }
         if modules::says_all_of(self.host, path)? {
@@ -305,7 +304,7 @@ impl Walk<'_> {
 
     /// Whether a path is that of a file or of the drop-ins of a unit that is written as one.
     fn is_of_unit(&self, path: &Path) -> Result<bool, HostError> {
-        unit_of(path).map_or(Ok(false), |name| import::takes(self.host, name))
+        unit_of(path).map_or(Ok(false), |name| expressible::takes(self.host, name))
     }
 
     /// Whether a link is another name of a unit that is somewhere.

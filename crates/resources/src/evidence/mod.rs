@@ -5,6 +5,7 @@ pub(crate) mod firewalls;
 pub(crate) mod forwarding;
 pub(crate) mod netfilter;
 pub(crate) mod paths;
+pub(crate) mod snap_changes;
 pub(crate) mod starts;
 pub(crate) mod sudo;
 pub(crate) mod times;

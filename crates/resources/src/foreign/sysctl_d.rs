@@ -16,8 +16,8 @@ use crate::{
     files::conf_d::boot_files,
     foreign::SourceError,
     host::{HostError, Reader},
-    kernel::sysctl_d::{FOLDERS, canonical, path},
-    kinds::sysctl::{Sysctl, name},
+    kernel::sysctl_d::{FOLDERS, canonical, name, path},
+    kinds::sysctl::Sysctl,
 };
 
 /// What was named: folders first, as sysctl.d(5) puts them in order, then files as they were named.

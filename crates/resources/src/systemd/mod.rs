@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod check;
+pub(crate) mod expressible;
 pub(crate) mod files;
 pub(crate) mod inputs;
 pub(crate) mod links;

@@ -9,10 +9,11 @@ use crate::{
     evidence::{
         forwarding::KUBELITE,
         paths::{changed, of_files},
+        snap_changes::another_revision,
         starts::{start, started},
     },
     host::Reader,
-    kinds::{kube_args::state::State, snap::drift},
+    kinds::kube_args::state::State,
     microk8s::{
         args_file::ArgsFile,
         layout::{LIMIT, Layout, SNAP},
@@ -87,7 +88,7 @@ pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> 
     let is_another = became_current(host).is_some_and(|at| at > drift.since);
     if is_another
         && elsewhere(host, &layout, name, &moved)
-        && let Some(actor) = drift::another_revision(host, SNAP, drift.since).await
+        && let Some(actor) = another_revision(host, SNAP, drift.since).await
     {
         return Some(actor);
     }

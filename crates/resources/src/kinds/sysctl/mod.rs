@@ -21,11 +21,10 @@ use stead_engine::{
 use crate::kinds::sysctl::state::State;
 use crate::{
     etc::Etc,
-    files::conf_d::read as read_boot_file,
     host::{HostError, Live, Reader, Trigger, Writer},
     kernel::sysctl_d::{
-        FOLDERS, LAST, OURS, assignments, boot, canonical, files, key_path, otherwise_at_boot,
-        path, refuse_if_overruled, set_boot,
+        FOLDERS, LAST, OURS, assignments, boot, canonical, check_key, files, name,
+        otherwise_at_boot, path, refuse_if_overruled, set_boot,
     },
     values::{path::refused, setting::Setting},
 };
@@ -97,25 +96,7 @@ impl Provider<Live> for Sysctl {
     }
 
     fn check_name(&self, name: &str) -> Result<(), Problem> {
-        if name.starts_with('/') || (name.contains('/') && !name.contains('.')) {
-            let dotted = name.trim_start_matches('/').replace('/', ".");
-            return Err(
-                Problem::new("a sysctl is written with dots").help(format!("write `{dotted}`"))
-            );
-        }
-        let is_key = |part: &str| {
-            let is_plain = part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-/@:".contains(&byte));
-            is_plain
-                && !part.is_empty()
-                && !part.split('/').any(|part| part.is_empty() || part == "..")
-        };
-        if name.contains('.') && name.split('.').all(is_key) {
-            return Ok(());
-        }
-        Err(Problem::new(format!("`{name}` is not the key of a sysctl"))
-            .help("such as `net.ipv4.ip_forward`"))
+        check_key(name)
     }
 
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
@@ -358,50 +339,6 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
         }
     }
     Ok(listing)
-}
-
-/// Whether every line of a file for boot holds now and is a sysctl of its own, so that the file says nothing else.
-pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError> {
-    let is_one = path.parent() == Some(Path::new(FOLDERS[0]))
-        && path
-            .extension()
-            .is_some_and(|extension| extension == "conf");
-    if !is_one && path != Path::new(LAST) {
-        return Ok(false);
-    }
-    let file = read_boot_file(host, path.to_owned())?;
-    let lines = file.text.lines().map(str::trim);
-    let settings = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-    let assignments = assignments(&file.text);
-    if assignments.is_empty() || settings.count() != assignments.len() {
-        return Ok(false);
-    }
-    let files = files(host)?;
-    for (key, value) in assignments {
-        let Some(name) = name(&key) else {
-            return Ok(false);
-        };
-        let running = host.read_text(&self::path(&name), LIMIT)?;
-        let holds = running.is_some_and(|running| canonical(&running) == value);
-        if !holds || boot(&files, &name) != Setting::Value(value) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Returns the key as users write it; `None` if it is a pattern, or no key at all.
-pub(crate) fn name(key: &str) -> Option<String> {
-    let path = key_path(key);
-    let parts = path.strip_prefix("/proc/sys").ok()?.to_str()?;
-    let swapped = |c| match c {
-        '/' => '.',
-        '.' => '/',
-        other => other,
-    };
-    let name: String = parts.chars().map(swapped).collect();
-    let is_plain = !key.contains(['*', '?', '[']) && Sysctl.check_name(&name).is_ok();
-    is_plain.then_some(name)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     host::{MetaKind, Reader},
-    kinds::sysctl,
+    kernel::sysctl_d,
 };
 
 /// The most names that are suggested together.
@@ -22,7 +22,7 @@ pub(crate) fn sysctls(host: &Reader) -> Vec<String> {
                 Some(MetaKind::Folder) => folders.push(path),
                 Some(MetaKind::File) => {
                     let key = path.strip_prefix(top).ok().and_then(Path::to_str);
-                    names.extend(key.and_then(sysctl::name));
+                    names.extend(key.and_then(sysctl_d::name));
                 }
                 _ => {}
             }
