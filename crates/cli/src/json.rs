@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     history::journal::Outcome,
     import::{coverage::Coverage, importer::Imported},
@@ -26,10 +27,11 @@ pub(crate) struct ErrorDocument {
 }
 
 /// One thing that went wrong.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ErrorEntry {
     /// A stable code, for mistakes in a spec.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub(crate) code: Option<String>,
     /// The fact.
     pub(crate) message: String,
@@ -37,7 +39,7 @@ pub(crate) struct ErrorEntry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) causes: Vec<String>,
     /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub(crate) help: Option<String>,
     /// Where in the spec, the main place first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,6 +65,7 @@ pub(crate) struct Label {
 }
 
 /// A host, written down.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ImportDocument {
     /// `stead.import/1`.
@@ -72,7 +75,7 @@ pub(crate) struct ImportDocument {
     /// The spec.
     spec: String,
     /// The spec of what concerns this machine alone, if that is one of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     own: Option<String>,
 }
 

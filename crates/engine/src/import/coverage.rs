@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::model::listing::Listing;
 
@@ -12,6 +13,7 @@ use crate::model::listing::Listing;
 pub struct Coverage(pub BTreeMap<String, KindCoverage>);
 
 /// What became of the resources of one kind.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct KindCoverage {
     /// Names that were written down.
@@ -27,7 +29,7 @@ pub struct KindCoverage {
     /// Names that could not be seen or said, with the reason.
     pub unreadable: BTreeMap<String, String>,
     /// Why import never writes this kind, if so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub outside: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What a step does to one resource, and what that costs.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// One change of one resource; `before` is all that going back needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -79,6 +80,7 @@ impl<S> Change<S> {
 }
 
 /// What a change costs and may break, known before it is made.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Effects {
     /// Services that the change restarts.
@@ -91,13 +93,13 @@ pub struct Effects {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub outage: u64,
     /// Why the change could cut the network, if it could.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub may_cut_network: Option<String>,
     /// What cannot be brought back, if anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub irreversible: Option<String>,
     /// What stays when the change is taken back, beside what was there before, if anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub leaves: Option<String>,
 }
 

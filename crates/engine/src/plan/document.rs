@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     language::error::SpecErrors,
@@ -79,6 +80,7 @@ impl Scope {
 }
 
 /// One change of a plan.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlannedChange {
     /// What changes.
@@ -89,7 +91,7 @@ pub struct PlannedChange {
     /// Why.
     pub because: Because,
     /// Why it differs although a run had reached it; `None` where nobody looked or no run counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub cause: Option<Cause>,
     /// At what cost.
     pub effects: Effects,

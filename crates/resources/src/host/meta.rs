@@ -7,6 +7,7 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag},
 };
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use sha2::{Digest, Sha256};
 use xattr::FileExt;
 use zeroize::Zeroizing;
@@ -143,6 +144,7 @@ impl io::Write for Hashing {
 }
 
 /// Who owns something and who may do what.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Permission bits, 0 to 0o7777.
@@ -152,7 +154,7 @@ pub struct Access {
     /// The group's number.
     pub gid: u32,
     /// Extended attributes, ACLs among them, values in hexadecimal; `None` leaves those that are there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub xattrs: Option<BTreeMap<String, String>>,
 }
 

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
@@ -34,12 +35,11 @@ pub(crate) struct AddonRepo;
 /// ```kdl
 /// addon-repo "mine" url="https://example.org/addons.git" reference="v2"
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
-    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
@@ -53,16 +54,14 @@ pub(crate) struct Addons;
 ///     dashboard #null
 /// }
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
     /// Enabled addons with their arguments, by `repository/name`; `None` is one that shall not be enabled.
-    #[serde(skip_serializing_if = "Option::is_none")]
     addons: Option<BTreeMap<String, Option<Vec<String>>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     exclusive: Option<bool>,
     /// What stead recorded of those that it enabled.
-    #[serde(skip_serializing_if = "Option::is_none")]
     objects: Option<BTreeMap<String, Vec<Identity>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,

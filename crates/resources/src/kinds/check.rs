@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         change::Change,
@@ -31,20 +32,15 @@ pub(crate) struct Check;
 /// ```kdl
 /// check "the cluster answers" http="http://127.0.0.1:10249/healthz" within=60
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
-    #[serde(skip_serializing_if = "Option::is_none")]
     tcp: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     dns: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     exec: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     within: Option<i64>,
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
@@ -43,17 +44,15 @@ pub(crate) struct Hook;
 /// ```kdl
 /// hook "boot"
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
     /// SHA-256 of all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     contents: Option<String>,
     /// Whether what stays does so now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<bool>,
     /// The text of each file, or `-> TARGET` of a link.
-    #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<BTreeMap<String, String>>,
 }
 

@@ -1,6 +1,7 @@
 //! The kind `iptables-chain`: a chain of a user's own.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
@@ -31,13 +32,14 @@ pub(crate) struct IptablesChain;
 /// ```kdl
 /// iptables-chain "filter/MINE"
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     family: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     backend: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     persist: Option<bool>,
     #[serde(flatten)]
     columns: Columns<bool>,

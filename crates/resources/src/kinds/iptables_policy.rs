@@ -1,6 +1,7 @@
 //! The kind `iptables-policy`: what a built-in chain does with what no rule decided.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
@@ -34,17 +35,18 @@ pub(crate) struct IptablesPolicy;
 /// ```kdl
 /// iptables-policy "filter/FORWARD" "ACCEPT"
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     policy: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     family: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     backend: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     persist: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     remarks: Option<Vec<String>>,
     #[serde(flatten)]
     columns: Columns<String>,

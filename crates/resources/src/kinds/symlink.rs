@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
@@ -29,10 +30,11 @@ pub(crate) struct Symlink;
 /// ```kdl
 /// symlink "/etc/localtime" "/usr/share/zoneinfo/Europe/Berlin"
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     target: Option<PathBuf>,
 }
 

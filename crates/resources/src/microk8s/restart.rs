@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{address::Address, digest::digest},
     provider::traits::ProviderError,
@@ -248,14 +249,13 @@ pub(crate) const WITHIN: i64 = 180;
 /// ```kdl
 /// restart "microk8s/kubernetes" within=60
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
     /// For each service a digest of the arguments that it was started with.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) started_with: Option<BTreeMap<String, String>>,
     /// Seconds that they may take until they are healthy.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) within: Option<i64>,
 }
 

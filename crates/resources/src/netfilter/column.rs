@@ -1,6 +1,7 @@
 //! Where a setting can stand: one of two back ends, of one of two families.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::host::Query;
 
@@ -133,16 +134,13 @@ impl Column {
 }
 
 /// One value for each column; `None` where it could not be seen, or is not managed.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Columns<T> {
-    #[serde(skip_serializing_if = "Option::is_none")]
     ipv4_nft: Option<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ipv4_legacy: Option<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ipv6_nft: Option<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     ipv6_legacy: Option<T>,
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::{
     host::Access,
@@ -28,32 +29,23 @@ pub(crate) const KIND: &str = "unit";
 ///     }
 /// }
 /// ```
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct State {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<UnitFile>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<PathBuf>,
-    #[serde(rename = "drop-ins", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "drop-ins")]
     pub(crate) drop_ins: Option<DropIns>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) enabled: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) running: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) masked: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stale: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) links: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) access: Option<BTreeMap<String, Access>>,
     /// Those of a template that run.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instances: Option<BTreeSet<String>>,
     /// Only what was read has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) active: Option<String>,
 }
 

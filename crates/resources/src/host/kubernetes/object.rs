@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::api::ApiResource;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// An object of the cluster, without its contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub struct ClusterObject {
 }
 
 /// Which object of the cluster it is, for good: another one of the same name has another number.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Its group, empty for the core.
@@ -35,7 +37,7 @@ pub struct Identity {
     /// Its kind in a URL: `deployments`.
     pub plural: String,
     /// Its namespace, if it is in one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,

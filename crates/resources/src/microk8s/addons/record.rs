@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::host::{HostError, Identity, Reader, Writer};
 
@@ -20,6 +21,7 @@ const KEY: &str = "addons.json";
 pub(crate) struct Records(pub(crate) BTreeMap<String, Record>);
 
 /// What is noted of an addon.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// What it was enabled with.
@@ -29,7 +31,7 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) objects: Vec<Identity>,
     /// As long as it is being enabled: what there was already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub(crate) begun: Option<Begun>,
 }
 
