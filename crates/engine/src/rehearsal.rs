@@ -17,7 +17,7 @@ use crate::{
         planner::plan_wanted,
     },
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::Host,
     },
 };
@@ -61,7 +61,7 @@ pub async fn plan_rehearsal<H: Host>(
     if !has_init {
         let needs_init = |wanted: &&Wanted| {
             let kind = registry.of(&wanted.address);
-            kind.is_ok_and(Kind::needs_init)
+            kind.is_ok_and(DynProvider::needs_init)
         };
         let without_init = wanted.iter().filter(needs_init).map(|wanted| LeftOut {
             address: wanted.address.clone(),
@@ -89,7 +89,7 @@ pub async fn plan_rehearsal<H: Host>(
             .flat_map(|plan| &plan.changes)
             .filter_map(|planned| {
                 let kind = registry.of(&planned.address).ok()?;
-                let why = kind.beyond_clone(&planned.address.name, &planned.change)?;
+                let why = kind.blocks_rehearsal(&planned.address.name, &planned.change)?;
                 Some(LeftOut {
                     address: planned.address.clone(),
                     why: why.to_owned(),

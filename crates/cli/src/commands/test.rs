@@ -130,7 +130,7 @@ fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
         for (address, state) in observe(registry, reader, &addresses).await? {
             let Some(state) = state else { continue };
             let kind = registry.of(&address).expect("just read");
-            let written = kind.written(reader, &address.name, state).await;
+            let written = kind.export(reader, &address.name, state).await;
             match written {
                 Ok(Written::Down(text)) => drop(resources.insert(address, text.state)),
                 Ok(Written::Default | Written::Ignored(_)) => {}

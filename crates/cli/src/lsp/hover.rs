@@ -6,7 +6,7 @@ use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind};
 use stead_engine::{
     language::editor::{Blank, GENERIC, Use, Word, used_at},
     model::schema::{Absence, Attribute, Schema},
-    provider::registry::Kind,
+    provider::registry::DynProvider,
 };
 use stead_resources::facts::FACTS;
 
@@ -65,7 +65,7 @@ fn of_use(place: &Place<'_>, told: &Told, used: &Use) -> Option<String> {
 }
 
 fn of_blank(place: &Place<'_>, known: &Known, blank: &Blank<'_>, word: &Word) -> Option<String> {
-    let schema_of = |kind: &str| place.registry.get(kind).map(Kind::schema);
+    let schema_of = |kind: &str| place.registry.get(kind).map(DynProvider::schema);
     let text = word.text.as_str();
     match blank {
         Blank::Node { has_kinds, .. } => match schema_of(text).filter(|_| *has_kinds) {

@@ -6,7 +6,7 @@ use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
     language::editor::{Cursor, Part, Variable, cursor},
     model::address::Address,
-    provider::registry::{Kind, Registry},
+    provider::registry::{DynProvider, Registry},
 };
 use stead_resources::host::Live;
 
@@ -54,7 +54,7 @@ impl<'a> Place<'a> {
 
     /// Says what stands there and what else may.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
-        let schema_of = |kind: &str| self.registry.get(kind).map(Kind::schema);
+        let schema_of = |kind: &str| self.registry.get(kind).map(DynProvider::schema);
         cursor(&self.file.outline, self.offset, &schema_of, self.part)
     }
 

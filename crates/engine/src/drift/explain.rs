@@ -24,7 +24,7 @@ use crate::{
         readings::reading,
     },
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::Host,
     },
 };
@@ -175,7 +175,7 @@ fn wanted_of<'a>(run: &'a Run, address: &Address) -> Option<&'a Wanted> {
 
 /// A change whose cause is looked for.
 struct Difference<'a, H: Host> {
-    kind: &'a dyn Kind<H>,
+    kind: &'a dyn DynProvider<H>,
     schema: Schema,
     planned: &'a PlannedChange,
     wanted: &'a Wanted,
@@ -190,9 +190,9 @@ impl<H: Host> Difference<'_, H> {
         let needs = self.wanted.needs.iter();
         let by: Vec<_> = needs.filter(|need| changed.contains(*need)).collect();
         let first = (*by.first()?).clone();
-        let disturbed = self
-            .kind
-            .disturbed(&self.wanted.address.name, before, &by)?;
+        let disturbed =
+            self.kind
+                .after_dependency_change(&self.wanted.address.name, before, &by)?;
         merge::is_same(&self.schema, &disturbed, after).then_some(first)
     }
 
@@ -241,7 +241,9 @@ impl<H: Host> Difference<'_, H> {
         let evidence = if is_unmoved {
             None
         } else {
-            self.kind.culprit(reader, &address.name, drift).await
+            self.kind
+                .attribute_drift(reader, &address.name, drift)
+                .await
         };
         Some(Cause::of(reached.run, evidence))
     }

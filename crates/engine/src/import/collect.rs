@@ -11,7 +11,7 @@ use crate::{
         schema::Schema,
         state::{Desired, State},
     },
-    provider::{registry::Kind, traits::Host},
+    provider::{registry::DynProvider, traits::Host},
 };
 
 /// Rule for what needs a file beside the spec when the spec itself has no place.
@@ -35,7 +35,7 @@ pub(crate) async fn gather<H: Host>(
     import: &Import<'_>,
     reader: &H::Reader,
     name: &str,
-    kind: &dyn Kind<H>,
+    kind: &dyn DynProvider<H>,
 ) -> Gathered {
     let mut listing = match kind.list(reader).await {
         Ok(listing) => listing,
@@ -57,7 +57,7 @@ pub(crate) async fn gather<H: Host>(
     };
     for (resource, state) in read(reader, kind, &mut found.gathered.listing).await {
         let written = match state {
-            Some(state) => kind.written(reader, &resource, state).await,
+            Some(state) => kind.export(reader, &resource, state).await,
             None => Ok(Written::Ignored("it has gone meanwhile".to_owned())),
         };
         let written = written.unwrap_or_else(|error| Written::Unreadable(chain(&error).join(": ")));
@@ -69,7 +69,12 @@ pub(crate) async fn gather<H: Host>(
 }
 
 /// Passes over what the user or the language does not want.
-fn sift<H: Host>(import: &Import<'_>, name: &str, kind: &dyn Kind<H>, listing: &mut Listing) {
+fn sift<H: Host>(
+    import: &Import<'_>,
+    name: &str,
+    kind: &dyn DynProvider<H>,
+    listing: &mut Listing,
+) {
     let managed = std::mem::take(&mut listing.managed);
     let absent = std::mem::take(&mut listing.absent);
     let mut keep = |names: BTreeSet<String>| {
@@ -88,7 +93,7 @@ fn sift<H: Host>(import: &Import<'_>, name: &str, kind: &dyn Kind<H>, listing: &
     listing.absent = absent;
 }
 
-fn is_nameable<H: Host>(kind: &dyn Kind<H>, name: &str) -> bool {
+fn is_nameable<H: Host>(kind: &dyn DynProvider<H>, name: &str) -> bool {
     let is_plain = !name.is_empty() && !name.chars().any(char::is_control) && is_sayable(name);
     is_plain && kind.check_name(name).is_ok()
 }
@@ -96,7 +101,7 @@ fn is_nameable<H: Host>(kind: &dyn Kind<H>, name: &str) -> bool {
 /// Reads all that is worth writing; where the batch fails, one by one, so that one does not hide the others.
 async fn read<H: Host>(
     reader: &H::Reader,
-    kind: &dyn Kind<H>,
+    kind: &dyn DynProvider<H>,
     listing: &mut Listing,
 ) -> Vec<(String, Option<State>)> {
     let names: Vec<String> = listing.managed.iter().cloned().collect();
@@ -127,7 +132,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add<H: Host>(&mut self, kind: &dyn Kind<H>, name: String, written: Written<State>) {
+    fn add<H: Host>(&mut self, kind: &dyn DynProvider<H>, name: String, written: Written<State>) {
         let listing = &mut self.gathered.listing;
         let text = match written {
             Written::Down(text) => text,
@@ -197,7 +202,7 @@ impl Gathered {
 
 /// Says what keeps a state from being written in a spec, if anything does.
 pub(crate) fn fault<H: Host>(
-    kind: &dyn Kind<H>,
+    kind: &dyn DynProvider<H>,
     schema: &Schema,
     name: &str,
     state: &State,

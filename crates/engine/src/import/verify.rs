@@ -33,7 +33,7 @@ use crate::{
         planner::{plan_wanted, wanted},
     },
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::{Host, ProviderError},
     },
 };
@@ -156,7 +156,7 @@ impl<'a, H: Host> Proof<'a, H> {
     }
 
     fn schema(&self, kind: &str) -> Option<Schema> {
-        self.registry.get(kind).map(Kind::schema)
+        self.registry.get(kind).map(DynProvider::schema)
     }
 
     /// What a resource brings with it, and what this host does not have, is said not to be there.

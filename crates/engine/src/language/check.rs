@@ -49,7 +49,7 @@ pub(crate) fn same_places<H: Host>(
     let mut first: HashMap<&str, &Resource> = HashMap::new();
     for resource in resources {
         let Address { kind, name } = &resource.address;
-        let places = registry.get(kind).map(|kind| kind.places(name));
+        let places = registry.get(kind).map(|kind| kind.managed_paths(name));
         if places.is_none_or(|places| places.as_slice() != [name.as_str()]) {
             continue;
         }

@@ -24,7 +24,7 @@ use crate::{
         suggest,
     },
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::Host,
     },
 };
@@ -163,7 +163,7 @@ impl<'a, H: Host> Decoder<'a, H> {
         Some((name, main))
     }
 
-    fn check_name(&mut self, provider: &dyn Kind<H>, resource: &Resource) {
+    fn check_name(&mut self, provider: &dyn DynProvider<H>, resource: &Resource) {
         let name = &resource.address.name;
         if is_plain(name) {
             if let Err(problem) = provider.check_name(name) {

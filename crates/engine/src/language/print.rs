@@ -13,7 +13,7 @@ use crate::{
         state::{Desired, State},
     },
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::Host,
     },
 };
@@ -62,7 +62,7 @@ impl Group {
 pub fn spec_text<H: Host>(registry: &Registry<H>, host: &str, groups: &Groups) -> String {
     let mut blocks = vec![];
     for (kind, group) in groups {
-        let schema = registry.get(kind).map(Kind::schema);
+        let schema = registry.get(kind).map(DynProvider::schema);
         let mut block = vec![];
         for (name, exported) in &group.resources {
             block.extend(exported.notes.iter().map(|note| comment(note)));

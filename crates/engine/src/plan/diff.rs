@@ -195,7 +195,9 @@ impl<'a, H: Host> Comparing<'a, H> {
             }
         };
         if let (Some(before), Some(_), false) = (before, &after, by.is_empty()) {
-            after = kind.disturbed(&address.name, before, &by).or(after);
+            after = kind
+                .after_dependency_change(&address.name, before, &by)
+                .or(after);
         }
         if merge::is_same_reading(schema, before, after.as_ref()) {
             return;

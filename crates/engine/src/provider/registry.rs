@@ -24,7 +24,7 @@ use crate::{
 
 /// The kinds of a build, by name.
 pub struct Registry<H: Host> {
-    kinds: BTreeMap<&'static str, Box<dyn Kind<H>>>,
+    kinds: BTreeMap<&'static str, Box<dyn DynProvider<H>>>,
 }
 
 impl<H: Host> Default for Registry<H> {
@@ -44,19 +44,19 @@ impl<H: Host> Registry<H> {
     pub fn with<P: Provider<H>>(mut self, provider: P) -> Self {
         let clash = self
             .kinds
-            .insert(P::KIND, Box::new(Erased(provider, PhantomData)))
+            .insert(P::KIND, Box::new(Adapter(provider, PhantomData)))
             .is_some();
         assert!(!clash, "kind `{}` is registered twice", P::KIND);
         self
     }
 
     /// Returns a kind by its name.
-    pub fn get(&self, kind: &str) -> Option<&dyn Kind<H>> {
+    pub fn get(&self, kind: &str) -> Option<&dyn DynProvider<H>> {
         self.kinds.get(kind).map(Box::as_ref)
     }
 
     /// Returns all kinds, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &dyn Kind<H>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &dyn DynProvider<H>)> {
         self.kinds.iter().map(|(name, kind)| (*name, kind.as_ref()))
     }
 
@@ -64,7 +64,7 @@ impl<H: Host> Registry<H> {
     ///
     /// # Errors
     /// If this build does not know the kind: the plan or journal comes from another version.
-    pub fn of(&self, address: &Address) -> Result<&dyn Kind<H>, UnknownKind> {
+    pub fn of(&self, address: &Address) -> Result<&dyn DynProvider<H>, UnknownKind> {
         self.get(&address.kind)
             .ok_or_else(|| UnknownKind(address.clone()))
     }
@@ -76,7 +76,7 @@ impl<H: Host> Registry<H> {
 pub struct UnknownKind(pub Address);
 
 /// A provider with its `State` erased to JSON.
-pub trait Kind<H: Host>: Send + Sync {
+pub trait DynProvider<H: Host>: Send + Sync {
     /// See [`Provider::BATCH`].
     fn batch(&self) -> usize;
     /// See [`Provider::RESTARTS`].
@@ -114,8 +114,8 @@ pub trait Kind<H: Host>: Send + Sync {
         host: &'a H::Reader,
         names: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Vec<Option<State>>, ProviderError>>;
-    /// See [`Provider::save`].
-    fn save<'a>(
+    /// See [`Provider::back_up`].
+    fn back_up<'a>(
         &'a self,
         host: &'a H::Writer,
         name: &'a str,
@@ -127,8 +127,8 @@ pub trait Kind<H: Host>: Send + Sync {
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
-    /// See [`Provider::take_back`].
-    fn take_back<'a>(
+    /// See [`Provider::roll_back`].
+    fn roll_back<'a>(
         &'a self,
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
@@ -140,27 +140,31 @@ pub trait Kind<H: Host>: Send + Sync {
         name: &'a str,
         desired: &'a State,
     ) -> BoxFuture<'a, Option<Result<(), String>>>;
-    /// See [`Provider::patience`].
-    fn patience(&self, desired: &State) -> Duration;
-    /// See [`Provider::leaves`].
-    fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>>;
-    /// See [`Provider::clean`].
-    fn clean<'a>(
+    /// See [`Provider::probe_timeout`].
+    fn probe_timeout(&self, desired: &State) -> Duration;
+    /// See [`Provider::remnants`].
+    fn remnants<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+    ) -> BoxFuture<'a, BTreeSet<String>>;
+    /// See [`Provider::remove_partial`].
+    fn remove_partial<'a>(
         &'a self,
         host: &'a H::Writer,
         name: &'a str,
     ) -> BoxFuture<'a, Result<(), ProviderError>>;
     /// See [`Provider::list`].
     fn list<'a>(&'a self, host: &'a H::Reader) -> BoxFuture<'a, Result<Listing, ProviderError>>;
-    /// See [`Provider::written`].
-    fn written<'a>(
+    /// See [`Provider::export`].
+    fn export<'a>(
         &'a self,
         host: &'a H::Reader,
         name: &'a str,
         state: State,
     ) -> BoxFuture<'a, Result<Written<State>, ProviderError>>;
-    /// See [`Provider::suggest`].
-    fn suggest<'a>(
+    /// See [`Provider::complete`].
+    fn complete<'a>(
         &'a self,
         host: &'a H::Reader,
         name: &'a str,
@@ -170,16 +174,17 @@ pub trait Kind<H: Host>: Send + Sync {
     fn requires(&self, name: &str, desired: &State) -> Vec<Address>;
     /// See [`Provider::implies`].
     fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)>;
-    /// See [`Provider::disturbed`].
-    fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State>;
+    /// See [`Provider::after_dependency_change`].
+    fn after_dependency_change(&self, name: &str, before: &State, by: &[&Address])
+    -> Option<State>;
     /// See [`Provider::triggers`].
     fn triggers(&self, name: &str, desired: &Desired) -> Vec<H::Trigger>;
-    /// See [`Provider::places`].
-    fn places(&self, name: &str) -> Vec<String>;
-    /// See [`Provider::beyond_clone`].
-    fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str>;
-    /// See [`Provider::culprit`].
-    fn culprit<'a>(
+    /// See [`Provider::managed_paths`].
+    fn managed_paths(&self, name: &str) -> Vec<String>;
+    /// See [`Provider::blocks_rehearsal`].
+    fn blocks_rehearsal(&self, name: &str, change: &Change<State>) -> Option<&'static str>;
+    /// See [`Provider::attribute_drift`].
+    fn attribute_drift<'a>(
         &'a self,
         host: &'a H::Reader,
         name: &'a str,
@@ -190,11 +195,11 @@ pub trait Kind<H: Host>: Send + Sync {
 }
 
 /// A change with the name of what it changes.
-type Named<'a, S> = (&'a str, Change<S>);
+type NamedChange<'a, S> = (&'a str, Change<S>);
 
-struct Erased<P, H>(P, PhantomData<fn() -> H>);
+struct Adapter<P, H>(P, PhantomData<fn() -> H>);
 
-impl<P: Provider<H>, H: Host> Erased<P, H> {
+impl<P: Provider<H>, H: Host> Adapter<P, H> {
     fn state(name: &str, state: State) -> Result<P::State, ProviderError> {
         serde_json::from_value(state).map_err(|error| Self::not_understood(name, error))
     }
@@ -209,7 +214,9 @@ impl<P: Provider<H>, H: Host> Erased<P, H> {
         ProviderError::new(address, "understand its recorded state", error)
     }
 
-    fn typed(changes: Vec<Named<'_, State>>) -> Result<Vec<Named<'_, P::State>>, ProviderError> {
+    fn typed(
+        changes: Vec<NamedChange<'_, State>>,
+    ) -> Result<Vec<NamedChange<'_, P::State>>, ProviderError> {
         changes
             .into_iter()
             .map(|(name, change)| Ok((name, change.try_map(|state| Self::state(name, state))?)))
@@ -221,7 +228,7 @@ impl<P: Provider<H>, H: Host> Erased<P, H> {
     }
 }
 
-impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
+impl<P: Provider<H>, H: Host> DynProvider<H> for Adapter<P, H> {
     fn batch(&self) -> usize {
         P::BATCH
     }
@@ -302,7 +309,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         })
     }
 
-    fn save<'a>(
+    fn back_up<'a>(
         &'a self,
         host: &'a H::Writer,
         name: &'a str,
@@ -312,7 +319,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
             let change = change
                 .as_ref()
                 .try_map(|state| Self::state_of(name, state))?;
-            self.0.save(host, name, &change).await
+            self.0.back_up(host, name, &change).await
         })
     }
 
@@ -324,12 +331,12 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         Box::pin(async move { self.0.apply(host, Self::typed(changes)?).await })
     }
 
-    fn take_back<'a>(
+    fn roll_back<'a>(
         &'a self,
         host: &'a H::Writer,
         changes: Vec<(&'a str, Change<State>)>,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(async move { self.0.take_back(host, Self::typed(changes)?).await })
+        Box::pin(async move { self.0.roll_back(host, Self::typed(changes)?).await })
     }
 
     fn probe<'a>(
@@ -346,27 +353,31 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         })
     }
 
-    fn patience(&self, desired: &State) -> Duration {
-        Self::state_of("", desired).map_or(Duration::ZERO, |desired| self.0.patience(&desired))
+    fn probe_timeout(&self, desired: &State) -> Duration {
+        Self::state_of("", desired).map_or(Duration::ZERO, |desired| self.0.probe_timeout(&desired))
     }
 
-    fn leaves<'a>(&'a self, host: &'a H::Reader, name: &'a str) -> BoxFuture<'a, BTreeSet<String>> {
-        Box::pin(self.0.leaves(host, name))
+    fn remnants<'a>(
+        &'a self,
+        host: &'a H::Reader,
+        name: &'a str,
+    ) -> BoxFuture<'a, BTreeSet<String>> {
+        Box::pin(self.0.remnants(host, name))
     }
 
-    fn clean<'a>(
+    fn remove_partial<'a>(
         &'a self,
         host: &'a H::Writer,
         name: &'a str,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(self.0.clean(host, name))
+        Box::pin(self.0.remove_partial(host, name))
     }
 
     fn list<'a>(&'a self, host: &'a H::Reader) -> BoxFuture<'a, Result<Listing, ProviderError>> {
         Box::pin(self.0.list(host))
     }
 
-    fn written<'a>(
+    fn export<'a>(
         &'a self,
         host: &'a H::Reader,
         name: &'a str,
@@ -374,18 +385,18 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     ) -> BoxFuture<'a, Result<Written<State>, ProviderError>> {
         Box::pin(async move {
             let state = Self::state(name, state)?;
-            let written = self.0.written(host, name, state).await?;
+            let written = self.0.export(host, name, state).await?;
             Ok(written.map(|state| Self::erase(&state)))
         })
     }
 
-    fn suggest<'a>(
+    fn complete<'a>(
         &'a self,
         host: &'a H::Reader,
         name: &'a str,
         gap: &'a Gap,
     ) -> BoxFuture<'a, Vec<String>> {
-        Box::pin(self.0.suggest(host, name, gap))
+        Box::pin(self.0.complete(host, name, gap))
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
@@ -396,10 +407,15 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         Self::state_of(name, desired).map_or_else(|_| vec![], |state| self.0.implies(name, &state))
     }
 
-    fn disturbed(&self, name: &str, before: &State, by: &[&Address]) -> Option<State> {
+    fn after_dependency_change(
+        &self,
+        name: &str,
+        before: &State,
+        by: &[&Address],
+    ) -> Option<State> {
         let before = Self::state_of(name, before).ok()?;
         self.0
-            .disturbed(name, &before, by)
+            .after_dependency_change(name, &before, by)
             .as_ref()
             .map(Self::erase)
     }
@@ -410,17 +426,17 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
         self.0.triggers(name, desired.as_ref())
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
-        self.0.places(name)
+    fn managed_paths(&self, name: &str) -> Vec<String> {
+        self.0.managed_paths(name)
     }
 
-    fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
+    fn blocks_rehearsal(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
         let change = change.as_ref();
         let change = change.try_map(|state| Self::state_of(name, state)).ok()?;
-        self.0.beyond_clone(name, &change)
+        self.0.blocks_rehearsal(name, &change)
     }
 
-    fn culprit<'a>(
+    fn attribute_drift<'a>(
         &'a self,
         host: &'a H::Reader,
         name: &'a str,
@@ -428,7 +444,7 @@ impl<P: Provider<H>, H: Host> Kind<H> for Erased<P, H> {
     ) -> BoxFuture<'a, Option<Evidence>> {
         Box::pin(async move {
             let drift = drift.try_map(|state| Self::state(name, state)).ok()?;
-            self.0.culprit(host, name, &drift).await
+            self.0.attribute_drift(host, name, &drift).await
         })
     }
 

@@ -157,7 +157,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// Puts aside what the state before a change refers to but does not hold (the bytes behind a digest), so that it can be
     /// restored later. Called before the journal entry of the step, never during rollback.
-    fn save(
+    fn back_up(
         &self,
         _host: &H::Writer,
         _name: &str,
@@ -175,7 +175,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// Carries out changes that lead back to where a failed run began. What the run itself made holds nothing of anybody's yet, so
     /// that it need not be kept.
-    fn take_back(
+    fn roll_back(
         &self,
         host: &H::Writer,
         changes: Vec<(&str, Change<Self::State>)>,
@@ -195,13 +195,13 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
     }
 
     /// How long after the last step something may take until it works.
-    fn patience(&self, _desired: &Self::State) -> Duration {
+    fn probe_timeout(&self, _desired: &Self::State) -> Duration {
         Duration::ZERO
     }
 
     /// Names what is there now that removing the resource would leave and that no state shows, such as what an installer made.
     /// What a failed run adds to it is reported, not removed: nobody could tell whose it is.
-    fn leaves(
+    fn remnants(
         &self,
         _host: &H::Reader,
         _name: &str,
@@ -211,7 +211,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// Removes what a killed `apply` of this name may have left beside the resource, such as a temporary file.
     /// Called before rollback and recovery look at the resource.
-    fn clean(
+    fn remove_partial(
         &self,
         _host: &H::Writer,
         _name: &str,
@@ -229,7 +229,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// Says what import writes of a resource that [`Self::list`] has named, now that it was read: as it is, unless the kind knows
     /// better. Columns become what users write, and what a new resource gets anyway is left out.
-    fn written(
+    fn export(
         &self,
         _host: &H::Reader,
         _name: &str,
@@ -240,7 +240,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// Names what could be written into a gap on this host, for whoever is typing a spec; nothing unless the kind knows better than
     /// its schema. Whatever cannot be read is left out.
-    fn suggest(
+    fn complete(
         &self,
         _host: &H::Reader,
         _name: &str,
@@ -262,7 +262,7 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// What the state is to become, beyond what the spec says, because resources that it needs will have changed.
     /// `None`: that does not matter. A restart is due by this.
-    fn disturbed(
+    fn after_dependency_change(
         &self,
         _name: &str,
         _before: &Self::State,
@@ -278,17 +278,17 @@ pub trait Provider<H: Host>: Send + Sync + 'static {
 
     /// Patterns of the paths that change with it, `*` for anything: what else changes was not planned. The kernel and stead's own
     /// folders go without saying.
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![]
     }
 
     /// Why a copy of the host on the same kernel cannot carry out the change without moving the host itself, if it cannot.
-    fn beyond_clone(&self, _name: &str, _change: &Change<Self::State>) -> Option<&'static str> {
+    fn blocks_rehearsal(&self, _name: &str, _change: &Change<Self::State>) -> Option<&'static str> {
         None
     }
 
     /// Says who or what has moved it since a run reached it, by evidence alone; `None` if nobody can prove anything.
-    fn culprit(
+    fn attribute_drift(
         &self,
         _host: &H::Reader,
         _name: &str,

@@ -254,10 +254,10 @@ impl<H: Host> Apply<'_, H> {
         let mut begun = Begun::default();
         let mut changes = vec![];
         for (address, change) in self.current(step, running).await? {
-            kind.save(self.writer, &address.name, &change).await?;
+            kind.back_up(self.writer, &address.name, &change).await?;
             if change.before().is_none() {
                 let reader = H::reader(self.writer);
-                let left = kind.leaves(&reader, &address.name).await;
+                let left = kind.remnants(&reader, &address.name).await;
                 begun.left.insert(address.clone(), left);
             }
             running.note(&mut begun, &kind.schema(), address, change.before());
@@ -421,7 +421,7 @@ fn steps<H: Host>(registry: &Registry<H>, changes: &[PlannedChange]) -> Vec<Vec<
     for planned in changes {
         let batch = registry
             .of(&planned.address)
-            .map_or(1, crate::provider::registry::Kind::batch);
+            .map_or(1, crate::provider::registry::DynProvider::batch);
         match steps.last_mut() {
             Some(step) if step[0].address.kind == planned.address.kind && step.len() < batch => {
                 step.push(planned.clone());

@@ -15,7 +15,7 @@ use crate::{
     },
     plan::document::Plan,
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::{Host, Sign},
     },
     run::{
@@ -30,7 +30,7 @@ pub(crate) struct Probes<'a, H: Host> {
 }
 
 struct Probe<'a, H: Host> {
-    kind: &'a dyn Kind<H>,
+    kind: &'a dyn DynProvider<H>,
     desired: &'a State,
     passed: bool,
 }
@@ -76,7 +76,7 @@ impl<'a, H: Host> Probes<'a, H> {
             let reason = loop {
                 let said = probe.kind.probe(writer, &address.name, probe.desired).await;
                 match said {
-                    Some(Err(_)) if begin.elapsed() < probe.kind.patience(probe.desired) => {
+                    Some(Err(_)) if begin.elapsed() < probe.kind.probe_timeout(probe.desired) => {
                         sleep(VERIFY_PAUSE).await;
                     }
                     Some(Err(reason)) => break Some(reason),

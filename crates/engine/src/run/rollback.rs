@@ -7,7 +7,7 @@ use crate::{
     model::{address::Address, change::Change, error_chain::chain, state::State},
     plan::{merge, observe::observe},
     provider::{
-        registry::{Kind, Registry},
+        registry::{DynProvider, Registry},
         traits::{Host, ProviderError},
     },
     run::event::{Event, Observer},
@@ -88,7 +88,7 @@ async fn pass<H: Host>(
     let mut failures = BTreeMap::new();
     let is_restart = |step: &&Begun| {
         let first = step.before.first();
-        first.is_some_and(|(address, _)| registry.of(address).is_ok_and(Kind::restarts))
+        first.is_some_and(|(address, _)| registry.of(address).is_ok_and(DynProvider::restarts))
     };
     let (restarts, others): (Vec<_>, Vec<_>) = steps.iter().partition(is_restart);
     for step in others.into_iter().rev().chain(restarts) {
@@ -124,7 +124,7 @@ async fn put_back<H: Host>(
         .of(first)
         .map_err(|error| Refusal::Change(error.to_string()))?;
     for (address, _) in step {
-        kind.clean(writer, &address.name)
+        kind.remove_partial(writer, &address.name)
             .await
             .map_err(|error| Refusal::Unclean(said(&error)))?;
     }
@@ -148,7 +148,7 @@ async fn put_back<H: Host>(
     if changes.is_empty() {
         return Ok(());
     }
-    kind.take_back(writer, changes)
+    kind.roll_back(writer, changes)
         .await
         .map_err(|error| change(&error))
 }
@@ -214,7 +214,7 @@ async fn verify<H: Host>(
 
 /// Whether a resource leaves traces when what brought it goes.
 pub(crate) fn leaves_traces<H: Host>(registry: &Registry<H>, address: &Address) -> bool {
-    registry.of(address).is_ok_and(Kind::leaves_traces)
+    registry.of(address).is_ok_and(DynProvider::leaves_traces)
 }
 
 /// Names what a resource that the run made has left, beyond what was there before its step.
@@ -232,7 +232,7 @@ async fn left_behind<H: Host>(
         .filter_map(|step| step.left.get(address))
         .flatten()
         .collect();
-    let now = kind.leaves(&H::reader(writer), &address.name).await;
+    let now = kind.remnants(&H::reader(writer), &address.name).await;
     now.into_iter()
         .filter(|one| !before.contains(one))
         .collect()

@@ -20,7 +20,7 @@ use crate::{
         readings::readings,
     },
     provider::{
-        registry::{Kind, Registry, UnknownKind},
+        registry::{DynProvider, Registry, UnknownKind},
         traits::Host,
     },
     run::rollback::leaves_traces,
@@ -136,6 +136,6 @@ fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, O
         }
     }
     found.reverse();
-    found.sort_by_key(|(address, _)| registry.of(address).is_ok_and(Kind::restarts));
+    found.sort_by_key(|(address, _)| registry.of(address).is_ok_and(DynProvider::restarts));
     found
 }

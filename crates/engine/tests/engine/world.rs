@@ -311,7 +311,7 @@ macro_rules! provider {
                 Ok(())
             }
 
-            async fn clean(&self, host: &Handle, name: &str) -> Result<(), ProviderError> {
+            async fn remove_partial(&self, host: &Handle, name: &str) -> Result<(), ProviderError> {
                 let mut world = host.lock();
                 let Some(left) = world.unclean.get_mut(name).filter(|left| **left > 0) else {
                     return Ok(());
@@ -345,7 +345,7 @@ macro_rules! provider {
                 }
             }
 
-            async fn culprit(
+            async fn attribute_drift(
                 &self,
                 host: &Handle,
                 name: &str,

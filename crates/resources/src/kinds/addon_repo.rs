@@ -217,7 +217,7 @@ impl Provider<Live> for AddonRepo {
         vec![Address::new("snap", SNAP)]
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }
 

@@ -201,7 +201,7 @@ impl Provider<Live> for Addons {
         Ok(vec![state; names.len()])
     }
 
-    async fn suggest(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => suggest::clusters(),
             Gap::Key(_) => suggest::addons(host),
@@ -216,7 +216,7 @@ impl Provider<Live> for Addons {
             .map_err(refused(Self::KIND, SNAP, attempted))
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,
@@ -241,7 +241,7 @@ impl Provider<Live> for Addons {
         Ok(())
     }
 
-    async fn take_back(
+    async fn roll_back(
         &self,
         host: &Writer,
         changes: Vec<(&str, Change<State>)>,
@@ -252,7 +252,7 @@ impl Provider<Live> for Addons {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         switch::finish_all(host).await.map_err(|error| {
             let attempted = "take back what was half enabled".to_owned();
             failed(name, attempted, error)
@@ -275,7 +275,7 @@ impl Provider<Live> for Addons {
         needs
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }
 

@@ -178,7 +178,7 @@ impl Provider<Live> for Check {
         Some(looked.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOK.as_secs()))))
     }
 
-    fn patience(&self, desired: &State) -> Duration {
+    fn probe_timeout(&self, desired: &State) -> Duration {
         let seconds = desired.within.unwrap_or(WITHIN);
         Duration::from_secs(seconds.try_into().unwrap_or(0))
     }

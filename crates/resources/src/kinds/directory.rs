@@ -137,7 +137,7 @@ impl Provider<Live> for Directory {
         Ok(etc.listing(MetaKind::Folder, "Folders in /etc that no package brought."))
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         name: &str,
@@ -157,7 +157,12 @@ impl Provider<Live> for Directory {
         ancestors(name).into_iter().chain(owners).collect()
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         // That something in it came or went says nothing about its owner and mode.
         if drift.change.before().is_some() {
             return None;
@@ -165,7 +170,7 @@ impl Provider<Live> for Directory {
         evidence::paths::of_path(host, name, drift).await
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }

@@ -161,7 +161,7 @@ impl Provider<Live> for File {
         })
     }
 
-    async fn save(
+    async fn back_up(
         &self,
         host: &Writer,
         name: &str,
@@ -210,7 +210,7 @@ impl Provider<Live> for File {
             .map_err(refused(Self::KIND, first, attempted))
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(name))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
@@ -221,7 +221,7 @@ impl Provider<Live> for File {
         Ok(etc.listing(MetaKind::File, heading))
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,
@@ -258,11 +258,16 @@ impl Provider<Live> for File {
         ancestors(name).into_iter().chain(owners).collect()
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         evidence::paths::of_path(host, name, drift).await
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }
@@ -393,7 +398,7 @@ mod tests {
         let before = observed(root, name).await.unwrap();
         let host = root.writer();
         let change = Change::between(before, after).unwrap();
-        said_by(File.save(&host, name, &change).await)?;
+        said_by(File.back_up(&host, name, &change).await)?;
         said_by(File.apply(&host, vec![(name, change)]).await)
     }
 
@@ -553,7 +558,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_killed_write_left_is_cleaned() {
         let root = Root::new(&[("/etc/.motd.stead-new", "half"), (NAME, "old")]);
-        File.clean(&root.writer(), NAME).await.unwrap();
+        File.remove_partial(&root.writer(), NAME).await.unwrap();
         assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 1);
         assert_eq!(root.text(NAME).as_deref(), Some("old"));
     }

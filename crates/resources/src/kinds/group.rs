@@ -115,7 +115,7 @@ impl Provider<Live> for Group {
         list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         _name: &str,
@@ -151,7 +151,7 @@ impl Provider<Live> for Group {
         Ok(())
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         crate::accounts::places()
     }
 }

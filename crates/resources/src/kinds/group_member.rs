@@ -101,7 +101,7 @@ impl Provider<Live> for GroupMember {
         vec![Address::new("group", group), Address::new("user", user)]
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         crate::accounts::places()
     }
 }

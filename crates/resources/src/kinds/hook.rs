@@ -195,7 +195,7 @@ impl Provider<Live> for Hook {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         for path in wanted(name, Path::new("")).into_keys() {
             let path = Path::new(&path);
             host.clean(path)
@@ -205,7 +205,7 @@ impl Provider<Live> for Hook {
         Ok(())
     }
 
-    async fn suggest(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => NAMES.map(str::to_owned).to_vec(),
             _ => vec![],
@@ -249,7 +249,12 @@ impl Provider<Live> for Hook {
         }
     }
 
-    async fn culprit(&self, host: &Reader, _name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        _name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let files = |state: Option<&State>| state.and_then(|state| state.files.clone());
         let (now, then) = (files(drift.change.before()), files(drift.change.after()));
         let (now, then) = (now.unwrap_or_default(), then.unwrap_or_default());
@@ -260,7 +265,7 @@ impl Provider<Live> for Hook {
         evidence::paths::of_files(host, &moved, drift.touched).await
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![
             format!("/etc/systemd/system/{UNIT}"),
             format!("/etc/systemd/system/{WATCH_UNIT}"),

@@ -86,7 +86,12 @@ impl Provider<Live> for IptablesChain {
         Ok(desired)
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let then = drift.change.after()?;
         let has = |state: Option<&State>, column: Column| {
             state.and_then(|state| state.columns.get(column)) == Some(&true)
@@ -169,7 +174,7 @@ impl Provider<Live> for IptablesChain {
         Ok(listing)
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,

@@ -210,7 +210,7 @@ impl Provider<Live> for IptablesPolicy {
         Ok(listing)
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,
@@ -236,7 +236,12 @@ impl Provider<Live> for IptablesPolicy {
         })
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let (before, after) = (drift.change.before()?, drift.change.after()?);
         let moved = before.columns.iter().filter(|(column, now)| {
             let then = after.columns.get(*column);

@@ -187,7 +187,7 @@ impl Provider<Live> for KernelModule {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(OUR_LOADS))
             .and_then(|()| host.clean(Path::new(OUR_OPTIONS)))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
@@ -220,7 +220,7 @@ impl Provider<Live> for KernelModule {
         Ok(listing)
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         _name: &str,
@@ -230,7 +230,12 @@ impl Provider<Live> for KernelModule {
         Ok(Written::down(state))
     }
 
-    async fn culprit(&self, host: &Reader, _name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        _name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let now = drift.change.before().cloned().unwrap_or_default();
         let then = drift.change.after()?;
         let lists = |state: &State| state.boot == Some(true);
@@ -245,11 +250,11 @@ impl Provider<Live> for KernelModule {
         is_lost.then_some(Evidence::Reboot)
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![OUR_LOADS.to_owned(), OUR_OPTIONS.to_owned()]
     }
 
-    fn beyond_clone(&self, _name: &str, change: &Change<State>) -> Option<&'static str> {
+    fn blocks_rehearsal(&self, _name: &str, change: &Change<State>) -> Option<&'static str> {
         let running = |state: Option<&State>| state.and_then(|state| state.running);
         (running(change.before()).unwrap_or_default()
             != running(change.after()).unwrap_or_default())

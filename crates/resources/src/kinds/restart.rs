@@ -123,7 +123,7 @@ impl Provider<Live> for Restart {
         Ok(states)
     }
 
-    async fn suggest(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => layout::groups()
                 .iter()
@@ -164,7 +164,12 @@ impl Provider<Live> for Restart {
         feeding.chain([Address::new("snap", SNAP)]).collect()
     }
 
-    fn disturbed(&self, _name: &str, before: &State, by: &[&Address]) -> Option<State> {
+    fn after_dependency_change(
+        &self,
+        _name: &str,
+        before: &State,
+        by: &[&Address],
+    ) -> Option<State> {
         let mut started_with = before.started_with.clone()?;
         let is_kubelite = started_with.contains_key(&layout::service(true, "kubelite"));
         let mut is_due = false;
@@ -185,7 +190,7 @@ impl Provider<Live> for Restart {
         started.map(|path| Trigger::Path(path.into())).collect()
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }
 

@@ -144,7 +144,7 @@ impl Provider<Live> for SecretFile {
         names.iter().map(|name| read(host, name)).collect()
     }
 
-    async fn save(
+    async fn back_up(
         &self,
         host: &Writer,
         name: &str,
@@ -181,7 +181,7 @@ impl Provider<Live> for SecretFile {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(name))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
@@ -206,11 +206,16 @@ impl Provider<Live> for SecretFile {
             .collect()
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         evidence::paths::of_path(host, name, drift).await
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }

@@ -137,7 +137,7 @@ impl Provider<Live> for SnapConfig {
             .map_err(refused("", "ask snapd for its settings"))
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         _name: &str,
@@ -172,7 +172,7 @@ impl Provider<Live> for SnapConfig {
         vec![Address::new("snap", split(name).0)]
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/lib/snapd/*".to_owned(), "/var/snap/*".to_owned()]
     }
 }

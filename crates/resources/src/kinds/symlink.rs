@@ -142,7 +142,7 @@ impl Provider<Live> for Symlink {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(name))
             .map_err(refused(Self::KIND, name, "remove a temporary link"))
     }
@@ -156,11 +156,16 @@ impl Provider<Live> for Symlink {
         ancestors(name)
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         evidence::paths::of_path(host, name, drift).await
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }
@@ -254,7 +259,7 @@ mod tests {
     async fn what_a_killed_write_left_is_cleaned() {
         let root = Root::new(&[("/etc/other", "")]);
         std::os::unix::fs::symlink("x", root.at("/etc/.localtime.stead-new")).unwrap();
-        Symlink.clean(&root.writer(), NAME).await.unwrap();
+        Symlink.remove_partial(&root.writer(), NAME).await.unwrap();
         assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 1);
     }
 }

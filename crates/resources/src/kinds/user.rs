@@ -248,7 +248,7 @@ impl Provider<Live> for User {
         list(host).map_err(refused(Self::KIND, "/etc/passwd", "read the accounts"))
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         name: &str,
@@ -266,7 +266,7 @@ impl Provider<Live> for User {
         vec![Address::new("group", group)]
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         let mut places = crate::accounts::places();
         places.extend([format!("/home/{name}"), format!("/home/{name}/*")]);
         places

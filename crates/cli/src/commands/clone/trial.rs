@@ -191,7 +191,7 @@ impl Trial<'_> {
             .into_iter()
             .filter_map(|address| {
                 let kind = self.session.registry.of(address).ok()?;
-                Some(kind.places(&address.name))
+                Some(kind.managed_paths(&address.name))
             })
             .flatten()
             .collect();

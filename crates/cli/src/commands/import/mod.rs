@@ -17,7 +17,7 @@ use stead_engine::{
     language::load::load,
     model::{schema::Shape, suggest},
     plan::{document::Wanted, graph::Graph},
-    provider::registry::Kind,
+    provider::registry::DynProvider,
 };
 use stead_resources::{
     foreign::PLACES,
@@ -184,7 +184,7 @@ fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
     let committed = committed(&StateFolder::at(&session.state));
     let wanted = committed.ok().flatten().into_iter();
     for Wanted { address, .. } in wanted.flat_map(|(_, wanted)| wanted) {
-        let schema = session.registry.of(&address).map(Kind::schema);
+        let schema = session.registry.of(&address).map(DynProvider::schema);
         let is_secret = schema.is_ok_and(|schema| {
             let mut attributes = schema.attributes.iter();
             attributes.any(|attribute| attribute.shape == Shape::Secret)
@@ -194,7 +194,7 @@ fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
         }
         let name = &address.name;
         for (kind, there) in session.registry.iter() {
-            if there.places(name) == [name.as_str()] {
+            if there.managed_paths(name) == [name.as_str()] {
                 let pattern = Pattern::of(&format!("{kind}:{name}"));
                 ignores.add(pattern, format!("it is the secret of {address}"));
             }

@@ -23,7 +23,7 @@ use stead_engine::{
         dependencies::affected,
         document::{Plan, PlannedChange, Scope, Wanted},
     },
-    provider::registry::Kind,
+    provider::registry::DynProvider,
     run::recover::Newest,
 };
 use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
@@ -330,7 +330,7 @@ impl<'a> Guardian<'a> {
         let session = self.desk.session;
         let needs_init = |wanted: &Wanted| {
             let kind = session.registry.of(&wanted.address);
-            kind.is_ok_and(Kind::needs_init)
+            kind.is_ok_and(DynProvider::needs_init)
         };
         let is_of_microk8s = wanted.iter().any(needs_init);
         let mut plan = session.confined(async |registry, reader| {

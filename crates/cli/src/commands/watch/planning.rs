@@ -6,7 +6,7 @@ use stead_engine::{
         document::{Plan, PlanError, Wanted},
         planner::plan_wanted,
     },
-    provider::registry::{Kind, Registry},
+    provider::registry::{DynProvider, Registry},
 };
 use stead_resources::host::{Live, Reader};
 
@@ -16,7 +16,7 @@ use crate::context::Session;
 pub(super) fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
     wanted.retain(|wanted| {
         let kind = session.registry.of(&wanted.address);
-        kind.is_ok_and(Kind::is_runtime)
+        kind.is_ok_and(DynProvider::is_runtime)
     });
     wanted
 }
@@ -36,7 +36,10 @@ pub(super) fn feeding(
     else {
         return vec![];
     };
-    let feeds = |need: &&Address| kind.disturbed(&address.name, before, &[need]).is_some();
+    let feeds = |need: &&Address| {
+        kind.after_dependency_change(&address.name, before, &[need])
+            .is_some()
+    };
     let is_watched = |need: &&Address| watched.iter().any(|wanted| wanted.address == **need);
     let fed = needs.needs.iter().filter(is_watched).filter(feeds);
     fed.cloned().collect()

@@ -290,7 +290,7 @@ impl Provider<Live> for IptablesRule {
             .map_err(refused(Self::KIND, "", "read the tables"))
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,
@@ -324,7 +324,12 @@ impl Provider<Live> for IptablesRule {
         needed
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let then = drift.change.after()?;
         let now = drift.change.before();
         let is_set = |setting: Option<&Setting>| matches!(setting, Some(Setting::Value(_)));

@@ -176,7 +176,7 @@ impl Provider<Live> for KubeArgs {
         Ok(states)
     }
 
-    async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => layout::files().map(str::to_owned).collect(),
             Gap::Key(_) => suggest::flags(host, name),
@@ -216,7 +216,7 @@ impl Provider<Live> for KubeArgs {
         Ok(listing)
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,
@@ -263,7 +263,7 @@ impl Provider<Live> for KubeArgs {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let layout = Layout::find(&Reader::new(host.root())).map_err(refused(
             Self::KIND,
             name,
@@ -296,11 +296,16 @@ impl Provider<Live> for KubeArgs {
         vec![Trigger::Path(layout::current_args(name))]
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         drift::culprit(host, name, drift).await
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }
 }
@@ -474,7 +479,7 @@ mod tests {
             ["kube-proxy --token"]
         );
         let Written::Down(text) = KubeArgs
-            .written(&host, "kube-proxy", State::default())
+            .export(&host, "kube-proxy", State::default())
             .await
             .unwrap()
         else {

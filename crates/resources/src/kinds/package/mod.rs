@@ -226,7 +226,7 @@ impl Provider<Live> for Package {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let fail = || refused(Self::KIND, name, "enter what an interrupted dpkg did");
         let reader = Reader::new(host.root());
         if !is_interrupted(&reader).map_err(fail())? {
@@ -264,7 +264,7 @@ impl Provider<Live> for Package {
     }
 
     /// Without its version: another host gets what its archives have.
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         _name: &str,
@@ -275,7 +275,12 @@ impl Provider<Live> for Package {
         Ok(Written::down(state))
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let now = drift.change.before();
         let version = now.and_then(|now| now.version.as_deref());
         let left = drift.left.as_ref().map(|left| left.version.as_deref());
@@ -285,7 +290,7 @@ impl Provider<Live> for Package {
         drift::culprit(host, name, version, drift.touched)
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         let below = [
             "/usr/*",
             "/var/lib/dpkg/*",

@@ -273,7 +273,7 @@ impl Provider<Live> for Snap {
         }
     }
 
-    async fn suggest(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => suggest::snaps(host).await,
             Gap::Value(attribute) if attribute == "channel" => suggest::channels(host, name).await,
@@ -289,7 +289,7 @@ impl Provider<Live> for Snap {
         read::listing(host).await.map_err(refused)
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         name: &str,
@@ -336,13 +336,13 @@ impl Provider<Live> for Snap {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         client::abort_changes(host, name)
             .await
             .map_err(refused(name, "end the change that snapd has under way"))
     }
 
-    async fn take_back(
+    async fn roll_back(
         &self,
         host: &Writer,
         changes: Vec<(&str, Change<State>)>,
@@ -361,7 +361,7 @@ impl Provider<Live> for Snap {
         self.apply(host, others).await
     }
 
-    async fn leaves(&self, host: &Reader, name: &str) -> BTreeSet<String> {
+    async fn remnants(&self, host: &Reader, name: &str) -> BTreeSet<String> {
         leftovers::of_snap(host, name).await
     }
 
@@ -383,11 +383,16 @@ impl Provider<Live> for Snap {
             .collect()
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         read::places(name)
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         drift::culprit(host, name, drift).await
     }
 

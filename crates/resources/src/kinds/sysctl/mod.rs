@@ -208,13 +208,13 @@ impl Provider<Live> for Sysctl {
         Ok(())
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(OURS))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
 
     /// Names what a file in /etc sets that no package brought as it is.
-    async fn suggest(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
         match gap {
             Gap::Name => suggest::sysctls(host),
             _ => vec![],
@@ -229,7 +229,7 @@ impl Provider<Live> for Sysctl {
         ))
     }
 
-    async fn written(
+    async fn export(
         &self,
         _host: &Reader,
         _name: &str,
@@ -256,7 +256,12 @@ impl Provider<Live> for Sysctl {
         Ok(Written::drift(now, boot))
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         drift::culprit(host, name, drift).await
     }
 
@@ -269,11 +274,11 @@ impl Provider<Live> for Sysctl {
         vec![Address::new("kernel-module", module)]
     }
 
-    fn places(&self, _name: &str) -> Vec<String> {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![OURS.to_owned()]
     }
 
-    fn beyond_clone(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
+    fn blocks_rehearsal(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
         let running = |state: Option<&State>| state.and_then(|state| state.running.clone());
         let moves = running(change.before()) != running(change.after());
         (moves && !name.starts_with("net."))

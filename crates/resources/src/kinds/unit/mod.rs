@@ -201,7 +201,7 @@ impl Provider<Live> for Unit {
         Ok(states)
     }
 
-    async fn save(
+    async fn back_up(
         &self,
         host: &Writer,
         name: &str,
@@ -232,7 +232,7 @@ impl Provider<Live> for Unit {
         carry_out(host, changes).await
     }
 
-    async fn clean(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let reader = Reader::new(host.root());
         let cleaned = async {
             files::clean(host, name)?;
@@ -255,7 +255,7 @@ impl Provider<Live> for Unit {
         import::listing(host).await.map_err(&refused)
     }
 
-    async fn written(
+    async fn export(
         &self,
         host: &Reader,
         name: &str,
@@ -272,7 +272,12 @@ impl Provider<Live> for Unit {
         needs(name, desired).into_iter().collect()
     }
 
-    async fn culprit(&self, host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
         let now = drift.change.before()?;
         let then = drift.change.after()?;
         let mut files = vec![];
@@ -298,7 +303,7 @@ impl Provider<Live> for Unit {
         is_lost.then_some(Evidence::Reboot)
     }
 
-    fn places(&self, name: &str) -> Vec<String> {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![
             format!("{UNITS}/{name}"),
             format!("{UNITS}/{name}.d*"),
