@@ -62,7 +62,7 @@ pub(crate) async fn changes(host: &Reader, name: &str, since: Timestamp) -> Opti
 }
 
 /// Reads those that ended well after a time.
-pub(crate) fn ended(changes: &Value, since: Timestamp) -> Vec<Moved> {
+fn ended(changes: &Value, since: Timestamp) -> Vec<Moved> {
     let changes = changes.as_array().into_iter().flatten();
     let ended = changes.filter_map(|change| {
         let text = |field: &str| change[field].as_str();
