@@ -9,7 +9,7 @@ use stead_engine::{
     language::error::SpecErrors,
     model::error_chain::chain,
     plan::{document::PlanError, observe::ObserveError},
-    provider::traits::{GuardError, ProviderError},
+    provider::{error::ProviderError, host::GuardError},
     run::{apply::ApplyError, recover::RecoverError, undo::UndoError},
 };
 use stead_resources::clone::CloneError;

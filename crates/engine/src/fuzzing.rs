@@ -7,7 +7,7 @@ use crate::{
     history::{journal, stage::Stage},
     language::{format::format, lexer::tokens, load, resolve},
     plan::graph::Graph,
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// Reads a spec. Tokens cover the text without gaps, and a formatted text is formatted to itself.

@@ -16,10 +16,7 @@ use crate::{
         document::{Because, Plan, PlanError, Wanted},
         planner::plan_wanted,
     },
-    provider::{
-        registry::{DynProvider, Registry},
-        traits::Host,
-    },
+    provider::{host::Host, registry::Registry},
 };
 
 /// What a place looks like: one value for each thing that was looked at, by its name.
@@ -61,7 +58,7 @@ pub async fn plan_rehearsal<H: Host>(
     if !has_init {
         let needs_init = |wanted: &&Wanted| {
             let kind = registry.of(&wanted.address);
-            kind.is_ok_and(DynProvider::needs_init)
+            kind.is_ok_and(|kind| kind.schema().lifecycle.needs_init)
         };
         let without_init = wanted.iter().filter(needs_init).map(|wanted| LeftOut {
             address: wanted.address.clone(),
@@ -89,6 +86,7 @@ pub async fn plan_rehearsal<H: Host>(
             .flat_map(|plan| &plan.changes)
             .filter_map(|planned| {
                 let kind = registry.of(&planned.address).ok()?;
+                let kind = kind.footprint()?;
                 let why = kind.blocks_rehearsal(&planned.address.name, &planned.change)?;
                 Some(LeftOut {
                     address: planned.address.clone(),

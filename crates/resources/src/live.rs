@@ -2,7 +2,7 @@
 
 use stead_engine::{
     model::boot_time::Moment,
-    provider::traits::{Guard, GuardError, Host, Sign},
+    provider::host::{Guard, GuardError, Host, Sign},
 };
 
 use crate::{

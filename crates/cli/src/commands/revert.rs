@@ -2,7 +2,7 @@
 
 use stead_engine::{
     history::{journal::Outcome, stage::Stage, state_dir::StateFolder},
-    provider::traits::Host,
+    provider::host::Host,
     run::{confirm::revert as take_back, recover::Newest},
 };
 use stead_resources::host::{Live, Reader};

@@ -13,7 +13,7 @@ use stead_engine::{
         observe::observe,
         recorded::{FORMAT, Recorded, differences},
     },
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
 };
 
 use crate::{
@@ -130,7 +130,10 @@ fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
         for (address, state) in observe(registry, reader, &addresses).await? {
             let Some(state) = state else { continue };
             let kind = registry.of(&address).expect("just read");
-            let written = kind.export(reader, &address.name, state).await;
+            let written = match kind.importable() {
+                Some(kind) => kind.export(reader, &address.name, state).await,
+                None => Ok(Written::down(state)),
+            };
             match written {
                 Ok(Written::Down(text)) => drop(resources.insert(address, text.state)),
                 Ok(Written::Default | Written::Ignored(_)) => {}

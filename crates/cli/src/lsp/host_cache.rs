@@ -60,7 +60,9 @@ impl Known {
         self.suggestions.get(asked, wait, move || {
             let answer = session.confined(async |registry, reader| {
                 let kind = registry.get(&question.kind)?;
-                let suggested = kind.complete(reader, &question.name, &question.gap);
+                let suggested = kind
+                    .completable()?
+                    .complete(reader, &question.name, &question.gap);
                 tokio::time::timeout(PATIENCE, suggested).await.ok()
             });
             answer.ok().flatten().unwrap_or_default()

@@ -6,7 +6,7 @@ use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind};
 use stead_engine::{
     language::editor::{Blank, GENERIC, Use, Word, used_at},
     model::schema::{Absence, Attribute, Schema},
-    provider::registry::DynProvider,
+    provider::erased::DynProvider,
 };
 use stead_resources::facts::FACTS;
 

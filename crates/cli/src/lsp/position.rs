@@ -6,7 +6,7 @@ use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
     language::editor::{Cursor, Part, Variable, cursor},
     model::address::Address,
-    provider::registry::{DynProvider, Registry},
+    provider::{erased::DynProvider, registry::Registry},
 };
 use stead_resources::host::Live;
 

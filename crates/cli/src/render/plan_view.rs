@@ -146,7 +146,7 @@ pub(crate) fn changes<'a>(registry: &Registry<Live>, plan: &'a Plan) -> Vec<Show
     let known = changes.filter_map(|(place, planned)| {
         let kind = registry.of(&planned.address).ok()?;
         let symbol = match &planned.change {
-            _ if kind.restarts() => Symbol::Restart,
+            _ if kind.schema().lifecycle.is_restart => Symbol::Restart,
             Change::Create { .. } => Symbol::Create,
             Change::Update { .. } => Symbol::Update,
             Change::Delete { .. } => Symbol::Delete,

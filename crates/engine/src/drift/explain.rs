@@ -23,10 +23,7 @@ use crate::{
         merge,
         readings::reading,
     },
-    provider::{
-        registry::{DynProvider, Registry},
-        traits::Host,
-    },
+    provider::{erased::DynProvider, host::Host, registry::Registry},
 };
 
 /// Says of each change of a plan why it differs, by the runs in `state`. Where none counts, the newest has not ended, or they cannot be read,
@@ -190,9 +187,8 @@ impl<H: Host> Difference<'_, H> {
         let needs = self.wanted.needs.iter();
         let by: Vec<_> = needs.filter(|need| changed.contains(*need)).collect();
         let first = (*by.first()?).clone();
-        let disturbed =
-            self.kind
-                .after_dependency_change(&self.wanted.address.name, before, &by)?;
+        let kind = self.kind.reactive()?;
+        let disturbed = kind.after_dependency_change(&self.wanted.address.name, before, &by)?;
         merge::is_same(&self.schema, &disturbed, after).then_some(first)
     }
 
@@ -238,12 +234,9 @@ impl<H: Host> Difference<'_, H> {
             original: past.original(address).cloned(),
             change,
         };
-        let evidence = if is_unmoved {
-            None
-        } else {
-            self.kind
-                .attribute_drift(reader, &address.name, drift)
-                .await
+        let evidence = match self.kind.watchable() {
+            Some(kind) if !is_unmoved => kind.attribute_drift(reader, &address.name, drift).await,
+            _ => None,
         };
         Some(Cause::of(reached.run, evidence))
     }

@@ -11,7 +11,7 @@ use crate::{
         schema::Schema,
         state::{Desired, State},
     },
-    provider::{registry::DynProvider, traits::Host},
+    provider::{erased::DynProvider, host::Host},
 };
 
 /// Rule for what needs a file beside the spec when the spec itself has no place.
@@ -37,7 +37,12 @@ pub(crate) async fn gather<H: Host>(
     name: &str,
     kind: &dyn DynProvider<H>,
 ) -> Gathered {
-    let mut listing = match kind.list(reader).await {
+    let importable = kind.importable();
+    let listing = match importable {
+        Some(kind) => kind.list(reader).await,
+        None => Ok(Listing::outside("it is not a state of a host")),
+    };
+    let mut listing = match listing {
         Ok(listing) => listing,
         Err(error) => {
             let mut listing = Listing::default();
@@ -56,9 +61,10 @@ pub(crate) async fn gather<H: Host>(
         },
     };
     for (resource, state) in read(reader, kind, &mut found.gathered.listing).await {
-        let written = match state {
-            Some(state) => kind.export(reader, &resource, state).await,
-            None => Ok(Written::Ignored("it has gone meanwhile".to_owned())),
+        let written = match (state, importable) {
+            (Some(state), Some(kind)) => kind.export(reader, &resource, state).await,
+            (Some(state), None) => Ok(Written::down(state)),
+            (None, _) => Ok(Written::Ignored("it has gone meanwhile".to_owned())),
         };
         let written = written.unwrap_or_else(|error| Written::Unreadable(chain(&error).join(": ")));
         found.add(kind, resource, written);

@@ -12,7 +12,7 @@ use crate::{
     },
     language::print::Groups,
     model::listing::Concerns,
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// A host, written down and proven.

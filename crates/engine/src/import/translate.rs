@@ -12,7 +12,7 @@ use crate::{
         address::Address,
         state::{Desired, State},
     },
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// Why a wish is not written.

@@ -32,10 +32,7 @@ use crate::{
         observe::{ObserveError, observe},
         planner::{plan_wanted, wanted},
     },
-    provider::{
-        registry::{DynProvider, Registry},
-        traits::{Host, ProviderError},
-    },
+    provider::{erased::DynProvider, error::ProviderError, host::Host, registry::Registry},
 };
 
 /// Returns what a spec says already, ready to be compared.

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     language::{error::SpecError, source::Span, spec::Resource},
     model::{address::Address, suggest},
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// Finds what is declared twice.

@@ -23,10 +23,7 @@ use crate::{
         state::Desired,
         suggest,
     },
-    provider::{
-        registry::{DynProvider, Registry},
-        traits::Host,
-    },
+    provider::{erased::DynProvider, host::Host, registry::Registry},
 };
 
 /// Decodes the resources of one file.
@@ -84,7 +81,9 @@ impl<'a, H: Host> Decoder<'a, H> {
         let is_absent = self.attributes(&written, &schema, &mut resource);
         if is_absent {
             self.check_absent(&written, &schema, &mut resource);
-            if let Err(problem) = provider.check_absent(&resource.address.name) {
+            let removable = provider.removable();
+            let checked = removable.map(|kind| kind.check_absent(&resource.address.name));
+            if let Some(Err(problem)) = checked {
                 let problem = problem.at("absent");
                 self.errors.push(SpecError::of(&resource, problem));
             }

@@ -22,7 +22,7 @@ use crate::{
         variable::Declared,
     },
     model::suggest,
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// A file of more bytes is read on all cores: some 10 ms of work for one.

@@ -19,7 +19,7 @@ use crate::{
         parse::workers,
         source::{Source, Span},
     },
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// The most files that a spec may have.

@@ -12,10 +12,7 @@ use crate::{
         schema::{Attribute, Schema, Shape},
         state::{Desired, State},
     },
-    provider::{
-        registry::{DynProvider, Registry},
-        traits::Host,
-    },
+    provider::{erased::DynProvider, host::Host, registry::Registry},
 };
 
 /// What stands above every spec that import writes.

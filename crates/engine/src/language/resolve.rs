@@ -27,7 +27,7 @@ use crate::{
         variable::overrides_nothing,
     },
     model::{address::Address, suggest},
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// The most includes, profiles and conditions that may stand in one another.

@@ -13,10 +13,42 @@ pub struct Schema {
     pub main: Option<&'static str>,
     /// The attributes, in the order in which they are documented and shown.
     pub attributes: &'static [Attribute],
+    /// What the engine needs to know of how such a resource begins and ends.
+    #[serde(skip)]
+    pub lifecycle: Lifecycle,
     /// Whether `absent=#true` makes sense.
     pub absence: Absence,
     /// A resource as a user would write it: KDL, one or more nodes of this kind.
     pub example: &'static str,
+}
+
+/// How resources of a kind begin and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent questions")]
+pub struct Lifecycle {
+    /// Whether the state is what a running process was started with. Such a change is a restart: it is due when what it needs
+    /// has changed, and a rollback makes it last, when all that the process reads is restored.
+    pub is_restart: bool,
+    /// Whether a reboot loses the state or programs overwrite it, so that the hooks restore it.
+    pub is_runtime: bool,
+    /// Whether files of this resource outlive what provides it, such as settings beside those of a package. Rollback then removes
+    /// it by itself; otherwise what came with something that a run made goes with that.
+    pub outlives_parent: bool,
+    /// Whether it exists only where an init runs services, so that a clone without one cannot try it.
+    pub needs_init: bool,
+    /// The most changes that one `apply` takes; a step of the journal holds at most this many.
+    pub max_batch: usize,
+}
+
+impl Lifecycle {
+    /// A state that lasts, changed one at a time.
+    pub const DEFAULT: Self = Self {
+        is_restart: false,
+        is_runtime: false,
+        outlives_parent: false,
+        needs_init: false,
+        max_batch: 1,
+    };
 }
 
 /// One attribute of a kind. Its name is the name of the field in the kind's `State`.

@@ -23,7 +23,7 @@ use crate::{
         observe::{ObserveError, Observed, observe},
         readings::readings,
     },
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// How many resources are completed from the host at once.
@@ -106,10 +106,13 @@ async fn prepare<'w, H: Host>(
     let kind = registry.of(&wanted.address).expect("looked up before");
     let name = &wanted.address.name;
     let prepared = match &wanted.desired {
-        Desired::Absent => {
-            let possible = kind.prepare_absent(reader, name).await;
-            possible.map(|()| Desired::Absent)
-        }
+        Desired::Absent => match kind.removable() {
+            Some(kind) => {
+                let possible = kind.prepare_absent(reader, name).await;
+                possible.map(|()| Desired::Absent)
+            }
+            None => Ok(Desired::Absent),
+        },
         Desired::Present(state) => {
             let prepared = kind.prepare(reader, name, State::clone(state)).await;
             prepared.map(Desired::present)
@@ -195,8 +198,9 @@ impl<'a, H: Host> Comparing<'a, H> {
             }
         };
         if let (Some(before), Some(_), false) = (before, &after, by.is_empty()) {
-            after = kind
-                .after_dependency_change(&address.name, before, &by)
+            let due = kind.reactive();
+            after = due
+                .and_then(|kind| kind.after_dependency_change(&address.name, before, &by))
                 .or(after);
         }
         if merge::is_same_reading(schema, before, after.as_ref()) {

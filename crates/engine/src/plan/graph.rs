@@ -21,7 +21,7 @@ use crate::{
         spec::{Resource, Spec},
     },
     model::{address::Address, state::Desired},
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// The resources of a spec with their edges; free of cycles.
@@ -199,6 +199,9 @@ fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -
             continue;
         };
         let kind = registry.of(&by.address).expect("decoding checked the kind");
+        let Some(kind) = kind.composite() else {
+            continue;
+        };
         let brought = kind.implies(&by.address.name, state);
         if brought.is_empty() {
             continue;

@@ -129,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::schema::{Absence, Attribute, Shape};
+    use crate::model::schema::{Absence, Attribute, Lifecycle, Shape};
 
     fn schema() -> Schema {
         const fn attribute(name: &'static str, role: Role) -> Attribute {
@@ -149,6 +149,7 @@ mod tests {
             attribute("remark", Role::Remark),
         ];
         Schema {
+            lifecycle: Lifecycle::DEFAULT,
             summary: "",
             name: "",
             main: None,

@@ -8,8 +8,9 @@ use tracing::{Instrument, debug_span};
 use crate::{
     model::{address::Address, state::State},
     provider::{
+        error::ProviderError,
+        host::Host,
         registry::{Registry, UnknownKind},
-        traits::{Host, ProviderError},
     },
 };
 

@@ -14,7 +14,7 @@ use crate::{
         document::{Because, Plan, PlanError, Wanted},
         graph::Graph,
     },
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// Plans a spec on the host that `reader` reads. Writes nothing.

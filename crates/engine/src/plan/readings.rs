@@ -3,7 +3,7 @@
 use crate::{
     model::{address::Address, digest::digest, state::State},
     plan::{document::Readings, merge, observe::Observed},
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// Returns the digest of each reading, as `Plan::readings` has them.

@@ -19,7 +19,7 @@ use crate::{
         state::{Desired, State},
     },
     plan::graph::Graph,
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// The format of a recorded host.
@@ -66,7 +66,7 @@ pub fn differences<H: Host>(
     let mut changed: BTreeSet<&Address> = BTreeSet::new();
     let found = graph.with_needs().filter_map(|(resource, needs)| {
         let kind = registry.of(&resource.address).ok()?;
-        if kind.restarts() {
+        if kind.schema().lifecycle.is_restart {
             // What a process was started with is for the host to say; that it must be started anew is not.
             if !needs.iter().any(|need| changed.contains(need)) {
                 return None;
@@ -87,7 +87,7 @@ pub fn differences<H: Host>(
         Some(Difference {
             resource: resource.clone(),
             change,
-            is_restart: kind.restarts(),
+            is_restart: kind.schema().lifecycle.is_restart,
         })
     });
     found.collect()

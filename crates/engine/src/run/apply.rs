@@ -27,8 +27,9 @@ use crate::{
         readings::reading,
     },
     provider::{
+        error::ProviderError,
+        host::{Guard, GuardError, Host},
         registry::{Registry, UnknownKind},
-        traits::{Guard, GuardError, Host, ProviderError},
     },
     run::{
         checks::{LostSign, Probes, Signs},
@@ -254,8 +255,10 @@ impl<H: Host> Apply<'_, H> {
         let mut begun = Begun::default();
         let mut changes = vec![];
         for (address, change) in self.current(step, running).await? {
-            kind.back_up(self.writer, &address.name, &change).await?;
-            if change.before().is_none() {
+            if let Some(kind) = kind.reversible() {
+                kind.back_up(self.writer, &address.name, &change).await?;
+            }
+            if let (Some(kind), None) = (kind.reversible(), change.before()) {
                 let reader = H::reader(self.writer);
                 let left = kind.remnants(&reader, &address.name).await;
                 begun.left.insert(address.clone(), left);
@@ -421,7 +424,7 @@ fn steps<H: Host>(registry: &Registry<H>, changes: &[PlannedChange]) -> Vec<Vec<
     for planned in changes {
         let batch = registry
             .of(&planned.address)
-            .map_or(1, crate::provider::registry::DynProvider::batch);
+            .map_or(1, |kind| kind.schema().lifecycle.max_batch);
         match steps.last_mut() {
             Some(step) if step[0].address.kind == planned.address.kind && step.len() < batch => {
                 step.push(planned.clone());

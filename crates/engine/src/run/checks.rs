@@ -15,8 +15,9 @@ use crate::{
     },
     plan::document::Plan,
     provider::{
-        registry::{DynProvider, Registry},
-        traits::{Host, Sign},
+        erased::DynProbeable,
+        host::{Host, Sign},
+        registry::Registry,
     },
     run::{
         context::VERIFY_PAUSE,
@@ -30,7 +31,7 @@ pub(crate) struct Probes<'a, H: Host> {
 }
 
 struct Probe<'a, H: Host> {
-    kind: &'a dyn DynProvider<H>,
+    kind: &'a dyn DynProbeable<H>,
     desired: &'a State,
     passed: bool,
 }
@@ -47,6 +48,9 @@ impl<'a, H: Host> Probes<'a, H> {
             let (Desired::Present(desired), Ok(kind)) =
                 (&wanted.desired, registry.of(&wanted.address))
             else {
+                continue;
+            };
+            let Some(kind) = kind.probeable() else {
                 continue;
             };
             if let Some(said) = kind.probe(writer, &wanted.address.name, desired).await {
@@ -75,8 +79,9 @@ impl<'a, H: Host> Probes<'a, H> {
             let begin = Instant::now();
             let reason = loop {
                 let said = probe.kind.probe(writer, &address.name, probe.desired).await;
+                let timeout = probe.kind.probe_timeout(&address.name, probe.desired);
                 match said {
-                    Some(Err(_)) if begin.elapsed() < probe.kind.probe_timeout(probe.desired) => {
+                    Some(Err(_)) if begin.elapsed() < timeout => {
                         sleep(VERIFY_PAUSE).await;
                     }
                     Some(Err(reason)) => break Some(reason),

@@ -6,7 +6,7 @@ use crate::{
         lock::Lock,
         stage::Stage,
     },
-    provider::traits::Host,
+    provider::host::Host,
     run::{
         context::Apply,
         recover::{Newest, RecoverError},

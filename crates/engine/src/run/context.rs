@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 
 use crate::{
     history::state_dir::StateFolder,
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
     run::event::Observer,
 };
 

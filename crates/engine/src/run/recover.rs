@@ -10,7 +10,7 @@ use crate::{
         state_dir::{StateFolder, StateFolderError},
         window::Window,
     },
-    provider::traits::Host,
+    provider::host::Host,
     run::{context::Apply, event::Event, rollback::Begun, take_back::GoingBack},
 };
 

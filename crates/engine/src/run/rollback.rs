@@ -6,10 +6,7 @@ use crate::{
     history::journal::Residue,
     model::{address::Address, change::Change, error_chain::chain, state::State},
     plan::{merge, observe::observe},
-    provider::{
-        registry::{DynProvider, Registry},
-        traits::{Host, ProviderError},
-    },
+    provider::{error::ProviderError, host::Host, registry::Registry},
     run::event::{Event, Observer},
 };
 
@@ -88,7 +85,7 @@ async fn pass<H: Host>(
     let mut failures = BTreeMap::new();
     let is_restart = |step: &&Begun| {
         let first = step.before.first();
-        first.is_some_and(|(address, _)| registry.of(address).is_ok_and(DynProvider::restarts))
+        first.is_some_and(|(address, _)| is_restart(registry, address))
     };
     let (restarts, others): (Vec<_>, Vec<_>) = steps.iter().partition(is_restart);
     for step in others.into_iter().rev().chain(restarts) {
@@ -123,10 +120,13 @@ async fn put_back<H: Host>(
     let kind = registry
         .of(first)
         .map_err(|error| Refusal::Change(error.to_string()))?;
+    let reversible = kind.reversible();
     for (address, _) in step {
-        kind.remove_partial(writer, &address.name)
-            .await
-            .map_err(|error| Refusal::Unclean(said(&error)))?;
+        if let Some(kind) = reversible {
+            kind.remove_partial(writer, &address.name)
+                .await
+                .map_err(|error| Refusal::Unclean(said(&error)))?;
+        }
     }
     let names: Vec<_> = step
         .iter()
@@ -148,9 +148,17 @@ async fn put_back<H: Host>(
     if changes.is_empty() {
         return Ok(());
     }
-    kind.roll_back(writer, changes)
-        .await
-        .map_err(|error| change(&error))
+    let restored = match reversible {
+        Some(kind) => kind.roll_back(writer, changes).await,
+        None => kind.apply(writer, changes).await,
+    };
+    restored.map_err(|error| change(&error))
+}
+
+/// Whether the resource is a restart, which a rollback and an undo make last.
+pub(crate) fn is_restart<H: Host>(registry: &Registry<H>, address: &Address) -> bool {
+    let kind = registry.of(address);
+    kind.is_ok_and(|kind| kind.schema().lifecycle.is_restart)
 }
 
 /// Compares every address with what was there when the run began: what the first step that changed it recorded.
@@ -214,7 +222,8 @@ async fn verify<H: Host>(
 
 /// Whether a resource leaves traces when what brought it goes.
 pub(crate) fn leaves_traces<H: Host>(registry: &Registry<H>, address: &Address) -> bool {
-    registry.of(address).is_ok_and(DynProvider::leaves_traces)
+    let kind = registry.of(address);
+    kind.is_ok_and(|kind| kind.schema().lifecycle.outlives_parent)
 }
 
 /// Names what a resource that the run made has left, beyond what was there before its step.
@@ -224,7 +233,8 @@ async fn left_behind<H: Host>(
     steps: &[Begun],
     address: &Address,
 ) -> Vec<String> {
-    let Ok(kind) = registry.of(address) else {
+    let kind = registry.of(address).ok();
+    let Some(kind) = kind.and_then(|kind| kind.reversible()) else {
         return vec![];
     };
     let before: BTreeSet<_> = steps

@@ -12,7 +12,7 @@ use crate::{
         window::Window,
     },
     model::{address::Address, state::State},
-    provider::traits::Host,
+    provider::host::Host,
     run::{
         context::Apply,
         event::Event,

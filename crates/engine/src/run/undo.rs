@@ -20,10 +20,10 @@ use crate::{
         readings::readings,
     },
     provider::{
-        registry::{DynProvider, Registry, UnknownKind},
-        traits::Host,
+        host::Host,
+        registry::{Registry, UnknownKind},
     },
-    run::rollback::leaves_traces,
+    run::rollback::{is_restart, leaves_traces},
 };
 
 /// A run cannot be taken back.
@@ -136,6 +136,6 @@ fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, O
         }
     }
     found.reverse();
-    found.sort_by_key(|(address, _)| registry.of(address).is_ok_and(DynProvider::restarts));
+    found.sort_by_key(|(address, _)| is_restart(registry, address));
     found
 }

@@ -13,13 +13,17 @@ use stead_engine::{
         address::Address,
         boot_time::Moment,
         change::Change,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
     plan::{document::PlanError, graph::Graph, planner::plan},
     provider::{
+        capabilities::Removable,
+        erased::Capabilities,
+        error::ProviderError,
+        host::{Guard, GuardError, Host},
         registry::Registry,
-        traits::{Guard, GuardError, Host, Provider, ProviderError},
+        traits::Provider,
     },
     run::{context::Apply, undo::undo},
 };
@@ -74,6 +78,7 @@ const SCHEMA: Schema = Schema {
     name: "",
     main: None,
     attributes: &[Attribute::new("setting", Shape::Text, Role::Managed, "")],
+    lifecycle: Lifecycle::DEFAULT,
     absence: Absence::Allowed,
     example: "",
 };
@@ -86,10 +91,6 @@ impl Provider<Shared> for Package {
 
     fn schema(&self) -> Schema {
         SCHEMA
-    }
-
-    fn check_name(&self, _name: &str) -> Result<(), Problem> {
-        Ok(())
     }
 
     async fn read(
@@ -123,16 +124,18 @@ struct Service;
 
 impl Provider<Shared> for Service {
     const KIND: &'static str = "service";
-    const LEAVES_TRACES: bool = true;
-    const BATCH: usize = 10;
+    const CAPABILITIES: Capabilities<Shared, Self> = Capabilities::new().removable();
     type State = State;
 
     fn schema(&self) -> Schema {
-        SCHEMA
-    }
-
-    fn check_name(&self, _name: &str) -> Result<(), Problem> {
-        Ok(())
+        Schema {
+            lifecycle: Lifecycle {
+                outlives_parent: true,
+                max_batch: 10,
+                ..Lifecycle::DEFAULT
+            },
+            ..SCHEMA
+        }
     }
 
     async fn prepare(
@@ -145,13 +148,6 @@ impl Provider<Shared> for Service {
             return Err(vec![Problem::new("there is no `a`")]);
         }
         Ok(desired)
-    }
-
-    async fn prepare_absent(&self, host: &Handle, name: &str) -> Result<(), Vec<Problem>> {
-        if host.lock().unwrap().installed.contains(name) {
-            return Err(vec![Problem::new("a package brings it").at("absent")]);
-        }
-        Ok(())
     }
 
     async fn read(
@@ -196,6 +192,15 @@ impl Provider<Shared> for Service {
             needs.push(Address::new(Self::KIND, "a"));
         }
         needs
+    }
+}
+
+impl Removable<Shared> for Service {
+    async fn prepare_absent(&self, host: &Handle, name: &str) -> Result<(), Vec<Problem>> {
+        if host.lock().unwrap().installed.contains(name) {
+            return Err(vec![Problem::new("a package brings it").at("absent")]);
+        }
+        Ok(())
     }
 }
 

@@ -17,11 +17,15 @@ use stead_engine::{
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Role, Schema, Shape},
     },
     provider::{
+        capabilities::{Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        host::{Guard, GuardError, Host, Sign},
         registry::Registry,
-        traits::{Guard, GuardError, Host, Provider, ProviderError, Sign},
+        traits::Provider,
     },
 };
 use tokio::{sync::Notify, time::Instant};
@@ -270,7 +274,8 @@ macro_rules! provider {
     ($provider:ty, $state:ty) => {
         impl Provider<Memory> for $provider {
             const KIND: &'static str = <$state as Thing>::KIND;
-            const BATCH: usize = <$state as Thing>::BATCH;
+            const CAPABILITIES: Capabilities<Memory, Self> =
+                Capabilities::new().reversible().importable().watchable();
             type State = $state;
 
             fn schema(&self) -> Schema {
@@ -279,13 +284,13 @@ macro_rules! provider {
                     name: "path",
                     main: None,
                     attributes: <$state as Thing>::ATTRIBUTES,
+                    lifecycle: Lifecycle {
+                        max_batch: <$state as Thing>::BATCH,
+                        ..Lifecycle::DEFAULT
+                    },
                     absence: Absence::Allowed,
                     example: "",
                 }
-            }
-
-            fn check_name(&self, _name: &str) -> Result<(), Problem> {
-                Ok(())
             }
 
             async fn read(
@@ -311,6 +316,24 @@ macro_rules! provider {
                 Ok(())
             }
 
+            fn effects(&self, _name: &str, change: &Change<$state>) -> Effects {
+                let is_gone = change.after().is_none();
+                let before = change.before().filter(|_| is_gone);
+                let is_final = before.is_some_and(|before| before.mode.as_deref() == Some("3"));
+                Effects {
+                    irreversible: is_final.then(|| "it says so".to_owned()),
+                    ..Effects::default()
+                }
+            }
+
+            fn requires(&self, name: &str, _desired: &$state) -> Vec<Address> {
+                parents(name)
+                    .map(|parent| Address::new("folder", parent))
+                    .collect()
+            }
+        }
+
+        impl Reversible<Memory> for $provider {
             async fn remove_partial(&self, host: &Handle, name: &str) -> Result<(), ProviderError> {
                 let mut world = host.lock();
                 let Some(left) = world.unclean.get_mut(name).filter(|left| **left > 0) else {
@@ -324,7 +347,9 @@ macro_rules! provider {
                     "a fault of the test",
                 ))
             }
+        }
 
+        impl Importable<Memory> for $provider {
             async fn list(&self, host: &Handle) -> Result<Listing, ProviderError> {
                 let world = host.lock();
                 let mine = world
@@ -334,17 +359,9 @@ macro_rules! provider {
                 let names = mine.map(|(name, _)| name.clone());
                 Ok(Listing::of("Things in memory.", names))
             }
+        }
 
-            fn effects(&self, _name: &str, change: &Change<$state>) -> Effects {
-                let is_gone = change.after().is_none();
-                let before = change.before().filter(|_| is_gone);
-                let is_final = before.is_some_and(|before| before.mode.as_deref() == Some("3"));
-                Effects {
-                    irreversible: is_final.then(|| "it says so".to_owned()),
-                    ..Effects::default()
-                }
-            }
-
+        impl Watchable<Memory> for $provider {
             async fn attribute_drift(
                 &self,
                 host: &Handle,
@@ -363,12 +380,6 @@ macro_rules! provider {
                     return Some(Evidence::Reboot);
                 }
                 world.evidence.get(name).cloned()
-            }
-
-            fn requires(&self, name: &str, _desired: &$state) -> Vec<Address> {
-                parents(name)
-                    .map(|parent| Address::new("folder", parent))
-                    .collect()
             }
         }
     };

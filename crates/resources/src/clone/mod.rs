@@ -23,7 +23,7 @@ pub use namespaces::idle;
 pub use snapshot::{START, look};
 pub use supervisor::Holder;
 
-/// Whether a path fits a pattern of [`stead_engine::provider::traits::Provider::managed_paths`].
+/// Whether a path fits a pattern of [`stead_engine::provider::capabilities::Footprint::managed_paths`].
 pub fn is_place(pattern: &str, path: &str) -> bool {
     crate::values::glob::fits(pattern, path)
 }

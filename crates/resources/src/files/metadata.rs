@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use stead_engine::{model::address::Address, provider::traits::ProviderError};
+use stead_engine::{model::address::Address, provider::error::ProviderError};
 
 use crate::{
     host::{Access, HostError, Meta, MetaKind, Reader, Writer},

@@ -9,9 +9,14 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Removable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -60,7 +65,8 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for AddonRepo {
     const KIND: &'static str = repositories::KIND;
-    const NEEDS_INIT: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().removable().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -69,6 +75,10 @@ impl Provider<Live> for AddonRepo {
             name: "repository",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "addon-repo \"mine\" url=\"https://example.org/addons.git\" reference=\"main\"\n",
         }
@@ -103,14 +113,6 @@ impl Provider<Live> for AddonRepo {
             problems.push(Problem::new(message).at("reference"));
         }
         problems
-    }
-
-    fn check_absent(&self, name: &str) -> Result<(), Problem> {
-        if name == CORE {
-            let message = "MicroK8s needs its repository `core`";
-            return Err(Problem::new(message).help("take `absent` away"));
-        }
-        Ok(())
     }
 
     async fn prepare(
@@ -153,31 +155,6 @@ impl Provider<Live> for AddonRepo {
         names.iter().map(read).collect()
     }
 
-    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(Self::KIND, "", "see which there are");
-        if Layout::find(host).map_err(&refused)?.is_none() {
-            return Ok(Listing::outside(layout::NOT_INSTALLED));
-        }
-        let mut listing = Listing::of(
-            "Repositories of addons of MicroK8s that somebody added.",
-            [],
-        );
-        let folder = Path::new(COMMON).join("addons");
-        for name in host.list_folder(&folder).map_err(&refused)? {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
-            }
-            match git::origin(host, &folder_of(&name)).map_err(&refused)? {
-                Some(url) if url.starts_with(OF_SNAP) => listing.default += 1,
-                Some(url) if has_password(&url) => drop(listing.secrets.insert(name)),
-                Some(_) => drop(listing.managed.insert(name)),
-                None => listing.ignore("it is no clone of anything", name),
-            }
-        }
-        Ok(listing)
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -217,10 +194,6 @@ impl Provider<Live> for AddonRepo {
         vec![Address::new("snap", SNAP)]
     }
 
-    fn managed_paths(&self, _name: &str) -> Vec<String> {
-        vec!["/var/snap/microk8s/*".to_owned()]
-    }
-
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let irreversible = change
             .before()
@@ -229,6 +202,49 @@ impl Provider<Live> for AddonRepo {
             irreversible,
             ..Effects::default()
         }
+    }
+}
+
+impl Removable<Live> for AddonRepo {
+    fn check_absent(&self, name: &str) -> Result<(), Problem> {
+        if name == CORE {
+            let message = "MicroK8s needs its repository `core`";
+            return Err(Problem::new(message).help("take `absent` away"));
+        }
+        Ok(())
+    }
+}
+
+impl Importable<Live> for AddonRepo {
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused(Self::KIND, "", "see which there are");
+        if Layout::find(host).map_err(&refused)?.is_none() {
+            return Ok(Listing::outside(layout::NOT_INSTALLED));
+        }
+        let mut listing = Listing::of(
+            "Repositories of addons of MicroK8s that somebody added.",
+            [],
+        );
+        let folder = Path::new(COMMON).join("addons");
+        for name in host.list_folder(&folder).map_err(&refused)? {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            match git::origin(host, &folder_of(&name)).map_err(&refused)? {
+                Some(url) if url.starts_with(OF_SNAP) => listing.default += 1,
+                Some(url) if has_password(&url) => drop(listing.secrets.insert(name)),
+                Some(_) => drop(listing.managed.insert(name)),
+                None => listing.ignore("it is no clone of anything", name),
+            }
+        }
+        Ok(listing)
+    }
+}
+
+impl Footprint<Live> for AddonRepo {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
+        vec!["/var/snap/microk8s/*".to_owned()]
     }
 }
 

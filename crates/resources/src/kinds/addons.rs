@@ -10,9 +10,14 @@ use stead_engine::{
         change::{Change, Effects},
         completion::Gap,
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Completable, Footprint, Importable, Reversible},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -97,7 +102,11 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Addons {
     const KIND: &'static str = "addons";
-    const NEEDS_INIT: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .completable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -106,6 +115,10 @@ impl Provider<Live> for Addons {
             name: "microk8s",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Refused(
                 "write `ADDON #null` for each that shall not be enabled, or `exclusive=#true` for all that stead enabled",
             ),
@@ -201,35 +214,6 @@ impl Provider<Live> for Addons {
         Ok(vec![state; names.len()])
     }
 
-    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
-        match gap {
-            Gap::Name => suggest::clusters(),
-            Gap::Key(_) => suggest::addons(host),
-            _ => vec![],
-        }
-    }
-
-    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let attempted = "see which are enabled";
-        export::list(host)
-            .await
-            .map_err(refused(Self::KIND, SNAP, attempted))
-    }
-
-    async fn export(
-        &self,
-        host: &Reader,
-        name: &str,
-        state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        let addons = export::written(host, state.addons.unwrap_or_default()).await;
-        let addons = addons.map_err(refused(Self::KIND, name, "see which are enabled"))?;
-        Ok(addons.map(|addons| State {
-            addons: Some(addons),
-            ..State::default()
-        }))
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -239,24 +223,6 @@ impl Provider<Live> for Addons {
             switch_all(host, &change, Leftovers::Keep).await?;
         }
         Ok(())
-    }
-
-    async fn roll_back(
-        &self,
-        host: &Writer,
-        changes: Vec<(&str, Change<State>)>,
-    ) -> Result<(), ProviderError> {
-        for (_, change) in changes {
-            switch_all(host, &change, Leftovers::Remove).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        switch::finish_all(host).await.map_err(|error| {
-            let attempted = "take back what was half enabled".to_owned();
-            failed(name, attempted, error)
-        })
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
@@ -273,10 +239,6 @@ impl Provider<Live> for Addons {
                 .map(|repository| Address::new(repositories::KIND, repository)),
         );
         needs
-    }
-
-    fn managed_paths(&self, _name: &str) -> Vec<String> {
-        vec!["/var/snap/microk8s/*".to_owned()]
     }
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
@@ -299,6 +261,65 @@ impl Provider<Live> for Addons {
             irreversible: lost(change.before(), &moves),
             ..Effects::default()
         }
+    }
+}
+
+impl Reversible<Live> for Addons {
+    async fn roll_back(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (_, change) in changes {
+            switch_all(host, &change, Leftovers::Remove).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        switch::finish_all(host).await.map_err(|error| {
+            let attempted = "take back what was half enabled".to_owned();
+            failed(name, attempted, error)
+        })
+    }
+}
+
+impl Importable<Live> for Addons {
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let attempted = "see which are enabled";
+        export::list(host)
+            .await
+            .map_err(refused(Self::KIND, SNAP, attempted))
+    }
+
+    async fn export(
+        &self,
+        host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        let addons = export::written(host, state.addons.unwrap_or_default()).await;
+        let addons = addons.map_err(refused(Self::KIND, name, "see which are enabled"))?;
+        Ok(addons.map(|addons| State {
+            addons: Some(addons),
+            ..State::default()
+        }))
+    }
+}
+
+impl Completable<Live> for Addons {
+    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => suggest::clusters(),
+            Gap::Key(_) => suggest::addons(host),
+            _ => vec![],
+        }
+    }
+}
+
+impl Footprint<Live> for Addons {
+    fn managed_paths(&self, _name: &str) -> Vec<String> {
+        vec!["/var/snap/microk8s/*".to_owned()]
     }
 }
 

@@ -9,9 +9,14 @@ use stead_engine::{
         change::Change,
         error_chain::chain,
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Importable, Probeable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 use tokio::time::timeout;
 
@@ -81,6 +86,7 @@ const fn attribute(name: &'static str, shape: Shape, doc: &'static str) -> Attri
 
 impl Provider<Live> for Check {
     const KIND: &'static str = "check";
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new().probeable().importable();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -89,6 +95,7 @@ impl Provider<Live> for Check {
             name: "a name of yours",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Refused("take the check out of the spec"),
             example: "check \"kube-proxy is well\" http=\"http://127.0.0.1:10249/healthz\" within=60\n\
                       check \"names resolve\" dns=\"example.com\"\n\
@@ -156,10 +163,6 @@ impl Provider<Live> for Check {
         Ok(vec![Some(State::default()); names.len()])
     }
 
-    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside("it is a wish, and no state of a host"))
-    }
-
     async fn apply(
         &self,
         _host: &Writer,
@@ -167,7 +170,9 @@ impl Provider<Live> for Check {
     ) -> Result<(), ProviderError> {
         Ok(())
     }
+}
 
+impl Probeable<Live> for Check {
     async fn probe(
         &self,
         host: &Writer,
@@ -178,9 +183,15 @@ impl Provider<Live> for Check {
         Some(looked.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOK.as_secs()))))
     }
 
-    fn probe_timeout(&self, desired: &State) -> Duration {
+    fn probe_timeout(&self, _name: &str, desired: &State) -> Duration {
         let seconds = desired.within.unwrap_or(WITHIN);
         Duration::from_secs(seconds.try_into().unwrap_or(0))
+    }
+}
+
+impl Importable<Live> for Check {
+    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
+        Ok(Listing::outside("it is a wish, and no state of a host"))
     }
 }
 

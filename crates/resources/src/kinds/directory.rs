@@ -10,9 +10,14 @@ use stead_engine::{
         change::Change,
         drift::{Drift, Evidence},
         listing::{Listing, Text, Written},
-        schema::{Absence, Problem, Schema},
+        schema::{Absence, Lifecycle, Problem, Schema},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -56,6 +61,8 @@ pub(crate) struct State {
 
 impl Provider<Live> for Directory {
     const KIND: &'static str = "directory";
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().importable().watchable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -64,6 +71,7 @@ impl Provider<Live> for Directory {
             name: "absolute path",
             main: None,
             attributes: &[MODE, OWNER, GROUP],
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "directory \"/srv/data\" mode=\"0750\" owner=\"root\" group=\"adm\"\n",
         }
@@ -132,6 +140,13 @@ impl Provider<Live> for Directory {
         Ok(())
     }
 
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
+        ancestors(name).into_iter().chain(owners).collect()
+    }
+}
+
+impl Importable<Live> for Directory {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
         Ok(etc.listing(MetaKind::Folder, "Folders in /etc that no package brought."))
@@ -151,12 +166,9 @@ impl Provider<Live> for Directory {
             concerns: etc::concerns(name),
         }))
     }
+}
 
-    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
-        ancestors(name).into_iter().chain(owners).collect()
-    }
-
+impl Watchable<Live> for Directory {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -169,7 +181,9 @@ impl Provider<Live> for Directory {
         }
         evidence::paths::of_path(host, name, drift).await
     }
+}
 
+impl Footprint<Live> for Directory {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }

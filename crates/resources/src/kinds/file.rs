@@ -14,9 +14,14 @@ use stead_engine::{
         change::Change,
         drift::{Drift, Evidence},
         listing::{Listing, Text, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -102,7 +107,11 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for File {
     const KIND: &'static str = "file";
-    const BATCH: usize = 64;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -111,6 +120,10 @@ impl Provider<Live> for File {
             name: "absolute path",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                max_batch: 64,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "file \"/etc/motd\" mode=\"0644\" {\n    content \"Welcome.\\n\"\n}\n",
         }
@@ -161,22 +174,6 @@ impl Provider<Live> for File {
         })
     }
 
-    async fn back_up(
-        &self,
-        host: &Writer,
-        name: &str,
-        change: &Change<State>,
-    ) -> Result<(), ProviderError> {
-        match change.before().and_then(|before| before.content.as_ref()) {
-            Some(content) => content.save(host, Path::new(name)).map_err(refused(
-                Self::KIND,
-                name,
-                "keep its contents for going back",
-            )),
-            None => Ok(()),
-        }
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -210,11 +207,36 @@ impl Provider<Live> for File {
             .map_err(refused(Self::KIND, first, attempted))
     }
 
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
+        ancestors(name).into_iter().chain(owners).collect()
+    }
+}
+
+impl Reversible<Live> for File {
+    async fn back_up(
+        &self,
+        host: &Writer,
+        name: &str,
+        change: &Change<State>,
+    ) -> Result<(), ProviderError> {
+        match change.before().and_then(|before| before.content.as_ref()) {
+            Some(content) => content.save(host, Path::new(name)).map_err(refused(
+                Self::KIND,
+                name,
+                "keep its contents for going back",
+            )),
+            None => Ok(()),
+        }
+    }
+
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(name))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
+}
 
+impl Importable<Live> for File {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
         let heading = "Files in /etc that no package brought, or that differ from what it brought.";
@@ -252,12 +274,9 @@ impl Provider<Live> for File {
             concerns: etc::concerns(name),
         }))
     }
+}
 
-    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
-        ancestors(name).into_iter().chain(owners).collect()
-    }
-
+impl Watchable<Live> for File {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -266,7 +285,9 @@ impl Provider<Live> for File {
     ) -> Option<Evidence> {
         evidence::paths::of_path(host, name, drift).await
     }
+}
 
+impl Footprint<Live> for File {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }

@@ -7,9 +7,14 @@ use stead_engine::{
         address::Address,
         change::Change,
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Removable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -61,6 +66,8 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Group {
     const KIND: &'static str = "group";
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().removable().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -69,6 +76,7 @@ impl Provider<Live> for Group {
             name: "name",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "group \"media\" gid=2000\n",
         }
@@ -84,13 +92,6 @@ impl Provider<Live> for Group {
             return vec![problem.at("gid").help("take `gid` away")];
         }
         check_number("gid", desired.gid).into_iter().collect()
-    }
-
-    fn check_absent(&self, name: &str) -> Result<(), Problem> {
-        match name {
-            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
-            _ => Ok(()),
-        }
     }
 
     async fn read(
@@ -109,20 +110,6 @@ impl Provider<Live> for Group {
             })
         };
         Ok(names.iter().map(state).collect())
-    }
-
-    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
-    }
-
-    async fn export(
-        &self,
-        _host: &Reader,
-        _name: &str,
-        mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        state.system = state.gid.filter(|gid| *gid < FIRST_OF_PEOPLE).map(|_| true);
-        Ok(Written::down(state))
     }
 
     async fn apply(
@@ -150,7 +137,34 @@ impl Provider<Live> for Group {
         }
         Ok(())
     }
+}
 
+impl Removable<Live> for Group {
+    fn check_absent(&self, name: &str) -> Result<(), Problem> {
+        match name {
+            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Importable<Live> for Group {
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
+    }
+
+    async fn export(
+        &self,
+        _host: &Reader,
+        _name: &str,
+        mut state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        state.system = state.gid.filter(|gid| *gid < FIRST_OF_PEOPLE).map(|_| true);
+        Ok(Written::down(state))
+    }
+}
+
+impl Footprint<Live> for Group {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         crate::accounts::places()
     }

@@ -6,9 +6,14 @@ use stead_engine::{
         address::Address,
         change::Change,
         listing::Listing,
-        schema::{Absence, Problem, Schema},
+        schema::{Absence, Lifecycle, Problem, Schema},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -32,6 +37,7 @@ pub(crate) struct State {}
 
 impl Provider<Live> for GroupMember {
     const KIND: &'static str = "group-member";
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -40,6 +46,7 @@ impl Provider<Live> for GroupMember {
             name: "group/user",
             main: None,
             attributes: &[],
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "group-member \"docker/anna\"\n",
         }
@@ -73,10 +80,6 @@ impl Provider<Live> for GroupMember {
         Ok(names.iter().map(|name| is_member(name)).collect())
     }
 
-    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -100,7 +103,15 @@ impl Provider<Live> for GroupMember {
         let (group, user) = split(name).unwrap_or_default();
         vec![Address::new("group", group), Address::new("user", user)]
     }
+}
 
+impl Importable<Live> for GroupMember {
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
+    }
+}
+
+impl Footprint<Live> for GroupMember {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         crate::accounts::places()
     }

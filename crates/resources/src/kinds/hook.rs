@@ -12,10 +12,15 @@ use stead_engine::{
         digest::digest,
         drift::{Drift, Evidence},
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Completable, Composite, Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -89,6 +94,13 @@ impl State {
 
 impl Provider<Live> for Hook {
     const KIND: &'static str = implied_hook::KIND;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .completable()
+        .composite()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -99,6 +111,7 @@ impl Provider<Live> for Hook {
             name: "boot, snap-refresh or watch",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "hook \"boot\"\n",
         }
@@ -195,6 +208,15 @@ impl Provider<Live> for Hook {
         Ok(())
     }
 
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        match name {
+            SNAP_REFRESH => vec![Address::new("snap", SNAP)],
+            _ => vec![],
+        }
+    }
+}
+
+impl Reversible<Live> for Hook {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         for path in wanted(name, Path::new("")).into_keys() {
             let path = Path::new(&path);
@@ -204,14 +226,9 @@ impl Provider<Live> for Hook {
         }
         Ok(())
     }
+}
 
-    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
-        match gap {
-            Gap::Name => NAMES.map(str::to_owned).to_vec(),
-            _ => vec![],
-        }
-    }
-
+impl Importable<Live> for Hook {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let mut listing = Listing::of(
             "What runs stead again when something has overwritten what it applied.",
@@ -232,14 +249,18 @@ impl Provider<Live> for Hook {
         }
         Ok(listing)
     }
+}
 
-    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        match name {
-            SNAP_REFRESH => vec![Address::new("snap", SNAP)],
+impl Completable<Live> for Hook {
+    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => NAMES.map(str::to_owned).to_vec(),
             _ => vec![],
         }
     }
+}
 
+impl Composite<Live> for Hook {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         match name {
             // Its scripts start the unit of the other.
@@ -248,7 +269,9 @@ impl Provider<Live> for Hook {
             _ => vec![],
         }
     }
+}
 
+impl Watchable<Live> for Hook {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -264,7 +287,9 @@ impl Provider<Live> for Hook {
         let moved: Vec<_> = moved.map(|(path, _)| Path::new(path)).collect();
         evidence::paths::of_files(host, &moved, drift.touched).await
     }
+}
 
+impl Footprint<Live> for Hook {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![
             format!("/etc/systemd/system/{UNIT}"),

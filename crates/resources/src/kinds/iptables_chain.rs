@@ -8,10 +8,15 @@ use stead_engine::{
         change::Change,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Schema},
+        schema::{Absence, Attribute, Lifecycle, Problem, Schema},
         state::Desired,
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Composite, Importable, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -51,7 +56,8 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for IptablesChain {
     const KIND: &'static str = "iptables-chain";
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().importable().composite().watchable();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -60,6 +66,10 @@ impl Provider<Live> for IptablesChain {
             name: "table/CHAIN",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "iptables-chain \"filter/MINE\"\n",
         }
@@ -84,37 +94,6 @@ impl Provider<Live> for IptablesChain {
             }
         }
         Ok(desired)
-    }
-
-    async fn attribute_drift(
-        &self,
-        host: &Reader,
-        name: &str,
-        drift: &Drift<State>,
-    ) -> Option<Evidence> {
-        let then = drift.change.after()?;
-        let has = |state: Option<&State>, column: Column| {
-            state.and_then(|state| state.columns.get(column)) == Some(&true)
-        };
-        let now = drift.change.before();
-        let gone = Column::ALL
-            .into_iter()
-            .filter(|column| has(Some(then), *column) && !has(now, *column));
-        let chain = ChainName::parse(name).ok()?;
-        let is_kept = |saved: &Saved| saved.chain(chain.table, chain.chain).is_some();
-        let gone: Vec<_> = gone.collect();
-        netfilter::of_absence(host, chain.table, &gone, Since::of(drift), is_kept).await
-    }
-
-    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
-        implied_hook(desired.persist)
-    }
-
-    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        ChainName::parse(name)
-            .iter()
-            .map(ChainName::trigger)
-            .collect()
     }
 
     async fn read(
@@ -152,7 +131,9 @@ impl Provider<Live> for IptablesChain {
         }
         Ok(())
     }
+}
 
+impl Importable<Live> for IptablesChain {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let heading = "Chains in tables of iptables that no known program makes.";
         let refused = refused(Self::KIND, "", "read the tables");
@@ -190,6 +171,41 @@ impl Provider<Live> for IptablesChain {
             }),
             None => Written::Unreadable(ODD_COLUMNS.to_owned()),
         })
+    }
+}
+
+impl Composite<Live> for IptablesChain {
+    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        implied_hook(desired.persist)
+    }
+}
+
+impl Watchable<Live> for IptablesChain {
+    async fn attribute_drift(
+        &self,
+        host: &Reader,
+        name: &str,
+        drift: &Drift<State>,
+    ) -> Option<Evidence> {
+        let then = drift.change.after()?;
+        let has = |state: Option<&State>, column: Column| {
+            state.and_then(|state| state.columns.get(column)) == Some(&true)
+        };
+        let now = drift.change.before();
+        let gone = Column::ALL
+            .into_iter()
+            .filter(|column| has(Some(then), *column) && !has(now, *column));
+        let chain = ChainName::parse(name).ok()?;
+        let is_kept = |saved: &Saved| saved.chain(chain.table, chain.chain).is_some();
+        let gone: Vec<_> = gone.collect();
+        netfilter::of_absence(host, chain.table, &gone, Since::of(drift), is_kept).await
+    }
+
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        ChainName::parse(name)
+            .iter()
+            .map(ChainName::trigger)
+            .collect()
     }
 }
 

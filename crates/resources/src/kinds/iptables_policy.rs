@@ -8,10 +8,15 @@ use stead_engine::{
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Composite, Importable, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -76,7 +81,8 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for IptablesPolicy {
     const KIND: &'static str = "iptables-policy";
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().importable().composite().watchable();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -85,6 +91,10 @@ impl Provider<Live> for IptablesPolicy {
             name: "table/CHAIN",
             main: Some("policy"),
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Refused(
                 "a built-in chain always has a policy; write `ACCEPT` or `DROP`",
             ),
@@ -143,17 +153,6 @@ impl Provider<Live> for IptablesPolicy {
         Ok(desired)
     }
 
-    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
-        implied_hook(desired.persist)
-    }
-
-    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        ChainName::parse(name)
-            .iter()
-            .map(ChainName::trigger)
-            .collect()
-    }
-
     async fn read(
         &self,
         host: &Reader,
@@ -190,6 +189,22 @@ impl Provider<Live> for IptablesPolicy {
         Ok(())
     }
 
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let drops = change
+            .after()
+            .is_some_and(|after| after.columns.iter().any(|(_, policy)| policy == "DROP"));
+        let accepted = change
+            .before()
+            .is_some_and(|before| before.columns.iter().any(|(_, policy)| policy == "ACCEPT"));
+        Effects {
+            may_cut_network: (drops && accepted)
+                .then(|| format!("packets that no rule of {name} accepts are dropped")),
+            ..Effects::default()
+        }
+    }
+}
+
+impl Importable<Live> for IptablesPolicy {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let heading = "What built-in chains do with packets that no rule decided about, where it is not ACCEPT.";
         let refused = refused(Self::KIND, "", "read the tables");
@@ -235,6 +250,21 @@ impl Provider<Live> for IptablesPolicy {
             None => Written::Unreadable(ODD_COLUMNS.to_owned()),
         })
     }
+}
+
+impl Composite<Live> for IptablesPolicy {
+    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        implied_hook(desired.persist)
+    }
+}
+
+impl Watchable<Live> for IptablesPolicy {
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        ChainName::parse(name)
+            .iter()
+            .map(ChainName::trigger)
+            .collect()
+    }
 
     async fn attribute_drift(
         &self,
@@ -250,20 +280,6 @@ impl Provider<Live> for IptablesPolicy {
         let moved: Vec<_> = moved.map(|(column, now)| (column, now.as_str())).collect();
         let name = ChainName::parse(name).ok()?;
         netfilter::of_policy(host, name, &moved, Since::of(drift)).await
-    }
-
-    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
-        let drops = change
-            .after()
-            .is_some_and(|after| after.columns.iter().any(|(_, policy)| policy == "DROP"));
-        let accepted = change
-            .before()
-            .is_some_and(|before| before.columns.iter().any(|(_, policy)| policy == "ACCEPT"));
-        Effects {
-            may_cut_network: (drops && accepted)
-                .then(|| format!("packets that no rule of {name} accepts are dropped")),
-            ..Effects::default()
-        }
     }
 }
 

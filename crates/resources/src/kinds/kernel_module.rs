@@ -11,9 +11,14 @@ use stead_engine::{
         drift::{Drift, Evidence},
         error_chain::chain,
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -92,7 +97,11 @@ fn check_options(options: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for KernelModule {
     const KIND: &'static str = "kernel-module";
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -101,6 +110,10 @@ impl Provider<Live> for KernelModule {
             name: "module",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "kernel-module \"nf_conntrack\" options=\"hashsize=65536\"\n",
         }
@@ -152,17 +165,6 @@ impl Provider<Live> for KernelModule {
         Ok(desired)
     }
 
-    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        let loaded = Path::new("/sys/module")
-            .join(canonical_name(name))
-            .join("initstate");
-        vec![
-            Trigger::Value(loaded),
-            Trigger::Path(OUR_LOADS.into()),
-            Trigger::Path(OUR_OPTIONS.into()),
-        ]
-    }
-
     async fn read(
         &self,
         host: &Reader,
@@ -186,13 +188,17 @@ impl Provider<Live> for KernelModule {
         }
         Ok(())
     }
+}
 
+impl Reversible<Live> for KernelModule {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(OUR_LOADS))
             .and_then(|()| host.clean(Path::new(OUR_OPTIONS)))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
+}
 
+impl Importable<Live> for KernelModule {
     /// Names what somebody chose, in /etc, and what is loaded: a module that the host could not load is no state to bring back.
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused(
@@ -229,6 +235,19 @@ impl Provider<Live> for KernelModule {
         state.options.take_if(|options| options.is_empty());
         Ok(Written::down(state))
     }
+}
+
+impl Watchable<Live> for KernelModule {
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        let loaded = Path::new("/sys/module")
+            .join(canonical_name(name))
+            .join("initstate");
+        vec![
+            Trigger::Value(loaded),
+            Trigger::Path(OUR_LOADS.into()),
+            Trigger::Path(OUR_OPTIONS.into()),
+        ]
+    }
 
     async fn attribute_drift(
         &self,
@@ -249,7 +268,9 @@ impl Provider<Live> for KernelModule {
         let is_lost = then.running == Some(true) && drift.rebooted == Some(true) && !lists(&now);
         is_lost.then_some(Evidence::Reboot)
     }
+}
 
+impl Footprint<Live> for KernelModule {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![OUR_LOADS.to_owned(), OUR_OPTIONS.to_owned()]
     }

@@ -6,9 +6,14 @@ use stead_engine::{
         change::{Change, Effects},
         completion::Gap,
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Completable, Footprint, Importable, Reactive, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -43,9 +48,12 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Restart {
     const KIND: &'static str = crate::microk8s::restart::KIND;
-    const NEEDS_INIT: bool = true;
-    const RESTARTS: bool = true;
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .importable()
+        .completable()
+        .reactive()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -54,6 +62,12 @@ impl Provider<Live> for Restart {
             name: "microk8s/group",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                is_restart: true,
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Refused("a service always runs with something; take this away"),
             example: "restart \"microk8s/kubernetes\" within=60\n",
         }
@@ -123,20 +137,6 @@ impl Provider<Live> for Restart {
         Ok(states)
     }
 
-    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
-        match gap {
-            Gap::Name => layout::groups()
-                .iter()
-                .map(|group| format!("{SNAP}/{group}"))
-                .collect(),
-            _ => vec![],
-        }
-    }
-
-    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside("it comes with what it restarts"))
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -164,6 +164,44 @@ impl Provider<Live> for Restart {
         feeding.chain([Address::new("snap", SNAP)]).collect()
     }
 
+    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
+        let services = |state: Option<&State>| {
+            state
+                .and_then(|state| state.started_with.clone())
+                .unwrap_or_default()
+        };
+        let (before, after) = (services(change.before()), services(change.after()));
+        let due = after
+            .into_iter()
+            .filter(|(service, digest)| before.get(service) != Some(digest));
+        let restarts: Vec<_> = due.map(|(service, _)| unit(&service)).collect();
+        Effects {
+            outage: if restarts.is_empty() { 0 } else { OUTAGE },
+            restarts,
+            ..Effects::default()
+        }
+    }
+}
+
+impl Importable<Live> for Restart {
+    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
+        Ok(Listing::outside("it comes with what it restarts"))
+    }
+}
+
+impl Completable<Live> for Restart {
+    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => layout::groups()
+                .iter()
+                .map(|group| format!("{SNAP}/{group}"))
+                .collect(),
+            _ => vec![],
+        }
+    }
+}
+
+impl Reactive<Live> for Restart {
     fn after_dependency_change(
         &self,
         _name: &str,
@@ -183,32 +221,18 @@ impl Provider<Live> for Restart {
             within: before.within,
         })
     }
+}
 
+impl Watchable<Live> for Restart {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         let services = layout::possible_services(group(name)).into_iter();
         let started = services.map(|service| format!("{STARTED}{}", unit(&service)));
         started.map(|path| Trigger::Path(path.into())).collect()
     }
+}
 
+impl Footprint<Live> for Restart {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
-    }
-
-    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
-        let services = |state: Option<&State>| {
-            state
-                .and_then(|state| state.started_with.clone())
-                .unwrap_or_default()
-        };
-        let (before, after) = (services(change.before()), services(change.after()));
-        let due = after
-            .into_iter()
-            .filter(|(service, digest)| before.get(service) != Some(digest));
-        let restarts: Vec<_> = due.map(|(service, _)| unit(&service)).collect();
-        Effects {
-            outage: if restarts.is_empty() { 0 } else { OUTAGE },
-            restarts,
-            ..Effects::default()
-        }
     }
 }

@@ -11,9 +11,14 @@ use stead_engine::{
         drift::{Drift, Evidence},
         error_chain::chain,
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -92,6 +97,11 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for SecretFile {
     const KIND: &'static str = "secret-file";
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -100,6 +110,7 @@ impl Provider<Live> for SecretFile {
             name: "absolute path",
             main: Some("value"),
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "secret-file \"/etc/app/token\" (secret)\"file:/etc/stead/token\"\n",
         }
@@ -144,21 +155,6 @@ impl Provider<Live> for SecretFile {
         names.iter().map(|name| read(host, name)).collect()
     }
 
-    async fn back_up(
-        &self,
-        host: &Writer,
-        name: &str,
-        change: &Change<State>,
-    ) -> Result<(), ProviderError> {
-        let before = change.before().and_then(|before| before.digest.as_ref());
-        if before == change.after().and_then(|after| after.digest.as_ref()) {
-            return Ok(());
-        }
-        let Some(digest) = before else { return Ok(()) };
-        let refused = refused(Self::KIND, name, "keep its contents for going back");
-        keep(host, name, digest).map_err(refused)
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -181,17 +177,6 @@ impl Provider<Live> for SecretFile {
         Ok(())
     }
 
-    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        host.clean(Path::new(name))
-            .map_err(refused(Self::KIND, name, "remove a temporary file"))
-    }
-
-    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside(
-            "nothing on a host says where a secret comes from",
-        ))
-    }
-
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
         let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
         let from = desired.value.as_deref().map(Reference::parse);
@@ -205,7 +190,39 @@ impl Provider<Live> for SecretFile {
             .chain(from)
             .collect()
     }
+}
 
+impl Reversible<Live> for SecretFile {
+    async fn back_up(
+        &self,
+        host: &Writer,
+        name: &str,
+        change: &Change<State>,
+    ) -> Result<(), ProviderError> {
+        let before = change.before().and_then(|before| before.digest.as_ref());
+        if before == change.after().and_then(|after| after.digest.as_ref()) {
+            return Ok(());
+        }
+        let Some(digest) = before else { return Ok(()) };
+        let refused = refused(Self::KIND, name, "keep its contents for going back");
+        keep(host, name, digest).map_err(refused)
+    }
+
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        host.clean(Path::new(name))
+            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+    }
+}
+
+impl Importable<Live> for SecretFile {
+    async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
+        Ok(Listing::outside(
+            "nothing on a host says where a secret comes from",
+        ))
+    }
+}
+
+impl Watchable<Live> for SecretFile {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -214,7 +231,9 @@ impl Provider<Live> for SecretFile {
     ) -> Option<Evidence> {
         evidence::paths::of_path(host, name, drift).await
     }
+}
 
+impl Footprint<Live> for SecretFile {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }

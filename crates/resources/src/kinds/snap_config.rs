@@ -8,9 +8,14 @@ use stead_engine::{
         address::Address,
         change::Change,
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -68,7 +73,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for SnapConfig {
     const KIND: &'static str = "snap-config";
-    const NEEDS_INIT: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -77,6 +82,10 @@ impl Provider<Live> for SnapConfig {
             name: "snap/key",
             main: Some("value"),
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "snap-config \"system/refresh.timer\" \"fri,23:00-01:00\"\n",
         }
@@ -128,6 +137,28 @@ impl Provider<Live> for SnapConfig {
         Ok(states)
     }
 
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let (snap, key) = split(name);
+            let setting = change.after().and_then(|after| after.setting.clone());
+            let value = setting.unwrap_or_default();
+            client::set(host, snap, &json!({key: value}))
+                .await
+                .map_err(refused(name, "set it"))?;
+        }
+        Ok(())
+    }
+
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        vec![Address::new("snap", split(name).0)]
+    }
+}
+
+impl Importable<Live> for SnapConfig {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         if !client::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
             return Ok(Listing::outside(crate::snapd::list::NONE));
@@ -151,27 +182,9 @@ impl Provider<Live> for SnapConfig {
             }),
         })
     }
+}
 
-    async fn apply(
-        &self,
-        host: &Writer,
-        changes: Vec<(&str, Change<State>)>,
-    ) -> Result<(), ProviderError> {
-        for (name, change) in changes {
-            let (snap, key) = split(name);
-            let setting = change.after().and_then(|after| after.setting.clone());
-            let value = setting.unwrap_or_default();
-            client::set(host, snap, &json!({key: value}))
-                .await
-                .map_err(refused(name, "set it"))?;
-        }
-        Ok(())
-    }
-
-    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        vec![Address::new("snap", split(name).0)]
-    }
-
+impl Footprint<Live> for SnapConfig {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/lib/snapd/*".to_owned(), "/var/snap/*".to_owned()]
     }

@@ -10,9 +10,14 @@ use stead_engine::{
         change::Change,
         drift::{Drift, Evidence},
         listing::Listing,
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -55,6 +60,11 @@ fn check_target(target: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for Symlink {
     const KIND: &'static str = "symlink";
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -63,6 +73,7 @@ impl Provider<Live> for Symlink {
             name: "absolute path",
             main: Some("target"),
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "symlink \"/etc/localtime\" \"/usr/share/zoneinfo/Europe/Berlin\"\n",
         }
@@ -142,20 +153,26 @@ impl Provider<Live> for Symlink {
         Ok(())
     }
 
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        ancestors(name)
+    }
+}
+
+impl Reversible<Live> for Symlink {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(name))
             .map_err(refused(Self::KIND, name, "remove a temporary link"))
     }
+}
 
+impl Importable<Live> for Symlink {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
         Ok(etc.listing(MetaKind::Symlink, "Links in /etc that no package brought."))
     }
+}
 
-    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        ancestors(name)
-    }
-
+impl Watchable<Live> for Symlink {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -164,7 +181,9 @@ impl Provider<Live> for Symlink {
     ) -> Option<Evidence> {
         evidence::paths::of_path(host, name, drift).await
     }
+}
 
+impl Footprint<Live> for Symlink {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }

@@ -9,9 +9,14 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Removable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -154,6 +159,8 @@ fn check_comment(comment: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for User {
     const KIND: &'static str = "user";
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().removable().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -162,6 +169,7 @@ impl Provider<Live> for User {
             name: "name",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "user \"anna\" group=\"anna\" shell=\"/bin/bash\" comment=\"Anna\"\n",
         }
@@ -183,13 +191,6 @@ impl Provider<Live> for User {
             }
         }
         problems
-    }
-
-    fn check_absent(&self, name: &str) -> Result<(), Problem> {
-        match name {
-            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
-            _ => Ok(()),
-        }
     }
 
     async fn prepare(
@@ -243,6 +244,31 @@ impl Provider<Live> for User {
         Ok(())
     }
 
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        let group = desired.group.as_deref().unwrap_or(name);
+        vec![Address::new("group", group)]
+    }
+
+    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
+        let loses_password =
+            matches!(change, Change::Delete { before } if before.has_password != Some(false));
+        Effects {
+            irreversible: loses_password.then(|| "its password is lost".to_owned()),
+            ..Effects::default()
+        }
+    }
+}
+
+impl Removable<Live> for User {
+    fn check_absent(&self, name: &str) -> Result<(), Problem> {
+        match name {
+            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Importable<Live> for User {
     /// Where no group is written it is most likely the one of the same name, which cannot go before its user.
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         list(host).map_err(refused(Self::KIND, "/etc/passwd", "read the accounts"))
@@ -260,25 +286,13 @@ impl Provider<Live> for User {
         state.shell.take_if(|shell| shell.is_empty());
         Ok(Written::down(state))
     }
+}
 
-    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        let group = desired.group.as_deref().unwrap_or(name);
-        vec![Address::new("group", group)]
-    }
-
+impl Footprint<Live> for User {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         let mut places = crate::accounts::places();
         places.extend([format!("/home/{name}"), format!("/home/{name}/*")]);
         places
-    }
-
-    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
-        let loses_password =
-            matches!(change, Change::Delete { before } if before.has_password != Some(false));
-        Effects {
-            irreversible: loses_password.then(|| "its password is lost".to_owned()),
-            ..Effects::default()
-        }
     }
 }
 

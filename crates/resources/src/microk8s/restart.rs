@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{address::Address, digest::digest},
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
 };
 use tokio::time::sleep;
 

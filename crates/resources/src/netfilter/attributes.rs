@@ -9,7 +9,7 @@ use stead_engine::{
         listing::Listing,
         schema::{Attribute, Role, Shape},
     },
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
 };
 
 use crate::{

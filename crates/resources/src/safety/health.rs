@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::{model::boot_time::Moment, provider::traits::Sign};
+use stead_engine::{model::boot_time::Moment, provider::host::Sign};
 use tokio::time::timeout;
 
 use crate::{

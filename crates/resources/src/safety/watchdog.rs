@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stead_engine::provider::traits::{Guard, GuardError};
+use stead_engine::provider::host::{Guard, GuardError};
 use zbus::Variant;
 
 use crate::{

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use stead_engine::{
     model::{address::Address, error_chain::chain, schema::Problem},
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
     run::event::{Download, News},
 };
 use tokio::time::sleep;

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use stead_engine::{model::change::Change, provider::traits::ProviderError};
+use stead_engine::{model::change::Change, provider::error::ProviderError};
 
 use crate::{
     host::{Existing, HostError, Reader, UnitLinks, Writer},

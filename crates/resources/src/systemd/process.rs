@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use stead_engine::{
     model::{address::Address, error_chain::chain},
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
 };
 use tokio::time::sleep;
 

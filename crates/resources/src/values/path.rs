@@ -2,7 +2,7 @@
 
 use stead_engine::{
     model::{address::Address, schema::Problem},
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
 };
 
 use crate::host::{HostError, Meta};

@@ -23,7 +23,7 @@ use stead_engine::{
         suggest,
     },
     plan::graph::{Edge, Graph},
-    provider::traits::ProviderError,
+    provider::error::ProviderError,
 };
 use stead_resources::host::{Looked, Reader};
 

@@ -17,7 +17,7 @@ use stead_engine::{
     language::load::load,
     model::{schema::Shape, suggest},
     plan::{document::Wanted, graph::Graph},
-    provider::registry::DynProvider,
+    provider::erased::DynProvider,
 };
 use stead_resources::{
     foreign::PLACES,

@@ -23,7 +23,6 @@ use stead_engine::{
         dependencies::affected,
         document::{Plan, PlannedChange, Scope, Wanted},
     },
-    provider::registry::DynProvider,
     run::recover::Newest,
 };
 use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
@@ -146,7 +145,9 @@ impl<'a> Guardian<'a> {
         self.moved_with.clear();
         for wanted in &self.wanted {
             let kind = self.desk.session.registry.of(&wanted.address);
-            let triggers = kind.map(|kind| kind.triggers(&wanted.address.name, &wanted.desired));
+            let kind = kind.ok().and_then(|kind| kind.watchable());
+            let desired = wanted.desired.state();
+            let triggers = kind.map(|kind| kind.triggers(&wanted.address.name, desired));
             for trigger in triggers.unwrap_or_default() {
                 let moved = self.moved_with.entry(trigger).or_default();
                 moved.insert(wanted.address.clone());
@@ -330,7 +331,7 @@ impl<'a> Guardian<'a> {
         let session = self.desk.session;
         let needs_init = |wanted: &Wanted| {
             let kind = session.registry.of(&wanted.address);
-            kind.is_ok_and(DynProvider::needs_init)
+            kind.is_ok_and(|kind| kind.schema().lifecycle.needs_init)
         };
         let is_of_microk8s = wanted.iter().any(needs_init);
         let mut plan = session.confined(async |registry, reader| {

@@ -6,7 +6,7 @@ use stead_engine::{
         document::{Plan, PlanError, Wanted},
         planner::plan_wanted,
     },
-    provider::registry::{DynProvider, Registry},
+    provider::registry::Registry,
 };
 use stead_resources::host::{Live, Reader};
 
@@ -16,7 +16,7 @@ use crate::context::Session;
 pub(super) fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
     wanted.retain(|wanted| {
         let kind = session.registry.of(&wanted.address);
-        kind.is_ok_and(DynProvider::is_runtime)
+        kind.is_ok_and(|kind| kind.schema().lifecycle.is_runtime)
     });
     wanted
 }
@@ -34,6 +34,9 @@ pub(super) fn feeding(
     let needs = watched.iter().find(|wanted| wanted.address == *address);
     let (Some(before), Some(needs), Ok(kind)) = (before, needs, session.registry.of(address))
     else {
+        return vec![];
+    };
+    let Some(kind) = kind.reactive() else {
         return vec![];
     };
     let feeds = |need: &&Address| {

@@ -350,7 +350,7 @@ mod tests {
     use super::*;
     use crate::{
         language::editor::outline,
-        model::schema::{Absence, Role},
+        model::schema::{Absence, Lifecycle, Role},
     };
 
     const ATTRIBUTES: &[Attribute] = &[
@@ -361,6 +361,7 @@ mod tests {
 
     fn schema_of(kind: &str) -> Option<Schema> {
         (kind == "thing").then_some(Schema {
+            lifecycle: Lifecycle::DEFAULT,
             summary: "A thing.",
             name: "name",
             main: Some("value"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     language::{error::SpecErrors, fragment, source::Source},
-    provider::{registry::Registry, traits::Host},
+    provider::{host::Host, registry::Registry},
 };
 
 /// Checks a file that others include, by itself: what takes values from elsewhere is left to whoever includes it.

@@ -9,10 +9,16 @@ use stead_engine::{
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
-    provider::traits::{Host, Provider, ProviderError},
+    provider::{
+        capabilities::{Composite, Importable, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        host::Host,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -91,8 +97,8 @@ fn check_position(position: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for IptablesRule {
     const KIND: &'static str = "iptables-rule";
-    const BATCH: usize = 1000;
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> =
+        Capabilities::new().importable().composite().watchable();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -101,6 +107,11 @@ impl Provider<Live> for IptablesRule {
             name: "name of your own",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                max_batch: 1000,
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "iptables-rule \"allow ssh\" chain=\"INPUT\" position=\"first\" {\n    match \"-p\" \"tcp\" \"--dport\" \"22\"\n    jump \"ACCEPT\"\n}\n",
         }
@@ -177,15 +188,6 @@ impl Provider<Live> for IptablesRule {
         }
         desired.columns = columns;
         Ok(desired)
-    }
-
-    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
-        implied_hook(desired.persist)
-    }
-
-    fn triggers(&self, _name: &str, desired: Option<&State>) -> Vec<Trigger> {
-        let chain = desired.and_then(|desired| desired.chain_name().ok());
-        chain.iter().map(ChainName::trigger).collect()
     }
 
     async fn read(
@@ -284,6 +286,38 @@ impl Provider<Live> for IptablesRule {
         Ok(())
     }
 
+    fn requires(&self, _name: &str, desired: &State) -> Vec<Address> {
+        let table = desired.table.as_deref().unwrap_or(DEFAULT_TABLE);
+        let chains = desired
+            .chain
+            .iter()
+            .cloned()
+            .chain(split(desired.jump.as_deref()).into_iter().next());
+        let mut needed: Vec<_> = chains
+            .map(|chain| Address::new("iptables-chain", format!("{table}/{chain}")))
+            .collect();
+        if let Some(Spot::Before(name) | Spot::After(name)) =
+            desired.position.as_deref().and_then(spot)
+        {
+            needed.push(Address::new(Self::KIND, name));
+        }
+        needed
+    }
+
+    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
+        let drops = change.after().is_some_and(|after| {
+            after.columns.iter().any(|(_, rule)| {
+                matches!(rule, Setting::Value(text) if text.contains(" -j DROP") || text.contains(" -j REJECT"))
+            })
+        });
+        Effects {
+            may_cut_network: drops.then(|| "it stops packets".to_owned()),
+            ..Effects::default()
+        }
+    }
+}
+
+impl Importable<Live> for IptablesRule {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         list_rules(host)
             .await
@@ -305,23 +339,18 @@ impl Provider<Live> for IptablesRule {
             Err(why) => Written::Unreadable(why.to_owned()),
         })
     }
+}
 
-    fn requires(&self, _name: &str, desired: &State) -> Vec<Address> {
-        let table = desired.table.as_deref().unwrap_or(DEFAULT_TABLE);
-        let chains = desired
-            .chain
-            .iter()
-            .cloned()
-            .chain(split(desired.jump.as_deref()).into_iter().next());
-        let mut needed: Vec<_> = chains
-            .map(|chain| Address::new("iptables-chain", format!("{table}/{chain}")))
-            .collect();
-        if let Some(Spot::Before(name) | Spot::After(name)) =
-            desired.position.as_deref().and_then(spot)
-        {
-            needed.push(Address::new(Self::KIND, name));
-        }
-        needed
+impl Composite<Live> for IptablesRule {
+    fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
+        implied_hook(desired.persist)
+    }
+}
+
+impl Watchable<Live> for IptablesRule {
+    fn triggers(&self, _name: &str, desired: Option<&State>) -> Vec<Trigger> {
+        let chain = desired.and_then(|desired| desired.chain_name().ok());
+        chain.iter().map(ChainName::trigger).collect()
     }
 
     async fn attribute_drift(
@@ -361,18 +390,6 @@ impl Provider<Live> for IptablesRule {
         let table = table.or(then.table.as_deref()).unwrap_or(DEFAULT_TABLE);
         let is_kept = |saved: &Saved| saved.named().contains_key(name);
         netfilter::of_absence(host, table, &gone, Since::of(drift), is_kept).await
-    }
-
-    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
-        let drops = change.after().is_some_and(|after| {
-            after.columns.iter().any(|(_, rule)| {
-                matches!(rule, Setting::Value(text) if text.contains(" -j DROP") || text.contains(" -j REJECT"))
-            })
-        });
-        Effects {
-            may_cut_network: drops.then(|| "it stops packets".to_owned()),
-            ..Effects::default()
-        }
     }
 }
 

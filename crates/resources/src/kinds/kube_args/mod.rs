@@ -14,10 +14,15 @@ use stead_engine::{
         completion::Gap,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Completable, Composite, Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -53,8 +58,13 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for KubeArgs {
     const KIND: &'static str = "kube-args";
-    const NEEDS_INIT: bool = true;
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .completable()
+        .composite()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -63,6 +73,11 @@ impl Provider<Live> for KubeArgs {
             name: "component",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Refused(
                 "MicroK8s needs the file; write `FLAG #null` for each flag that shall not be set",
             ),
@@ -176,18 +191,54 @@ impl Provider<Live> for KubeArgs {
         Ok(states)
     }
 
-    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
-        match gap {
-            Gap::Name => layout::files().map(str::to_owned).collect(),
-            Gap::Key(_) => suggest::flags(host, name),
-            Gap::KeyValue(_, flag) if (name, &**flag) == ("kube-proxy", "proxy-mode") => {
-                PROXY_MODES.map(str::to_owned).to_vec()
-            }
-            Gap::KeyValue(_, flag) => suggest::values_of_flag(host, name, flag),
-            Gap::Value(_) => vec![],
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        for (name, change) in changes {
+            let Some(after) = change.after() else {
+                let fact = "MicroK8s needs the file";
+                return Err(ProviderError::new(
+                    Address::new(Self::KIND, name),
+                    "remove its arguments",
+                    fact,
+                ));
+            };
+            note_start(host, name).await.map_err(refused(
+                Self::KIND,
+                name,
+                "see what its service was started with",
+            ))?;
+            write(host, name, after).map_err(refused(Self::KIND, name, "write its arguments"))?;
         }
+        Ok(())
     }
 
+    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
+        vec![Address::new("snap", SNAP)]
+    }
+}
+
+impl Reversible<Live> for KubeArgs {
+    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
+        let layout = Layout::find(&Reader::new(host.root())).map_err(refused(
+            Self::KIND,
+            name,
+            "find MicroK8s",
+        ))?;
+        match layout {
+            Some(layout) => host.clean(&layout.args(name)).map_err(refused(
+                Self::KIND,
+                name,
+                "remove a temporary file",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Importable<Live> for KubeArgs {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused(Self::KIND, "", "read its arguments");
         let Some(layout) = Layout::find(host).map_err(&refused)? else {
@@ -238,51 +289,23 @@ impl Provider<Live> for KubeArgs {
         }
         Ok(Written::down(State { flags, text: None }))
     }
+}
 
-    async fn apply(
-        &self,
-        host: &Writer,
-        changes: Vec<(&str, Change<State>)>,
-    ) -> Result<(), ProviderError> {
-        for (name, change) in changes {
-            let Some(after) = change.after() else {
-                let fact = "MicroK8s needs the file";
-                return Err(ProviderError::new(
-                    Address::new(Self::KIND, name),
-                    "remove its arguments",
-                    fact,
-                ));
-            };
-            note_start(host, name).await.map_err(refused(
-                Self::KIND,
-                name,
-                "see what its service was started with",
-            ))?;
-            write(host, name, after).map_err(refused(Self::KIND, name, "write its arguments"))?;
-        }
-        Ok(())
-    }
-
-    async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        let layout = Layout::find(&Reader::new(host.root())).map_err(refused(
-            Self::KIND,
-            name,
-            "find MicroK8s",
-        ))?;
-        match layout {
-            Some(layout) => host.clean(&layout.args(name)).map_err(refused(
-                Self::KIND,
-                name,
-                "remove a temporary file",
-            )),
-            None => Ok(()),
+impl Completable<Live> for KubeArgs {
+    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => layout::files().map(str::to_owned).collect(),
+            Gap::Key(_) => suggest::flags(host, name),
+            Gap::KeyValue(_, flag) if (name, &**flag) == ("kube-proxy", "proxy-mode") => {
+                PROXY_MODES.map(str::to_owned).to_vec()
+            }
+            Gap::KeyValue(_, flag) => suggest::values_of_flag(host, name, flag),
+            Gap::Value(_) => vec![],
         }
     }
+}
 
-    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
-        vec![Address::new("snap", SNAP)]
-    }
-
+impl Composite<Live> for KubeArgs {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         let group = layout::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
@@ -291,7 +314,9 @@ impl Provider<Live> for KubeArgs {
             implied_hook::snap_refresh(),
         ]
     }
+}
 
+impl Watchable<Live> for KubeArgs {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         vec![Trigger::Path(layout::current_args(name))]
     }
@@ -304,7 +329,9 @@ impl Provider<Live> for KubeArgs {
     ) -> Option<Evidence> {
         drift::culprit(host, name, drift).await
     }
+}
 
+impl Footprint<Live> for KubeArgs {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }

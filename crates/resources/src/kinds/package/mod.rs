@@ -11,9 +11,14 @@ use stead_engine::{
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -115,6 +120,11 @@ fn check_version(version: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for Package {
     const KIND: &'static str = "package";
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -123,6 +133,7 @@ impl Provider<Live> for Package {
             name: "name",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle::DEFAULT,
             absence: Absence::Allowed,
             example: "package \"iptables\" hold=#true\n",
         }
@@ -226,6 +237,17 @@ impl Provider<Live> for Package {
         Ok(())
     }
 
+    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
+        let stays = matches!(change, Change::Create { .. })
+            .then(|| "its settings in /etc and the packages that it needs");
+        Effects {
+            leaves: stays.map(str::to_owned),
+            ..Effects::default()
+        }
+    }
+}
+
+impl Reversible<Live> for Package {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let fail = || refused(Self::KIND, name, "enter what an interrupted dpkg did");
         let reader = Reader::new(host.root());
@@ -243,7 +265,9 @@ impl Provider<Live> for Package {
         }
         Ok(())
     }
+}
 
+impl Importable<Live> for Package {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let database =
             Database::read(host).map_err(refused(Self::KIND, "", "read the database of dpkg"))?;
@@ -274,7 +298,9 @@ impl Provider<Live> for Package {
         state.hold.take_if(|hold| !*hold);
         Ok(Written::down(state))
     }
+}
 
+impl Watchable<Live> for Package {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -289,7 +315,9 @@ impl Provider<Live> for Package {
         }
         drift::culprit(host, name, version, drift.touched)
     }
+}
 
+impl Footprint<Live> for Package {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         let below = [
             "/usr/*",
@@ -303,15 +331,6 @@ impl Provider<Live> for Package {
             "/var/log/dpkg.log",
         ];
         below.iter().chain(&more).map(ToString::to_string).collect()
-    }
-
-    fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
-        let stays = matches!(change, Change::Create { .. })
-            .then(|| "its settings in /etc and the packages that it needs");
-        Effects {
-            leaves: stays.map(str::to_owned),
-            ..Effects::default()
-        }
     }
 }
 

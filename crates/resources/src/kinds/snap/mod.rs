@@ -19,10 +19,15 @@ use stead_engine::{
         completion::Gap,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Completable, Composite, Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -130,7 +135,13 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Snap {
     const KIND: &'static str = "snap";
-    const NEEDS_INIT: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .completable()
+        .composite()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -139,6 +150,10 @@ impl Provider<Live> for Snap {
             name: "snap name",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "snap \"microk8s\" channel=\"1.32/stable\" classic=#true hold=\"forever\" {\n    config {\n        dns \"1.1.1.1\"\n    }\n}\n",
         }
@@ -273,31 +288,6 @@ impl Provider<Live> for Snap {
         }
     }
 
-    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
-        match gap {
-            Gap::Name => suggest::snaps(host).await,
-            Gap::Value(attribute) if attribute == "channel" => suggest::channels(host, name).await,
-            _ => vec![],
-        }
-    }
-
-    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused("", "ask snapd for its snaps");
-        if !client::is_there(host).map_err(|error| refused(error.into()))? {
-            return Ok(Listing::outside(crate::snapd::list::NONE));
-        }
-        read::listing(host).await.map_err(refused)
-    }
-
-    async fn export(
-        &self,
-        _host: &Reader,
-        name: &str,
-        state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        Ok(Written::down(as_written(name, state)))
-    }
-
     async fn apply(
         &self,
         host: &Writer,
@@ -336,6 +326,38 @@ impl Provider<Live> for Snap {
         Ok(())
     }
 
+    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
+        vec![Address::new("package", "snapd")]
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let (before, after) = (change.before(), change.after());
+        let moves = |field: fn(&State) -> &Option<String>| {
+            before.is_some() && after.is_some() && before.map(field) != after.map(field)
+        };
+        let is_refresh = moves(|state| &state.revision)
+            || moves(|state| &state.channel)
+            || moves(|state| &state.contents);
+        Effects {
+            download: after.and_then(|after| after.download).unwrap_or(0),
+            restarts: if is_refresh {
+                vec![format!("the services of {name}")]
+            } else {
+                vec![]
+            },
+            outage: if is_refresh { REFRESH_OUTAGE } else { 0 },
+            irreversible: match (before, after) {
+                (Some(before), None) if is_bare(before) => {
+                    Some("the file that it was installed from is not kept".to_owned())
+                }
+                _ => None,
+            },
+            ..Effects::default()
+        }
+    }
+}
+
+impl Reversible<Live> for Snap {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         client::abort_changes(host, name)
             .await
@@ -364,11 +386,38 @@ impl Provider<Live> for Snap {
     async fn remnants(&self, host: &Reader, name: &str) -> BTreeSet<String> {
         leftovers::of_snap(host, name).await
     }
+}
 
-    fn requires(&self, _name: &str, _desired: &State) -> Vec<Address> {
-        vec![Address::new("package", "snapd")]
+impl Importable<Live> for Snap {
+    async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
+        let refused = refused("", "ask snapd for its snaps");
+        if !client::is_there(host).map_err(|error| refused(error.into()))? {
+            return Ok(Listing::outside(crate::snapd::list::NONE));
+        }
+        read::listing(host).await.map_err(refused)
     }
 
+    async fn export(
+        &self,
+        _host: &Reader,
+        name: &str,
+        state: State,
+    ) -> Result<Written<State>, ProviderError> {
+        Ok(Written::down(as_written(name, state)))
+    }
+}
+
+impl Completable<Live> for Snap {
+    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => suggest::snaps(host).await,
+            Gap::Value(attribute) if attribute == "channel" => suggest::channels(host, name).await,
+            _ => vec![],
+        }
+    }
+}
+
+impl Composite<Live> for Snap {
     fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)> {
         let settings = desired.config.iter().flatten();
         settings
@@ -382,11 +431,9 @@ impl Provider<Live> for Snap {
             })
             .collect()
     }
+}
 
-    fn managed_paths(&self, name: &str) -> Vec<String> {
-        read::places(name)
-    }
-
+impl Watchable<Live> for Snap {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -395,31 +442,11 @@ impl Provider<Live> for Snap {
     ) -> Option<Evidence> {
         drift::culprit(host, name, drift).await
     }
+}
 
-    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
-        let (before, after) = (change.before(), change.after());
-        let moves = |field: fn(&State) -> &Option<String>| {
-            before.is_some() && after.is_some() && before.map(field) != after.map(field)
-        };
-        let is_refresh = moves(|state| &state.revision)
-            || moves(|state| &state.channel)
-            || moves(|state| &state.contents);
-        Effects {
-            download: after.and_then(|after| after.download).unwrap_or(0),
-            restarts: if is_refresh {
-                vec![format!("the services of {name}")]
-            } else {
-                vec![]
-            },
-            outage: if is_refresh { REFRESH_OUTAGE } else { 0 },
-            irreversible: match (before, after) {
-                (Some(before), None) if is_bare(before) => {
-                    Some("the file that it was installed from is not kept".to_owned())
-                }
-                _ => None,
-            },
-            ..Effects::default()
-        }
+impl Footprint<Live> for Snap {
+    fn managed_paths(&self, name: &str) -> Vec<String> {
+        read::places(name)
     }
 }
 

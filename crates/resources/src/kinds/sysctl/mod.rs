@@ -13,9 +13,14 @@ use stead_engine::{
         completion::Gap,
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Completable, Footprint, Importable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::kinds::sysctl::state::State;
@@ -81,7 +86,12 @@ fn check_value(value: &str) -> Result<(), Problem> {
 
 impl Provider<Live> for Sysctl {
     const KIND: &'static str = "sysctl";
-    const IS_RUNTIME: bool = true;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .reversible()
+        .importable()
+        .completable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -90,6 +100,10 @@ impl Provider<Live> for Sysctl {
             name: "key",
             main: Some("value"),
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                is_runtime: true,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Refused("the kernel always has a value; write the one that you want"),
             example: "sysctl \"net.ipv4.ip_forward\" \"1\"\n",
         }
@@ -139,12 +153,6 @@ impl Provider<Live> for Sysctl {
             desired.running = Some(value);
         }
         Ok(desired)
-    }
-
-    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        let folders = FOLDERS.iter().chain([&LAST]);
-        let files = folders.map(|path| Trigger::Path(path.into()));
-        files.chain([Trigger::Value(path(name))]).collect()
     }
 
     async fn read(
@@ -208,19 +216,39 @@ impl Provider<Live> for Sysctl {
         Ok(())
     }
 
+    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
+        let module = match name {
+            name if name.starts_with("net.bridge.") => "br_netfilter",
+            name if name.starts_with("net.netfilter.nf_conntrack") => "nf_conntrack",
+            _ => return vec![],
+        };
+        vec![Address::new("kernel-module", module)]
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let is_off = change
+            .after()
+            .is_some_and(|after| after.running.as_deref() == Some("0"));
+        let was_on = change
+            .before()
+            .is_some_and(|before| before.running.as_deref() != Some("0"));
+        let forwards = name.ends_with(".forwarding") || name == "net.ipv4.ip_forward";
+        Effects {
+            may_cut_network: (forwards && is_off && was_on)
+                .then(|| "packets are no longer forwarded".to_owned()),
+            ..Effects::default()
+        }
+    }
+}
+
+impl Reversible<Live> for Sysctl {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         host.clean(Path::new(OURS))
             .map_err(refused(Self::KIND, name, "remove a temporary file"))
     }
+}
 
-    /// Names what a file in /etc sets that no package brought as it is.
-    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
-        match gap {
-            Gap::Name => suggest::sysctls(host),
-            _ => vec![],
-        }
-    }
-
+impl Importable<Live> for Sysctl {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         list(host).map_err(refused(
             Self::KIND,
@@ -255,6 +283,24 @@ impl Provider<Live> for Sysctl {
         };
         Ok(Written::drift(now, boot))
     }
+}
+
+impl Completable<Live> for Sysctl {
+    /// Names what a file in /etc sets that no package brought as it is.
+    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+        match gap {
+            Gap::Name => suggest::sysctls(host),
+            _ => vec![],
+        }
+    }
+}
+
+impl Watchable<Live> for Sysctl {
+    fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
+        let folders = FOLDERS.iter().chain([&LAST]);
+        let files = folders.map(|path| Trigger::Path(path.into()));
+        files.chain([Trigger::Value(path(name))]).collect()
+    }
 
     async fn attribute_drift(
         &self,
@@ -264,16 +310,9 @@ impl Provider<Live> for Sysctl {
     ) -> Option<Evidence> {
         drift::culprit(host, name, drift).await
     }
+}
 
-    fn requires(&self, name: &str, _desired: &State) -> Vec<Address> {
-        let module = match name {
-            name if name.starts_with("net.bridge.") => "br_netfilter",
-            name if name.starts_with("net.netfilter.nf_conntrack") => "nf_conntrack",
-            _ => return vec![],
-        };
-        vec![Address::new("kernel-module", module)]
-    }
-
+impl Footprint<Live> for Sysctl {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![OURS.to_owned()]
     }
@@ -283,21 +322,6 @@ impl Provider<Live> for Sysctl {
         let moves = running(change.before()) != running(change.after());
         (moves && !name.starts_with("net."))
             .then_some("the kernel has one value of it for the host and the clone")
-    }
-
-    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
-        let is_off = change
-            .after()
-            .is_some_and(|after| after.running.as_deref() == Some("0"));
-        let was_on = change
-            .before()
-            .is_some_and(|before| before.running.as_deref() != Some("0"));
-        let forwards = name.ends_with(".forwarding") || name == "net.ipv4.ip_forward";
-        Effects {
-            may_cut_network: (forwards && is_off && was_on)
-                .then(|| "packets are no longer forwarded".to_owned()),
-            ..Effects::default()
-        }
     }
 }
 

@@ -10,9 +10,14 @@ use stead_engine::{
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::{Listing, Written},
-        schema::{Absence, Attribute, Problem, Role, Schema, Shape},
+        schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
-    provider::traits::{Provider, ProviderError},
+    provider::{
+        capabilities::{Footprint, Importable, Removable, Reversible, Watchable},
+        erased::Capabilities,
+        error::ProviderError,
+        traits::Provider,
+    },
 };
 
 use crate::{
@@ -112,9 +117,12 @@ const ATTRIBUTES: &[Attribute] = &[
 
 impl Provider<Live> for Unit {
     const KIND: &'static str = KIND;
-    const NEEDS_INIT: bool = true;
-    const LEAVES_TRACES: bool = true;
-    const BATCH: usize = 100;
+    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+        .removable()
+        .reversible()
+        .importable()
+        .watchable()
+        .footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -123,6 +131,12 @@ impl Provider<Live> for Unit {
             name: "name with its type, such as docker.service",
             main: None,
             attributes: ATTRIBUTES,
+            lifecycle: Lifecycle {
+                needs_init: true,
+                outlives_parent: true,
+                max_batch: 100,
+                ..Lifecycle::DEFAULT
+            },
             absence: Absence::Allowed,
             example: "unit \"hello.service\" enabled=#true running=#true {\n    content \"\"\"\n        [Service]\n        ExecStart=/usr/bin/sleep infinity\n\n        [Install]\n        WantedBy=multi-user.target\n\n        \"\"\"\n}\n\
                       unit \"docker.service\" {\n    drop-ins {\n        \"50-memory\" \"\"\"\n            [Service]\n            MemoryMax=1G\n\n            \"\"\"\n        \"old\" #null\n    }\n}\n\
@@ -176,12 +190,6 @@ impl Provider<Live> for Unit {
         Ok(desired)
     }
 
-    async fn prepare_absent(&self, host: &Reader, name: &str) -> Result<(), Vec<Problem>> {
-        must_have_systemd(host)
-            .and_then(|()| check_absent_here(host, name))
-            .map_err(|problem| vec![problem.at("absent")])
-    }
-
     async fn read(
         &self,
         host: &Reader,
@@ -201,6 +209,51 @@ impl Provider<Live> for Unit {
         Ok(states)
     }
 
+    async fn apply(
+        &self,
+        host: &Writer,
+        changes: Vec<(&str, Change<State>)>,
+    ) -> Result<(), ProviderError> {
+        carry_out(host, changes).await
+    }
+
+    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+        needs(name, desired).into_iter().collect()
+    }
+
+    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
+        let processes =
+            |state: Option<&State>| state.map(|state| state.processes(name)).unwrap_or_default();
+        let (before, after) = (change.before(), change.after());
+        let (run, will_run) = (processes(before), processes(after));
+        let is_stale = before.is_some_and(|before| before.stale == Some(true));
+        let is_due = is_stale || before.map(State::inputs) != after.map(State::inputs);
+        let restarts: Vec<_> = run.intersection(&will_run).cloned().collect();
+        let restarts = if is_due { restarts } else { vec![] };
+        let is_restart = !restarts.is_empty();
+        let may_cut_network = if is_restart || run != will_run {
+            may_cut_network(name, !run.is_empty())
+        } else {
+            None
+        };
+        Effects {
+            outage: if is_restart { OUTAGE } else { 0 },
+            restarts,
+            may_cut_network,
+            ..Effects::default()
+        }
+    }
+}
+
+impl Removable<Live> for Unit {
+    async fn prepare_absent(&self, host: &Reader, name: &str) -> Result<(), Vec<Problem>> {
+        must_have_systemd(host)
+            .and_then(|()| check_absent_here(host, name))
+            .map_err(|problem| vec![problem.at("absent")])
+    }
+}
+
+impl Reversible<Live> for Unit {
     async fn back_up(
         &self,
         host: &Writer,
@@ -224,14 +277,6 @@ impl Provider<Live> for Unit {
         Ok(())
     }
 
-    async fn apply(
-        &self,
-        host: &Writer,
-        changes: Vec<(&str, Change<State>)>,
-    ) -> Result<(), ProviderError> {
-        carry_out(host, changes).await
-    }
-
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let reader = Reader::new(host.root());
         let cleaned = async {
@@ -246,7 +291,9 @@ impl Provider<Live> for Unit {
             .await
             .map_err(refused(KIND, name, "remove what a killed run left"))
     }
+}
 
+impl Importable<Live> for Unit {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused(KIND, "*", "list what there is");
         if !host.has_systemd().map_err(&refused)? {
@@ -267,11 +314,9 @@ impl Provider<Live> for Unit {
             "see who decided what of it",
         ))
     }
+}
 
-    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        needs(name, desired).into_iter().collect()
-    }
-
+impl Watchable<Live> for Unit {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -302,7 +347,9 @@ impl Provider<Live> for Unit {
             && then.enabled == now.enabled;
         is_lost.then_some(Evidence::Reboot)
     }
+}
 
+impl Footprint<Live> for Unit {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![
             format!("{UNITS}/{name}"),
@@ -311,29 +358,6 @@ impl Provider<Live> for Unit {
             format!("{UNITS}/*.requires"),
             format!("{UNITS}/*/{name}"),
         ]
-    }
-
-    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
-        let processes =
-            |state: Option<&State>| state.map(|state| state.processes(name)).unwrap_or_default();
-        let (before, after) = (change.before(), change.after());
-        let (run, will_run) = (processes(before), processes(after));
-        let is_stale = before.is_some_and(|before| before.stale == Some(true));
-        let is_due = is_stale || before.map(State::inputs) != after.map(State::inputs);
-        let restarts: Vec<_> = run.intersection(&will_run).cloned().collect();
-        let restarts = if is_due { restarts } else { vec![] };
-        let is_restart = !restarts.is_empty();
-        let may_cut_network = if is_restart || run != will_run {
-            may_cut_network(name, !run.is_empty())
-        } else {
-            None
-        };
-        Effects {
-            outage: if is_restart { OUTAGE } else { 0 },
-            restarts,
-            may_cut_network,
-            ..Effects::default()
-        }
     }
 }
 

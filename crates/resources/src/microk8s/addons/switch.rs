@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::provider::traits::ProviderError;
+use stead_engine::provider::error::ProviderError;
 use tokio::time::sleep;
 
 use crate::{
