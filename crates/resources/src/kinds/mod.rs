@@ -4,6 +4,8 @@ pub(crate) mod addon_repo;
 pub(crate) mod addons;
 pub(crate) mod check;
 pub(crate) mod directory;
+#[cfg(test)]
+mod example;
 pub(crate) mod file;
 pub(crate) mod group;
 pub(crate) mod group_member;
