@@ -1,0 +1,1 @@
+//! When drift is restored and when it is left alone. Pure but for planning: it neither waits nor prints.
