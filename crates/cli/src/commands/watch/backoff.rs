@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt::Display,
     time::{Duration, Instant},
 };
 
@@ -25,21 +26,47 @@ const LONG: Duration = Duration::from_hours(1);
 /// How long after a round what looks like a program of ours is taken for one.
 const ECHO: Duration = Duration::from_secs(1);
 
+/// Whoever may move something: a process, as it is shown.
+pub(super) trait Actor: Clone + Display {
+    /// Returns the name of whoever is behind it.
+    fn behind(&self) -> &str;
+
+    /// Whether it could be asked who started it.
+    fn is_told(&self) -> bool;
+
+    /// Whether it may be a program that this process has started itself.
+    fn may_be_ours(&self) -> bool;
+}
+
+impl Actor for Culprit {
+    fn behind(&self) -> &str {
+        self.behind()
+    }
+
+    fn is_told(&self) -> bool {
+        self.started_by.is_some()
+    }
+
+    fn may_be_ours(&self) -> bool {
+        self.may_be_ours()
+    }
+}
+
 /// Everything that was brought back.
-#[derive(Debug, Default)]
-pub(super) struct Bouts(BTreeMap<Address, Bout>);
+#[derive(Debug)]
+pub(super) struct Bouts<A>(BTreeMap<Address, Bout<A>>);
 
 /// How often one address was.
-#[derive(Debug, Default)]
-pub(super) struct Bout {
+#[derive(Debug)]
+pub(super) struct Bout<A> {
     /// When, the oldest first.
     rounds: VecDeque<Instant>,
     /// When with a restart.
     restarts: VecDeque<Instant>,
     /// Who was seen to move it, by who is behind it, and how often.
-    seen: BTreeMap<String, (usize, Culprit)>,
+    seen: BTreeMap<String, (usize, A)>,
     /// Who was seen last since the last round. Somebody else is never replaced by who may be ours.
-    newest: Option<Culprit>,
+    newest: Option<A>,
     /// Why it is left alone, if it is.
     pub(super) given_up: Option<String>,
     /// How often it was brought back since the start.
@@ -77,7 +104,26 @@ pub(super) enum Blame {
     Nobody,
 }
 
-impl Bouts {
+impl<A> Default for Bouts<A> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<A> Default for Bout<A> {
+    fn default() -> Self {
+        Self {
+            rounds: VecDeque::new(),
+            restarts: VecDeque::new(),
+            seen: BTreeMap::new(),
+            newest: None,
+            given_up: None,
+            total: 0,
+        }
+    }
+}
+
+impl<A: Actor> Bouts<A> {
     /// Says what is to become of a plan.
     pub(super) fn judge(&self, plan: &Plan, now: Instant) -> Judgement {
         let mut not_before = now;
@@ -160,7 +206,7 @@ impl Bouts {
     }
 
     /// Notes who was seen to move an address.
-    pub(super) fn accuse(&mut self, address: &Address, by: Culprit, now: Instant) {
+    pub(super) fn accuse(&mut self, address: &Address, by: A, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
         let is_recent = |round: &Instant| now.duration_since(*round) < ECHO;
         if by.may_be_ours() && bout.rounds.back().is_some_and(is_recent) {
@@ -181,7 +227,7 @@ impl Bouts {
     }
 
     /// Returns who was seen to move an address last.
-    pub(super) fn newest(&self, address: &Address) -> Option<&Culprit> {
+    pub(super) fn newest(&self, address: &Address) -> Option<&A> {
         self.0.get(address)?.newest.as_ref()
     }
 
@@ -206,29 +252,58 @@ impl Bouts {
     }
 
     /// Returns all of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Address, &Bout)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Address, &Bout<A>)> {
         self.0.iter()
     }
 }
 
-impl Bout {
+impl<A: Actor> Bout<A> {
     /// Names who was seen most, and prefers whoever could be asked who started it.
     fn by(&self) -> String {
-        let told = |culprit: &Culprit| culprit.started_by.is_some();
         let most = self
             .seen
             .values()
-            .max_by_key(|(count, culprit)| (told(culprit), *count));
+            .max_by_key(|(count, actor)| (actor.is_told(), *count));
         most.map_or_else(
             || "another program, which nobody saw,".to_owned(),
-            |(_, culprit)| culprit.to_string(),
+            |(_, actor)| actor.to_string(),
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
+
+    /// A process that ends at once, and who started it if that is known.
+    #[derive(Clone)]
+    struct Process(usize, Option<&'static str>);
+
+    impl fmt::Display for Process {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "iptables (process {}", self.0)?;
+            match self.1 {
+                Some(starter) => write!(f, ", started by `{starter}`)"),
+                None => write!(f, ")"),
+            }
+        }
+    }
+
+    impl Actor for Process {
+        fn behind(&self) -> &str {
+            self.1.unwrap_or("iptables")
+        }
+
+        fn is_told(&self) -> bool {
+            self.1.is_some()
+        }
+
+        fn may_be_ours(&self) -> bool {
+            self.1.is_none()
+        }
+    }
 
     fn address() -> Address {
         Address::new("iptables-policy", "filter/FORWARD")
@@ -236,7 +311,7 @@ mod tests {
 
     #[test]
     fn whoever_sets_it_back_at_once_is_named_in_the_tenth_round() {
-        let mut bouts = Bouts::default();
+        let mut bouts = Bouts::<Process>::default();
         let begin = Instant::now();
         let mut now = begin;
         for round in 1..=ROUNDS {
@@ -248,17 +323,8 @@ mod tests {
                 }
                 Verdict::GiveUp(why) => panic!("round {round}: {why}"),
             }
-            let started_by = (round == 3).then(|| "sh fight.sh".to_owned());
-            let name = "iptables".to_owned();
-            bouts.accuse(
-                &address(),
-                Culprit {
-                    pid: u32::try_from(round).ok(),
-                    name,
-                    started_by,
-                },
-                now,
-            );
+            let started_by = (round == 3).then_some("sh fight.sh");
+            bouts.accuse(&address(), Process(round, started_by), now);
             bouts.note(&address(), false, now);
         }
         assert!(now - begin < SHORT, "{:?}", now - begin);
@@ -276,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_slow_writer_is_brought_back_for_an_hour_and_restarts_only_thrice() {
-        let mut bouts = Bouts::default();
+        let mut bouts = Bouts::<Process>::default();
         let begin = Instant::now();
         for round in 0..HOURLY {
             let now = begin + Duration::from_secs(2) * u32::try_from(round).unwrap();

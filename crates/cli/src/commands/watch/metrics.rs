@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::Path};
 
 use jiff::Timestamp;
-use stead_resources::host::{HostError, Writer};
+use stead_resources::host::{Culprit, HostError, Writer};
 
 use crate::commands::watch::backoff::{Bout, Bouts};
 
@@ -35,7 +35,7 @@ pub(super) fn write(writer: &Writer, wanted: Option<&Path>, text: &str) -> Vec<H
 }
 
 /// Returns the text of all figures.
-pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
+pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {
         let name = format!("stead_watch_{name}");
@@ -71,7 +71,7 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
         "When the host was last seen to be as applied.",
         &plain(last_good.to_string()),
     );
-    let labelled = |value: fn(&Bout) -> u64| -> Vec<_> {
+    let labelled = |value: fn(&Bout<Culprit>) -> u64| -> Vec<_> {
         let values = bouts
             .iter()
             .filter(|(_, bout)| bout.total > 0 || bout.given_up.is_some());

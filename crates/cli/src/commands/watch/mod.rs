@@ -102,7 +102,7 @@ fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, F
         render::message("Nothing was applied on this host yet.\n");
         return Ok(None);
     };
-    let wanted = runtime(session, wanted);
+    let wanted = runtime(&session.registry, wanted);
     let plan = session.confined(async |registry, reader| {
         stead_resources::wait_until_settled(reader).await;
         let say = |left_out: &str| render::message(left_out);

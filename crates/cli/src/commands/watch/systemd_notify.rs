@@ -7,6 +7,7 @@ use std::{
 };
 
 use sd_notify::NotifyState;
+use stead_resources::host::Culprit;
 
 use crate::commands::watch::backoff::Bouts;
 
@@ -30,7 +31,7 @@ pub(super) fn pulse(is_done: &AtomicBool) {
 }
 
 /// Says in one line how things stand.
-pub(super) fn status(watched: usize, bouts: &Bouts) -> String {
+pub(super) fn status(watched: usize, bouts: &Bouts<Culprit>) -> String {
     let mends: u64 = bouts.iter().map(|(_, bout)| bout.total).sum();
     let given_up: Vec<_> = bouts
         .iter()
