@@ -25,15 +25,17 @@ use stead_engine::{
     },
     provider::registry::DynProvider,
     run::recover::Newest,
+    watch::{
+        backoff::{Blame, Bouts, Judgement},
+        planning::{feeding, plan_what_can_be, runtime},
+    },
 };
 use stead_resources::host::{Culprit, Lookout, Reader, Stirred, Trigger};
 
 use crate::{
     args::Watch,
     commands::watch::{
-        backoff::{Blame, Bouts, Judgement},
         metrics::{self, Figures},
-        planning::{feeding, plan_what_can_be, runtime},
         systemd_notify::{self, PULSE, pulse, tell},
     },
     context::Session,

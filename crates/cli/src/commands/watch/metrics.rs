@@ -3,9 +3,8 @@
 use std::{fmt::Write, path::Path};
 
 use jiff::Timestamp;
+use stead_engine::watch::backoff::{Bout, Bouts};
 use stead_resources::host::{Culprit, HostError, Writer};
-
-use crate::commands::watch::backoff::{Bout, Bouts};
 
 /// Where the figures are, for root.
 const OWN: &str = "/run/stead/watch.prom";

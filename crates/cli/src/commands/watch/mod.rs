@@ -1,9 +1,7 @@
 //! `stead watch`: what the hooks run, and what stays and watches.
 
-pub(crate) mod backoff;
 pub(crate) mod daemon;
 mod metrics;
-mod planning;
 pub(crate) mod systemd_notify;
 
 use std::{os::unix::process::CommandExt, process::Command, time::Duration};
@@ -14,12 +12,12 @@ use stead_engine::{
     history::{runs::committed, stage::Stage, state_dir::StateFolder},
     plan::document::{Plan, PlanError, Scope},
     run::recover::{Newest, Persistence},
+    watch::planning::{plan_what_can_be, runtime},
 };
 use stead_resources::is_left_to_watch;
 
 use crate::{
     args::{Confirm, Consent, Watch},
-    commands::watch::planning::{plan_what_can_be, runtime},
     context::Session,
     error::Failure,
     exit::Exit,

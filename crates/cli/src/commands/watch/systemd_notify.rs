@@ -7,9 +7,8 @@ use std::{
 };
 
 use sd_notify::NotifyState;
+use stead_engine::watch::backoff::Bouts;
 use stead_resources::host::Culprit;
-
-use crate::commands::watch::backoff::Bouts;
 
 /// How long a run may take until systemd is no longer told that all is well.
 const LONGEST_RUN: Duration = Duration::from_mins(15);

@@ -1,6 +1,6 @@
 //! What is brought back: what was applied, of kinds that others overwrite, as far as this host can have it just now.
 
-use stead_engine::{
+use crate::{
     model::address::Address,
     plan::{
         document::{Plan, PlanError, Wanted},
@@ -13,7 +13,7 @@ use stead_engine::{
 };
 
 /// Keeps what reboots and programs overwrite.
-pub(super) fn runtime<H: Host>(registry: &Registry<H>, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+pub fn runtime<H: Host>(registry: &Registry<H>, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
     wanted.retain(|wanted| {
         let kind = registry.of(&wanted.address);
         kind.is_ok_and(DynProvider::is_runtime)
@@ -22,7 +22,7 @@ pub(super) fn runtime<H: Host>(registry: &Registry<H>, mut wanted: Vec<Wanted>) 
 }
 
 /// Returns what makes a planned change due when it moves, of all that is watched: arguments, for a restart.
-pub(super) fn feeding<H: Host>(
+pub fn feeding<H: Host>(
     registry: &Registry<H>,
     plan: &Plan,
     address: &Address,
@@ -45,7 +45,7 @@ pub(super) fn feeding<H: Host>(
 }
 
 /// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
-pub(super) async fn plan_what_can_be<H: Host>(
+pub async fn plan_what_can_be<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     host: &str,

@@ -6,8 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::{model::address::Address, plan::document::Plan};
-use stead_resources::host::Culprit;
+use crate::{model::address::Address, plan::document::Plan};
 
 /// Rounds within [`SHORT`] after which it is a fight: the one after them is not begun.
 const ROUNDS: usize = 9;
@@ -27,7 +26,7 @@ const LONG: Duration = Duration::from_hours(1);
 const ECHO: Duration = Duration::from_secs(1);
 
 /// Whoever may move something: a process, as it is shown.
-pub(super) trait Actor: Clone + Display {
+pub trait Actor: Clone + Display {
     /// Returns the name of whoever is behind it.
     fn behind(&self) -> &str;
 
@@ -38,27 +37,13 @@ pub(super) trait Actor: Clone + Display {
     fn may_be_ours(&self) -> bool;
 }
 
-impl Actor for Culprit {
-    fn behind(&self) -> &str {
-        self.behind()
-    }
-
-    fn is_told(&self) -> bool {
-        self.started_by.is_some()
-    }
-
-    fn may_be_ours(&self) -> bool {
-        self.may_be_ours()
-    }
-}
-
 /// Everything that was brought back.
 #[derive(Debug)]
-pub(super) struct Bouts<A>(BTreeMap<Address, Bout<A>>);
+pub struct Bouts<A>(BTreeMap<Address, Bout<A>>);
 
 /// How often one address was.
 #[derive(Debug)]
-pub(super) struct Bout<A> {
+pub struct Bout<A> {
     /// When, the oldest first.
     rounds: VecDeque<Instant>,
     /// When with a restart.
@@ -68,14 +53,14 @@ pub(super) struct Bout<A> {
     /// Who was seen last since the last round. Somebody else is never replaced by who may be ours.
     newest: Option<A>,
     /// Why it is left alone, if it is.
-    pub(super) given_up: Option<String>,
+    pub given_up: Option<String>,
     /// How often it was brought back since the start.
-    pub(super) total: u64,
+    pub total: u64,
 }
 
 /// What is to become of a plan.
 #[derive(Debug)]
-pub(super) enum Judgement {
+pub enum Judgement {
     /// It is carried out.
     Now,
     /// Not yet.
@@ -86,7 +71,7 @@ pub(super) enum Judgement {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+enum Verdict {
     /// Bring it back.
     Now,
     /// Bring it back, but not before.
@@ -97,7 +82,7 @@ pub(super) enum Verdict {
 
 /// Whether what is heard is held against whoever did it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blame {
+pub enum Blame {
     /// It is.
     Others,
     /// It may be our own doing.
@@ -125,7 +110,7 @@ impl<A> Default for Bout<A> {
 
 impl<A: Actor> Bouts<A> {
     /// Says what is to become of a plan.
-    pub(super) fn judge(&self, plan: &Plan, now: Instant) -> Judgement {
+    pub fn judge(&self, plan: &Plan, now: Instant) -> Judgement {
         let mut not_before = now;
         let mut fought_over = vec![];
         for planned in &plan.changes {
@@ -183,12 +168,12 @@ impl<A: Actor> Bouts<A> {
     }
 
     /// Counts that an address is as it should be again.
-    pub(super) fn count(&mut self, address: &Address) {
+    pub fn count(&mut self, address: &Address) {
         self.0.entry(address.clone()).or_default().total += 1;
     }
 
     /// Notes a round: an address was brought back, or was to be.
-    pub(super) fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
+    pub fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
         bout.newest = None;
         bout.rounds.push_back(now);
@@ -206,7 +191,7 @@ impl<A: Actor> Bouts<A> {
     }
 
     /// Notes who was seen to move an address.
-    pub(super) fn accuse(&mut self, address: &Address, by: A, now: Instant) {
+    pub fn accuse(&mut self, address: &Address, by: A, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
         let is_recent = |round: &Instant| now.duration_since(*round) < ECHO;
         if by.may_be_ours() && bout.rounds.back().is_some_and(is_recent) {
@@ -222,28 +207,28 @@ impl<A: Actor> Bouts<A> {
     }
 
     /// Whether somebody else was seen to move an address since the last round.
-    pub(super) fn is_contested(&self, address: &Address) -> bool {
+    pub fn is_contested(&self, address: &Address) -> bool {
         self.newest(address).is_some_and(|by| !by.may_be_ours())
     }
 
     /// Returns who was seen to move an address last.
-    pub(super) fn newest(&self, address: &Address) -> Option<&A> {
+    pub fn newest(&self, address: &Address) -> Option<&A> {
         self.0.get(address)?.newest.as_ref()
     }
 
     /// Leaves an address alone from now on.
-    pub(super) fn give_up(&mut self, address: &Address, why: String) {
+    pub fn give_up(&mut self, address: &Address, why: String) {
         self.0.entry(address.clone()).or_default().given_up = Some(why);
     }
 
     /// Whether an address is left alone.
-    pub(super) fn is_given_up(&self, address: &Address) -> bool {
+    pub fn is_given_up(&self, address: &Address) -> bool {
         let bout = self.0.get(address);
         bout.is_some_and(|bout| bout.given_up.is_some())
     }
 
     /// Takes everything up again: somebody has applied something.
-    pub(super) fn begin_anew(&mut self) {
+    pub fn begin_anew(&mut self) {
         for bout in self.0.values_mut() {
             bout.given_up = None;
             bout.rounds.clear();
@@ -252,7 +237,7 @@ impl<A: Actor> Bouts<A> {
     }
 
     /// Returns all of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Address, &Bout<A>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Address, &Bout<A>)> {
         self.0.iter()
     }
 }
