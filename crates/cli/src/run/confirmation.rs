@@ -10,7 +10,7 @@ use stead_engine::{
     history::{stage::Stage, window::Window},
     plan::document::Plan,
     run::{
-        confirm::{confirm, revert},
+        confirm::{Confirm, confirm, revert},
         recover::Newest,
     },
 };
@@ -20,7 +20,7 @@ use stead_resources::{
 };
 
 use crate::{
-    args::{Confirm, Consent},
+    args::Consent,
     context::Session,
     error::Failure,
     exit::Exit,

@@ -14,6 +14,17 @@ use crate::{
     },
 };
 
+/// Whether a run waits to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// It does not.
+    Off,
+    /// Until somebody does, or it is known that all is well; so many seconds, if that is told.
+    Auto(Option<u64>),
+    /// So many seconds, until somebody does.
+    Within(u64),
+}
+
 /// Keeps the newest run if it waits for that. It does so until it goes back, even if its time is over: whoever has the lock first decides.
 /// Returns the run and what has become of it; `None` if there was no run yet.
 pub async fn confirm<H: Host>(

@@ -6,6 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use stead_engine::{
     plan::document::{Plan, Scope, Wanted},
     rehearsal::{Features, LeftOut, Possible, plan_rehearsal, without},
+    run::confirm::Confirm,
 };
 use stead_resources::{
     clone::{self, Settings},
@@ -13,12 +14,7 @@ use stead_resources::{
 };
 
 use crate::{
-    args::{Confirm, Consent},
-    context::Session,
-    error::Failure,
-    exit::Exit,
-    render,
-    run::executor::Bench,
+    args::Consent, context::Session, error::Failure, exit::Exit, render, run::executor::Bench,
 };
 
 /// Plans what can be tried here, without what is left out already.

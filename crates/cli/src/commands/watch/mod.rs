@@ -11,13 +11,16 @@ use stead_engine::{
     drift::explain::explain,
     history::{runs::committed, stage::Stage, state_dir::StateFolder},
     plan::document::{Plan, PlanError, Scope},
-    run::recover::{Newest, Persistence},
+    run::{
+        confirm::Confirm,
+        recover::{Newest, Persistence},
+    },
     watch::planning::{plan_what_can_be, runtime},
 };
 use stead_resources::is_left_to_watch;
 
 use crate::{
-    args::{Confirm, Consent, Watch},
+    args::{Consent, Watch},
     context::Session,
     error::Failure,
     exit::Exit,
