@@ -23,7 +23,7 @@ use crate::{
     exit::Exit,
     render::{self, Progress},
     run::{
-        confirmation::{Vigil, Watcher},
+        confirmation::{Watcher, announcement, vigil},
         runner::Desk,
     },
 };
@@ -127,9 +127,9 @@ impl<'a> Bench<'a> {
             render::page(&desk.session.page_of(plan));
         }
         refuse_irreversible(plan, consent)?;
-        let vigil = Vigil::over(desk.session, plan, consent)?;
+        let vigil = vigil(desk.session, plan, consent)?;
         if let Some(vigil) = &vigil {
-            render::message(&vigil.announcement());
+            render::message(&announcement(vigil));
         }
         if !consent.yes && !desk.ask(plan)? {
             render::message("Nothing was done.\n");
