@@ -8,7 +8,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use stead_engine::rehearsal::Features;
+use stead_engine::rehearsal::difference::Features;
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
 const NOISE: [&str; 25] = [

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stead_engine::rehearsal::Features;
+use stead_engine::rehearsal::difference::Features;
 
 use super::kernel::settings_below;
 use crate::{

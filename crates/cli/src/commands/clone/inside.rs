@@ -5,7 +5,11 @@ use std::io::BufRead;
 use serde::{Serialize, de::DeserializeOwned};
 use stead_engine::{
     plan::document::{Plan, Scope, Wanted},
-    rehearsal::{Features, LeftOut, Possible, plan_rehearsal, without},
+    rehearsal::{
+        difference::Features,
+        planning::{Possible, plan_rehearsal, without},
+        report::LeftOut,
+    },
     run::confirm::Confirm,
 };
 use stead_resources::{

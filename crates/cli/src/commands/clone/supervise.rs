@@ -13,7 +13,10 @@ use stead_engine::{
         document::{Plan, Wanted},
         planner::wanted,
     },
-    rehearsal::{Features, LeftOut, Rehearsal, ms},
+    rehearsal::{
+        difference::Features,
+        report::{LeftOut, Rehearsal, ms},
+    },
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
 

@@ -16,7 +16,9 @@ use stead_engine::{
     model::address::Address,
     plan::document::{Plan, Wanted},
     rehearsal::{
-        Fault, Features, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
+        difference::{Features, is_planned, moved},
+        planning::Possible,
+        report::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step, ms},
     },
 };
 use stead_resources::clone::{HostClone, START, Settings, is_place, memory};
