@@ -3,3 +3,4 @@
 pub mod difference;
 pub mod planning;
 pub mod report;
+pub mod returning;

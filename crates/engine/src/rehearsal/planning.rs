@@ -8,7 +8,7 @@ use crate::{
     model::address::Address,
     plan::{
         dependencies::Needs,
-        document::{Because, Plan, PlanError, Wanted},
+        document::{Because, Plan, PlanError, Scope, Wanted},
         planner::plan_wanted,
     },
     provider::{
@@ -29,11 +29,42 @@ pub struct Possible {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Plans what can be tried on a clone, with an init or without one. What cannot is left out, with all that needs it.
+impl Possible {
+    /// Says what is not as it is wanted: what the plan still has to change, and what cannot be had here.
+    pub fn pending(&self) -> Vec<LeftOut> {
+        let changes = self.plan.changes.iter().map(|planned| LeftOut {
+            address: planned.address.clone(),
+            why: match (planned.change.before(), planned.change.after()) {
+                (None, _) => "it is not there".to_owned(),
+                (_, None) => "it is still there".to_owned(),
+                _ => "it is not as described".to_owned(),
+            },
+        });
+        changes.chain(self.refused.iter().cloned()).collect()
+    }
+}
+
+/// Plans what can be tried on a clone, with an init or without one, of what is not left out already. What cannot is left out, with all that
+/// needs it; then the plan is one of a part.
 ///
 /// # Errors
 /// If the host cannot be read.
 pub async fn plan_rehearsal<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
+    (host, wanted): (&str, Vec<Wanted>),
+    known: &[LeftOut],
+    has_init: bool,
+) -> Result<Possible, PlanError> {
+    let wanted = without(wanted, known);
+    let mut possible = plan_possible(registry, reader, host, wanted, has_init).await?;
+    if !(known.is_empty() && possible.left_out.is_empty() && possible.refused.is_empty()) {
+        possible.plan = possible.plan.scoped(Scope::Part);
+    }
+    Ok(possible)
+}
+
+async fn plan_possible<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     host: &str,
@@ -96,7 +127,7 @@ pub async fn plan_rehearsal<H: Host>(
 }
 
 /// Returns what is wanted without what is left out.
-pub fn without(mut wanted: Vec<Wanted>, left_out: &[LeftOut]) -> Vec<Wanted> {
+fn without(mut wanted: Vec<Wanted>, left_out: &[LeftOut]) -> Vec<Wanted> {
     let is_left = |address: &Address| left_out.iter().any(|left| left.address == *address);
     wanted.retain(|wanted| !is_left(&wanted.address));
     wanted

@@ -110,6 +110,11 @@ impl Rehearsal {
         matches!(self.outcome, None | Some(Outcome::Done { .. }))
     }
 
+    /// Returns all that is not tried.
+    pub fn untried(&self) -> Vec<LeftOut> {
+        self.refused.iter().chain(&self.left_out).cloned().collect()
+    }
+
     /// Whether all that was asked for holds: what was left out says nothing, what this host cannot have says no.
     pub fn holds(&self) -> bool {
         let survives = self

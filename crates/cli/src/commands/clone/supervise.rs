@@ -15,15 +15,12 @@ use stead_engine::{
     },
     rehearsal::{
         difference::Features,
-        report::{LeftOut, Rehearsal, ms},
+        report::{Rehearsal, ms},
     },
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
 
-use super::{
-    inside::possible,
-    trial::{Trial, pending},
-};
+use super::{inside::possible, trial::Trial};
 use crate::{
     args::Rehearse,
     context::{Session, Told},
@@ -118,12 +115,12 @@ impl<'a> InClones<'a> {
             .differences
             .extend(failures(&host, &before.features));
 
-        let known = self.known();
+        let known = self.report.untried();
         let there = trial.plan(&known)?;
         self.report
             .left_out
             .extend(there.refused.into_iter().chain(there.left_out));
-        let known = self.known();
+        let known = self.report.untried();
         let plan = there.plan;
         if !plan.is_empty() {
             self.say(&format!("Applying {} changes in it", plan.changes.len()));
@@ -132,7 +129,7 @@ impl<'a> InClones<'a> {
         let is_done = self.report.is_applied();
         if is_done {
             self.say("Planning again in it");
-            self.report.pending = pending(&trial.plan(&known)?);
+            self.report.pending = trial.plan(&known)?.pending();
         }
         if self.args.reboot && is_done {
             self.say("Rebooting it");
@@ -188,12 +185,6 @@ impl<'a> InClones<'a> {
             own: self.own.display().to_string(),
             wanted: self.wanted.clone(),
         })
-    }
-
-    /// Returns all that is not tried.
-    fn known(&self) -> Vec<LeftOut> {
-        let refused = self.report.refused.iter();
-        refused.chain(&self.report.left_out).cloned().collect()
     }
 
     fn say(&self, text: &str) {
