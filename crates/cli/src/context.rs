@@ -201,11 +201,10 @@ impl Session {
         debug_span!("kept spec").in_scope(|| surrounded(told, &read_included, &facts, find))
     }
 
-    /// Keeps what a spec asks for that was read for a plan.
-    pub(crate) fn keep(&self, origin: &Origin, plan: &Plan) {
-        let Origin { basis, given } = origin;
+    /// Keeps what a spec asks for that was read as a whole for a plan.
+    pub(crate) fn keep(&self, origin: Option<&Origin>, plan: &Plan) {
         let state = StateFolder::at(&self.state);
-        if let Some(program) = program() {
+        if let (Some(Origin { basis, given }), Some(program)) = (origin, program()) {
             // It only saves time: without it the files are read again.
             drop(spec_cache::keep(&state, &program, basis, given, plan));
         }

@@ -35,18 +35,16 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
             (plan.scoped(scope(&args.only.only)), origin)
         }
     };
+    let bench = bench.keeping(origin);
     if plan.is_empty() {
-        if let Some(origin) = &origin {
-            session.keep(origin, &plan);
-        }
         if !args.consent.json {
             render::page(&render::no_changes(&plan, &path, begin.elapsed()));
         }
-        bench.say_unchanged();
+        bench.end_unchanged(&plan);
         return Ok(Exit::Done);
     }
     refuse_too_costly(&plan, args)?;
-    bench.keeping(origin).carry_out(&plan, &args.consent)
+    bench.carry_out(&plan, &args.consent)
 }
 
 /// What `apply` was given.
