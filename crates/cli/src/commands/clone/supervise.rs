@@ -23,7 +23,7 @@ use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
 use super::{inside::possible, trial::Trial};
 use crate::{
     args::Rehearse,
-    context::{Session, Told},
+    context::{Session, SpecTexts, Told},
     error::Failure,
     exit::Exit,
     json::RehearsalDocument,
@@ -40,7 +40,8 @@ pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> 
         .spec
         .as_deref()
         .unwrap_or(Path::new("/etc/stead/host.kdl"));
-    let graph = session.graph(spec, &Told::of(&args.spec.values)?, &[])?;
+    let told = Told::of(&args.spec.values)?;
+    let graph = session.graph(&SpecTexts::read(spec)?, &told)?;
     let layers = args.overlay_dir.as_deref().map(Layers::make).transpose()?;
     let mut rehearsal = InClones {
         session,
