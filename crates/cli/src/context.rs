@@ -6,7 +6,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -71,11 +71,42 @@ pub(crate) enum Wish {
     Read(Box<Graph>, Option<Origin>),
 }
 
-/// What the last apply kept, and what it takes to read the spec after all.
+/// What the last apply kept, and what it takes to resolve the spec after all.
 pub(crate) struct KeptWish {
     asked: Asked,
-    path: PathBuf,
+    texts: SpecTexts,
     told: Told,
+}
+
+/// The files of a spec, each read once, however often it is compared or resolved.
+pub(crate) struct SpecTexts {
+    main: Arc<Source>,
+    included: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
+}
+
+impl SpecTexts {
+    /// Reads the file that the user named.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        Self::of(path, read_input(path)?)
+    }
+
+    /// Takes what was read of that file already.
+    pub(crate) fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Ok(Self {
+            main: load(path.to_owned(), bytes)?,
+            included: Mutex::default(),
+        })
+    }
+
+    fn included(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let included = || self.included.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = included().get(path) {
+            return Ok(bytes.clone());
+        }
+        let bytes = read_included(path)?;
+        included().insert(path.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
 }
 
 /// What a spec was resolved from.
@@ -100,7 +131,7 @@ impl Told {
     pub(crate) fn of(values: &Values) -> Result<Self, Failure> {
         let mut given = vec![];
         for path in &values.vars {
-            given.extend(Given::of_file(&source(path)?)?);
+            given.extend(Given::of_file(&SpecTexts::read(path)?.main)?);
         }
         let typed = values.var.iter();
         given.extend(typed.filter_map(|text| Given::of_argument(text)));
@@ -170,18 +201,18 @@ impl Session {
     }
 
     /// Finds out what a spec asks for: from what the last apply kept if nothing of it has changed, else from its files.
-    pub(crate) fn wish(&self, path: &Path, told: Told, only: &[String]) -> Result<Wish, Failure> {
-        let source = source(path)?;
+    pub(crate) fn wish(
+        &self,
+        texts: SpecTexts,
+        told: Told,
+        only: &[String],
+    ) -> Result<Wish, Failure> {
         if only.is_empty()
-            && let Some(asked) = self.kept(&source, &told)
+            && let Some(asked) = self.kept(&texts, &told)
         {
-            return Ok(Wish::Kept(KeptWish {
-                asked,
-                path: path.to_owned(),
-                told,
-            }));
+            return Ok(Wish::Kept(KeptWish { asked, texts, told }));
         }
-        let mut spec = self.resolved(&source, &told)?;
+        let mut spec = self.resolved(&texts, &told)?;
         let basis = std::mem::take(&mut spec.basis);
         let graph = Box::new(self.graph_of(spec, only)?);
         let basis = Origin {
@@ -192,27 +223,27 @@ impl Session {
     }
 
     /// Finds what the last apply kept of a spec.
-    fn kept(&self, source: &Arc<Source>, told: &Told) -> Option<Asked> {
+    fn kept(&self, texts: &SpecTexts, told: &Told) -> Option<Asked> {
         let state = StateFolder::at(&self.state);
         let facts = || self.facts().unwrap_or_default();
         let find = |surroundings: &Surroundings<'_>| {
-            spec_cache::find(&state, &program()?, source, surroundings)
+            spec_cache::find(&state, &program()?, &texts.main, surroundings)
         };
-        debug_span!("kept spec").in_scope(|| surrounded(told, &read_included, &facts, find))
+        let read = |path: &Path| texts.included(path);
+        debug_span!("kept spec").in_scope(|| surrounded(told, &read, &facts, find))
     }
 
-    /// Keeps what a spec asks for that was read for a plan.
-    pub(crate) fn keep(&self, origin: &Origin, plan: &Plan) {
-        let Origin { basis, given } = origin;
+    /// Keeps what a spec asks for that was read as a whole for a plan.
+    pub(crate) fn keep(&self, origin: Option<&Origin>, plan: &Plan) {
         let state = StateFolder::at(&self.state);
-        if let Some(program) = program() {
+        if let (Some(Origin { basis, given }), Some(program)) = (origin, program()) {
             // It only saves time: without it the files are read again.
             drop(spec_cache::keep(&state, &program, basis, given, plan));
         }
     }
 
     /// Reads and resolves a spec with what it is told.
-    fn resolved(&self, source: &Arc<Source>, told: &Told) -> Result<Spec, Failure> {
+    fn resolved(&self, texts: &SpecTexts, told: &Told) -> Result<Spec, Failure> {
         let unread = OnceCell::new();
         let facts = || {
             self.facts().unwrap_or_else(|failure| {
@@ -221,7 +252,8 @@ impl Session {
                 Facts::default()
             })
         };
-        let spec = self.resolved_with(source, told, &read_included, &facts);
+        let read = |path: &Path| texts.included(path);
+        let spec = self.resolved_with(&texts.main, told, &read, &facts);
         match unread.into_inner() {
             Some(failure) => Err(failure),
             None => Ok(spec?),
@@ -246,17 +278,13 @@ impl Session {
         self.confined(async |_, reader| facts(reader).instrument(debug_span!("facts")).await)
     }
 
-    /// Reads and resolves a spec, and draws its graph: of all of it, or of what `KIND` or `KIND:NAME` names.
-    pub(crate) fn graph(
-        &self,
-        path: &Path,
-        told: &Told,
-        only: &[String],
-    ) -> Result<Graph, Failure> {
-        let spec = self.resolved(&source(path)?, told)?;
-        self.graph_of(spec, only)
+    /// Resolves a spec, and draws its graph.
+    pub(crate) fn graph(&self, texts: &SpecTexts, told: &Told) -> Result<Graph, Failure> {
+        let spec = self.resolved(texts, told)?;
+        self.graph_of(spec, &[])
     }
 
+    /// Draws the graph of all of a spec, or of what `KIND` or `KIND:NAME` names.
     fn graph_of(&self, mut spec: Spec, only: &[String]) -> Result<Graph, Failure> {
         let build = |spec| debug_span!("graph").in_scope(|| Graph::build(spec, &self.registry));
         if !only.is_empty() {
@@ -270,7 +298,7 @@ impl Session {
     /// Plans what a spec asks for, and says why what differs does so. Returns also what the spec was resolved from, if it was read as a
     /// whole.
     pub(crate) fn plan_wish(&self, wish: Wish) -> Result<(Plan, Option<Origin>), Failure> {
-        let KeptWish { asked, path, told } = match wish {
+        let KeptWish { asked, texts, told } = match wish {
             Wish::Read(graph, origin) => return Ok((self.plan(&graph)?, origin)),
             Wish::Kept(kept) => kept,
         };
@@ -280,7 +308,7 @@ impl Session {
         })?;
         let plan = match planned {
             // Where that stands only the files of the spec can show.
-            Err(PlanError::Problems(_)) => self.plan(&self.graph(&path, &told, &[])?)?,
+            Err(PlanError::Problems(_)) => self.plan(&self.graph(&texts, &told)?)?,
             planned => planned?,
         };
         Ok((plan, None))
@@ -388,10 +416,6 @@ pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
             "name a file that exists and that you may read",
         )
     })
-}
-
-fn source(path: &Path) -> Result<Arc<Source>, Failure> {
-    Ok(load(path.to_owned(), read_input(path)?)?)
 }
 
 /// Reads a file that a spec includes. Whatever else stands there, such as a pipe that nobody writes to, is not waited for.

@@ -10,7 +10,7 @@ use stead_engine::{
     language::error::SpecError,
     model::facts::Facts,
     plan::document::Plan,
-    rehearsal::Rehearsal,
+    rehearsal::report::Rehearsal,
     run::event::Event,
 };
 use stead_resources::doctor::finding::Examination;

@@ -14,6 +14,8 @@ pub mod run;
 
 pub mod drift;
 
+pub mod watch;
+
 pub mod import;
 
 pub mod rehearsal;

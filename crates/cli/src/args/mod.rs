@@ -1,6 +1,5 @@
 //! What can be typed.
 
-mod confirm;
 pub(crate) mod parse;
 pub(crate) mod sources;
 
@@ -8,9 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stead_engine::plan::document::Scope;
-
-pub(crate) use confirm::Confirm;
+use stead_engine::{plan::document::Scope, run::confirm::Confirm};
 
 use crate::{args::sources::Sources, exit::Exit};
 

@@ -1,8 +1,6 @@
 //! What is typed as one word and is more than that: bytes, times, values of variables.
 
-use stead_engine::language::assignment::Given;
-
-use crate::args::confirm::Confirm;
+use stead_engine::{language::assignment::Given, run::confirm::Confirm};
 
 /// The longest time that a run may wait to be confirmed, in seconds.
 const LONGEST_WINDOW: u64 = 24 * 60 * 60;

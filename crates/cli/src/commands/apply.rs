@@ -9,7 +9,7 @@ use stead_engine::{
 
 use crate::{
     args::{Apply, scope},
-    context::{Session, Told, Wish, read_input, spec_path},
+    context::{Session, SpecTexts, Told, Wish, read_input, spec_path},
     error::Failure,
     exit::Exit,
     render,
@@ -35,18 +35,16 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
             (plan.scoped(scope(&args.only.only)), origin)
         }
     };
+    let bench = bench.keeping(origin);
     if plan.is_empty() {
-        if let Some(origin) = &origin {
-            session.keep(origin, &plan);
-        }
         if !args.consent.json {
             render::page(&render::no_changes(&plan, &path, begin.elapsed()));
         }
-        bench.say_unchanged();
+        bench.end_unchanged(&plan);
         return Ok(Exit::Done);
     }
     refuse_too_costly(&plan, args)?;
-    bench.keeping(origin).carry_out(&plan, &args.consent)
+    bench.carry_out(&plan, &args.consent)
 }
 
 /// What `apply` was given.
@@ -57,9 +55,11 @@ enum Input {
 
 impl Input {
     fn read(session: &Session, path: &Path, args: &Apply) -> Result<Self, Failure> {
-        let Some(plan) = saved_plan(path)? else {
+        let bytes = read_input(path)?;
+        let Some(plan) = saved_plan(path, &bytes)? else {
             let told = Told::of(&args.values)?;
-            return Ok(Self::Spec(session.wish(path, told, &args.only.only)?));
+            let texts = SpecTexts::of(path, bytes)?;
+            return Ok(Self::Spec(session.wish(texts, told, &args.only.only)?));
         };
         if !args.only.only.is_empty() {
             return Err(Failure::usage(
@@ -77,9 +77,8 @@ impl Input {
     }
 }
 
-/// Returns the plan that a file holds, if it holds one.
-fn saved_plan(path: &Path) -> Result<Option<Plan>, Failure> {
-    let bytes = read_input(path)?;
+/// Returns the plan that the bytes of a file are, if they are one.
+fn saved_plan(path: &Path, bytes: &[u8]) -> Result<Option<Plan>, Failure> {
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Ok(None);
     }
@@ -93,7 +92,7 @@ fn saved_plan(path: &Path) -> Result<Option<Plan>, Failure> {
         )
     };
     let document: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| failed(error.to_string()))?;
     match document["format"].as_str() {
         Some(FORMAT) => serde_json::from_value(document)
             .map(Some)

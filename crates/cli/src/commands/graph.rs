@@ -4,7 +4,7 @@ use stead_engine::plan::graph::Marks;
 
 use crate::{
     args::{Drawing, Graph},
-    context::{Session, Told, spec_path},
+    context::{Session, SpecTexts, Told, spec_path},
     error::Failure,
     exit::Exit,
     render,
@@ -13,7 +13,8 @@ use crate::{
 /// Draws what needs what.
 pub(crate) fn graph(session: &Session, args: &Graph) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.spec.as_deref())?;
-    let graph = session.graph(&path, &Told::of_any(&args.spec)?, &[])?;
+    let told = Told::of_any(&args.spec)?;
+    let graph = session.graph(&SpecTexts::read(&path)?, &told)?;
     let marks = if args.changes {
         render::marks(&session.registry, &session.plan(&graph)?)
     } else {

@@ -14,7 +14,7 @@ use stead_engine::{
 
 use crate::{
     args::{Layout, Plan, scope},
-    context::{Session, Told, spec_path},
+    context::{Session, SpecTexts, Told, spec_path},
     error::Failure,
     exit::Exit,
     private_file, render,
@@ -23,7 +23,8 @@ use crate::{
 /// Shows what would change; writes nothing but the file that was asked for.
 pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    let wish = session.wish(&path, Told::of(&args.spec.values)?, &args.only.only)?;
+    let told = Told::of(&args.spec.values)?;
+    let wish = session.wish(SpecTexts::read(&path)?, told, &args.only.only)?;
     let begin = Instant::now();
     let (plan, _) = session.plan_wish(wish)?;
     let plan = plan.scoped(scope(&args.only.only));

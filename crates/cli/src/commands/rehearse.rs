@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     args::Rehearse,
-    context::{Session, Told, spec_path},
+    context::{Session, SpecTexts, Told, spec_path},
     error::Failure,
     exit::Exit,
 };
@@ -25,7 +25,8 @@ use crate::{
 /// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.
 pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    session.graph(&path, &Told::of(&args.spec.values)?, &[])?;
+    let told = Told::of(&args.spec.values)?;
+    session.graph(&SpecTexts::read(&path)?, &told)?;
     session.must_be_root("rehearse")?;
     let newest = Newest::find(&StateFolder::at(&session.state))?;
     if newest.is_some_and(|newest| !matches!(newest.stage, Stage::Ended(_))) {

@@ -18,7 +18,7 @@ use stead_engine::{
 
 use crate::{
     args::Test,
-    context::{Session, Told, read_input, spec_path},
+    context::{Session, SpecTexts, Told, read_input, spec_path},
     error::Failure,
     exit::Exit,
     render,
@@ -44,9 +44,12 @@ pub(crate) fn test(session: &Session, args: &Test) -> Result<Exit, Failure> {
     }
     let (mut count, mut wrong) = (0, 0);
     for spec in &specs {
-        for case in cases(spec)? {
+        let cases = cases(spec)?;
+        let texts = SpecTexts::read(spec)?;
+        for case in cases {
             count += 1;
-            wrong += usize::from(!holds(session, spec, &case, args.update)?);
+            let planned = |recorded: &Recorded| planned(session, spec, &texts, recorded);
+            wrong += usize::from(!holds(&case, planned, args.update)?);
         }
     }
     let noun = if count == 1 {
@@ -66,10 +69,14 @@ pub(crate) fn test(session: &Session, args: &Test) -> Result<Exit, Failure> {
 }
 
 /// Compares one plan with what is expected; says what differs.
-fn holds(session: &Session, spec: &Path, case: &Path, update: bool) -> Result<bool, Failure> {
+fn holds(
+    case: &Path,
+    planned: impl FnOnce(&Recorded) -> Result<String, Failure>,
+    update: bool,
+) -> Result<bool, Failure> {
     let recorded = recorded(&with_end(case, LIVE))?;
     let path = with_end(case, PLAN);
-    let planned = planned(session, spec, &recorded)?;
+    let planned = planned(&recorded)?;
     let expected = if exists(&path) {
         String::from_utf8_lossy(&read_input(&path)?).into_owned()
     } else {
@@ -95,7 +102,12 @@ fn holds(session: &Session, spec: &Path, case: &Path, update: bool) -> Result<bo
     Ok(false)
 }
 
-fn planned(session: &Session, spec: &Path, recorded: &Recorded) -> Result<String, Failure> {
+fn planned(
+    session: &Session,
+    spec: &Path,
+    texts: &SpecTexts,
+    recorded: &Recorded,
+) -> Result<String, Failure> {
     let given: Vec<_> = recorded
         .variables
         .iter()
@@ -106,7 +118,7 @@ fn planned(session: &Session, spec: &Path, recorded: &Recorded) -> Result<String
         environment: Some(recorded.environment.clone()),
         facts: Some(recorded.facts.clone()),
     };
-    let graph = session.graph(spec, &told, &[])?;
+    let graph = session.graph(texts, &told)?;
     let folder = folder(spec);
     let found = differences(&graph, &session.registry, recorded, folder);
     Ok(render::expected(&found, graph.resources().count(), folder))
@@ -119,7 +131,8 @@ fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
         facts: Some(facts.clone()),
         ..Told::default()
     };
-    let graph = session.graph(spec, &told, &[])?;
+    let texts = SpecTexts::read(spec)?;
+    let graph = session.graph(&texts, &told)?;
     let addresses: Vec<_> = graph
         .resources()
         .map(|resource| resource.address.clone())
@@ -156,7 +169,8 @@ fn record(session: &Session, spec: &Path, name: &str) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(&recorded).expect("it has string keys") + "\n";
     make_folder(&expectations(spec))?;
     write(&with_end(&case, LIVE), &text)?;
-    write(&with_end(&case, PLAN), &planned(session, spec, &recorded)?)?;
+    let planned = planned(session, spec, &texts, &recorded)?;
+    write(&with_end(&case, PLAN), &planned)?;
     for why in left_out {
         render::message(&format!("left out: {}\n", render::plain(&why)));
     }

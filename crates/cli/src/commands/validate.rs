@@ -2,7 +2,7 @@
 
 use crate::{
     args::AnySpec,
-    context::{Session, Told, spec_path},
+    context::{Session, SpecTexts, Told, spec_path},
     error::Failure,
     exit::Exit,
     render,
@@ -11,7 +11,8 @@ use crate::{
 /// Checks a spec without looking at the host.
 pub(crate) fn validate(session: &Session, args: &AnySpec) -> Result<Exit, Failure> {
     let path = spec_path(args.spec.spec.as_deref())?;
-    let graph = session.graph(&path, &Told::of_any(args)?, &[])?;
+    let told = Told::of_any(args)?;
+    let graph = session.graph(&SpecTexts::read(&path)?, &told)?;
     let count = graph.resources().count();
     let noun = if count == 1 { "resource" } else { "resources" };
     render::message(&format!(

@@ -1,4 +1,4 @@
-//! Waiting for the confirmation of a run: who may give it, and what is known meanwhile.
+//! Waiting for the confirmation of a run: what is asked, what is known meanwhile, and what is said.
 
 use std::{
     sync::mpsc::{Receiver, channel},
@@ -7,10 +7,10 @@ use std::{
 };
 
 use stead_engine::{
-    history::{stage::Stage, window::Window},
+    history::stage::Stage,
     plan::document::Plan,
     run::{
-        confirm::{confirm, revert},
+        confirm::{By, Circumstances, Decision, Known, Refusal, Vigil, confirm, revert},
         recover::Newest,
     },
 };
@@ -20,7 +20,7 @@ use stead_resources::{
 };
 
 use crate::{
-    args::{Confirm, Consent},
+    args::Consent,
     context::Session,
     error::Failure,
     exit::Exit,
@@ -28,76 +28,38 @@ use crate::{
     run::{prompt::is_yes, runner::Desk},
 };
 
-/// How long a run waits unless told otherwise, in seconds.
-const DEFAULT: u64 = 120;
 /// How often it is looked what has become of it.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How a run is to be confirmed.
-pub(crate) struct Vigil {
-    pub(crate) window: Window,
-    by: By,
-    origin: ConnectionOrigin,
-    /// Why it is armed although nobody asked for that.
-    why: Option<String>,
+/// Says how a run of `plan` is to be confirmed; `None` if it is not.
+pub(crate) fn vigil(
+    session: &Session,
+    plan: &Plan,
+    consent: &Consent,
+) -> Result<Option<Vigil>, Failure> {
+    let reader = Reader::new(&session.root);
+    let circumstances = Circumstances {
+        is_remote: ConnectionOrigin::of_this(&reader) != ConnectionOrigin::Local,
+        is_guarded: reader.has_systemd().unwrap_or(false),
+    };
+    Vigil::over(plan, consent.confirm, circumstances).map_err(|unguarded| {
+        Failure::usage(
+            format!("{unguarded}: systemd does not run this host"),
+            "nothing was done; `--confirm off` goes without, if you get in by another way",
+        )
+    })
 }
 
-/// Who may confirm a run.
-enum By {
-    /// Somebody who types it.
-    Person,
-    /// Also stead, once all that worked before is known to work.
-    Pass,
-    /// Also stead, once it is known that others still get in.
-    Proof,
-}
-
-impl Vigil {
-    /// Says how a run of `plan` is to be confirmed; `None` if it is not.
-    pub(crate) fn over(
-        session: &Session,
-        plan: &Plan,
-        consent: &Consent,
-    ) -> Result<Option<Self>, Failure> {
-        let reader = Reader::new(&session.root);
-        let origin = ConnectionOrigin::of_this(&reader);
-        let cut = plan.changes.iter().find_map(|planned| {
-            let why = planned.effects.may_cut_network.as_ref()?;
-            Some(format!("{}: {why}", planned.address))
-        });
-        let risk = cut.filter(|_| origin != ConnectionOrigin::Local);
-        let by = if risk.is_some() { By::Proof } else { By::Pass };
-        let (seconds, by, why) = match (consent.confirm, risk) {
-            (Some(Confirm::Off), _) | (None, None) => return Ok(None),
-            (Some(Confirm::Within(seconds)), _) => (seconds, By::Person, None),
-            (Some(Confirm::Auto(seconds)), _) => (seconds.unwrap_or(DEFAULT), by, None),
-            (None, risk) => (DEFAULT, by, risk),
-        };
-        if !reader.has_systemd().unwrap_or(false) {
-            return Err(Failure::usage(
-                "nobody would take the run back if it were not confirmed: systemd does not run this host",
-                "nothing was done; `--confirm off` goes without, if you get in by another way",
-            ));
-        }
-        Ok(Some(Self {
-            window: Window { seconds },
-            by,
-            origin,
-            why,
-        }))
-    }
-
-    /// Says that the run will wait, before anything is done.
-    pub(crate) fn announcement(&self) -> String {
-        let seconds = self.window.seconds;
-        match &self.why {
-            Some(why) => format!(
-                "You came over SSH, and this may cut the network ({}).\n\
-                 So it is taken back unless it is confirmed within {seconds} s; `--confirm off` goes without.\n",
-                render::plain(why)
-            ),
-            None => format!("It is taken back unless it is confirmed within {seconds} s.\n"),
-        }
+/// Says that a run will wait, before anything is done.
+pub(crate) fn announcement(vigil: &Vigil) -> String {
+    let seconds = vigil.window.seconds;
+    match &vigil.why {
+        Some(why) => format!(
+            "You came over SSH, and this may cut the network ({}).\n\
+             So it is taken back unless it is confirmed within {seconds} s; `--confirm off` goes without.\n",
+            render::plain(why)
+        ),
+        None => format!("It is taken back unless it is confirmed within {seconds} s.\n"),
     }
 }
 
@@ -112,8 +74,8 @@ impl Watcher {
     /// Begins to look out, before anybody is told that the run waits.
     pub(crate) fn begin(desk: &Desk<'_>, vigil: Vigil, run: u64) -> Self {
         let reader = Reader::new(&desk.session.root);
-        let now = reader.now();
-        let witness = desk.block_on(Witness::begin(&reader, vigil.origin, now));
+        let (origin, now) = (ConnectionOrigin::of_this(&reader), reader.now());
+        let witness = desk.block_on(Witness::begin(&reader, origin, now));
         Self {
             vigil,
             run,
@@ -124,7 +86,7 @@ impl Watcher {
     /// Waits until the run has ended, and says how. Where nobody can be asked and only a person may confirm, it leaves at once.
     pub(crate) fn wait(self, desk: &Desk<'_>, consent: &Consent) -> Result<Exit, Failure> {
         let can_ask = !consent.yes && !consent.json && render::can_ask();
-        if matches!(self.vigil.by, By::Person) && !can_ask {
+        if !self.vigil.is_awaited(can_ask) {
             return Ok(Exit::Done);
         }
         let answers = can_ask.then(answers);
@@ -165,18 +127,27 @@ impl Watcher {
             By::Pass => Some("all that worked before still works".to_owned()),
             By::Proof => self.witness.proof(&reader),
         };
-        let because = match answer {
-            Some(false) => Some("the answer was no"),
-            _ if desk.is_stopped() => Some("stopped on request"),
-            _ => None,
-        };
-        if because.is_some() || stage.is_due(&reader.now()) {
-            desk.work_if_free(async |apply, lock| revert(apply, lock, because).await)?;
-        } else if answer == Some(true) {
-            desk.work_if_free(async |apply, lock| confirm(apply, lock).await)?;
-        } else if let Some(proof) = proof {
-            render::message(&format!("Confirmed: {proof}.\n"));
-            desk.work_if_free(async |apply, lock| confirm(apply, lock).await)?;
+        let decision = self.vigil.decide(Known {
+            answer,
+            is_stopped: desk.is_stopped(),
+            is_due: stage.is_due(&reader.now()),
+            is_proven: proof.is_some(),
+        });
+        match decision {
+            Decision::Wait => {}
+            Decision::TakeBack(refusal) => {
+                let because = refusal.map(|refusal| match refusal {
+                    Refusal::Answer => "the answer was no",
+                    Refusal::Stop => "stopped on request",
+                });
+                desk.work_if_free(async |apply, lock| revert(apply, lock, because).await)?;
+            }
+            Decision::Keep(by) => {
+                if let Some(proof) = proof.filter(|_| by != By::Person) {
+                    render::message(&format!("Confirmed: {proof}.\n"));
+                }
+                desk.work_if_free(async |apply, lock| confirm(apply, lock).await)?;
+            }
         }
         Ok(())
     }

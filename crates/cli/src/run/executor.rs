@@ -23,7 +23,7 @@ use crate::{
     exit::Exit,
     render::{self, Progress},
     run::{
-        confirmation::{Vigil, Watcher},
+        confirmation::{Watcher, announcement, vigil},
         runner::Desk,
     },
 };
@@ -88,8 +88,9 @@ impl<'a> Bench<'a> {
         &self.desk.state
     }
 
-    /// Says that there was nothing to do.
-    pub(crate) fn say_unchanged(&self) {
+    /// Says that there was nothing to do, and keeps what the spec asks for.
+    pub(crate) fn end_unchanged(&self, plan: &Plan) {
+        self.desk.session.keep(self.origin.as_ref(), plan);
         self.desk.progress.unchanged();
     }
 
@@ -127,9 +128,9 @@ impl<'a> Bench<'a> {
             render::page(&desk.session.page_of(plan));
         }
         refuse_irreversible(plan, consent)?;
-        let vigil = Vigil::over(desk.session, plan, consent)?;
+        let vigil = vigil(desk.session, plan, consent)?;
         if let Some(vigil) = &vigil {
-            render::message(&vigil.announcement());
+            render::message(&announcement(vigil));
         }
         if !consent.yes && !desk.ask(plan)? {
             render::message("Nothing was done.\n");
@@ -138,9 +139,8 @@ impl<'a> Bench<'a> {
         let window = vigil.as_ref().map(|vigil| vigil.window);
         desk.progress.begin(&plan.summary);
         let outcome = desk.with_apply(async |apply| apply.run(&mut lock, plan, window).await)?;
-        if let (Some(origin), Outcome::Done { .. } | Outcome::Pending { .. }) = (&origin, &outcome)
-        {
-            desk.session.keep(origin, plan);
+        if let Outcome::Done { .. } | Outcome::Pending { .. } = &outcome {
+            desk.session.keep(origin.as_ref(), plan);
         }
         drop(lock);
         let (Outcome::Pending { run, .. }, Some(vigil)) = (&outcome, vigil) else {

@@ -7,6 +7,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write as _,
     path::Path,
     process::Command,
 };
@@ -48,6 +49,25 @@ fn folder() -> tempfile::TempDir {
     fs::create_dir_all(folder.path().join("proc/sys/net/ipv4")).unwrap();
     fs::write(folder.path().join("proc/sys/net/ipv4/ip_forward"), "0\n").unwrap();
     folder
+}
+
+#[test]
+fn apply_reads_a_spec_once() {
+    let folder = folder();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer
+        .write_all(b"host \"test\" {\n    sysclt \"a\"\n}\n")
+        .unwrap();
+    drop(writer);
+    let output = Command::new(env!("CARGO_BIN_EXE_stead"))
+        .args(["apply", "--yes", "/dev/stdin", "--root"])
+        .arg(folder.path())
+        .stdin(reader)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("`sysclt`"), "{said}");
 }
 
 macro_rules! refused {

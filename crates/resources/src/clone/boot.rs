@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::rehearsal::Features;
+use stead_engine::rehearsal::difference::Features;
 
 use crate::clone::{
     diff::files,

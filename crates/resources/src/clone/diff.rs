@@ -8,7 +8,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use stead_engine::rehearsal::Features;
+use stead_engine::rehearsal::difference::{FOLDER, Features};
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
 const NOISE: [&str; 25] = [
@@ -79,7 +79,7 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
     Ok(if file_type.is_symlink() {
         format!("a link to {}", fs::read_link(path)?.display())
     } else if file_type.is_dir() {
-        format!("a folder, {access}")
+        format!("{FOLDER}, {access}")
     } else if file_type.is_char_device() && meta.rdev() == 0 {
         // How overlayfs notes that something of the layer below is removed.
         "removed".to_owned()

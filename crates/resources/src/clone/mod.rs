@@ -20,7 +20,7 @@ pub use host_state::{Layers, NAME, Traces};
 pub use kernel::{Settings, set, settings};
 pub use memory::memory;
 pub use namespaces::idle;
-pub use snapshot::{START, look};
+pub use snapshot::look;
 pub use supervisor::Holder;
 
 /// Whether a path fits a pattern of [`stead_engine::provider::capabilities::Footprint::managed_paths`].

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stead_engine::rehearsal::Features;
+use stead_engine::rehearsal::difference::{Features, START};
 
 use super::kernel::settings_below;
 use crate::{
@@ -28,8 +28,6 @@ const PASSING: [&str; 11] = [
     "session-*",
     "user*@*",
 ];
-/// The beginning of the name of a feature that tells one start of a service from another.
-pub const START: &str = "start:";
 
 /// Looks at the host.
 ///

@@ -4,8 +4,13 @@ use std::io::BufRead;
 
 use serde::{Serialize, de::DeserializeOwned};
 use stead_engine::{
-    plan::document::{Plan, Scope, Wanted},
-    rehearsal::{Features, LeftOut, Possible, plan_rehearsal, without},
+    plan::document::{Plan, Wanted},
+    rehearsal::{
+        difference::Features,
+        planning::{Possible, plan_rehearsal},
+        report::LeftOut,
+    },
+    run::confirm::Confirm,
 };
 use stead_resources::{
     clone::{self, Settings},
@@ -13,12 +18,7 @@ use stead_resources::{
 };
 
 use crate::{
-    args::{Confirm, Consent},
-    context::Session,
-    error::Failure,
-    exit::Exit,
-    render,
-    run::executor::Bench,
+    args::Consent, context::Session, error::Failure, exit::Exit, render, run::executor::Bench,
 };
 
 /// Plans what can be tried here, without what is left out already.
@@ -29,14 +29,9 @@ pub(super) fn possible(
     left_out: &[LeftOut],
     has_init: bool,
 ) -> Result<Possible, Failure> {
-    let wanted = without(wanted, left_out);
-    let mut possible = session.confined(async |registry, reader| {
-        plan_rehearsal(registry, reader, host, wanted, has_init).await
-    })??;
-    if !(left_out.is_empty() && possible.left_out.is_empty() && possible.refused.is_empty()) {
-        possible.plan = possible.plan.scoped(Scope::Part);
-    }
-    Ok(possible)
+    Ok(session.confined(async |registry, reader| {
+        plan_rehearsal(registry, reader, (host, wanted), left_out, has_init).await
+    })??)
 }
 
 /// Prints what the clone looks like.

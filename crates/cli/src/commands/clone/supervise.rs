@@ -13,17 +13,17 @@ use stead_engine::{
         document::{Plan, Wanted},
         planner::wanted,
     },
-    rehearsal::{Features, LeftOut, Rehearsal, ms},
+    rehearsal::{
+        difference::Features,
+        report::{Rehearsal, ms},
+    },
 };
 use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
 
-use super::{
-    inside::possible,
-    trial::{Trial, pending},
-};
+use super::{inside::possible, trial::Trial};
 use crate::{
     args::Rehearse,
-    context::{Session, Told},
+    context::{Session, SpecTexts, Told},
     error::Failure,
     exit::Exit,
     json::RehearsalDocument,
@@ -40,7 +40,8 @@ pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> 
         .spec
         .as_deref()
         .unwrap_or(Path::new("/etc/stead/host.kdl"));
-    let graph = session.graph(spec, &Told::of(&args.spec.values)?, &[])?;
+    let told = Told::of(&args.spec.values)?;
+    let graph = session.graph(&SpecTexts::read(spec)?, &told)?;
     let layers = args.overlay_dir.as_deref().map(Layers::make).transpose()?;
     let mut rehearsal = InClones {
         session,
@@ -115,12 +116,12 @@ impl<'a> InClones<'a> {
             .differences
             .extend(failures(&host, &before.features));
 
-        let known = self.known();
+        let known = self.report.untried();
         let there = trial.plan(&known)?;
         self.report
             .left_out
             .extend(there.refused.into_iter().chain(there.left_out));
-        let known = self.known();
+        let known = self.report.untried();
         let plan = there.plan;
         if !plan.is_empty() {
             self.say(&format!("Applying {} changes in it", plan.changes.len()));
@@ -129,7 +130,7 @@ impl<'a> InClones<'a> {
         let is_done = self.report.is_applied();
         if is_done {
             self.say("Planning again in it");
-            self.report.pending = pending(&trial.plan(&known)?);
+            self.report.pending = trial.plan(&known)?.pending();
         }
         if self.args.reboot && is_done {
             self.say("Rebooting it");
@@ -185,12 +186,6 @@ impl<'a> InClones<'a> {
             own: self.own.display().to_string(),
             wanted: self.wanted.clone(),
         })
-    }
-
-    /// Returns all that is not tried.
-    fn known(&self) -> Vec<LeftOut> {
-        let refused = self.report.refused.iter();
-        refused.chain(&self.report.left_out).cloned().collect()
     }
 
     fn say(&self, text: &str) {

@@ -1,7 +1,6 @@
 //! One trial of a spec in a clone.
 
 use std::{
-    collections::BTreeSet,
     process::Stdio,
     sync::{
         Arc,
@@ -16,10 +15,13 @@ use stead_engine::{
     model::address::Address,
     plan::document::{Plan, Wanted},
     rehearsal::{
-        Fault, Features, LeftOut, Moved, Possible, Reboot, Rehearsal, Step, is_planned, moved, ms,
+        difference::{Look, Own},
+        planning::Possible,
+        report::{Fault, LeftOut, Reboot, Rehearsal, Step, ms},
+        returning::Returning,
     },
 };
-use stead_resources::clone::{HostClone, START, Settings, is_place, memory};
+use stead_resources::clone::{HostClone, Settings, is_place, memory};
 
 use crate::{
     commands::clone::step_by_step::{Paced, Pause},
@@ -32,10 +34,6 @@ use crate::{
 const REST: Duration = Duration::from_secs(20);
 /// How long it has to be as it is to count as at rest.
 const QUIET: Duration = Duration::from_millis(700);
-/// How long after a reboot what was applied may take to come back.
-const RETURN: Duration = Duration::from_mins(2);
-/// How long it must stay so: what starts late at boot may still set something back.
-const STEADY: Duration = Duration::from_secs(5);
 /// How often memory is measured during a step.
 const MEASURE: Duration = Duration::from_millis(100);
 
@@ -46,13 +44,6 @@ pub(super) struct Trial<'a> {
     pub(super) own: String,
     /// The name of the host and what the spec wants of it, resolved on the host itself.
     pub(super) wanted: Arc<(String, Vec<Wanted>)>,
-}
-
-/// What a clone looks like.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
-    pub(super) files: Features,
-    pub(super) features: Features,
 }
 
 impl Trial<'_> {
@@ -155,131 +146,43 @@ impl Trial<'_> {
                         files: vec![],
                         addresses,
                     };
-                    step.files = self.beyond(&step.addresses, &last, &self.clone.files()?);
+                    let own = self.own(&step.addresses);
+                    step.files = own.beyond(&last, &self.clone.files()?);
                     report.steps.push(step);
                 }
             }
         };
         report.outcome = Some(outcome.map_err(lost)?);
         let after = self.at_rest()?;
-        let addresses = plan.changes.iter().map(|planned| &planned.address);
-        let names: BTreeSet<String> = addresses.map(ToString::to_string).collect();
-        let is_expected = |name: &str| name.starts_with(START) || is_planned(name, &names);
-        report.unplanned = moved(&before.features, &after.features, is_expected);
-        report
-            .unplanned
-            .extend(self.late_files(plan, before, &after, report));
-        let starts = moved(&before.features, &after.features, |name| {
-            !name.starts_with(START)
-        });
-        report.restarts = starts
-            .into_iter()
-            .filter(|moved| moved.before.is_some() && moved.after.is_some())
-            .map(|moved| moved.name[START.len()..].to_owned())
-            .collect();
+        let own = self.own(plan.changes.iter().map(|planned| &planned.address));
+        report.unplanned = before.unplanned(&after, plan, &own, &report.steps);
+        report.restarts = before.restarts(&after);
         Ok(())
     }
 
-    /// Names files that changed although they belong to none of the addresses.
-    fn beyond<'a>(
-        &self,
-        addresses: impl IntoIterator<Item = &'a Address>,
-        before: &Features,
-        after: &Features,
-    ) -> Vec<Moved> {
-        let places: Vec<String> = addresses
-            .into_iter()
-            .filter_map(|address| {
-                let kind = self.session.registry.of(address).ok()?;
-                Some(kind.managed_paths(&address.name))
-            })
-            .flatten()
-            .collect();
-        let is_own = |name: &str| {
-            places.iter().any(|place| is_place(place, name))
-                // The folders above a new file are made with it.
-                || places.iter().any(|place| place.starts_with(&format!("{name}/")))
-        };
-        let mut found = moved(before, after, is_own);
-        let is_new_folder = |moved: &Moved, found: &[Moved]| {
-            let below = format!("{}/", moved.name);
-            moved
-                .after
-                .as_ref()
-                .is_some_and(|after| after.starts_with("a folder"))
-                && found.iter().any(|other| other.name.starts_with(&below))
-        };
-        let all = found.clone();
-        found.retain(|moved| !is_new_folder(moved, &all));
-        found
-    }
-
-    /// Names files that changed in none of the steps, but while they were made or shortly after.
-    fn late_files(
-        &self,
-        plan: &Plan,
-        before: &Look,
-        after: &Look,
-        report: &Rehearsal,
-    ) -> Vec<Moved> {
-        let addresses = plan.changes.iter().map(|planned| &planned.address);
-        let mut found = self.beyond(addresses, &before.files, &after.files);
-        let in_steps: BTreeSet<&str> = report
-            .steps
-            .iter()
-            .flat_map(|step| &step.files)
-            .map(|moved| moved.name.as_str())
-            .collect();
-        found.retain(|moved| !in_steps.contains(moved.name.as_str()));
-        found
+    /// Finds the files that belong to addresses.
+    fn own<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> Own {
+        Own::of(&self.session.registry, addresses, is_place)
     }
 
     /// Reboots, and waits until everything is as described again.
     pub(super) fn reboot(&mut self, left_out: &[LeftOut]) -> Result<Reboot, Failure> {
         let begin = Instant::now();
         self.clone.reboot()?;
-        let mut reboot = Reboot {
-            up_ms: ms(begin.elapsed()),
-            ..Reboot::default()
-        };
-        let begin = Instant::now();
-        let mut settled: Option<Instant> = None;
+        let mut returning = Returning::begin(begin.elapsed(), Instant::now());
         loop {
-            // A daemon that is just starting refuses to be asked.
-            let pending = match self.plan(left_out) {
-                Ok(possible) => pending(&possible),
-                Err(failure) if begin.elapsed() > RETURN => return Err(failure),
-                Err(_) => {
-                    sleep(QUIET);
-                    continue;
+            match self.plan(left_out) {
+                Ok(possible) => {
+                    if let Some(reboot) = returning.note(possible.pending(), Instant::now()) {
+                        return Ok(reboot);
+                    }
                 }
-            };
-            if pending.is_empty() {
-                let since = *settled.get_or_insert_with(Instant::now);
-                if since.elapsed() < STEADY {
-                    sleep(QUIET);
-                    continue;
-                }
-                reboot.settled_ms = Some(ms(since.duration_since(begin)));
-                break;
-            }
-            settled = None;
-            for left in &pending {
-                if !reboot.came_back.contains(&left.address) {
-                    reboot.came_back.push(left.address.clone());
-                }
-            }
-            if begin.elapsed() > RETURN {
-                reboot.lost = pending;
-                break;
+                // A daemon that is just starting refuses to be asked.
+                Err(failure) if returning.is_over(Instant::now()) => return Err(failure),
+                Err(_) => {}
             }
             sleep(QUIET);
         }
-        let lost = &reboot.lost;
-        reboot
-            .came_back
-            .retain(|address| !lost.iter().any(|left| left.address == *address));
-        Ok(reboot)
     }
 
     /// Kills a run of the plan in the middle of a step, recovers, and says in what the clone differs from its start.
@@ -314,14 +217,10 @@ impl Trial<'_> {
             serde_json::from_value::<Outcome>(value).ok()
         });
         let after = self.at_rest()?;
-        let mut left = moved(&before.files, &after.files, |_| false);
-        left.extend(moved(&before.features, &after.features, |name| {
-            name.starts_with(START)
-        }));
         Ok(Fault {
             addresses: step.addresses.clone(),
             outcome: last,
-            left,
+            left: before.left(&after),
             fault,
         })
     }
@@ -329,19 +228,6 @@ impl Trial<'_> {
 
 fn lost(fault: String) -> Failure {
     Failure::new(Exit::Failed, fault, "the host is as before")
-}
-
-/// Says what a plan still wants to change.
-pub(super) fn pending(possible: &Possible) -> Vec<LeftOut> {
-    let changes = possible.plan.changes.iter().map(|planned| LeftOut {
-        address: planned.address.clone(),
-        why: match (planned.change.before(), planned.change.after()) {
-            (None, _) => "it is not there".to_owned(),
-            (_, None) => "it is still there".to_owned(),
-            _ => "it is not as described".to_owned(),
-        },
-    });
-    changes.chain(possible.refused.iter().cloned()).collect()
 }
 
 /// Measures memory for as long as a step lasts.

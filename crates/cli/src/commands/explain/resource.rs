@@ -29,7 +29,7 @@ use stead_resources::host::{Looked, Reader};
 
 use crate::{
     args::Explain,
-    context::{Session, Told, spec_path},
+    context::{Session, SpecTexts, Told, spec_path},
     error::Failure,
     exit::Exit,
     render::{self, line, paint, plain, time, value},
@@ -47,7 +47,7 @@ pub(super) fn explain_address(session: &Session, args: &Explain) -> Result<Exit,
     let wanted = match (&args.spec.spec, spec_path(args.spec.spec.as_deref())) {
         (_, Ok(path)) => {
             let told = Told::of(&args.spec.values)?;
-            Some((session.graph(&path, &told, &[])?, path))
+            Some((session.graph(&SpecTexts::read(&path)?, &told)?, path))
         }
         // Without a spec there is still the host.
         (None, Err(_)) => None,

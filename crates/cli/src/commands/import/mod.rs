@@ -27,7 +27,7 @@ use stead_resources::{
 use crate::{
     args,
     commands::import::from::import_from,
-    context::{Session, Told, read_input},
+    context::{Session, SpecTexts, Told, read_input},
     error::Failure,
     exit::Exit,
     json::ImportDocument,
@@ -61,7 +61,7 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     let against = args
         .missing_from
         .as_deref()
-        .map(|path| session.graph(path, &told, &[]))
+        .map(|path| session.graph(&SpecTexts::read(path)?, &told))
         .transpose()?;
     let place = args.out.as_deref().map(Place::of).transpose()?;
     let imported = prove(

@@ -24,15 +24,17 @@ use stead_engine::{
         document::{Plan, PlannedChange, Scope, Wanted},
     },
     run::recover::Newest,
+    watch::{
+        backoff::{Blame, Bouts, Judgement},
+        planning::{feeding, plan_what_can_be, runtime},
+    },
 };
-use stead_resources::host::{Lookout, Reader, Stirred, Trigger};
+use stead_resources::host::{Culprit, Lookout, Reader, Stirred, Trigger};
 
 use crate::{
     args::Watch,
     commands::watch::{
-        backoff::{Blame, Bouts, Judgement},
         metrics::{self, Figures},
-        planning::{feeding, plan_what_can_be, runtime},
         systemd_notify::{self, PULSE, pulse, tell},
     },
     context::Session,
@@ -93,7 +95,7 @@ struct Guardian<'a> {
     not_before: Instant,
     /// When everything is looked at again.
     next_look: Instant,
-    bouts: Bouts,
+    bouts: Bouts<Culprit>,
     /// When looks found nothing, the newest last.
     idle: VecDeque<Instant>,
     /// Failures since something went well.
@@ -141,7 +143,7 @@ impl<'a> Guardian<'a> {
     fn load(&mut self) -> Result<(), Failure> {
         let (host, wanted) = committed(&self.desk.state)?.unwrap_or_default();
         self.host = host;
-        self.wanted = runtime(self.desk.session, wanted);
+        self.wanted = runtime(&self.desk.session.registry, wanted);
         self.moved_with.clear();
         for wanted in &self.wanted {
             let kind = self.desk.session.registry.of(&wanted.address);
@@ -255,7 +257,8 @@ impl<'a> Guardian<'a> {
                 Judgement::GiveUp(fought_over) => {
                     for (address, why) in fought_over {
                         self.give_up(&address, &why);
-                        for fed in feeding(self.desk.session, &plan, &address, &self.wanted) {
+                        let registry = &self.desk.session.registry;
+                        for fed in feeding(registry, &plan, &address, &self.wanted) {
                             let why = format!("{address} would be due with it");
                             self.give_up(&fed, &why);
                         }

@@ -3,9 +3,8 @@
 use std::{fmt::Write, path::Path};
 
 use jiff::Timestamp;
-use stead_resources::host::{HostError, Writer};
-
-use crate::commands::watch::backoff::{Bout, Bouts};
+use stead_engine::watch::backoff::{Bout, Bouts};
+use stead_resources::host::{Culprit, HostError, Writer};
 
 /// Where the figures are, for root.
 const OWN: &str = "/run/stead/watch.prom";
@@ -35,7 +34,7 @@ pub(super) fn write(writer: &Writer, wanted: Option<&Path>, text: &str) -> Vec<H
 }
 
 /// Returns the text of all figures.
-pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
+pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {
         let name = format!("stead_watch_{name}");
@@ -71,7 +70,7 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts) -> String {
         "When the host was last seen to be as applied.",
         &plain(last_good.to_string()),
     );
-    let labelled = |value: fn(&Bout) -> u64| -> Vec<_> {
+    let labelled = |value: fn(&Bout<Culprit>) -> u64| -> Vec<_> {
         let values = bouts
             .iter()
             .filter(|(_, bout)| bout.total > 0 || bout.given_up.is_some());

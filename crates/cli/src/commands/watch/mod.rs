@@ -1,9 +1,7 @@
 //! `stead watch`: what the hooks run, and what stays and watches.
 
-pub(crate) mod backoff;
 pub(crate) mod daemon;
 mod metrics;
-mod planning;
 pub(crate) mod systemd_notify;
 
 use std::{os::unix::process::CommandExt, process::Command, time::Duration};
@@ -13,13 +11,16 @@ use stead_engine::{
     drift::explain::explain,
     history::{runs::committed, stage::Stage, state_dir::StateFolder},
     plan::document::{Plan, PlanError, Scope},
-    run::recover::{Newest, Persistence},
+    run::{
+        confirm::Confirm,
+        recover::{Newest, Persistence},
+    },
+    watch::planning::{plan_what_can_be, runtime},
 };
 use stead_resources::is_left_to_watch;
 
 use crate::{
-    args::{Confirm, Consent, Watch},
-    commands::watch::planning::{plan_what_can_be, runtime},
+    args::{Consent, Watch},
     context::Session,
     error::Failure,
     exit::Exit,
@@ -102,7 +103,7 @@ fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, F
         render::message("Nothing was applied on this host yet.\n");
         return Ok(None);
     };
-    let wanted = runtime(session, wanted);
+    let wanted = runtime(&session.registry, wanted);
     let plan = session.confined(async |registry, reader| {
         stead_resources::wait_until_settled(reader).await;
         let say = |left_out: &str| render::message(left_out);

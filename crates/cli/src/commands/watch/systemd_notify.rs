@@ -7,8 +7,8 @@ use std::{
 };
 
 use sd_notify::NotifyState;
-
-use crate::commands::watch::backoff::Bouts;
+use stead_engine::watch::backoff::Bouts;
+use stead_resources::host::Culprit;
 
 /// How long a run may take until systemd is no longer told that all is well.
 const LONGEST_RUN: Duration = Duration::from_mins(15);
@@ -30,7 +30,7 @@ pub(super) fn pulse(is_done: &AtomicBool) {
 }
 
 /// Says in one line how things stand.
-pub(super) fn status(watched: usize, bouts: &Bouts) -> String {
+pub(super) fn status(watched: usize, bouts: &Bouts<Culprit>) -> String {
     let mends: u64 = bouts.iter().map(|(_, bout)| bout.total).sum();
     let given_up: Vec<_> = bouts
         .iter()

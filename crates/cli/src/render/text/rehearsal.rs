@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stead_engine::{
     history::journal::Outcome,
-    rehearsal::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
+    rehearsal::report::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
 };
 
 use crate::render::{

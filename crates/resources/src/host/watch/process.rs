@@ -3,6 +3,7 @@
 use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, process};
 
 use nix::sys::stat::{major, minor};
+use stead_engine::watch::backoff::Actor;
 
 use crate::host::program::XTABLES;
 
@@ -57,15 +58,20 @@ impl Culprit {
             started_by: parent.and_then(words),
         })
     }
+}
 
-    /// Whether it may be a program that this process has started itself: such have these names, and end before anybody could ask.
-    pub fn may_be_ours(&self) -> bool {
-        self.started_by.is_none() && XTABLES.contains(&self.name.as_str())
+impl Actor for Culprit {
+    fn behind(&self) -> &str {
+        self.started_by.as_deref().unwrap_or(&self.name)
     }
 
-    /// Returns the name of whoever is behind it.
-    pub fn behind(&self) -> &str {
-        self.started_by.as_deref().unwrap_or(&self.name)
+    fn is_told(&self) -> bool {
+        self.started_by.is_some()
+    }
+
+    /// Those that this process starts have these names, and end before anybody could ask.
+    fn may_be_ours(&self) -> bool {
+        self.started_by.is_none() && XTABLES.contains(&self.name.as_str())
     }
 }
 
@@ -117,5 +123,31 @@ impl fmt::Display for Culprit {
             return Ok(());
         }
         write!(f, " ({})", told.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_is_shown_with_whoever_started_it_as_far_as_that_is_known() {
+        let check = |name: &str, pid, started_by: Option<&str>, shown, may_be_ours| {
+            let culprit = Culprit {
+                pid,
+                name: name.to_owned(),
+                started_by: started_by.map(str::to_owned),
+            };
+            assert_eq!(culprit.to_string(), shown);
+            assert_eq!(culprit.behind(), started_by.unwrap_or(name));
+            assert_eq!(culprit.is_told(), started_by.is_some());
+            assert_eq!(culprit.may_be_ours(), may_be_ours, "{shown}");
+        };
+        let shown = "iptables-nft (process 3, started by `sh fight.sh`)";
+        check("iptables-nft", Some(3), Some("sh fight.sh"), shown, false);
+        let shown = "iptables-nft (process 3)";
+        check("iptables-nft", Some(3), None, shown, true);
+        check("iptables-nft", None, None, "iptables-nft", true);
+        check("nft", None, None, "nft", false);
     }
 }

@@ -1,29 +1,26 @@
 //! What is brought back: what was applied, of kinds that others overwrite, as far as this host can have it just now.
 
-use stead_engine::{
+use crate::{
     model::address::Address,
     plan::{
         document::{Plan, PlanError, Wanted},
         planner::plan_wanted,
     },
-    provider::registry::Registry,
+    provider::{host::Host, registry::Registry},
 };
-use stead_resources::host::{Live, Reader};
-
-use crate::context::Session;
 
 /// Keeps what reboots and programs overwrite.
-pub(super) fn runtime(session: &Session, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+pub fn runtime<H: Host>(registry: &Registry<H>, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
     wanted.retain(|wanted| {
-        let kind = session.registry.of(&wanted.address);
+        let kind = registry.of(&wanted.address);
         kind.is_ok_and(|kind| kind.schema().lifecycle.is_runtime)
     });
     wanted
 }
 
 /// Returns what makes a planned change due when it moves, of all that is watched: arguments, for a restart.
-pub(super) fn feeding(
-    session: &Session,
+pub fn feeding<H: Host>(
+    registry: &Registry<H>,
     plan: &Plan,
     address: &Address,
     watched: &[Wanted],
@@ -32,8 +29,7 @@ pub(super) fn feeding(
     let planned = changes.find(|planned| planned.address == *address);
     let before = planned.and_then(|planned| planned.change.before());
     let needs = watched.iter().find(|wanted| wanted.address == *address);
-    let (Some(before), Some(needs), Ok(kind)) = (before, needs, session.registry.of(address))
-    else {
+    let (Some(before), Some(needs), Ok(kind)) = (before, needs, registry.of(address)) else {
         return vec![];
     };
     let Some(kind) = kind.reactive() else {
@@ -49,9 +45,9 @@ pub(super) fn feeding(
 }
 
 /// Plans without what this host cannot have just now, such as arguments of a MicroK8s that somebody stopped: the rest counts.
-pub(super) async fn plan_what_can_be(
-    registry: &Registry<Live>,
-    reader: &Reader,
+pub async fn plan_what_can_be<H: Host>(
+    registry: &Registry<H>,
+    reader: &H::Reader,
     host: &str,
     mut wanted: Vec<Wanted>,
     mut say: impl FnMut(&str),

@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt::Display,
     time::{Duration, Instant},
 };
 
-use stead_engine::{model::address::Address, plan::document::Plan};
-use stead_resources::host::Culprit;
+use crate::{model::address::Address, plan::document::Plan};
 
 /// Rounds within [`SHORT`] after which it is a fight: the one after them is not begun.
 const ROUNDS: usize = 9;
@@ -25,30 +25,42 @@ const LONG: Duration = Duration::from_hours(1);
 /// How long after a round what looks like a program of ours is taken for one.
 const ECHO: Duration = Duration::from_secs(1);
 
+/// Whoever may move something: a process, as it is shown.
+pub trait Actor: Clone + Display {
+    /// Returns the name of whoever is behind it.
+    fn behind(&self) -> &str;
+
+    /// Whether it could be asked who started it.
+    fn is_told(&self) -> bool;
+
+    /// Whether it may be a program that this process has started itself.
+    fn may_be_ours(&self) -> bool;
+}
+
 /// Everything that was brought back.
-#[derive(Debug, Default)]
-pub(super) struct Bouts(BTreeMap<Address, Bout>);
+#[derive(Debug)]
+pub struct Bouts<A>(BTreeMap<Address, Bout<A>>);
 
 /// How often one address was.
-#[derive(Debug, Default)]
-pub(super) struct Bout {
+#[derive(Debug)]
+pub struct Bout<A> {
     /// When, the oldest first.
     rounds: VecDeque<Instant>,
     /// When with a restart.
     restarts: VecDeque<Instant>,
     /// Who was seen to move it, by who is behind it, and how often.
-    seen: BTreeMap<String, (usize, Culprit)>,
+    seen: BTreeMap<String, (usize, A)>,
     /// Who was seen last since the last round. Somebody else is never replaced by who may be ours.
-    newest: Option<Culprit>,
+    newest: Option<A>,
     /// Why it is left alone, if it is.
-    pub(super) given_up: Option<String>,
+    pub given_up: Option<String>,
     /// How often it was brought back since the start.
-    pub(super) total: u64,
+    pub total: u64,
 }
 
 /// What is to become of a plan.
 #[derive(Debug)]
-pub(super) enum Judgement {
+pub enum Judgement {
     /// It is carried out.
     Now,
     /// Not yet.
@@ -59,7 +71,7 @@ pub(super) enum Judgement {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+enum Verdict {
     /// Bring it back.
     Now,
     /// Bring it back, but not before.
@@ -70,16 +82,35 @@ pub(super) enum Verdict {
 
 /// Whether what is heard is held against whoever did it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blame {
+pub enum Blame {
     /// It is.
     Others,
     /// It may be our own doing.
     Nobody,
 }
 
-impl Bouts {
+impl<A> Default for Bouts<A> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<A> Default for Bout<A> {
+    fn default() -> Self {
+        Self {
+            rounds: VecDeque::new(),
+            restarts: VecDeque::new(),
+            seen: BTreeMap::new(),
+            newest: None,
+            given_up: None,
+            total: 0,
+        }
+    }
+}
+
+impl<A: Actor> Bouts<A> {
     /// Says what is to become of a plan.
-    pub(super) fn judge(&self, plan: &Plan, now: Instant) -> Judgement {
+    pub fn judge(&self, plan: &Plan, now: Instant) -> Judgement {
         let mut not_before = now;
         let mut fought_over = vec![];
         for planned in &plan.changes {
@@ -137,12 +168,12 @@ impl Bouts {
     }
 
     /// Counts that an address is as it should be again.
-    pub(super) fn count(&mut self, address: &Address) {
+    pub fn count(&mut self, address: &Address) {
         self.0.entry(address.clone()).or_default().total += 1;
     }
 
     /// Notes a round: an address was brought back, or was to be.
-    pub(super) fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
+    pub fn note(&mut self, address: &Address, is_restart: bool, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
         bout.newest = None;
         bout.rounds.push_back(now);
@@ -160,7 +191,7 @@ impl Bouts {
     }
 
     /// Notes who was seen to move an address.
-    pub(super) fn accuse(&mut self, address: &Address, by: Culprit, now: Instant) {
+    pub fn accuse(&mut self, address: &Address, by: A, now: Instant) {
         let bout = self.0.entry(address.clone()).or_default();
         let is_recent = |round: &Instant| now.duration_since(*round) < ECHO;
         if by.may_be_ours() && bout.rounds.back().is_some_and(is_recent) {
@@ -176,28 +207,28 @@ impl Bouts {
     }
 
     /// Whether somebody else was seen to move an address since the last round.
-    pub(super) fn is_contested(&self, address: &Address) -> bool {
+    pub fn is_contested(&self, address: &Address) -> bool {
         self.newest(address).is_some_and(|by| !by.may_be_ours())
     }
 
     /// Returns who was seen to move an address last.
-    pub(super) fn newest(&self, address: &Address) -> Option<&Culprit> {
+    pub fn newest(&self, address: &Address) -> Option<&A> {
         self.0.get(address)?.newest.as_ref()
     }
 
     /// Leaves an address alone from now on.
-    pub(super) fn give_up(&mut self, address: &Address, why: String) {
+    pub fn give_up(&mut self, address: &Address, why: String) {
         self.0.entry(address.clone()).or_default().given_up = Some(why);
     }
 
     /// Whether an address is left alone.
-    pub(super) fn is_given_up(&self, address: &Address) -> bool {
+    pub fn is_given_up(&self, address: &Address) -> bool {
         let bout = self.0.get(address);
         bout.is_some_and(|bout| bout.given_up.is_some())
     }
 
     /// Takes everything up again: somebody has applied something.
-    pub(super) fn begin_anew(&mut self) {
+    pub fn begin_anew(&mut self) {
         for bout in self.0.values_mut() {
             bout.given_up = None;
             bout.rounds.clear();
@@ -206,29 +237,58 @@ impl Bouts {
     }
 
     /// Returns all of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Address, &Bout)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Address, &Bout<A>)> {
         self.0.iter()
     }
 }
 
-impl Bout {
+impl<A: Actor> Bout<A> {
     /// Names who was seen most, and prefers whoever could be asked who started it.
     fn by(&self) -> String {
-        let told = |culprit: &Culprit| culprit.started_by.is_some();
         let most = self
             .seen
             .values()
-            .max_by_key(|(count, culprit)| (told(culprit), *count));
+            .max_by_key(|(count, actor)| (actor.is_told(), *count));
         most.map_or_else(
             || "another program, which nobody saw,".to_owned(),
-            |(_, culprit)| culprit.to_string(),
+            |(_, actor)| actor.to_string(),
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
+
+    /// A process that ends at once, and who started it if that is known.
+    #[derive(Clone)]
+    struct Process(usize, Option<&'static str>);
+
+    impl fmt::Display for Process {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "iptables (process {}", self.0)?;
+            match self.1 {
+                Some(starter) => write!(f, ", started by `{starter}`)"),
+                None => write!(f, ")"),
+            }
+        }
+    }
+
+    impl Actor for Process {
+        fn behind(&self) -> &str {
+            self.1.unwrap_or("iptables")
+        }
+
+        fn is_told(&self) -> bool {
+            self.1.is_some()
+        }
+
+        fn may_be_ours(&self) -> bool {
+            self.1.is_none()
+        }
+    }
 
     fn address() -> Address {
         Address::new("iptables-policy", "filter/FORWARD")
@@ -236,7 +296,7 @@ mod tests {
 
     #[test]
     fn whoever_sets_it_back_at_once_is_named_in_the_tenth_round() {
-        let mut bouts = Bouts::default();
+        let mut bouts = Bouts::<Process>::default();
         let begin = Instant::now();
         let mut now = begin;
         for round in 1..=ROUNDS {
@@ -248,17 +308,8 @@ mod tests {
                 }
                 Verdict::GiveUp(why) => panic!("round {round}: {why}"),
             }
-            let started_by = (round == 3).then(|| "sh fight.sh".to_owned());
-            let name = "iptables".to_owned();
-            bouts.accuse(
-                &address(),
-                Culprit {
-                    pid: u32::try_from(round).ok(),
-                    name,
-                    started_by,
-                },
-                now,
-            );
+            let started_by = (round == 3).then_some("sh fight.sh");
+            bouts.accuse(&address(), Process(round, started_by), now);
             bouts.note(&address(), false, now);
         }
         assert!(now - begin < SHORT, "{:?}", now - begin);
@@ -276,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_slow_writer_is_brought_back_for_an_hour_and_restarts_only_thrice() {
-        let mut bouts = Bouts::default();
+        let mut bouts = Bouts::<Process>::default();
         let begin = Instant::now();
         for round in 0..HOURLY {
             let now = begin + Duration::from_secs(2) * u32::try_from(round).unwrap();
