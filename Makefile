@@ -57,7 +57,7 @@ install: ## put the program, its pages, completions and unit below PREFIX (/usr/
 	sed 's|@PROGRAM@|$(PREFIX)/bin/stead|' packaging/stead-recover.service.in >$(TO)/lib/systemd/system/stead-recover.service
 	test -e $(DESTDIR)/etc/stead/import-ignore.kdl || \
 		install -D -m 644 packaging/import-ignore.kdl $(DESTDIR)/etc/stead/import-ignore.kdl
-	@[ -n "$(DESTDIR)" ] || echo 'Installed. `systemctl enable stead-recover` has each boot take back a run that lost its power.'
+	@[ -n "$(DESTDIR)" ] || echo 'Installed. `systemctl enable stead-recover` rolls an interrupted run back at each boot.'
 
 package: ## make a Debian package of what `make build` has built: target/debian/stead_*.deb
 	rm -rf target/package
@@ -94,7 +94,7 @@ programs:
 bench-proxy: packages programs ## measure kube-proxy in userspace and in iptables mode, on a test host; a figure, no test
 	$(AS_ROOT) target/debug/test-host bench-proxy
 
-bench-watch: packages programs ## measure how soon the watch puts a policy back, and what it costs, on a test host; a figure, no test
+bench-watch: packages programs ## measure how soon the watch restores a policy, and what it costs, on a test host; a figure, no test
 	$(AS_ROOT) target/debug/test-host bench-watch
 
 bench: build ## measure plans, an apply and an import of that program against the least that their work costs; figures, no test
@@ -116,7 +116,7 @@ fuzz: ## run the fuzz targets, ten minutes each, with nightly Rust and cargo-fuz
 			-max_total_time=$(SECONDS_EACH) -timeout=20 || exit 1; \
 	done
 
-fuzz-specs: runner ## put any text at all through the parser and the resolver, for ten minutes
+fuzz-specs: runner ## feed random text to the parser and the resolver, for ten minutes
 	STEAD_FUZZ_SECONDS=600 cargo nextest run --package stead --test fuzz --success-output final
 
 lint: ## check formatting, lints, docs, licences, unused dependencies and spelling
@@ -127,7 +127,7 @@ lint: ## check formatting, lints, docs, licences, unused dependencies and spelli
 	$(call check,cargo-machete,cargo machete --with-metadata)
 	$(call check,typos,typos)
 
-docs: packages runner packager programs ## write the pages anew that are made from the code, and what comes of the commands that the README and the guide show
+docs: packages runner packager programs ## update the generated pages, and the output of commands in the README and the guide
 	$(AS_ROOT) env UPDATE=1 cargo nextest run --workspace --test-threads 1 \
 		--filterset 'test(/^(reference|documents)::/) or $(BOOTED) and test(/^(newcomer|screens)::/)'
 

@@ -1,4 +1,4 @@
-//! What `stead doctor` finds on a test host.
+//! What the findings are on a test host.
 
 use serde_json::Value;
 

@@ -260,7 +260,7 @@ pub(crate) fn recipes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("images")
 }
 
-/// Names, modes and contents of all files under a folder, in a fixed order: what a digest of the folder is taken from.
+/// Names, modes and contents of all files under a directory, in a fixed order: what a digest of the folder is taken from.
 pub(crate) fn contents(folder: &Path) -> Vec<u8> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()

@@ -1,4 +1,4 @@
-//! What every command works with: the host, the kinds, the run folder and the spec.
+//! The context of every command: the host, the kinds, the state directory and the spec.
 
 use std::{
     cell::OnceCell,
@@ -192,11 +192,11 @@ impl Session {
         if geteuid().is_root() || self.root != Path::new("/") {
             return Ok(());
         }
-        let message = format!("`stead {command}` changes this host, and only root can");
+        let message = format!("`stead {command}` changes this host and needs root");
         Err(Failure::new(
             Exit::Failed,
             message,
-            format!("write `sudo stead {command}`"),
+            format!("run `sudo stead {command}`"),
         ))
     }
 
@@ -400,10 +400,10 @@ pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
         .ok_or_else(|| {
             Failure::usage(
                 format!(
-                    "no spec is named, and there is neither `{}` nor `{}`",
+                    "no spec is given, and there is neither `{}` nor `{}`",
                     SPECS[0], SPECS[1]
                 ),
-                "name one, for instance `stead plan laptop.kdl`",
+                "give one, for instance `stead plan laptop.kdl`",
             )
         })
 }
@@ -413,7 +413,7 @@ pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
     read_limited(path).map_err(|error| {
         Failure::usage(
             format!("cannot read `{}`: {error}", path.display()),
-            "name a file that exists and that you may read",
+            "give a file that exists and that you may read",
         )
     })
 }
@@ -445,8 +445,8 @@ fn recorded_facts(path: &Path) -> Result<Facts, Failure> {
         Err(error) => error.to_string(),
     };
     Err(Failure::usage(
-        format!("`{}` has no facts: {fault}", path.display()),
-        "name a file that `stead facts --json` printed",
+        format!("`{}` does not contain facts: {fault}", path.display()),
+        "give a file that `stead facts --json` printed",
     ))
 }
 
@@ -464,7 +464,7 @@ fn select(spec: &mut Spec, only: &[String]) -> Result<(), Failure> {
             known.dedup();
             let help = suggest::help("this spec has", pattern, known.iter().map(String::as_str));
             return Err(Failure::usage(
-                format!("nothing in the spec is `{pattern}`"),
+                format!("nothing in the spec matches `{pattern}`"),
                 help,
             ));
         }

@@ -1,4 +1,4 @@
-//! What went wrong before a run could say so itself: printed for people, or as data.
+//! Errors of commands, printed for people or as data.
 
 use std::{error::Error, io::IsTerminal};
 
@@ -237,7 +237,7 @@ impl From<StateFolderError> for Failure {
         let failure = Self::of(Exit::Failed, &error);
         match error {
             StateFolderError::Unsafe { path, .. } => failure.help(format!(
-                "stead keeps there what undo relies on, so nobody else may write to it: `chown root: {path}` and `chmod 0700 {path}` after a look inside, or take another folder with `--state-dir`",
+                "undo relies on its contents, so only root may write to it: check it, then run `chown root: {path}` and `chmod 0700 {path}`, or use another directory with `--state-dir`",
                 path = path.display()
             )),
             StateFolderError::Io { .. } => failure,
@@ -259,7 +259,7 @@ impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Damaged => {
-                Self::of(Exit::Usage, &error).help("make it again with `stead plan --out FILE`")
+                Self::of(Exit::Usage, &error).help("create it again with `stead plan --out FILE`")
             }
             ApplyError::Observe(error) => error.into(),
             ApplyError::Folder(error) => error.into(),
@@ -273,7 +273,7 @@ impl From<RecoverError> for Failure {
         match error {
             RecoverError::Folder(error) => error.into(),
             RecoverError::Pending { run, .. } => Self::of(Exit::Locked, &error).help(format!(
-                "`stead confirm` keeps run {run}, `stead revert` takes it back now; without either it goes back by itself"
+                "`stead confirm` confirms run {run}, `stead revert` rolls it back now; without either it is rolled back when its time is over"
             )),
             RecoverError::Journal(_) => Self::of(Exit::Failed, &error),
         }
@@ -306,14 +306,14 @@ impl From<UndoError> for Failure {
                     help: None,
                 });
                 Self::Faults(Exit::Stale, moved.collect()).help(
-                    "nothing was done: taking the run back would lose what came later; undo the later runs first, or change these by hand",
+                    "nothing was done: undo would lose the later change; undo the later runs first, or restore this by hand",
                 )
             }
             UndoError::NothingDone(_) => {
                 Self::of(Exit::Usage, &error).help("`stead history` shows which runs succeeded")
             }
             UndoError::Damaged(run) => Self::of(Exit::Failed, &error).help(format!(
-                "nothing was done; `stead show {run}` has the plan of that run: change by hand what you want back"
+                "nothing was done; `stead show {run}` shows the plan of that run: restore by hand what you need"
             )),
             UndoError::History(error) => error.into(),
             UndoError::Observe(error) => error.into(),

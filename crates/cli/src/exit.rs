@@ -21,9 +21,9 @@ pub(crate) enum Exit {
     Stale = 5,
     /// Another run holds the lock, or waits to be confirmed.
     Locked = 6,
-    /// It was not confirmed, or a check failed that had passed, and the host was put back.
+    /// It was not confirmed, or a check failed that had passed; it was rolled back.
     NotConfirmed = 7,
-    /// Imported, but something could not be seen or said.
+    /// Imported, but something could not be read or expressed.
     Incomplete = 8,
 }
 
@@ -31,22 +31,31 @@ impl Exit {
     /// All of them, each with what it means, as help, the manual and the guide say it.
     pub(crate) const MEANINGS: [(Self, &str); 9] = [
         (Self::Done, "done, or nothing to change"),
-        (Self::Failed, "failed, the host is as before"),
-        (Self::Usage, "usage or spec error"),
+        (Self::Failed, "failed; the host is as before"),
+        (Self::Usage, "error on the command line or in the spec"),
         (
             Self::Pending,
-            "changes are pending, `doctor` found something, or `test` planned something else than was expected",
+            "changes are pending, `doctor` has findings, or a plan of `test` is not the expected one",
         ),
-        (Self::Residue, "failed and the rollback left residue"),
-        (Self::Stale, "stale plan, nothing done"),
-        (Self::Locked, "another run holds the lock"),
+        (
+            Self::Residue,
+            "failed, and not everything could be rolled back; the residue is named",
+        ),
+        (
+            Self::Stale,
+            "stale plan: the host has changed since; nothing was applied",
+        ),
+        (
+            Self::Locked,
+            "another run is in progress or waits to be confirmed",
+        ),
         (
             Self::NotConfirmed,
-            "not confirmed, or a check failed that had passed; the host is as before",
+            "not confirmed, or a check failed that had passed; rolled back",
         ),
         (
             Self::Incomplete,
-            "imported, but something could not be seen or said, and it is named",
+            "imported, but something could not be read or expressed; it is named",
         ),
     ];
 }

@@ -1,4 +1,4 @@
-//! The command `stead`: reads what was typed, calls the engine, prints what came of it. Decides nothing.
+//! The command `stead`: parses arguments, calls the engine, prints the result. Decides nothing.
 
 mod args;
 mod exit;

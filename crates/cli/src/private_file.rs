@@ -1,4 +1,4 @@
-//! Files that were asked for and that nobody else may read: saved plans, pages of the history.
+//! Output files that only their owner may read: saved plans, pages of the history.
 #![expect(
     clippy::disallowed_methods,
     reason = "what was asked for is output, not the host"
@@ -14,7 +14,7 @@ pub(crate) fn save(path: &Path, contents: &[u8]) -> Result<(), Failure> {
         Failure::new(
             Exit::Failed,
             format!("cannot save `{}`: {error}", path.display()),
-            "name another file",
+            "give another file",
         )
     })
 }
@@ -22,9 +22,9 @@ pub(crate) fn save(path: &Path, contents: &[u8]) -> Result<(), Failure> {
 fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(there) if there.is_symlink() => {
-            return Err(io::Error::other("a symbolic link is there"));
+            return Err(io::Error::other("it is a symbolic link"));
         }
-        Ok(there) if !there.is_file() => return Err(io::Error::other("what is there is no file")),
+        Ok(there) if !there.is_file() => return Err(io::Error::other("it is not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

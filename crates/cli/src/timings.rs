@@ -1,4 +1,4 @@
-//! `--timings`: what took how long, by the spans of the engine and of the commands.
+//! `--timings`: durations, by the spans of the engine and of the commands.
 
 use std::{
     collections::HashMap,

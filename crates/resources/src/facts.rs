@@ -1,4 +1,4 @@
-//! Facts of a host that a spec may ask for: read from files, from systemd and from snapd. Nothing asks the network.
+//! Facts of a host that a spec may ask for: read from files, from systemd and from snapd. The network is not asked.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -28,9 +28,9 @@ pub const FACTS: [(&str, &str); 19] = [
     ("cgroup", "The version of control groups: 1 or 2."),
     (
         "cloud",
-        "`azure`, `aws`, `gcp`, `alibaba`, `openstack` or `none`, by what the firmware says.",
+        "`azure`, `aws`, `gcp`, `alibaba`, `openstack` or `none`, according to the firmware.",
     ),
-    ("cpus", "How many are online."),
+    ("cpus", "The number of CPUs that are online."),
     ("disk", "Size of the file system of /, in MiB."),
     (
         "form",
@@ -55,7 +55,7 @@ pub const FACTS: [(&str, &str); 19] = [
     ),
     (
         "memory",
-        "In MiB, as the kernel counts it: somewhat less than is built in.",
+        "In MiB, as the kernel counts it: somewhat less than installed.",
     ),
     ("microk8s", "The version of the snap, or `none`."),
     (
@@ -68,13 +68,10 @@ pub const FACTS: [(&str, &str); 19] = [
         "`13`, `24.04`, …: VERSION_ID of os-release(5), or `none`.",
     ),
     ("snapd", "Its version, or `none`."),
-    (
-        "systemd",
-        "Its version, or `none` where it does not run this host.",
-    ),
+    ("systemd", "Its version, or `none` if it does not run here."),
     (
         "virtualisation",
-        "`kvm`, `microsoft`, `lxc`, `docker`, …, or `none`, as systemd-detect-virt(1) says it.",
+        "`kvm`, `microsoft`, `lxc`, `docker`, …, or `none`, as reported by systemd-detect-virt(1).",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! What the engine wants of a live host: the one place that knows both the host and what keeps it reachable.
+//! The live host for the engine: the one place that knows both the host and its safety.
 
 use stead_engine::{
     model::boot_time::Moment,

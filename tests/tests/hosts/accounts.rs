@@ -318,9 +318,12 @@ fn packages_that_cannot_be_leave_only_their_settings() {
     for (spec, said) in [
         (
             "package \"hallo\"",
-            "no archive that apt knows has a package `hallo`",
+            "the archives of apt have no package `hallo`",
         ),
-        ("package \"hello\" version=\"3.0\"", "there is `1.0`, `2.0`"),
+        (
+            "package \"hello\" version=\"3.0\"",
+            "they have `1.0`, `2.0`",
+        ),
         ("package \"hello:amd64\"", "write `package \"hello\"`"),
     ] {
         write(&host, spec);

@@ -125,7 +125,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     assert!(said.out.contains(change), "{}", said.out);
     assert!(
         said.out
-            .contains("core/dns is disabled and enabled again to get other arguments"),
+            .contains("core/dns is disabled and enabled again to change its arguments"),
         "{}",
         said.out
     );
@@ -134,7 +134,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         &["delete", "service", "kube-dns", "-n", "kube-system"],
     );
     let said = host.stead_ends(&["plan", SPEC], 3);
-    let broken = "core/dns is broken: these have gone: Service kube-system/kube-dns";
+    let broken = "core/dns is broken: these are missing: Service kube-system/kube-dns";
     assert!(said.out.contains(broken), "{}", said.out);
     host.stead_ends(&["apply", "--yes", SPEC], 0);
     forwards_to(&host, "192.0.2.53 192.0.2.54");
@@ -144,7 +144,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     host.must(&["microk8s", "enable", "ingress"]);
     write(&host, "addons \"microk8s\" exclusive=#true {\n dns\n}");
     let said = host.stead_ends(&["plan", SPEC], 3);
-    let stays = "core/ingress is enabled, though not by stead, and stays";
+    let stays = "core/ingress was not enabled by stead and stays enabled";
     assert!(said.out.contains(stays), "{}", said.out);
     host.stead_ends(&["apply", "--yes", SPEC], 0);
     host.stead_ends(&["plan", SPEC], 0);
@@ -200,7 +200,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
     let said = host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(!said.out.contains("istio"), "{}", said.out);
     let said = refusal(&host, "addons \"microk8s\" { istio; }");
-    let way = "MicroK8s would take these for community/istio, which it is not: Deployment istio-system/istiod";
+    let way = "MicroK8s would mistake these for community/istio: Deployment istio-system/istiod";
     assert!(said.contains(way), "{said}");
     let portainer = "apiVersion: v1\nkind: Namespace\nmetadata: {name: elsewhere}\n---\n"
         .to_owned()
@@ -216,7 +216,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
     let said = host.stead_ends(&["plan", SPEC], 0);
-    let mistaken = "MicroK8s calls community/portainer enabled because of Deployment elsewhere/portainer, which is not of it";
+    let mistaken = "MicroK8s reports community/portainer as enabled because of Deployment elsewhere/portainer, which does not belong to it";
     assert!(said.out.contains(mistaken), "{}", said.out);
     kubectl(&host, &["delete", "namespace", "elsewhere"]);
     assert_eq!(objects(&host), start);
@@ -241,7 +241,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
-    let dies = "disabling community/istio would take along what it does not own: Deployment mesh/istiod-mine";
+    let dies = "disabling community/istio would also delete objects of others: Deployment mesh/istiod-mine";
     assert!(said.contains(dies), "{said}");
     assert_eq!(objects(&host), both);
     // Moved elsewhere, it goes without; what stands beside it stays.
@@ -357,7 +357,7 @@ fn what_a_script_left_half_done_is_taken_back() {
     write(&host, "addons \"microk8s\" { \"mine/empty\"; }");
     let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
-        said.err.contains("ended well, and nothing of it is there"),
+        said.err.contains("succeeded, but created no objects"),
         "{}",
         said.err
     );
@@ -395,7 +395,7 @@ fn bad_input(host: &Host) {
         ),
         (
             "addons \"microk8s\" { \"community/istio\"; }",
-            "write `community` beside it",
+            "add `community`",
         ),
         (
             "addons \"microk8s\" { community; istio; }",
@@ -405,14 +405,14 @@ fn bad_input(host: &Host) {
             "addons \"microk8s\" { helm3 #null; }",
             "is part of the snap and cannot be disabled",
         ),
-        ("addons \"microk8s\" { dns:1.1.1.1; }", "holds a colon"),
+        ("addons \"microk8s\" { dns:1.1.1.1; }", "contains a colon"),
         (
             "addons \"microk8s\" { dns; \"core/dns\"; }",
             "is written twice",
         ),
         (
             "addons \"other\" { dns; }",
-            "no cluster whose addons stead knows",
+            "not a cluster whose addons stead manages",
         ),
         (
             "addon-repo \"core\" absent=#true",

@@ -139,7 +139,7 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
     );
 }
 
-/// Says in what the host is not as before, in the words in which stead has to name it. The snap leaves these when it is removed.
+/// Says in what the host differs from before, in the words in which stead has to name it. The snap leaves these when it is removed.
 fn left(host: &Host, before: &Fingerprint) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut now = host.fingerprint();

@@ -141,7 +141,7 @@ fn whoever_cuts_their_own_session_gets_back_in() {
     spec(&host, &[POLICY]);
     let said = ssh(&host, "stead apply --yes /root/host.kdl");
     assert_eq!(said.code, Some(7), "{said:?}");
-    assert!(said.err.contains("You came over SSH"), "{said:?}");
+    assert!(said.err.contains("You are connected over SSH"), "{said:?}");
     assert_eq!(exit_of_newest(&host), "7");
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
     assert_eq!(guards(&host), "");
@@ -150,7 +150,10 @@ fn whoever_cuts_their_own_session_gets_back_in() {
     spec(&host, &[SSH, POLICY]);
     let said = ssh(&host, "stead apply --yes /root/host.kdl");
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.err.contains("Confirmed: this session"), "{said:?}");
+    assert!(
+        said.err.contains("Confirmed: packets of this session"),
+        "{said:?}"
+    );
     assert_eq!(exit_of_newest(&host), "0");
     assert_eq!(guards(&host), "");
     assert_eq!(ssh(&host, "stead undo --yes 2").code, Some(0));
@@ -165,12 +168,12 @@ fn whoever_cuts_their_own_session_gets_back_in() {
     let refused = host.stead(&["apply", "--yes", "/root/host.kdl"]);
     assert_eq!(refused.code, Some(6), "{refused:?}");
     assert!(
-        refused.err.contains("`stead confirm` keeps run 4"),
+        refused.err.contains("`stead confirm` confirms run 4"),
         "{refused:?}"
     );
     let said = end(careless);
     assert_eq!(said.code, Some(7), "{said:?}");
-    assert!(said.err.contains("nobody confirmed"), "{said:?}");
+    assert!(said.err.contains("the run was not confirmed"), "{said:?}");
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 
     // Somebody makes a new one.
@@ -394,7 +397,7 @@ fn going_back_is_tried_until_it_is_done_whatever_is_away() {
         assert_eq!(said.code, Some(4), "{goes}: {said:?}");
         assert!(said.err.contains(left), "{goes}: {said:?}");
         let history = host.stead(&["history"]).out;
-        let says = history.contains("goes back") && history.contains(left);
+        let says = history.contains("rolling back") && history.contains(left);
         assert!(says, "{history}");
         assert_eq!(host.stead(&["confirm"]).code, Some(7), "too late");
         host.must(&["sh", "-c", comes]);
@@ -417,7 +420,7 @@ fn going_back_is_tried_until_it_is_done_whatever_is_away() {
     );
     sleep(Duration::from_secs(5));
     let history = host.stead(&["history"]).out;
-    let says = history.contains("goes back") && history.contains("unit:mine.service");
+    let says = history.contains("rolling back") && history.contains("unit:mine.service");
     assert!(says, "{history}");
     host.must(&["systemctl", "start", "dbus.socket"]);
     wait_until("the bus is back", || {

@@ -60,7 +60,7 @@ fn each_thing_that_goes_wrong_beside_microk8s_is_found_where_its_cause_is() {
     ];
     let said = host.run(&nobody);
     assert_eq!(said.code, Some(0), "{said:?}");
-    let hidden = "not seen: forward-drop: only root and the group microk8s see what MicroK8s has\n";
+    let hidden = "not checked: forward-drop: only root and the group microk8s can read the state of MicroK8s\n";
     assert!(said.out.contains(hidden), "{said:?}");
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
     mend(&host);

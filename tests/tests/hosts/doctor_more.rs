@@ -59,7 +59,10 @@ fn certificates_that_end_or_do_not_fit_are_found() {
     assert_eq!(host.found(), [""; 0]);
     host.put(&format!("{DATA}/var/lock/no-cert-reissue"), "");
     let evidence = seen(&host, "certificate-address");
-    assert!(evidence.contains("the address 192.0.2.77"), "{evidence}");
+    assert!(
+        evidence.contains("the address of the default route is 192.0.2.77"),
+        "{evidence}"
+    );
     certify(&host, 365, "192.0.2.77");
     assert_eq!(host.found(), [""; 0]);
 }
@@ -87,7 +90,7 @@ fn what_pods_ask_for_and_what_only_looks_like_an_addon_is_found() {
     let status = host.must(&["microk8s", "status", "--addon", "registry"]);
     assert_eq!(status.out, "enabled\n");
     let evidence = seen(&host, "addon-mistaken");
-    let expected = "MicroK8s calls core/registry enabled because of Deployment mine/registry";
+    let expected = "MicroK8s reports core/registry as enabled because of Deployment mine/registry";
     assert!(evidence.contains(expected), "{evidence}");
     kubectl(
         &host,
@@ -138,7 +141,7 @@ fn names_that_nobody_answers_are_found() {
     let rule = ["OUTPUT", "-s", "10.1.0.1", "-p", "udp", "-j", "DROP"];
     host.must(&[&["iptables-nft", "-I"], &rule[..]].concat());
     let evidence = seen(&host, "dns-unanswered");
-    let expected = "asked from 10.1.0.1, in the network of pods: ";
+    let expected = "asked from 10.1.0.1, in the pod network: ";
     assert!(evidence.contains(expected), "{evidence}");
     assert!(!evidence.contains("from this host"), "{evidence}");
     host.must(&[&["iptables-nft", "-D"], &rule[..]].concat());
@@ -178,7 +181,8 @@ fn a_user_who_may_watch_no_more_files_is_told_so() {
     wait_until("nothing is left", || host.get("/tmp/full").is_some());
     let said = host.run(&["bash", "-c", doctor]);
     assert!(limits(&said.out) && said.code == Some(3), "{said:?}");
-    let expected = "the kernel refuses user 23456 more instances of inotify: fs.inotify.max_user_instances is ";
+    let expected =
+        "the kernel refuses user 23456 more inotify instances: fs.inotify.max_user_instances is ";
     assert!(said.out.contains(expected), "{said:?}");
     host.must(&["systemctl", "stop", "hog.service"]);
     assert!(!limits(&host.must(&["bash", "-c", doctor]).out));
@@ -227,7 +231,7 @@ fn beside_a_firewall_only_what_it_stops_is_found() {
     // As its page says.
     let page = host.stead_ends(&["explain", "forward-drop"], 0).out;
     assert!(
-        page.contains("by hand   ufw default allow routed "),
+        page.contains("fix now      ufw default allow routed "),
         "{page}"
     );
     host.must(&["ufw", "default", "allow", "routed"]);

@@ -28,8 +28,7 @@ fn docker_is_known_by_its_start_and_nobody_else_is_taken_for_it() {
     };
     check(&host, &both(docker));
     let said = host.stead_ends(&["plan", SPEC], 3).out;
-    let because =
-        "because /root/host.kdl:3; Docker has changed it since run 1 (docker.service started 20";
+    let because = "from /root/host.kdl:3; changed by Docker since run 1 (docker.service started 20";
     assert!(said.contains(because), "{said}");
 
     // The same by hand: Docker runs, and did not do it.
@@ -71,11 +70,11 @@ fn what_a_hook_brings_back_says_why() {
             .then_some(said.out.clone())
             .ok_or(said.out)
     });
-    let because = "Docker has changed it since run 1 (docker.service started 20";
+    let because = "changed by Docker since run 1 (docker.service started 20";
     assert!(said.contains(because), "{said}");
     let history = host.must(&[&host.stead_path(), "history"]).out;
     let newest = history.lines().last().unwrap_or_default();
-    assert!(newest.ends_with("(because of Docker)"), "{history}");
+    assert!(newest.ends_with("(caused by Docker)"), "{history}");
 }
 
 #[test]
@@ -95,7 +94,7 @@ fn files_show_when_they_changed_and_the_spec_is_told_from_that() {
     check(&host, &[("file:/etc/motd", changed)]);
     // An older time says nothing of when it came there.
     host.must(&["touch", "--date=2020-01-01", "/etc/motd"]);
-    let put = "changed since 1: /etc/motd was put there, or got another owner or mode,";
+    let put = "changed since 1: /etc/motd was created, or its owner or mode changed,";
     check(&host, &[("file:/etc/motd", put)]);
     host.must(&["rm", "/etc/motd"]);
     check(&host, &[("file:/etc/motd", "unknown 1")]);

@@ -127,7 +127,7 @@ const UNITS: &str = r#"
             """
     }
     unit "work@1000.service" enabled=#true running=#true
-    // drift: after the next boot it does not run
+    // drift: it does not start at the next boot
     unit "work@2000.service" enabled=#false running=#true
 "#;
 
@@ -231,6 +231,6 @@ fn whoever_decided_about_a_unit_finds_it_written_and_made_elsewhere() {
     let (spec, document) = import(&two);
     assert!(!spec.contains("unit \"mine.service\""), "{spec}");
     let ignored = document["coverage"]["unit"]["ignored"].to_string();
-    assert!(ignored.contains("older files than there are"), "{ignored}");
+    assert!(ignored.contains("outdated unit files"), "{ignored}");
     assert!(ignored.contains("mine.service"), "{ignored}");
 }

@@ -66,7 +66,7 @@ fn arguments_are_edited_the_service_restarts_once_and_goes_back() {
     for part in [
         "↻ restart:microk8s/kubernetes",
         "restarts snap.microk8s.daemon-kubelite.service (about 20 s without it)",
-        "1 restart,",
+        "1 restart.",
     ] {
         assert!(said.out.contains(part), "{}", said.out);
     }
@@ -214,7 +214,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
     let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
         said.err
-            .contains("restart:microk8s/kubernetes: cannot bring daemon-kubelite up"),
+            .contains("restart:microk8s/kubernetes: cannot start daemon-kubelite"),
         "{}",
         said.err
     );
@@ -228,7 +228,7 @@ fn a_flag_that_keeps_the_daemon_down_late_or_other_is_taken_back_with_the_daemon
     write(&host, &format!("{patience}{never_ready}"));
     let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
     assert!(
-        said.err.contains("after 45 s the API server") && said.err.contains("Reverted."),
+        said.err.contains("after 45 s the API server") && said.err.contains("Rolled back"),
         "{}",
         said.err
     );
@@ -304,7 +304,7 @@ fn what_cannot_be_is_said_before_anything_changes() {
         ),
         (
             "kube-args \"kube-proxy\" { proxy-mode \"userspace\"; }",
-            "takes the mode `userspace` away",
+            "removes the mode `userspace`",
         ),
         (
             "kube-args \"kube-proxy\" { proxy-mode \"iptable\"; }",
@@ -316,7 +316,7 @@ fn what_cannot_be_is_said_before_anything_changes() {
         ),
         (
             "kube-args \"kube-dns\" { a \"b\"; }",
-            "no arguments for `kube-dns`",
+            "no argument file for `kube-dns`",
         ),
         (
             "kube-args \"kube-proxy\" { --a \"b\"; }",

@@ -92,9 +92,9 @@ fn the_screens_of_the_documentation_are_what_stead_shows() {
     apply.wait_for("waiting for backup.service");
     check("apply", "sudo stead apply laptop.kdl", &apply);
     apply.press(&["C-c"]);
-    apply.wait_for("stopping: the running step comes to its end, then everything is put back");
+    apply.wait_for("stopping after this step, then rolling back");
     apply.press(&["C-c"]);
-    apply.wait_for("then `stead recover` puts the host back");
+    apply.wait_for("still stopping: stead does not interrupt a step.");
     assert_eq!(apply.end(), 1);
     let policy = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
     assert!(policy.starts_with("-P FORWARD DROP"), "{policy}");

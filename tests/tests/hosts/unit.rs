@@ -262,7 +262,7 @@ fn check_life(host: &mut Host, again: fn(&mut Host)) {
     check_fails(
         host,
         &broken,
-        "unit:hello.service: cannot restart it\n  it ended ",
+        "unit:hello.service: cannot restart it\n  it exited ",
     );
     undo(host, 4);
     assert_eq!(difference(&made, &look(host)), [""; 0]);
@@ -320,7 +320,9 @@ fn units_of_others_are_changed_and_put_back_as_they_were() {
         "unit \"ssh.service\" {\n drop-ins {\n \"50-x\" \"[Service]\\nEnvironment=GREETING=hello\\n\"\n}\n}",
     );
     assert!(
-        planned.out.contains("this host may be reached through it"),
+        planned
+            .out
+            .contains("this host may be reachable only through it"),
         "{planned:?}"
     );
     assert_ne!(pid(&host), before);
@@ -393,7 +395,7 @@ const REFUSED: [(&str, &str); 12] = [
     ),
     (
         "\"dbus.service\" enabled=#true",
-        "its section `[Install]` names nothing",
+        "its section `[Install]` does not say what starts it",
     ),
     (
         "\"sshh.service\" running=#true",
@@ -413,7 +415,7 @@ const REFUSED: [(&str, &str); 12] = [
     ),
     (
         "\"e2scrub_all.service\" running=#true",
-        "over when its work is done",
+        "exits when its work is done",
     ),
     (
         "\"uplink.service\" masked=#true",
@@ -421,15 +423,15 @@ const REFUSED: [(&str, &str); 12] = [
     ),
     (
         "\"brief.service\" running=#false",
-        "a program made `brief.service`",
+        "`brief.service` is transient",
     ),
     (
         "\"linked.service\" enabled=#true",
-        "systemd was told of by hand",
+        "created by `systemctl link`",
     ),
     (
         "\"sshd-unix-local.socket\" enabled=#false",
-        "systemd makes `sshd-unix-local.socket`",
+        "systemd generates `sshd-unix-local.socket`",
     ),
 ];
 
@@ -444,14 +446,14 @@ const UNFIT: [(&str, &str); 7] = [
         "ExecStart=sleep 1\\nUser=nobody-at-all",
         "its log: `journalctl --unit hello.service`",
     ),
-    ("ExecStart=true", "it ended at once"),
+    ("ExecStart=true", "it exited at once"),
     (
         "ExecStart=false\\nRestart=always\\nRestartSec=0",
         "cannot start it",
     ),
     (
         "ExecStart=sleep 1000\\n[Unit]\\nConditionPathExists=/nowhere",
-        "its conditions do not hold on this host",
+        "its conditions are not met on this host",
     ),
     (
         "ExecStart=sleep 1000\\n[Unit]\\nRequires=nowhere.service",
@@ -485,7 +487,7 @@ fn what_a_unit_cannot_be_is_said_and_leaves_nothing() {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534"];
     let planned = host.run(&[&nobody[..], &["--clear-groups", &stead, "plan", SPEC]].concat());
     assert_eq!(planned.code, Some(0), "{planned:?}");
-    let unseen = "could not be seen: stale of unit:hello.service";
+    let unseen = "could not be read: stale of unit:hello.service";
     assert!(planned.out.contains(unseen), "{planned:?}");
 }
 

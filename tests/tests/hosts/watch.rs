@@ -68,7 +68,7 @@ fn policies_come_back_in_either_back_end_and_each_is_a_run() {
         10
     );
     let said = journal(&host);
-    assert!(said.contains("moved by iptables-nft (process "), "{said}");
+    assert!(said.contains("changed by iptables-nft (process "), "{said}");
 }
 
 #[test]
@@ -185,24 +185,24 @@ fn whoever_sets_it_back_is_named_and_left_alone() {
         "/root/fight.sh",
     ]);
     let said = wait_for(|| match journal(&host) {
-        said if said.contains("is left alone from now on") => Ok(said),
+        said if said.contains("No longer restoring") => Ok(said),
         said => Err(said),
     });
     let line = said
         .lines()
-        .find(|line| line.contains("left alone"))
+        .find(|line| line.contains("No longer restoring"))
         .unwrap();
     assert!(
-        line.contains("iptables-policy:filter/FORWARD is left alone from now on: iptables"),
+        line.contains("No longer restoring iptables-policy:filter/FORWARD: iptables"),
         "{line}"
     );
     assert!(
         line.contains("started by `/usr/bin/sh /root/fight.sh`"),
         "{line}"
     );
-    assert!(line.contains("10 times in ten seconds"), "{line}");
+    assert!(line.contains("10 times within ten seconds"), "{line}");
     let mended = said
-        .matches("Brought back iptables-policy:filter/FORWARD")
+        .matches("Restored iptables-policy:filter/FORWARD")
         .count();
     assert!(mended < 10, "{mended}: {said}");
     let show = [
@@ -214,7 +214,7 @@ fn whoever_sets_it_back_is_named_and_left_alone() {
     ];
     let status = host.must(&show).out;
     assert!(
-        status.contains("LEFT ALONE: iptables-policy:filter/FORWARD"),
+        status.contains("NO LONGER RESTORING: iptables-policy:filter/FORWARD"),
         "{status}"
     );
 
@@ -252,17 +252,14 @@ fn what_is_left_alone_stays_so_when_what_it_needs_moves() {
     let run = ["systemd-run", "--quiet", "--unit=flush"];
     host.must(&[&run[..], &["sh", "/root/flush.sh"]].concat());
     wait_for(|| match journal(&host) {
-        said if said.contains("iptables-rule:web is left alone from now on") => Ok(()),
+        said if said.contains("No longer restoring iptables-rule:web") => Ok(()),
         said => Err(said),
     });
     host.must(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
     wait_until("it forwards again", || {
         host.must(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
     });
-    assert_eq!(
-        journal(&host).matches("is left alone from now on").count(),
-        1
-    );
+    assert_eq!(journal(&host).matches("No longer restoring").count(), 1);
 }
 
 #[test]

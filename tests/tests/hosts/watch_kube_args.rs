@@ -78,8 +78,8 @@ fn wait_until_said(host: &Host, text: &str, times: usize) {
     });
 }
 
-const PUT_BACK: &str = "Brought back kube-args:kube-proxy ";
-const RESTARTED: &str = "Brought back restart:microk8s/kubernetes ";
+const PUT_BACK: &str = "Restored kube-args:kube-proxy ";
+const RESTARTED: &str = "Restored restart:microk8s/kubernetes ";
 
 #[test]
 fn arguments_come_back_and_services_are_restarted_for_it_three_times_an_hour() {
@@ -102,16 +102,16 @@ fn arguments_come_back_and_services_are_restarted_for_it_three_times_an_hour() {
     }
     edit_and_restart(&host);
     let other = invocation(&host);
-    let why = "services were restarted 3 times for it in an hour";
-    let restart = format!("restart:microk8s/kubernetes is left alone from now on: {why}");
+    let why = "services were restarted for it 3 times within an hour";
+    let restart = format!("No longer restoring restart:microk8s/kubernetes: {why}");
     wait_until_said(&host, &restart, 1);
-    let why = "restart:microk8s/kubernetes would be due with it";
-    let args = format!("kube-args:kube-proxy is left alone from now on: {why}");
+    let why = "it would require restart:microk8s/kubernetes";
+    let args = format!("No longer restoring kube-args:kube-proxy: {why}");
     wait_until_said(&host, &args, 1);
     let show = ["systemctl", "show", "--property=StatusText", "stead-watch"];
     let status = host.must(&show).out;
     assert!(
-        status.contains("LEFT ALONE: kube-args:kube-proxy"),
+        status.contains("NO LONGER RESTORING: kube-args:kube-proxy"),
         "{status}"
     );
     host.must(&["touch", PROXY]);

@@ -398,7 +398,7 @@ fn a_request_is_planned_and_merging_it_applies_the_plan(system: System) {
     let artifacts = &ran.last().unwrap().artifacts;
     let comment = desk.sandbox.get("/run/ci/comment.md").unwrap();
     assert_eq!(artifacts["plan.md"], comment);
-    let summary = "Plan: 8 to create, 6 to change, 1 to remove, 0 restarts, 0 B to download.";
+    let summary = "Plan: 8 to create, 6 to change, 1 to remove.";
     assert!(comment.contains(summary), "{comment}");
     assert!(!comment.contains("a secret"), "{comment}");
     match system {

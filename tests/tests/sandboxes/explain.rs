@@ -26,8 +26,8 @@ fn explained(sandbox: &Sandbox, words: &[&str]) -> String {
     let argv = [&["env", "MOTD=hello", &stead, "explain"], words].concat();
     let said = sandbox.run(&argv);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    let lines = said.out.lines().map(|line| match line.find(" made it; ") {
-        Some(_) => "  1 TIME  made it; done".to_owned(),
+    let lines = said.out.lines().map(|line| match line.find(" created; ") {
+        Some(_) => "  1 TIME  created; done".to_owned(),
         None => line.replace(char::is_numeric, "9"),
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -54,10 +54,10 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
     for line in [
         "  /run/host.kdl:9",
         "    used at /run/host.kdl:9",
-        "  content  \"hello\"  /run/host.kdl:9 ← the default of the variable `motd`, /run/host.kdl:9 ← a variable of the environment, MOTD=hello",
+        "  content  \"hello\"  /run/host.kdl:9 ← the default of the variable `motd`, /run/host.kdl:9 ← an environment variable, MOTD=hello",
         "  mode     \"9999\"   /run/host.kdl:9",
         "  read from /etc/motd",
-        "  1 TIME  made it; done",
+        "  1 TIME  created; done",
     ] {
         assert!(text.lines().any(|there| there == line), "{line}\n{text}");
     }
@@ -71,9 +71,9 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
     let text = explained(&sandbox, &given);
     for part in [
         "    included at /run/host.kdl:9",
-        "    because `os` is `",
-        ", not \"none\", /run/kernel.kdl:9",
-        "/run/kernel.kdl:9 ← the variable `forward` is given here, forward=9",
+        "    when `os` is `",
+        ", not \"none\" (/run/kernel.kdl:9)",
+        "/run/kernel.kdl:9 ← the variable `forward` is set here, forward=9",
         "  read from /proc/sys/net/ipv9/ip_forward\n    9: 9",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
@@ -85,28 +85,28 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
     );
     assert!(text.contains("  read from iptables-nft-save\n"), "{text}");
     assert!(text.contains(": :FORWARD ACCEPT ["), "{text}");
-    assert!(text.contains("  is needed by hook:boot\n"), "{text}");
+    assert!(text.contains("  needed by hook:boot\n"), "{text}");
 }
 
 #[test]
 fn what_no_spec_speaks_of_is_explained_too() {
     let sandbox = Sandbox::new();
     let text = explained(&sandbox, &["sysctl:net.ipv4.ip_forward"]);
-    assert!(text.contains("No spec is named or found here."), "{text}");
-    assert!(text.contains("No run has touched it."), "{text}");
+    assert!(text.contains("No spec is given or found here."), "{text}");
+    assert!(text.contains("No run has changed it."), "{text}");
     sandbox.put(
         "/run/host.kdl",
         "host \"x\" {\n    directory \"/etc/a\"\n}\n",
     );
     let text = explained(&sandbox, &["directory:/etc/b", "/run/host.kdl"]);
     assert!(
-        text.contains("/run/host.kdl does not speak of it. Did you mean `directory:/etc/a`?"),
+        text.contains("/run/host.kdl does not declare it. Did you mean `directory:/etc/a`?"),
         "{text}"
     );
-    assert!(text.contains("  it does not exist"), "{text}");
+    assert!(text.contains("  does not exist"), "{text}");
     for (word, expected) in [
         ("nope:x", "unknown kind `nope`"),
-        ("sysctl:", "is no address"),
+        ("sysctl:", "is not an address"),
     ] {
         let said = sandbox.stead(&["explain", word]);
         assert_eq!(said.code, Some(2));

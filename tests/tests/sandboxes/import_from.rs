@@ -172,8 +172,8 @@ fn what_programs_made_and_what_no_spec_can_say_is_left_out_with_its_reason() {
         .filter(|line| line.starts_with("    iptables-"));
     assert_eq!(nodes.count(), 2, "{spec}");
     for named in [
-        "// left out: /run/rules.v4:14: it goes to a chain with `-g`, which no spec can say\n",
-        "// left out: /run/rules.v4:16: `-D` is not carried out: only chains, policies and rules are taken\n",
+        "// left out: /run/rules.v4:14: it uses `-g`, which a spec cannot express\n",
+        "// left out: /run/rules.v4:16: `-D` is not imported: only chains, policies and rules are\n",
         "// left out: 2 made by Kubernetes\n",
         "// left out: 1 made by a network of containers (CNI)\n",
         "// left out: 1 made by Docker\n",
@@ -181,7 +181,7 @@ fn what_programs_made_and_what_no_spec_can_say_is_left_out_with_its_reason() {
         assert!(spec.contains(named), "{named}: {spec}");
     }
     assert!(said.contains("made by Kubernetes: 2"), "{said}");
-    assert!(said.contains("/run/rules.v4:14: it goes to"), "{said}");
+    assert!(said.contains("/run/rules.v4:14: it uses"), "{said}");
 }
 
 #[test]
@@ -201,15 +201,15 @@ fn a_file_that_is_not_what_it_is_named_as_is_refused() {
     for (arguments, expected) in [
         (&["rules-v4", "/run/rules.v6"][..], "--from rules-v6 FILE"),
         (&["rules-v6", "/run/rules.v4"], "--from rules-v4 FILE"),
-        (&["rules-v4", "/run/latin"], "`/run/latin:1` is no line"),
+        (&["rules-v4", "/run/latin"], "`/run/latin:1` is not a line"),
         (&["rules-v4", "/run/huge"], "is larger than 4 MiB"),
         (&["launch-config", "/run/huge"], "is larger than 4 MiB"),
         (&["sysctl", "/run/huge"], "is larger than 4 MiB"),
-        (&["sysctl", "/run/link"], "no line of `/run/link`"),
-        (&["rules-v4", "/run/link"], "`/run/link:1` is no line"),
+        (&["sysctl", "/run/link"], "`/run/link` has no line"),
+        (&["rules-v4", "/run/link"], "`/run/link:1` is not a line"),
         (&["rules-v4", "/run/loop"], "cannot read `/run/loop`"),
-        (&["rules-v4", "/run"], "`/run` is a folder"),
-        (&["launch-config", "/run"], "`/run` is a folder"),
+        (&["rules-v4", "/run"], "`/run` is a directory"),
+        (&["launch-config", "/run"], "`/run` is a directory"),
         (&["rules-v4"], "2 values required"),
         (&["rules", "/run/rules.v4"], "did you mean `rules-v4`?"),
         (
@@ -224,7 +224,7 @@ fn a_file_that_is_not_what_it_is_named_as_is_refused() {
     // In a folder a link to something else is a file that says nothing.
     let (spec, said) = import(&sandbox, &["sysctl", "/run/folder"], 8);
     assert!(
-        spec.contains("// left out: /run/folder/a.conf:1: it is no `key = value`\n"),
+        spec.contains("// left out: /run/folder/a.conf:1: it is not `key = value`\n"),
         "{spec}"
     );
     assert!(!spec.contains("SECRET") && !said.contains("SECRET"));
@@ -280,13 +280,13 @@ fn files_of_sysctl_d_become_a_spec_that_plans_nothing_where_they_were_applied() 
             "    sysctl \"net.ipv4.ip_local_port_range\" \"20000 50000\"\n",
             "    sysctl \"net.ipv4.tcp_fin_timeout\" \"31\"\n",
             "    sysctl \"net.ipv4.tcp_syncookies\" \"2\"\n",
-            "// left out: /etc/sysctl.d/10-first.conf:2 net.ipv4.ip_forward = 0: a line that is read later sets it\n",
-            "// left out: /run/sysctl.d/50-same.conf: a file of the same name in a folder that comes before hides it\n",
+            "// left out: /etc/sysctl.d/10-first.conf:2 net.ipv4.ip_forward = 0: overridden by a later line\n",
+            "// left out: /run/sysctl.d/50-same.conf: its file is overridden by one of the same name in a directory with precedence\n",
             "// left out: /run/sysctl.d/60-later.conf:2 net.ipv4.no_such_thing = 1: this kernel does not have it now",
         ] {
             assert!(spec.contains(expected), "{expected}: {spec}");
         }
-        assert!(said.contains("sysctl  4 written, 3 passed over"), "{said}");
+        assert!(said.contains("sysctl  4 written, 3 ignored"), "{said}");
         let said = sandbox.stead_ends(&["plan", OUT], 0);
         assert!(said.out.contains("No changes."), "{program:?} {said:?}");
     }
@@ -331,16 +331,16 @@ fn a_launch_configuration_of_microk8s_becomes_a_spec_with_all_that_is_named_besi
     for expected in [
         "    kube-args \"kube-proxy\" {\n        profiling #null\n        proxy-mode \"iptables\"\n    }\n",
         "    sysctl \"net.ipv4.ip_forward\" \"1\"\n",
-        "    // left out: extraSANs: no kind says it",
+        "    // left out: extraSANs: no kind manages it",
         "    // secret: launch-config persistentClusterToken left out\n",
     ] {
         assert!(spec.contains(expected), "{expected}: {spec}");
     }
     assert!(!spec.contains("SECRET") && !said.contains("SECRET"));
     for named in [
-        "extraSANs: no kind says it",
+        "extraSANs: no kind manages it",
         "secrets, left out: persistentClusterToken",
-        "kubelet: no spec can say it: MicroK8s itself sets `resolv-conf`",
+        "kubelet: a spec cannot express it: MicroK8s itself sets `resolv-conf`",
     ] {
         assert!(said.contains(named), "{named}: {said}");
     }

@@ -37,7 +37,7 @@ fn applied() -> Sandbox {
     sandbox
 }
 
-/// Runs stead with a variable of the environment.
+/// Runs stead with an environment variable.
 fn stead(sandbox: &Sandbox, place: &str, arguments: &[&str]) -> Said {
     let (stead, place) = (sandbox.stead_path(), format!("PLACE={place}"));
     let mut argv = vec!["env", &place, &stead];
@@ -112,7 +112,7 @@ fn whatever_a_spec_depends_on_makes_it_be_read_again() {
     assert_eq!(plan(&sandbox, "home", &[]), (true, Some(2)));
     sandbox.put("/run/part.kdl", "file \"/srv/part\" { content \"one\"; }\n");
     assert_eq!(plan(&sandbox, "home", &[]), SAME);
-    // A value that is given, a variable of the environment, a fact.
+    // A value that is given, an environment variable, a fact.
     assert_eq!(
         plan(&sandbox, "home", &["--var", "owner=root"]),
         (true, Some(0))

@@ -84,7 +84,7 @@ fn somebody_who_is_not_root() {
         "/run/host.kdl",
     ]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("only root can"), "{}", said.err);
+    assert!(said.err.contains("needs root"), "{}", said.err);
     assert!(said.err.contains("sudo stead apply"), "{}", said.err);
     assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
 }
@@ -111,7 +111,7 @@ fn a_plan_of_somebody_who_is_not_root_says_what_it_could_not_see() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
         said.out
-            .contains("could not be seen: ipv4-nft of iptables-policy:filter/FORWARD"),
+            .contains("could not be read: ipv4-nft of iptables-policy:filter/FORWARD"),
         "{}",
         said.out
     );
@@ -156,7 +156,7 @@ fn a_folder_that_is_not_empty() {
     check(
         &sandbox,
         "file \"/srv/full\" { content \"a\"; }",
-        "a folder stands there",
+        "it is a directory",
     );
     assert_eq!(sandbox.get("/srv/full/inside").as_deref(), Some("kept"));
 }
@@ -197,7 +197,7 @@ fn a_run_folder_that_is_a_link() {
     check(
         &sandbox,
         "file \"/srv/x\" { content \"a\"; }",
-        "is not a folder",
+        "is not a directory",
     );
 }
 
@@ -275,8 +275,8 @@ fn a_file_where_the_kernel_makes_none_is_refused() {
     sandbox.put("/run/host.kdl", spec);
     let said = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    let fact = "cannot make a file beside `/proc/nonsense`";
+    let fact = "cannot create a file beside `/proc/nonsense`";
     assert!(said.err.contains(fact), "{}", said.err);
-    let reverted = "The host is as it was before run 1.";
+    let reverted = "Rolled back to the state before run 1";
     assert!(said.err.contains(reverted), "{}", said.err);
 }

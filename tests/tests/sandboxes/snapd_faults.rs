@@ -233,7 +233,11 @@ fn what_contradicts_the_store_is_refused_before_anything_changes() {
     for (host, resources, fault) in [
         (Faulty::new(), &both, "`1.33/stable` has revision 8"),
         (Faulty::installed(), &both, "`1.33/stable` has revision 8"),
-        (Faulty::new(), &confined, "`microk8s` has no confinement"),
+        (
+            Faulty::new(),
+            &confined,
+            "`microk8s` needs classic confinement",
+        ),
     ] {
         let before = host.there();
         for command in [&["plan"][..], &["apply", "--yes"]] {

@@ -74,8 +74,8 @@ fn a_run_says_the_same_without_a_cursor_that_moves() {
         assert_eq!(terminal.end(), 0);
         let text = terminal.text();
         assert!(text.contains(step), "{text}");
-        let done = "8 created, 6 changed, 1 removed, 0 restarts, in ";
-        let end = "Done and verified. This was run 1; `stead undo 1` takes it back.\n";
+        let done = "8 created, 6 changed, 1 removed in ";
+        let end = "Applied and verified (run 1). Undo with `stead undo 1`.\n";
         assert!(text.contains(done) && text.ends_with(end), "{text}");
     }
 }
@@ -113,7 +113,7 @@ fn ctrl_c_at_the_question_is_no() {
     assert!(terminal.text().ends_with("Nothing was done.\n"));
     assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
     let history = sandbox.stead(&["history"]);
-    assert_eq!(history.err, "There was no run yet.\n");
+    assert_eq!(history.err, "There is no run yet.\n");
 }
 
 #[test]

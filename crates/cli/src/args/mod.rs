@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line.
 
 pub(crate) mod parse;
 pub(crate) mod sources;
@@ -11,7 +11,7 @@ use stead_engine::{plan::document::Scope, run::confirm::Confirm};
 
 use crate::{args::sources::Sources, exit::Exit};
 
-/// Brings this host to the state that a KDL file describes, shows first what it would change, and puts it back when it fails.
+/// Makes a Linux host match a KDL file: shows a plan, applies it, verifies the result, and rolls back on failure.
 #[derive(Debug, Parser)]
 #[command(name = "stead", version, max_term_width = 100, after_help = codes())]
 pub(crate) struct Args {
@@ -23,16 +23,16 @@ pub(crate) struct Args {
     pub(crate) extent: Extent,
 }
 
-/// Says what exit codes mean, in one line.
+/// Lists the exit codes, in one line.
 fn codes() -> String {
     let meanings = Exit::MEANINGS.map(|(exit, meaning)| format!("{} {meaning}", exit as u8));
     format!("Exit codes: {}.", meanings.join("; "))
 }
 
-/// Where things are.
+/// Paths.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Place {
-    /// Folder of the runs and of what undo needs
+    /// Directory of the runs and of what undo needs
     #[arg(
         long,
         global = true,
@@ -41,18 +41,18 @@ pub(crate) struct Place {
         hide_env = true
     )]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Root folder of the host
+    /// Root directory of the host
     #[arg(long, global = true, hide = true, default_value = "/")]
     pub(crate) root: PathBuf,
 }
 
-/// How much is said.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Extent {
-    /// Show long plans and long texts whole
+    /// Show long plans and long texts in full
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
-    /// Say at the end what took how long
+    /// Show timings
     #[arg(long, global = true)]
     pub(crate) timings: bool,
 }
@@ -60,30 +60,30 @@ pub(crate) struct Extent {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what would change and why; writes nothing
+    /// Show what would change and why; changes nothing
     Plan(Plan),
-    /// Plan, ask, apply and verify; on failure roll back
+    /// Plan, ask, apply and verify; roll back on failure
     Apply(Apply),
-    /// Try a spec on a clone of this host, which is thrown away; the host itself stays as it is
+    /// Try a spec on a disposable clone of this host; the host itself is not changed
     Rehearse(Rehearse),
     /// What a rehearsal runs in its clone and around it
     #[command(hide = true, subcommand)]
     Clone(Clone),
-    /// Write this host down as a spec whose plan is empty, and say what became of the rest
+    /// Create a spec from this host and report what was skipped
     Import(Import),
-    /// Find what is known to go wrong on such hosts, say why, and how to mend it; writes nothing
+    /// Find known problems on this host and how to fix them; changes nothing
     Doctor(Doctor),
-    /// Check a spec without looking at the host
+    /// Check a spec without reading the host
     Validate(AnySpec),
-    /// Plan specs on hosts that were written down, and compare with the plans that must result; looks at no host
+    /// Test specs against recorded hosts
     Test(Test),
-    /// Lay out spec files in the one way
+    /// Format spec files
     Fmt(Fmt),
-    /// Talk to an editor about specs: mistakes as one types, completion, explanations; on standard input and output, writes nothing
+    /// Language server (LSP) for editors, on standard input and output
     Lsp(Lsp),
-    /// Draw what needs what
+    /// Draw the dependency graph
     Graph(Graph),
-    /// Show what a spec may ask about this host: `(fact)"memory"`, `when fact="cloud" is="azure"`
+    /// Show facts about this host, for use in a spec: `(fact)"memory"`, `when fact="cloud" is="azure"`
     Facts {
         /// Print one JSON document
         #[arg(long)]
@@ -91,11 +91,11 @@ pub(crate) enum Command {
     },
     /// List the kinds of resource
     Kinds(Kinds),
-    /// Explain a kind, what `doctor` may find, or one resource: why it is wanted so, where that was read, and what runs did to it
+    /// Explain a kind, a finding of `doctor`, or one resource: where its values come from, its observed state, and its runs
     Explain(Explain),
     /// List the runs
     History(History),
-    /// Show one run: what it planned, did and left
+    /// Show one run: its plan, steps and outcome
     Show {
         /// Its number
         run: u64,
@@ -103,30 +103,30 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take one run back
+    /// Undo a finished run, by a new run
     Undo {
         /// Its number
         run: u64,
         #[command(flatten)]
         consent: Consent,
     },
-    /// Finish what an interrupted run left: put the host back
+    /// Roll back an interrupted run
     Recover {
         /// Print a JSON line for each event
         #[arg(long)]
         json: bool,
     },
-    /// Keep the run that waits to be confirmed
+    /// Confirm the run that waits for it
     Confirm {
         /// Print a JSON line for each event
         #[arg(long)]
         json: bool,
     },
-    /// Take back the run that waits to be confirmed, now
+    /// Roll back now the run that waits to be confirmed
     Revert(Revert),
-    /// Bring back what was applied as soon as something overwrites it: settings of the kernel, arguments, services
+    /// Restore what was applied as soon as something overwrites it: kernel settings, iptables, arguments, services
     Watch(Watch),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions {
         /// The shell
         shell: Shell,
@@ -150,10 +150,10 @@ pub(crate) struct Spec {
 /// Values for the variables of a spec.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Values {
-    /// Give a variable of the spec a value
+    /// Set a variable of the spec
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::assignment)]
     pub(crate) var: Vec<String>,
-    /// Give variables the values that FILE has, each as a line like `dns "9.9.9.9"`; `--var` counts more
+    /// Set variables from FILE, one per line such as `dns "9.9.9.9"`; `--var` takes precedence
     #[arg(long, value_name = "FILE")]
     pub(crate) vars: Vec<PathBuf>,
 }
@@ -165,12 +165,12 @@ impl Values {
     }
 }
 
-/// A spec that may be meant for another host.
+/// A spec, possibly for another host.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AnySpec {
     #[command(flatten)]
     pub(crate) spec: Spec,
-    /// Take the facts from FILE, as `stead facts --json` prints them, instead of from this host
+    /// Read the facts from FILE, as `stead facts --json` prints them, instead of this host
     #[arg(long, value_name = "FILE")]
     pub(crate) facts: Option<PathBuf>,
 }
@@ -179,13 +179,13 @@ pub(crate) struct AnySpec {
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) spec: Spec,
-    /// Save the plan, to be applied as it is: `stead apply FILE`
+    /// Save the plan to FILE; `stead apply FILE` applies exactly this plan
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Print the plan as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
-    /// What to print the plan as
+    /// Output format
     #[arg(long, value_enum, default_value_t = Layout::Text, conflicts_with = "json")]
     pub(crate) format: Layout,
     #[command(flatten)]
@@ -201,7 +201,7 @@ pub(crate) enum Layout {
     Markdown,
     /// A Code Quality report, for GitLab
     Gitlab,
-    /// A JUnit report: what would change has failed
+    /// A JUnit report: a pending change is a failure
     Junit,
 }
 
@@ -209,13 +209,13 @@ pub(crate) enum Layout {
 pub(crate) struct Rehearse {
     #[command(flatten)]
     pub(crate) spec: Spec,
-    /// Reboot the clone too, and see that everything is still as described
+    /// Also reboot the clone, and plan once more
     #[arg(long)]
     pub(crate) reboot: bool,
-    /// Kill the run in each step, one after the other, and see that the clone is as before after `stead recover`
+    /// Also kill the run in each step, one after the other, and check that `stead recover` rolls the clone back
     #[arg(long, alias = "fault", value_name = "STEP", value_parser = ["all"])]
     pub(crate) kill_at: Option<String>,
-    /// Keep what the clone writes in this folder while it lives [default: in memory]
+    /// Store what the clone writes in DIR while it exists [default: in memory]
     #[arg(long, alias = "layers", value_name = "DIR")]
     pub(crate) overlay_dir: Option<PathBuf>,
     /// Print one JSON document
@@ -260,40 +260,40 @@ pub(crate) struct Doctor {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show the spec that mends what was found, and the plan of it
+    /// Show a spec that would fix the findings, and its plan; changes nothing
     #[arg(long, alias = "fix", conflicts_with = "json")]
     pub(crate) show_fix: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// Write the spec to FILE, what concerns this machine alone to FILE-own.kdl, and large files into FILE.d [default: standard output]
+    /// Write the spec to FILE, machine-specific resources to FILE-own.kdl, and large files to FILE.d [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Write these alone; `KIND:BEGINNING*` means several
+    /// Import only these; `KIND:PREFIX*` matches several
     #[arg(long, value_name = "KIND[:NAME]")]
     pub(crate) only: Vec<String>,
-    /// Write all but these
+    /// Do not import these
     #[arg(long, value_name = "KIND[:NAME]")]
     pub(crate) except: Vec<String>,
-    /// Write only what SPEC does not say yet
+    /// Import only what SPEC does not declare yet
     #[arg(long, alias = "against", value_name = "SPEC")]
     pub(crate) missing_from: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) values: Values,
-    /// Pass over what this file names, with its reasons [default: /etc/stead/import-ignore.kdl, if it is there]
+    /// Ignore what FILE lists, with its reasons [default: /etc/stead/import-ignore.kdl, if it exists]
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) from: Sources,
-    /// Print one JSON document: what became of everything, and the specs
+    /// Print one JSON document: the specs and the report
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Only {
-    /// Look at these alone, not at what they need
+    /// Only these resources, without dependencies
     #[arg(long, value_name = "KIND[:NAME]")]
     pub(crate) only: Vec<String>,
 }
@@ -309,24 +309,24 @@ pub(crate) fn scope(only: &[String]) -> Scope {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Consent {
-    /// Do not ask
+    /// Apply without asking
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Print a JSON line for each event; the last one is the outcome
     #[arg(long)]
     pub(crate) json: bool,
-    /// Take everything back unless `stead confirm` comes in time: `2m`, `90s`; `auto` or `auto,90s` confirms by itself once it is known that
-    /// you still get in; `off` [default: auto if the plan may cut the network and you came over SSH, else off]
+    /// Roll back unless `stead confirm` runs within TIME (`2m`, `90s`). `auto[,TIME]` confirms itself once you are known to be able to
+    /// reconnect; `off` disables it [default: auto if the plan may cut the network and you are connected over SSH, else off]
     #[arg(long, value_name = "TIME", value_parser = parse::confirm)]
     pub(crate) confirm: Option<Confirm>,
-    /// Carry out what cannot be undone, too, without being asked
+    /// Allow changes that cannot be undone, without asking
     #[arg(long)]
     pub(crate) allow_irreversible: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Revert {
-    /// Do so only if that is due: what the timer calls
+    /// Roll back only if it is due; what the timer calls
     #[arg(long, value_name = "RUN", hide = true)]
     pub(crate) unless_confirmed: Option<u64>,
     /// Print a JSON line for each event
@@ -336,13 +336,13 @@ pub(crate) struct Revert {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Watch {
-    /// Look once and end; what the hooks `boot` and `snap-refresh` run
+    /// Restore once and exit; what the hooks `boot` and `snap-refresh` run
     #[arg(long)]
     pub(crate) once: bool,
     /// What a hook runs for: the instance of its unit
     #[arg(long, value_name = "REASON", requires = "once", hide = true)]
     pub(crate) because: Option<String>,
-    /// Also write figures for Prometheus to this file, for instance below the folder that its node exporter reads
+    /// Also write Prometheus metrics to FILE, for instance for the textfile collector of the Node exporter
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub(crate) metrics: Option<PathBuf>,
     /// Print a JSON line for each event; the last one is the outcome
@@ -358,10 +358,10 @@ pub(crate) struct Apply {
     pub(crate) values: Values,
     #[command(flatten)]
     pub(crate) consent: Consent,
-    /// Refuse a plan that downloads more, for instance 50M
+    /// Refuse a plan that downloads more, for instance `50M`
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     pub(crate) max_download: Option<u64>,
-    /// Refuse a plan that restarts more services
+    /// Refuse a plan that restarts more than N services
     #[arg(long, value_name = "N")]
     pub(crate) max_restarts: Option<usize>,
     #[command(flatten)]
@@ -373,7 +373,7 @@ pub(crate) struct History {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the runs to FILE, as one page for browsers: what they planned, why, how they ended, how long their steps took
+    /// Write the runs to FILE as one HTML page: plans, reasons, outcomes, durations
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) html: Option<PathBuf>,
 }
@@ -388,21 +388,21 @@ pub(crate) struct Explain {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
-    /// The specs; what is expected of `laptop.kdl` stands in the folder `laptop.expect` beside it [default: ./host.kdl, then /etc/stead/host.kdl]
+    /// The specs; the expectations of `laptop.kdl` are in the directory `laptop.expect` beside it [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) specs: Vec<PathBuf>,
-    /// Take what is planned now as what is expected
+    /// Replace the expected plans by the current ones
     #[arg(long)]
     pub(crate) update: bool,
-    /// Write this host down as NAME.live.json, as far as the specs speak of it, with the plan for it
+    /// Record this host as NAME.live.json, as far as the specs declare it, with its plan
     #[arg(long, value_name = "NAME", conflicts_with = "update")]
     pub(crate) record: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Fmt {
-    /// The files, `-` for standard input [default: ./host.kdl, then /etc/stead/host.kdl]
+    /// The files, or `-` for standard input [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) files: Vec<PathBuf>,
-    /// Change nothing; exit with 3 and show the difference if a file is laid out otherwise
+    /// Change nothing; show the difference and exit with 3 if a file is not formatted
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -411,10 +411,10 @@ pub(crate) struct Fmt {
 pub(crate) struct Lsp {
     #[command(flatten)]
     pub(crate) values: Values,
-    /// Take the facts from FILE, as `stead facts --json` prints them, instead of from this host
+    /// Read the facts from FILE, as `stead facts --json` prints them, instead of this host
     #[arg(long, value_name = "FILE")]
     pub(crate) facts: Option<PathBuf>,
-    /// What editors add of themselves: there is no other way
+    /// Accepted for compatibility; stdio is the only transport
     #[arg(long, hide = true)]
     pub(crate) stdio: bool,
 }
@@ -423,10 +423,10 @@ pub(crate) struct Lsp {
 pub(crate) struct Graph {
     #[command(flatten)]
     pub(crate) spec: AnySpec,
-    /// The language to draw in
+    /// Output format
     #[arg(long, value_enum, default_value_t = Drawing::Dot)]
     pub(crate) format: Drawing,
-    /// Plan on this host, and mark what would be created, changed, removed and restarted
+    /// Mark what a plan on this host would create, change, remove and restart
     #[arg(long)]
     pub(crate) changes: bool,
 }
@@ -437,7 +437,7 @@ pub(crate) enum Drawing {
     Dot,
     /// Mermaid, as Markdown pages show it
     Mermaid,
-    /// A picture for browsers
+    /// A picture, for browsers
     Svg,
 }
 
@@ -446,7 +446,7 @@ pub(crate) struct Kinds {
     /// Print one JSON document with every attribute
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the JSON Schema of what `--json` prints elsewhere
+    /// Print the JSON Schema of the documents of `--json`
     #[arg(long, conflicts_with = "json")]
     pub(crate) schema: bool,
 }

@@ -1,4 +1,4 @@
-//! What is typed as one word and is more than that: bytes, times, values of variables.
+//! Parsers of single arguments: bytes, times, values of variables.
 
 use stead_engine::{language::assignment::Given, run::confirm::Confirm};
 
@@ -20,7 +20,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .map_err(|_| "write a number, for instance `50M`".to_owned())?;
     number
         .checked_mul(factor)
-        .ok_or_else(|| "that is too much".to_owned())
+        .ok_or_else(|| "the number is too large".to_owned())
 }
 
 /// Reads what a variable is given.
@@ -36,9 +36,7 @@ pub(crate) fn confirm(text: &str) -> Result<Confirm, String> {
     let window = |text: &str| {
         seconds(text)
             .filter(|seconds| (1..=LONGEST_WINDOW).contains(seconds))
-            .ok_or(
-                "write a time of at most a day, for instance `2m`, or `auto`, or `off`".to_owned(),
-            )
+            .ok_or("write a time of at most a day, such as `2m`, or `auto`, or `off`".to_owned())
     };
     match text {
         "off" => Ok(Confirm::Off),

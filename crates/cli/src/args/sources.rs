@@ -1,4 +1,4 @@
-//! `--from KIND FILE…`: one option with a word and files behind it, as often as there are words.
+//! `--from KIND FILE…`: a repeatable option with a kind and files.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -15,9 +15,9 @@ pub(crate) struct Sources(pub(crate) Vec<(String, Vec<PathBuf>)>);
 
 impl Args for Sources {
     fn augment_args(command: Command) -> Command {
-        let help = "Write what other tools keep in files instead of this host: \
-            `launch-config FILE` of MicroK8s, `rules-v4 FILE` and `rules-v6 FILE` of netfilter-persistent, `sysctl FILE` or a folder like \
-            /etc/sysctl.d; may be repeated, for one spec of all";
+        let help = "Import files of other tools instead of this host: \
+            `launch-config FILE` of MicroK8s, `rules-v4 FILE` and `rules-v6 FILE` of netfilter-persistent, `sysctl FILE` or a directory such as \
+            /etc/sysctl.d; may be repeated, all into one spec";
         command.arg(
             Arg::new(FROM)
                 .long(FROM)

@@ -63,13 +63,13 @@ impl Input {
         };
         if !args.only.only.is_empty() {
             return Err(Failure::usage(
-                "a saved plan is carried out whole",
+                "`--only` cannot be used with a saved plan",
                 "plan again with `--only`",
             ));
         }
         if !args.values.is_empty() {
             return Err(Failure::usage(
-                "a saved plan has its values already",
+                "`--var` and `--vars` cannot be used with a saved plan",
                 "plan again with `--var`",
             ));
         }
@@ -85,10 +85,10 @@ fn saved_plan(path: &Path, bytes: &[u8]) -> Result<Option<Plan>, Failure> {
     let failed = |fault: String| {
         Failure::usage(
             format!(
-                "`{}` is no plan that this version of stead knows: {fault}",
+                "`{}` is not a plan that this version of stead can read: {fault}",
                 path.display()
             ),
-            "make it again with `stead plan --out FILE`",
+            "create it again with `stead plan --out FILE`",
         )
     };
     let document: serde_json::Value =

@@ -16,7 +16,7 @@ pub(crate) fn confirm(session: &Session, as_json: bool) -> Result<Exit, Failure>
     let bench = Bench::set_up_within(session, as_json, PATIENCE)?;
     let ended = bench.work(async |apply, lock| confirm::confirm(apply, lock).await)?;
     let Some((run, stage)) = ended else {
-        render::message("Nothing to confirm: there was no run yet.\n");
+        render::message("Nothing to confirm: there is no run yet.\n");
         return Ok(Exit::Done);
     };
     match &stage {
@@ -30,7 +30,7 @@ pub(crate) fn confirm(session: &Session, as_json: bool) -> Result<Exit, Failure>
         Stage::Begun => Err(Failure::new(
             Exit::Failed,
             format!("run {run} was interrupted before it could be confirmed"),
-            "`stead recover` puts the host back",
+            "`stead recover` rolls it back",
         )),
         Stage::GoingBack { .. } | Stage::Pending(_) => {
             render::message(&render::going_back(run, Some(&stage)));

@@ -56,14 +56,14 @@ fn hooks(session: &Session) -> Option<Vec<String>> {
 /// Shows the spec that mends what was found, and what it would change.
 fn fix(session: &Session, examination: &Examination) -> Result<(), Failure> {
     let Some(text) = examination.spec() else {
-        render::page("No finding that a spec can mend.\n");
+        render::page("A spec can fix none of the findings.\n");
         return Ok(());
     };
     render::data(&text);
     let plan = plan_of(session, text)?;
     render::data("\n");
     render::page(&session.page_of(&plan));
-    render::message("Write these lines into your spec; `stead apply` carries them out.\n");
+    render::message("Add these lines to your spec, then run `stead apply`.\n");
     Ok(())
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn fmt(args: &Fmt) -> Result<Exit, Failure> {
             ));
         } else {
             replace(&path, &new)?;
-            render::message(&format!("{} is laid out.\n", path.display()));
+            render::message(&format!("Formatted {}\n", path.display()));
         }
     }
     Ok(exit)
@@ -82,7 +82,7 @@ fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         .map(|meta| meta.access());
     let Some(access) = access else {
         return Err(Failure::usage(
-            format!("`{}` is gone", path.display()),
+            format!("`{}` no longer exists", path.display()),
             "try again",
         ));
     };

@@ -14,11 +14,11 @@ pub(crate) fn history(session: &Session, args: &History) -> Result<Exit, Failure
     if let Some(path) = &args.html {
         let page = render::history_page(&session.registry, &runs);
         private_file::save(path, page.as_bytes())?;
-        render::message(&format!("Written to {}.\n", path.display()));
+        render::message(&format!("Wrote {}.\n", path.display()));
     } else if args.json {
         print(&runs.iter().map(Shown::of).collect::<Vec<_>>());
     } else if runs.is_empty() {
-        render::message("There was no run yet.\n");
+        render::message("There is no run yet.\n");
     } else {
         render::page(&runs.iter().map(render::summary_of_run).collect::<String>());
     }
@@ -42,7 +42,7 @@ pub(crate) fn show(session: &Session, number: u64, as_json: bool) -> Result<Exit
         Some(outcome) => text += &render::outcome(outcome),
         None if run.left.is_some() => {}
         None => {
-            text += "It has not ended: it is under way, or it was interrupted. `stead recover` puts the host back.\n";
+            text += "It has not ended: it is running, or it was interrupted. `stead recover` rolls an interrupted run back.\n";
         }
     }
     render::page(&text);

@@ -13,23 +13,26 @@ use crate::{args::Args, error::Failure, exit::Exit, render};
 
 /// Where stead has something of its own.
 const FILES: [(&str, &str); 6] = [
-    ("./host.kdl", "the spec, where none is named"),
-    ("/etc/stead/host.kdl", "the spec, where that is not there"),
+    ("./host.kdl", "the spec, if none is given"),
+    (
+        "/etc/stead/host.kdl",
+        "the spec, if ./host.kdl does not exist",
+    ),
     (
         "/etc/stead/import-ignore.kdl",
-        "what `stead import` passes over, with reasons",
+        "what `stead import` ignores, with reasons",
     ),
     (
         "/var/lib/stead",
-        "the runs and what taking them back needs, readable by root alone; another folder with --state-dir or STEAD_STATE_DIR",
+        "the runs and what undo needs, readable only by root; another directory with --state-dir or STEAD_STATE_DIR",
     ),
     (
         "/run/stead",
-        "the lock, and what services were started with",
+        "the lock, and the arguments that services were started with",
     ),
     (
         "/etc/systemd/system/stead-*",
-        "units of hooks, and of a run that waits to be confirmed",
+        "units of hooks, and the watchdog of a run that waits to be confirmed",
     ),
 ];
 
@@ -51,7 +54,7 @@ pub(crate) fn man(out: Option<&Path>) -> Result<Exit, Failure> {
     };
     let wrong = |error: &dyn std::fmt::Display| {
         let message = format!("cannot write into `{}`: {error}", folder.display());
-        Failure::usage(message, "name a folder that exists")
+        Failure::usage(message, "give a directory that exists")
     };
     let real = canonical(folder).map_err(|error| wrong(&error))?;
     let writer = Writer::new(&real, &real);

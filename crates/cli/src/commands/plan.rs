@@ -41,22 +41,22 @@ pub(crate) fn plan(session: &Session, args: &Plan) -> Result<Exit, Failure> {
     }
     if !args.json && args.format == Layout::Text && !plan.is_empty() {
         let (saved, file) = match &args.out {
-            Some(out) => ("Saved; ", out),
-            None => ("", &path),
+            Some(out) => (format!("Saved to {}. ", out.display()), out),
+            None => (String::new(), &path),
         };
         let file = file.display();
-        render::message(&format!("{saved}`stead apply {file}` carries it out.\n"));
+        render::message(&format!("{saved}Run `stead apply {file}` to apply it.\n"));
     }
     // Without root the runs cannot be read, and then there is nothing to say about them.
     if let Ok(Some(Newest { run, stage, .. })) = Newest::find_open(&StateFolder::at(&session.state))
     {
         let what = match stage {
             Stage::Ended(_) => None,
-            Stage::Pending(_) => Some(
-                "waits to be confirmed: `stead confirm` keeps it, `stead revert` takes it back",
-            ),
+            Stage::Pending(_) => {
+                Some("waits for `stead confirm`; `stead revert` rolls it back now")
+            }
             Stage::Begun | Stage::GoingBack { .. } => Some(
-                "has not ended. If it is not under way, it was interrupted: `stead recover` puts the host back",
+                "has not ended; if it is not running, it was interrupted: `stead recover` rolls it back",
             ),
         };
         if let Some(what) = what {

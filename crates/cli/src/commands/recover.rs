@@ -9,7 +9,7 @@ pub(crate) fn recover(session: &Session, as_json: bool) -> Result<Exit, Failure>
     session.must_be_root("recover")?;
     let bench = Bench::set_up(session, as_json)?;
     let Some(outcome) = bench.recover(Persistence::Ends)? else {
-        render::message("Nothing to recover: every run has ended.\n");
+        render::message("Nothing to recover: all runs have ended.\n");
         return Ok(Exit::Done);
     };
     // The interrupted run failed; putting the host back did not.

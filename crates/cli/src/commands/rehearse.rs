@@ -32,7 +32,7 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
     if newest.is_some_and(|newest| !matches!(newest.stage, Stage::Ended(_))) {
         return Err(Failure::new(
             Exit::Locked,
-            "a run has not ended, so that nobody knows what the host is",
+            "a run has not ended, so the state of the host is not known",
             "end it first: `stead confirm`, `stead revert` or `stead recover`",
         ));
     }
@@ -41,7 +41,7 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
         return Err(Failure::new(
             Exit::Failed,
             fact,
-            format!("{help}, or leave `--reboot` out"),
+            format!("{help}, or omit `--reboot`"),
         ));
     }
     let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);
@@ -53,7 +53,7 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
     let Some(traces) = Traces::make(!has_systemd)? else {
         return Err(Failure::new(
             Exit::Locked,
-            "another rehearsal is under way on this host",
+            "another rehearsal is running on this host",
             "wait until it has ended",
         ));
     };
@@ -68,7 +68,7 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
         None => Err(Failure::new(
             Exit::Failed,
             format!(
-                "the rehearsal was ended by signal {}",
+                "the rehearsal was terminated by signal {}",
                 status.signal().unwrap_or_default()
             ),
             "the host is as before",
@@ -95,7 +95,7 @@ fn arguments(
     {
         return Err(Failure::usage(
             format!("the clone cannot see `{}`", spec.display()),
-            "put the spec in another folder, such as /etc/stead",
+            "move the spec to another directory, such as /etc/stead",
         ));
     }
     words.push(spec.into());
@@ -160,8 +160,8 @@ impl Ends {
             child.wait().await.map_err(failed)?;
             Err(Failure::new(
                 Exit::Failed,
-                "stopped on request",
-                "the host is as before, and the clone is gone",
+                "interrupted by Ctrl-C or a signal",
+                "the host is as before, and the clone is removed",
             ))
         })
     }

@@ -1,4 +1,4 @@
-//! `stead revert`: for people, and for the timer that looks after a run that waits to be confirmed.
+//! `stead revert`: for users, and for the watchdog of a run that waits to be confirmed.
 
 use stead_engine::{
     history::{journal::Outcome, stage::Stage, state_dir::StateFolder},
@@ -23,16 +23,16 @@ pub(crate) fn revert(session: &Session, args: &Revert) -> Result<Exit, Failure> 
         return look_after(session, run, args.json);
     }
     let bench = Bench::set_up_within(session, args.json, PATIENCE)?;
-    let because = Some("`stead revert` took it back");
+    let because = Some("rolled back by `stead revert`");
     let ended = bench.work(async |apply, lock| take_back(apply, lock, because).await)?;
     let Some((run, stage)) = ended else {
-        render::message("Nothing to take back: there was no run yet.\n");
+        render::message("Nothing to roll back: there is no run yet.\n");
         return Ok(Exit::Done);
     };
     match &stage {
         Stage::Ended(Outcome::Done { .. }) => Err(Failure::usage(
-            format!("run {run} does not wait: it counts already"),
-            format!("`stead undo {run}` takes it back"),
+            format!("run {run} does not wait to be confirmed: it is finished"),
+            format!("`stead undo {run}` undoes it"),
         )),
         Stage::Ended(outcome) => {
             bench.say_ended(outcome);

@@ -61,7 +61,7 @@ pub(crate) fn test(session: &Session, args: &Test) -> Result<Exit, Failure> {
         render::message(&format!("{count} {noun}, all as expected.\n"));
         return Ok(Exit::Done);
     }
-    let help = "`stead test --update` takes what is planned now as what is expected";
+    let help = "`stead test --update` replaces the expected plans by the current ones";
     render::message(&format!(
         "{count} {noun}, {wrong} not as expected. {help}.\n"
     ));
@@ -205,12 +205,12 @@ fn cases(spec: &Path) -> Result<Vec<PathBuf>, Failure> {
     if cases.is_empty() {
         return Err(Failure::usage(
             format!(
-                "nothing is expected of `{}`: `{}` has no `NAME{LIVE}`",
+                "there are no expectations for `{}`: `{}` has no `NAME{LIVE}`",
                 spec.display(),
                 folder.display()
             ),
             format!(
-                "write this host down as the first: `stead test --record first {}`",
+                "record this host as the first: `stead test --record first {}`",
                 spec.display()
             ),
         ));
@@ -226,7 +226,7 @@ fn recorded(path: &Path) -> Result<Recorded, Failure> {
         Err(error) => error.to_string(),
     };
     Err(Failure::usage(
-        format!("`{}` is no recorded host: {fault}", path.display()),
+        format!("`{}` is not a recorded host: {fault}", path.display()),
         "`stead test --record NAME` shows what one looks like",
     ))
 }
@@ -262,7 +262,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         Failure::new(
             Exit::Failed,
             format!("cannot write `{}`: {error}", path.display()),
-            "make sure that you may write there",
+            "check the permissions of its directory",
         )
     })
 }

@@ -20,7 +20,7 @@ pub(crate) fn undo(session: &Session, run: u64, consent: &Consent) -> Result<Exi
         .confined(async |registry, reader| undo::undo(registry, reader, &state, run).await)??;
     if plan.is_empty() {
         render::message(&format!(
-            "Nothing to do: everything is as it was before run {run}.\n"
+            "Nothing to do: everything is as before run {run}.\n"
         ));
         return Ok(Exit::Done);
     }

@@ -1,4 +1,4 @@
-//! What may be written at a place.
+//! Completion: what may be written at a position.
 
 use std::{ops::Range, path::Path, time::Duration};
 
@@ -27,9 +27,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// What may stand before a value.
 const ANNOTATIONS: [(&str, &str); 4] = [
     ("var", "The value of a variable."),
-    ("env", "A variable of the environment."),
+    ("env", "An environment variable."),
     ("fact", "A fact of this host."),
-    ("secret", "A place of secrets."),
+    ("secret", "The source of a secret."),
 ];
 
 /// Lists what may be written at a place.
@@ -139,7 +139,7 @@ impl List {
             Blank::Attribute(node) => self.attributes(place, node, cursor, Form::Property),
             Blank::Child(node) => self.attributes(place, node, cursor, Form::Child),
             Blank::Value(_, attribute) => self.values(place, cursor, attribute),
-            Blank::KeyValue(..) => self.word("#null", "Shall not be there."),
+            Blank::KeyValue(..) => self.word("#null", "Makes it not exist."),
             Blank::Annotation => {
                 for (name, doc) in ANNOTATIONS {
                     self.push(CompletionItemKind::KEYWORD, name, name.to_owned(), doc);
@@ -319,8 +319,8 @@ impl List {
             return;
         };
         match facts.0.get(name) {
-            Some(Fact::Text(text)) => self.texts([text.as_str()], "what it is here"),
-            Some(Fact::Number(number)) => self.word(&number.to_string(), "what it is here"),
+            Some(Fact::Text(text)) => self.texts([text.as_str()], "its value on this host"),
+            Some(Fact::Number(number)) => self.word(&number.to_string(), "its value on this host"),
             None => {}
         }
     }
@@ -390,7 +390,7 @@ fn is_free(node: &Node, cursor: &Cursor<'_>, name: &str) -> bool {
     !written.any(|word| word.text == name && !is_typed(&word.range))
 }
 
-/// Lists a folder, each name with whether it is a folder itself; hidden ones are left out.
+/// Lists a directory, each name with whether it is a folder itself; hidden ones are left out.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
 fn entries(folder: &Path) -> Vec<(String, bool)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

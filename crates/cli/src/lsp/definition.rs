@@ -1,4 +1,4 @@
-//! Where something is declared.
+//! Go to definition.
 
 use lsp_types::{Location, Position, Range};
 use stead_engine::language::editor::{Use, used_at};

@@ -1,4 +1,4 @@
-//! What is wrong with the open texts: what `stead validate` says, each at its place.
+//! Diagnostics of the open texts: the errors of `stead validate`, each at its position.
 
 use std::{
     cell::Cell,

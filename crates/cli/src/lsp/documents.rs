@@ -1,4 +1,4 @@
-//! The texts that are open in the editor, and all others as they are on disk.
+//! The texts that are open in the editor; all other files as they are on disk.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What is known about this host: read beside the conversation with the editor, once for each question.
+//! What is known about this host: read on a thread of its own, once for each query.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What something means that stands in a spec: the reference, and what is known about it here.
+//! Hover texts: the reference of a word of a spec, and its value on this host.
 
 use std::{fmt::Write as _, time::Duration};
 

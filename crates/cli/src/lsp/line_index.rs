@@ -1,4 +1,4 @@
-//! Places in a text, as editors count them: by lines, and within a line in UTF-16 unless they offer UTF-8.
+//! Positions in a text as editors count them: by lines, and within a line in UTF-16 unless they offer UTF-8.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! `stead lsp`: the Language Server Protocol for specs. It reads what `validate`, `fmt` and `explain` read, with what is open in
-//! the editor in place of what is on disk, and writes nothing but its answers.
+//! `stead lsp`: the Language Server Protocol for specs. It reads what `validate`, `fmt` and `explain` read, with the texts that are open in
+//! the editor instead of the files on disk, and writes nothing but its answers.
 
 mod completion;
 mod definition;

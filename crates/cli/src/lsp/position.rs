@@ -1,4 +1,4 @@
-//! A place in a file that an editor asks about.
+//! A position in a file that an editor asks about.
 
 use std::{ops::Range, path::Path, rc::Rc};
 

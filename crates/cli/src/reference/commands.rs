@@ -1,4 +1,4 @@
-//! The page about what can be typed.
+//! The page of the guide about commands.
 
 use std::fmt::Write as _;
 
@@ -16,8 +16,8 @@ pub(super) fn page() -> String {
     whole.build();
     let mut text = format!(
         "{MADE}# Commands\n\n`stead` acts on the host it runs on. Root is needed to change things, and to read what only root may read; \
-         a plan without root says what it could not see. The same pages are there for `man`: `stead man --out DIR` writes them.\n\n\
-         These options every command takes:\n\n"
+         a plan without root names what it could not read. `stead man --out DIR` writes the same pages as manual pages.\n\n\
+         Options of every command:\n\n"
     );
     let global = whole.get_arguments();
     options(
@@ -25,7 +25,7 @@ pub(super) fn page() -> String {
         global.filter(|argument| argument.is_global_set()),
     );
     text.push_str("\nData goes to standard output, progress and messages to standard error.\n\n## Exit codes\n\n");
-    text.push_str("The same for every command.\n\n| exit code | means |\n|---|---|\n");
+    text.push_str("The same for every command.\n\n| exit code | meaning |\n|---|---|\n");
     for (exit, meaning) in Exit::MEANINGS {
         writeln!(text, "| {} | {} |", exit as u8, cell(meaning)).unwrap();
     }
@@ -57,7 +57,7 @@ fn options<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
     let ours = |argument: &&Arg| !argument.is_hide_set() && argument.get_id() != "help";
     let rows: Vec<_> = arguments.filter(ours).map(row).collect();
     if !rows.is_empty() {
-        writeln!(text, "| what | does |\n|---|---|\n{}", rows.join("\n")).unwrap();
+        writeln!(text, "| option | meaning |\n|---|---|\n{}", rows.join("\n")).unwrap();
     }
 }
 

@@ -1,4 +1,4 @@
-//! A page for each thing that `stead doctor` may find.
+//! The pages of the guide about findings of `stead doctor`.
 
 use std::fmt::Write as _;
 
@@ -9,15 +9,15 @@ use crate::reference::page::{MADE, Pages, cell};
 const INTRODUCTION: &str = "\
 # Findings
 
-What `stead doctor` looks for. `stead explain FINDING` shows the page of one in the terminal. Doctor writes nothing.
+The problems that `stead doctor` looks for. `stead explain FINDING` shows the page of one in the terminal. Doctor changes nothing.
 
-Words in capitals stand for what is only known once it was seen: the name of a service, of a program, of a file.
+Words in capitals are placeholders for what doctor finds: the name of a service, a program, a file.
 
 ";
 
 /// Returns the page of each finding, and the list of them.
 pub(super) fn pages() -> Pages {
-    let mut list = format!("{MADE}{INTRODUCTION}| finding | what it says |\n|---|---|\n");
+    let mut list = format!("{MADE}{INTRODUCTION}| finding | problem |\n|---|---|\n");
     let mut pages = Pages::new();
     for ailment in ailments() {
         let name = ailment.name;
@@ -39,18 +39,18 @@ fn page(ailment: &Ailment) -> String {
         spec,
     } = ailment;
     let mut text = format!(
-        "{MADE}# {name}\n\nIt says: {fact}.\n\n## What is looked at\n\n{looks_at}\n\n## Why it matters\n\n{why}\n\n## By hand\n\n"
+        "{MADE}# {name}\n\nProblem: {fact}.\n\n## What is checked\n\n{looks_at}\n\n## Why it matters\n\n{why}\n\n## Fix now\n\n"
     );
     for way in *by_hand {
         writeln!(text, "- {}", by_hand_of(way)).unwrap();
     }
-    text.push_str("\n## In a spec\n\n");
+    text.push_str("\n## Fix in a spec\n\n");
     if spec.is_empty() {
-        text.push_str("No kind can mend this.\n");
+        text.push_str("No kind can fix this.\n");
     } else {
         writeln!(text, "```kdl\n{}\n```", spec.join("\n")).unwrap();
         if spec.iter().any(|node| has_capitals(node)) {
-            text.push_str("\n`stead doctor --show-fix` fills in the word in capitals.\n");
+            text.push_str("\n`stead doctor --show-fix` fills in the words in capitals.\n");
         }
     }
     text

@@ -1,4 +1,4 @@
-//! A page for each kind.
+//! The pages of the guide about kinds.
 
 use std::fmt::Write as _;
 
@@ -14,21 +14,21 @@ const INTRODUCTION: &str = "\
 
 Everything that a spec can describe. `stead kinds` lists them, `stead explain KIND` shows the page of one in the terminal.
 
-An attribute that is not written is left alone, unless its page names what holds then. The pages say of each attribute which role it has.
+An attribute that is not written is left alone, unless its page names a default. Each attribute has a role:
 
-| role | means |
+| role | meaning |
 |---|---|
-| managed | it is read on the host, and a difference is a change |
-| input | it is never read on the host: what is compared is made of it, or it only says how |
+| managed | read from the host and compared; a difference is a change |
+| input | never read from the host; what is compared is computed from it, or it controls how a change is made |
 
-Every resource takes `needs=\"KIND:NAME\"` too: what must be there first. Where a kind allows it, `absent=#true` asks for the resource not to exist.
+Every resource also takes `needs=\"KIND:NAME\"`: a resource that comes first. Where a kind allows it, `absent=#true` makes the resource not exist.
 
 ";
 
 /// Returns the page of each kind, and the list of them.
 pub(super) fn pages() -> Pages {
     let registry = stead_resources::registry();
-    let mut list = format!("{MADE}{INTRODUCTION}| kind | what it is |\n|---|---|\n");
+    let mut list = format!("{MADE}{INTRODUCTION}| kind | description |\n|---|---|\n");
     let mut pages = Pages::new();
     for (name, kind) in registry.iter() {
         let schema = kind.schema();
@@ -47,8 +47,8 @@ fn page(name: &str, schema: &Schema) -> String {
         .map(|line| line.trim_end().to_owned() + "\n")
         .collect();
     let mut text = format!(
-        "{MADE}# {name}\n\n{summary}\n\n```kdl\n{example}```\n\nThe name is: {}.\n\n\
-         | attribute | type | role | if it is not written | what it means |\n|---|---|---|---|---|\n",
+        "{MADE}# {name}\n\n{summary}\n\n```kdl\n{example}```\n\nName: {}.\n\n\
+         | attribute | type | role | default | meaning |\n|---|---|---|---|---|\n",
         schema.name
     );
     let written = schema.attributes.iter();
@@ -58,16 +58,28 @@ fn page(name: &str, schema: &Schema) -> String {
             shape(attribute.shape),
             role(attribute.role).to_owned(),
             if_not_written(attribute),
-            meaning(schema, attribute),
+            without_default(&meaning(schema, attribute)),
         ];
         writeln!(text, "| {} |", row.map(|text| cell(&text)).join(" | ")).unwrap();
     }
     let absent = match schema.absence {
-        Absence::Allowed => "`absent=#true` asks for it not to exist.".to_owned(),
+        Absence::Allowed => "`absent=#true` makes it not exist.".to_owned(),
         Absence::Refused(why) => format!("`absent=#true` is not possible: {why}."),
     };
     write!(text, "\n{absent}\n").unwrap();
     text
+}
+
+/// How the text about an attribute names its default, at its end.
+const DEFAULT: &str = "Default: ";
+
+/// Returns a text about an attribute without its default, which has a column of its own.
+fn without_default(meaning: &str) -> String {
+    let Some((text, rest)) = meaning.split_once(DEFAULT) else {
+        return meaning.to_owned();
+    };
+    let after = rest.split_once(". ").map_or("", |(_, after)| after);
+    format!("{text}{after}").trim_end().to_owned()
 }
 
 fn role(role: Role) -> &'static str {
@@ -78,15 +90,11 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-/// Returns what holds without it: every sentence about an attribute that has a default says `… unless written`.
+/// Returns its default: the text about an attribute that has one ends with `Default: …`.
 fn if_not_written(attribute: &Attribute) -> String {
-    if let Some((before, _)) = attribute.doc.split_once(" unless written") {
-        let begin = before.rfind([':', ';', '.']).map_or(0, |at| at + 1);
-        let default = before[begin..].trim();
-        return match default {
-            "True" | "False" => format!("#{}", default.to_lowercase()),
-            "true" | "false" => format!("#{default}"),
-            "Everything" => "everything".to_owned(),
+    if let Some((_, default)) = attribute.doc.split_once(DEFAULT) {
+        return match default.trim_end_matches('.') {
+            "true" | "false" => format!("#{}", default.trim_end_matches('.')),
             other => other.to_owned(),
         };
     }
@@ -97,7 +105,7 @@ fn if_not_written(attribute: &Attribute) -> String {
 }
 
 #[test]
-fn a_default_is_what_stands_before_unless_written() {
+fn default_is_read_from_the_text_of_the_attribute() {
     let registry = stead_resources::registry();
     let default = |kind: &str, name: &str| {
         let schema = registry.get(kind).unwrap().schema();

@@ -1,5 +1,5 @@
-//! The pages of the guide that are made from the code: kinds, findings, commands. They are kept in the repository, and a test compares
-//! them with what is made now; `make docs` writes them anew.
+//! The generated pages of the guide: kinds, findings, commands. They are kept in the repository, and a test compares
+//! them with the code; `make docs` writes them.
 #![expect(
     clippy::disallowed_methods,
     reason = "a test reads and writes the pages of the repository"
@@ -32,7 +32,7 @@ fn pages() -> Pages {
     pages
 }
 
-/// Returns SUMMARY.md with a line for each page that is in a folder, where such lines are already.
+/// Returns SUMMARY.md with a line for each page that is in a directory, where such lines are already.
 fn listed(summary: &str, pages: &Pages) -> String {
     let mut text = String::new();
     let mut folders = vec![];

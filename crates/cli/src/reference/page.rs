@@ -1,4 +1,4 @@
-//! What all pages that are made from the code share.
+//! What all generated pages share.
 
 use std::collections::BTreeMap;
 

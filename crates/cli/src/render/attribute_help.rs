@@ -1,4 +1,4 @@
-//! What an attribute means and what values it takes, in words.
+//! The meaning of an attribute and the values it takes, in words.
 
 use stead_engine::model::schema::{Attribute, Schema, Shape};
 
@@ -10,7 +10,7 @@ pub(crate) fn shape(shape: Shape) -> String {
         Shape::Integer => "whole number".to_owned(),
         Shape::OneOf(words) => words.join(", "),
         Shape::Path => "path beside the spec".to_owned(),
-        Shape::Secret => "a place of secrets: `(secret)\"file:/PATH\"`".to_owned(),
+        Shape::Secret => "the source of a secret: `(secret)\"file:/PATH\"`".to_owned(),
         Shape::Map => "keys with values, as children of a child".to_owned(),
         Shape::Entries => "any children, each with its texts or `#null`".to_owned(),
         Shape::List => "several texts, as a child".to_owned(),
@@ -20,7 +20,7 @@ pub(crate) fn shape(shape: Shape) -> String {
 /// Says what an attribute means, and whether its name may be left out.
 pub(crate) fn meaning(schema: &Schema, attribute: &Attribute) -> String {
     let main = if schema.main == Some(attribute.name) {
-        " May stand behind the name."
+        " May follow the name directly."
     } else {
         ""
     };

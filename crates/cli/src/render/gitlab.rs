@@ -1,4 +1,4 @@
-//! A plan as a Code Quality report of GitLab: each change at the line of the spec that wants it.
+//! A plan as a Code Quality report of GitLab: each change at the line of the spec that it comes from.
 
 use std::path::{Path, PathBuf};
 

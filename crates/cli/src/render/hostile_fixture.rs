@@ -1,4 +1,4 @@
-//! Plans for tests whose every text would like to be more than a text.
+//! Plans for tests whose texts contain markup, control characters and escapes.
 
 use std::{collections::BTreeMap, path::Path};
 

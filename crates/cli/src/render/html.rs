@@ -1,4 +1,4 @@
-//! The history as one page for browsers: no script, nothing from elsewhere, and nothing of a run is markup.
+//! The history as one HTML page: no script, no external resources, and all texts of runs are escaped.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(crate) fn page(registry: &Registry<Live>, runs: &[Run]) -> String {
             }
             body {
                 h1 { (title) }
-                @if runs.is_empty() { p { "There was no run yet." } }
+                @if runs.is_empty() { p { "There is no run yet." } }
                 @for (place, run) in runs.iter().rev().enumerate() { (one(registry, run, place == 0)) }
             }
         }
@@ -66,7 +66,7 @@ fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
                 @if let Some(time) = length(run) { dt { "took" } dd.total { (took(time)) } }
                 dt { "exit code" } dd.exit { (exit_of(run).map_or_else(|| "none yet".to_owned(), |exit| exit.to_string())) }
                 @if let Some(plan) = plan { dt { "host" } dd { (code(&plan.host)) } }
-                @if let Some(other) = run.undoes { dt { "takes back" } dd { a href={ "#run-" (other) } { "run " (other) } } }
+                @if let Some(other) = run.undoes { dt { "undoes" } dd { a href={ "#run-" (other) } { "run " (other) } } }
             }
             (end(run))
             (steps(run))
@@ -76,7 +76,7 @@ fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
                 @for shown in plan_view::changes(registry, plan) { (change(&shown)) }
                 (notes(plan))
             } @else {
-                p { "Its plan was not written down: it was killed before." }
+                p { "It was killed before its plan was saved." }
             }
         }
     }
@@ -91,7 +91,7 @@ fn class_of(run: &Run) -> &'static str {
 }
 
 fn when(run: &Run) -> String {
-    run.started.map_or_else(|| "never began".to_owned(), time)
+    run.started.map_or_else(|| "never started".to_owned(), time)
 }
 
 fn length(run: &Run) -> Option<Duration> {
@@ -126,7 +126,7 @@ fn end(run: &Run) -> Markup {
     html! {
         @if !text.is_empty() { pre.end { (text.trim_end()) } }
         @if !back.is_empty() {
-            p { "Put back, in this order:" @for address in back { " " (code(&address.to_string())) } }
+            p { "Restored, in this order:" @for address in back { " " (code(&address.to_string())) } }
         }
     }
 }
@@ -178,7 +178,7 @@ fn notes(plan: &Plan) -> Markup {
         @if !plan.remarks.is_empty() || !plan.unseen.is_empty() {
             ul.notes {
                 @for unseen in &plan.unseen {
-                    li { "could not be seen: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
+                    li { "could not be read: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
                 }
                 @for remark in &plan.remarks { li { (code(&remark.address.to_string())) " " (one_line(&remark.text)) } }
             }
@@ -189,7 +189,7 @@ fn notes(plan: &Plan) -> Markup {
 fn change(shown: &Shown<'_>) -> Markup {
     html! {
         @if shown.is_point_of_no_return {
-            p { strong { "Point of no return:" } " from here on not everything can be put back" }
+            p { strong { "Point of no return:" } " what follows cannot be undone" }
         }
         details.change {
             summary { (shown.symbol.character()) " " (code(&shown.planned.address.to_string())) }
@@ -317,12 +317,12 @@ mod tests {
         assert_eq!(steps, ["1.2 s", "did not end"]);
         let end = &all(&document, "#run-2 .end")[0];
         assert!(
-            end.contains("The host is as it was before run 2. 1 put back."),
+            end.contains("Rolled back to the state before run 2 (1 resource)."),
             "{end}"
         );
         let because = &all(&document, "#run-2 .change > .faint")[1];
         assert!(
-            because.contains("<b>@bob</b> has changed it by hand since run 3"),
+            because.contains("changed by hand by <b>@bob</b> since run 3"),
             "{because}"
         );
         assert_eq!(all(&document, "a[href='#run-1']"), ["run 1"]);
@@ -365,6 +365,6 @@ mod tests {
     #[test]
     fn no_runs_make_a_page_too() {
         let page = page(&stead_resources::registry(), &[]);
-        assert!(page.contains("There was no run yet."), "{page}");
+        assert!(page.contains("There is no run yet."), "{page}");
     }
 }

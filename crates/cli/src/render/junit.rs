@@ -1,5 +1,5 @@
-//! A plan as a JUnit report: a suite for the host, a case for each resource. What is as wanted has passed, what would change has failed,
-//! and what could not be seen was skipped.
+//! A plan as a JUnit report: a suite for the host, a case for each resource. A resource as desired passes, a pending change fails,
+//! and a resource that could not be read is skipped.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ fn unchanged(plan: &Plan, address: &Address) -> TestCaseStatus {
     }
     let mut status = TestCaseStatus::skipped();
     status.set_message(one_line(&format!(
-        "could not be seen: {}",
+        "could not be read: {}",
         names.join(", ")
     )));
     status
@@ -129,7 +129,7 @@ mod tests {
         let failure = cases[0].text().unwrap_or_default().to_owned()
             + cases[0].first_element_child().unwrap().text().unwrap();
         assert!(failure.contains("+<script>alert(1)</script>"), "{failure}");
-        assert!(failure.contains("because hosts/"), "{failure}");
+        assert!(failure.contains("from hosts/"), "{failure}");
     }
 
     #[test]

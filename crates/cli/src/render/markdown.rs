@@ -84,13 +84,13 @@ fn costs(plan: &Plan) -> String {
             (code(&address.to_string())) " " (code(text))
         }
     });
-    list("What it costs", entries)
+    list("Effects", entries)
 }
 
 /// Lists what there is to know besides.
 fn notes(plan: &Plan) -> String {
     let unseen = plan.unseen.iter().map(|unseen| {
-        html! { "could not be seen: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
+        html! { "could not be read: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
     });
     let remarks = plan
         .remarks
@@ -126,7 +126,7 @@ fn heading(shown: &Shown<'_>) -> String {
     let mut text = String::new();
     if shown.is_point_of_no_return {
         text += &block(&html! {
-            p { strong { "Point of no return:" } " from here on not everything can be put back" }
+            p { strong { "Point of no return:" } " what follows cannot be undone" }
         });
     }
     let because = plan_view::because(shown.planned);

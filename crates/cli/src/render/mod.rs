@@ -1,4 +1,4 @@
-//! What people see: plans, progress, outcomes. Understood without colour.
+//! Output: plans, progress, outcomes. It is understandable without colour.
 
 pub(crate) mod attribute_help;
 pub(crate) mod format;

@@ -1,4 +1,4 @@
-//! What there is to say about the changes of a plan and what they cost, whatever it is written in.
+//! The contents of a plan for all output formats: its changes and their effects.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -269,30 +269,30 @@ fn moved_by(cause: &Cause) -> String {
     match cause {
         Cause::Spec { run, is_new: true } => format!("run {run} did not ask for it yet"),
         Cause::Spec { run, .. } => format!("run {run} asked for something else"),
-        Cause::Follows { address } => format!("due because {address} changes"),
+        Cause::Follows { address } => format!("required by the change of {address}"),
         Cause::Reboot { run } => format!("lost at a reboot since run {run}"),
         Cause::Actor {
             run,
             actor,
             evidence,
-        } => format!("{actor} has changed it since run {run} ({evidence})"),
+        } => format!("changed by {actor} since run {run} ({evidence})"),
         Cause::Hand {
             run,
             person,
             evidence,
-        } => format!("{person} has changed it by hand since run {run} ({evidence})"),
+        } => format!("changed by hand by {person} since run {run} ({evidence})"),
         Cause::Changed { run, evidence } => format!("changed since run {run} ({evidence})"),
-        Cause::Unknown { run } => format!("changed since run {run}, nobody knows by whom"),
+        Cause::Unknown { run } => format!("changed since run {run}, cause unknown"),
     }
 }
 
 fn wanted_by(because: &Because) -> String {
     match because {
-        Because::Spec { file, line } => format!("because {}:{line}", file.display()),
+        Because::Spec { file, line } => format!("from {}:{line}", file.display()),
         Because::Implied { by, file, line } => {
-            format!("because {by} brings it, {}:{line}", file.display())
+            format!("added by {by} ({}:{line})", file.display())
         }
-        Because::Undo { run } => format!("because run {run} is taken back"),
+        Because::Undo { run } => format!("undo of run {run}"),
     }
 }
 
@@ -326,7 +326,7 @@ pub(crate) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
     }
     let warnings = [
         ("may cut the network", &effects.may_cut_network),
-        ("stays when it is taken back", &effects.leaves),
+        ("undo will keep", &effects.leaves),
         ("cannot be undone", &effects.irreversible),
     ];
     for (warning, what) in warnings {
@@ -340,19 +340,36 @@ pub(crate) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
 /// Counts what a plan does, in one line.
 pub(crate) fn summary(plan: &Plan) -> String {
     let summary = &plan.summary;
-    let noun = if summary.restarts == 1 {
-        "restart"
-    } else {
-        "restarts"
-    };
-    format!(
-        "Plan: {} to create, {} to change, {} to remove, {} {noun}, {} to download.",
-        summary.create,
-        summary.change,
-        summary.remove,
-        summary.restarts,
-        bytes(summary.download)
-    )
+    let mut parts = counts(&[
+        (summary.create, "to create"),
+        (summary.change, "to change"),
+        (summary.remove, "to remove"),
+    ]);
+    parts.extend(restarts(summary.restarts));
+    if summary.download > 0 {
+        parts.push(format!("{} to download", bytes(summary.download)));
+    }
+    if parts.is_empty() {
+        return "Plan: no changes.".to_owned();
+    }
+    format!("Plan: {}.", parts.join(", "))
+}
+
+/// Returns the counts that are not zero, each with what it counts.
+pub(crate) fn counts(counts: &[(usize, &str)]) -> Vec<String> {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    counts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect()
+}
+
+/// Counts restarts, if there are any.
+pub(crate) fn restarts(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("1 restart".to_owned()),
+        count => Some(format!("{count} restarts")),
+    }
 }
 
 #[cfg(test)]
@@ -373,7 +390,7 @@ mod tests {
         let is_new = true;
         check(Cause::Spec { run, is_new }, "run 3 did not ask for it yet");
         let address = Address::new("kube-args", "kubelet");
-        let due = "due because kube-args:kubelet changes";
+        let due = "required by the change of kube-args:kubelet";
         check(Cause::Follows { address }, due);
         check(Cause::Reboot { run }, "lost at a reboot since run 3");
         let docker = Cause::Actor {
@@ -381,19 +398,19 @@ mod tests {
             actor: "Docker".to_owned(),
             evidence: evidence(),
         };
-        check(docker, "Docker has changed it since run 3 (seen)");
+        check(docker, "changed by Docker since run 3 (seen)");
         let hand = Cause::Hand {
             run,
             person: "alice".to_owned(),
             evidence: evidence(),
         };
-        check(hand, "alice has changed it by hand since run 3 (seen)");
+        check(hand, "changed by hand by alice since run 3 (seen)");
         let changed = Cause::Changed {
             run,
             evidence: evidence(),
         };
         check(changed, "changed since run 3 (seen)");
-        let unknown = "changed since run 3, nobody knows by whom";
+        let unknown = "changed since run 3, cause unknown";
         check(Cause::Unknown { run }, unknown);
     }
 }

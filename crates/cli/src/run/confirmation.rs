@@ -44,8 +44,8 @@ pub(crate) fn vigil(
     };
     Vigil::over(plan, consent.confirm, circumstances).map_err(|unguarded| {
         Failure::usage(
-            format!("{unguarded}: systemd does not run this host"),
-            "nothing was done; `--confirm off` goes without, if you get in by another way",
+            format!("{unguarded}, and systemd is not running here"),
+            "nothing was done; use `--confirm off` if you can reach the host another way",
         )
     })
 }
@@ -55,11 +55,13 @@ pub(crate) fn announcement(vigil: &Vigil) -> String {
     let seconds = vigil.window.seconds;
     match &vigil.why {
         Some(why) => format!(
-            "You came over SSH, and this may cut the network ({}).\n\
-             So it is taken back unless it is confirmed within {seconds} s; `--confirm off` goes without.\n",
+            "You are connected over SSH and this change may cut the network ({}).\n\
+                 It will be rolled back in {seconds} s unless confirmed. Use `--confirm off` to skip this.\n",
             render::plain(why)
         ),
-        None => format!("It is taken back unless it is confirmed within {seconds} s.\n"),
+        None => {
+            format!("It will be rolled back in {seconds} s unless confirmed (`stead confirm`).\n")
+        }
     }
 }
 
@@ -124,7 +126,7 @@ impl Watcher {
         let answer = answers.and_then(|answers| answers.try_recv().ok());
         let proof = match self.vigil.by {
             By::Person => None,
-            By::Pass => Some("all that worked before still works".to_owned()),
+            By::Pass => Some("all health checks pass".to_owned()),
             By::Proof => self.witness.proof(&reader),
         };
         let decision = self.vigil.decide(Known {
@@ -138,7 +140,7 @@ impl Watcher {
             Decision::TakeBack(refusal) => {
                 let because = refusal.map(|refusal| match refusal {
                     Refusal::Answer => "the answer was no",
-                    Refusal::Stop => "stopped on request",
+                    Refusal::Stop => "interrupted by Ctrl-C or a signal",
                 });
                 desk.work_if_free(async |apply, lock| revert(apply, lock, because).await)?;
             }
@@ -155,10 +157,12 @@ impl Watcher {
     fn invitation(&self, can_ask: bool) -> &'static str {
         match (&self.vigil.by, can_ask) {
             (By::Proof, true) => {
-                "Open a second session to prove that you still get in, or answer here. Keep it? [y/N] "
+                "Open a second SSH session to prove that you can still connect, or answer here. Keep the changes? [y/N] "
             }
-            (By::Proof, false) => "A second session proves that you still get in.\n",
-            (_, true) => "Keep it? [y/N] ",
+            (By::Proof, false) => {
+                "Open a second SSH session to prove that you can still connect.\n"
+            }
+            (_, true) => "Keep the changes? [y/N] ",
             (_, false) => "",
         }
     }

@@ -1,4 +1,4 @@
-//! What all commands share that change the host: the lock, the question, the run, and the wait for its confirmation.
+//! What all commands share that change the host: the lock, the prompt, the run, and the wait for its confirmation.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! What an answer at the terminal means.
+//! Answers at the terminal.
 
 /// Whether an answer is yes.
 pub(crate) fn is_yes(answer: &str) -> bool {

@@ -1,4 +1,4 @@
-//! What a run goes on with beside the lock: the state directory, the progress, the runtime and the request to stop.
+//! What a run needs beside the lock: the state directory, the progress, the runtime and the request to stop.
 
 use std::{
     sync::{

@@ -152,13 +152,13 @@ fn what_a_spec_would_change_on_a_recorded_host_is_compared_and_kept() {
         r#"  ~ directory:/a
       group  "staff"
       owner  "root" → "alice"
-      because host.kdl:4, since `cloud` is `azure`
+      from host.kdl:4, when `cloud` is `azure`
 
   + file:/b
       source  "b.txt"
-      because host.kdl:6
+      from host.kdl:6
 
-Plan: 1 to create, 1 to change, 0 to remove, 0 restarts, of 2 resources.
+Plan: 1 to create, 1 to change (2 resources).
 "#
     );
     assert_eq!(stead(&["test", &spec]).0, Some(0));
@@ -180,7 +180,7 @@ fn a_recorded_host_that_is_none_is_refused() {
         fs::write(&live, text).unwrap();
         let (code, said) = stead(&["test", &spec]);
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("is no recorded host"), "{said}");
+        assert!(said.contains("is not a recorded host"), "{said}");
     }
     fs::remove_file(&live).unwrap();
     let (code, said) = stead(&["test", &spec]);

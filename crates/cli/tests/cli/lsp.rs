@@ -361,11 +361,11 @@ fn hovering_shows_the_reference_and_what_is_known_here() {
     check(2, "persist", "**persist** (#true or #false)");
     check(2, "#true", "**persist** (#true or #false)");
     check(2, "value", "default `\"1\"`, host.kdl:1");
-    check(3, "needs", "must be there first");
+    check(3, "needs", "a resource that comes first");
     check(3, "sysctl:a.b", "host.kdl:3\n```kdl\nsysctl \"a.b\"");
     check(1, "hostname", "Here: `toaster`");
     check(4, "memory", "In MiB");
-    check(4, "when", "if a comparison holds");
+    check(4, "when", "if a comparison is true");
     check(4, "below", "less than this");
     assert_eq!(editor.hover("host.kdl", 5, 0), "");
 }

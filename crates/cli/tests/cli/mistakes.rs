@@ -182,7 +182,7 @@ fn a_long_chain_is_refused_and_not_followed() {
     variables +=
         "var \"v20000\" default=\"0644\"\nhost \"x\" {\n    file \"/a\" mode=(var)\"v0\"\n}\n";
     let said = refuse(&[("host.kdl", &profiles)], &[]);
-    assert!(said.contains("more than 128 includes, profiles and conditions stand in one another"));
+    assert!(said.contains("more than 128 includes, profiles and conditions are nested"));
     let said = refuse(&[("host.kdl", &variables)], &[]);
-    assert!(said.contains("more than 32 variables are made of one another"));
+    assert!(said.contains("more than 32 variables refer to one another"));
 }

@@ -1,4 +1,4 @@
-//! Why a host that had converged differs again, by the runs that were and by what the kinds can prove.
+//! The causes of drift, by the history of runs and the evidence of the kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,3 +1,3 @@
-//! Why a host that had converged differs again.
+//! The causes of drift: why a host that had converged differs again.
 
 pub mod explain;

@@ -1,4 +1,4 @@
-//! One run at a time: a lock that the kernel takes away when its holders are gone.
+//! One run at a time: a lock that the kernel releases when its holders have exited.
 
 use std::{
     fs::{File, OpenOptions},

@@ -1,4 +1,4 @@
-//! Which runs are kept. All that anything still needs, and the newest.
+//! Which runs are kept: all that something still needs, and the newest.
 
 use std::collections::BTreeSet;
 

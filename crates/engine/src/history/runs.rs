@@ -1,4 +1,4 @@
-//! The runs that were: what was planned, what was done, how it ended.
+//! The history of runs: what was planned, what was done, how it ended.
 
 use std::{collections::BTreeSet, time::Duration};
 

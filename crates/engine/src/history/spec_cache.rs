@@ -1,5 +1,5 @@
-//! What a spec asks for, kept by an apply with the digest of everything that it was resolved from: whoever finds all of that
-//! unchanged need not parse it again. It only repeats what resolving would say, so that nothing that becomes of runs can make it wrong.
+//! A cache of the resolved spec, written by an apply with the digest of everything that it was resolved from, so that an unchanged spec
+//! is not parsed again. It caches the result of resolving; it does not depend on run history, so no rollback can invalidate it.
 
 use std::{
     collections::BTreeMap,

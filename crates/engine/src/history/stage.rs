@@ -1,4 +1,4 @@
-//! What is to become of a run, by its journal.
+//! The stage of a run, derived from its journal.
 
 use std::time::Duration;
 

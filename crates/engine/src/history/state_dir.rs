@@ -1,4 +1,4 @@
-//! The folder where stead keeps its runs: root's own, 0700, never through a link.
+//! The directory where stead keeps its runs: owned by root, mode 0700, never reached through a link.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ pub struct StateFolder {
 #[derive(Debug, thiserror::Error)]
 pub enum StateFolderError {
     /// Somebody else could read or change what undo relies on.
-    #[error("the state folder `{path}` {fault}")]
+    #[error("the state directory `{path}` {fault}")]
     Unsafe {
         /// The folder.
         path: PathBuf,
@@ -71,7 +71,7 @@ impl StateFolder {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(StateFolderError::io("make the state folder", path))?;
+            .map_err(StateFolderError::io("create the state directory", path))?;
         check(path)?;
         let runs = path.join("runs");
         if make_folder(&runs)? {
@@ -124,7 +124,7 @@ impl StateFolder {
         let file = open_private(&path, OpenOptions::new().write(true).create(true))
             .map_err(StateFolderError::io("create", &path))?;
         posix_fallocate(&file, 0, RESERVE)
-            .map_err(|errno| StateFolderError::io("keep some space in", &path)(errno.into()))
+            .map_err(|errno| StateFolderError::io("reserve space in", &path)(errno.into()))
     }
 
     /// Gives that space back.
@@ -189,7 +189,7 @@ impl StateFolder {
 fn make_folder(path: &Path) -> Result<bool, StateFolderError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(StateFolderError::io("make the folder", path)(error)),
+        Err(error) => Err(StateFolderError::io("create the directory", path)(error)),
         Ok(()) => Ok(true),
     }
 }
@@ -200,14 +200,14 @@ fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 }
 
 fn check(path: &Path) -> Result<(), StateFolderError> {
-    let meta = std::fs::symlink_metadata(path).map_err(StateFolderError::io("look at", path))?;
+    let meta = std::fs::symlink_metadata(path).map_err(StateFolderError::io("inspect", path))?;
     let fault = if !meta.is_dir() {
-        "is not a folder".to_owned()
+        "is not a directory".to_owned()
     } else if meta.uid() != geteuid().as_raw() {
         format!("belongs to user {}, not to {}", meta.uid(), geteuid())
     } else if meta.mode() & 0o077 != 0 {
         format!(
-            "is open to others (mode {:04o}, should be 0700)",
+            "is accessible to others (mode {:04o}, should be 0700)",
             meta.mode() & 0o7777
         )
     } else {
@@ -300,7 +300,7 @@ pub(crate) fn sync(file: &File, path: &Path) -> Result<(), StateFolderError> {
 /// Cuts a file back to `length` bytes.
 pub(crate) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), StateFolderError> {
     file.set_len(length)
-        .map_err(StateFolderError::io("cut back", path))
+        .map_err(StateFolderError::io("truncate", path))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The time that a run waits for its confirmation.
+//! The confirmation window.
 
 use std::time::Duration;
 

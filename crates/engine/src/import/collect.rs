@@ -1,4 +1,4 @@
-//! Gathering: what each kind finds worth writing down, read and put into the words of users; what is passed over is named.
+//! Collecting: what each kind finds worth importing, read and expressed as a user would write it; what is ignored is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,9 @@ use crate::{
 };
 
 /// Rule for what needs a file beside the spec when the spec itself has no place.
-const NO_PLACE: &str =
-    "its bytes go into a file beside the spec, and the spec has no place: write `--out FILE`";
+const NO_PLACE: &str = "its contents need a file beside the spec: use `--out FILE`";
 /// Rule for a name that no spec can hold.
-const NO_NAME: &str = "no spec can name it";
+const NO_NAME: &str = "a spec cannot express its name";
 /// What stands for all of a kind in a coverage.
 const EVERYTHING: &str = "*";
 
@@ -64,7 +63,7 @@ pub(crate) async fn gather<H: Host>(
         let written = match (state, importable) {
             (Some(state), Some(kind)) => kind.export(reader, &resource, state).await,
             (Some(state), None) => Ok(Written::down(state)),
-            (None, _) => Ok(Written::Ignored("it has gone meanwhile".to_owned())),
+            (None, _) => Ok(Written::Ignored("it was removed meanwhile".to_owned())),
         };
         let written = written.unwrap_or_else(|error| Written::Unreadable(chain(&error).join(": ")));
         found.add(kind, resource, written);
@@ -214,12 +213,12 @@ pub(crate) fn fault<H: Host>(
     state: &State,
 ) -> Option<String> {
     if !is_value_sayable(state) {
-        return Some("it holds a character that no spec can hold".to_owned());
+        return Some("it contains a character that a spec cannot contain".to_owned());
     }
     let texts = schema.attributes.iter().filter_map(|attribute| {
         let text = state.get(attribute.name)?.as_str()?;
         attribute.check.and_then(|check| check(text).err())
     });
     let problem = texts.chain(kind.check(name, state)).next()?;
-    Some(format!("no spec can say it: {problem}"))
+    Some(format!("a spec cannot express it: {problem}"))
 }

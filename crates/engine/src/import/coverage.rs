@@ -1,4 +1,4 @@
-//! The coverage of an import: what was written down of each kind, and what became of all the rest. Nothing is passed over in silence.
+//! The coverage of an import: what was written of each kind, and what became of everything else. Nothing is left out silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What the user wants import to pass over, each with a reason: `ignore "file:/etc/motd" reason="the provider writes it"`.
+//! What import must ignore, each with a reason: `ignore "file:/etc/motd" reason="the provider writes it"`.
 
 use std::sync::Arc;
 
@@ -111,8 +111,14 @@ impl Ignores {
 }
 
 fn mistake(span: Span) -> SpecError {
-    SpecError::new("ignore::line", "a line says what is passed over, and why", span)
-        .help("write `ignore \"KIND:NAME\" reason=\"…\"`; a `*` at the end of the name stands for anything")
+    SpecError::new(
+        "ignore::line",
+        "this line does not say what to ignore and why",
+        span,
+    )
+    .help(
+        "write `ignore \"KIND:NAME\" reason=\"…\"`; a `*` at the end of the name matches anything",
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Import: a host written down. List, read, write; then the plan of what was written must be empty, or nothing is written at all.
+//! Import: a spec from a host. List, read, print; then the plan of the spec must be empty, or nothing is written.
 
 use futures::future::join_all;
 use tracing::{Instrument, debug_span};

@@ -1,4 +1,4 @@
-//! What is to be imported, and why it cannot be.
+//! The options of an import, and its errors.
 
 use std::path::{Path, PathBuf};
 
@@ -55,10 +55,10 @@ pub struct CopiedSource {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The plan of what was to be written is not empty.
-    #[error("what would be written is not what this host is")]
+    #[error("the imported spec would change this host")]
     NotEmpty(Box<Plan>),
     /// What was to be written is no spec: a mistake of stead.
-    #[error("what would be written is not a valid spec")]
+    #[error("the imported spec is not valid")]
     Spec(#[from] SpecErrors),
     /// The host could not be read again.
     #[error(transparent)]

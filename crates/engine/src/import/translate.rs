@@ -1,4 +1,4 @@
-//! Wishes that were written elsewhere, as the text of a spec. What no spec can say stands there as a comment, with the reason.
+//! Files of other tools as the text of a spec. What a spec cannot express becomes a comment, with the reason.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Why a wish is not written.
-const NO_KIND: &str = "this version of stead has no such kind";
+const NO_KIND: &str = "this version of stead does not have this kind";
 
 /// What was written elsewhere, in the words of kinds.
 #[derive(Clone, Debug, Default)]

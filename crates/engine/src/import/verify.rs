@@ -1,4 +1,4 @@
-//! The proof: what was written is read again as anybody would read it, and its plan on this host must be empty.
+//! The verification: the printed spec is read again, and its plan on this host must be empty.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -181,7 +181,7 @@ impl<'a, H: Host> Proof<'a, H> {
                 continue;
             };
             let group = groups.entry(kind.to_string()).or_default();
-            let note = format!("{by} would bring it; this host does not have it");
+            let note = format!("{by} would add it; this host does not have it");
             let exported = Exported {
                 desired: Desired::Absent,
                 notes: vec![note],
@@ -219,7 +219,7 @@ impl<'a, H: Host> Proof<'a, H> {
                 if is {
                     let kind = self.coverage.of(kind);
                     kind.managed.remove(&name);
-                    kind.ignore("the spec says it already", name.as_str());
+                    kind.ignore("already declared by the spec", name.as_str());
                 } else {
                     unsaid.insert(name, exported);
                 }

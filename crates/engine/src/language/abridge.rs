@@ -1,5 +1,5 @@
 //! A text with one character for each long run of plain ones in its strings. The parser takes a third of a microsecond for each
-//! character of a string and has nothing to say about these; afterwards they are put back.
+//! character of a string and does not interpret these; afterwards they are restored.
 
 use std::ops::Range;
 

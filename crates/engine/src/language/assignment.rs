@@ -1,4 +1,4 @@
-//! Values that variables are given from outside of a spec.
+//! Values of variables that are set from outside of a spec.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ impl Given {
                         && node.children().is_none() =>
                 {
                     if let Some(first) = given.iter().find(|given| given.name == name) {
-                        let fact = format!("`{name}` is given twice");
+                        let fact = format!("`{name}` is set twice");
                         errors.push(
                             SpecError::new("spec::twice", fact, name_span)
                                 .label(first.name_span.clone(), "first here")
@@ -89,7 +89,7 @@ impl Given {
                     });
                 }
                 _ => {
-                    let fact = format!("`{name}` is given one value as it is");
+                    let fact = format!("`{name}` takes one plain value");
                     errors.push(
                         SpecError::new("spec::var", fact, name_span)
                             .help(format!("write `{name} \"VALUE\"`")),

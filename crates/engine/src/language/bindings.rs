@@ -1,4 +1,4 @@
-//! What the values of a spec are in the end: of variables, of the environment, of facts.
+//! The resolved values of a spec: of variables, of the environment, of facts.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -62,7 +62,7 @@ impl<'a> Values<'a> {
                         one.span,
                     )
                     .label(first.span.clone(), "first here")
-                    .help("keep one of them, or write `override=#true` on the one that counts"),
+                    .help("keep one of them, or write `override=#true` on the one that applies"),
                 ),
             }
         }
@@ -122,11 +122,11 @@ impl<'a> Values<'a> {
                 errors.push(
                     SpecError::new(
                         "spec::var-unused",
-                        format!("nothing uses the variable `{name}`"),
+                        format!("the variable `{name}` is not used"),
                         one.span.clone(),
                     )
                     .help(format!(
-                        "write `(var)\"{name}\"` where its value belongs, or take it away"
+                        "write `(var)\"{name}\"` where its value belongs, or remove it"
                     )),
                 );
             }
@@ -155,17 +155,17 @@ impl<'a> Values<'a> {
             return Err(SpecError::new(
                 "spec::var",
                 format!(
-                    "the variable `{name}` is made of itself: {}",
+                    "the variable `{name}` refers to itself: {}",
                     path.join(" → ")
                 ),
                 one.span.clone(),
             )
-            .help("write a value into one of them"));
+            .help("give one of them a value"));
         }
         if within.len() == NESTED {
-            let fact = format!("more than {NESTED} variables are made of one another");
+            let fact = format!("more than {NESTED} variables refer to one another");
             return Err(SpecError::new("spec::too-deep", fact, one.span.clone())
-                .help("write a value into one of them"));
+                .help("give one of them a value"));
         }
         let given = self.surroundings.given.iter().rev();
         if let Some(given) = given.into_iter().find(|given| given.name == *name) {
@@ -174,7 +174,7 @@ impl<'a> Values<'a> {
                 value.ok_or_else(|| one.other_type(&text, &given.span))
             })?;
             one.check(&value, &given.span)?;
-            let said = format!("the variable `{name}` is given here");
+            let said = format!("the variable `{name}` is set here");
             return Ok((value, vec![(given.span.clone(), said)]));
         }
         let Some(default) = &one.default else {
@@ -185,7 +185,7 @@ impl<'a> Values<'a> {
             )
             .label(one.span.clone(), "declared without a default here")
             .help(format!(
-                "write `--var {name}=VALUE`, or `default=` where it is declared"
+                "use `--var {name}=VALUE`, or write `default=` where it is declared"
             )));
         };
         let span = value_span(&one.source, default);
@@ -216,7 +216,7 @@ impl<'a> Values<'a> {
         let Some(name) = entry.value().as_string() else {
             return Err(SpecError::new(
                 "spec::annotation",
-                format!("`({})` has a name in quotes behind it", annotation.value()),
+                format!("`({})` is followed by a name in quotes", annotation.value()),
                 span,
             )
             .help(format!("write `({})\"NAME\"`", annotation.value())));
@@ -233,18 +233,18 @@ impl<'a> Values<'a> {
         let value = (self.surroundings.environment)(name).ok_or_else(|| {
             SpecError::new(
                 "spec::env",
-                format!("the environment has no `{name}`"),
+                format!("the environment variable `{name}` is not set"),
                 at.clone(),
             )
             .help(format!(
-                "set it: `{name}=… stead plan`; `sudo` passes it on with `--preserve-env={name}`"
+                "set it: `{name}=… stead plan`; with `sudo` add `--preserve-env={name}`"
             ))
         })?;
         let mut asked = self.asked.borrow_mut();
         asked.0.insert(name.to_owned(), value.clone());
         let source = Arc::new(Source::of_value("environment", format!("{name}={value}")));
         let span = Span::of(&source, name.len() + 1..source.text.len());
-        let said = "a variable of the environment".to_owned();
+        let said = "an environment variable".to_owned();
         Ok((KdlValue::String(value), vec![(span, said)]))
     }
 

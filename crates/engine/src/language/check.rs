@@ -1,4 +1,4 @@
-//! Mistakes that only the whole spec shows.
+//! Checks of the whole spec.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,7 +23,7 @@ pub(crate) fn duplicates(resources: &[Resource]) -> Vec<SpecError> {
                 let help = if Arc::ptr_eq(&first.source, &span.source) {
                     "put all its attributes into one of them"
                 } else {
-                    "put all its attributes into one of them, or write `override=#true` on the one that counts"
+                    "put all its attributes into one of them, or write `override=#true` on the one that applies"
                 };
                 errors.push(
                     SpecError::new(
@@ -58,7 +58,7 @@ pub(crate) fn same_places<H: Host>(
                 SpecError::new(
                     "spec::duplicate",
                     format!(
-                        "{} and {} are the same place",
+                        "{} and {} have the same path",
                         first.address, resource.address
                     ),
                     resource.name_span.clone(),
@@ -93,7 +93,7 @@ pub(crate) fn unknown_needs(resources: &[Resource]) -> Vec<SpecError> {
         }
         let help = match suggest::nearest(&wanted, declared.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => "declare it in this spec, or take the `needs` away".to_owned(),
+            None => "declare it in this spec, or remove the `needs`".to_owned(),
         };
         errors.push(
             SpecError::new(

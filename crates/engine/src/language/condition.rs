@@ -1,4 +1,4 @@
-//! `when`: a comparison of a fact or a variable with what is written. Equality and order, nothing else.
+//! `when`: a comparison of a fact or a variable with a literal. Equality and order, nothing else.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -63,7 +63,7 @@ impl Condition {
                 return Err(mistake(format!("`{text}` has no name before it"), span));
             };
             if entry.ty().is_some() {
-                let fact = "a comparison is with what is written".to_owned();
+                let fact = "a comparison takes a literal value".to_owned();
                 return Err(mistake(fact, span));
             }
             let is_second = match property {
@@ -80,15 +80,15 @@ impl Condition {
                 }
             };
             if is_second {
-                let fact = "a `when` compares one thing with one other".to_owned();
-                let help = "put one `when` into another where both shall hold";
+                let fact = "a `when` makes one comparison".to_owned();
+                let help = "nest one `when` in another if both must be true";
                 return Err(mistake(fact, span).help(help));
             }
         }
         let (Some((subject, what)), Some((relation, with))) = (subject, relation) else {
             let fact = match subject {
                 None => "this `when` names neither a fact nor a variable",
-                Some(_) => "this `when` compares with nothing",
+                Some(_) => "this `when` has no value to compare with",
             };
             return Err(mistake(fact.to_owned(), name_of(source, node)));
         };
@@ -107,7 +107,7 @@ impl Condition {
             (relation, with.value())
             && Version::from(text).is_none()
         {
-            let fact = format!("`{text}` is no version, and only versions have an order");
+            let fact = format!("`{text}` is not a version, and only versions can be ordered");
             return Err(mistake(fact, value_span(source, with)));
         }
         Ok(Self {
@@ -180,9 +180,9 @@ impl Condition {
 
     fn no_version(&self, value: &str) -> SpecError {
         let (what, name) = (self.subject(), &self.name);
-        let fact = format!("the {what} `{name}` is `{value}`, which is no version");
+        let fact = format!("the {what} `{name}` is `{value}`, which is not a version");
         SpecError::new("spec::when", fact, self.name_span.clone())
-            .help("only numbers and versions have an order; write `is=` or `is-not=`")
+            .help("only numbers and versions can be ordered; write `is=` or `is-not=`")
     }
 
     fn other_type(&self, value: &KdlValue) -> SpecError {
@@ -244,12 +244,12 @@ mod tests {
         assert!(
             holds("below=\"1\"", &word)
                 .unwrap_err()
-                .contains("is no version")
+                .contains("is not a version")
         );
         assert!(
             holds("below=\"azure\"", &word)
                 .unwrap_err()
-                .contains("`azure` is no version")
+                .contains("`azure` is not a version")
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Circles in what refers to what.
+//! Cycles of references.
 
 use petgraph::{
     algo::{astar, kosaraju_scc},

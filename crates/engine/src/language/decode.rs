@@ -1,4 +1,4 @@
-//! A KDL node to a resource, and everything that is wrong with it, at once.
+//! Decodes a KDL node into a resource, and reports all its errors at once.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -153,7 +153,7 @@ impl<'a, H: Host> Decoder<'a, H> {
             self.errors.push(
                 SpecError::new(
                     "spec::argument",
-                    format!("`{text}` is one argument too many"),
+                    format!("unexpected argument `{text}`"),
                     span,
                 )
                 .help(format!("{usage}; attributes are written `NAME=VALUE`")),
@@ -240,10 +240,10 @@ impl<'a, H: Host> Decoder<'a, H> {
                 self.errors.push(
                     SpecError::new(
                         "spec::type",
-                        format!("`{}` has values, and nothing of its own", one.name),
+                        format!("`{}` takes values only", one.name),
                         nested.clone(),
                     )
-                    .help("write texts behind it; what they contain is put in quotes"),
+                    .help("write texts after it, in quotes"),
                 );
                 continue;
             }
@@ -295,7 +295,7 @@ impl<'a, H: Host> Decoder<'a, H> {
     fn needs(&mut self, one: &Written<'_>, resource: &mut Resource) {
         if one.values.is_empty() {
             self.errors.push(
-                SpecError::new("spec::type", "`needs` names nothing", one.span.clone())
+                SpecError::new("spec::type", "`needs` has no address", one.span.clone())
                     .help("write `needs \"KIND:NAME\"`"),
             );
         }
@@ -345,14 +345,14 @@ impl<'a, H: Host> Decoder<'a, H> {
             self.errors.push(
                 SpecError::new(
                     "spec::absent",
-                    format!("{} shall not exist and has an attribute", resource.address),
+                    format!("{} is absent and has an attribute", resource.address),
                     one.span.clone(),
                 )
-                .label(span.clone(), "asked not to exist here")
+                .label(span.clone(), "declared absent here")
                 .help(match one.form {
-                    Form::Main => "take the value away, or `absent=#true`".to_owned(),
+                    Form::Main => "remove the value, or `absent=#true`".to_owned(),
                     Form::Property | Form::Child => {
-                        format!("take `{}` away, or `absent=#true`", one.name)
+                        format!("remove `{}`, or `absent=#true`", one.name)
                     }
                 }),
             );

@@ -1,4 +1,4 @@
-//! What is written in a node behind its name, in whatever form, and where.
+//! The entries of a node after its name, in any form, with their spans.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The user's mistakes: each with its source line, the narrowest span, a stable code and help that says what to type.
+//! Errors of a spec: each with its source line, the narrowest span, a stable code and help that says what to type.
 
 use std::{fmt, sync::Arc};
 
@@ -173,8 +173,8 @@ impl Diagnostic for Note {
 impl fmt::Display for SpecErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => write!(f, "1 mistake in the spec"),
-            count => write!(f, "{count} mistakes in the spec"),
+            1 => write!(f, "1 error in the spec"),
+            count => write!(f, "{count} errors in the spec"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The one layout of a spec: four spaces for each level, one between words. Words, comments and line breaks stay as written.
+//! The format of a spec: four spaces for each level, one between words. Words, comments and line breaks are preserved.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! One file of a spec, decoded as far as it can be by itself. What waits for a value from elsewhere is kept as it was
-//! written; everything else is decoded at once, so that the document can be dropped.
+//! One file of a spec, decoded as far as possible alone. What depends on a value from elsewhere is kept
+//! unresolved; everything else is decoded at once, so that the document can be dropped.
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
@@ -267,10 +267,10 @@ impl<'a, H: Host> Cutter<'a, H> {
                 self.error(
                     SpecError::new(
                         "spec::included-host",
-                        "a file that is included has no `host`",
+                        "an included file must not have a `host`",
                         span,
                     )
-                    .help("write its resources without `host` around them: they stand where the `include` stands"),
+                    .help("write its resources without `host` around them: they are inserted where the `include` is"),
                 );
             }
             (_, Part::Included) => {
@@ -290,11 +290,11 @@ impl<'a, H: Host> Cutter<'a, H> {
         let span = name_of(self.source(), node);
         let error = SpecError::new(
             "spec::top-level",
-            format!("`{name}` stands outside of `host`"),
+            format!("`{name}` is outside of `host`"),
             span,
         );
         if self.registry.get(name).is_some() || WORDS.contains(&name) {
-            return error.help("put it between the braces of `host \"NAME\" { … }`");
+            return error.help("put it inside `host \"NAME\" { … }`");
         }
         match suggest::nearest(name, ["host", "var", "include", "profile"]) {
             Some(meant) => error.help(format!("did you mean `{meant}`?")),
@@ -307,8 +307,8 @@ impl<'a, H: Host> Cutter<'a, H> {
         let children = node.children_mut().take();
         if let Some(first) = &self.fragment.host {
             let error = SpecError::new("spec::second-host", "a spec describes one host", span)
-                .label(first.span.clone(), "described here already")
-                .help("put all resources between the braces of one `host`");
+                .label(first.span.clone(), "first described here")
+                .help("put all resources into one `host`");
             self.error(error);
         } else {
             for entry in node.entries() {
@@ -353,10 +353,10 @@ impl<'a, H: Host> Cutter<'a, H> {
             word @ ("var" | "profile") if self.registry.get(word).is_none() => {
                 let error = SpecError::new(
                     "spec::top-level",
-                    format!("`{word}` stands within something else"),
+                    format!("`{word}` is not at the top level"),
                     name_of(self.source(), &node),
                 )
-                .help("put it at the top of a file, beside `host`");
+                .help("put it at the top level of a file, beside `host`");
                 self.error(error);
                 None
             }
@@ -432,10 +432,10 @@ impl<'a, H: Host> Cutter<'a, H> {
             let word = node.name().value();
             let error = SpecError::new(
                 "spec::argument",
-                format!("`{word}` has nothing between braces"),
+                format!("`{word}` takes no braces"),
                 name_of(self.source(), node),
             )
-            .help("take the braces away");
+            .help("remove the braces");
             self.error(error);
         }
     }
@@ -449,20 +449,20 @@ impl<'a, H: Host> Cutter<'a, H> {
                 if let Some(text) = text.filter(|text| is_plain(text)) {
                     return Some(text.to_owned());
                 }
-                let fact = format!("`{word}` has one line of text behind it");
+                let fact = format!("`{word}` takes one line of text");
                 SpecError::new("spec::type", fact, entry_span(self.source(), entry))
             }
             [entry] if entry.ty().is_some() => {
-                let fact = format!("what stands behind `{word}` is written out");
+                let fact = format!("`{word}` takes a literal value");
                 SpecError::new("spec::annotation", fact, entry_span(self.source(), entry))
             }
             [] => {
-                let fact = format!("`{word}` has nothing behind it");
+                let fact = format!("`{word}` takes no value");
                 SpecError::new("spec::no-name", fact, name_of(self.source(), node))
             }
             [first, rest @ ..] => {
                 let extra = rest.first().unwrap_or(first);
-                let fact = format!("`{word}` has one text behind it and nothing else");
+                let fact = format!("`{word}` takes one text and nothing else");
                 SpecError::new("spec::argument", fact, entry_span(self.source(), extra))
             }
         };

@@ -96,7 +96,7 @@ impl Checker<'_> {
             }
             Lexeme::Semicolon => {
                 if self.at == At::Start && self.wants == Wants::Anything {
-                    self.error(token, "this `;` ends nothing", "take it away");
+                    self.error(token, "this `;` does not end a node", "remove it");
                 }
                 self.end_node(token);
             }
@@ -124,7 +124,7 @@ impl Checker<'_> {
         if was_glued {
             self.error(
                 token,
-                format!("`{text}` touches the word before it"),
+                format!("there is no space before `{text}`"),
                 "put a space between them",
             );
         }
@@ -140,7 +140,7 @@ impl Checker<'_> {
                 self.error(
                     token,
                     "a type annotation is one word",
-                    "close it with `)` before this",
+                    "write `)` before this",
                 );
                 self.wants = Wants::Anything;
             }
@@ -159,8 +159,8 @@ impl Checker<'_> {
             (Wants::Anything, At::AfterSlashdashed | At::AfterChildren) => {
                 self.error(
                     token,
-                    format!("`{text}` stands behind the `}}` that ends its node"),
-                    "begin a new line for the next node, or write the value before the `{`",
+                    format!("`{text}` follows the `}}` that ends its node"),
+                    "start a new line for the next node, or write the value before the `{`",
                 );
                 self.at = At::Entries;
             }
@@ -175,8 +175,13 @@ impl Checker<'_> {
                 format!("write `#{text}`, or `\"{text}\"` for the text"),
             );
         } else if text.starts_with('#') && !KEYWORDS.contains(&text) {
-            let help = suggest::help("words with `#`", text, KEYWORDS);
-            self.error(token, format!("`{text}` means nothing"), help);
+            let help = if text == "#" || text.starts_with("##") {
+                "comments start with `//`".to_owned()
+            } else {
+                let keywords = suggest::help("the keywords are", text, KEYWORDS);
+                format!("comments start with `//`; {keywords}")
+            };
+            self.error(token, format!("`{text}` is not a KDL keyword"), help);
         }
     }
 
@@ -194,7 +199,7 @@ impl Checker<'_> {
             At::Start => {
                 self.error(
                     token,
-                    "these braces belong to no node",
+                    "these braces do not belong to a node",
                     "write a node before the `{`, on the same line",
                 );
                 At::AfterChildren
@@ -220,7 +225,9 @@ impl Checker<'_> {
                     format!("more than {DEPTH} braces are open here"),
                     self.span(token),
                 )
-                .help("a spec needs three levels: the host, its resources and their attributes"),
+                .help(
+                    "a spec needs only three levels: the host, its resources and their attributes",
+                ),
             );
         }
     }
@@ -233,8 +240,8 @@ impl Checker<'_> {
             Some(brace) => self.at = brace.then,
             None => self.error(
                 token,
-                "this `}` closes nothing",
-                "take it away, or write the `{` it belongs to",
+                "this `}` does not close anything",
+                "remove it, or write the `{` that it closes",
             ),
         }
     }
@@ -244,7 +251,7 @@ impl Checker<'_> {
         if was_glued || matches!(self.at, At::AfterSlashdashed | At::AfterChildren) {
             self.error(
                 token,
-                "a type annotation stands before a value",
+                "a type annotation must be followed by a value",
                 "put texts with `(` in quotes",
             );
         }
@@ -264,7 +271,7 @@ impl Checker<'_> {
         } else {
             self.error(
                 token,
-                "this `)` closes nothing",
+                "this `)` does not close anything",
                 "put texts with `)` in quotes",
             );
             self.wants = Wants::Anything;
@@ -275,8 +282,8 @@ impl Checker<'_> {
         if !std::mem::take(&mut self.can_be_key) {
             self.error(
                 token,
-                "`=` stands between the name of an attribute and its value",
-                "write `NAME=VALUE` behind the kind and the name; put texts with `=` in quotes",
+                "`=` must be between the name of an attribute and its value",
+                "write `NAME=VALUE` after the kind and the name; put texts with `=` in quotes",
             );
             return;
         }
@@ -294,27 +301,27 @@ impl Checker<'_> {
             Fault::OpenString => self.error(
                 opening(quotes.min(text.find('"').map_or(1, |at| at + 1))),
                 "this string is not closed on its line",
-                "close it with the same quotes; a text of several lines stands between `\"\"\"` and `\"\"\"`, each on a line of its own",
+                "close it with the same quotes; put a text of several lines between `\"\"\"` and `\"\"\"`, each on its own line",
             ),
             Fault::OpenMultiline => self.error(
                 opening(quotes),
-                "this string of several lines is not well formed",
-                "begin a new line right behind `\"\"\"`, and write `\"\"\"` on a line of its own at the end",
+                "this multi-line string is malformed",
+                "start a new line after the first `\"\"\"`, and write the last `\"\"\"` on its own line",
             ),
             Fault::OpenComment => self.error(
                 opening(2),
                 "this comment is not closed",
-                "write `*/` at its end; comments within it need their own",
+                "write `*/` at its end; a comment inside it needs its own",
             ),
             Fault::Escape => self.error(
                 token,
-                "a backslash in this string means nothing",
-                "write `\\\\` for a backslash, or `#\"…\"#` around a text that is to stand as it is; \
-                 known are \\\\ \\\" \\b \\f \\n \\r \\t \\s and \\u{…}",
+                "a backslash in this string is not a known escape",
+                "write `\\\\` for a backslash, or `#\"…\"#` around a raw text; \
+                 known escapes are \\\\ \\\" \\b \\f \\n \\r \\t \\s and \\u{…}",
             ),
             Fault::Unquoted => self.error(
                 token,
-                format!("`{text}` has characters that must be quoted"),
+                format!("`{text}` contains characters that must be quoted"),
                 format!("write `\"{text}\"`"),
             ),
         }
@@ -358,12 +365,16 @@ impl Checker<'_> {
         match std::mem::replace(&mut self.wants, Wants::Anything) {
             Wants::Anything => {}
             Wants::Value(token) if token.lexeme == Lexeme::Equals => {
-                self.error(token, "no value follows", "write it right behind the `=`");
+                self.error(
+                    token,
+                    "there is no value",
+                    "write it directly after the `=`",
+                );
             }
             Wants::Value(token) => self.error(
                 token,
-                "a type annotation stands before a value",
-                "write the value right behind the `)`",
+                "a type annotation must be followed by a value",
+                "write the value directly after the `)`",
             ),
             Wants::Type(token) | Wants::TypeEnd(token) => self.error(
                 token,
@@ -377,7 +388,7 @@ impl Checker<'_> {
         if let Some(token) = self.slashdash.take() {
             self.error(
                 token,
-                "this `/-` comments nothing out",
+                "this `/-` does not comment anything out",
                 "write it before a node, an attribute or a `{`",
             );
         }
@@ -387,7 +398,7 @@ impl Checker<'_> {
         if let Some(token) = self.backslash.take() {
             self.error(
                 token,
-                "a backslash outside a string stands at the end of a line",
+                "a backslash outside a string must be at the end of a line",
                 "put texts with `\\` in quotes",
             );
         }

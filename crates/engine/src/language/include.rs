@@ -90,7 +90,7 @@ impl Files {
             grammar.push(
                 SpecError::new(
                     "spec::too-many-files",
-                    format!("more than {DEPTH} files include one another here"),
+                    format!("more than {DEPTH} files include one another"),
                     include.span.clone(),
                 )
                 .help("include them side by side from the file with the `host`"),
@@ -148,7 +148,7 @@ impl Files {
                 Some(first) => errors.push(
                     SpecError::new(
                         "spec::duplicate",
-                        format!("the profile `{}` is there twice", profile.name),
+                        format!("the profile `{}` is declared twice", profile.name),
                         profile.span,
                     )
                     .label(first.span.clone(), "first here")
@@ -174,11 +174,7 @@ impl Files {
                 }
             }
         }
-        told(
-            &graph,
-            "this file includes itself",
-            "take this `include` away",
-        )
+        told(&graph, "this file includes itself", "remove this `include`")
     }
 }
 
@@ -291,5 +287,5 @@ pub(crate) fn profile_cycles(profiles: &BTreeMap<String, Profile>) -> Vec<SpecEr
             }
         }
     }
-    told(&graph, "this profile uses itself", "take this `use` away")
+    told(&graph, "this profile uses itself", "remove this `use`")
 }

@@ -1,5 +1,5 @@
-//! What a spec may ask for besides its own text: files that it includes, values that were given to it, the
-//! environment, and facts of the host. The caller has the means; the engine only says what it wants.
+//! What a spec may read besides its own text: included files, assigned values, the
+//! environment, and facts of the host. The caller provides access; the engine only asks.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,7 +17,7 @@ pub struct Surroundings<'a> {
     pub read: &'a Read<'a>,
     /// Values for variables, those that count more last.
     pub given: &'a [Given],
-    /// Looks a variable of the environment up.
+    /// Looks an environment variable up.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Reads the facts; called at most once, and only if the spec asks for one.
     pub facts: &'a dyn Fn() -> Facts,

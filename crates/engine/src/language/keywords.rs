@@ -1,4 +1,4 @@
-//! The words of the language that are no kinds, each with what it means.
+//! The keywords of the language that are not kinds, with their meanings.
 
 /// A word and what it means.
 pub(crate) type Meant = (&'static str, &'static str);
@@ -15,19 +15,19 @@ pub(crate) const VAR: Meant = (
 
 pub(crate) const INCLUDE: Meant = (
     "include",
-    "Takes what another file has. The path is relative to this file, and each file is taken once.",
+    "Includes another file. The path is relative to this file, and each file is included once.",
 );
 
 pub(crate) const PROFILE: Meant = (
     "profile",
-    "Resources that `use \"NAME\"` takes, together and once.",
+    "A group of resources that `use \"NAME\"` inserts, once.",
 );
 
-pub(crate) const USE: Meant = ("use", "Takes the resources of a profile.");
+pub(crate) const USE: Meant = ("use", "Inserts the resources of a profile.");
 
 pub(crate) const WHEN: Meant = (
     "when",
-    "Takes what is between its braces if a comparison holds: `when fact=\"cloud\" is=\"azure\" { … }`.",
+    "Inserts the resources in its braces if a comparison is true: `when fact=\"cloud\" is=\"azure\" { … }`.",
 );
 
 /// All of them but `host`.

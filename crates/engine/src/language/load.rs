@@ -1,4 +1,4 @@
-//! Reading limits of a spec file: its size, its encoding, and that something is in it. The caller has read the bytes.
+//! Limits of a spec file: its size, its encoding, and that it is not empty. The caller has read the bytes.
 
 use std::{
     path::{Path, PathBuf},
@@ -44,7 +44,7 @@ fn empty(source: &Arc<Source>) -> SpecError {
 fn too_large(path: &Path) -> SpecErrors {
     SpecErrors(vec![SpecError {
         message: format!(
-            "`{}` has more than {} MiB, and no spec has",
+            "`{}` is larger than the limit of {} MiB for one spec file",
             path.display(),
             LIMIT >> 20
         ),
@@ -68,7 +68,7 @@ fn not_utf8(path: PathBuf, error: &std::string::FromUtf8Error) -> SpecErrors {
             format!("byte {offset} (0x{byte:02x}) is not UTF-8"),
             span,
         )
-        .help("save the spec as UTF-8; put bytes that are no text into a file of their own and name it with `source`"),
+        .help("save the spec as UTF-8; put binary data into a file of its own and name it with `source`"),
     ])
 }
 

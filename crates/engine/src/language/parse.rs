@@ -1,4 +1,4 @@
-//! Source text to a KDL document. Whatever could exhaust the stack of the parser is refused before it is called.
+//! Parses source text into a KDL document. What could exhaust the stack of the parser is refused before it is called.
 
 use std::{borrow::Cow, ops::Range, sync::Arc, thread};
 
@@ -180,7 +180,7 @@ fn syntax_errors(source: &Arc<Source>, error: &KdlError) -> Vec<SpecError> {
             message: sentence(message),
             code: "spec::syntax",
             help: Some(diagnostic.help.clone().unwrap_or_else(|| {
-                "see https://kdl.dev for the language; texts stand in quotes".to_owned()
+                "see https://kdl.dev for the language; put texts in quotes".to_owned()
             })),
             labels: vec![(span, diagnostic.label.clone().unwrap_or_default())],
         });

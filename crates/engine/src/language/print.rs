@@ -1,4 +1,4 @@
-//! Resources to the source text of a spec, as a person would write it. Pure; the same bytes for the same resources.
+//! Prints resources as the source text of a spec, as a person would write it. Pure; the same bytes for the same resources.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// What stands above every spec that import writes.
-const HEADER: &str = "// Written down by `stead import`. It is yours: change it, and `stead plan` says what that would change.";
+const HEADER: &str =
+    "// Created by `stead import`. Edit it; `stead plan` shows what your changes would do.";
 /// One level of indentation.
 const LEVEL: &str = "    ";
 

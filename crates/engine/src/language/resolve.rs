@@ -1,5 +1,5 @@
-//! The files of a spec to the spec: everything included, every value filled in, every condition decided; and everything
-//! that is wrong with it, at once.
+//! Resolves the files of a spec: includes, values and conditions; reports all
+//! errors at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -193,7 +193,7 @@ impl<H: Host> Resolver<'_, H> {
             [] => SpecError::new("spec::host-name", "the host has no name", span),
             [first, rest @ ..] => {
                 let extra = rest.first().unwrap_or(first);
-                let fact = "a host has a name and nothing else";
+                let fact = "a host takes a name and nothing else";
                 SpecError::new("spec::host-name", fact, entry_span(source, extra))
             }
         };
@@ -215,12 +215,12 @@ impl<H: Host> Resolver<'_, H> {
                 SpecError::new(
                     "spec::top-level",
                     format!(
-                        "`{}` has resources, and they stand outside of `host` here",
+                        "`{}` has resources, and it is included outside of `host`",
                         include.path.display()
                     ),
                     include.span.clone(),
                 )
-                .help("put the `include` between the braces of `host`"),
+                .help("put the `include` inside `host`"),
             );
             return;
         }
@@ -259,12 +259,9 @@ impl<H: Host> Resolver<'_, H> {
     fn within(&mut self, items: Vec<Item>, steps: &Arc<Vec<Via>>, step: Via) {
         if steps.len() == NESTED {
             let (Via::Include(span) | Via::Use(span) | Via::When { span, .. }) = step;
-            let fact = format!(
-                "more than {NESTED} includes, profiles and conditions stand in one another"
-            );
+            let fact = format!("more than {NESTED} includes, profiles and conditions are nested");
             let error = SpecError::new("spec::too-deep", fact, span);
-            self.errors
-                .push(error.help("let them stand beside each other"));
+            self.errors.push(error.help("put them beside each other"));
             return;
         }
         let steps = steps.iter().cloned().chain([step]);
@@ -354,7 +351,7 @@ impl<H: Host> Resolver<'_, H> {
                 continue;
             };
             if let Some(first) = &base.provenance.is_override {
-                let fact = format!("{} is replaced twice", one.address);
+                let fact = format!("{} is overridden twice", one.address);
                 let error = SpecError::new("spec::duplicate", fact, says);
                 let error = error.label(first.clone(), "first here");
                 self.errors.push(error.help("keep one of them"));

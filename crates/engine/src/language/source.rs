@@ -1,4 +1,4 @@
-//! A source of a spec, and a place in it.
+//! A source of a spec, and a span in it.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ pub struct Source {
     pub text: String,
     /// The `include` that brought it, if one did.
     pub included_at: Option<Box<Span>>,
-    /// Whether it is a file, and not a word of the command line, a variable of the environment or a fact.
+    /// Whether it is a file, and not a word of the command line, an environment variable or a fact.
     pub is_file: bool,
     /// Where its lines begin, once somebody has asked for one.
     lines: OnceLock<Vec<usize>>,

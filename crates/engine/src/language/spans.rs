@@ -1,4 +1,4 @@
-//! Where a node, an entry, its name and its value stand.
+//! The spans of a node, an entry, its name and its value.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The checked spec: what the user wrote, with the places where it stands.
+//! The checked spec, with the spans of its resources.
 
 use std::{collections::BTreeMap, sync::Arc};
 

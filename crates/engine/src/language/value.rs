@@ -1,4 +1,4 @@
-//! Values of attributes: KDL to JSON by the shape that the schema gives, and what is wrong with them.
+//! Values of attributes: KDL to JSON by the shape of the schema, with errors.
 
 use std::{path::absolute, sync::Arc};
 
@@ -48,10 +48,10 @@ pub(crate) fn decode_value(
                     context
                         .error(
                             "spec::null",
-                            "`#null` stands alone: it asks for something not to be there",
+                            "`#null` must be the only value: it makes something not exist",
                             span.clone(),
                         )
-                        .help("take the other values away, or `#null`"),
+                        .help("remove the other values, or `#null`"),
                 ]),
             };
         }
@@ -77,7 +77,7 @@ pub(crate) fn decode_value(
             context
                 .error(
                     "spec::type",
-                    &format!("`{}` has one value, not {}", attribute.name, values.len()),
+                    &format!("`{}` takes one value, not {}", attribute.name, values.len()),
                     entry_span(source, second),
                 )
                 .help(context.usage()),
@@ -104,7 +104,7 @@ pub(crate) fn decode_map(
             context
                 .error(
                     "spec::type",
-                    &format!("`{}` has keys, and no value of its own", attribute.name),
+                    &format!("`{}` takes keys, and no value of its own", attribute.name),
                     entry_span(source, entry),
                 )
                 .help(context.usage())
@@ -184,7 +184,7 @@ impl Context<'_> {
             return Decoded::Wrong(vec![self.no_secret(secret)]);
         }
         if values.is_empty() {
-            let message = format!("`{}` has no values", self.attribute.name);
+            let message = format!("`{}` takes no values", self.attribute.name);
             return Decoded::Wrong(vec![
                 self.error("spec::type", &message, span.clone())
                     .help(self.usage()),
@@ -205,10 +205,13 @@ impl Context<'_> {
         if is_secret(entry) {
             return self.text(entry);
         }
-        let fact = format!("`{}` is a secret, and a spec has none", self.attribute.name);
+        let fact = format!(
+            "`{}` is a secret, and a spec must not contain one",
+            self.attribute.name
+        );
         Err(self
             .fault("spec::secret", &fact, entry)
-            .help("write where it comes from: `(secret)\"file:/PATH\"`"))
+            .help("write its source: `(secret)\"file:/PATH\"`"))
     }
 
     fn single(&self, entry: &KdlEntry) -> Result<Value, SpecError> {
@@ -241,7 +244,7 @@ impl Context<'_> {
                 Err(self
                     .fault(
                         "spec::unknown-value",
-                        &format!("`{text}` is no value of `{}`", self.attribute.name),
+                        &format!("`{text}` is not a value of `{}`", self.attribute.name),
                         entry,
                     )
                     .help(suggest::help("write one of", &text, words.iter().copied())))
@@ -260,7 +263,7 @@ impl Context<'_> {
                 path.to_str().map(Value::from).ok_or_else(|| {
                     self.fault(
                         "spec::value",
-                        "the folder of the spec has a name that is not UTF-8",
+                        "the path of the directory of the spec is not UTF-8",
                         entry,
                     )
                 })
@@ -298,7 +301,7 @@ impl Context<'_> {
         if entry.value().is_null() {
             return self
                 .fault("spec::null", &format!("`{name}` cannot be `#null`"), entry)
-                .help("an attribute that is not to be managed is not written");
+                .help("omit an attribute that is not to be managed");
         }
         let error = self.fault(
             "spec::type",

@@ -1,4 +1,4 @@
-//! Variables as they are declared, and their types.
+//! Declarations of variables, and their types.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl Declared {
             (_, Some(extra)) => errors.push(
                 SpecError::new(
                     "spec::var",
-                    "a variable has one name",
+                    "a variable takes one name",
                     entry_span(source, extra),
                 )
                 .help(USAGE),
@@ -113,7 +113,7 @@ impl Declared {
             ),
         }
         if let Some(children) = node.children().and_then(|below| below.nodes().first()) {
-            let fact = "a variable has nothing between braces";
+            let fact = "a variable takes no braces";
             errors.push(SpecError::new("spec::var", fact, name_of(source, children)).help(USAGE));
         }
         for entry in node.entries() {
@@ -128,7 +128,7 @@ impl Declared {
                         "a variable is a text, a whole number or a flag",
                         span,
                     )
-                    .help("leave `default` out of one that must be given"),
+                    .help("omit `default` if the variable must be set"),
                 ),
                 ("default", _) => declared.default = Some(entry.clone()),
                 ("type", KdlValue::String(name)) if Type::named(name).is_some() => {
@@ -137,7 +137,7 @@ impl Declared {
                 ("type", _) => errors.push(
                     SpecError::new(
                         "spec::var",
-                        format!("`{}` is no type", shown(source, entry)),
+                        format!("`{}` is not a type", shown(source, entry)),
                         span,
                     )
                     .help(suggest::help(
@@ -151,11 +151,11 @@ impl Declared {
                 (other, _) => errors.push(
                     SpecError::new(
                         "spec::var",
-                        format!("a variable has no `{other}`"),
+                        format!("a variable does not take `{other}`"),
                         entry_span(source, entry),
                     )
                     .help(suggest::help(
-                        "it has",
+                        "it takes",
                         other,
                         ["default", "type", "override"],
                     )),
@@ -207,21 +207,21 @@ impl Declared {
 pub(crate) fn overrides_nothing(what: &str, span: Span) -> SpecError {
     SpecError::new(
         "spec::override",
-        format!("{what} replaces nothing: it is declared nowhere else"),
+        format!("{what} overrides nothing: it is declared nowhere else"),
         span,
     )
-    .help("take `override=#true` away, or include the file that declares it")
+    .help("remove `override=#true`, or include the file that declares it")
 }
 
 /// What is wrong with an annotation that nobody knows.
 pub(crate) fn unknown_annotation(name: &str, span: Span) -> SpecError {
     SpecError::new(
         "spec::annotation",
-        format!("`({name})` means nothing"),
+        format!("unknown annotation `({name})`"),
         span,
     )
     .help(suggest::help(
-        "before a value may stand",
+        "the annotations of a value are",
         name,
         ["var", "env", "fact", "secret"],
     ))

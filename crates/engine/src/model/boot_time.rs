@@ -1,4 +1,4 @@
-//! Time by a clock that nobody sets.
+//! Time by a monotonic clock of a boot.
 
 use std::time::Duration;
 

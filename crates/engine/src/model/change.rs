@@ -1,4 +1,4 @@
-//! What a step does to one resource, and what that costs.
+//! A change of one resource, and its effects.
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;

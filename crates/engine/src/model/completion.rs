@@ -1,4 +1,4 @@
-//! What a kind may know values for when a text is completed.
+//! What a kind can suggest when a text is completed.
 
 /// A part of a resource that a kind may know values for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! What a kind is told of a difference on a host that had converged, and what it may say of it.
+//! A difference on a host that had converged, as kinds see it, and their evidence for it.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! What import makes of a host: what a kind finds worth writing down, and what became of all the rest.
+//! What a kind lists for import: what is worth importing, and what became of everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
 

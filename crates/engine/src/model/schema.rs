@@ -1,4 +1,4 @@
-//! What a user may write for one kind: the table that decoding, `kinds`, `explain` and completions are derived from.
+//! The schema of a kind: the table that decoding, `kinds`, `explain` and completions are derived from.
 
 use serde::Serialize;
 
@@ -85,7 +85,7 @@ pub(crate) const ABSENT: Attribute = Attribute {
     name: "absent",
     shape: Shape::Flag,
     role: Role::Managed,
-    doc: "Asks for it not to exist.",
+    doc: "Makes it not exist.",
     check: None,
 };
 

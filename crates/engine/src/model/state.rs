@@ -1,4 +1,4 @@
-//! The state of a resource, and what is wanted of it.
+//! The observed and desired state of a resource.
 
 use std::sync::Arc;
 

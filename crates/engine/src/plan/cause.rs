@@ -1,4 +1,4 @@
-//! Why something differs again that a run had reached.
+//! Why a resource differs again that a run had reached.
 
 use serde::{Deserialize, Serialize};
 

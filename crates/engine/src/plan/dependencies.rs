@@ -1,4 +1,4 @@
-//! What needs what among all that is wanted, and the order that follows from it.
+//! Dependencies among the desired resources, and the order that follows from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

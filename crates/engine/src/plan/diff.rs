@@ -1,4 +1,4 @@
-//! What is wanted against what is there: completed from the host, then compared, one after the other.
+//! Compares the desired with the observed state: merged first, then compared, one resource after the other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},

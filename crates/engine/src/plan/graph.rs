@@ -1,4 +1,4 @@
-//! The resources of a spec and what needs what. Pure; the order in which a plan works follows from it.
+//! The dependency graph of the resources of a spec. Pure; the order of a plan follows from it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -269,15 +269,12 @@ fn needed<H: Host>(
 fn needs_absent(from: &Resource, to: &Resource) -> SpecError {
     SpecError::new(
         "spec::needs-absent",
-        format!(
-            "`{}` needs `{}`, which shall not exist",
-            from.address, to.address
-        ),
+        format!("`{}` needs `{}`, which is absent", from.address, to.address),
         from.span.clone(),
     )
-    .label(to.span.clone(), "asked not to exist here")
+    .label(to.span.clone(), "declared absent here")
     .help(format!(
-        "write `absent=#true` on `{}` as well, or take it off `{}`",
+        "write `absent=#true` on `{}` as well, or remove it from `{}`",
         from.address, to.address
     ))
 }
@@ -302,7 +299,7 @@ fn cycle_error(edges: &DiGraph<Resource, Edge>, members: &[NodeIndex]) -> SpecEr
                 Some((_, span)) => (span.clone(), format!("`{}` needs `{to}`", from.address)),
                 None => (
                     from.span.clone(),
-                    format!("`{}` needs `{to}` by its nature", from.address),
+                    format!("`{}` needs `{to}` implicitly", from.address),
                 ),
             });
         }
@@ -312,9 +309,9 @@ fn cycle_error(edges: &DiGraph<Resource, Edge>, members: &[NodeIndex]) -> SpecEr
         .map(|&member| format!("`{}`", edges[member].address))
         .collect();
     SpecError {
-        message: format!("these need each other: {}", names.join(", ")),
+        message: format!("dependency cycle: {}", names.join(", ")),
         code: "spec::cycle",
-        help: Some("remove one of these edges".to_owned()),
+        help: Some("remove one of these `needs`".to_owned()),
         labels,
     }
 }

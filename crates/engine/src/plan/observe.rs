@@ -1,4 +1,4 @@
-//! Reading the host: one batch for each kind, all kinds at once.
+//! Reads the host: one batch for each kind, all kinds concurrently.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Planning: what a spec wants, compared with the host, in the order of the apply.
+//! Planning: the desired state of a spec compared with the host, in the order of the apply.
 
 use std::{collections::BTreeMap, sync::Arc};
 

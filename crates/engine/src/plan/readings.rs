@@ -1,4 +1,4 @@
-//! The digests of what was read, by which a stale plan is told.
+//! Digests of what was read, by which a stale plan is detected.
 
 use crate::{
     model::{address::Address, digest::digest, state::State},

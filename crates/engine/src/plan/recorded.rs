@@ -1,5 +1,5 @@
-//! A host that was written down, in the words of specs, and what a spec would change on it. No host is read: what only
-//! the host itself can say, such as what a restart costs, is not in it.
+//! A recorded host, as attributes of specs, and what a spec would change on it. No host is read: what only
+//! the host itself knows, such as the effects of a restart, is not in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

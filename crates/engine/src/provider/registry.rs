@@ -61,5 +61,5 @@ impl<H: Host> Registry<H> {
 
 /// A plan or journal names a kind that this build does not know.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}: this version of stead does not know the kind `{kind}`", kind = .0.kind)]
+#[error("{0}: this version of stead does not have the kind `{kind}`", kind = .0.kind)]
 pub struct UnknownKind(pub Address);

@@ -12,7 +12,7 @@ use crate::{
 /// The beginning of the name of a feature that tells one start of a service from another.
 pub const START: &str = "start:";
 /// The beginning of the value of a folder.
-pub const FOLDER: &str = "a folder";
+pub const FOLDER: &str = "a directory";
 
 /// What a place looks like: one value for each thing that was looked at, by its name.
 pub type Features = BTreeMap<String, String>;
@@ -192,11 +192,11 @@ mod tests {
     fn files_of_others_are_named_without_folders_that_hold_them() {
         let before = features(&[("/etc/old", "a file, 1")]);
         let after = features(&[
-            ("/etc/a", "a folder, 0755"),
+            ("/etc/a", "a directory, 0755"),
             ("/etc/a/own", "a file, 1"),
-            ("/etc/b", "a folder, 0755"),
+            ("/etc/b", "a directory, 0755"),
             ("/etc/b/other", "a file, 1"),
-            ("/etc/c", "a folder, 0755"),
+            ("/etc/c", "a directory, 0755"),
             ("/etc/old", "a file, 2"),
         ]);
         let found = own(&["/etc/a/own"]).beyond(&before, &after);

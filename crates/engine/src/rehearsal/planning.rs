@@ -32,9 +32,9 @@ impl Possible {
         let changes = self.plan.changes.iter().map(|planned| LeftOut {
             address: planned.address.clone(),
             why: match (planned.change.before(), planned.change.after()) {
-                (None, _) => "it is not there".to_owned(),
-                (_, None) => "it is still there".to_owned(),
-                _ => "it is not as described".to_owned(),
+                (None, _) => "does not exist".to_owned(),
+                (_, None) => "still exists".to_owned(),
+                _ => "differs from the spec".to_owned(),
             },
         });
         changes.chain(self.refused.iter().cloned()).collect()

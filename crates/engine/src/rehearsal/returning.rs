@@ -71,7 +71,7 @@ mod tests {
     fn pending(names: &[&str]) -> Vec<LeftOut> {
         let left = names.iter().map(|name| LeftOut {
             address: Address::new("unit", *name),
-            why: "it is not there".to_owned(),
+            why: "does not exist".to_owned(),
         });
         left.collect()
     }

@@ -1,4 +1,4 @@
-//! Carrying out a plan: journal, step, verify; on any failure back to the start. The only place that changes a host.
+//! Executes a plan: journal, step, verify; rolls back on any failure. The only place that changes a host.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -79,15 +79,15 @@ enum Failure {
     Journal(#[from] StateFolderError),
     #[error("{} has changed since the plan was made", list(.0))]
     Stale(Vec<Address>),
-    #[error("after the changes the host is not as planned: {0}")]
+    #[error("the host differs from the plan after the changes: {0}")]
     Unverified(String),
-    #[error("nobody would take the run back if it were not confirmed")]
+    #[error("the watchdog that rolls the run back cannot be armed")]
     Guard(#[from] GuardError),
     #[error("{0} passed before and fails now: {1}")]
     Check(Address, String),
     #[error(transparent)]
     Sign(#[from] LostSign),
-    #[error("stopped on request")]
+    #[error("interrupted by Ctrl-C or a signal")]
     Stopped,
 }
 
@@ -290,8 +290,8 @@ impl<H: Host> Apply<'_, H> {
         Ok(())
     }
 
-    /// Returns the changes that a step is to make now. What they need may have moved them since the plan, even to where they shall be;
-    /// what anybody else has moved is refused.
+    /// Returns the changes that a step must make now. Dependencies changed by this run may have changed these resources too, even to their
+    /// desired state; changes by anyone else make the step stale.
     async fn current<'s>(
         &self,
         step: &'s [PlannedChange],

@@ -1,4 +1,4 @@
-//! Checks of a run: what worked before it must work after it.
+//! Checks of a run: what passed before it must pass after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,7 +105,7 @@ pub(crate) struct Signs(BTreeSet<&'static str>);
 
 /// Something worked before the run and does not any more.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} worked before and does not now: {fault}")]
+#[error("{name} worked before and fails now: {fault}")]
 pub(crate) struct LostSign {
     name: &'static str,
     fault: String,

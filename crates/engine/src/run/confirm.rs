@@ -65,7 +65,7 @@ pub struct Circumstances {
 
 /// Nobody would take a run back if it were not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("nobody would take the run back if it were not confirmed")]
+#[error("`--confirm` needs systemd to roll the run back")]
 pub struct Unguarded;
 
 /// What is known of a run that waits.

@@ -1,4 +1,4 @@
-//! What carrying out a plan works with.
+//! The context of the execution of a plan.
 
 use std::{sync::atomic::AtomicBool, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a run tells whoever watches it. Data; nobody prints here.
+//! Events of a run for its observer. Data; nothing is printed here.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Carrying out a plan: apply, checks, rollback, recovery, confirmation and undo.
+//! Executing a plan: apply, checks, rollback, recovery, confirmation and undo.
 
 pub mod apply;
 pub(crate) mod checks;

@@ -1,4 +1,4 @@
-//! What a run knows of itself while it is under way.
+//! State of a run in progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 

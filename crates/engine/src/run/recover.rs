@@ -1,4 +1,4 @@
-//! Finishing what a killed run left: its journal says what to put back.
+//! Rolls back an interrupted run by its journal.
 
 use jiff::Timestamp;
 
@@ -139,9 +139,9 @@ impl Newest {
                 let cause = match because {
                     Some(because) => because.to_owned(),
                     None if is_another_boot => {
-                        "the host was started anew before anybody confirmed the run".to_owned()
+                        "the host was rebooted before the run was confirmed".to_owned()
                     }
-                    None => format!("nobody confirmed the run until {}", pending.until),
+                    None => format!("the run was not confirmed by {}", pending.until),
                 };
                 (Reason::Unconfirmed, cause, None)
             }

@@ -1,4 +1,4 @@
-//! Going back: every step that began, newest first, to the state in its journal entry; verified.
+//! Rollback: restores every step that began, newest first, to the state in its journal entry, and verifies it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -258,11 +258,11 @@ fn difference<H: Host>(
     match (before, now) {
         (None, None) => None,
         (None, Some(_)) => Some("still exists".to_owned()),
-        (Some(_), None) => Some("does not exist any more".to_owned()),
+        (Some(_), None) => Some("no longer exists".to_owned()),
         (Some(before), Some(now)) => {
             let schema = registry.of(address).ok()?.schema();
             let names: Vec<_> = merge::differences(&schema, before, now).collect();
-            (!names.is_empty()).then(|| format!("{} is not as before", names.join(", ")))
+            (!names.is_empty()).then(|| format!("{} differs from before", names.join(", ")))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Taking a run back by its journal: in the run itself, when it is recovered, and when nobody confirms it.
+//! Rolls a run back by its journal: in the run itself, when it is recovered, and when it is not confirmed.
 
 use std::collections::BTreeMap;
 
@@ -102,7 +102,7 @@ impl GoingBack {
         (self.damaged > 0).then(|| Residue {
             address: Address::new("journal", self.run.to_string()),
             reason: format!(
-                "{} of its records cannot be read any more: what was there before those steps is lost, and the plan of the run says which they may be",
+                "{} of its records cannot be read: the states before those steps are lost; the plan of the run shows which steps they may be",
                 self.damaged
             ),
         })

@@ -1,4 +1,4 @@
-//! Taking one run back: an ordinary plan to where the host was before it.
+//! Undo of one run: an ordinary plan to the state before it.
 
 use std::collections::BTreeSet;
 
@@ -30,10 +30,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
     /// The run changed nothing that is still there: it failed and went back, or was stale.
-    #[error("run {0} did not succeed: there is nothing to take back")]
+    #[error("run {0} did not succeed: there is nothing to undo")]
     NothingDone(u64),
     /// Nobody can read what was there before some of its steps.
-    #[error("the journal of run {0} is damaged: what was there before it is not known any more")]
+    #[error("the journal of run {0} is damaged: the state before it is not known")]
     Damaged(u64),
     /// The host has moved since: taking the run back would lose what came later. Never empty.
     #[error("{} changed since that run", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]

@@ -1,4 +1,4 @@
-//! How often something was brought back, and when that has become a fight with another writer. Pure.
+//! How often a resource was restored, and when the watch stops because another writer keeps changing it. Pure.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -144,7 +144,7 @@ impl<A: Actor> Bouts<A> {
         let short = within(&bout.rounds, SHORT);
         let often = |count: usize, time: &str| {
             Verdict::GiveUp(format!(
-                "{} has set it back {count} times in {time}",
+                "{} has changed it {count} times within {time}",
                 bout.by()
             ))
         };
@@ -155,7 +155,7 @@ impl<A: Actor> Bouts<A> {
             return often(HOURLY + 1, "an hour");
         }
         if is_restart && within(&bout.restarts, LONG) >= RESTARTS {
-            let reason = format!("services were restarted {RESTARTS} times for it in an hour");
+            let reason = format!("services were restarted for it {RESTARTS} times within an hour");
             return Verdict::GiveUp(reason);
         }
         match (short.checked_sub(PATIENT), bout.rounds.back()) {
@@ -250,7 +250,7 @@ impl<A: Actor> Bout<A> {
             .values()
             .max_by_key(|(count, actor)| (actor.is_told(), *count));
         most.map_or_else(
-            || "another program, which nobody saw,".to_owned(),
+            || "an unknown program".to_owned(),
             |(_, actor)| actor.to_string(),
         )
     }
@@ -313,7 +313,7 @@ mod tests {
             bouts.note(&address(), false, now);
         }
         assert!(now - begin < SHORT, "{:?}", now - begin);
-        let why = "iptables (process 3, started by `sh fight.sh`) has set it back 10 times in ten seconds";
+        let why = "iptables (process 3, started by `sh fight.sh`) has changed it 10 times within ten seconds";
         assert_eq!(
             bouts.verdict(&address(), false, now),
             Verdict::GiveUp(why.to_owned())
@@ -341,7 +341,7 @@ mod tests {
         let now = begin + Duration::from_mins(20);
         let verdict = bouts.verdict(&address(), false, now);
         assert!(
-            matches!(&verdict, Verdict::GiveUp(why) if why.contains("nobody saw")),
+            matches!(&verdict, Verdict::GiveUp(why) if why.contains("an unknown program")),
             "{verdict:?}"
         );
         let much_later = begin + LONG + Duration::from_mins(10);

@@ -1,4 +1,4 @@
-//! What is brought back: what was applied, of kinds that others overwrite, as far as this host can have it just now.
+//! What is restored: what was applied, of kinds that others overwrite, as far as this host can have it now.
 
 use crate::{
     model::address::Address,
@@ -56,7 +56,7 @@ pub async fn plan_what_can_be<H: Host>(
         match plan_wanted(registry, reader, host, wanted.clone()).await {
             Err(PlanError::Problems(problems)) => {
                 for (address, problem) in &problems {
-                    say(&format!("{address} is left out: {problem}\n"));
+                    say(&format!("{address} is skipped: {problem}\n"));
                 }
                 wanted.retain(|wanted| {
                     !problems

@@ -92,7 +92,7 @@ fn a_run_that_is_confirmed_in_time_stays_and_nobody_looks_after_it_any_more() {
 fn a_run_that_nobody_confirms_goes_back() {
     let site = waiting();
     site.pass(60 * SECOND);
-    site.check_unconfirmed(site.revert(None).as_ref(), "nobody confirmed");
+    site.check_unconfirmed(site.revert(None).as_ref(), "the run was not confirmed by");
     assert!(matches!(
         site.confirm(),
         Some(Stage::Ended(Outcome::NotConfirmed { .. }))
@@ -104,7 +104,7 @@ fn a_run_that_nobody_confirms_goes_back() {
 fn another_boot_takes_a_run_back_however_short_ago_it_was() {
     let site = waiting();
     site.host.lock().boot += 1;
-    site.check_unconfirmed(site.revert(None).as_ref(), "started anew");
+    site.check_unconfirmed(site.revert(None).as_ref(), "was rebooted before");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_sign_that_is_lost_takes_the_run_back_and_one_that_was_never_there_does_not(
     };
     assert_eq!(
         cause,
-        ["the world worked before and does not now: y is in the way"]
+        ["the world worked before and fails now: y is in the way"]
     );
     assert!(site.is_back());
 

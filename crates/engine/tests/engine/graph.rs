@@ -132,7 +132,7 @@ fn a_cycle_labels_every_member() {
     insta::assert_snapshot!(rendered_error("a needs b\nb needs c\nc needs a\nd needs a"), @"
     spec::cycle
 
-      x these need each other: `folder:a`, `folder:b`, `folder:c`
+      x dependency cycle: `folder:a`, `folder:b`, `folder:c`
        ,-[host.kdl:1:9]
      1 | a needs b
        :         |
@@ -145,7 +145,7 @@ fn a_cycle_labels_every_member() {
        :         `-- `folder:c` needs `folder:a`
      4 | d needs a
        `----
-      help: remove one of these edges
+      help: remove one of these `needs`
     ");
 }
 
@@ -154,13 +154,13 @@ fn a_thing_that_needs_itself_is_a_cycle() {
     insta::assert_snapshot!(rendered_error("a needs a"), @"
     spec::cycle
 
-      x these need each other: `folder:a`
+      x dependency cycle: `folder:a`
        ,-[host.kdl:1:9]
      1 | a needs a
        :         |
        :         `-- `folder:a` needs `folder:a`
        `----
-      help: remove one of these edges
+      help: remove one of these `needs`
     ");
 }
 
@@ -169,15 +169,15 @@ fn a_thing_within_what_shall_not_exist_is_refused() {
     insta::assert_snapshot!(rendered_error("p absent\np/q"), @"
     spec::needs-absent
 
-      x `folder:p/q` needs `folder:p`, which shall not exist
+      x `folder:p/q` needs `folder:p`, which is absent
        ,-[host.kdl:1:1]
      1 | p absent
        : ^^^^|^^^
-       :     `-- asked not to exist here
+       :     `-- declared absent here
      2 | p/q
        : ^^^
        `----
-      help: write `absent=#true` on `folder:p/q` as well, or take it off `folder:p`
+      help: write `absent=#true` on `folder:p/q` as well, or remove it from `folder:p`
     ");
 }
 

@@ -193,7 +193,7 @@ fn what_no_spec_can_hold_is_named_and_the_rest_is_written() {
     let leaves = &found.coverage.0["leaf"];
     assert!(!found.coverage.is_complete());
     assert_eq!(leaves.managed.iter().collect::<Vec<_>>(), ["z"]);
-    assert!(leaves.unreadable["x"].contains("no spec can hold"));
-    assert!(leaves.ignored["no spec can name it"].contains("y\n"));
+    assert!(leaves.unreadable["x"].contains("a spec cannot contain"));
+    assert!(leaves.ignored["a spec cannot express its name"].contains("y\n"));
     assert!(found.spec.contains("leaf \"z\"") && !found.spec.contains("leaf \"x\""));
 }

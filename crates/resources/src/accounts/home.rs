@@ -1,4 +1,4 @@
-//! The home folder of a user as useradd makes it: a copy of /etc/skel. One in which nothing else is can go and come back.
+//! The home directory of a user as useradd creates it: a copy of /etc/skel. One without other contents can be removed and restored.
 
 use std::path::Path;
 

@@ -184,7 +184,7 @@ impl Accounts {
             NOBODY => Maker::Base,
             number if number < FIRST_OF_SYSTEM => Maker::Base,
             number if number > LAST_OF_PEOPLE => {
-                Maker::Program("snapd, systemd or another program with numbers of its own")
+                Maker::Program("snapd, systemd or another program with its own range of numbers")
             }
             number if number >= FIRST_OF_PEOPLE => Maker::Person,
             _ if Scripts::read(host)?.names.contains(name) => Maker::Program("packages"),
@@ -240,7 +240,7 @@ pub(crate) fn check_new(name: &str, what: &str) -> Result<(), Problem> {
     }
     Err(
         Problem::new(format!("`{name}` is not the name of a {what}")).help(format!(
-            "write at most {LONGEST} small letters, digits, `_` and `-`, a letter first"
+            "write at most {LONGEST} lower-case letters, digits, `_` and `-`, starting with a letter"
         )),
     )
 }

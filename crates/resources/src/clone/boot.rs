@@ -60,13 +60,13 @@ impl HostClone {
             overlay::mount_memory(Path::new("/run"))?;
         }
         let folder = &Path::new("/run").join(format!("clone-{number}"));
-        fs::create_dir(folder).map_err(refused("make a folder for the clone"))?;
+        fs::create_dir(folder).map_err(refused("create a directory for the clone"))?;
         let mounted = overlay::mounted()?;
         match layers {
             None => overlay::mount_memory(folder)?,
             Some(layers) => {
                 let own = layers.path().join(number.to_string());
-                fs::create_dir(&own).map_err(refused("make a folder for the layers"))?;
+                fs::create_dir(&own).map_err(refused("create a directory for the overlay"))?;
                 overlay::bind(&own, folder)?;
             }
         }
@@ -86,7 +86,7 @@ impl HostClone {
             None => true,
             Some((why, help)) => {
                 tree.differences.push(format!(
-                    "it has no init, because {why}: no service runs in it ({help})"
+                    "it has no init, because {why}: services do not run in it ({help})"
                 ));
                 false
             }
@@ -234,7 +234,7 @@ impl HostClone {
             layers.map(|(place, upper)| (place.as_path(), upper.as_path())),
             Path::new("/"),
         )
-        .map_err(refused("read a layer of the clone"))
+        .map_err(refused("read an overlay of the clone"))
     }
 
     /// Ends it and all that runs in it, and takes its layers away.
@@ -243,7 +243,7 @@ impl HostClone {
     /// If something of it stays.
     pub fn end(mut self) -> Result<(), CloneError> {
         drop(self.container.kill());
-        self.container.wait().map_err(refused("end the clone"))?;
+        self.container.wait().map_err(refused("stop the clone"))?;
         overlay::unmount(&self.tree.root)?;
         overlay::unmount(&self.folder)
     }
@@ -252,11 +252,11 @@ impl HostClone {
 /// The kernel knows machines by these numbers, and so do others in the network.
 fn give_identity(tree: &Tree) -> Result<(), CloneError> {
     let number = fs::read_to_string("/proc/sys/kernel/random/uuid")
-        .map_err(refused("make a number for the clone"))?;
+        .map_err(refused("create an ID for the clone"))?;
     let machine = tree.at(Path::new("/etc/machine-id"));
     if machine.is_file() {
         fs::write(&machine, number.replace('-', ""))
-            .map_err(refused("give the clone a machine-id"))?;
+            .map_err(refused("write the machine-id of the clone"))?;
     }
     let keys = tree.at(Path::new("/etc/ssh"));
     let Ok(entries) = fs::read_dir(&keys) else {
@@ -278,7 +278,7 @@ fn give_identity(tree: &Tree) -> Result<(), CloneError> {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        status.map_err(refused("make host keys for the clone"))?;
+        status.map_err(refused("create host keys for the clone"))?;
     }
     Ok(())
 }
@@ -302,8 +302,8 @@ pub fn why_no_init() -> Option<(&'static str, &'static str)> {
 
 /// Boots it.
 fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Child, CloneError> {
-    let console = File::create(folder.join("console")).map_err(refused("make a console"))?;
-    let other = console.try_clone().map_err(refused("make a console"))?;
+    let console = File::create(folder.join("console")).map_err(refused("create a console"))?;
+    let other = console.try_clone().map_err(refused("create a console"))?;
     let mut command = Command::new(program("systemd-nspawn", "systemd-container")?);
     command
         .env_clear()

@@ -1,4 +1,4 @@
-//! What was written in the clone: the upper folders of its layers.
+//! What was written in the clone: the upper directories of its overlays.
 
 use std::{
     fs::{self, Metadata},

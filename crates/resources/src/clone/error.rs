@@ -1,4 +1,4 @@
-//! Why a clone could not be made, and the programs without which there is none.
+//! Errors of creating a clone, and the programs that it needs.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! What a clone needs on the host itself while it lives: a folder that says that it does and, where no systemd runs, a cgroup. Both go in the
-//! end; what a kill left of them goes at the next start.
+//! What a clone needs on the host itself while it exists: a marker directory and, where systemd is not running, a cgroup. Both are removed at
+//! the end; what a kill left of them is removed at the next start.
 
 use std::{
     fs, io,
@@ -37,7 +37,8 @@ impl Traces {
         let above = place.parent().expect("it has one");
         let made_above = make_folder(above, 0o700)?;
         make_folder(place, 0o700)?;
-        let folder = fs::File::open(place).map_err(refused("open the folder of the rehearsal"))?;
+        let folder =
+            fs::File::open(place).map_err(refused("open the directory of the rehearsal"))?;
         let Ok(claim) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) else {
             return Ok(None);
         };
@@ -53,7 +54,7 @@ impl Traces {
                     what: "cgroup v2 is not mounted".to_owned(),
                     help: "mount it on /sys/fs/cgroup".to_owned(),
                 })?;
-            fs::create_dir(hierarchy.join(NAME)).map_err(refused("make a cgroup"))?;
+            fs::create_dir(hierarchy.join(NAME)).map_err(refused("create a cgroup"))?;
         }
         Ok(Some(traces))
     }
@@ -78,7 +79,7 @@ impl Traces {
     /// If something of the clone is still there.
     pub fn remove(self) -> Result<(), CloneError> {
         remove_cgroups()?;
-        fs::remove_dir(PLACE).map_err(refused("remove the folder of the rehearsal"))?;
+        fs::remove_dir(PLACE).map_err(refused("remove the directory of the rehearsal"))?;
         if self.made_above {
             // Something else may have come to need it.
             drop(fs::remove_dir(
@@ -93,7 +94,7 @@ fn make_folder(path: &Path, mode: u32) -> Result<bool, CloneError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(refused(format!("make {}", path.display()))(error)),
+        Err(error) => Err(refused(format!("create {}", path.display()))(error)),
     }
 }
 
@@ -143,7 +144,7 @@ pub(super) fn hierarchies(version: &str) -> Vec<PathBuf> {
 pub struct Layers(PathBuf);
 
 impl Layers {
-    /// Makes it in a folder, after removing what a kill has left there.
+    /// Makes it in a directory, after removing what a kill has left there.
     ///
     /// # Errors
     /// If the system refuses.
@@ -162,7 +163,7 @@ impl Layers {
     fn clear(&self) -> Result<(), CloneError> {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(refused("remove the layers of a clone")(error))
+                Err(refused("remove the overlays of a clone")(error))
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! What the kernel keeps for each network namespace: copied from the host into the clone.
+//! Kernel state of each network namespace: copied from the host into the clone.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! How much memory a clone takes.
+//! The memory that a clone uses.
 
 use std::{fs, path::Path};
 

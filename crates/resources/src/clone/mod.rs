@@ -1,5 +1,5 @@
-//! A copy-on-write clone of the running host, booted in namespaces of its own. Made by a process that has mount and PID namespaces of
-//! its own already: when it goes, everything of the clone goes with it.
+//! A copy-on-write clone of the running host, booted in namespaces. A process with its own mount and PID namespaces
+//! creates it: when it exits, everything of the clone ends with it.
 
 mod boot;
 pub(crate) mod diff;

@@ -1,4 +1,4 @@
-//! The clone of a host that cannot boot one: namespaces with the files of the host, in which nothing runs by itself.
+//! The clone of a host that cannot boot one: namespaces with the files of the host, without services.
 
 use std::{
     fs::{self, File},
@@ -78,7 +78,7 @@ fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
     }
     for device in DEVICES {
         let target = root.join("dev").join(device);
-        File::create(&target).map_err(refused("make a device"))?;
+        File::create(&target).map_err(refused("create a device"))?;
         bind(&Path::new("/dev").join(device), &target)?;
     }
     for (link, target) in [
@@ -87,9 +87,9 @@ fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
         ("stdout", "/proc/self/fd/1"),
         ("stderr", "/proc/self/fd/2"),
     ] {
-        symlink(target, root.join("dev").join(link)).map_err(refused("make a device"))?;
+        symlink(target, root.join("dev").join(link)).map_err(refused("create a device"))?;
     }
-    fs::create_dir(root.join("dev/shm")).map_err(refused("make a folder"))?;
+    fs::create_dir(root.join("dev/shm")).map_err(refused("create a directory"))?;
     for place in READ_ONLY {
         let place = root.join(place);
         if !place.exists() {
@@ -101,16 +101,16 @@ fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
         }
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, &place, None::<&str>, flags, None::<&str>)
-            .map_err(refused("make settings of the kernel read-only"))?;
+            .map_err(refused("make kernel settings read-only"))?;
     }
     for pair in shown.chunks_exact(2) {
         let target = root.join(pair[1].strip_prefix("/").unwrap_or(&pair[1]));
         if pair[0].is_dir() {
-            fs::create_dir_all(&target).map_err(refused("make a folder"))?;
+            fs::create_dir_all(&target).map_err(refused("create a directory"))?;
         } else {
             let above = target.parent().unwrap_or(root);
-            fs::create_dir_all(above).map_err(refused("make a folder"))?;
-            File::create(&target).map_err(refused("make a file"))?;
+            fs::create_dir_all(above).map_err(refused("create a directory"))?;
+            File::create(&target).map_err(refused("create a file"))?;
         }
         bind(&pair[0], &target)?;
     }
@@ -119,7 +119,7 @@ fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
     pivot_root(".", ".").map_err(refused("enter the clone"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(refused("leave the host"))?;
     chdir("/").map_err(refused("enter the clone"))?;
-    File::create(Path::new("/").join(READY)).map_err(refused("say that the clone is ready"))?;
+    File::create(Path::new("/").join(READY)).map_err(refused("report that the clone is ready"))?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The files of the clone: a layer of its own over each file system of the host.
+//! The files of the clone: an overlay over each file system of the host.
 
 use std::{
     fs, io,
@@ -62,7 +62,7 @@ impl Tree {
     /// Makes it in `folder`, which is empty and not below a layer.
     pub(super) fn make(folder: &Path, mounts: &str) -> Result<Self, CloneError> {
         let root = folder.join("root");
-        fs::create_dir(&root).map_err(refused("make the root folder of the clone"))?;
+        fs::create_dir(&root).map_err(refused("create the root directory of the clone"))?;
         let mut tree = Self {
             root,
             layers: vec![],
@@ -110,7 +110,7 @@ impl Tree {
         match self.layer_at(folder, place, &target) {
             Err(_) if place != Path::new("/") => {
                 self.differences.push(format!(
-                    "{} is read-only in it, because no layer can lie over it",
+                    "{} is read-only in it, because overlayfs cannot cover it",
                     place.display()
                 ));
                 bind_read_only(place, &target)
@@ -123,7 +123,7 @@ impl Tree {
     /// in the clone: what is bound to it is bound to the file below.
     pub(super) fn show(&mut self, folder: &Path, place: &Path) -> Result<PathBuf, CloneError> {
         let target = folder.join("shown").join(self.layers.len().to_string());
-        fs::create_dir_all(&target).map_err(refused("make a folder for the clone"))?;
+        fs::create_dir_all(&target).map_err(refused("create a directory for the clone"))?;
         self.layer_at(folder, place, &target)?;
         Ok(target)
     }
@@ -132,7 +132,7 @@ impl Tree {
         let own = folder.join("layers").join(self.layers.len().to_string());
         let (upper, work) = (own.join("upper"), own.join("work"));
         for folder in [&upper, &work] {
-            fs::create_dir_all(folder).map_err(refused("make a layer"))?;
+            fs::create_dir_all(folder).map_err(refused("create an overlay"))?;
         }
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -148,7 +148,7 @@ impl Tree {
             Some(options.as_str()),
         )
         .map_err(refused(format!(
-            "put a layer over {} (overlayfs takes at most two upon each other)",
+            "mount an overlay over {} (overlayfs allows at most two nested overlays)",
             place.display()
         )))?;
         self.layers.push((place.to_owned(), upper));
@@ -164,7 +164,7 @@ impl Tree {
                 continue;
             }
             let own = folder.join("fresh").join(fresh.len().to_string());
-            fs::create_dir_all(&own).map_err(refused("make an empty folder"))?;
+            fs::create_dir_all(&own).map_err(refused("create an empty directory"))?;
             bind(&own, &target)?;
             fresh.push(place);
             self.differences.push(difference.to_owned());
@@ -199,7 +199,7 @@ pub(super) fn mount_memory(place: &Path) -> Result<(), CloneError> {
         flags,
         Some("mode=0700"),
     )
-    .map_err(refused("mount memory for the clone"))
+    .map_err(refused("mount a tmpfs for the clone"))
 }
 
 /// Takes away what is mounted at a place, with all that is mounted below it.

@@ -1,5 +1,5 @@
-//! What a host looks like beyond its files: settings of the network, rules, units, snaps. Each by the address of the resource that it
-//! would be, where there is one.
+//! The state of a host beyond its files: network settings, rules, units, snaps. Each by the address of the resource that it
+//! would be, if there is one.
 
 use std::path::Path;
 

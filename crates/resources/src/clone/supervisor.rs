@@ -1,4 +1,4 @@
-//! The process that holds a clone: in mount and PID namespaces of its own and, where systemd runs the host, in a unit of its own.
+//! The process that holds a clone: in its own mount and PID namespaces and, where systemd is running, in its own unit.
 
 use std::{
     ffi::OsString,

@@ -1,4 +1,4 @@
-//! MicroK8s takes what others made for an addon of its own.
+//! MicroK8s mistakes objects of others for an addon.
 
 use crate::{
     doctor::{
@@ -13,13 +13,11 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "addon-mistaken",
-    fact: "MicroK8s calls an addon enabled that nobody has enabled",
-    why: "MicroK8s goes by names alone. `microk8s disable` and `microk8s reset` would delete by the same names: objects of \
-          others, with their data.",
-    looks_at: "For each addon that `microk8s status` calls enabled: whether the objects by which it does so are those of the \
-               addon's own manifests, or came of enabling it by stead.",
+    fact: "MicroK8s reports an addon as enabled that was not enabled",
+    why: "MicroK8s recognizes addons by names alone. `microk8s disable` and `microk8s reset` delete by the same names: objects that do not belong to the addon, with their data.",
+    looks_at: "For each addon that `microk8s status` reports as enabled: whether the objects that it is recognized by are those of its manifests, or were created when stead enabled it.",
     by_hand: &[
-        "do not run `microk8s disable ADDON`; give these objects another name or namespace before you enable that addon",
+        "do not run `microk8s disable ADDON`; move these objects to another name or namespace before you enable the addon",
     ],
     spec: &[],
 };
@@ -37,7 +35,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     for name in cluster.catalogue.addons.keys() {
         if let Standing::Mistaken(objects) = cluster.standing(name) {
             evidence.push(format!(
-                "MicroK8s calls {name} enabled because of {}",
+                "MicroK8s reports {name} as enabled because of {}",
                 list(&objects)
             ));
             addons.push(name);

@@ -1,4 +1,4 @@
-//! The addons of MicroK8s are of another release than MicroK8s.
+//! The addons of MicroK8s are from another release than MicroK8s.
 
 use crate::{
     doctor::{
@@ -11,13 +11,11 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "addons-behind",
-    fact: "the addons of MicroK8s are of another release than MicroK8s",
-    why: "A refresh of the snap does not bring its addons along. Those of an older release install old versions, and some do not \
-          work with the API of the new one.",
-    looks_at: "The commit of /var/snap/microk8s/common/addons/core, if it was cloned from the snap, against the one that the \
-               snap brings now.",
+    fact: "the addons of MicroK8s are from another release than MicroK8s",
+    why: "A refresh of the snap does not update its addons. Addons of an older release install old versions, and some do not work with the API of the new release.",
+    looks_at: "The commit of /var/snap/microk8s/common/addons/core, if it was cloned from the snap, against the commit in the current snap.",
     by_hand: &[
-        "microk8s addons repo add core /snap/microk8s/current/addons/core --force   (what is enabled stays as it is; disable and enable it to renew it)",
+        "microk8s addons repo add core /snap/microk8s/current/addons/core --force   (enabled addons stay as they are; disable and enable an addon to update it)",
     ],
     spec: &[],
 };

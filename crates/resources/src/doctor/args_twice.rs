@@ -1,4 +1,4 @@
-//! An argument stands in its file twice, and one of the two does nothing.
+//! An argument is set twice in its file, and one of the two has no effect.
 
 use crate::{
     doctor::{
@@ -10,10 +10,10 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "args-twice",
-    fact: "an argument of Kubernetes is written twice, with two values",
-    why: "Of several the last one counts. Whoever changes the first one changes nothing.",
-    looks_at: "Each file of arguments of MicroK8s: a flag that is there more than once, with values that differ.",
-    by_hand: &["take the lines away that do not count"],
+    fact: "an argument of Kubernetes is set twice, with different values",
+    why: "The last one applies. A change of the first one has no effect.",
+    looks_at: "The argument files of MicroK8s: a flag that occurs more than once, with different values.",
+    by_hand: &["remove the lines that do not apply"],
     spec: &[],
 };
 

@@ -1,4 +1,4 @@
-//! Packets between pods of one node go past iptables.
+//! Packets between pods of one node bypass iptables.
 
 use std::path::Path;
 
@@ -9,10 +9,9 @@ use crate::doctor::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "bridge-unfiltered",
-    fact: "packets between pods of this host go past the rules of iptables",
-    why: "The address of a Service becomes that of a pod by a rule. If both pods are on this host, the answer takes a way on \
-          which that rule is not asked, and the connection hangs: to the DNS server, for instance.",
-    looks_at: "Where MicroK8s runs: net.bridge.bridge-nf-call-iptables is 0, or not there because br_netfilter is not loaded.",
+    fact: "packets between pods of this host bypass the rules of iptables",
+    why: "A rule of iptables translates the address of a Service to that of a pod. If both pods are on this host, the reply bypasses that rule, and the connection hangs: to the DNS server, for instance.",
+    looks_at: "Where MicroK8s runs: net.bridge.bridge-nf-call-iptables is 0, or does not exist because br_netfilter is not loaded.",
     by_hand: &[
         "modprobe br_netfilter && sysctl -w net.bridge.bridge-nf-call-iptables=1   (until the next boot)",
     ],
@@ -31,7 +30,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     let value = patient.host.read_text(Path::new(CALL), 16)?;
     let evidence = match value.as_deref().map(str::trim) {
         Some("0") => format!("{CALL} is 0"),
-        None => format!("there is no {CALL}: the module br_netfilter is not loaded"),
+        None => format!("{CALL} does not exist: the module br_netfilter is not loaded"),
         Some(_) => return Ok(None),
     };
     Ok(Some(AILMENT.seen(vec![evidence])))

@@ -1,4 +1,4 @@
-//! The certificate of the API server is not good for the address of this host, and MicroK8s makes no new one.
+//! The certificate of the API server does not match the address of this host, and MicroK8s does not renew it.
 
 use std::net::IpAddr;
 
@@ -8,15 +8,12 @@ use crate::{doctor::finding::Ailment, files::certificate::Certificate};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "certificate-address",
-    fact: "the certificate of the API server is not good for the address of this host",
-    why: "Who asks the API server at this address does not believe it: kubectl with what `microk8s config` prints, and other \
-          nodes. By itself MicroK8s makes a new certificate when the addresses of the host change, and then removes all \
-          containers; the file no-cert-reissue keeps it from that.",
-    looks_at: "Where MicroK8s runs and var/lock/no-cert-reissue is there: the address of the default route is not in \
-               certs/server.crt.",
+    fact: "the certificate of the API server does not match the address of this host",
+    why: "Clients that use this address reject the API server: kubectl with the output of `microk8s config`, and other nodes. Normally MicroK8s issues a new certificate when the addresses of the host change, and then removes all containers; the file no-cert-reissue prevents that.",
+    looks_at: "Where MicroK8s runs and var/lock/no-cert-reissue exists: the address of the default route is not in certs/server.crt.",
     by_hand: &[
-        "microk8s refresh-certs --cert server.crt   (after the address is in certs/csr.conf; restarts the API server)",
-        "rm LOCK   (MicroK8s makes a new certificate within seconds, and removes all containers to start them again)",
+        "microk8s refresh-certs --cert server.crt   (after adding the address to certs/csr.conf; restarts the API server)",
+        "rm LOCK   (MicroK8s issues a new certificate within seconds, and removes and restarts all containers)",
     ],
     spec: &[],
 };
@@ -47,9 +44,9 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
         .map(IpAddr::to_string)
         .collect();
     let finding = AILMENT.seen(vec![
-        format!("this host goes out with the address {address}"),
-        format!("{} is good for {}", path.display(), known.join(", ")),
-        format!("{} is there", lock.display()),
+        format!("the address of the default route is {address}"),
+        format!("{} is valid for {}", path.display(), known.join(", ")),
+        format!("{} exists", lock.display()),
     ]);
     Ok(Some(
         finding.with("LOCK", &[lock.to_string_lossy().into_owned()]),

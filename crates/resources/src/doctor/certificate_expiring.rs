@@ -1,4 +1,4 @@
-//! A certificate of MicroK8s is good for a short time only, or not any more.
+//! A certificate of MicroK8s expires soon, or has expired.
 
 use std::path::Path;
 
@@ -15,9 +15,8 @@ use crate::{
 pub(super) const AILMENT: Ailment = Ailment {
     name: "certificate-expiring",
     fact: "a certificate of MicroK8s expires",
-    why: "From that moment on nobody believes who has it: kubectl, the kubelet and all programs in the cluster are cut off from \
-          the API server. MicroK8s makes certificates for a year, and new ones only when the addresses of the host change.",
-    looks_at: "The certificates that `microk8s refresh-certs` makes: one that has expired, or will within 30 days.",
+    why: "When it has expired, clients reject it: kubectl, the kubelet and all programs in the cluster lose the API server. MicroK8s issues certificates for a year, and renews them only when the addresses of the host change.",
+    looks_at: "The certificates that `microk8s refresh-certs` issues: one that has expired, or expires within 30 days.",
     by_hand: &["microk8s refresh-certs --cert FILE   (restarts the API server)"],
     spec: &[],
 };

@@ -1,4 +1,4 @@
-//! Nobody keeps the clock right.
+//! The clock is not synchronized.
 
 use std::{path::Path, time::Duration};
 
@@ -12,12 +12,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "clock-adrift",
-    fact: "the clock of this host is not kept right",
-    why: "A clock that nobody sets goes wrong by seconds each day. Then certificates and tokens count as expired or as not yet \
-          good, the store of snaps and the API server refuse them, and logs of several machines do not fit together.",
-    looks_at: "What systemd-timedated says of the clock, from ten minutes after the boot on. Nothing is found in a container, \
-               whose clock is that of its machine, nor beside the tools with which VMware and VirtualBox set the clock of a \
-               guest.",
+    fact: "the clock of this host is not synchronized",
+    why: "An unsynchronized clock drifts by seconds each day. Then certificates and tokens are expired or not yet valid for the snap store and the API server, and logs of several machines do not match.",
+    looks_at: "The state of the clock by systemd-timedated, from ten minutes after the boot on. Not checked in a container, which has the clock of its machine, nor where the guest tools of VMware or VirtualBox set the clock.",
     by_hand: &[INSTALL, ENABLE, ASK],
     spec: &[
         "package \"systemd-timesyncd\"",
@@ -29,7 +26,7 @@ const INSTALL: &str = "apt-get install systemd-timesyncd   (if CanNTP is no)";
 /// Where one is, and is not enabled.
 const ENABLE: &str = "timedatectl set-ntp true   (if NTP is no)";
 /// Where one is enabled, in vain.
-const ASK: &str = "journalctl --unit systemd-timesyncd --unit chrony --lines 50   (if NTP is yes: says which server does not answer)";
+const ASK: &str = "journalctl --unit systemd-timesyncd --unit chrony --lines 50   (if NTP is yes: shows which server does not answer)";
 /// What systemd-timesyncd makes when it has set the clock: systemd-timesyncd.service(8).
 const SET: &str = "/run/systemd/timesync/synchronized";
 /// What systemd writes in a container: <https://systemd.io/CONTAINER_INTERFACE>.

@@ -1,4 +1,4 @@
-//! What a check asks of the host, and how it answers.
+//! What a check may ask of the host, and its result.
 
 use std::error::Error;
 
@@ -36,7 +36,7 @@ impl<'a> Patient<'a> {
     pub(super) fn find(host: &'a Reader, hooks: Option<&'a [String]>) -> Result<Self, HostError> {
         let microk8s = match Layout::find(host) {
             Err(error) if error.is_not_allowed() => {
-                Err("only root and the group microk8s see what MicroK8s has".to_owned())
+                Err("only root and the group microk8s can read the state of MicroK8s".to_owned())
             }
             found => Ok(found?.filter(|layout| !layout.is_stopped)),
         };

@@ -1,4 +1,4 @@
-//! The disk with the images of containers is nearly full.
+//! The disk with the container images is nearly full.
 
 use std::path::Path;
 
@@ -12,12 +12,11 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "disk-full",
-    fact: "the disk with the images of containers is nearly full",
-    why: "From 85 % on kubelet removes images that nobody uses just now, which are downloaded again later; with still less it \
-          evicts pods.",
-    looks_at: "The file system of /var/snap/microk8s/common, where MicroK8s runs: 85 % of it or more are used.",
+    fact: "the disk with the container images is nearly full",
+    why: "From 85 % on the kubelet removes unused images, which are downloaded again later; with even less space it evicts pods.",
+    looks_at: "Where MicroK8s runs: the file system of /var/snap/microk8s/common is used to 85 % or more.",
     by_hand: &[
-        "microk8s ctr images list   (what is there)",
+        "microk8s ctr images list   (lists the images)",
         "journalctl --vacuum-size=200M",
     ],
     spec: &[],

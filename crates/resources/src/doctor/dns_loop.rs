@@ -1,4 +1,4 @@
-//! CoreDNS asks itself: what it does not know it asks at an address of loopback, which in its pod is its own.
+//! CoreDNS forwards to itself: its upstream server is a loopback address, which in its pod is its own.
 
 use crate::{
     doctor::{
@@ -11,11 +11,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-loop",
-    fact: "CoreDNS asks itself for the names outside of the cluster",
-    why: "An address of loopback is that of whoever uses it. In its pod CoreDNS reaches itself there, sees the loop and ends, or \
-          answers nothing. Names of Services work, and those of the world do not.",
-    looks_at: "Where CoreDNS forwards to, by its ConfigMap, and by the list of servers that the kubelet gives to its pod: an \
-               address of loopback.",
+    fact: "CoreDNS forwards external names to itself",
+    why: "In its pod, a loopback address leads CoreDNS to itself: it detects the loop and exits, or answers nothing. Names of Services resolve, external names do not.",
+    looks_at: "The servers that CoreDNS forwards to, by its ConfigMap and by the resolv.conf that the kubelet gives to its pod: a loopback address.",
     by_hand: &["microk8s disable dns && microk8s enable dns SERVERS"],
     spec: &["addons \"microk8s\" {\n    dns \"SERVERS\"\n}"],
 };
@@ -39,7 +37,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
                 .filter(|server| is_loopback(server))
             {
                 evidence.push(format!(
-                    "CoreDNS forwards to what {path} says, and that is {server}"
+                    "CoreDNS forwards to the servers in {path}: {server}"
                 ));
             }
         } else if is_loopback(target) {

@@ -20,13 +20,10 @@ use crate::{
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-unanswered",
     fact: "the DNS server of the cluster does not answer",
-    why: "Every pod asks it first, whatever name it wants to know. Without it programs in pods reach neither each other nor the \
-          world, and say something about a name or a time that ran out.",
-    looks_at: "The Service kube-dns: it is asked by this host, and with this host's address in the network of pods if it has \
-               one, over UDP and TCP, and does not answer within two seconds. One whose pods became unready less than two \
-               minutes ago is not looked at.",
+    why: "Every pod asks it first for every name. Without it programs in pods reach neither each other nor the internet, and report an unknown name or a timeout.",
+    looks_at: "The Service kube-dns: it does not answer a query of this host (also from the address of the host in the pod network, if it has one), over UDP and TCP, within two seconds. Not checked if its pods became unready less than two minutes ago.",
     by_hand: &[
-        "mend what else is found here: the policy of FORWARD, forwarding and rules are in its way, too",
+        "fix the other findings first: the policy of FORWARD, forwarding and rules can block it, too",
         "microk8s kubectl get pods --namespace kube-system   (whether CoreDNS runs)",
         "microk8s kubectl logs --namespace kube-system deployment/coredns",
     ],
@@ -65,7 +62,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     for from in [None].into_iter().chain(own.map(Some)) {
         if let Err(fault) = host.ask_name_server(server, &name, from).await {
             let who = match from {
-                Some(from) => format!("from {from}, in the network of pods"),
+                Some(from) => format!("from {from}, in the pod network"),
                 None => "from this host".to_owned(),
             };
             evidence.push(format!("{server}, asked {who}: {fault}"));
@@ -137,7 +134,7 @@ impl<'a> Pods<'a> {
 
     fn told(&self) -> String {
         if self.0.is_empty() {
-            return "there is no pod of it".to_owned();
+            return "it has no pod".to_owned();
         }
         let pods = self.0.iter().map(|pod| {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -210,7 +207,7 @@ mod tests {
             "coredns-1 is not ready",
         );
         check(pod("kube-dns", "True", new), false, "coredns-1 is ready");
-        check(pod("other", "False", new), false, "there is no pod of it");
+        check(pod("other", "False", new), false, "it has no pod");
         let at = |now: &str| Pods(vec![]).may_be_starting(&service(), now.parse().unwrap());
         assert!(at("2026-06-01T11:51:00Z") && !at("2026-06-01T11:53:00Z"));
     }

@@ -1,4 +1,4 @@
-//! The servers that CoreDNS asks for names outside of the cluster do not answer.
+//! The upstream servers of CoreDNS do not answer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,14 +10,11 @@ use crate::doctor::context::{Look, Patient};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "dns-upstream",
-    fact: "no server answers that CoreDNS asks for names outside of the cluster",
-    why: "Names of Services work in pods, and those of the world do not: images, updates and mails of programs wait and fail. A \
-          network may let only its own servers through, and a laptop may have moved to another one.",
-    looks_at: "The servers to which CoreDNS forwards, by its ConfigMap, and by the list that the kubelet gives to its pod. Each \
-               is asked by this host, over UDP and TCP, and none answers within two seconds. A server that is asked in another \
-               way, such as over TLS, is left alone.",
+    fact: "no upstream DNS server of CoreDNS answers",
+    why: "Names of Services resolve in pods, external names do not: downloads, updates and mails of programs time out. A network may allow only its own servers, and a laptop may have moved to another network.",
+    looks_at: "The servers that CoreDNS forwards to, by its ConfigMap and by the resolv.conf that the kubelet gives to its pod: none answers a query of this host, over UDP and TCP, within two seconds. Servers that are asked another way, such as over TLS, are not checked.",
     by_hand: &[
-        "resolvectl query example.org   (whether this host knows a server that answers)",
+        "resolvectl query example.org   (shows whether this host has a server that answers)",
         "microk8s disable dns && microk8s enable dns SERVERS   (with servers that answer here)",
     ],
     spec: &[],

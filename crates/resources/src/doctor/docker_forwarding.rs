@@ -1,4 +1,4 @@
-//! At each boot Docker is the one who turns forwarding on, and then sets the policy of FORWARD to DROP.
+//! At each boot Docker enables forwarding, and then sets the policy of FORWARD to DROP.
 
 use crate::{
     doctor::{
@@ -10,11 +10,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "docker-forwarding",
-    fact: "at the next boot Docker turns forwarding on, and then drops what it does not know",
-    why: "Docker that finds forwarding off turns it on and sets the policy of FORWARD to DROP. If it is on already, Docker \
-          leaves the policy alone. So this host may work now and fail after a reboot.",
-    looks_at: "Where MicroK8s is: docker.service is enabled and may change both, and no file in sysctl.d or of ufw turns \
-               forwarding on before it starts.",
+    fact: "at the next boot Docker enables forwarding and sets FORWARD to DROP",
+    why: "If forwarding is off when Docker starts, Docker enables it and sets the policy of FORWARD to DROP. If it is on already, Docker leaves the policy alone. So this host may work now and fail after a reboot.",
+    looks_at: "Where MicroK8s is installed: docker.service is enabled and may change both, and no file in sysctl.d or of ufw enables forwarding before Docker starts.",
     by_hand: &["write `net.ipv4.ip_forward = 1` into /etc/sysctl.d/60-forward.conf"],
     spec: &[
         "sysctl \"net.ipv4.ip_forward\" \"1\"",
@@ -28,7 +26,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     }
     Ok(Some(AILMENT.seen(vec![
         format!("{UNIT} is enabled"),
-        "no file in sysctl.d sets net.ipv4.ip_forward to 1, so that it is 0 when Docker starts"
+        "no file in sysctl.d sets net.ipv4.ip_forward to 1, so it is 0 when Docker starts"
             .to_owned(),
     ])))
 }

@@ -1,4 +1,4 @@
-//! What is known to go wrong on hosts, and what a look at one has found: inert data, printed by others.
+//! Known problems of hosts, and the findings on one: inert data, printed by others.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! firewalld refuses the packets of pods in a table of its own.
+//! firewalld rejects the packets of pods in its own table.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,9 @@ use crate::{doctor::finding::Ailment, host::Query};
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "firewalld-refused",
-    fact: "firewalld refuses the packets of pods",
-    why: "firewalld has a table of its own beside those of iptables, and a packet has to pass all of them. What no zone lets \
-          through is refused there, whatever the rules of iptables accept, so pods cannot reach each other or the DNS server.",
-    looks_at: "Where MicroK8s runs: firewalld runs, its chain filter_FORWARD ends with a refusal, and no rule before it can accept \
-               a packet from one pod to another.",
+    fact: "firewalld rejects the packets of pods",
+    why: "firewalld has its own table in nftables beside those of iptables, and a packet must pass all of them. A packet that no zone accepts is rejected there, whatever the rules of iptables accept, so pods cannot reach each other or the DNS server.",
+    looks_at: "Where MicroK8s runs: firewalld is active, its chain filter_FORWARD ends with a reject or drop, and no rule before it can accept a packet from one pod to another.",
     by_hand: &[
         "firewall-cmd --permanent --zone=trusted --add-source=NETWORK && firewall-cmd --reload",
     ],
@@ -53,7 +51,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let networks = networks.unwrap_or_else(|| NETWORK.to_owned());
     let networks: Vec<_> = networks.split(',').collect();
     let evidence = format!(
-        "nft list chain inet firewalld {CHAIN}: the last rule is `{refusal}`, and none before it accepts what goes from one pod to another"
+        "nft list chain inet firewalld {CHAIN}: the last rule is `{refusal}`, and no rule before it accepts packets from one pod to another"
     );
     Ok(Some(
         AILMENT.seen(vec![evidence]).with("NETWORK", &networks),

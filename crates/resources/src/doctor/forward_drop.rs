@@ -10,11 +10,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forward-drop",
-    fact: "packets that no rule accepts are not forwarded",
-    why: "Packets between pods, and from pods to the DNS server, are forwarded by this host. With this policy only those go \
-          through that a rule accepts, so pods cannot resolve names or reach each other, and nothing says why. Docker sets it \
-          when it turns forwarding on, and ufw unless it lets routed packets through.",
-    looks_at: "Where MicroK8s runs: the policy of FORWARD for IPv4, in both back ends of iptables, is DROP.",
+    fact: "the policy of FORWARD drops packets of pods",
+    why: "This host forwards the packets between pods, and from pods to the DNS server. With this policy only packets that a rule accepts pass, so pods cannot resolve names or reach each other, and no log says why. Docker sets it when it enables forwarding, and ufw unless it allows routed packets.",
+    looks_at: "Where MicroK8s runs: the policy of FORWARD for IPv4 is DROP, in either back end of iptables.",
     by_hand: &[
         "PROGRAM -P FORWARD ACCEPT   (until the next boot or the next start of Docker)",
         "ufw default allow routed   (ufw remembers it)",

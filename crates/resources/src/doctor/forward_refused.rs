@@ -1,4 +1,4 @@
-//! A rule that drops everything stands before those that accept the packets of pods.
+//! A rule that drops everything precedes those that accept the packets of pods.
 
 use std::sync::Arc;
 
@@ -12,11 +12,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forward-refused",
-    fact: "a rule refuses the packets of pods before another accepts them",
-    why: "Rules are asked in their order. What this one refuses never comes to the rules that MicroK8s makes for its pods, \
-          whatever the policy is. It may come back from /etc/iptables or from a firewall's own files.",
-    looks_at: "Where MicroK8s runs: a rule in FORWARD that drops or rejects every packet stands before the rules that MicroK8s \
-               makes for its pods.",
+    fact: "a rule rejects the packets of pods before another accepts them",
+    why: "Rules are evaluated in order. Packets that this rule rejects never reach the rules that MicroK8s adds for its pods, whatever the policy is. /etc/iptables or the files of a firewall may add the rule again.",
+    looks_at: "Where MicroK8s runs: a rule in FORWARD that drops or rejects every packet comes before the rules that MicroK8s adds for its pods.",
     by_hand: &["PROGRAM -D FORWARD PLACE"],
     spec: &[],
 };
@@ -41,7 +39,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
             let text = &chain.rules[refused].text;
             let place = refused + 1;
             evidence.push(format!(
-                "{program} -S FORWARD: rule {place} is `{text}`, and those that accept pods come after it, from rule {} on",
+                "{program} -S FORWARD: rule {place} is `{text}`, before the rules that accept pods, from rule {} on",
                 accepted + 1
             ));
             let command = AILMENT.by_hand[0].replace("PROGRAM", program);
@@ -61,7 +59,9 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
 pub(super) async fn tables(patient: &Patient<'_>) -> Result<Arc<Tables>, Hidden> {
     let tables = Tables::read(patient.host).await?;
     if tables.is_hidden() {
-        return Err(Hidden("only root sees the rules of iptables".to_owned()));
+        return Err(Hidden(
+            "only root can read the rules of iptables".to_owned(),
+        ));
     }
     Ok(tables)
 }

@@ -1,4 +1,4 @@
-//! The kernel forwards nothing.
+//! The kernel does not forward packets.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::doctor::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "forwarding-off",
-    fact: "the kernel forwards no packets",
-    why: "Every packet of a pod that leaves its node, and every one to another pod, is forwarded. Without that pods are alone.",
+    fact: "the kernel does not forward packets",
+    why: "Every packet of a pod to another pod or out of its node is forwarded. Without forwarding pods reach nothing.",
     looks_at: "Where MicroK8s runs: net.ipv4.ip_forward is 0.",
     by_hand: &["sysctl -w net.ipv4.ip_forward=1   (until the next boot)"],
     spec: &["sysctl \"net.ipv4.ip_forward\" \"1\""],

@@ -1,4 +1,4 @@
-//! What stead put there to bring things back is not there any more.
+//! A hook of stead is incomplete or missing.
 
 use crate::{
     doctor::{
@@ -10,17 +10,18 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "hook-broken",
-    fact: "what brings back what reboots and refreshes overwrite is not there any more",
-    why: "It was applied on this host. Without it the kernel forgets its rules at the next reboot, and a refresh of MicroK8s \
-          keeps the arguments that it brings.",
-    looks_at: "The units and files of each hook that a run of stead has made here and that counts.",
+    fact: "a hook that restores what reboots and refreshes overwrite is broken",
+    why: "It was applied on this host. Without it the rules of iptables are lost at the next reboot, and the arguments of MicroK8s at the next refresh.",
+    looks_at: "The units and files of each hook that the last runs of stead applied here.",
     by_hand: &["apply your spec again: `stead apply`"],
     spec: &["hook \"HOOK\""],
 };
 
 pub(super) fn look(patient: &Patient<'_>) -> Look {
     let Some(hooks) = patient.hooks else {
-        return Err(Hidden("only root sees what was applied here".to_owned()));
+        return Err(Hidden(
+            "only root can read what was applied here".to_owned(),
+        ));
     };
     let mut evidence = vec![];
     let mut broken = vec![];

@@ -1,4 +1,4 @@
-//! The kernel gives no more of what programs need to watch files or to open them.
+//! A limit of the kernel for watched or open files is reached.
 
 use std::path::Path;
 
@@ -12,12 +12,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "limits-reached",
-    fact: "the kernel refuses to let programs watch or open more files",
-    why: "Containers and the kubelet watch files: their logs, their settings, their certificates. At the limit they end with \
-          `too many open files` or `no space left on device`, or never see that a file has changed, and it is not said which \
-          limit it was.",
-    looks_at: "Whether the kernel gives root a few more instances of inotify and watches: it is asked for them, and they are \
-               given back. And /proc/sys/fs/file-nr: nine tenths of the files that may be open are.",
+    fact: "a limit of the kernel for watched or open files is reached",
+    why: "Containers and the kubelet watch files: logs, settings, certificates. At the limit they fail with `too many open files` or `no space left on device`, or miss changes of a file, and the message does not name the limit.",
+    looks_at: "Whether root gets a few more inotify instances and watches (doctor requests and releases them), and /proc/sys/fs/file-nr: at least nine tenths of the maximum are open.",
     by_hand: &["sysctl -w SETTING=VALUE   (until the next boot)"],
     spec: &["sysctl \"SETTING\" \"VALUE\""],
 };
@@ -46,9 +43,9 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
         reached.extend(watches(host, room)?);
     }
     match room {
-        Some(room) if reached.is_empty() && room.uid != 0 => Err(Hidden(
-            "only root sees what is left for programs of root".to_owned(),
-        )),
+        Some(room) if reached.is_empty() && room.uid != 0 => {
+            Err(Hidden("only root can test the limits of root".to_owned()))
+        }
         _ => Ok(finding(reached)),
     }
 }
@@ -86,8 +83,8 @@ fn watches(host: &Reader, room: WatchRoom) -> Result<Vec<Reached>, HostError> {
     } = room;
     let mut reached = vec![];
     for (is_reached, what, (setting, least)) in [
-        (!has_instances, "instances of inotify", INSTANCES),
-        (has_watches == Some(false), "files to watch", WATCHES),
+        (!has_instances, "inotify instances", INSTANCES),
+        (has_watches == Some(false), "inotify watches", WATCHES),
     ] {
         if is_reached {
             let limit = number(host, setting)?;
@@ -124,7 +121,7 @@ fn open_files(host: &Reader) -> Result<Option<Reached>, HostError> {
     }
     let (setting, least) = FILES;
     Ok(Some(Reached {
-        evidence: format!("{OPEN}: {used} files are open, and {most} may be"),
+        evidence: format!("{OPEN}: {used} of at most {most} files are open"),
         setting,
         enough: least.max(most.saturating_mul(2)),
     }))
@@ -155,7 +152,7 @@ mod tests {
         assert_eq!(
             evidence,
             [
-                "the kernel refuses user 0 more instances of inotify: fs.inotify.max_user_instances is 128"
+                "the kernel refuses user 0 more inotify instances: fs.inotify.max_user_instances is 128"
             ]
         );
         assert_eq!(spec, ["sysctl \"fs.inotify.max_user_instances\" \"1024\""]);

@@ -1,4 +1,4 @@
-//! What runs in the cluster asks for more memory than this host has.
+//! The pods request more memory than this host has.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,14 +15,12 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "memory-short",
-    fact: "pods ask for more memory than this host has",
-    why: "Kubernetes does not start a pod that asks for more than is left, and counts nothing for MicroK8s itself. What it has \
-          promised and cannot give ends with pods that are killed, or with a host that does not answer.",
-    looks_at: "What the pods of this node that have not ended ask for, by the API server, and 540 MB for MicroK8s itself, \
-               against MemTotal in /proc/meminfo. Swap does not count: pods get none.",
+    fact: "pods request more memory than this host has",
+    why: "Kubernetes does not start a pod that requests more than is left, but reserves nothing for MicroK8s itself. When memory runs out, pods are killed or the host stops responding.",
+    looks_at: "The memory requests of the unfinished pods of this node, by the API server, and 540 MB for MicroK8s itself, against MemTotal in /proc/meminfo. Swap does not count: pods cannot use it.",
     by_hand: &[
-        "microk8s disable ADDON   (one that you can do without; `microk8s kubectl get pods -A` shows what is there)",
-        "give this host more memory",
+        "microk8s disable ADDON   (one that you do not need; `microk8s kubectl get pods -A` lists the pods)",
+        "add memory to this host",
     ],
     spec: &[],
 };
@@ -85,7 +83,7 @@ fn judge(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
         .collect();
     Some(AILMENT.seen(vec![
         format!(
-            "pods ask for {} MiB, most of all {}; MicroK8s itself needs {} MiB",
+            "pods request {} MiB, most of it {}; MicroK8s itself needs {} MiB",
             sum >> 20,
             largest.join(", "),
             OWN >> 20
@@ -234,7 +232,7 @@ mod tests {
         assert_eq!(
             found(&[here, waiting]).unwrap(),
             [
-                "pods ask for 5120 MiB, most of all a/Running-here 3072 MiB, a/Pending-none 2048 MiB; MicroK8s itself needs 514 MiB",
+                "pods request 5120 MiB, most of it a/Running-here 3072 MiB, a/Pending-none 2048 MiB; MicroK8s itself needs 514 MiB",
                 "/proc/meminfo: this host has 4096 MiB of memory, and 1024 MiB of swap"
             ]
         );

@@ -1,5 +1,5 @@
-//! What is known to go wrong on hosts with MicroK8s and its neighbours: one file for each finding, and one line for it here.
-//! Nothing here changes anything. A wrong finding is worse than none: what cannot be told is not found.
+//! Known problems of hosts with MicroK8s and its neighbours: one file for each finding, and one line for it here.
+//! Nothing here changes anything. A wrong finding is worse than none: without evidence there is no finding.
 
 mod addon_mistaken;
 mod addons_behind;

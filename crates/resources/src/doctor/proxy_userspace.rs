@@ -1,4 +1,4 @@
-//! kube-proxy copies every packet through a process of its own.
+//! kube-proxy copies every packet through a userspace process.
 
 use crate::{
     doctor::{
@@ -10,10 +10,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "proxy-userspace",
-    fact: "kube-proxy works in its slow mode",
-    why: "In this mode each connection to a Service is copied by a process. In the mode iptables the kernel does it: about twice \
-          the requests a second.",
-    looks_at: "What the running kube-proxy answers at /proxyMode: userspace.",
+    fact: "kube-proxy runs in the slow userspace mode",
+    why: "In this mode a process copies each connection to a Service. In the iptables mode the kernel forwards it: about twice the requests per second.",
+    looks_at: "The running kube-proxy answers `userspace` at /proxyMode.",
     by_hand: &[
         "write `--proxy-mode=iptables` into /var/snap/microk8s/current/args/kube-proxy, and restart MicroK8s",
     ],

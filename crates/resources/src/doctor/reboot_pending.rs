@@ -1,4 +1,4 @@
-//! Something that was installed waits for a reboot.
+//! An installed update waits for a reboot.
 
 use std::path::Path;
 
@@ -10,10 +10,9 @@ use crate::doctor::{
 pub(super) const AILMENT: Ailment = Ailment {
     name: "reboot-pending",
     fact: "a reboot is pending",
-    why: "Until then the old kernel or the old libraries run, with the faults that the update mended. What was set by hand and \
-          does not last shows only afterwards.",
-    looks_at: "/run/reboot-required, which packages make that need one.",
-    by_hand: &["reboot at a time that suits you; `stead plan` before it says what would be lost"],
+    why: "Until then the old kernel or the old libraries run, with the bugs that the update fixed. Settings made by hand that do not survive a reboot are noticed only afterwards.",
+    looks_at: "The file /run/reboot-required, which packages create that need a reboot.",
+    by_hand: &["reboot when it suits you; `stead plan` shows before what would be lost"],
     spec: &[],
 };
 /// Made by packages that need one: Debian's update-notifier-common and unattended-upgrades.
@@ -34,7 +33,7 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     let mut names: Vec<&str> = names.lines().collect();
     names.sort_unstable();
     names.dedup();
-    let mut evidence = vec![format!("{REQUIRED} is there")];
+    let mut evidence = vec![format!("{REQUIRED} exists")];
     if !names.is_empty() {
         evidence.push(format!("{PACKAGES}: {}", names.join(", ")));
     }

@@ -1,4 +1,4 @@
-//! snapd refreshes MicroK8s whenever it wants.
+//! snapd refreshes MicroK8s automatically.
 
 use serde_json::Value;
 
@@ -13,10 +13,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "refresh-not-held",
-    fact: "MicroK8s is refreshed without being asked for",
-    why: "A refresh stops the cluster, brings the arguments of the new release, and may undo what was set by hand, at a time \
-          that snapd chooses.",
-    looks_at: "What snapd says of MicroK8s: it follows a channel, and neither it nor all snaps are held.",
+    fact: "MicroK8s is refreshed automatically",
+    why: "A refresh stops the cluster, installs the arguments of the new release, and may overwrite settings made by hand, at a time that snapd chooses.",
+    looks_at: "The state of MicroK8s in snapd: it follows a channel, and neither it nor all snaps are held.",
     by_hand: &["snap refresh --hold microk8s"],
     spec: &["snap \"microk8s\" hold=\"forever\""],
 };

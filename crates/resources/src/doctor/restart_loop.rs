@@ -1,4 +1,4 @@
-//! A service ends and is started again, over and over.
+//! A service exits and is restarted repeatedly.
 
 use crate::doctor::{
     context::{Look, Patient},
@@ -7,11 +7,10 @@ use crate::doctor::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "restart-loop",
-    fact: "a service does not stay up",
-    why: "What it should do is not done, and each start costs processor time and fills the journal.",
-    looks_at: "Services that systemd has started again by itself three times or more, and that are down, or about to be started \
-               once more.",
-    by_hand: &["journalctl --unit UNIT --lines 50   (says why)"],
+    fact: "a service keeps failing",
+    why: "The service does not do its work, and each start costs CPU time and fills the journal.",
+    looks_at: "Services that systemd has restarted automatically three times or more, and that are down or about to be restarted.",
+    by_hand: &["journalctl --unit UNIT --lines 50   (shows why)"],
     spec: &[],
 };
 /// After so many starts by itself it is a loop.
@@ -32,7 +31,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
         let has_given_up = status.active == "failed";
         if status.restarts >= LOOP && (has_given_up || status.sub.starts_with("auto-restart")) {
             evidence.push(format!(
-                "systemd: {unit} is {} ({}), and was started again {} times; it ended with {} ({})",
+                "systemd: {unit} is {} ({}) after {} restarts; it exited with {} ({})",
                 status.active, status.sub, status.restarts, status.exit, status.result
             ));
             units.push(unit);

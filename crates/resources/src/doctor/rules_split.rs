@@ -11,13 +11,11 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "rules-split",
-    fact: "rules stand in both back ends of iptables",
-    why: "The kernel asks both, one after the other, and a packet must pass both. Whoever looks with one program does not see \
-          why the other drops it. Programs that check for their own rules miss them and make them again.",
-    looks_at: "Rules for IPv4 in the back end nft as well as in the back end legacy, without those that MicroK8s puts into both \
-               on purpose.",
+    fact: "both back ends of iptables contain rules",
+    why: "The kernel evaluates both, and a packet must pass both. A listing of one back end does not show why the other drops a packet. Programs that check for their own rules miss them and add them again.",
+    looks_at: "Rules for IPv4 in the back end nft as well as in the back end legacy, without those that MicroK8s adds to both on purpose.",
     by_hand: &[
-        "choose one with `update-alternatives --config iptables`, start again whoever makes the rules of the other, and clear that: `iptables-legacy -F`",
+        "choose one with `update-alternatives --config iptables`, restart the programs that add the rules of the other, and clear that: `iptables-legacy -F`",
     ],
     spec: &[],
 };

@@ -1,4 +1,4 @@
-//! The arguments of MicroK8s were changed, and what runs does not have them.
+//! The arguments of MicroK8s were changed, and the running processes do not have them.
 
 use crate::{
     doctor::{
@@ -10,10 +10,9 @@ use crate::{
 
 pub(super) const AILMENT: Ailment = Ailment {
     name: "stale-process",
-    fact: "a service of MicroK8s runs with other arguments than its files have",
-    why: "The files look right, and nothing works as they say until the service is started again. After the next reboot it does, \
-          and then something else changes that nobody remembers.",
-    looks_at: "What each service of MicroK8s was started with, against its files of arguments.",
+    fact: "a service of MicroK8s runs with outdated arguments",
+    why: "The files look right, but have no effect until the service restarts. At the next reboot the behaviour changes unexpectedly.",
+    looks_at: "The arguments that each service of MicroK8s was started with, against its argument files.",
     by_hand: &["systemctl restart UNIT"],
     spec: &["restart \"GROUP\""],
 };

@@ -1,4 +1,4 @@
-//! Which links of update-alternatives(1) somebody chose: those that do not point where it would point them by itself.
+//! Which links of update-alternatives(1) were chosen by hand: those that differ from the automatic choice.
 
 use std::{collections::BTreeSet, path::Path};
 

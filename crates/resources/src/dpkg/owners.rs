@@ -1,4 +1,4 @@
-//! Whose a file in /etc is, as dpkg's own lists say it: no program is run.
+//! The owner of a file in /etc, by dpkg's own lists: no program is run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +36,7 @@ pub(crate) enum Owner {
     Nobody,
     /// A package's, which made a file with this MD5.
     Package(String),
-    /// A package's, and nothing is known about what was in it: a folder, a link.
+    /// A package's, and nothing is known about what was in it: a directory, a link.
     Unknown,
 }
 

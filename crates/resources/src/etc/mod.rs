@@ -1,4 +1,4 @@
-//! What stands in /etc, and whose it is: what `file`, `directory` and `symlink` have to import.
+//! The files of /etc and their owners: what `file`, `directory` and `symlink` import.
 
 pub(crate) mod rules;
 
@@ -139,15 +139,15 @@ impl Etc {
 }
 
 /// Rule for files whose every line is a resource of its own.
-const SETTINGS: &str = "every line of it is written as a sysctl";
+const SETTINGS: &str = "recorded as sysctls";
 /// Rule for lists whose every line is a resource of its own.
-const MODULES: &str = "every line of it is written as a kernel-module";
+const MODULES: &str = "recorded as kernel-modules";
 /// Rule for links that are names of units.
-const OTHER_NAME: &str = "it is another name of a unit, which comes with enabling that";
+const OTHER_NAME: &str = "an alias of a unit, created by enabling it";
 /// Rule for what is written of units.
-const UNIT: &str = "it is written as a unit";
+const UNIT: &str = "recorded as a unit";
 /// Rule for files of stead.
-const OURS: &str = "stead writes it for other resources";
+const OURS: &str = "written by stead for other resources";
 
 /// Returns whom a file in /etc concerns.
 pub(crate) fn concerns(path: &str) -> Concerns {
@@ -170,7 +170,7 @@ impl Walk<'_> {
     fn folder(&mut self, folder: &Path) -> Result<(), HostError> {
         let names = match self.host.list_folder(folder) {
             Err(error) if error.is_not_allowed() => {
-                let why = "only its owner may look into it".to_owned();
+                let why = "only its owner may read it".to_owned();
                 self.etc.closed.push((folder.display().to_string(), why));
                 return Ok(());
             }
@@ -193,7 +193,9 @@ impl Walk<'_> {
             self.add(
                 path.display().to_string(),
                 &meta,
-                Fate::Ignored("its name is not UTF-8, or holds characters that no spec can hold"),
+                Fate::Ignored(
+                    "its name is not UTF-8, or contains characters that a spec cannot contain",
+                ),
             );
             return Ok(());
         };
@@ -264,18 +266,16 @@ impl Walk<'_> {
         match self.host.read_link(path) {
             _ if *owner != Owner::Nobody => Fate::Default,
             Ok(target) if target.to_str().is_some_and(is_sayable) => Fate::Managed,
-            Ok(_) => {
-                Fate::Ignored("its target is not UTF-8, or holds characters that no spec can hold")
-            }
+            Ok(_) => Fate::Ignored(
+                "its target is not UTF-8, or contains characters that a spec cannot contain",
+            ),
             Err(error) => Fate::Unreadable(error.to_string()),
         }
     }
 
     fn file(&self, text: &str, path: &Path, meta: &Meta, owner: &Owner) -> Result<Fate, HostError> {
         if meta.size > LARGEST_SOURCE {
-            return Ok(Fate::Ignored(
-                "it is larger than 1 GiB, which is no setting of a host",
-            ));
+            return Ok(Fate::Ignored("it is larger than 1 GiB"));
         }
         let is_as_made = match owner {
             Owner::Package(md5) => self.host.md5(path).map(|there| there.as_ref() == Some(md5)),

@@ -1,4 +1,4 @@
-//! What stands in /etc without being anybody's decision: each with the rule that import names.
+//! Files of /etc that are not configuration: each with the rule that import reports.
 
 use crate::values::glob::fits;
 
@@ -13,7 +13,7 @@ pub(crate) fn rule_for(table: &[(&'static str, &[&str])], path: &str) -> Option<
 /// Rules, each with the paths that it is about. The first that fits counts.
 pub(crate) const IGNORED: &[(&str, &[&str])] = &[
     (
-        "accounts are written as users and groups",
+        "recorded as users and groups",
         &[
             "/etc/passwd",
             "/etc/passwd-",
@@ -27,7 +27,7 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "stead writes it for other resources",
+        "written by stead for other resources",
         &[
             "/etc/stead",
             "/etc/stead/*",
@@ -41,7 +41,7 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "it is the identity of this machine, which no other may have",
+        "the identity of this machine, which must be unique",
         &[
             "/etc/machine-id",
             "/etc/hostid",
@@ -49,21 +49,18 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
             "/etc/iscsi/initiatorname.iscsi",
         ],
     ),
-    ("ldconfig makes it", &["/etc/ld.so.cache"]),
+    ("created by ldconfig", &["/etc/ld.so.cache"]),
     (
-        "update-ca-certificates makes it",
+        "created by update-ca-certificates",
         &["/etc/ssl/certs/*", "/etc/ca-certificates.conf"],
     ),
+    ("chosen by update-alternatives", &["/etc/alternatives/*"]),
     (
-        "update-alternatives chooses it by itself",
-        &["/etc/alternatives/*"],
-    ),
-    (
-        "update-rc.d makes it",
+        "created by update-rc.d",
         &["/etc/rc?.d/*", "/etc/rc?.d", "/etc/init.d/.depend.*"],
     ),
     (
-        "it says which units start, which is the units' to say",
+        "recorded as `enabled` of the unit",
         &[
             "/etc/systemd/*.wants",
             "/etc/systemd/*.wants/*",
@@ -74,7 +71,7 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a boot or the network makes it",
+        "created at boot or by the network",
         &[
             "/etc/resolv.conf",
             "/etc/mtab",
@@ -87,7 +84,7 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "the installer of its package makes it",
+        "created by its package",
         &[
             "/etc/shells",
             "/etc/pam.d/common-*",
@@ -113,7 +110,7 @@ pub(crate) const IGNORED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "dpkg or an editor has kept it aside",
+        "a backup of dpkg or an editor",
         &["*.dpkg-*", "*.ucf-*", "*~", "*/.*.swp", "*.stead-new"],
     ),
 ];

@@ -1,4 +1,4 @@
-//! Who turns forwarding on and sets the policy of FORWARD to DROP: dockerd at its start, if it finds forwarding off.
+//! Evidence for dockerd, which enables forwarding and sets the policy of FORWARD to DROP at its start, if forwarding is off.
 
 use std::path::Path;
 

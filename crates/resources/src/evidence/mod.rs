@@ -1,5 +1,5 @@
-//! What shows who or what has moved something since a run: times of files, starts of units, and what programs have noted.
-//! Whatever cannot be read proves nothing.
+//! Evidence for who changed a resource since a run: times of files, starts of units, records of programs.
+//! Unreadable sources count as no evidence.
 
 pub(crate) mod firewalls;
 pub(crate) mod forwarding;

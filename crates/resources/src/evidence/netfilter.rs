@@ -1,4 +1,4 @@
-//! What moved policies, rules and chains of iptables.
+//! Evidence for changes of policies, rules and chains of iptables.
 
 use std::path::Path;
 
@@ -218,7 +218,7 @@ pub(crate) async fn policy_after_reboot(
     };
     let (policy, by) = match &found {
         Some((policy, unit)) => (policy.as_str(), format!("set by {unit}")),
-        None => (UNTOUCHED, "as nothing sets it".to_owned()),
+        None => (UNTOUCHED, "which no unit sets".to_owned()),
     };
     (policy != wanted).then(|| format!("after a reboot: {policy}, {by}"))
 }

@@ -42,7 +42,7 @@ pub(crate) async fn of_files(host: &Reader, paths: &[&Path], since: Timestamp) -
     let how = if times.contents == at {
         "changed"
     } else {
-        "was put there, or got another owner or mode,"
+        "was created, or its owner or mode changed,"
     };
     Some(Evidence::Trace {
         fact: format!("{} {how} {}", path.display(), when(at)),
@@ -123,7 +123,7 @@ mod tests {
         let file = File::options().write(true).open(root.at(PATH)).unwrap();
         for at in [SystemTime::now() - 2 * hour, SystemTime::now() + hour] {
             file.set_times(FileTimes::new().set_modified(at)).unwrap();
-            let other = "/etc/motd was put there, or got another owner or mode,";
+            let other = "/etc/motd was created, or its owner or mode changed,";
             assert_eq!(said(&root, past).await.unwrap(), other);
             assert_eq!(said(&root, now + Duration::from_mins(1)).await, None);
         }

@@ -1,4 +1,4 @@
-//! What people did by sudo, as it has told the journal of systemd: sudoers(5), LOG FORMAT.
+//! Commands that people ran by sudo, as recorded in the systemd journal: sudoers(5), LOG FORMAT.
 
 use std::path::Path;
 

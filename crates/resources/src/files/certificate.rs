@@ -1,4 +1,4 @@
-//! A certificate in a file: until when it is good, and for which addresses. X.509, RFC 5280.
+//! A certificate in a file: its validity and its addresses. X.509, RFC 5280.
 
 use std::{collections::BTreeSet, net::IpAddr};
 

@@ -1,5 +1,5 @@
-//! Folders of small configuration files that are read at boot, as sysctl.d(5), modules-load.d(5) and modprobe.d(5) say:
-//! all files in the order of their names, a file in an earlier folder hiding those of the same name in later ones.
+//! Directories of small configuration files that are read at boot, as sysctl.d(5), modules-load.d(5) and modprobe.d(5) describe:
+//! all files in the order of their names, a file in an earlier directory overriding those of the same name in later ones.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What is in a file: the text itself where it is short and UTF-8, else its digest.
+//! The contents of a file: the text itself if it is short and UTF-8, else its digest.
 
 use std::{
     io::{Read, Seek},

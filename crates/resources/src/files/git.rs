@@ -1,4 +1,4 @@
-//! What a clone by git says of itself, by its files: gitrepository-layout(5).
+//! The remote and head of a git clone, by its files: gitrepository-layout(5).
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a file or directory has besides what is in it: mode, owner, group, extended attributes. Its kinds share how that is read and set.
+//! The metadata of a file or directory: mode, owner, group, extended attributes. Its kinds share how they are read and set.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -94,7 +94,7 @@ pub(crate) fn stat(
 ) -> Result<Option<Meta>, ProviderError> {
     let found = host
         .stat(Path::new(name))
-        .map_err(refused(kind, name, "look at it"))?;
+        .map_err(refused(kind, name, "inspect it"))?;
     match found {
         Some(meta) if meta.kind != expected => Err(other_kind(kind, name, &meta)),
         found => Ok(found),

@@ -1,4 +1,4 @@
-//! References to secrets, as a spec writes them, and the digests by which they are told apart.
+//! Sources of secrets, as a spec writes them, and the digests that distinguish their values.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ impl Reference {
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let problem = |fact: String| Problem::new(fact).help(USAGE);
         let Some((kind, rest)) = text.split_once(':') else {
-            return Err(problem(format!("`{text}` does not say what it is")));
+            return Err(problem(format!("`{text}` has no scheme")));
         };
         match kind {
             "file" if rest.starts_with('/') => Ok(Self::File(rest.into())),
@@ -43,15 +43,15 @@ impl Reference {
                 if is_name && !rest.starts_with('.') {
                     Ok(Self::Credential(rest.to_owned()))
                 } else {
-                    Err(problem(format!("`{rest}` is no name of a credential")))
+                    Err(problem(format!("`{rest}` is not the name of a credential")))
                 }
             }
             "command" => match shlex::split(rest) {
                 Some(words) if !words.is_empty() => Ok(Self::Command(words)),
                 Some(_) => Err(problem("the command is empty".to_owned())),
-                None => Err(problem(format!("`{rest}` has a quote that does not end"))),
+                None => Err(problem(format!("`{rest}` has an unclosed quote"))),
             },
-            other => Err(problem(format!("`{other}` is no place of secrets"))),
+            other => Err(problem(format!("`{other}` is not a source of secrets"))),
         }
     }
 
@@ -77,7 +77,7 @@ impl Reference {
                     return Err(Problem::new(fact));
                 }
                 if meta.mode & EVERYBODY != 0 {
-                    let fact = format!("everybody may read `{}`", path.display());
+                    let fact = format!("`{}` is readable by everybody", path.display());
                     return Err(Problem::new(fact).help(format!("chmod o-rwx {}", path.display())));
                 }
                 host.read_secret(&place)
@@ -88,7 +88,7 @@ impl Reference {
                 let found = host.credential(name).await.map_err(said)?;
                 found.ok_or_else(|| {
                     Problem::new(format!("there is no credential `{name}`")).help(format!(
-                        "put it into /etc/credstore/{name}, or encrypted into /etc/credstore.encrypted/{name}"
+                        "store it in /etc/credstore/{name}, or encrypted in /etc/credstore.encrypted/{name}"
                     ))
                 })?
             }

@@ -1,4 +1,4 @@
-//! A host in a temporary folder, for tests.
+//! A host in a temporary directory, for tests.
 
 use std::{
     fs,

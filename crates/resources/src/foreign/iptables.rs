@@ -1,5 +1,5 @@
-//! Rules files as policies, chains and rules. A rule that stands on this host already is called as import calls it, so that the plan
-//! of the spec finds it there, however the file spells it.
+//! Rules files as policies, chains and rules. A rule that exists on this host gets the name that import gives it, so that the plan
+//! of the spec finds it, however the file writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ use crate::{
 
 /// The policy that a chain has unless somebody sets another one.
 const UNTOUCHED: &str = "ACCEPT";
-/// The table whose policies people set: of the others only what is not as on a bare host is worth writing.
+/// The table whose policies people set: of the others only what is not the default is worth writing.
 const DECIDING: &str = "filter";
 
 /// Adds what the files say, at most one of each family.
@@ -63,12 +63,15 @@ pub(crate) fn add_to(wishes: &mut Wishes, files: Vec<RulesFile>, tables: Option<
 const HEADINGS: [(&str, &str); 3] = [
     (
         IptablesPolicy::KIND,
-        "What built-in chains do with packets that no rule decided about.",
+        "Policies of built-in chains, for packets that no rule decides.",
     ),
-    (IptablesChain::KIND, "Chains that no known program makes."),
+    (
+        IptablesChain::KIND,
+        "Chains that are not from a known program.",
+    ),
     (
         IptablesRule::KIND,
-        "Rules that no known program makes. Behind `#` stands how a rule without a name is found again.",
+        "Rules that are not from a known program. `#` and a digest identify a rule without a name.",
     ),
 ];
 
@@ -267,7 +270,7 @@ impl Found {
                     continue;
                 }
                 let why = format!(
-                    "a spec has one policy of {key}: this one, {other}, is left as it is, because the other family has {policy}"
+                    "a spec has one policy of {key}: {other} is not imported, because the other family has {policy}"
                 );
                 self.leave_out(IptablesPolicy::KIND, place, &why);
             }
@@ -335,7 +338,7 @@ fn state(
     let problems = IptablesRule.check_name(name).err().into_iter();
     let mut problems = problems.chain(IptablesRule.check(name, &written));
     match problems.next() {
-        Some(problem) => Err(format!("no spec can say it: {problem}")),
+        Some(problem) => Err(format!("a spec cannot express it: {problem}")),
         None => Ok(state),
     }
 }
@@ -386,7 +389,7 @@ mod tests {
             assert_eq!(policies.default, 1);
             assert_eq!(
                 policies.unreadable["v6:2"],
-                "a spec has one policy of filter/INPUT: this one, ACCEPT, is left as it is, because the other family has DROP"
+                "a spec has one policy of filter/INPUT: ACCEPT is not imported, because the other family has DROP"
             );
         }
     }
@@ -414,8 +417,8 @@ mod tests {
         assert_eq!(
             unsaid,
             [
-                "v4:10 it goes to a chain with `-g`, which no spec can say",
-                "v4:13 no spec can say it: `x.example` is not an address",
+                "v4:10 it uses `-g`, which a spec cannot express",
+                "v4:13 a spec cannot express it: `x.example` is not an address",
             ]
         );
         let written = written(&wishes);

@@ -1,4 +1,4 @@
-//! A launch configuration of `MicroK8s`, in the words of kinds: `pkg/k8sinit/schema.go` of its cluster agent. Reads no file.
+//! A launch configuration of `MicroK8s` as resources: `pkg/k8sinit/schema.go` of its cluster agent. Reads no file.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl LaunchConfig {
             "addonRepositories" => self.add_repositories(key, &value)?,
             key if SECRETS.contains(&key) => self.secrets.push(key.to_owned()),
             key => {
-                let why = "no kind says it; MicroK8s reads it once, when it is installed or when the file is new";
+                let why = "no kind manages it; MicroK8s reads it once, at its installation or when the file is new";
                 self.unsaid.insert(key.to_owned(), why.to_owned());
             }
         }

@@ -1,5 +1,5 @@
-//! What other tools keep in files, in the words of kinds: launch configurations of `MicroK8s`, rules that netfilter-persistent loads, and
-//! the files of sysctl.d. Such a file is a wish; the host is only asked how it already calls what the file says.
+//! Files of other tools as resources: launch configurations of `MicroK8s`, rules that netfilter-persistent loads, and
+//! the files of sysctl.d. Such a file is a desired state; the host is only asked for the names of its rules.
 
 pub(crate) mod iptables;
 pub(crate) mod iptables_save;

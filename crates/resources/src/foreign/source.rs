@@ -1,4 +1,4 @@
-//! The files of other tools that can be named, and why one is not what it was named as.
+//! The files of other tools that can be given, and their errors.
 
 use crate::host::HostError;
 
@@ -13,10 +13,10 @@ pub const PLACES: [&str; 3] = [
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchConfigError {
     /// It is no YAML.
-    #[error("it is no YAML: {0}")]
+    #[error("it is not YAML: {0}")]
     Yaml(String),
     /// A part of it has another form than `MicroK8s` takes.
-    #[error("`{0}` has another form than MicroK8s takes")]
+    #[error("`{0}` does not have the form that MicroK8s accepts")]
     Form(String),
 }
 
@@ -55,8 +55,8 @@ impl ForeignFormat {
     /// Returns the family that the rules are not of.
     fn other_family(self) -> &'static str {
         match self {
-            Self::RulesV6 => "IPv4, and `rules-v6` is of IPv6",
-            _ => "IPv6, and `rules-v4` is of IPv4",
+            Self::RulesV6 => "IPv4, and `rules-v6` is for IPv6",
+            _ => "IPv6, and `rules-v4` is for IPv4",
         }
     }
 
@@ -95,7 +95,7 @@ pub enum Contents {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A folder stands where a file is wanted.
-    #[error("`{path}` is a folder")]
+    #[error("`{path}` is a directory")]
     Folder {
         /// The path.
         path: String,
@@ -106,7 +106,7 @@ pub enum SourceError {
     #[error("`{0}` is larger than {limit} MiB", limit = LIMIT >> 20)]
     Large(String),
     /// Rules of one family were named twice: a host loads one such file.
-    #[error("`{0}` is named twice, and a host loads one such file")]
+    #[error("`{0}` is given twice, and a host loads one such file")]
     Twice(&'static str),
     /// It is no launch configuration.
     #[error("`{path}`: {error}")]
@@ -117,10 +117,12 @@ pub enum SourceError {
         error: LaunchConfigError,
     },
     /// A line is none of those that iptables-restore reads.
-    #[error("`{0}` is no line that iptables-restore reads here")]
+    #[error("`{0}` is not a line that iptables-restore accepts here")]
     NoRules(String),
     /// A table has no `COMMIT`.
-    #[error("`{place}`: the table {table} has no end, and iptables-restore takes no such file")]
+    #[error(
+        "`{place}`: the table {table} has no `COMMIT`, and iptables-restore rejects such a file"
+    )]
     NoCommit {
         /// Where the table begins.
         place: String,
@@ -128,7 +130,7 @@ pub enum SourceError {
         table: String,
     },
     /// A line is of the other family.
-    #[error("`{place}` is of {}", .named.other_family())]
+    #[error("`{place}` is for {}", .named.other_family())]
     OtherFamily {
         /// Where.
         place: String,
@@ -136,7 +138,7 @@ pub enum SourceError {
         named: ForeignFormat,
     },
     /// No line of a file sets a sysctl.
-    #[error("no line of `{0}` is `key = value`")]
+    #[error("`{0}` has no line `key = value`")]
     NoSysctls(String),
     /// A folder cannot be read.
     #[error(transparent)]
@@ -151,21 +153,21 @@ impl SourceError {
     pub fn help(&self) -> String {
         let name = |origin: ForeignFormat| {
             let (word, place) = (origin.word(), origin.usual_place());
-            format!("name a file, as in `--from {word} {place}`")
+            format!("give a file, as in `--from {word} {place}`")
         };
         match self {
             Self::Folder { origin, .. } => name(*origin),
-            Self::Large(_) => "leave out what programs write themselves, such as the rules of Kubernetes".to_owned(),
-            Self::Twice(_) => "name one of them".to_owned(),
-            Self::LaunchConfig { .. } => "name a launch configuration of MicroK8s".to_owned(),
-            Self::NoRules(_) => "name a file that `iptables-save` or `ip6tables-save` printed, such as /etc/iptables/rules.v4".to_owned(),
-            Self::NoCommit { .. } => "the file may have been cut off: write it again with `netfilter-persistent save`, or end the table with `COMMIT`".to_owned(),
+            Self::Large(_) => "remove what programs write themselves, such as the rules of Kubernetes".to_owned(),
+            Self::Twice(_) => "give one of them".to_owned(),
+            Self::LaunchConfig { .. } => "give a launch configuration of MicroK8s".to_owned(),
+            Self::NoRules(_) => "give a file that `iptables-save` or `ip6tables-save` printed, such as /etc/iptables/rules.v4".to_owned(),
+            Self::NoCommit { .. } => "the file may be truncated: write it again with `netfilter-persistent save`, or end the table with `COMMIT`".to_owned(),
             Self::OtherFamily { named, .. } => match named {
                 ForeignFormat::RulesV6 => "write `--from rules-v4 FILE`".to_owned(),
                 _ => "write `--from rules-v6 FILE`".to_owned(),
             },
-            Self::NoSysctls(_) => "name a file of sysctl.d or a folder, as in `--from sysctl /etc/sysctl.d`".to_owned(),
-            Self::Host(_) => "name a folder that you may read".to_owned(),
+            Self::NoSysctls(_) => "give a file of sysctl.d or a directory, as in `--from sysctl /etc/sysctl.d`".to_owned(),
+            Self::Host(_) => "give a directory that you may read".to_owned(),
         }
     }
 }

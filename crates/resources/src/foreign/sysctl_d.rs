@@ -1,4 +1,4 @@
-//! Files of sysctl.d as sysctls: which of several lines counts is as systemd-sysctl(8) and sysctl.d(5) say.
+//! Files of sysctl.d as sysctls: their precedence is that of systemd-sysctl(8) and sysctl.d(5).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,18 +47,18 @@ struct Said {
     may_fail: bool,
 }
 
-const OVERRIDDEN: &str = "a line that is read later sets it";
-const HIDDEN: &str = "a file of the same name in a folder that comes before hides it";
-const PATTERN: &str =
-    "its name is a pattern, which also means what is not there yet; keep the line in a `file`";
+const OVERRIDDEN: &str = "overridden by a later line";
+const HIDDEN: &str =
+    "its file is overridden by one of the same name in a directory with precedence";
+const PATTERN: &str = "its name is a pattern, which also matches keys that do not exist yet; keep the line in a `file`";
 const NO_KEY: &str = "it is not the key of a sysctl";
-const STRANGE: &str = "it is no `key = value`";
-const EXCEPTION: &str = "it sets nothing, it only keeps patterns off";
+const STRANGE: &str = "it is not `key = value`";
+const EXCEPTION: &str = "it sets nothing, it only excludes a key from patterns";
 const NOT_UTF8: &str = "it is not UTF-8";
 const EMPTY: &str = "its value is empty";
-const MAY_FAIL: &str = "this kernel does not have it now, and the `-` before it says to go on then";
+const MAY_FAIL: &str = "this kernel does not have it now, which the `-` before it ignores";
 const NOT_THERE: &str = "this kernel does not have it now; it may come with a module";
-const READ_ONLY: &str = "the kernel lets nobody write it";
+const READ_ONLY: &str = "it is read-only";
 
 impl Sysctls {
     /// Adds a file that was named. One that has lines, but none that could be meant, was named by mistake.
@@ -86,7 +86,7 @@ impl Sysctls {
             return Ok(());
         }
         let Texts { files, hidden } = self.texts()?;
-        let heading = "Settings of the kernel.".to_owned();
+        let heading = "Kernel settings.".to_owned();
         wishes.headings.insert(Sysctl::KIND.to_owned(), heading);
         let found = wishes.coverage.of(Sysctl::KIND);
         for path in hidden {

@@ -1,4 +1,4 @@
-//! Looking at many paths of one moment: neighbours share their open folder, and many of them all cores.
+//! Reads many paths from one snapshot; paths in the same directory share a handle, large batches run on all cores.
 
 use std::{
     collections::BTreeMap,

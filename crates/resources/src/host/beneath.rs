@@ -1,5 +1,5 @@
-//! Finding a path without ever following a symlink: the folder is opened component by component by the kernel,
-//! then everything is done relative to that folder.
+//! Opens a path without ever following a symlink: the kernel opens the directory component by component,
+//! then everything is done relative to that directory.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -71,14 +71,14 @@ impl Place {
                     link,
                 })
             }
-            Err(errno) => Err(HostError::io("open the folder of", path)(errno)),
+            Err(errno) => Err(HostError::io("open the directory of", path)(errno)),
         }
     }
 
     /// Opens the folder of `path`, which must exist.
     pub(crate) fn must(root: &Path, path: &Path) -> Result<Self, HostError> {
         Self::find(root, path)?.ok_or_else(|| {
-            HostError::io("open the folder of", path)(io::Error::from(Errno::ENOENT))
+            HostError::io("open the directory of", path)(io::Error::from(Errno::ENOENT))
         })
     }
 
@@ -100,7 +100,7 @@ impl Place {
         ) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(errno) => Err(HostError::io("look at", &self.path)(errno)),
+            Err(errno) => Err(HostError::io("inspect", &self.path)(errno)),
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let error = Place::find(root.path(), Path::new("/a/link/c/d")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`/a/link` on the way to `/a/link/c/d` is a symlink; write the real path"
+            "`/a/link` in the path `/a/link/c/d` is a symlink; write the real path"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Questions to servers of DNS: RFC 1035.
+//! Queries to DNS servers: RFC 1035.
 
 use std::{
     io,

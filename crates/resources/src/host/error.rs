@@ -1,4 +1,4 @@
-//! What the host answered when it refused.
+//! Errors of the host.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ pub enum HostError {
         source: io::Error,
     },
     /// A folder on the way to the path is a symlink. Following it could lead anywhere.
-    #[error("`{link}` on the way to `{path}` is a symlink; write the real path")]
+    #[error("`{link}` in the path `{path}` is a symlink; write the real path")]
     ThroughSymlink {
         /// The path.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum HostError {
         path: PathBuf,
     },
     /// The bytes of a digest are nowhere.
-    #[error("the contents with SHA-256 {sha256} were not kept")]
+    #[error("the contents with SHA-256 {sha256} were not saved")]
     NoContents {
         /// The digest, in hexadecimal.
         sha256: String,

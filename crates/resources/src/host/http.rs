@@ -1,4 +1,4 @@
-//! HTTP over the sockets of the host: snapd's, and services on loopback. Answers are bounded and have a deadline.
+//! HTTP over the sockets of the host: snapd's, and services on loopback. Responses are bounded and have a deadline.
 
 use std::{path::PathBuf, time::Duration};
 

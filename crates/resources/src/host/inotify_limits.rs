@@ -1,4 +1,4 @@
-//! What the kernel has left for whoever asks: inotify(7).
+//! The limits of inotify(7) that are left for a user.
 
 use nix::{
     errno::Errno,
@@ -16,14 +16,14 @@ const ASKED: usize = 4;
 pub struct WatchRoom {
     /// Whose room it is: the user that runs this.
     pub uid: u32,
-    /// Whether the kernel gives some more instances of inotify.
+    /// Whether the kernel gives some more inotify instances.
     pub has_instances: bool,
-    /// Whether it takes some more files to watch; `None` where it gave no instance to ask with.
+    /// Whether it takes some more inotify watches; `None` where it gave no instance to ask with.
     pub has_watches: Option<bool>,
 }
 
 impl Reader {
-    /// Asks the kernel for a few instances of inotify and a file to watch for each, which is the only exact answer that it gives, and gives
+    /// Asks the kernel for a few inotify instances and a file to watch for each, which is the only exact answer that it gives, and gives
     /// them back. `None` where it cannot be told.
     pub fn watch_room(&self) -> Option<WatchRoom> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;

@@ -1,4 +1,4 @@
-//! The addresses that this host has: getifaddrs(3).
+//! The addresses of this host: getifaddrs(3).
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! A promise that the kernel keeps: whoever only plans cannot write.
+//! Landlock: the kernel prevents the planning thread from writing.
 
 use std::path::Path;
 

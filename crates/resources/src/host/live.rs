@@ -1,4 +1,4 @@
-//! The live host, as a type that stands for it. What the engine wants of it is in `src/live.rs`.
+//! The type of the live host. What the engine needs of it is in `src/live.rs`.
 
 /// A live Linux host.
 #[derive(Debug)]

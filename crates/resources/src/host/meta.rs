@@ -1,4 +1,4 @@
-//! What stands at a path of the host, and what is to be done there: plain data, and how it is taken from an open file.
+//! Metadata of a path of the host, and what to do there: plain data, and how it is taken from an open file.
 
 use std::{collections::BTreeMap, fs::File, io};
 
@@ -57,7 +57,7 @@ impl MetaKind {
     pub fn noun(self) -> &'static str {
         match self {
             Self::File => "a file",
-            Self::Folder => "a folder",
+            Self::Folder => "a directory",
             Self::Symlink => "a symlink",
             Self::Other => "a device, socket or pipe",
         }

@@ -244,7 +244,7 @@ async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
     if said.len() as u64 >= OUTPUT_LIMIT {
         return Err(failed(
             &call,
-            format!("said more than {OUTPUT_LIMIT} bytes"),
+            format!("printed more than {OUTPUT_LIMIT} bytes"),
         ));
     }
     if status.success() {

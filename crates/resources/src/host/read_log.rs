@@ -1,4 +1,4 @@
-//! What a reader has looked at, for whoever wants to know where a state comes from.
+//! What a reader has read, to explain where a state comes from.
 
 use std::sync::Mutex;
 

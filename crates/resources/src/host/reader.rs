@@ -260,7 +260,7 @@ impl Reader {
         std::env::current_exe().map_err(HostError::io("find", Path::new("/proc/self/exe")))
     }
 
-    /// Names what is in a folder, sorted; nothing if the folder does not exist.
+    /// Names what is in a directory, sorted; nothing if the folder does not exist.
     pub fn list_folder(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
         let Some(place) = Place::find(&self.root, path)? else {
             return Ok(vec![]);

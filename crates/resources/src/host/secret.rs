@@ -1,5 +1,5 @@
-//! Secrets: read when they are needed, held in memory that is wiped, never told. Errors name where one should come from and
-//! nothing of what was found there.
+//! Secrets: read when they are needed, held in memory that is wiped, never printed. Errors name their source and
+//! nothing of their contents.
 
 use std::{
     io::Read,
@@ -53,7 +53,7 @@ impl Reader {
         if !status.success() {
             return Err(HostError::Program {
                 program: (*program).to_owned(),
-                fault: format!("failed ({status}); what it said may be secret and is not shown"),
+                fault: format!("failed ({status}); its output may be secret and is not shown"),
             });
         }
         if said.last() == Some(&b'\n') {

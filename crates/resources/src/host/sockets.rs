@@ -1,4 +1,4 @@
-//! The TCP connections of the host, as the kernel tells them: `sock_diag(7)`.
+//! The TCP connections of the host, as the kernel reports them: `sock_diag(7)`.
 
 use std::{
     net::{IpAddr, SocketAddr},

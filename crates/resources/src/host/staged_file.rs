@@ -1,5 +1,5 @@
-//! Replacing files in two moves: what is new comes whole to the disk beside its place, then into that. Many of the first move can go on at
-//! once, and the folders of the second come to the disk together.
+//! Replaces files in two stages: the new file is written to the disk beside its place, then renamed. Many of the first stage can run
+//! concurrently, and the directories of the second are synced together.
 
 use std::{
     collections::BTreeMap,
@@ -76,7 +76,7 @@ impl Waiting {
             )
             .map_err(io::Error::from),
         }
-        .map_err(HostError::io("put into place", &place.path))
+        .map_err(HostError::io("move into place", &place.path))
     }
 }
 
@@ -115,7 +115,7 @@ impl Folders {
 }
 
 pub(super) fn sync_folder(place: &Place) -> Result<(), HostError> {
-    fsync(&place.folder).map_err(HostError::io("sync the folder of", &place.path))
+    fsync(&place.folder).map_err(HostError::io("sync the directory of", &place.path))
 }
 
 /// Removes what is at a place. That is on the disk once the folders are.

@@ -227,7 +227,7 @@ type LinkChange = (String, String, String);
 
 pub(super) async fn connect() -> Result<Connection, HostError> {
     let unreachable = |error: &(dyn std::error::Error + 'static)| HostError::Service {
-        service: "the bus of the host, which the package `dbus` brings".to_owned(),
+        service: "the system bus, which the package `dbus` provides".to_owned(),
         fault: chain(error).join(": "),
     };
     timeout(DEADLINE, Connection::system())

@@ -1,4 +1,4 @@
-//! What the kernel and systemd-timedated know of the clock: org.freedesktop.timedate1(5).
+//! The state of the clock by the kernel and systemd-timedated: org.freedesktop.timedate1(5).
 
 use super::{
     HostError, Reader,
@@ -29,7 +29,7 @@ impl Reader {
         let is = |name: &'static str| {
             told.get(name).ok_or_else(|| HostError::Service {
                 service: "systemd-timedated".to_owned(),
-                fault: format!("it does not tell {name}"),
+                fault: format!("it does not report {name}"),
             })
         };
         Ok(Clock {

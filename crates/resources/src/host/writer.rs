@@ -1,4 +1,4 @@
-//! Changing files of the host: atomically, on disk before it is said to be done, and never through a symlink.
+//! Changes files of the host: atomically, on disk before success is reported, and never through a symlink.
 
 use std::{
     collections::BTreeMap,
@@ -166,7 +166,7 @@ impl Writer {
             place.name.as_os_str(),
             Mode::from_bits_truncate(0o700),
         )
-        .map_err(HostError::io("make the folder", path))?;
+        .map_err(HostError::io("create the directory", path))?;
         self.set_access(path, access)?;
         sync_folder(&place)
     }
@@ -181,7 +181,7 @@ impl Writer {
         let place = Place::must(&self.root, path)?;
         let temporary = temporary(&place)?;
         symlinkat(target, &temporary.folder, temporary.name.as_os_str())
-            .map_err(HostError::io("make the link", path))?;
+            .map_err(HostError::io("create the link", path))?;
         Staged::new(place, temporary, existing).finish()
     }
 
@@ -263,7 +263,7 @@ impl Writer {
             .recursive(true)
             .mode(0o700)
             .create(&self.blobs)
-            .map_err(HostError::io("make the folder", &self.blobs))
+            .map_err(HostError::io("create the directory", &self.blobs))
     }
 
     /// Keeps the contents of a file, so that they can be put back when it has gone.
@@ -312,7 +312,9 @@ fn fill(
     let mut file = temporary
         .open(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?
         // A file system of the kernel, such as /proc, answers so.
-        .ok_or_else(|| HostError::io("make a file beside", path)(io::Error::from(Errno::ENOENT)))?;
+        .ok_or_else(|| {
+            HostError::io("create a file beside", path)(io::Error::from(Errno::ENOENT))
+        })?;
     let digested = copy(contents, &mut file).map_err(HostError::io("write", &temporary.path))?;
     if expected.is_some_and(|expected| *expected != digested) {
         return Err(HostError::Changed { path: path.clone() });

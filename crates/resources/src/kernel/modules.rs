@@ -1,4 +1,4 @@
-//! The modules of the running kernel: what is loaded or built in, what boot loads, and the options that files give them.
+//! The modules of the running kernel: loaded or built in, loaded at boot, and the options in files.
 
 use std::{
     collections::BTreeSet,
@@ -164,11 +164,11 @@ impl OthersOptions {
     pub(crate) fn problem(&self) -> Problem {
         let there = self.with("");
         Problem::new(format!(
-            "{} already gives it `{there}`",
+            "{} already sets `{there}`",
             shown(self.files.iter().map(PathBuf::as_path))
         ))
         .help(format!(
-            "write these too: `options=\"{there} …\"`, or remove them there"
+            "add these: `options=\"{there} …\"`, or remove them there"
         ))
     }
 }
@@ -203,7 +203,7 @@ impl Tree {
         match near {
             Some((_, near)) => problem.help(format!("did you mean `{near}`?")),
             None => problem.help(format!(
-                "it may come with a package, such as `linux-modules-extra-{}`",
+                "a package may provide it, such as `linux-modules-extra-{}`",
                 self.kernel
             )),
         }

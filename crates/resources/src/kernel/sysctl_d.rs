@@ -1,4 +1,4 @@
-//! The files that give sysctls their values at boot: sysctl.d(5).
+//! The files that set sysctls at boot: sysctl.d(5).
 
 use std::path::{Path, PathBuf};
 

@@ -53,7 +53,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "url",
         Shape::Text,
         Role::Managed,
-        "What it was cloned from: a URL or a folder of git.",
+        "Where it was cloned from: a URL or a git directory.",
     ),
     Attribute::new(
         "reference",
@@ -71,7 +71,7 @@ impl Provider<Live> for AddonRepo {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A repository of addons of MicroK8s: a clone by git. Write \"repository/addon\" for addons of one that you add.",
+            summary: "A repository of addons of MicroK8s: a clone by git. Its addons are written \"repository/addon\".",
             name: "repository",
             main: None,
             attributes: ATTRIBUTES,
@@ -96,12 +96,11 @@ impl Provider<Live> for AddonRepo {
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
         let mut problems = vec![];
         match desired.url.as_deref() {
-            None => problems.push(
-                Problem::new("a repository needs `url`").help("write what it is cloned from"),
-            ),
+            None => problems
+                .push(Problem::new("a repository needs `url`").help("write the URL to clone from")),
             // To git that would be an option.
             Some(url) if url.is_empty() || url.starts_with('-') => {
-                let message = format!("`{url}` is nothing to clone from");
+                let message = format!("`{url}` cannot be cloned");
                 problems.push(Problem::new(message).at("url"));
             }
             Some(_) => {}
@@ -109,7 +108,7 @@ impl Provider<Live> for AddonRepo {
         if let Some(reference) = desired.reference.as_deref()
             && (reference.is_empty() || reference.starts_with('-'))
         {
-            let message = format!("`{reference}` is no branch or tag");
+            let message = format!("`{reference}` is not a branch or tag");
             problems.push(Problem::new(message).at("reference"));
         }
         problems
@@ -150,7 +149,7 @@ impl Provider<Live> for AddonRepo {
                     reference: head.shown(),
                 }))
             };
-            read().map_err(refused(Self::KIND, name, "see what it is"))
+            read().map_err(refused(Self::KIND, name, "inspect it"))
         };
         names.iter().map(read).collect()
     }
@@ -163,7 +162,7 @@ impl Provider<Live> for AddonRepo {
         for (name, change) in changes {
             let attempted = match &change {
                 Change::Create { .. } => "clone it",
-                Change::Update { .. } => "clone it anew",
+                Change::Update { .. } => "clone it again",
                 Change::Delete { .. } => "remove it",
             };
             let mut line = vec!["run", SNAP, "addons", "repo"];
@@ -197,7 +196,7 @@ impl Provider<Live> for AddonRepo {
     fn effects(&self, name: &str, change: &Change<State>) -> Effects {
         let irreversible = change
             .before()
-            .map(|_| format!("what was changed by hand in {COMMON}/addons/{name} is lost"));
+            .map(|_| format!("manual changes in {COMMON}/addons/{name} are lost"));
         Effects {
             irreversible,
             ..Effects::default()
@@ -209,7 +208,7 @@ impl Removable<Live> for AddonRepo {
     fn check_absent(&self, name: &str) -> Result<(), Problem> {
         if name == CORE {
             let message = "MicroK8s needs its repository `core`";
-            return Err(Problem::new(message).help("take `absent` away"));
+            return Err(Problem::new(message).help("remove `absent`"));
         }
         Ok(())
     }
@@ -217,14 +216,11 @@ impl Removable<Live> for AddonRepo {
 
 impl Importable<Live> for AddonRepo {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(Self::KIND, "", "see which there are");
+        let refused = refused(Self::KIND, "", "list them");
         if Layout::find(host).map_err(&refused)?.is_none() {
             return Ok(Listing::outside(layout::NOT_INSTALLED));
         }
-        let mut listing = Listing::of(
-            "Repositories of addons of MicroK8s that somebody added.",
-            [],
-        );
+        let mut listing = Listing::of("Added repositories of MicroK8s addons.", []);
         let folder = Path::new(COMMON).join("addons");
         for name in host.list_folder(&folder).map_err(&refused)? {
             let name = name.to_string_lossy().into_owned();
@@ -235,7 +231,7 @@ impl Importable<Live> for AddonRepo {
                 Some(url) if url.starts_with(OF_SNAP) => listing.default += 1,
                 Some(url) if has_password(&url) => drop(listing.secrets.insert(name)),
                 Some(_) => drop(listing.managed.insert(name)),
-                None => listing.ignore("it is no clone of anything", name),
+                None => listing.ignore("it is not a git clone", name),
             }
         }
         Ok(listing)

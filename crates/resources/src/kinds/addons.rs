@@ -77,26 +77,25 @@ const ATTRIBUTES: &[Attribute] = &[
         "addons",
         Shape::Entries,
         Role::Managed,
-        "Addons that are enabled, each with its arguments, `#null` for one that shall not be. Write \"repository/addon\" where several \
-         repositories have it. Other arguments are given by disabling it and enabling it again.",
+        "Enabled addons, each with its arguments; `#null` for a disabled one. Write \"repository/addon\" if several repositories have it. To change arguments, stead disables the addon and enables it again.",
     ),
     Attribute::new(
         "exclusive",
         Shape::Flag,
         Role::Input,
-        "Disables what stead enabled and the spec does not name any more, and names what others enabled.",
+        "Disables addons that stead enabled and the spec no longer lists, and reports addons that others enabled.",
     ),
     Attribute::new(
         "objects",
         Shape::Map,
         Role::Context,
-        "The objects of the cluster that came of enabling it.",
+        "The cluster objects that enabling it created.",
     ),
     Attribute::new(
         "remarks",
         Shape::List,
         Role::Remark,
-        "Where MicroK8s and stead disagree.",
+        "Differences between what MicroK8s reports and what stead detects.",
     ),
 ];
 
@@ -111,7 +110,7 @@ impl Provider<Live> for Addons {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "Addons of MicroK8s. What is enabled is told by the objects that came of it, not by names that look alike.",
+            summary: "Addons of MicroK8s, detected by the objects they create, not by similar names.",
             name: "microk8s",
             main: None,
             attributes: ATTRIBUTES,
@@ -120,7 +119,7 @@ impl Provider<Live> for Addons {
                 ..Lifecycle::DEFAULT
             },
             absence: Absence::Refused(
-                "write `ADDON #null` for each that shall not be enabled, or `exclusive=#true` for all that stead enabled",
+                "write `ADDON #null` for each that must be disabled, or `exclusive=#true` for all that stead enabled",
             ),
             example: "addons \"microk8s\" exclusive=#true {\n    dns \"1.1.1.1,8.8.8.8\"\n    hostpath-storage\n}\n",
         }
@@ -130,7 +129,7 @@ impl Provider<Live> for Addons {
         if name == SNAP {
             return Ok(());
         }
-        let message = format!("`{name}` is no cluster whose addons stead knows");
+        let message = format!("`{name}` is not a cluster whose addons stead manages");
         Err(Problem::new(message).help(format!("write `addons \"{SNAP}\"`")))
     }
 
@@ -139,18 +138,18 @@ impl Provider<Live> for Addons {
         for (addon, arguments) in desired.addons.iter().flatten() {
             for argument in arguments.iter().flatten() {
                 if argument.chars().any(char::is_control) {
-                    let message = "an argument of an addon has no control characters";
+                    let message = "an argument of an addon must not contain control characters";
                     problems.push(Problem::new(message).at(addon));
                 }
                 // `microk8s enable X --help` prints a text, does nothing and calls that a success.
                 if matches!(&**argument, "--help" | "-h") {
-                    let message = format!("`{argument}` does nothing but print a text");
-                    problems.push(Problem::new(message).at(addon).help("take it away"));
+                    let message = format!("`{argument}` only prints a text");
+                    problems.push(Problem::new(message).at(addon).help("remove it"));
                 }
             }
             if let Some((repository, bare)) = addon.split_once(':') {
-                let message = format!("`{addon}` holds a colon");
-                let help = format!("write `{repository} \"{bare}\"`: the arguments stand behind");
+                let message = format!("`{addon}` contains a colon");
+                let help = format!("write `{repository} \"{bare}\"`: arguments follow the name");
                 problems.push(Problem::new(message).at(addon).help(help));
             }
         }
@@ -203,8 +202,8 @@ impl Provider<Live> for Addons {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let seen = Cluster::look(host).await.map_err(|error| {
-            refused(Self::KIND, names[0], "see which are enabled")(error)
-                .help("see how it is with MicroK8s: `microk8s status --wait-ready`")
+            refused(Self::KIND, names[0], "list the enabled addons")(error)
+                .help("check MicroK8s: `microk8s status --wait-ready`")
         })?;
         let state = match seen {
             Seen::Nothing => None,
@@ -278,7 +277,7 @@ impl Reversible<Live> for Addons {
 
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         switch::finish_all(host).await.map_err(|error| {
-            let attempted = "take back what was half enabled".to_owned();
+            let attempted = "roll back what was half enabled".to_owned();
             failed(name, attempted, error)
         })
     }
@@ -286,7 +285,7 @@ impl Reversible<Live> for Addons {
 
 impl Importable<Live> for Addons {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let attempted = "see which are enabled";
+        let attempted = "list the enabled addons";
         export::list(host)
             .await
             .map_err(refused(Self::KIND, SNAP, attempted))
@@ -299,7 +298,7 @@ impl Importable<Live> for Addons {
         state: State,
     ) -> Result<Written<State>, ProviderError> {
         let addons = export::written(host, state.addons.unwrap_or_default()).await;
-        let addons = addons.map_err(refused(Self::KIND, name, "see which are enabled"))?;
+        let addons = addons.map_err(refused(Self::KIND, name, "list the enabled addons"))?;
         Ok(addons.map(|addons| State {
             addons: Some(addons),
             ..State::default()
@@ -370,7 +369,7 @@ fn lost(before: Option<&State>, moves: &Moves<'_>) -> Option<String> {
         let holders = objects.into_iter().flatten().filter(is_holder);
         let holders: Vec<_> = holders.cloned().collect();
         let names = switch::list(&holders);
-        (!holders.is_empty()).then(|| format!("what is in {names} goes with {addon}"))
+        (!holders.is_empty()).then(|| format!("the data in {names} is deleted with {addon}"))
     });
     let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then(|| texts.join("; "))
@@ -396,13 +395,13 @@ fn resolve(
         };
         let addon = &catalogue.addons[&full];
         if addon.is_to_come && wish.is_some() && !has_community {
-            let message = format!("the repository of `{full}` is not there");
-            let help = format!("write `{COMMUNITY}` beside it: that addon brings it");
+            let message = format!("the repository of `{full}` does not exist");
+            let help = format!("add `{COMMUNITY}`: that addon provides it");
             problems.push(Problem::new(message).at(&name).help(help));
         }
         if wish.is_none() && addon.check == Check::BuiltIn {
             let message = format!("`{full}` is part of the snap and cannot be disabled");
-            problems.push(Problem::new(message).at(&name).help("take it away"));
+            problems.push(Problem::new(message).at(&name).help("remove it"));
         }
         if addons.insert(full.clone(), wish).is_some() {
             let message = format!("`{full}` is written twice");
@@ -428,11 +427,11 @@ fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
             *wish = there.unwrap_or_default();
         } else if there.as_ref() != Some(wish) {
             let why = match there {
-                Some(_) => "to get other arguments",
-                None => "because nobody can see which arguments it has",
+                Some(_) => "to change its arguments",
+                None => "because its arguments cannot be read",
             };
             prepared.remarks.push(format!(
-                "{addon} is disabled and enabled again {why}, and is away meanwhile"
+                "{addon} is disabled and enabled again {why}, with an outage"
             ));
         }
     }
@@ -446,7 +445,7 @@ fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
                 wanted.insert(addon.clone(), None);
             }
             Standing::Enabled(Owner::Other) if !is_wanted => prepared.remarks.push(format!(
-                "{addon} is enabled, though not by stead, and stays"
+                "{addon} was not enabled by stead and stays enabled"
             )),
             _ => {}
         }
@@ -459,9 +458,7 @@ fn observed(cluster: &Cluster) -> State {
     let records = cluster.records.0.iter();
     let begun = records.clone().filter(|(_, record)| record.begun.is_some());
     remarks.extend(
-        begun.map(|(name, _)| {
-            format!("{name} is half enabled: enabling it was begun and never ended")
-        }),
+        begun.map(|(name, _)| format!("{name} is half enabled: enabling it was not completed")),
     );
     let objects = records.map(|(name, record)| (name.clone(), record.objects.clone()));
     State {

@@ -1,4 +1,4 @@
-//! The kind `check`: something that must work. What worked before a run and does not after it makes the run go back.
+//! The kind `check`: something that must work. A run that breaks it is rolled back.
 
 use std::time::Duration;
 
@@ -50,27 +50,27 @@ pub(crate) struct State {
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    attribute("tcp", Shape::Text, "`HOST:PORT` that takes a connection."),
+    attribute("tcp", Shape::Text, "`HOST:PORT` that accepts a connection."),
     attribute(
         "http",
         Shape::Text,
-        "An `http://` address that answers with `status`.",
+        "An `http://` URL that answers with `status`.",
     ),
     attribute(
         "status",
         Shape::Integer,
-        "The status that `http` answers with; 200 unless written.",
+        "The status that `http` answers with. Default: 200.",
     ),
-    attribute("dns", Shape::Text, "A name that this host can resolve."),
+    attribute("dns", Shape::Text, "A name that this host must resolve."),
     attribute(
         "exec",
         Shape::List,
-        "A program with its arguments that ends well. No shell reads them.",
+        "A command that must exit with 0; not run by a shell.",
     ),
     attribute(
         "within",
         Shape::Integer,
-        "Seconds that it may take after a run until it works; 30 unless written.",
+        "Seconds until it must work after a run. Default: 30.",
     ),
 ];
 
@@ -91,12 +91,12 @@ impl Provider<Live> for Check {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "Something that must work: looked at before and after a run, which goes back if it worked before and does not after.",
-            name: "a name of yours",
+            summary: "Something that must work: checked before and after a run, which is rolled back if it worked before and fails after.",
+            name: "any you choose",
             main: None,
             attributes: ATTRIBUTES,
             lifecycle: Lifecycle::DEFAULT,
-            absence: Absence::Refused("take the check out of the spec"),
+            absence: Absence::Refused("remove the check from the spec"),
             example: "check \"kube-proxy is well\" http=\"http://127.0.0.1:10249/healthz\" within=60\n\
                       check \"names resolve\" dns=\"example.com\"\n\
                       check \"sshd listens\" tcp=\"127.0.0.1:22\"\n\
@@ -119,13 +119,11 @@ impl Provider<Live> for Check {
         match ways.iter().filter(|way| **way).count() {
             1 => {}
             0 => problems.push(
-                Problem::new("it does not say what to look at")
+                Problem::new("it does not say what to check")
                     .help("write one of `tcp`, `http`, `dns` and `exec`"),
             ),
-            _ => problems.push(
-                Problem::new("it looks at several things")
-                    .help("write a check of its own for each"),
-            ),
+            _ => problems
+                .push(Problem::new("it checks several things").help("write one check for each")),
         }
         if desired
             .tcp
@@ -133,7 +131,7 @@ impl Provider<Live> for Check {
             .is_some_and(|tcp| address(tcp).is_none())
         {
             problems.push(
-                Problem::new("this is no address with a port")
+                Problem::new("this is not an address with a port")
                     .at("tcp")
                     .help("write `HOST:PORT`, for instance `127.0.0.1:22`"),
             );
@@ -144,13 +142,13 @@ impl Provider<Live> for Check {
             .is_some_and(|http| page(http).is_none())
         {
             problems.push(
-                Problem::new("this is no address of a page")
+                Problem::new("this is not an `http` URL")
                     .at("http")
-                    .help("write `http://HOST:PORT/PATH`; for https use `exec` with a program that speaks it"),
+                    .help("write `http://HOST:PORT/PATH`; for https use `exec`"),
             );
         }
         if desired.within.is_some_and(|within| within < 0) {
-            problems.push(Problem::new("a time is not negative").at("within"));
+            problems.push(Problem::new("a time must not be negative").at("within"));
         }
         problems
     }
@@ -191,7 +189,9 @@ impl Probeable<Live> for Check {
 
 impl Importable<Live> for Check {
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside("it is a wish, and no state of a host"))
+        Ok(Listing::outside(
+            "not importable: checks are not host state",
+        ))
     }
 }
 

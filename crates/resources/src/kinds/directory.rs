@@ -1,4 +1,4 @@
-//! The kind `directory`: a folder with its mode and owner; what is in it is not managed.
+//! The kind `directory`: a directory with its mode and owner; its contents are not managed.
 
 use std::path::Path;
 
@@ -67,7 +67,7 @@ impl Provider<Live> for Directory {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A folder; what is in it is not managed.",
+            summary: "A directory; its contents are not managed.",
             name: "absolute path",
             main: None,
             attributes: &[MODE, OWNER, GROUP],
@@ -129,7 +129,7 @@ impl Provider<Live> for Directory {
                     host.make_folder(path, &access).map_err(refused(
                         Self::KIND,
                         name,
-                        "make it",
+                        "create it",
                     ))?;
                 }
                 Change::Update { after, .. } => {
@@ -148,8 +148,11 @@ impl Provider<Live> for Directory {
 
 impl Importable<Live> for Directory {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
-        Ok(etc.listing(MetaKind::Folder, "Folders in /etc that no package brought."))
+        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "inspect it"))?;
+        Ok(etc.listing(
+            MetaKind::Folder,
+            "Directories in /etc that are not from a package.",
+        ))
     }
 
     async fn export(
@@ -200,11 +203,9 @@ fn outside(state: &State) -> Outside {
 }
 
 fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
-    let entries = host.list_folder(Path::new(name)).map_err(refused(
-        Directory::KIND,
-        name,
-        "look into it",
-    ))?;
+    let entries =
+        host.list_folder(Path::new(name))
+            .map_err(refused(Directory::KIND, name, "list it"))?;
     if entries.is_empty() {
         return Ok(());
     }
@@ -217,8 +218,11 @@ fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
         named.push(format!("{} more", entries.len() - NAMED));
     }
     let fact = format!("it is not empty: {}", named.join(", "));
-    Err(ProviderError::new(Address::new(Directory::KIND, name), "remove it", fact)
-        .help("stead removes no folder with something in it: empty it first, or declare what is in it absent"))
+    Err(
+        ProviderError::new(Address::new(Directory::KIND, name), "remove it", fact).help(
+            "stead removes only empty directories: empty it first, or declare its contents absent",
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -310,7 +314,7 @@ mod tests {
         let root = Root::new(&[(NAME, "a file")]);
         assert_eq!(
             observed(&root).await.unwrap_err(),
-            "directory:/srv/data: cannot manage `/srv/data` as directory: a file stands there"
+            "directory:/srv/data: cannot manage `/srv/data` as directory: it is a file"
         );
         fs::remove_file(root.at(NAME)).unwrap();
         symlink("/etc", root.at(NAME)).unwrap();
@@ -318,7 +322,7 @@ mod tests {
             observed(&root)
                 .await
                 .unwrap_err()
-                .contains("a symlink stands there")
+                .contains("it is a symlink")
         );
     }
 
@@ -330,7 +334,7 @@ mod tests {
             observed(&root)
                 .await
                 .unwrap_err()
-                .contains("`/srv` on the way to `/srv/data` is a symlink; write the real path")
+                .contains("`/srv` in the path `/srv/data` is a symlink; write the real path")
         );
     }
 }

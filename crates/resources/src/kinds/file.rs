@@ -86,13 +86,13 @@ const ATTRIBUTES: &[Attribute] = &[
         "content",
         Shape::Text,
         Role::Managed,
-        "The whole text. A text between three quotes ends with a line break if an empty line stands before the last three.",
+        "The whole text. A text between three quotes ends with a line break if an empty line precedes the last three.",
     ),
     Attribute::new(
         "source",
         Shape::Path,
         Role::Input,
-        "A file beside the spec whose bytes are wanted, at most 1 GiB; instead of `content`.",
+        "A file beside the spec with the contents, at most 1 GiB; instead of `content`.",
     ),
     MODE,
     OWNER,
@@ -201,7 +201,7 @@ impl Provider<Live> for File {
             }
         }
         let first = changes.first().map_or("", |(name, _)| *name);
-        let attempted = "put it on the disk for good";
+        let attempted = "sync it to disk";
         folders
             .sync()
             .map_err(refused(Self::KIND, first, attempted))
@@ -224,7 +224,7 @@ impl Reversible<Live> for File {
             Some(content) => content.save(host, Path::new(name)).map_err(refused(
                 Self::KIND,
                 name,
-                "keep its contents for going back",
+                "save its contents for rollback",
             )),
             None => Ok(()),
         }
@@ -238,8 +238,8 @@ impl Reversible<Live> for File {
 
 impl Importable<Live> for File {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
-        let heading = "Files in /etc that no package brought, or that differ from what it brought.";
+        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "inspect it"))?;
+        let heading = "Files in /etc that are not from a package, or differ from it.";
         Ok(etc.listing(MetaKind::File, heading))
     }
 
@@ -309,7 +309,7 @@ fn read(
     name: &str,
 ) -> Result<Option<State>, ProviderError> {
     let found = look.at(Path::new(name));
-    let Some(seen) = found.map_err(refused(File::KIND, name, "look at it"))? else {
+    let Some(seen) = found.map_err(refused(File::KIND, name, "inspect it"))? else {
         return Ok(None);
     };
     let meta = seen.meta.clone();
@@ -559,9 +559,9 @@ mod tests {
         let root = Root::new(&[("/real/motd", "old")]);
         symlink("real", root.at("/etc")).unwrap();
         symlink("motd", root.at("/real/link")).unwrap();
-        let fact = "`/etc` on the way to `/etc/motd` is a symlink; write the real path";
+        let fact = "`/etc` in the path `/etc/motd` is a symlink; write the real path";
         check_refused(&root, NAME, fact).await;
-        let fact = "cannot manage `/real/link` as file: a symlink stands there";
+        let fact = "cannot manage `/real/link` as file: it is a symlink";
         check_refused(&root, "/real/link", fact).await;
         assert_eq!(root.text("/real/motd").as_deref(), Some("old"));
         assert!(root.at("/real/link").is_symlink());
@@ -571,9 +571,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_file_is_not_managed_as_one() {
         let root = Root::new(&[("/etc/motd/file", "")]);
-        check_refused(&root, NAME, "a folder stands there").await;
+        check_refused(&root, NAME, "it is a directory").await;
         nix::unistd::mkfifo(&root.at("/etc/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        check_refused(&root, "/etc/pipe", "a device, socket or pipe stands there").await;
+        check_refused(&root, "/etc/pipe", "it is a device, socket or pipe").await;
     }
 
     #[tokio::test]
@@ -623,7 +623,7 @@ mod tests {
             ..prepared(&root, "/source").await.unwrap()
         };
         let error = change(&root, NAME, Some(after)).await.unwrap_err();
-        assert!(error.contains("were not kept"), "{error}");
+        assert!(error.contains("were not saved"), "{error}");
         assert_eq!(root.text(NAME).as_deref(), Some("old"));
     }
 
@@ -637,7 +637,7 @@ mod tests {
     async fn a_source_that_cannot_be_used_is_a_problem_at_source() {
         let root = Root::new(&[("/folder/file", "")]);
         check_source(&root, "/missing", "No such file or directory").await;
-        check_source(&root, "/folder", "is a folder, not a file").await;
+        check_source(&root, "/folder", "is a directory, not a file").await;
         symlink("nowhere", root.at("/dangling")).unwrap();
         check_source(&root, "/dangling", "No such file or directory").await;
         nix::unistd::mkfifo(&root.at("/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();

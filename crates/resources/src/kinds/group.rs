@@ -48,19 +48,19 @@ const ATTRIBUTES: &[Attribute] = &[
         "gid",
         Shape::Integer,
         Role::Managed,
-        "Its number. A new group gets the next free one. Files that belong to another number keep it.",
+        "Its number. A new group gets the next free one. Existing files keep the old number.",
     ),
     Attribute::new(
         "system",
         Shape::Flag,
         Role::Input,
-        "Whether a new group gets a number from those of the system. False unless written.",
+        "Whether a new group gets a system number. Default: false.",
     ),
     Attribute::new(
         "members",
         Shape::List,
         Role::Context,
-        "Who is in it, so that going back brings them back.",
+        "Its members, so that rollback restores them.",
     ),
 ];
 
@@ -89,7 +89,7 @@ impl Provider<Live> for Group {
     fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
         if name == "root" && desired.gid.is_some_and(|gid| gid != 0) {
             let problem = Problem::new("the number of root is 0, and the host needs it");
-            return vec![problem.at("gid").help("take `gid` away")];
+            return vec![problem.at("gid").help("remove `gid`")];
         }
         check_number("gid", desired.gid).into_iter().collect()
     }
@@ -142,7 +142,7 @@ impl Provider<Live> for Group {
 impl Removable<Live> for Group {
     fn check_absent(&self, name: &str) -> Result<(), Problem> {
         match name {
-            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
+            "root" => Err(Problem::new("the host needs its root").help("remove the node")),
             _ => Ok(()),
         }
     }
@@ -179,7 +179,7 @@ fn refuse_if_primary(accounts: &Accounts, name: &str, before: &State) -> Result<
     let fact = format!("it is the primary group of `{}`", user.name);
     let error = ProviderError::new(Address::new(Group::KIND, name), "remove it", fact);
     Err(error.help(format!(
-        "give that user another group; or, if it is to go too, write `needs=\"group:{name}\"` on it"
+        "give that user another group; or, if it is absent too, write `needs=\"group:{name}\"` on it"
     )))
 }
 
@@ -212,14 +212,14 @@ fn calls(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
 
 fn attempted(change: &Change<State>) -> &'static str {
     match change {
-        Change::Create { .. } => "make it",
+        Change::Create { .. } => "create it",
         Change::Update { .. } => "change its number",
         Change::Delete { .. } => "remove it",
     }
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
-    let mut listing = Listing::of("Groups that no package made.", []);
+    let mut listing = Listing::of("Groups that are not from a package.", []);
     for group in &Accounts::read(host)?.groups {
         match Accounts::maker(host, &group.name, group.gid)? {
             Maker::Base => listing.default += 1,

@@ -1,4 +1,4 @@
-//! The kind `group-member`: that a user is in a group.
+//! The kind `group-member`: the membership of a user in a group.
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
@@ -42,7 +42,7 @@ impl Provider<Live> for GroupMember {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "That a user is in a group, beside its primary one; takes effect when the user logs in again.",
+            summary: "The membership of a user in a supplementary group; takes effect at the next login.",
             name: "group/user",
             main: None,
             attributes: &[],
@@ -89,7 +89,7 @@ impl Provider<Live> for GroupMember {
             let (group, user) = split(name).expect("the name was checked");
             let (option, attempted) = match change {
                 Change::Create { .. } => ("--add", "add the user"),
-                Change::Delete { .. } => ("--delete", "take the user out"),
+                Change::Delete { .. } => ("--delete", "remove the user"),
                 Change::Update { .. } => continue,
             };
             host.run("gpasswd", &[option, user, group], b"")
@@ -119,7 +119,7 @@ impl Footprint<Live> for GroupMember {
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
     let accounts = Accounts::read(host)?;
-    let mut listing = Listing::of("People in groups.", []);
+    let mut listing = Listing::of("Members of groups.", []);
     for group in &accounts.groups {
         for member in &group.members {
             let name = format!("{}/{member}", group.name);

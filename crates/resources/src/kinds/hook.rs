@@ -1,4 +1,4 @@
-//! The kind `hook`: what runs stead again when something has overwritten what it applied.
+//! The kind `hook`: units that run stead again when something has overwritten what it applied.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -66,19 +66,19 @@ const ATTRIBUTES: &[Attribute] = &[
         "contents",
         Shape::Text,
         Role::Derived,
-        "SHA-256 of the files that it is made of.",
+        "SHA-256 of its files.",
     ),
     Attribute::new(
         "running",
         Shape::Flag,
         Role::Derived,
-        "Whether what stays and watches does so now.",
+        "Whether the watch service is active.",
     ),
     Attribute::new(
         "files",
         Shape::Text,
         Role::Context,
-        "The files that it is made of, with what is in them.",
+        "Its files with their contents.",
     ),
 ];
 
@@ -105,9 +105,7 @@ impl Provider<Live> for Hook {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "Runs stead again when a reboot, a program or a refresh has overwritten what it applied: \
-                      `boot` after every start of the host and of what is known to do so, `snap-refresh` after every refresh of MicroK8s, \
-                      `watch` at once, by a service that stays.",
+            summary: "Runs stead again to restore what was applied: `boot` after every boot and every start of a program known to overwrite it, `snap-refresh` after every refresh of MicroK8s, `watch` at once, by a permanent service.",
             name: "boot, snap-refresh or watch",
             main: None,
             attributes: ATTRIBUTES,
@@ -156,7 +154,7 @@ impl Provider<Live> for Hook {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let mut found = vec![];
         for name in names {
-            let refused = refused(Self::KIND, name, "read what is there of it");
+            let refused = refused(Self::KIND, name, "read its files");
             found.push(there(host, name).await.map_err(refused)?);
         }
         Ok(found)
@@ -231,20 +229,20 @@ impl Reversible<Live> for Hook {
 impl Importable<Live> for Hook {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let mut listing = Listing::of(
-            "What runs stead again when something has overwritten what it applied.",
+            "Hooks that run stead again to restore what was applied.",
             [],
         );
         let program = host
             .own_program()
             .map_err(refused(Self::KIND, BOOT, "find this program"))?;
         for name in NAMES {
-            let refused = refused(Self::KIND, name, "read what is there of it");
+            let refused = refused(Self::KIND, name, "read its files");
             let there = there(host, name).await.map_err(refused)?;
             let wanted = State::of(wanted(name, &program)).contents;
             if there.as_ref().is_some_and(|there| there.contents == wanted) {
                 listing.managed.insert(name.to_owned());
             } else if there.is_some() {
-                listing.ignore("it is of another stead, or not whole", name);
+                listing.ignore("it is from another version of stead, or incomplete", name);
             }
         }
         Ok(listing)

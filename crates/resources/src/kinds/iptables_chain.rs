@@ -1,4 +1,4 @@
-//! The kind `iptables-chain`: a chain of a user's own.
+//! The kind `iptables-chain`: a user-defined chain.
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -135,7 +135,7 @@ impl Provider<Live> for IptablesChain {
 
 impl Importable<Live> for IptablesChain {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let heading = "Chains in tables of iptables that no known program makes.";
+        let heading = "iptables chains that are not from a known program.";
         let refused = refused(Self::KIND, "", "read the tables");
         let tables = match tables_to_list(host, heading).await.map_err(refused)? {
             Ok(tables) => tables,

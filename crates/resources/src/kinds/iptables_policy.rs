@@ -1,4 +1,4 @@
-//! The kind `iptables-policy`: what a built-in chain does with what no rule decided.
+//! The kind `iptables-policy`: the policy of a built-in chain.
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -62,7 +62,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "policy",
         Shape::OneOf(&["ACCEPT", "DROP"]),
         Role::Input,
-        "What happens to a packet that no rule decided about.",
+        "What happens to a packet that no rule decides.",
     ),
     FAMILY,
     BACKEND,
@@ -75,7 +75,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "remarks",
         Shape::List,
         Role::Remark,
-        "What a boot makes of it, where nothing brings it back.",
+        "Its value after a boot, if nothing restores it.",
     ),
 ];
 
@@ -87,7 +87,7 @@ impl Provider<Live> for IptablesPolicy {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "What a built-in chain of iptables does with packets that no rule decided about.",
+            summary: "The policy of a built-in iptables chain, for packets that no rule decides.",
             name: "table/CHAIN",
             main: Some("policy"),
             attributes: ATTRIBUTES,
@@ -108,7 +108,7 @@ impl Provider<Live> for IptablesPolicy {
             return Ok(());
         }
         Err(Problem::new(format!(
-            "`{}` is no built-in chain of the table {}, and only those have a policy",
+            "`{}` is not a built-in chain of the table {}, and only those have a policy",
             name.chain, name.table
         ))
         .help(format!(
@@ -121,7 +121,7 @@ impl Provider<Live> for IptablesPolicy {
         match desired.policy {
             None => vec![
                 Problem::new("the policy is missing")
-                    .help("write `\"ACCEPT\"` or `\"DROP\"` behind the name"),
+                    .help("write `\"ACCEPT\"` or `\"DROP\"` after the name"),
             ],
             Some(_) => vec![],
         }
@@ -173,7 +173,7 @@ impl Provider<Live> for IptablesPolicy {
     ) -> Result<(), ProviderError> {
         for (name, change) in changes {
             let (Some(before), Some(after)) = (change.before(), change.after()) else {
-                let fact = "a built-in chain is always there";
+                let fact = "a built-in chain always exists";
                 return Err(ProviderError::new(
                     Address::new(Self::KIND, name),
                     "create or remove it",
@@ -206,7 +206,7 @@ impl Provider<Live> for IptablesPolicy {
 
 impl Importable<Live> for IptablesPolicy {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let heading = "What built-in chains do with packets that no rule decided about, where it is not ACCEPT.";
+        let heading = "Policies of built-in chains other than ACCEPT.";
         let refused = refused(Self::KIND, "", "read the tables");
         let tables = match tables_to_list(host, heading).await.map_err(refused)? {
             Ok(tables) => tables,
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(check("filter/FORWARD"), Ok(()));
         assert_eq!(
             check("filter/MINE").unwrap_err(),
-            "`MINE` is no built-in chain of the table filter, and only those have a policy"
+            "`MINE` is not a built-in chain of the table filter, and only those have a policy"
         );
         assert_eq!(
             check("filtre/FORWARD").unwrap_err(),

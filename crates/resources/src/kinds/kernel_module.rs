@@ -1,4 +1,4 @@
-//! The kind `kernel-module`: a module of the kernel, now and after a reboot, with its options.
+//! The kind `kernel-module`: a kernel module, now and after a reboot, with its options.
 
 use std::path::Path;
 
@@ -64,15 +64,14 @@ const ATTRIBUTES: &[Attribute] = &[
         name: "options",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "What modprobe.d gives it, as `key=value` separated by blanks; \"\" for nothing. \
-              A module that is loaded already takes it at its next load, at the latest after a reboot.",
+        doc: "Its options in modprobe.d, as `key=value` separated by spaces; \"\" for none. A loaded module gets them at its next load, at the latest after a reboot.",
         check: Some(check_options),
     },
     Attribute::new(
         "persist",
         Shape::Flag,
         Role::Input,
-        "Whether it is also loaded at boot. True unless written.",
+        "Whether it is also loaded at boot. Default: true.",
     ),
     Attribute::new(
         "running",
@@ -90,7 +89,7 @@ const ATTRIBUTES: &[Attribute] = &[
 
 fn check_options(options: &str) -> Result<(), Problem> {
     if options.contains(['\n', '\0']) || options.ends_with('\\') {
-        return Err(Problem::new("options have one line"));
+        return Err(Problem::new("options are one line"));
     }
     Ok(())
 }
@@ -106,7 +105,7 @@ impl Provider<Live> for KernelModule {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A module of the kernel, now and after a reboot.",
+            summary: "A kernel module, now and after a reboot.",
             name: "module",
             main: None,
             attributes: ATTRIBUTES,
@@ -208,10 +207,7 @@ impl Importable<Live> for KernelModule {
         );
         let modules = Modules::read(host).map_err(&refused)?;
         let etc = Etc::read(host).map_err(&refused)?;
-        let mut listing = Listing::of(
-            "Modules of the kernel that a list in /etc loads at boot.",
-            [],
-        );
+        let mut listing = Listing::of("Kernel modules that a file in /etc loads at boot.", []);
         for file in &modules.loads {
             for name in listed(&file.text) {
                 if !etc.is_decided(&file.path) {
@@ -345,9 +341,9 @@ fn gone(modules: &Modules, name: &str) -> Result<State, ProviderError> {
 fn set_boot(host: &Writer, modules: &Modules, name: &str, boot: bool) -> Result<(), ProviderError> {
     let foreign = modules.foreign_loads(name);
     if !boot && !foreign.is_empty() {
-        let fact = format!("{} names it", shown(foreign.iter().copied()));
+        let fact = format!("{} lists it", shown(foreign.iter().copied()));
         let help = "stead edits only its own file: remove the line there first";
-        return Err(error(name, "keep it from being loaded at boot", &fact).help(help));
+        return Err(error(name, "prevent that it is loaded at boot", &fact).help(help));
     }
     let is_wanted = |line: &str| listed(line).contains(name);
     let line = (boot && foreign.is_empty()).then_some(name);
@@ -561,7 +557,7 @@ mod tests {
     async fn what_others_load_cannot_be_made_absent() {
         check_stays(
             &[LOADED, ("/etc/modules", "nf_conntrack\n"), (OUR_LOADS, "nf_conntrack\n")],
-            "kernel-module:nf_conntrack: cannot keep it from being loaded at boot: /etc/modules names it",
+            "kernel-module:nf_conntrack: cannot prevent that it is loaded at boot: /etc/modules lists it",
         )
         .await;
         check_stays(
@@ -636,7 +632,7 @@ mod tests {
             &[RELEASE, DEPENDENCIES],
             "overlay",
             "the running kernel `6.8.0-31-generic` has no module `overlay`",
-            "it may come with a package, such as `linux-modules-extra-6.8.0-31-generic`",
+            "a package may provide it, such as `linux-modules-extra-6.8.0-31-generic`",
         )
         .await;
         check_problem(
@@ -652,8 +648,8 @@ mod tests {
                 ("/etc/modprobe.d/x.conf", "options nf_conntrack z=1\n"),
             ],
             NAME,
-            "/etc/modprobe.d/x.conf already gives it `z=1`",
-            "write these too: `options=\"z=1 …\"`, or remove them there",
+            "/etc/modprobe.d/x.conf already sets `z=1`",
+            "add these: `options=\"z=1 …\"`, or remove them there",
         )
         .await;
     }

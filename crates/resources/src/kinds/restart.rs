@@ -1,4 +1,4 @@
-//! The kind `restart`: what the services of MicroK8s were started with. A restart is due when that is not what their files say.
+//! The kind `restart`: what the services of MicroK8s were started with. A restart is due when that differs from their files.
 
 use stead_engine::{
     model::{
@@ -36,7 +36,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "within",
         Shape::Integer,
         Role::Input,
-        "Seconds that the services may take until they are healthy, or the run goes back; 180 unless written.",
+        "Seconds until the services must be healthy, else the run is rolled back. Default: 180.",
     ),
     Attribute::new(
         "started_with",
@@ -58,7 +58,7 @@ impl Provider<Live> for Restart {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "Services of MicroK8s run with the arguments that their files have. `kube-args` brings it with it.",
+            summary: "Restarts MicroK8s services that run with outdated arguments. Added by `kube-args`.",
             name: "microk8s/group",
             main: None,
             attributes: ATTRIBUTES,
@@ -68,7 +68,7 @@ impl Provider<Live> for Restart {
                 is_runtime: true,
                 ..Lifecycle::DEFAULT
             },
-            absence: Absence::Refused("a service always runs with something; take this away"),
+            absence: Absence::Refused("a service always has arguments; remove this"),
             example: "restart \"microk8s/kubernetes\" within=60\n",
         }
     }
@@ -82,10 +82,10 @@ impl Provider<Live> for Restart {
                     .iter()
                     .map(|group| format!("{SNAP}/{group}"))
                     .collect();
-                Err(
-                    Problem::new(format!("`{name}` is no group of services that stead knows"))
-                        .help(format!("they are {}", known.join(", "))),
-                )
+                Err(Problem::new(format!(
+                    "`{name}` is not a group of services that stead knows"
+                ))
+                .help(format!("they are {}", known.join(", "))))
             }
         }
     }
@@ -93,7 +93,7 @@ impl Provider<Live> for Restart {
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
         match desired.within {
             Some(within) if within < 0 => {
-                vec![Problem::new("a time is not negative").at("within")]
+                vec![Problem::new("a time must not be negative").at("within")]
             }
             _ => vec![],
         }
@@ -125,7 +125,11 @@ impl Provider<Live> for Restart {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let mut states = vec![];
         for name in names {
-            let refused = refused(Self::KIND, name, "see what it was started with");
+            let refused = refused(
+                Self::KIND,
+                name,
+                "read the arguments that it was started with",
+            );
             let layout = Layout::find(host).map_err(&refused)?;
             states.push(match layout {
                 Some(layout) if host.has_systemd().map_err(&refused)? => {
@@ -185,7 +189,9 @@ impl Provider<Live> for Restart {
 
 impl Importable<Live> for Restart {
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside("it comes with what it restarts"))
+        Ok(Listing::outside(
+            "not importable: added by what it restarts",
+        ))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The kind `secret-file`: a file whose contents are a secret. Its state has a digest of them and never themselves.
+//! The kind `secret-file`: a file with secret contents. Its state has a digest of them and never themselves.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -79,7 +79,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "digest",
         Shape::Text,
         Role::Derived,
-        "A digest of the contents that is worth nothing elsewhere.",
+        "A digest of the contents, useless on other hosts.",
     ),
     Attribute {
         doc: "Permission bits as octal digits. A new one gets 0600.",
@@ -106,7 +106,7 @@ impl Provider<Live> for SecretFile {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A file whose contents are a secret: they are in no plan, journal, log or error.",
+            summary: "A file with secret contents, which appear in no plan, journal, log or error.",
             name: "absolute path",
             main: Some("value"),
             attributes: ATTRIBUTES,
@@ -122,7 +122,7 @@ impl Provider<Live> for SecretFile {
 
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
         if desired.value.is_none() {
-            let problem = Problem::new("it does not say where the secret comes from");
+            let problem = Problem::new("the source of the secret is missing");
             return vec![problem.help(crate::files::secret_source::USAGE)];
         }
         vec![]
@@ -204,7 +204,7 @@ impl Reversible<Live> for SecretFile {
             return Ok(());
         }
         let Some(digest) = before else { return Ok(()) };
-        let refused = refused(Self::KIND, name, "keep its contents for going back");
+        let refused = refused(Self::KIND, name, "save its contents for rollback");
         keep(host, name, digest).map_err(refused)
     }
 
@@ -217,7 +217,7 @@ impl Reversible<Live> for SecretFile {
 impl Importable<Live> for SecretFile {
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
         Ok(Listing::outside(
-            "nothing on a host says where a secret comes from",
+            "not importable: a host does not record the source of a secret",
         ))
     }
 }
@@ -302,13 +302,13 @@ async fn put(
         Some(digest) => host.kept_secret(digest),
         None => Ok(None),
     };
-    let kept = kept.map_err(refused(SecretFile::KIND, name, "find what was kept of it"))?;
+    let kept = kept.map_err(refused(SecretFile::KIND, name, "find its saved contents"))?;
     let secret = match (kept, &after.value) {
         (Some(kept), _) => kept,
         (None, Some(value)) => read_reference(&host_reader, value)
             .await
             .map_err(|problem| failed("read the secret", problem.into()))?,
-        (None, None) => return Err(failed("write it", "its contents were not kept".into())),
+        (None, None) => return Err(failed("write it", "its contents were not saved".into())),
     };
     let digest = sealed(&host_reader, name, &secret);
     let digest = digest.map_err(refused(SecretFile::KIND, name, "digest the secret"))?;

@@ -1,4 +1,4 @@
-//! The kind `snap-config`: one setting of a snap, as `snap set` makes it. A `snap` with `config` brings these with it.
+//! The kind `snap-config`: one setting of a snap, as by `snap set`. A `snap` with `config` adds these.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ impl Provider<Live> for SnapConfig {
             {
                 Ok(())
             }
-            _ => Err(Problem::new(format!("`{name}` names no setting"))
+            _ => Err(Problem::new(format!("`{name}` is not a setting"))
                 .help("write `SNAP/KEY`, for instance `system/refresh.timer`")),
         }
     }

@@ -1,4 +1,4 @@
-//! The kind `symlink`: a symbolic link and what it points at.
+//! The kind `symlink`: a symbolic link and its target.
 
 use std::path::{Path, PathBuf};
 
@@ -47,13 +47,13 @@ const ATTRIBUTES: &[Attribute] = &[Attribute {
     name: "target",
     shape: Shape::Text,
     role: Role::Managed,
-    doc: "What it points at, as it stands in the link: absolute, or relative to the folder of the link.",
+    doc: "Its target, as written in the link: absolute, or relative to the directory of the link.",
     check: Some(check_target),
 }];
 
 fn check_target(target: &str) -> Result<(), Problem> {
     if target.is_empty() || target.contains('\0') {
-        return Err(Problem::new("a link must point at something"));
+        return Err(Problem::new("a link must have a target"));
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ impl Provider<Live> for Symlink {
         match desired.target {
             Some(_) => vec![],
             None => {
-                vec![Problem::new("a symlink needs its target").help("write it behind the path")]
+                vec![Problem::new("a symlink needs its target").help("write it after the path")]
             }
         }
     }
@@ -103,7 +103,7 @@ impl Provider<Live> for Symlink {
                 let path = Path::new(name);
                 match host
                     .stat(path)
-                    .map_err(refused(Self::KIND, name, "look at it"))?
+                    .map_err(refused(Self::KIND, name, "inspect it"))?
                 {
                     None => Ok(None),
                     Some(meta) if meta.kind != MetaKind::Symlink => {
@@ -147,8 +147,11 @@ impl Provider<Live> for Symlink {
                 Change::Update { after, .. } => (after, Existing::Replace),
             };
             let target = after.target.unwrap_or_default();
-            host.put_link(path, &target, existing)
-                .map_err(refused(Self::KIND, name, "make it"))?;
+            host.put_link(path, &target, existing).map_err(refused(
+                Self::KIND,
+                name,
+                "create it",
+            ))?;
         }
         Ok(())
     }
@@ -167,8 +170,11 @@ impl Reversible<Live> for Symlink {
 
 impl Importable<Live> for Symlink {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "look at it"))?;
-        Ok(etc.listing(MetaKind::Symlink, "Links in /etc that no package brought."))
+        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "inspect it"))?;
+        Ok(etc.listing(
+            MetaKind::Symlink,
+            "Symbolic links in /etc that are not from a package.",
+        ))
     }
 }
 
@@ -259,10 +265,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_link_is_not_managed_as_one() {
-        check_refused(&Root::new(&[(NAME, "")]), "a file stands there").await;
+        check_refused(&Root::new(&[(NAME, "")]), "it is a file").await;
         check_refused(
             &Root::new(&[("/etc/localtime/file", "")]),
-            "a folder stands there",
+            "it is a directory",
         )
         .await;
     }

@@ -89,47 +89,47 @@ const ATTRIBUTES: &[Attribute] = &[
         "uid",
         Shape::Integer,
         Role::Managed,
-        "Its number. A new user gets the next free one. What is in the home folder goes along, other files keep the old one.",
+        "Its number. A new user gets the next free one. Files in the home directory get the new number, other files keep the old one.",
     ),
     Attribute {
         name: "group",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "Its primary group, by name. A new user needs one; it is not made along with the user.",
+        doc: "Its primary group, by name. A new user needs one; it is not created with the user.",
         check: Some(check_group),
     },
     Attribute {
         name: "home",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "Its home folder. A new user gets /home/NAME. Nothing is moved when it changes.",
+        doc: "Its home directory. A new user gets /home/NAME. Nothing is moved when it changes.",
         check: Some(path::check),
     },
     Attribute {
         name: "shell",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "What it gets when it logs in. A new user gets what useradd gives.",
+        doc: "Its login shell. A new user gets the default of useradd.",
         check: Some(path::check),
     },
     Attribute {
         name: "comment",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "Its full name or what it is for.",
+        doc: "Its full name or purpose.",
         check: Some(check_comment),
     },
     Attribute::new(
         "system",
         Shape::Flag,
         Role::Input,
-        "Whether a new user is one of the system: a number from those of the system, no home folder. False unless written.",
+        "Whether a new user is a system user: with a system number and no home directory. Default: false.",
     ),
     Attribute::new(
         "create-home",
         Shape::Flag,
         Role::Input,
-        "Whether a new user gets its home folder made. True unless written or `system`.",
+        "Whether the home directory of a new user is created. Default: true; false for `system`.",
     ),
     Attribute::new(
         "has-password",
@@ -141,7 +141,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "recorded",
         Shape::Text,
         Role::Context,
-        "Groups, ranges of numbers and mode of the home folder, so that going back brings them back.",
+        "Groups, ranges of numbers and mode of the home directory, so that rollback restores them.",
     ),
 ];
 
@@ -151,7 +151,7 @@ fn check_group(group: &str) -> Result<(), Problem> {
 
 fn check_comment(comment: &str) -> Result<(), Problem> {
     if comment.contains([':', '\n', '\0']) {
-        let problem = Problem::new("a comment has one line, without `:`");
+        let problem = Problem::new("a comment is one line, without `:`");
         return Err(problem.help("write a name, such as `comment=\"Anna\"`"));
     }
     Ok(())
@@ -183,11 +183,12 @@ impl Provider<Live> for User {
         let mut problems: Vec<Problem> = check_number("uid", desired.uid).into_iter().collect();
         if name == "root" && desired.uid.is_some_and(|uid| uid != 0) {
             let problem = Problem::new("the number of root is 0, and the host needs it");
-            problems = vec![problem.at("uid").help("take `uid` away")];
+            problems = vec![problem.at("uid").help("remove `uid`")];
         }
         for (attribute, path) in [("home", &desired.home), ("shell", &desired.shell)] {
             if path.as_ref().is_some_and(|path| path.contains(':')) {
-                problems.push(Problem::new("a path in /etc/passwd has no `:`").at(attribute));
+                problems
+                    .push(Problem::new("a path in /etc/passwd must not contain `:`").at(attribute));
             }
         }
         problems
@@ -232,7 +233,7 @@ impl Provider<Live> for User {
     ) -> Result<(), ProviderError> {
         for (name, change) in changes {
             let (attempted, result) = match change {
-                Change::Create { after } => ("make it", create(host, name, &after).await),
+                Change::Create { after } => ("create it", create(host, name, &after).await),
                 Change::Update { before, after } => {
                     let arguments = update_arguments(name, &before, &after);
                     ("change it", run_some(host, "usermod", arguments).await)
@@ -262,7 +263,7 @@ impl Provider<Live> for User {
 impl Removable<Live> for User {
     fn check_absent(&self, name: &str) -> Result<(), Problem> {
         match name {
-            "root" => Err(Problem::new("the host needs its root").help("take the node away")),
+            "root" => Err(Problem::new("the host needs its root").help("remove the node")),
             _ => Ok(()),
         }
     }
@@ -298,7 +299,7 @@ impl Footprint<Live> for User {
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
     let mut listing = Listing::of(
-        "Users that no package made. Their passwords are secrets and stay where they are.",
+        "Users that are not from a package. Their passwords are secrets and are not imported.",
         [],
     );
     for user in &Accounts::read(host)?.users {
@@ -311,7 +312,7 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
             Some(true) => drop(listing.secrets.insert(format!("password of {}", user.name))),
             Some(false) => {}
             None => {
-                let why = "only root may see whether there are any".to_owned();
+                let why = "only root can read whether there are any".to_owned();
                 listing.unreadable.insert("passwords".to_owned(), why);
             }
         }

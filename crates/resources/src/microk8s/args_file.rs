@@ -1,4 +1,4 @@
-//! Files of arguments as MicroK8s keeps them: read as the program reads them, edited by key. Pure.
+//! Argument files of MicroK8s: read as the program reads them, edited by key. Pure.
 
 use std::collections::BTreeMap;
 
@@ -194,7 +194,7 @@ impl Line {
 pub(crate) fn check_value(value: &str, grammar: Grammar) -> Result<(), Problem> {
     let fault = match grammar {
         _ if value.chars().any(char::is_control) => "a control character",
-        Grammar::Kubelite if value.contains(char::is_whitespace) => "a blank",
+        Grammar::Kubelite if value.contains(char::is_whitespace) => "a space",
         Grammar::Kubelite if value.contains(['"', '\'']) => "a quote",
         Grammar::Shell if value.contains(['"', '\\', '`']) || value.contains("$(") => {
             "a double quote, a backslash or a command"
@@ -202,11 +202,11 @@ pub(crate) fn check_value(value: &str, grammar: Grammar) -> Result<(), Problem> 
         _ => return Ok(()),
     };
     let reader = match grammar {
-        Grammar::Kubelite => "kubelite, which reads this file, knows no quoting",
-        Grammar::Shell => "bash reads this file and would take it for its own",
+        Grammar::Kubelite => "kubelite reads this file and does not support quoting",
+        Grammar::Shell => "bash reads this file and would interpret it",
     };
     Err(Problem::new(format!(
-        "`{value}` holds {fault}, which cannot be written there: {reader}"
+        "`{value}` contains {fault}, which cannot be written there: {reader}"
     )))
 }
 

@@ -1,4 +1,4 @@
-//! What the running kube-proxy tells of itself, held against the arguments that its file has.
+//! The arguments that the running kube-proxy reports, compared with its file.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What MicroK8s is made of on this host: where its files are, which service reads which of them.
+//! The layout of MicroK8s on this host: where its files are, which service reads which of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -32,7 +32,7 @@ pub(crate) const OWN_EDITS: u64 = 10_000_000;
 /// What a service was started with when its files have changed since, and nobody noted what they were.
 pub(crate) const OTHER: &str = "other arguments";
 /// What a service that does not run was started with.
-pub(crate) const NOTHING: &str = "nothing: it does not run";
+pub(crate) const NOTHING: &str = "nothing: it is not running";
 /// What a service will have been started with once the run has changed its files.
 pub(crate) const PENDING: &str = "the arguments of this run";
 /// How often it is looked at.
@@ -164,7 +164,7 @@ pub(crate) async fn restart(
         .await
         .map_err(|fault| {
             let log = format!("its log: `journalctl --unit {}`", unit(&due[0]));
-            ProviderError::new(address, format!("bring {shown} up"), fault).help(log)
+            ProviderError::new(address, format!("start {shown}"), fault).help(log)
         })?;
     for (service, digest) in due.iter().zip(digests) {
         let status = reader().unit(&unit(service)).await.map_err(&refused)?;
@@ -203,7 +203,7 @@ pub(crate) async fn healthy(
         let has_given_up =
             |status: &UnitStatus| status.active == "failed" || status.restarts >= CRASHES;
         if let Some((service, _)) = services.iter().find(|(_, it)| has_given_up(it)) {
-            return Err(format!("{service} ends again and again: {fault}"));
+            return Err(format!("{service} keeps failing: {fault}"));
         }
         if begin.elapsed() > patience {
             return Err(format!("after {} s {fault}", patience.as_secs()));

@@ -1,4 +1,4 @@
-//! What the kinds of the packet filter have in common: attributes, the hook that comes with them, and what is said of their columns.
+//! What the kinds of the packet filter share: attributes, the hook that they add, and messages about table variants.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) const FAMILY: Attribute = Attribute::new(
     "family",
     Shape::OneOf(&["ipv4", "ipv6", "both"]),
     Role::Input,
-    "Which addresses. ipv4 unless written.",
+    "The address family. Default: ipv4.",
 );
 
 /// The attribute `backend`.
@@ -31,7 +31,7 @@ pub(crate) const BACKEND: Attribute = Attribute::new(
     "backend",
     Shape::OneOf(&["auto", "nft", "legacy", "both"]),
     Role::Input,
-    "Which back end of the kernel. auto unless written: the one that holds rules in the chain, else the host's own.",
+    "The back end. auto is the one with rules in the chain, else the default of the host. Default: auto.",
 );
 
 /// The attribute `persist`.
@@ -39,7 +39,7 @@ pub(crate) const PERSIST: Attribute = Attribute::new(
     "persist",
     Shape::Flag,
     Role::Input,
-    "Whether a boot brings it back too: true unless written; then a hook comes with it.",
+    "Whether it is also restored after a boot, by a hook that is added. Default: true.",
 );
 
 /// What comes with something that the kernel forgets at a reboot.
@@ -72,10 +72,9 @@ pub(crate) async fn words_of(
 /// Why there is nothing to import where no back end is installed.
 pub(crate) const NOT_INSTALLED: &str = "iptables is not installed";
 /// Why a resource that stands in some columns cannot be written.
-pub(crate) const ODD_COLUMNS: &str =
-    "no `family` and `backend` mean just the tables that it stands in";
+pub(crate) const ODD_COLUMNS: &str = "no `family` and `backend` describe exactly its tables";
 /// Why the tables could not be seen.
-pub(super) const FOR_ROOT: &str = "only root may read the tables";
+pub(super) const FOR_ROOT: &str = "only root can read the tables";
 
 /// Reads the tables for a listing; where there are none, or none that may be seen, returns a listing that says so.
 pub(crate) async fn tables_to_list(
@@ -101,10 +100,10 @@ pub(crate) async fn tables_to_list(
 
 /// The attributes that hold what stands in each column.
 pub(crate) const COLUMNS: [Attribute; 4] = [
-    column_attribute("ipv4-nft", "What `iptables-nft` has."),
-    column_attribute("ipv4-legacy", "What `iptables-legacy` has."),
-    column_attribute("ipv6-nft", "What `ip6tables-nft` has."),
-    column_attribute("ipv6-legacy", "What `ip6tables-legacy` has."),
+    column_attribute("ipv4-nft", "Its state in `iptables-nft`."),
+    column_attribute("ipv4-legacy", "Its state in `iptables-legacy`."),
+    column_attribute("ipv6-nft", "Its state in `ip6tables-nft`."),
+    column_attribute("ipv6-legacy", "Its state in `ip6tables-legacy`."),
 ];
 pub(super) const fn column_attribute(name: &'static str, doc: &'static str) -> Attribute {
     Attribute {

@@ -1,4 +1,4 @@
-//! Where a setting can stand: one of two back ends, of one of two families.
+//! A table variant: one of two back ends, of one of two families.
 
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;

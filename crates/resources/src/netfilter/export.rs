@@ -1,4 +1,4 @@
-//! Rules that import writes down: those that no known program made, in the words that a spec has for them.
+//! Rules for import: those that are not from a known program, as a spec writes them.
 
 use stead_engine::model::listing::Listing;
 
@@ -12,11 +12,11 @@ use crate::host::{HostError, Reader};
 use crate::netfilter::known_writers;
 
 /// Why a rule is passed over that stands in its chain already.
-pub(crate) const SAME_BEFORE: &str = "the same rule stands before it, so that it does nothing";
+pub(crate) const SAME_BEFORE: &str = "the same rule precedes it, so it has no effect";
 
 /// Lists the rules of all columns.
 pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
-    let heading = "Rules of iptables that no known program makes. Behind `#` stands how a rule without a name is found again.";
+    let heading = "iptables rules that are not from a known program. `#` and a digest identify a rule without a name.";
     let tables = match tables_to_list(host, heading).await? {
         Ok(tables) => tables,
         Err(listing) => return Ok(listing),
@@ -83,7 +83,7 @@ type List = Option<Vec<String>>;
 
 /// Splits the text of a rule into what a spec says as `match` and as `jump`; says why it cannot.
 pub(crate) fn split_at_jump(text: &str) -> Result<(List, List), &'static str> {
-    let words = saved_words(text).ok_or("its words cannot be told apart")?;
+    let words = saved_words(text).ok_or("its text is ambiguous")?;
     let words = without_comments(words);
     let is_jump = |word: &String| ["-j", "--jump", "-g", "--goto"].contains(&word.as_str());
     let jump = words.iter().position(is_jump).unwrap_or(words.len());
@@ -91,7 +91,7 @@ pub(crate) fn split_at_jump(text: &str) -> Result<(List, List), &'static str> {
         .get(jump)
         .is_some_and(|word| word == "-g" || word == "--goto")
     {
-        return Err("it goes to a chain with `-g`, which no spec can say");
+        return Err("it uses `-g`, which a spec cannot express");
     }
     let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
     Ok((

@@ -1,4 +1,4 @@
-//! Who else writes into the tables: known programs, and by what their chains and rules are known.
+//! Known programs that write into the tables, and how their chains and rules are recognized.
 
 use super::saved::{Saved, SavedRule};
 use crate::netfilter::saved::comment;

@@ -1,4 +1,4 @@
-//! The packet filter that several kinds share: back ends, families, saved tables, and the plain form of a rule.
+//! The packet filter that several kinds share: back ends, families, saved tables, and the canonical form of a rule.
 
 pub(crate) mod attributes;
 pub(crate) mod column;

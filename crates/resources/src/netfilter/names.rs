@@ -78,7 +78,7 @@ impl<'a> ChainName<'a> {
             return Err(Problem::new(format!(
                 "`{chain}` is a built-in chain of the table {table}"
             ))
-            .help("write another name; the policy of a built-in chain is an `iptables-policy`"));
+            .help("use another name; the policy of a built-in chain is an `iptables-policy`"));
         }
         if TARGETS.contains(&chain) {
             return Err(Problem::new(format!(
@@ -104,7 +104,7 @@ fn check_chain_word(chain: &str) -> Result<(), Problem> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if chain.is_empty() || chain.starts_with('-') || !chain.chars().all(allowed) {
         return Err(Problem::new(format!("`{chain}` is not a chain name")).help(
-            "a chain name is made of letters, digits, `_`, `.` and `-`, and does not begin with `-`",
+            "a chain name consists of letters, digits, `_`, `.` and `-`, and does not begin with `-`",
         ));
     }
     Ok(())

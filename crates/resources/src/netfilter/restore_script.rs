@@ -1,4 +1,4 @@
-//! Several changes of rules as one input of `iptables-restore --noflush`, which the kernel takes whole or not at all for each table.
+//! Several changes of rules as one input of `iptables-restore --noflush`, which the kernel applies completely or not at all for each table.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -36,7 +36,7 @@ pub(crate) enum Spot {
 
 /// A rule that another one shall stand beside does not stand in that chain.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no rule `{beside}` in {table}/{chain} to stand beside")]
+#[error("there is no rule `{beside}` in {table}/{chain} for the position")]
 pub(crate) struct NoSuchNeighbour {
     beside: String,
     table: String,
@@ -178,7 +178,7 @@ mod tests {
         .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no rule `x` in filter/INPUT to stand beside"
+            "there is no rule `x` in filter/INPUT for the position"
         );
     }
 

@@ -1,6 +1,6 @@
-//! The plain form of a rule, in which what a user wrote and what `iptables-save` prints can be compared.
+//! The canonical form of a rule, in which the rule of a user and the output of `iptables-save` are comparable.
 //!
-//! iptables prints a rule in its own way: addresses get their length, some matches their `-m`, some targets their defaults.
+//! iptables normalizes what it prints: addresses get their length, some matches their `-m`, some targets their defaults.
 //! Both sides go through the same function: options by their usual name, values by their usual form, in a fixed order.
 
 use std::net::IpAddr;
@@ -176,7 +176,7 @@ pub(crate) fn check_words(attribute: &str, words: &[String], families: &[Family]
             || (attribute == "match" && ["-j", "--jump", "-g", "--goto"].contains(&word.as_str()))
         {
             problems.push(
-                Problem::new(format!("`{word}` does not belong into a `{attribute}`"))
+                Problem::new(format!("`{word}` does not belong in a `{attribute}`"))
                     .help("table, chain, target and name are attributes of their own"),
             );
         }
@@ -475,7 +475,7 @@ fn check_addresses(value: &str, families: &[Family]) -> Option<Problem> {
     }
     (value.contains(',')).then(|| {
         Problem::new(format!(
-            "`{value}` is several addresses, which are several rules"
+            "`{value}` is a list of addresses, which needs several rules"
         ))
         .help("write one rule for each")
     })
@@ -552,8 +552,8 @@ mod tests {
             ("-s ::1", "`::1` is not an address of ipv4"),
             ("--dport 70000", "`70000` is not a port"),
             ("--dports 80,x", "`x` is not a port"),
-            ("-j DROP", "`-j` does not belong into a `match`"),
-            ("-A INPUT", "`-A` does not belong into a `match`"),
+            ("-j DROP", "`-j` does not belong in a `match`"),
+            ("-A INPUT", "`-A` does not belong in a `match`"),
         ] {
             assert_eq!(
                 refused(written, ipv4).as_deref(),

@@ -1,4 +1,4 @@
-//! The four saved tables of one moment, read at most once, and the choice of back end.
+//! The four saved tables of one snapshot, read at most once, and the choice of back end.
 
 use stead_engine::model::{error_chain::chain, schema::Problem};
 
@@ -180,13 +180,13 @@ impl Tables {
             );
         if holding.len() > 1 {
             return Err(Problem::new(format!(
-                "both back ends hold rules in {}/{} ({}): nft has {nft}, legacy has {legacy}",
+                "both back ends contain rules in {}/{} ({}): nft has {nft}, legacy has {legacy}",
                 name.table,
                 name.chain,
                 family.word(),
             ))
             .at("backend")
-            .help("write backend=\"nft\", backend=\"legacy\" or backend=\"both\", or remove the rules of the one that is not meant"));
+            .help("write backend=\"nft\", backend=\"legacy\" or backend=\"both\", or remove the rules of the other one"));
         }
         let having: Vec<_> = that(|chain| chain.policy.is_none()).collect();
         let there: Vec<_> = backends
@@ -263,7 +263,7 @@ fn not_installed(column: Column) -> Problem {
         column.query().program()
     ))
     .at("backend")
-    .help("install the package `iptables`, or write another backend")
+    .help("install the package `iptables`, or use another backend")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What should go on working whatever a run changes: the way in, the way out, names, the cluster.
+//! Health checks that every run must preserve: inbound SSH, the default route, DNS, the cluster.
 
 use std::{
     net::IpAddr,
@@ -54,12 +54,12 @@ fn is_heard(host: &Reader, session: Session, since: &Moment) -> Result<(), Strin
     match session.is_heard(host, since) {
         Ok(Some(true)) => Ok(()),
         Ok(Some(false)) => Err(format!(
-            "nothing comes in from {} any more",
+            "no more packets arrive from {}",
             session.client.ip()
         )),
         Ok(None) if host.now().is_past(&since.later(SILENCE)) || host.now() == *since => Ok(()),
         Ok(None) => Err(format!(
-            "nothing has come in from {} yet",
+            "no packet has arrived from {} yet",
             session.client.ip()
         )),
         Err(error) => Err(said(&error)),
@@ -74,7 +74,7 @@ async fn way_in(host: &Reader, session: Option<Session>, is_heard: bool) -> Resu
         .iter()
         .find(|one| one.listens && one.here.port() == port);
     let mut at = listens
-        .ok_or(format!("nobody listens on port {port}"))?
+        .ok_or(format!("nothing listens on port {port}"))?
         .here;
     if at.ip().is_unspecified() {
         let own = if at.is_ipv4() {
@@ -87,7 +87,7 @@ async fn way_in(host: &Reader, session: Option<Session>, is_heard: bool) -> Resu
     match host.knock(at).await.map_err(|error| said(&error))? {
         Knock::Taken => Ok(()),
         Knock::Swallowed if is_heard => Ok(()),
-        Knock::Swallowed => Err(format!("a connection to {at} is swallowed")),
+        Knock::Swallowed => Err(format!("a connection to {at} times out")),
         Knock::Refused(fault) => Err(format!("{at}: {fault}")),
     }
 }
@@ -132,7 +132,7 @@ async fn names(host: &Reader) -> Result<(), String> {
         let url = line.strip_prefix("HOME_URL=")?.trim_matches('"');
         url.split_once("://")?.1.split(['/', ':']).next()
     });
-    let name = name.ok_or("there is no name to try")?;
+    let name = name.ok_or("there is no name to resolve")?;
     match timeout(LOOK, host.lookup(name)).await {
         Ok(looked) => looked.map_err(|error| said(&error)),
         Err(_) => Err(format!("{name}: no answer within {} s", LOOK.as_secs())),
@@ -148,7 +148,7 @@ async fn cluster(host: &Reader) -> Option<Result<(), String>> {
     let asked = timeout(LOOK, host.ask_cluster(&kubeconfig, "/readyz")).await;
     Some(match asked {
         Ok(Ok(said)) if said.trim() == "ok" => Ok(()),
-        Ok(Ok(said)) => Err(format!("it says {said:?}")),
+        Ok(Ok(said)) => Err(format!("it answers {said:?}")),
         Ok(Err(error)) => Err(said(&error)),
         Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
     })

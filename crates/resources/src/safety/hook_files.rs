@@ -1,4 +1,4 @@
-//! The units and files through which stead runs itself again, and whether they are there.
+//! The units and files through which stead runs itself again, and whether they exist.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,5 +1,5 @@
-//! Whether this process came over SSH, and what can be known of the way in. A host does not see itself from outside: that somebody new gets
-//! in is known when somebody does, or when the packets of this session still come in and no rule would treat those of a new one otherwise.
+//! Whether this process runs over SSH, and whether others can connect. A host cannot test itself from outside: that a new connection is
+//! possible is known when one arrives, or when packets of this session still arrive and no rule treats a new connection differently.
 
 use std::{
     collections::BTreeSet,
@@ -181,7 +181,7 @@ impl Witness {
         }
         let session = self.session?;
         (!self.tells_apart && session.is_heard(host, &self.since).ok()? == Some(true)).then(|| {
-            "this session still gets through, and no rule tells a new connection from it".to_owned()
+            "packets of this session still arrive, and no rule treats a new connection differently".to_owned()
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Whoever takes a run back that nobody confirms: a timer of systemd, and a unit that each boot starts. Both call stead, which does what the
-//! journal says is due; so neither does harm where nothing is.
+//! The watchdog that rolls back an unconfirmed run: a systemd timer and a boot unit. Both call stead, which does what the
+//! journal says is due, and are no-ops if nothing is pending.
 
 use std::path::Path;
 
@@ -43,10 +43,10 @@ impl Names {
 pub(crate) async fn arm(host: &Writer, guard: &Guard<'_>) -> Result<(), GuardError> {
     let names = Names::of(guard.run);
     let reader = Reader::new(host.root());
-    if !reader.has_systemd().map_err(refused("look for systemd"))? {
+    if !reader.has_systemd().map_err(refused("find systemd"))? {
         return Err(GuardError {
-            attempted: "arm what takes the run back".to_owned(),
-            source: "systemd does not run this host".into(),
+            attempted: "arm the watchdog".to_owned(),
+            source: "systemd is not running here".into(),
         });
     }
     let program = reader.own_program().map_err(refused("find stead itself"))?;

@@ -1,4 +1,4 @@
-//! A client of snapd: snaps, changes, settings, services. Facts of its API are those of `daemon/api_*.go`.
+//! A client of snapd: snaps, changes, settings, services. Its API is documented by `daemon/api_*.go`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,7 +46,7 @@ pub(crate) struct Installed {
     pub(crate) version: String,
     /// Whether it is unconfined by its nature.
     pub(crate) classic: bool,
-    /// Whether its confinement is off.
+    /// Whether it is installed in devmode.
     pub(crate) devmode: bool,
     /// Whether it is active.
     pub(crate) enabled: bool,
@@ -108,8 +108,10 @@ impl SnapdError {
             Self::Masked => Some("`systemctl unmask --now snapd.socket snapd.service`"),
             Self::Away(_) => Some("see `systemctl status snapd.socket snapd.service`"),
             _ => match self.kind() {
-                "snap-needs-classic" => Some("write `classic=#true`: this snap has no confinement"),
-                "insufficient-disk-space" => Some("make room on the disk"),
+                "snap-needs-classic" => {
+                    Some("write `classic=#true`: this snap needs classic confinement")
+                }
+                "insufficient-disk-space" => Some("free disk space"),
                 kind if kind.ends_with(CONFLICTING) => {
                     Some("`snap changes` shows it; apply again when it has ended")
                 }
@@ -218,7 +220,7 @@ pub(crate) async fn abort_changes(host: &Writer, snap: &str) -> Result<(), Snapd
         sleep(PAUSE).await;
     }
     Err(SnapdError::Late(
-        "snapd has not gone back",
+        "snapd has not rolled back",
         SETTLED.as_secs(),
     ))
 }
@@ -353,7 +355,7 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
                     change["err"]
                         .as_str()
                         .or(change["status"].as_str())
-                        .unwrap_or("it does not say why")
+                        .unwrap_or("it gives no reason")
                         .trim()
                         .to_owned(),
                 )),

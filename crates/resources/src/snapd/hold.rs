@@ -1,4 +1,4 @@
-//! How long snaps are held from being refreshed.
+//! Until when refreshes of snaps are held.
 
 use jiff::{SignedDuration, Timestamp};
 

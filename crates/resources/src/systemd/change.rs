@@ -1,4 +1,4 @@
-//! Carrying out one change of a unit.
+//! Executes one change of a unit.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -129,7 +129,7 @@ async fn begin(host: &Writer, work: &Work<'_>) -> Result<(), ProviderError> {
         }
     }
     for process in work.to_end() {
-        let refused = refused(KIND, name, "forget what it was started with");
+        let refused = refused(KIND, name, "remove the record of its start");
         forget(host, &process).map_err(refused)?;
     }
     if !work.is_template && to_run.is_empty() && after.active.as_deref() != Some("failed") {
@@ -165,7 +165,7 @@ async fn put_in_order(host: &Writer, work: &Work<'_>) -> Result<bool, ProviderEr
     has_changed |= put_files(host, name, before, after).map_err(refused("write its files"))?;
     if is_recorded {
         has_changed |= put_links(host, name, before, (!is_gone).then_some(after))
-            .map_err(refused("put back the links by which it is enabled"))?;
+            .map_err(refused("restore the links that enable it"))?;
     } else if is_enabled == (false, true) {
         link(host, name, UnitLinks::Enable, "enable it").await?;
         has_changed = true;
@@ -336,6 +336,6 @@ mod tests {
             ..observed(&root).await.unwrap()
         };
         let refused = put_files(&root.writer(), NAME, &before, &after);
-        assert!(refused.unwrap_err().to_string().contains("put into place"));
+        assert!(refused.unwrap_err().to_string().contains("move into place"));
     }
 }

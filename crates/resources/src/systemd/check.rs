@@ -1,4 +1,4 @@
-//! What cannot be wanted of a unit: by what is written, by what its files say, and by what this host has.
+//! Checks of the desired state of a unit: by its attributes, by its files, and by this host.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ pub(crate) fn check_together(name: &str, desired: &State) -> Vec<Problem> {
                 } else {
                     attribute
                 };
-                let help = format!("take `masked` away, or `{attribute}`");
+                let help = format!("remove `masked`, or `{attribute}`");
                 problems.push(Problem::new(fact).at(attribute).help(help));
             }
         }
@@ -94,7 +94,7 @@ pub(crate) fn check_together(name: &str, desired: &State) -> Vec<Problem> {
         let fact =
             format!("`{name}` is an instance of a template, and exists only while it is used");
         problems.push(Problem::new(fact).help(
-            "write `enabled=#true` or `running=#true`, or `absent=#true` for one that is not to be used",
+            "write `enabled=#true` or `running=#true`, or `absent=#true` for one that is not used",
         ));
     }
     problems
@@ -105,7 +105,7 @@ pub(crate) fn check_drop_ins(desired: &State) -> Vec<Problem> {
     let mut problems = vec![];
     for (name, file) in desired.drop_ins.iter().flatten() {
         let problem = if let Some(plain) = name.strip_suffix(".conf") {
-            let problem = Problem::new(format!("`{name}` is written without its ending"));
+            let problem = Problem::new(format!("`{name}` must be written without its suffix"));
             Some(problem.help(format!("write `\"{plain}\" \"…\"`")))
         } else if name.is_empty()
             || name.starts_with('.')
@@ -141,7 +141,7 @@ pub(crate) fn check_text(name: &str, desired: &State, text: &UnitText) -> Vec<Pr
     };
     let content = desired.content.as_ref().and_then(UnitFile::text);
     if content.is_some_and(str::is_empty) {
-        let problem = Problem::new("to systemd an empty unit file masks the unit");
+        let problem = Problem::new("an empty unit file masks the unit");
         problems.push(problem.at(attribute).help("write `masked=#true`"));
         return problems;
     }
@@ -159,9 +159,9 @@ pub(crate) fn check_text(name: &str, desired: &State, text: &UnitText) -> Vec<Pr
             "mount" | "swap" | "automount" => "local-fs.target",
             _ => "multi-user.target",
         };
-        let fact = "nothing says what it is to start with: its section `[Install]` names nothing";
+        let fact = "its section `[Install]` does not say what starts it";
         let help = format!(
-            "write `[Install]` and `WantedBy={target}` into `content` or a drop-in, or take `enabled` away"
+            "write `[Install]` and `WantedBy={target}` into `content` or a drop-in, or remove `enabled`"
         );
         problems.push(Problem::new(fact).at("enabled").help(help));
     } else if desired.enabled == Some(true)
@@ -182,15 +182,15 @@ pub(crate) fn check_text(name: &str, desired: &State, text: &UnitText) -> Vec<Pr
             also.join(" and ")
         );
         let help = format!(
-            "take `Also=` away and write `unit \"{}\" enabled=#true` beside this one",
+            "remove `Also=` and write `unit \"{}\" enabled=#true` beside this one",
             also[0]
         );
         problems.push(Problem::new(fact).at(attribute).help(help));
     }
     if desired.running == Some(true) && unit.kind == "service" && text.ends_by_itself() {
-        let fact = "the service is over when its work is done, so that it never counts as running";
+        let fact = "the service exits when its work is done, so it never counts as running";
         problems.push(Problem::new(fact).at("running").help(
-            "write `RemainAfterExit=yes` into `[Service]`, or take `running` away and let a timer start it",
+            "write `RemainAfterExit=yes` into `[Service]`, or remove `running` and let a timer start it",
         ));
     }
     problems
@@ -234,11 +234,9 @@ pub(crate) fn check_host(
         }
     }
     if first.is_generated() && desired.content.is_none() && desired.enabled.is_some() {
-        let fact = format!(
-            "systemd makes `{name}` of another file at each boot, and starts it as that says"
-        );
+        let fact = format!("systemd generates `{name}` from another file at each boot");
         return Err(vec![Problem::new(fact).at("enabled").help(
-            "take `enabled` away, and change that file: /etc/fstab, or a script in /etc/init.d",
+            "remove `enabled`, and change that file: /etc/fstab, or a script in /etc/init.d",
         )]);
     }
     let is_file = first.path == path_of(name) && first.link.is_none();
@@ -248,7 +246,7 @@ pub(crate) fn check_host(
             first.path.display()
         );
         return Err(vec![Problem::new(fact).at("masked").help(
-            "write `enabled=#false running=#false`, or `absent=#true` if it is not needed any more",
+            "write `enabled=#false running=#false`, or `absent=#true` if it is no longer needed",
         )]);
     }
     check_files(host, name, desired)
@@ -270,7 +268,7 @@ fn check_files(host: &Reader, name: &str, desired: &State) -> Result<(), Vec<Pro
             .map_err(|error| vec![Problem::new(error.to_string())])?
             .is_none()
         {
-            let problem = Problem::new(format!("there is nothing at `{path}` to mount it on"));
+            let problem = Problem::new(format!("the mount point `{path}` does not exist"));
             let help = format!("write `directory \"{path}\"`");
             problems.push(problem.at("running").help(help));
         }
@@ -286,9 +284,8 @@ fn check_files(host: &Reader, name: &str, desired: &State) -> Result<(), Vec<Pro
 pub(crate) fn must_have_systemd(host: &Reader) -> Result<(), Problem> {
     match host.has_systemd() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Problem::new("systemd does not run on this host").help(
-            "without it a `file` in /etc/systemd/system is possible, and nothing that starts it",
-        )),
+        Ok(false) => Err(Problem::new("systemd is not running on this host")
+            .help("without it use a `file` in /etc/systemd/system; nothing starts the unit")),
         Err(error) => Err(Problem::new(error.to_string())),
     }
 }
@@ -297,19 +294,21 @@ fn unknown(host: &Reader, name: &str, template: Option<&str>) -> Result<Problem,
     let known = known(host)?;
     let what = template.unwrap_or(name);
     let problem = Problem::new(format!("this host has no unit `{what}`"));
-    Ok(match suggest::nearest(what, known.iter().map(String::as_str)) {
-        Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-        None => problem.help("write its `content`, or install what brings it: `package \"…\"` with `needs` to it"),
-    })
+    Ok(
+        match suggest::nearest(what, known.iter().map(String::as_str)) {
+            Some(meant) => problem.help(format!("did you mean `{meant}`?")),
+            None => problem.help(
+                "write its `content`, or install its package: `package \"…\"` with `needs` to it",
+            ),
+        },
+    )
 }
 
 /// Refuses names that are not the unit's own, and units that are none of the administrator's.
 fn refuse_foreign(name: &str, template: Option<&str>, found: &Found) -> Result<(), Problem> {
     if found.is_in(TRANSIENT) {
-        let fact = format!("a program made `{name}` for as long as it runs");
-        return Err(
-            Problem::new(fact).help("stop it, and write its `content` under a name of its own")
-        );
+        let fact = format!("`{name}` is transient: a program created it");
+        return Err(Problem::new(fact).help("stop it, and write its `content` under another name"));
     }
     let Some(link) = &found.link else {
         return Ok(());
@@ -323,7 +322,7 @@ fn refuse_foreign(name: &str, template: Option<&str>, found: &Found) -> Result<(
                 return Ok(());
             }
             let fact = format!(
-                "`{path}` is a link to `{}`, which systemd was told of by hand",
+                "`{path}` is a link to `{}`, created by `systemctl link`",
                 link.display()
             );
             Err(Problem::new(fact).help(format!(
@@ -332,7 +331,7 @@ fn refuse_foreign(name: &str, template: Option<&str>, found: &Found) -> Result<(
         }
         target => {
             let target = target.unwrap_or_default();
-            let fact = format!("`{name}` is another name of `{target}`");
+            let fact = format!("`{name}` is an alias of `{target}`");
             Err(Problem::new(fact).help(format!("write `unit \"{target}\"`")))
         }
     }
@@ -353,7 +352,7 @@ fn refuse_masked(name: &str, found: &Found, desired: &State) -> Result<(), Probl
             "`systemctl unmask --runtime {name}` removes that, and so does a reboot"
         ))
     } else {
-        problem.help("write its `content`: the package that brings it does not mean it to run")
+        problem.help("write its `content`: its package masks it")
     })
 }
 
@@ -372,11 +371,11 @@ pub(crate) fn check_absent_here(host: &Reader, name: &str) -> Result<(), Problem
     Err(Problem::new(fact).help(match found.iter().find(is_ours) {
         Some(ours) if !ours.is_mask() => {
             format!(
-                "write `file \"{}\" absent=#true`: then that one counts",
+                "write `file \"{}\" absent=#true`: then that one applies",
                 ours.path.display()
             )
         }
-        _ => "write `masked=#true running=#false`: then nothing starts it any more".to_owned(),
+        _ => "write `masked=#true running=#false`: then nothing can start it".to_owned(),
     }))
 }
 
@@ -384,11 +383,11 @@ pub(crate) fn check_absent_here(host: &Reader, name: &str) -> Result<(), Problem
 pub(crate) fn may_cut_network(name: &str, is_up: bool) -> Option<String> {
     let stem = UnitName::parse(name).ok()?.stem;
     if FIREWALLS.contains(&stem) {
-        return Some("it decides which packets pass".to_owned());
+        return Some("it filters packets".to_owned());
     }
     let reason = match stem {
-        "ssh" | "sshd" => "this host may be reached through it",
-        _ => "the network hangs on it",
+        "ssh" | "sshd" => "this host may be reachable only through it",
+        _ => "the network depends on it",
     };
     (is_up && NETWORK.contains(&stem)).then(|| reason.to_owned())
 }
@@ -467,18 +466,18 @@ mod tests {
             (
                 "sshd.service",
                 RUNNING,
-                "`sshd.service` is another name of `ssh.service`",
+                "`sshd.service` is an alias of `ssh.service`",
             ),
             (
                 "linked.service",
                 RUNNING,
                 "is a link to `/opt/linked.service`",
             ),
-            ("brief.service", RUNNING, "a program made `brief.service`"),
+            ("brief.service", RUNNING, "`brief.service` is transient"),
             (
                 "srv.mount",
                 ENABLED,
-                "systemd makes `srv.mount` of another file",
+                "systemd generates `srv.mount` from another file",
             ),
         ] {
             check(&root, name, desired, Some(said));
@@ -548,13 +547,13 @@ mod tests {
             &root,
             "once.service",
             gone,
-            Some("over when its work is done"),
+            Some("exits when its work is done"),
         );
         check(
             &root,
             "once.service",
             ENABLED,
-            Some("its section `[Install]` names nothing"),
+            Some("its section `[Install]` does not say what starts it"),
         );
         let added = r#"{"enabled": true, "drop-ins": {"60": "[Install]\nWantedBy=x.target\n"}}"#;
         check(&root, "once.service", added, None);
@@ -565,7 +564,12 @@ mod tests {
             Some("without `DefaultInstance=`"),
         );
         let mount = r#"{"running": true, "content": "[Mount]\nWhere=/srv/x\n"}"#;
-        check(&root, "srv-x.mount", mount, Some("nothing at `/srv/x`"));
+        check(
+            &root,
+            "srv-x.mount",
+            mount,
+            Some("the mount point `/srv/x`"),
+        );
     }
 
     #[test]

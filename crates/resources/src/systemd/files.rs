@@ -1,4 +1,4 @@
-//! The files of units: where systemd looks for them, and the one folder in which any are changed.
+//! Unit files: where systemd looks for them, and the one directory in which any are changed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! What the process of a unit is started with, as far as it stands in `/etc/systemd/system`.
+//! What the process of a unit is started with, as far as it is in `/etc/systemd/system`.
 
 use stead_engine::model::digest::digest;
 

@@ -1,4 +1,4 @@
-//! The links by which units are enabled.
+//! The links that enable units.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Units of systemd: names, texts, files, links, processes, starts.
+//! systemd units: names, texts, files, links, processes, starts.
 
 pub(crate) mod change;
 pub(crate) mod check;

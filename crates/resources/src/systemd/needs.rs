@@ -1,4 +1,4 @@
-//! What a unit needs first, by its name and by what its files say.
+//! The dependencies of a unit, by its name and by its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 

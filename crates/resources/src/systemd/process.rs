@@ -1,4 +1,4 @@
-//! What runs of a unit: starting, stopping and restarting it, each awaited, and what its process was started with.
+//! The processes of a unit: starting, stopping and restarting it, each awaited, and what its process was started with.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,9 @@ pub(crate) async fn note_start(host: &Writer, name: &str) -> Result<(), Provider
         }
         Ok(())
     };
-    noted.await.map_err(failed(name, "note what it runs with"))
+    noted
+        .await
+        .map_err(failed(name, "record what it was started with"))
 }
 
 /// Notes that the process of a unit was started with what its files say.
@@ -118,7 +120,7 @@ pub(crate) async fn bring_up(
     };
     if is_due
         .await
-        .map_err(failed(name, "see what it runs with"))?
+        .map_err(failed(name, "read what it was started with"))?
     {
         start(host, name).await?;
     }
@@ -131,7 +133,7 @@ async fn start(host: &Writer, name: &str) -> Result<(), ProviderError> {
     let before = reader
         .unit(name)
         .await
-        .map_err(failed(name, "look at it"))?;
+        .map_err(failed(name, "inspect it"))?;
     let (verb, attempted) = if is_up(&before) {
         ("RestartUnit", "restart it")
     } else {
@@ -157,7 +159,7 @@ async fn start(host: &Writer, name: &str) -> Result<(), ProviderError> {
         let fact = why_not(&now, before.invocation != now.invocation);
         return Err(refusal(name, attempted, fact));
     }
-    note_inputs(host, name, &now).map_err(failed(name, "note what it runs with"))
+    note_inputs(host, name, &now).map_err(failed(name, "record what it was started with"))
 }
 
 /// Stops a unit, if it is not, and waits until it has stopped.
@@ -167,7 +169,7 @@ pub(crate) async fn stop(host: &Writer, name: &str) -> Result<(), ProviderError>
     let before = reader
         .unit(name)
         .await
-        .map_err(failed(name, "look at it"))?;
+        .map_err(failed(name, "inspect it"))?;
     if before.job == 0 && matches!(before.active.as_str(), "inactive" | "failed") {
         return Ok(());
     }
@@ -176,7 +178,7 @@ pub(crate) async fn stop(host: &Writer, name: &str) -> Result<(), ProviderError>
         .map_err(failed(name, attempted))?;
     let now = wait(host, name, attempted).await?;
     if is_up(&now) {
-        let fact = format!("systemd says that it is {}", now.active);
+        let fact = format!("systemd reports it as {}", now.active);
         return Err(refusal(name, attempted, fact));
     }
     Ok(())
@@ -193,7 +195,7 @@ pub(crate) async fn forget_failure(host: &Writer, name: &str) -> Result<(), Prov
     };
     forgotten
         .await
-        .map_err(failed(name, "forget that it failed"))
+        .map_err(failed(name, "reset its failed state"))
 }
 
 /// Ends the job of a unit that a killed run has left under way, and makes systemd read what it may not have read yet.
@@ -263,20 +265,20 @@ async fn settle(host: &Reader, name: &str, started: UnitStatus) -> Result<UnitSt
 fn why_not(status: &UnitStatus, has_begun: bool) -> String {
     if status.load != "loaded" {
         return match status.fault.as_str() {
-            "" => format!("systemd says that it is {}", status.load),
+            "" => format!("systemd reports it as {}", status.load),
             fault => fault.to_owned(),
         };
     }
     match (status.result.as_str(), status.exit) {
-        _ if !status.may_start => "its conditions do not hold on this host".to_owned(),
+        _ if !status.may_start => "its conditions are not met on this host".to_owned(),
         ("exit-code", NO_PROGRAM) => "its program cannot be executed".to_owned(),
-        ("exit-code", code) => format!("it ended with exit code {code}"),
+        ("exit-code", code) => format!("it exited with {code}"),
         ("signal" | "core-dump", signal) => format!("it was killed by signal {signal}"),
         ("timeout", _) => "it took too long".to_owned(),
-        ("start-limit-hit", _) => "it ended too often".to_owned(),
-        ("success" | "", _) if has_begun => "it ended at once".to_owned(),
+        ("start-limit-hit", _) => "it failed too often".to_owned(),
+        ("success" | "", _) if has_begun => "it exited at once".to_owned(),
         ("success" | "", _) => "something that it needs did not start".to_owned(),
-        (other, _) => format!("systemd says `{other}`"),
+        (other, _) => format!("systemd reports `{other}`"),
     }
 }
 
@@ -383,7 +385,7 @@ mod tests {
         let mut masked = failed("success", 0);
         masked.load = "masked".to_owned();
         for (status, has_begun, expected) in [
-            (failed("exit-code", 3), true, "it ended with exit code 3"),
+            (failed("exit-code", 3), true, "it exited with 3"),
             (
                 failed("exit-code", 203),
                 true,
@@ -391,15 +393,15 @@ mod tests {
             ),
             (failed("signal", 9), true, "it was killed by signal 9"),
             (failed("timeout", 0), true, "it took too long"),
-            (failed("success", 0), true, "it ended at once"),
+            (failed("success", 0), true, "it exited at once"),
             (
                 failed("success", 0),
                 false,
                 "something that it needs did not start",
             ),
-            (failed("oom-kill", 0), true, "systemd says `oom-kill`"),
-            (unmet, false, "its conditions do not hold on this host"),
-            (masked, false, "systemd says that it is masked"),
+            (failed("oom-kill", 0), true, "systemd reports `oom-kill`"),
+            (unmet, false, "its conditions are not met on this host"),
+            (masked, false, "systemd reports it as masked"),
         ] {
             assert_eq!(why_not(&status, has_begun), expected);
         }

@@ -1,4 +1,4 @@
-//! Notes of what processes were started with. They are of no use without the process, and go at a reboot as it does.
+//! Records of what processes were started with. A reboot removes them with the processes.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What unit files say, as far as anything here hangs on it: systemd.syntax(7).
+//! The parts of unit files that matter here: systemd.syntax(7).
 
 use stead_engine::model::digest::digest;
 

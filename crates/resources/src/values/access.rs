@@ -1,4 +1,4 @@
-//! Owner, group and mode of what stands in a file system, in one canonical spelling.
+//! Owner, group and mode of a file, in one canonical spelling.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -96,7 +96,7 @@ pub(crate) const OWNER: Attribute = Attribute {
     name: "owner",
     shape: Shape::Text,
     role: Role::Managed,
-    doc: "User that owns it, by name or number. A new one belongs to whoever runs stead.",
+    doc: "User that owns it, by name or number. A new one belongs to the user who runs stead.",
     check: Some(check_owner),
 };
 /// See [`MODE`].
@@ -104,7 +104,7 @@ pub(crate) const GROUP: Attribute = Attribute {
     name: "group",
     shape: Shape::Text,
     role: Role::Managed,
-    doc: "Group that owns it, by name or number. A new one gets the group of whoever runs stead.",
+    doc: "Group that owns it, by name or number. A new one gets the group of the user who runs stead.",
     check: Some(check_owner),
 };
 

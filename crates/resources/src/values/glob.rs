@@ -1,4 +1,4 @@
-//! Patterns of paths: `*` stands for anything, `?` for one character.
+//! Patterns of paths: `*` matches anything, `?` one character.
 
 /// Whether a path fits a pattern.
 pub(crate) fn fits(pattern: &str, path: &str) -> bool {

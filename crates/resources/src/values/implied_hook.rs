@@ -1,4 +1,4 @@
-//! The hook that a resource brings with it, where something else overwrites what it applied.
+//! The hook that a resource adds, if something else overwrites what it applied.
 
 use serde_json::json;
 use stead_engine::{model::address::Address, model::state::Desired};

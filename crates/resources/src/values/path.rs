@@ -22,9 +22,7 @@ pub(crate) fn check(path: &str) -> Result<(), Problem> {
         return Err(Problem::new("`/` cannot be managed"));
     }
     if path.split('/').any(|part| part == "..") {
-        return Err(
-            Problem::new(format!("`{path}` contains `..`")).help("write the path that is meant")
-        );
+        return Err(Problem::new(format!("`{path}` contains `..`")).help("write the resolved path"));
     }
     let parts: Vec<_> = path
         .split('/')
@@ -32,10 +30,8 @@ pub(crate) fn check(path: &str) -> Result<(), Problem> {
         .collect();
     let canonical = format!("/{}", parts.join("/"));
     if path != canonical {
-        return Err(
-            Problem::new(format!("`{path}` is not the plain spelling of a path"))
-                .help(format!("write `{canonical}`")),
-        );
+        return Err(Problem::new(format!("`{path}` is not a canonical path"))
+            .help(format!("write `{canonical}`")));
     }
     if path.len() > LONGEST || parts.iter().any(|part| part.len() > LONGEST_PART) {
         return Err(Problem::new(format!(
@@ -66,9 +62,9 @@ pub(crate) fn other_kind(kind: &str, path: &str, there: &Meta) -> ProviderError 
     ProviderError::new(
         Address::new(kind, path),
         format!("manage `{path}` as {kind}"),
-        format!("{} stands there", there.kind.noun()),
+        format!("it is {}", there.kind.noun()),
     )
-    .help("stead replaces nothing of another kind: move it away first, or ask for it to be absent as what it is")
+    .help("stead does not replace one kind with another: move it away, or declare it `absent` under its own kind")
 }
 
 /// Makes the error of something that the host refused.
@@ -119,7 +115,7 @@ mod tests {
         check_help("etc/motd", Some("write `/etc/motd`"));
         check_help("/etc//motd/", Some("write `/etc/motd`"));
         check_help("/etc/./motd", Some("write `/etc/motd`"));
-        check_help("/etc/../motd", Some("write the path that is meant"));
+        check_help("/etc/../motd", Some("write the resolved path"));
         check_help("/", None);
         assert!(check(&format!("/{}", "x".repeat(256))).is_err());
     }

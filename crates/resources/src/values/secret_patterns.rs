@@ -1,4 +1,4 @@
-//! What looks like a secret: it is named and left out.
+//! Patterns of secrets, which import names and leaves out.
 
 /// What stands only in files that hold a key or a token.
 const MARKS: [&str; 6] = [

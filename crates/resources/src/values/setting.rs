@@ -1,4 +1,4 @@
-//! A setting that may be unset: what the boot column of kernel state holds.
+//! A setting that may be unset: the boot column of kernel state.
 
 use serde::{Deserialize, Serialize, Serializer};
 

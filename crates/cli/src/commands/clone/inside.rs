@@ -1,4 +1,4 @@
-//! What runs in the clone. It reads and prints JSON, for the process that holds the clone.
+//! Commands that run in the clone. They read and print JSON, for the process that holds the clone.
 
 use std::io::BufRead;
 

@@ -1,4 +1,4 @@
-//! `stead clone`, which nobody types: what a rehearsal runs in its clone and around it.
+//! `stead clone`: internal commands that a rehearsal runs in its clone and around it.
 
 mod inside;
 pub(crate) mod step_by_step;

@@ -1,4 +1,4 @@
-//! A run in the clone that waits before and after each step, so that the clone can be looked at, or the run killed in the middle.
+//! A run in the clone that waits before and after each step, so that the clone can be inspected or the run killed.
 
 use std::{
     io::{BufRead, BufReader, Lines, Write},

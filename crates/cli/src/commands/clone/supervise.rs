@@ -1,4 +1,4 @@
-//! The process that holds the clone: when it goes, everything of the clone goes.
+//! The process that holds the clone: when it exits, the kernel ends everything of the clone.
 
 use std::{
     io::Read,
@@ -124,16 +124,19 @@ impl<'a> InClones<'a> {
         let known = self.report.untried();
         let plan = there.plan;
         if !plan.is_empty() {
-            self.say(&format!("Applying {} changes in it", plan.changes.len()));
+            self.say(&format!(
+                "Applying {} changes in the clone",
+                plan.changes.len()
+            ));
             trial.apply(&before, &plan, &mut self.report)?;
         }
         let is_done = self.report.is_applied();
         if is_done {
-            self.say("Planning again in it");
+            self.say("Planning again in the clone");
             self.report.pending = trial.plan(&known)?.pending();
         }
         if self.args.reboot && is_done {
-            self.say("Rebooting it");
+            self.say("Rebooting the clone");
             self.report.reboot = Some(trial.reboot(&known)?);
         }
         trial.clone.end()?;
@@ -202,6 +205,6 @@ fn failures(host: &Features, clone: &Features) -> Vec<String> {
     clone
         .keys()
         .filter(|name| fails(clone, name) && !fails(host, name))
-        .map(|name| format!("{} fails in it", name.trim_start_matches("unit:")))
+        .map(|name| format!("{} fails in the clone", name.trim_start_matches("unit:")))
         .collect()
 }

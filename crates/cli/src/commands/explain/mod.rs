@@ -40,7 +40,7 @@ fn unknown(session: &Session, name: &str) -> Failure {
     let (what, help) = match suggest::nearest(name, findings()) {
         Some(_) if !is_kind => (
             "finding",
-            suggest::help("`stead doctor` finds", name, findings()),
+            suggest::help("the findings are", name, findings()),
         ),
         _ => ("kind", suggest::help("the kinds are", name, kinds())),
     };
@@ -80,7 +80,7 @@ fn text(name: &str, schema: &Schema) -> String {
         Absence::Allowed => line(
             &mut text,
             format_args!(
-                "  {:width$}  Asks for it not to exist. (#true or #false)",
+                "  {:width$}  Makes it not exist. (#true or #false)",
                 "absent"
             ),
         ),
@@ -94,7 +94,7 @@ fn text(name: &str, schema: &Schema) -> String {
     line(
         &mut text,
         format_args!(
-            "  {:width$}  What must be there first. (\"KIND:NAME\")",
+            "  {:width$}  What must exist first. (\"KIND:NAME\")",
             "needs"
         ),
     );

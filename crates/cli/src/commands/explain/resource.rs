@@ -1,5 +1,5 @@
-//! `stead explain` of an address: what is wanted of one resource and why, what is there and where that was read, and what
-//! runs have done to it.
+//! `stead explain` of an address: the desired state of one resource and where it comes from, the observed state and where it was read,
+//! and the runs that changed it.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -67,7 +67,7 @@ pub(super) fn explain_address(session: &Session, args: &Explain) -> Result<Exit,
             text += &wish(&schema, graph, resource, live.prepared.as_ref());
         }
         (Some((graph, path)), None) => text += &not_wanted(&address, graph, path),
-        (None, _) => line(&mut text, format_args!("\nNo spec is named or found here.")),
+        (None, _) => line(&mut text, format_args!("\nNo spec is given or found here.")),
     }
     line(&mut text, format_args!("\nFound"));
     text += &found(&address, &schema, &live);
@@ -87,7 +87,7 @@ fn address(session: &Session, text: &str) -> Result<Address, Failure> {
             suggest::help("the kinds are", kind, kinds()),
         )),
         Err(_) => Err(Failure::usage(
-            format!("`{text}` is no address"),
+            format!("`{text}` is not an address"),
             "write `KIND:NAME`, for instance `sysctl:net.ipv4.ip_forward`",
         )),
     }
@@ -103,7 +103,7 @@ fn not_wanted(address: &Address, graph: &Graph, path: &Path) -> String {
     let meant = meant.map_or_else(String::new, |meant| format!(" Did you mean `{meant}`?"));
     line(
         &mut text,
-        format_args!("\n{} does not speak of it.{meant}", path.display()),
+        format_args!("\n{} does not declare it.{meant}", path.display()),
     );
     text
 }
@@ -147,7 +147,7 @@ fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&S
     match &resource.implied_by {
         Some(by) => line(
             &mut text,
-            format_args!("  not written; {by} brings it, {}", place(&resource.span)),
+            format_args!("  not declared; added by {by} ({})", place(&resource.span)),
         ),
         None => line(&mut text, format_args!("  {}", place(&resource.span))),
     }
@@ -155,12 +155,12 @@ fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&S
         let step = match step {
             Via::Include(span) => format!("included at {}", place(span)),
             Via::Use(span) => format!("used at {}", place(span)),
-            Via::When { span, held } => format!("because {held}, {}", place(span)),
+            Via::When { span, held } => format!("when {held} ({})", place(span)),
         };
         line(&mut text, format_args!("    {}", plain(&step)));
     }
     if let Some(base) = &resource.provenance.replaces {
-        line(&mut text, format_args!("    instead of {}", place(base)));
+        line(&mut text, format_args!("    overrides {}", place(base)));
     }
     let rows = match &resource.desired {
         Desired::Absent => {
@@ -178,11 +178,11 @@ fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&S
     let address = &resource.address;
     let first = needs(&|from, to| (from == address).then(|| to.clone()));
     let then = needs(&|from, to| (to == address).then(|| from.clone()));
-    for (what, addresses) in [("needs first", first), ("is needed by", then)] {
+    for (what, addresses) in [("needs", first), ("needed by", then)] {
         for (other, edge) in addresses {
             let why = match edge {
                 Edge::Written => "",
-                Edge::Implied => ", by its nature",
+                Edge::Implied => " (implicitly)",
             };
             line(&mut text, format_args!("  {what} {other}{why}"));
         }
@@ -213,7 +213,7 @@ fn rows(
         let is_told = rows.iter().any(|(known, ..)| *known == name);
         if !is_told && !schema.attributes.iter().any(role) {
             let wanted = short(&value(&wanted));
-            rows.push((name, wanted, "follows on this host".to_owned()));
+            rows.push((name, wanted, "computed on this host".to_owned()));
         }
     }
     rows
@@ -286,9 +286,9 @@ fn found(address: &Address, schema: &Schema, live: &Live) -> String {
     match &live.state {
         Err(why) => line(
             &mut text,
-            format_args!("  it could not be read: {}", plain(why)),
+            format_args!("  could not be read: {}", plain(why)),
         ),
-        Ok(None) => line(&mut text, format_args!("  it does not exist")),
+        Ok(None) => line(&mut text, format_args!("  does not exist")),
         Ok(Some(state)) => {
             let rows: Vec<_> = unfolded(schema, state)
                 .into_iter()
@@ -405,7 +405,7 @@ fn runs(session: &Session, address: &Address) -> String {
         })
         .collect();
     if touched.is_empty() {
-        line(&mut text, format_args!("\nNo run has touched it."));
+        line(&mut text, format_args!("\nNo run has changed it."));
         return text;
     }
     line(&mut text, format_args!("\nRuns"));
@@ -417,9 +417,9 @@ fn runs(session: &Session, address: &Address) -> String {
 
 fn told(run: &Run, change: &Change<State>) -> String {
     let what = match change {
-        Change::Create { .. } => "made it",
-        Change::Update { .. } => "changed it",
-        Change::Delete { .. } => "removed it",
+        Change::Create { .. } => "created",
+        Change::Update { .. } => "changed",
+        Change::Delete { .. } => "removed",
     };
     let at = run.started.map_or_else(String::new, time);
     let end = render::end_of(run);

@@ -1,4 +1,4 @@
-//! `stead import --from`: what other tools keep in files, as a spec. It is a wish, so that there is nothing to prove.
+//! `stead import --from`: files of other tools as a spec. They describe a desired state, so there is nothing to verify on the host.
 
 use std::path::Path;
 
@@ -46,7 +46,10 @@ fn origin(word: &str) -> Result<ForeignFormat, Failure> {
         .find(|origin| origin.word() == word);
     found.ok_or_else(|| {
         let help = suggest::help("write `--from KIND FILE`; the kinds are", word, words);
-        Failure::usage(format!("`--from` knows no `{}`", word.escape_debug()), help)
+        Failure::usage(
+            format!("`--from` does not know `{}`", word.escape_debug()),
+            help,
+        )
     })
 }
 
@@ -59,7 +62,10 @@ fn source(origin: ForeignFormat, path: &Path) -> Result<Source, Failure> {
         let folder = path.canonicalize().ok();
         let folder = folder.and_then(|folder| folder.to_str().map(str::to_owned));
         let folder = folder.ok_or_else(|| {
-            let fact = format!("the path of the folder `{}` is not UTF-8", path.display());
+            let fact = format!(
+                "the path of the directory `{}` is not UTF-8",
+                path.display()
+            );
             Failure::usage(fact, "name the files in it")
         })?;
         Contents::Folder(folder)

@@ -53,7 +53,7 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     leave_secrets_out(session, &mut ignores);
     if args.missing_from.is_none() && !args.values.is_empty() {
         return Err(Failure::usage(
-            "values are for a spec, and none is named",
+            "`--var` and `--vars` need a spec",
             "name it: `--missing-from SPEC`",
         ));
     }
@@ -77,8 +77,8 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
             render::message(&session.page_of(&plan));
             return Err(Failure::new(
                 Exit::Failed,
-                "what would be written is not what this host is, so nothing was written",
-                "if something was changing just now, try again; else leave it out with `--except KIND:NAME`",
+                "the imported spec would change this host, so nothing was written",
+                "if something changed during the import, try again; otherwise exclude it with `--except KIND:NAME`",
             ));
         }
         imported => imported?,
@@ -116,7 +116,7 @@ fn mention_launch_configs(session: &Session) {
         if let Ok(Some(_)) = reader.stat(place) {
             let place = place.display();
             render::message(&format!(
-                "MicroK8s has read {place} once: `stead import --from launch-config {place}` writes it as a spec.\n"
+                "MicroK8s has read {place}; `stead import --from launch-config {place}` imports it too.\n"
             ));
         }
     }
@@ -196,7 +196,7 @@ fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
         for (kind, there) in session.registry.iter() {
             if there.managed_paths(name) == [name.as_str()] {
                 let pattern = Pattern::of(&format!("{kind}:{name}"));
-                ignores.add(pattern, format!("it is the secret of {address}"));
+                ignores.add(pattern, format!("the secret of {address} is not imported"));
             }
         }
     }
@@ -220,12 +220,13 @@ impl Place {
         reason = "the spec is output, not the host"
     )]
     fn of(spec: &Path) -> Result<Self, Failure> {
-        let wrong =
-            |fact: String| Failure::usage(fact, "write `--out host.kdl`, in a folder that exists");
+        let wrong = |fact: String| {
+            Failure::usage(fact, "write `--out host.kdl`, in a directory that exists")
+        };
         let name = spec.file_stem().and_then(|stem| stem.to_str());
         let Some(stem) = name.filter(|_| !spec.is_dir()) else {
             return Err(wrong(format!(
-                "`{}` cannot be the file of a spec",
+                "`{}` cannot be the file name of a spec",
                 spec.display()
             )));
         };
@@ -271,7 +272,7 @@ impl Place {
             let digested = host.digest(&source.from).map_err(failed)?;
             let mut bytes: Option<File> = host.open(&source.from).map_err(failed)?;
             let Some(bytes) = &mut bytes else {
-                let message = format!("`{}` has gone meanwhile", source.from.display());
+                let message = format!("`{}` was removed meanwhile", source.from.display());
                 return Err(Failure::new(Exit::Failed, message, "try again"));
             };
             writer

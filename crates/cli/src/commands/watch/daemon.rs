@@ -1,4 +1,4 @@
-//! `stead watch`: stays, hears what moves, and brings it back.
+//! `stead watch`: the service that listens to triggers and restores drifted state.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -162,7 +162,10 @@ impl<'a> Guardian<'a> {
             .map_err(|error| Failure::of(Exit::Failed, &error))?;
         self.figures.watched = self.wanted.len();
         self.said.clear();
-        let message = format!("Watching {} resources.\n", self.wanted.len());
+        let message = match self.wanted.len() {
+            1 => "Watching 1 resource.\n".to_owned(),
+            count => format!("Watching {count} resources.\n"),
+        };
         render::message(&message);
         self.say_status();
         Ok(())
@@ -259,7 +262,7 @@ impl<'a> Guardian<'a> {
                         self.give_up(&address, &why);
                         let registry = &self.desk.session.registry;
                         for fed in feeding(registry, &plan, &address, &self.wanted) {
-                            let why = format!("{address} would be due with it");
+                            let why = format!("it would require {address}");
                             self.give_up(&fed, &why);
                         }
                     }
@@ -381,8 +384,8 @@ impl<'a> Guardian<'a> {
         let name = render::plain(&address.to_string());
         // The priority of an error, for the journal: sd-daemon(3).
         render::message(&format!(
-            "<3>{name} is left alone from now on: {why}.\n\
-             <3>Stop whoever moves it, then run `systemctl restart stead-watch`, or apply a spec.\n"
+            "<3>No longer restoring {name}: {why}.\n\
+             <3>Stop the program that changes it, then run `systemctl restart stead-watch` or apply a spec.\n"
         ));
         self.bouts.give_up(address, why);
         self.pending.remove(address);
@@ -419,11 +422,11 @@ impl<'a> Guardian<'a> {
                 for planned in plan.changes.iter().filter(is_changed) {
                     let is_restart = !planned.effects.restarts.is_empty();
                     let by = self.bouts.newest(&planned.address);
-                    let by = by.map_or_else(String::new, |by| format!("; moved by {by}"));
+                    let by = by.map_or_else(String::new, |by| format!("; changed by {by}"));
                     self.bouts.note(&planned.address, is_restart, now);
                     self.bouts.count(&planned.address);
                     render::message(&format!(
-                        "Brought back {} (run {run}){}.\n",
+                        "Restored {} (run {run}){}.\n",
                         render::plain(&planned.address.to_string()),
                         render::plain(&by)
                     ));
@@ -448,8 +451,8 @@ impl<'a> Guardian<'a> {
         }
         Err(Failure::new(
             Exit::Failed,
-            "what was overwritten could not be brought back",
-            "`stead history` has the run; it is tried again later",
+            "what was overwritten could not be restored",
+            "`stead history` shows the run; the watch tries again later",
         ))
     }
 

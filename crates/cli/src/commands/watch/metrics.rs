@@ -1,4 +1,4 @@
-//! Figures for Prometheus, in its text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! Prometheus metrics, in the text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use std::{fmt::Write, path::Path};
 
@@ -14,7 +14,7 @@ const OWN: &str = "/run/stead/watch.prom";
 pub(super) struct Figures {
     /// How many resources are watched.
     pub(super) watched: usize,
-    /// How often the host was looked at.
+    /// Number of times that the host was planned.
     pub(super) looks: u64,
     /// How many runs of the watch have failed.
     pub(super) failures: u64,
@@ -48,26 +48,26 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
     put(
         "resources",
         "gauge",
-        "Resources that are watched.",
+        "Number of watched resources.",
         &plain(figures.watched.to_string()),
     );
     put(
         "looks_total",
         "counter",
-        "How often the host was looked at.",
+        "Number of times that the host was planned.",
         &plain(figures.looks.to_string()),
     );
     put(
         "failures_total",
         "counter",
-        "Runs of the watch that failed.",
+        "Number of failed runs of the watch.",
         &plain(figures.failures.to_string()),
     );
     let last_good = figures.last_good.map_or(0, Timestamp::as_second);
     put(
         "last_good_timestamp_seconds",
         "gauge",
-        "When the host was last seen to be as applied.",
+        "Time when the host last matched what was applied.",
         &plain(last_good.to_string()),
     );
     let labelled = |value: fn(&Bout<Culprit>) -> u64| -> Vec<_> {
@@ -87,13 +87,13 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
     put(
         "mends_total",
         "counter",
-        "How often a resource was brought back.",
+        "Number of times that a resource was restored.",
         &labelled(|bout| bout.total),
     );
     put(
         "given_up",
         "gauge",
-        "1 if a resource is left alone because another program sets it back.",
+        "1 if a resource is no longer restored because another program keeps changing it.",
         &labelled(|bout| bout.given_up.is_some().into()),
     );
     text

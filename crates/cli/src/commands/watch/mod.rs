@@ -1,4 +1,4 @@
-//! `stead watch`: what the hooks run, and what stays and watches.
+//! `stead watch`: the service, and the single pass that the other hooks run.
 
 pub(crate) mod daemon;
 mod metrics;
@@ -63,14 +63,14 @@ fn watch_once(session: &Session, args: &Watch) -> Result<Exit, Failure> {
     if let Some(reason) = &args.because
         && session.confined(async |_, reader| is_left_to_watch(reader, reason).await)?
     {
-        render::message("The service that watches sees to it.\n");
+        render::message("stead-watch.service is active and restores it.\n");
         return Ok(Exit::Done);
     }
     let state = StateFolder::at(&session.state);
     match Newest::find(&state)?.map(|newest| newest.stage) {
         Some(Stage::Pending(_)) => {
             render::message(
-                "The newest run waits to be confirmed: what counts is not decided yet.\n",
+                "The latest run waits to be confirmed; nothing is restored until then.\n",
             );
             return Ok(Exit::Done);
         }
@@ -100,7 +100,7 @@ fn watch_once(session: &Session, args: &Watch) -> Result<Exit, Failure> {
 /// Plans to bring back what has been overwritten; `None` if nothing has.
 fn overwritten(session: &Session, state: &StateFolder) -> Result<Option<Plan>, Failure> {
     let Some((host, wanted)) = committed(state)? else {
-        render::message("Nothing was applied on this host yet.\n");
+        render::message("Nothing has been applied on this host yet.\n");
         return Ok(None);
     };
     let wanted = runtime(&session.registry, wanted);

@@ -1,4 +1,4 @@
-//! What systemd is told: `sd_notify(3)`.
+//! Notifications to systemd: `sd_notify(3)`.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -36,9 +36,18 @@ pub(super) fn status(watched: usize, bouts: &Bouts<Culprit>) -> String {
         .iter()
         .filter_map(|(address, bout)| Some(format!("{address}: {}", bout.given_up.as_ref()?)))
         .collect();
-    let status = format!("{watched} resources watched, {mends} times brought back");
+    let watched = match watched {
+        1 => "1 resource".to_owned(),
+        count => format!("{count} resources"),
+    };
+    let mends = match mends {
+        0 => "nothing restored yet".to_owned(),
+        1 => "1 restore".to_owned(),
+        count => format!("{count} restores"),
+    };
+    let status = format!("watching {watched}, {mends}");
     if given_up.is_empty() {
         return status;
     }
-    format!("{status}; LEFT ALONE: {}", given_up.join("; "))
+    format!("{status}; NO LONGER RESTORING: {}", given_up.join("; "))
 }

@@ -1,4 +1,4 @@
-//! What became of everything that import looked at.
+//! The report of an import: what was written, and what was left out and why.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::render::{
 /// How many names are shown before the rest is counted.
 const SHOWN: usize = 6;
 
-/// Tells what became of everything, a line for each kind and each rule.
+/// Reports what was written and left out, a line for each kind and each rule.
 pub(crate) fn coverage(coverage: &Coverage) -> String {
     let mut text = String::new();
     let width = coverage.0.keys().map(String::len).max().unwrap_or(0);
@@ -55,9 +55,9 @@ fn counts(found: &KindCoverage) -> Vec<String> {
     let ignored: usize = found.ignored.values().map(BTreeSet::len).sum();
     let counts = [
         (found.managed.len(), "written"),
-        (found.default, "as on a bare host"),
+        (found.default, "default"),
         (foreign, "made by known programs"),
-        (ignored, "passed over"),
+        (ignored, "ignored"),
         (found.secrets.len(), "secret"),
         (found.unreadable.len(), "not written"),
     ];

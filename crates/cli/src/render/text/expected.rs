@@ -1,4 +1,4 @@
-//! What a spec would change on a recorded host.
+//! The plan of a spec on a recorded host.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use stead_engine::{
 
 use crate::render::{
     format::plain,
-    plan_view::{Detail, unfolded},
+    plan_view::{self, Detail, unfolded},
     print::line,
     text::plan::attribute,
 };
@@ -37,16 +37,18 @@ pub(crate) fn expected(differences: &[Difference], count: usize, folder: &Path) 
         text.push('\n');
     }
     let noun = if count == 1 { "resource" } else { "resources" };
+    let mut parts = plan_view::counts(&[
+        (create, "to create"),
+        (change, "to change"),
+        (remove, "to remove"),
+    ]);
+    parts.extend(plan_view::restarts(restarts));
+    if parts.is_empty() {
+        parts.push("no changes".to_owned());
+    }
     line(
         &mut text,
-        format_args!(
-            "Plan: {create} to create, {change} to change, {remove} to remove, {}, of {count} {noun}.",
-            if restarts == 1 {
-                "1 restart".to_owned()
-            } else {
-                format!("{restarts} restarts")
-            }
-        ),
+        format_args!("Plan: {} ({count} {noun}).", parts.join(", ")),
     );
     anstream::adapter::strip_str(&text).to_string()
 }
@@ -82,12 +84,12 @@ fn because(resource: &Resource, folder: &Path) -> String {
     let file = file.strip_prefix(folder).unwrap_or(file);
     let place = format!("{}:{}", file.display(), resource.span.line());
     let mut text = match &resource.implied_by {
-        Some(by) => format!("because {by} brings it, {place}"),
-        None => format!("because {place}"),
+        Some(by) => format!("added by {by} ({place})"),
+        None => format!("from {place}"),
     };
     for step in resource.provenance.steps.iter() {
         if let Via::When { held, .. } = step {
-            text.push_str(", since ");
+            text.push_str(", when ");
             text.push_str(held);
         }
     }

@@ -1,4 +1,4 @@
-//! What a look at a host has found, for people.
+//! The findings of `stead doctor` as text.
 
 use stead_resources::doctor::finding::{Ailment, Examination, Finding};
 
@@ -7,24 +7,24 @@ use crate::render::{
     terminal::wrapped,
 };
 
-/// Shows all findings, and what else was looked at.
+/// Shows all findings, and how many checks there were.
 pub(crate) fn examination(examination: &Examination) -> String {
     let mut text = String::new();
     for found in &examination.findings {
         finding(&mut text, found);
     }
     let count = match examination.findings.len() {
-        0 => "Nothing of what is known goes wrong here".to_owned(),
-        1 => "1 finding".to_owned(),
-        count => format!("{count} findings"),
+        0 => "No problems found".to_owned(),
+        1 => "1 problem found".to_owned(),
+        count => format!("{count} problems found"),
     };
-    let fine = examination.fine.len();
-    line(
-        &mut text,
-        format_args!("{count}; {fine} other things are as they should be."),
-    );
+    let checks = match examination.findings.len() + examination.fine.len() {
+        1 => "1 check".to_owned(),
+        checks => format!("{checks} checks"),
+    };
+    line(&mut text, format_args!("{count} ({checks})."));
     for unseen in &examination.unseen {
-        let note = paint::warning("not seen:");
+        let note = paint::warning("not checked:");
         line(
             &mut text,
             format_args!("{note} {}: {}", unseen.name, unseen.why),
@@ -37,20 +37,21 @@ pub(crate) fn examination(examination: &Examination) -> String {
     {
         line(
             &mut text,
-            format_args!(
-                "`stead doctor --show-fix` shows the lines of spec that mend what a spec can mend, and their plan."
-            ),
+            format_args!("Run `stead doctor --show-fix` for a spec that fixes them, and its plan."),
         );
     }
     text
 }
 
-/// Shows the page about something that is known to go wrong.
+/// Shows the page of a finding.
 pub(crate) fn ailment(ailment: &Ailment) -> String {
     let mut text = String::new();
     let name = paint::bold(ailment.name);
     line(&mut text, format_args!("{name}: {}", ailment.fact));
-    line(&mut text, format_args!("  looks at  {}", ailment.looks_at));
+    line(
+        &mut text,
+        format_args!("  checks       {}", ailment.looks_at),
+    );
     mending(&mut text, &ailment.seen(vec![]));
     text
 }
@@ -60,27 +61,27 @@ fn finding(text: &mut String, finding: &Finding) {
     let fact = wrapped(&format!("{name}: {}", finding.fact));
     line(text, format_args!("{fact}"));
     for seen in &finding.evidence {
-        let seen = wrapped(&format!("  seen      {seen}"));
+        let seen = wrapped(&format!("  evidence     {seen}"));
         line(text, format_args!("{seen}"));
     }
     mending(text, finding);
     line(text, format_args!(""));
 }
 
-/// Shows why it is to be mended, and how.
+/// Shows why it matters, and how to fix it.
 fn mending(text: &mut String, finding: &Finding) {
-    let why = wrapped(&format!("  because   {}", finding.why));
+    let why = wrapped(&format!("  why          {}", finding.why));
     line(text, format_args!("{why}"));
     for way in &finding.by_hand {
-        line(text, format_args!("  by hand   {way}"));
+        line(text, format_args!("  fix now      {way}"));
     }
     let rows = finding.spec.iter().flat_map(|node| node.lines());
     for (number, row) in rows.enumerate() {
         let label = if number == 0 {
-            "in a spec"
+            "fix in spec"
         } else {
-            "         "
+            "           "
         };
-        line(text, format_args!("  {label} {row}"));
+        line(text, format_args!("  {label}  {row}"));
     }
 }

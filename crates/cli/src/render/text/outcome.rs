@@ -1,4 +1,4 @@
-//! How runs end, and what became of them.
+//! The outcomes of runs.
 
 use std::collections::BTreeSet;
 
@@ -28,11 +28,11 @@ use crate::{
 pub(crate) fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { run } => {
-            format!("Done and verified. This was run {run}; `stead undo {run}` takes it back.\n")
+            format!("Applied and verified (run {run}). Undo with `stead undo {run}`.\n")
         }
         Outcome::Pending { run, until } => format!(
-            "{} This is run {run}. `stead confirm` keeps it, `stead revert` takes it back now;\n\
-             without either it goes back by itself at {}.\n",
+            "{} Run {run} waits for `stead confirm`; `stead revert` rolls it back now.\n\
+             Without either it is rolled back at {}.\n",
             paint::bold("Applied and verified, not confirmed yet."),
             time(*until)
         ),
@@ -53,12 +53,13 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         } => {
             let back = match reverted.len() {
                 0 => String::new(),
-                count => format!(" {count} put back."),
+                1 => " (1 resource)".to_owned(),
+                count => format!(" ({count} resources)"),
             };
             format!(
-                "{}{} The host is as it was before run {run}.{back}\n",
+                "{}{} to the state before run {run}{back}.\n",
                 causes(*run, cause),
-                paint::bold("Reverted.")
+                paint::bold("Rolled back")
             )
         }
         Outcome::Residue {
@@ -71,13 +72,13 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             line(
                 &mut text,
                 format_args!(
-                    "{} not everything could be put back:",
+                    "{} not everything could be rolled back:",
                     paint::error("residue:")
                 ),
             );
             residues(&mut text, residue);
             text + &format!(
-                "  {} mend these by hand; `stead show {run}` has the states before\n",
+                "  {} fix these by hand; `stead show {run}` shows the states before the run\n",
                 paint::help("help:")
             )
         }
@@ -94,9 +95,12 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
     }
 }
 
-/// Says that a run goes back, and what is not back yet.
+/// Says that a run is being rolled back, and what is not restored yet.
 pub(crate) fn going_back(run: u64, stage: Option<&Stage>) -> String {
-    let mut text = format!("{} run {run} goes back\n", paint::error("error:"));
+    let mut text = format!(
+        "{} run {run} is being rolled back\n",
+        paint::error("error:")
+    );
     if let Some(Stage::GoingBack { cause, left, .. }) = stage {
         line(&mut text, format_args!("  {}", plain(cause)));
         text += &left.as_ref().map_or_else(String::new, still_left);
@@ -104,16 +108,21 @@ pub(crate) fn going_back(run: u64, stage: Option<&Stage>) -> String {
     text
 }
 
-/// Says what a rollback has not put back yet.
+/// Says what a rollback has not restored yet.
 pub(crate) fn still_left(left: &Left) -> String {
     let mut text = format!(
-        "{} not everything is back yet; it is tried again and again ({} so far):\n",
+        "{} not everything is restored yet; the rollback is retried ({} {} so far):\n",
         paint::warning("left:"),
-        left.tries
+        left.tries,
+        if left.tries == 1 {
+            "attempt"
+        } else {
+            "attempts"
+        }
     );
     residues(&mut text, &left.residue);
     text + &format!(
-        "  {} mend what stands in the way, or end it with `stead recover`\n",
+        "  {} fix the cause, or end the rollback with `stead recover`\n",
         paint::help("help:")
     )
 }
@@ -155,12 +164,12 @@ pub(crate) fn exit_of(run: &Run) -> Option<u8> {
 /// Says in a word how a run ended.
 pub(crate) fn end_of(run: &Run) -> &'static str {
     match &run.outcome {
-        None if run.left.is_some() => "goes back",
+        None if run.left.is_some() => "rolling back",
         None => "not ended",
         Some(Outcome::Pending { .. }) => "not confirmed yet",
         Some(Outcome::NotConfirmed { .. }) => "not confirmed",
         Some(Outcome::Done { .. }) => "done",
-        Some(Outcome::Failed { .. }) => "failed, put back",
+        Some(Outcome::Failed { .. }) => "failed, rolled back",
         Some(Outcome::CheckFailed { .. }) => "check failed",
         Some(Outcome::Residue { .. }) => "failed, residue",
         Some(Outcome::Stale { .. }) => "stale, nothing done",
@@ -169,7 +178,7 @@ pub(crate) fn end_of(run: &Run) -> &'static str {
 
 /// Shows a run in one line of the history.
 pub(crate) fn summary_of_run(run: &Run) -> String {
-    let when = run.started.map_or_else(|| "never began".to_owned(), time);
+    let when = run.started.map_or_else(|| "never started".to_owned(), time);
     let ended = end_of(run);
     let what = run.plan.as_ref().map_or_else(String::new, |plan| {
         format!(
@@ -182,7 +191,7 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
     });
     let undoes = run
         .undoes
-        .map_or_else(String::new, |other| format!("  (takes back run {other})"));
+        .map_or_else(String::new, |other| format!("  (undoes run {other})"));
     let exit = exit_of(run).map_or_else(|| "-".to_owned(), |exit| exit.to_string());
     let left = run.left.as_ref().map_or_else(String::new, still_left);
     let because = run.plan.as_ref().map_or_else(String::new, brought_back);
@@ -210,5 +219,5 @@ fn brought_back(plan: &Plan) -> String {
         return String::new();
     }
     let names: Vec<_> = names.into_iter().map(plain).collect();
-    format!("  (because of {})", names.join(", "))
+    format!("  (caused by {})", names.join(", "))
 }

@@ -25,7 +25,7 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> St
             let mark = paint::warning("── point of no return ──");
             line(
                 &mut text,
-                format_args!("  {mark} from here on not everything can be put back\n"),
+                format_args!("  {mark} what follows cannot be undone\n"),
             );
         }
         let (alike, others) = left.split_at(alike(left));
@@ -192,7 +192,7 @@ fn unseen(plan: &Plan) -> String {
         row(
             &mut text,
             format_args!(
-                "  could not be seen: {} of {}",
+                "  could not be read: {} of {}",
                 unseen.attribute, unseen.address
             ),
         );
@@ -200,7 +200,7 @@ fn unseen(plan: &Plan) -> String {
     if !text.is_empty() {
         row(
             &mut text,
-            format_args!("  root can see them: write `sudo stead plan`"),
+            format_args!("  only root can read them: run `sudo stead plan`"),
         );
         text.push('\n');
     }
@@ -283,7 +283,7 @@ mod tests {
     fn many_of_a_kind_are_folded() {
         let registry = stead_resources::registry();
         let show = |plan_of: &Plan, detail| plan(&registry, plan_of, detail);
-        let paragraphs = |text: &str| text.matches("because host.kdl").count();
+        let paragraphs = |text: &str| text.matches("from host.kdl").count();
         let folded = show(&plan_of(30, &json!({})), Detail::Folded);
         assert_eq!(paragraphs(&folded), ALIKE);
         let rest = "22 more of the kind file; `--verbose` shows them";

@@ -1,4 +1,4 @@
-//! Progress of a run: drawn where the cursor moves, said line by line elsewhere.
+//! Progress of a run: drawn on a terminal, printed line by line elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,7 @@ use crate::{
     json::{EventDocument, Last, Line},
     render::{
         format::{bytes, plain, took},
+        plan_view,
         print::{data, message},
         terminal::{has_letters, lettered, moves},
         text::outcome::outcome,
@@ -277,11 +278,9 @@ impl Scene {
         let text = match (self.stops, &self.run) {
             // Nothing has begun; whoever asks or plans ends by itself.
             (_, None) => return,
-            (1, _) => "stopping: the running step comes to its end, then everything is put back"
-                .to_owned(),
+            (1, _) => "stopping after this step, then rolling back".to_owned(),
             (2, _) => format!(
-                "still stopping: a step that is cut off leaves the host half-way, so stead does not. `kill -9 {process}` ends it at once; \
-                 then `stead recover` puts the host back"
+                "still stopping: stead does not interrupt a step. `kill -9 {process}` does; `stead recover` then rolls the run back"
             ),
             _ => return,
         };
@@ -341,25 +340,25 @@ fn done(summary: &Summary, time: Duration) -> String {
         download,
         resources: _,
     } = summary;
-    let noun = if *restarts == 1 {
-        "restart"
-    } else {
-        "restarts"
-    };
-    let load = match download {
-        0 => String::new(),
-        _ => format!(", {} to download", bytes(*download)),
-    };
-    format!(
-        "{create} created, {change} changed, {remove} removed, {restarts} {noun}{load}, in {}.\n",
-        took(time)
-    )
+    let mut parts = plan_view::counts(&[
+        (*create, "created"),
+        (*change, "changed"),
+        (*remove, "removed"),
+    ]);
+    parts.extend(plan_view::restarts(*restarts));
+    if *download > 0 {
+        parts.push(format!("{} to download", bytes(*download)));
+    }
+    if parts.is_empty() {
+        parts.push("nothing changed".to_owned());
+    }
+    format!("{} in {}.\n", parts.join(", "), took(time))
 }
 
 fn words(event: &Event) -> String {
     match event {
         Event::Recovering { run } => {
-            format!("run {run} has not come to its end; putting the host back")
+            format!("run {run} was interrupted; rolling it back")
         }
         Event::Started { .. }
         | Event::Armed { .. }
@@ -374,15 +373,15 @@ fn words(event: &Event) -> String {
             address,
             fault: Some(fault),
         } => format!("{} fails: {}", plain(&address.to_string()), plain(fault)),
-        Event::Looking => "looking whether all that worked before still works".to_owned(),
+        Event::Looking => "running health checks".to_owned(),
         Event::Sign {
             name,
             fault: Some(fault),
-        } => format!("{name} worked before and does not now: {}", plain(fault)),
+        } => format!("{name} worked before and fails now: {}", plain(fault)),
         Event::RollingBack { cause } => format!(
-            "going back: {}",
+            "rolling back: {}",
             plain(cause.first().map_or("", String::as_str))
         ),
-        Event::Reverting { address } => format!("putting back {}", plain(&address.to_string())),
+        Event::Reverting { address } => format!("restoring {}", plain(&address.to_string())),
     }
 }

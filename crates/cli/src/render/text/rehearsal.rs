@@ -1,4 +1,4 @@
-//! What came of trying a spec on a clone, for people.
+//! The report of a rehearsal as text.
 
 use std::time::Duration;
 
@@ -49,13 +49,13 @@ pub(crate) fn rehearsal(report: &Rehearsal) -> String {
     if !report.restarts.is_empty() {
         line(
             &mut text,
-            format_args!("Started again: {}", report.restarts.join(", ")),
+            format_args!("Restarted: {}", report.restarts.join(", ")),
         );
     }
     match &report.outcome {
-        None => line(&mut text, format_args!("Nothing was to be changed in it.")),
+        None => line(&mut text, format_args!("There was nothing to change.")),
         Some(Outcome::Done { .. }) => {}
-        Some(ended) => text.push_str(&outcome(ended).replace("The host", "The clone")),
+        Some(ended) => text.push_str(&outcome(ended)),
     }
     if report.is_applied() {
         pending(&mut text, "A second plan", &report.pending);
@@ -67,9 +67,9 @@ pub(crate) fn rehearsal(report: &Rehearsal) -> String {
         killed(&mut text, fault);
     }
     let verdict = if report.holds() {
-        "It holds. The host is as before."
+        "Rehearsal passed; this host is unchanged."
     } else {
-        "It does not hold. The host is as before."
+        "Rehearsal failed; this host is unchanged."
     };
     line(&mut text, format_args!("{verdict}"));
     text
@@ -108,7 +108,7 @@ fn unplanned(text: &mut String, report: &Rehearsal) {
     if report.unplanned.is_empty() {
         return;
     }
-    line(text, format_args!("Changed without being in the plan:"));
+    line(text, format_args!("Changed although not in the plan:"));
     for moved in report.unplanned.iter().take(3 * SHOWN) {
         line(text, format_args!("  {}", change(moved)));
     }
@@ -137,7 +137,7 @@ fn change(moved: &Moved) -> String {
 
 fn pending(text: &mut String, subject: &str, pending: &[LeftOut]) {
     if pending.is_empty() {
-        line(text, format_args!("{subject} finds nothing to change."));
+        line(text, format_args!("{subject} is empty."));
         return;
     }
     line(text, format_args!("{subject} is not empty:"));
@@ -150,7 +150,7 @@ fn reboot(text: &mut String, reboot: &Reboot) {
     line(
         text,
         format_args!(
-            "It was up again {} after a reboot.",
+            "The clone was up {} after a reboot.",
             milliseconds(reboot.up_ms)
         ),
     );
@@ -159,17 +159,14 @@ fn reboot(text: &mut String, reboot: &Reboot) {
         line(
             text,
             format_args!(
-                "  came back within {}: {}",
+                "  restored within {}: {}",
                 milliseconds(settled),
                 names.join(", ")
             ),
         );
     }
     if reboot.lost.is_empty() {
-        line(
-            text,
-            format_args!("After the reboot everything is as described."),
-        );
+        line(text, format_args!("The plan after the reboot is empty."));
     } else {
         pending(text, "The plan after the reboot", &reboot.lost);
     }
@@ -181,16 +178,13 @@ fn killed(text: &mut String, fault: &Fault) {
     if fault.is_clean() {
         line(
             text,
-            format_args!("Killed in {names}: the clone went back to its start."),
+            format_args!("Killed in {names}: rolled back completely."),
         );
         return;
     }
     line(
         text,
-        format_args!(
-            "Killed in {names}: {}",
-            paint::error("it does not go back:")
-        ),
+        format_args!("Killed in {names}: {}", paint::error("not rolled back:")),
     );
     if let Some(fault) = &fault.fault {
         line(text, format_args!("  {fault}"));

@@ -1,4 +1,4 @@
-//! What may stand at a place of a text.
+//! What may be written at a position of a text.
 
 use crate::{
     language::editor::{

@@ -1,4 +1,4 @@
-//! Checking a file that others include.
+//! Checks a file that others include.
 
 use std::sync::Arc;
 

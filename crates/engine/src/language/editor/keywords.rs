@@ -1,4 +1,4 @@
-//! Which words of the language may stand where, their properties, and the attributes that every kind has.
+//! Which keywords may be written where, their properties, and the attributes that every kind has.
 
 use crate::language::{
     editor::outline::Node,
@@ -20,9 +20,9 @@ pub enum Part {
 pub const GENERIC: [Meant; 3] = [
     (
         "needs",
-        "The address of a resource that must be there first: `needs=\"KIND:NAME\"`.",
+        "The address of a resource that comes first: `needs=\"KIND:NAME\"`.",
     ),
-    ("absent", "Asks for it not to exist."),
+    ("absent", "Makes it not exist."),
     (
         "override",
         "Replaces another declaration of the same address, for instance one of a file that is included.",
@@ -48,10 +48,10 @@ pub(super) fn words_of(is_top: bool, part: Part) -> &'static [Meant] {
 pub(super) fn properties_of(word: &str) -> &'static [Meant] {
     match word {
         "var" => &[
-            ("default", "Its value where none is given."),
+            ("default", "Its value if none is set."),
             (
                 "type",
-                "`text`, `number` or `flag`; else that of its default.",
+                "`text`, `number` or `flag`; by default the type of its default value.",
             ),
             (
                 "override",
@@ -59,18 +59,12 @@ pub(super) fn properties_of(word: &str) -> &'static [Meant] {
             ),
         ],
         "when" => &[
-            ("fact", "The fact of the host that is compared."),
-            ("var", "The variable that is compared."),
-            ("is", "Holds if it is this."),
-            ("is-not", "Holds if it is not this."),
-            (
-                "at-least",
-                "Holds if it is this or more; versions have an order too.",
-            ),
-            (
-                "below",
-                "Holds if it is less than this; versions have an order too.",
-            ),
+            ("fact", "The fact of the host to compare."),
+            ("var", "The variable to compare."),
+            ("is", "True if it equals this."),
+            ("is-not", "True if it differs from this."),
+            ("at-least", "True if it is this or more; also for versions."),
+            ("below", "True if it is less than this; also for versions."),
         ],
         _ => &[],
     }

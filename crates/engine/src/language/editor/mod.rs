@@ -1,5 +1,5 @@
-//! What an editor asks about a text that is just being typed: its nodes as far as they can be understood, what may stand
-//! at a place, and what is declared where. Whether the text is right is said by [`crate::language::resolve`] alone.
+//! What an editor asks about a text that is being typed: its nodes as far as they can be parsed, what may be written
+//! at a position, and what is declared where. Only [`crate::language::resolve`] decides whether the text is valid.
 
 pub(crate) mod completion;
 pub(crate) mod included;

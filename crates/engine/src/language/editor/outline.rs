@@ -1,4 +1,4 @@
-//! The nodes of a text, however broken it is: made of the words of the lexer alone, so that what is half typed has its place too.
+//! The nodes of a text, even if it is incomplete: built from the tokens of the lexer alone, so that half-typed nodes have a position, too.
 
 use std::ops::Range;
 

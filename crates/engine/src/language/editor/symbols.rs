@@ -1,4 +1,4 @@
-//! What a text declares and what it speaks of: resources, variables, profiles and files.
+//! What a text declares and refers to: resources, variables, profiles and files.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! An object of the cluster, and which it is for good.
+//! An object of the cluster, and its permanent identity.
 
 use std::collections::BTreeMap;
 

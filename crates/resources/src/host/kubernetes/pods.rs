@@ -1,4 +1,4 @@
-//! Pods and Services, with no more of them than somebody here reads: with all that Kubernetes has in them they are a tenth of
+//! Pods and Services, with only the fields that are read here: their complete types would be a tenth of
 //! this program.
 
 use std::collections::BTreeMap;

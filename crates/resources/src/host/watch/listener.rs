@@ -1,5 +1,5 @@
-//! Hears what the kernel tells, on a thread of its own: programs that move a table end at once, and only whoever is quick can ask who
-//! started them.
+//! Listens to the kernel on a thread of its own: programs that change a table exit at once, so their parents must be
+//! looked up quickly.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What tells that something on the host may have moved, at once where the kernel says so, at little cost where it must be asked.
+//! Signals that something on the host may have changed: at once where the kernel notifies, by cheap polling elsewhere.
 
 pub(crate) mod inotify;
 pub(crate) mod listener;

@@ -1,4 +1,4 @@
-//! What the kernel tells of changes to its tables: `nf_tables`, group `NFNLGRP_NFTABLES` (`linux/netfilter/nfnetlink.h`, `nf_tables.h`).
+//! Notifications of the kernel about its tables: `nf_tables`, group `NFNLGRP_NFTABLES` (`linux/netfilter/nfnetlink.h`, `nf_tables.h`).
 
 use std::{
     io::ErrorKind,

@@ -1,4 +1,4 @@
-//! Who has moved something: a process, and who started it.
+//! The process that has changed something, and its parent.
 
 use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path, process};
 

@@ -1,4 +1,4 @@
-//! What can go off, and that it has.
+//! Triggers, and that one has fired.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What a change of an `iptables-rule` does to one column.
+//! The edits of one table variant for a change of an `iptables-rule`.
 
 use stead_engine::model::change::Change;
 

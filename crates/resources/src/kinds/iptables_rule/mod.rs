@@ -1,4 +1,4 @@
-//! The kind `iptables-rule`: one rule, found again by the name in its comment. Foreign rules are never touched or reordered.
+//! The kind `iptables-rule`: one rule, identified by the name in its comment. Other rules are never changed or reordered.
 
 pub(crate) mod edit;
 pub(crate) mod state;
@@ -46,7 +46,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "table",
         Shape::OneOf(TABLES),
         Role::Input,
-        "The table. filter unless written.",
+        "The table. Default: filter.",
     ),
     Attribute::new(
         "chain",
@@ -61,20 +61,20 @@ const ATTRIBUTES: &[Attribute] = &[
         name: "position",
         shape: Shape::Text,
         role: Role::Input,
-        doc: "Where it goes when it is created or moved: first, last, before:NAME or after:NAME of another rule of the spec. last unless written.",
+        doc: "Its position when it is created or moved: first, last, before:NAME or after:NAME of another rule of the spec. Default: last.",
         check: Some(check_position),
     },
     Attribute::new(
         "match",
         Shape::List,
         Role::Input,
-        "What it applies to, in iptables' own words. Everything unless written.",
+        "What it matches, in the syntax of iptables. Default: everything.",
     ),
     Attribute::new(
         "jump",
         Shape::List,
         Role::Input,
-        "What happens: a target with its options, in iptables' own words.",
+        "The target with its options, in the syntax of iptables.",
     ),
     COLUMNS[0],
     COLUMNS[1],
@@ -84,13 +84,13 @@ const ATTRIBUTES: &[Attribute] = &[
         "places",
         Shape::List,
         Role::Context,
-        "Where it stands among the others.",
+        "Its position among the other rules.",
     ),
 ];
 
 fn check_position(position: &str) -> Result<(), Problem> {
     spot(position).map(drop).ok_or_else(|| {
-        Problem::new(format!("`{position}` is no position"))
+        Problem::new(format!("`{position}` is not a position"))
             .help("write `first`, `last`, `before:NAME` or `after:NAME`")
     })
 }
@@ -103,8 +103,8 @@ impl Provider<Live> for IptablesRule {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A rule of iptables, known by the name in its comment; foreign rules stay as they are.",
-            name: "name of your own",
+            summary: "An iptables rule, identified by the name in its comment; other rules stay as they are.",
+            name: "any you choose",
             main: None,
             attributes: ATTRIBUTES,
             lifecycle: Lifecycle {
@@ -120,7 +120,7 @@ impl Provider<Live> for IptablesRule {
     fn check_name(&self, name: &str) -> Result<(), Problem> {
         if name.contains(['"', '\'', '\\']) {
             return Err(
-                Problem::new("a name of a rule has no quotes and no backslashes").help(
+                Problem::new("the name of a rule must not contain quotes or backslashes").help(
                     "it becomes the comment of the rule: use letters, digits, blanks and `-`",
                 ),
             );
@@ -401,7 +401,7 @@ fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
         .places
         .values()
         .next()
-        .ok_or("it has gone meanwhile")?;
+        .ok_or("it was removed meanwhile")?;
     let chain = ChainName {
         table: &place.table,
         chain: &place.chain,
@@ -427,7 +427,7 @@ fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
 fn twice(name: &str, column: Column, count: usize) -> ProviderError {
     ProviderError::new(
         Address::new(IptablesRule::KIND, name),
-        "tell it from others",
+        "identify it",
         format!(
             "{count} rules of {} carry the comment `{MARK}{name}`",
             column.name()

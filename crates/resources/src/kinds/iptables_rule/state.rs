@@ -1,4 +1,4 @@
-//! The state of a rule of iptables.
+//! The state of an iptables rule.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What moved arguments of MicroK8s: another revision of the snap with a copy of its own, or MicroK8s itself at a start.
+//! Evidence for changes of arguments of MicroK8s: another revision of the snap with its own copy, or MicroK8s itself at a start.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,4 +1,4 @@
-//! The kind `kube-args`: arguments of a part of MicroK8s, by key, in the file that it reads at its start.
+//! The kind `kube-args`: arguments of a service of MicroK8s, by key, in its argument file.
 
 pub(crate) mod drift;
 pub(crate) mod state;
@@ -51,7 +51,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "flags",
         Shape::Entries,
         Role::Managed,
-        "Flags without their dashes, each with its value; none for a bare flag, `#null` for one that shall not be set.",
+        "Flags without their dashes, each with its value; none for a bare flag, `#null` to remove one.",
     ),
     Attribute::new("text", Shape::Text, Role::Context, "The whole file."),
 ];
@@ -69,7 +69,7 @@ impl Provider<Live> for KubeArgs {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "Arguments of a part of MicroK8s, such as kube-proxy. Those that are not written stay as they are.",
+            summary: "Arguments of a MicroK8s service, such as kube-proxy. Arguments that are not written stay as they are.",
             name: "component",
             main: None,
             attributes: ATTRIBUTES,
@@ -79,7 +79,7 @@ impl Provider<Live> for KubeArgs {
                 ..Lifecycle::DEFAULT
             },
             absence: Absence::Refused(
-                "MicroK8s needs the file; write `FLAG #null` for each flag that shall not be set",
+                "MicroK8s needs the file; write `FLAG #null` for each flag to remove",
             ),
             example: "kube-args \"kube-proxy\" {\n    proxy-mode \"iptables\"\n    metrics-bind-address #null\n}\n",
         }
@@ -91,8 +91,8 @@ impl Provider<Live> for KubeArgs {
         }
         let known: Vec<_> = layout::files().collect();
         Err(
-            Problem::new(format!("MicroK8s has no arguments for `{name}`"))
-                .help(format!("it has them for {}", known.join(", "))),
+            Problem::new(format!("MicroK8s has no argument file for `{name}`"))
+                .help(format!("it has argument files for {}", known.join(", "))),
         )
     }
 
@@ -111,14 +111,14 @@ impl Provider<Live> for KubeArgs {
             }
             if layout::is_own(name, flag) {
                 let message = format!("MicroK8s itself sets `{flag}` of {name} at each start");
-                problems.push(Problem::new(message).at(flag).help("take it away"));
+                problems.push(Problem::new(message).at(flag).help("remove it"));
             }
             if values.as_ref().is_some_and(|values| values.len() > 1) {
                 let message = format!("`{flag}` takes one value");
                 problems.push(
                     Problem::new(message)
                         .at(flag)
-                        .help("put a list into one text, as the flag takes it"),
+                        .help("write a list as one text, as the flag expects it"),
                 );
             }
         }
@@ -208,7 +208,7 @@ impl Provider<Live> for KubeArgs {
             note_start(host, name).await.map_err(refused(
                 Self::KIND,
                 name,
-                "see what its service was started with",
+                "read the arguments that its service was started with",
             ))?;
             write(host, name, after).map_err(refused(Self::KIND, name, "write its arguments"))?;
         }
@@ -244,7 +244,7 @@ impl Importable<Live> for KubeArgs {
         let Some(layout) = Layout::find(host).map_err(&refused)? else {
             return Ok(Listing::outside(layout::NOT_INSTALLED));
         };
-        let heading = "Arguments of parts of MicroK8s that differ from those of its release; `#null` is one that was taken away.";
+        let heading = "Arguments of MicroK8s services that differ from those of its release; `#null` is a removed one.";
         let mut listing = Listing::of(heading, []);
         for name in layout::files() {
             let Some(file) = layout.read_args(host, name).map_err(&refused)? else {
@@ -384,7 +384,7 @@ fn differing(
 fn check_mode(mode: &str, layout: &Layout) -> Result<(), Problem> {
     if mode == USERSPACE && layout.is_kubelite {
         return Err(Problem::new(
-            "MicroK8s takes the mode `userspace` away at each start: kube-proxy has it no more",
+            "MicroK8s removes the mode `userspace` at each start: kube-proxy no longer has it",
         )
         .at("proxy-mode")
         .help("write `iptables`"));

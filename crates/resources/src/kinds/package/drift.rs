@@ -1,4 +1,4 @@
-//! What moved a package: apt and dpkg keep logs, in the time of the host.
+//! Evidence for changes of a package: the logs of apt and dpkg, in the time of the host.
 
 use std::path::Path;
 

@@ -79,33 +79,33 @@ const ATTRIBUTES: &[Attribute] = &[
         name: "version",
         shape: Shape::Text,
         role: Role::Managed,
-        doc: "Exactly this version, as `apt-cache policy` shows it. A new package gets the newest; one that is there stays.",
+        doc: "Exactly this version, as `apt-cache policy` shows it. A new package gets the newest; an installed one stays.",
         check: Some(check_version),
     },
     Attribute::new(
         "hold",
         Shape::Flag,
         Role::Managed,
-        "Whether upgrades leave it alone, as `apt-mark hold` says it.",
+        "Whether it is on hold, as by `apt-mark hold`.",
     ),
     Attribute::new(
         "configured",
         Shape::Flag,
         Role::Derived,
-        "Whether dpkg has finished installing it and is not to remove it.",
+        "Whether it is completely installed and not marked for removal.",
     ),
     Attribute::new(
         "automatic",
         Shape::Flag,
         Role::Context,
-        "Whether it is there because others need it, so that going back keeps that.",
+        "Whether it was installed automatically, as by `apt-mark auto`, so that rollback keeps that.",
     ),
 ];
 
 /// deb-version(7).
 fn check_version(version: &str) -> Result<(), Problem> {
     if let Some(plain) = version.strip_prefix("0:") {
-        let problem = Problem::new("an epoch of 0 is not written");
+        let problem = Problem::new("an epoch of 0 must be omitted");
         return Err(problem.help(format!("write `{plain}`")));
     }
     let is_version = version
@@ -129,7 +129,7 @@ impl Provider<Live> for Package {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A Debian package; what it needs comes along, and its settings in /etc stay when it goes.",
+            summary: "A Debian package, with its dependencies; its files in /etc stay when it is removed.",
             name: "name",
             main: None,
             attributes: ATTRIBUTES,
@@ -142,9 +142,10 @@ impl Provider<Live> for Package {
     /// Debian Policy, 5.6.1.
     fn check_name(&self, name: &str) -> Result<(), Problem> {
         if let Some((plain, _)) = name.split_once([':', '=']) {
-            let problem = Problem::new(format!("`{name}` is more than the name of a package"));
+            let problem =
+                Problem::new(format!("`{name}` contains more than the name of a package"));
             return Err(problem.help(format!(
-                "write `package \"{plain}\"`; it is of the host's own architecture, and `version` is an attribute"
+                "write `package \"{plain}\"`; its architecture is that of the host, and `version` is an attribute"
             )));
         }
         let is_plain = name.bytes().enumerate().all(|(index, byte)| match byte {
@@ -184,16 +185,15 @@ impl Provider<Live> for Package {
         let Some(versions) = available(host, name).map_err(said)? else {
             return Ok(desired);
         };
-        let help = "`apt-get update` reads the lists of the archives again";
+        let help = "update the package lists with `apt-get update`";
         match &desired.version {
             _ if versions.is_empty() => Err(vec![
-                Problem::new(format!("no archive that apt knows has a package `{name}`"))
-                    .help(help),
+                Problem::new(format!("the archives of apt have no package `{name}`")).help(help),
             ]),
             Some(version) if !versions.contains(version) => {
                 let versions: Vec<_> = versions.iter().map(|other| format!("`{other}`")).collect();
                 let problem = Problem::new(format!(
-                    "no archive that apt knows has version `{version}`; there is {}",
+                    "the archives of apt do not have version `{version}`; they have {}",
                     versions.join(", ")
                 ));
                 Err(vec![problem.at("version").help(help)])
@@ -239,7 +239,7 @@ impl Provider<Live> for Package {
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
         let stays = matches!(change, Change::Create { .. })
-            .then(|| "its settings in /etc and the packages that it needs");
+            .then(|| "its files in /etc and the packages installed with it");
         Effects {
             leaves: stays.map(str::to_owned),
             ..Effects::default()
@@ -249,7 +249,13 @@ impl Provider<Live> for Package {
 
 impl Reversible<Live> for Package {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        let fail = || refused(Self::KIND, name, "enter what an interrupted dpkg did");
+        let fail = || {
+            refused(
+                Self::KIND,
+                name,
+                "complete the update of an interrupted dpkg",
+            )
+        };
         let reader = Reader::new(host.root());
         if !is_interrupted(&reader).map_err(fail())? {
             return Ok(());
@@ -271,10 +277,10 @@ impl Importable<Live> for Package {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let database =
             Database::read(host).map_err(refused(Self::KIND, "", "read the database of dpkg"))?;
-        let heading = "Packages that somebody asked for, beside those of every Debian.";
+        let heading = "Manually installed packages, beside those of a base system.";
         let mut listing = Listing::of(heading, []);
         let others = database.others.iter();
-        others.for_each(|name| listing.ignore("it is of another architecture", name));
+        others.for_each(|name| listing.ignore("it has another architecture", name));
         for (name, package) in &database.packages {
             if !package.is_held && (package.is_automatic || database.base.contains(name)) {
                 listing.default += 1;
@@ -578,13 +584,13 @@ mod tests {
         let problem = prepared(&[], None).await.unwrap_err();
         assert_eq!(
             problem.message,
-            "no archive that apt knows has a package `hello`"
+            "the archives of apt have no package `hello`"
         );
         assert!(problem.help.unwrap().contains("`apt-get update`"));
         let problem = prepared(&[LIST], Some("3.0")).await.unwrap_err();
         assert_eq!(
             problem.message,
-            "no archive that apt knows has version `3.0`; there is `1.0`, `2.0`"
+            "the archives of apt do not have version `3.0`; they have `1.0`, `2.0`"
         );
         let wish = prepared(&[LIST], Some("1.0")).await.unwrap();
         assert_eq!((wish.configured, wish.hold), (Some(true), None));

@@ -1,4 +1,4 @@
-//! Changes of snaps, as snapd carries them out.
+//! Changes of snaps, executed by snapd.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<
         .await;
     }
     if is_bare(after) {
-        let fault = "the file that it was installed from is not kept".to_owned();
+        let fault = "the file that it was installed from is not saved".to_owned();
         return Err(SnapdError::Failed(fault));
     }
     let mut body = json!({});

@@ -1,4 +1,4 @@
-//! What moved a snap: snapd remembers its changes for a day, and when a revision became the current one.
+//! Evidence for changes of a snap: snapd remembers its changes for a day, and when a revision became the current one.
 
 use jiff::Timestamp;
 use stead_engine::model::drift::{Drift, Evidence};
@@ -37,11 +37,11 @@ pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> 
     }
     if now.enabled != left.enabled {
         let kinds = ["disable-snap", "enable-snap"];
-        return newest(&kinds).map(|change| trace(change, "switched it on or off"));
+        return newest(&kinds).map(|change| trace(change, "enabled or disabled it"));
     }
     if now.channel != left.channel {
         let change = newest(&["switch-snap", "refresh-snap"])?;
-        return Some(trace(change, "moved it to another channel"));
+        return Some(trace(change, "switched it to another channel"));
     }
     None
 }

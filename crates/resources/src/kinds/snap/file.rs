@@ -1,4 +1,4 @@
-//! Snaps as files: what a file is, and handing it to snapd.
+//! Snap files: their checks, and the upload to snapd.
 
 use std::path::{Path, PathBuf};
 
@@ -57,14 +57,14 @@ pub(crate) fn look(
     if start != MAGIC {
         return Err(wrong(
             Problem::new(format!("`{shown}` is not a snap"))
-                .help("name the `.snap` file that `snap download` fetched"),
+                .help("give the `.snap` file that `snap download` fetched"),
         ));
     }
     let assertions = host.read_text(&beside(file), ASSERTIONS).map_err(failed)?;
     match assertions.as_deref().map(asserted_revision) {
         Some(Some(revision)) => Ok(SnapFile::Asserted { revision }),
         Some(None) => Err(wrong(Problem::new(format!(
-            "`{}` asserts no revision of a snap",
+            "`{}` does not assert a revision of a snap",
             beside(file).display()
         )))),
         None if is_dangerous => {
@@ -126,7 +126,10 @@ pub(crate) async fn install(
         None => flags.push(("dangerous", dangerous)),
     }
     let Some(bytes) = reader.read(file, LARGEST)? else {
-        return Err(SnapdError::Failed(format!("`{}` is gone", file.display())));
+        return Err(SnapdError::Failed(format!(
+            "`{}` no longer exists",
+            file.display()
+        )));
     };
     let flags = flags.iter().filter(|(_, flag)| *flag == Some(true));
     let flags: Vec<_> = flags.map(|(flag, _)| *flag).collect();

@@ -62,37 +62,37 @@ const ATTRIBUTES: &[Attribute] = &[
         "revision",
         Shape::Text,
         Role::Managed,
-        "The revision that is installed. It stays only while it is held too.",
+        "The installed revision. It stays only if refreshes are held, too.",
     ),
     Attribute::new(
         "classic",
         Shape::Flag,
         Role::Managed,
-        "Whether it may be installed without confinement; needed by snaps that have none.",
+        "Whether it may be installed with classic confinement, as some snaps need.",
     ),
     Attribute::new(
         "devmode",
         Shape::Flag,
         Role::Managed,
-        "Whether its confinement is off.",
+        "Whether it is installed in devmode.",
     ),
     Attribute::new(
         "hold",
         Shape::Text,
         Role::Managed,
-        "Until when snapd must not refresh it by itself: `forever`, a time such as `2027-01-31T00:00:00Z`, or `none`.",
+        "Until when snapd must not refresh it automatically: `forever`, a time such as `2027-01-31T00:00:00Z`, or `none`.",
     ),
     Attribute::new(
         "enabled",
         Shape::Flag,
         Role::Managed,
-        "Whether it can be used and its services run.",
+        "Whether it is enabled, with its services.",
     ),
     Attribute::new(
         "config",
         Shape::Map,
         Role::Input,
-        "Settings, as `snap set` makes them; `#null` for one that shall not be set.",
+        "Settings, as by `snap set`; `#null` to unset one.",
     ),
     Attribute::new(
         "file",
@@ -129,7 +129,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "download",
         Shape::Integer,
         Role::Context,
-        "Bytes that the store would send.",
+        "Bytes to download from the store.",
     ),
 ];
 
@@ -186,7 +186,7 @@ impl Provider<Live> for Snap {
             && hold.parse::<Timestamp>().is_err()
         {
             problems.push(
-                Problem::new(format!("`{hold}` is no time"))
+                Problem::new(format!("`{hold}` is not a time"))
                     .at("hold")
                     .help("write `forever`, `none`, or a time such as `2027-01-31T00:00:00Z`"),
             );
@@ -197,26 +197,26 @@ impl Provider<Live> for Snap {
                 (desired.revision.is_some(), "revision"),
             ] {
                 if is_there {
-                    let message = format!("a file has its own revision, so `{name}` says nothing");
+                    let message = format!("a file has its own revision, so `{name}` has no effect");
                     problems.push(
                         Problem::new(message)
                             .at(name)
-                            .help(format!("take `{name}` away")),
+                            .help(format!("remove `{name}`")),
                     );
                 }
             }
         } else if desired.dangerous.is_some() {
             problems.push(
-                Problem::new("`dangerous` is about a `file`, and there is none")
+                Problem::new("`dangerous` needs a `file`")
                     .at("dangerous")
-                    .help("write `file=\"PATH\"`, or take it away"),
+                    .help("write `file=\"PATH\"`, or remove it"),
             );
         }
         if let Some(revision) = &desired.revision
             && revision.parse::<u32>().is_err()
         {
             problems.push(
-                Problem::new(format!("`{revision}` is no revision of the store"))
+                Problem::new(format!("`{revision}` is not a revision of the store"))
                     .at("revision")
                     .help("write a number in quotes, for instance `revision=\"7394\"`"),
             );
@@ -348,7 +348,7 @@ impl Provider<Live> for Snap {
             outage: if is_refresh { REFRESH_OUTAGE } else { 0 },
             irreversible: match (before, after) {
                 (Some(before), None) if is_bare(before) => {
-                    Some("the file that it was installed from is not kept".to_owned())
+                    Some("the file that it was installed from is not saved".to_owned())
                 }
                 _ => None,
             },
@@ -361,7 +361,7 @@ impl Reversible<Live> for Snap {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         client::abort_changes(host, name)
             .await
-            .map_err(refused(name, "end the change that snapd has under way"))
+            .map_err(refused(name, "end the change in progress in snapd"))
     }
 
     async fn roll_back(
@@ -378,7 +378,7 @@ impl Reversible<Live> for Snap {
                 .map_err(refused(name, "remove it"))?;
             release(host, name)
                 .await
-                .map_err(refused(name, "let go of what was held for it"))?;
+                .map_err(refused(name, "remove the hold that was set for it"))?;
         }
         self.apply(host, others).await
     }

@@ -1,4 +1,4 @@
-//! What snapd is asked for: which snaps there are, and how they are.
+//! Reads the installed snaps from snapd.
 
 use stead_engine::model::listing::Listing;
 
@@ -67,12 +67,12 @@ pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<Sta
 
 /// Lists the snaps that somebody installed.
 pub(crate) async fn listing(host: &Reader) -> Result<Listing, SnapdError> {
-    let mut listing = Listing::of("Snaps that somebody installed.", []);
+    let mut listing = Listing::of("Installed snaps.", []);
     for snap in all(host).await? {
         match (snap.is_app, snap.has_programs) {
             (true, true) => drop(listing.managed.insert(snap.name)),
             (true, false) => {
-                listing.ignore("it brings nothing to run: another snap needs it", snap.name);
+                listing.ignore("it is only a dependency of other snaps", snap.name);
             }
             (false, _) => listing.default += 1,
         }

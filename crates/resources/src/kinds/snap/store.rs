@@ -1,4 +1,4 @@
-//! What the store has to say about a snap before anything is asked of it.
+//! Checks a snap against the store before anything changes.
 
 use stead_engine::model::schema::Problem;
 
@@ -58,8 +58,8 @@ pub(crate) async fn ask_the_store(
         && is_classic(host, name, channel).await == Some(true)
     {
         return Err(vec![
-            Problem::new(format!("the snap `{name}` has no confinement"))
-                .help("write `classic=#true` if it may do what root may"),
+            Problem::new(format!("the snap `{name}` needs classic confinement"))
+                .help("write `classic=#true` if it may have full access to the system"),
         ]);
     }
     desired.download = download;
@@ -119,7 +119,7 @@ fn no_revision(name: &str, desired: &State) -> Problem {
 
 fn other_revision(offer: &StoreOffer, desired: &State) -> Problem {
     Problem::new(format!(
-        "the channel `{}` has revision {}, and `revision` asks for another",
+        "the channel `{}` has revision {}, and `revision` is another one",
         desired.channel.as_deref().unwrap_or_default(),
         offer.revision
     ))
@@ -136,7 +136,7 @@ fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
     match error.kind() {
         kind if kind == "snap-not-found" || is_nothing => {
             Problem::new(format!("the store has no snap `{name}`"))
-                .help("look for it with `snap find`")
+                .help("search for it with `snap find`")
         }
         "snap-channel-not-available" => Problem::new(format!(
             "the store has no `{name}` in the channel `{channel}`"
@@ -149,7 +149,7 @@ fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
             Problem::new(format!("the store has no `{name}` for this architecture"))
         }
         _ => Problem::new(format!("the store cannot be asked about `{name}`: {error}"))
-            .help("see whether this host reaches the store: `snap debug connectivity`"),
+            .help("check the connection to the store: `snap debug connectivity`"),
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn refuse_other_confinement(
     ] {
         if wanted.is_some_and(|wanted| wanted != is) {
             let message = format!(
-                "{name} is installed with `{attribute}=#{is}`, and snapd does not change that"
+                "{name} is installed with `{attribute}=#{is}`, and snapd cannot change that"
             );
             return Err(vec![Problem::new(message).at(attribute).help(format!(
                 "write `{attribute}=#{is}`, or remove the snap first"

@@ -1,4 +1,4 @@
-//! What moved a setting of the kernel. The kernel notes no times, so that only programs and people can be known.
+//! Evidence for changes of a sysctl. The kernel records no times, so only programs and people can be identified.
 
 use std::path::Path;
 

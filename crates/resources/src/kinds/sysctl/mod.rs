@@ -1,4 +1,4 @@
-//! The kind `sysctl`: a setting of the kernel, now and after a reboot.
+//! The kind `sysctl`: a kernel setting, now and after a reboot.
 
 pub(crate) mod drift;
 pub(crate) mod state;
@@ -52,31 +52,31 @@ const ATTRIBUTES: &[Attribute] = &[
         "persist",
         Shape::Flag,
         Role::Input,
-        "Whether it also holds after a reboot. True unless written.",
+        "Whether it also applies after a reboot. Default: true.",
     ),
     Attribute::new(
         "running",
         Shape::Text,
         Role::Derived,
-        "The value that the kernel has now.",
+        "The current value in the kernel.",
     ),
     Attribute::new(
         "boot",
         Shape::Text,
         Role::Derived,
-        "The value that the files in sysctl.d give it at boot.",
+        "The value that the files in sysctl.d set at boot.",
     ),
     Attribute::new(
         "remarks",
         Shape::List,
         Role::Remark,
-        "What a boot makes of it, where a file says something else.",
+        "Its value after a boot, if a file sets another one.",
     ),
 ];
 
 fn check_value(value: &str) -> Result<(), Problem> {
     if value.contains(['\n', '\0']) {
-        return Err(Problem::new("a value has one line"));
+        return Err(Problem::new("a value is one line"));
     }
     if value.trim().is_empty() {
         return Err(Problem::new("the value is empty"));
@@ -96,7 +96,7 @@ impl Provider<Live> for Sysctl {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A setting of the kernel, now and after a reboot.",
+            summary: "A kernel setting, now and after a reboot.",
             name: "key",
             main: Some("value"),
             attributes: ATTRIBUTES,
@@ -104,7 +104,7 @@ impl Provider<Live> for Sysctl {
                 is_runtime: true,
                 ..Lifecycle::DEFAULT
             },
-            absence: Absence::Refused("the kernel always has a value; write the one that you want"),
+            absence: Absence::Refused("a sysctl always has a value; write the one that you want"),
             example: "sysctl \"net.ipv4.ip_forward\" \"1\"\n",
         }
     }
@@ -116,7 +116,7 @@ impl Provider<Live> for Sysctl {
     fn check(&self, _name: &str, desired: &State) -> Vec<Problem> {
         match (&desired.value, &desired.running) {
             (None, None) => {
-                vec![Problem::new("a sysctl needs its value").help("write it behind the key")]
+                vec![Problem::new("a sysctl needs its value").help("write it after the key")]
             }
             _ => vec![],
         }
@@ -135,9 +135,7 @@ impl Provider<Live> for Sysctl {
         match there {
             None => return Err(vec![unknown(host, name)]),
             Some(meta) if meta.mode & 0o222 == 0 => {
-                return Err(vec![Problem::new(
-                    "the kernel lets nobody write this sysctl",
-                )]);
+                return Err(vec![Problem::new("this sysctl is read-only")]);
             }
             Some(_) => {}
         }
@@ -191,7 +189,7 @@ impl Provider<Live> for Sysctl {
     ) -> Result<(), ProviderError> {
         for (name, change) in changes {
             let Change::Update { before, after } = change else {
-                let fact = "the kernel makes and removes sysctls, nobody else";
+                let fact = "only the kernel creates and removes sysctls";
                 return Err(ProviderError::new(
                     Address::new(Self::KIND, name),
                     "create or remove it",
@@ -274,7 +272,7 @@ impl Importable<Live> for Sysctl {
                 }));
             }
             Some(Setting::Value(boot)) => format!("after a reboot it is `{boot}`"),
-            _ => "after a reboot it is what the kernel makes it".to_owned(),
+            _ => "after a reboot it has the default of the kernel".to_owned(),
         };
         let now = State {
             value: Some(running),
@@ -341,13 +339,13 @@ fn unknown(host: &Reader, name: &str) -> Problem {
         (Some((_, near)), Some((above, _))) => {
             problem.help(format!("did you mean `{above}.{near}`?"))
         }
-        _ => problem.help("it may come with a kernel module that is not loaded"),
+        _ => problem.help("it may need a kernel module that is not loaded"),
     }
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
     let etc = Etc::read(host)?;
-    let mut listing = Listing::of("Settings of the kernel that a file in /etc makes.", []);
+    let mut listing = Listing::of("Kernel settings from files in /etc.", []);
     for file in files(host)? {
         for (key, _) in assignments(&file.text) {
             let Some(name) = name(&key) else {
@@ -359,7 +357,7 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
                 listing.default += 1;
             } else if let Some(meta) = there {
                 match meta.mode & 0o222 {
-                    0 => listing.ignore("the kernel lets nobody write it", name),
+                    0 => listing.ignore("it is read-only", name),
                     _ => drop(listing.managed.insert(name)),
                 }
             } else {

@@ -1,4 +1,4 @@
-//! What import makes of units: those about which somebody has decided something.
+//! What is imported of units: those that an administrator has changed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,14 +30,13 @@ use crate::{
 
 /// Why no unit is written where systemd does not run.
 pub(crate) const OUTSIDE: &str =
-    "systemd does not run here: files of units are written as files, and nothing starts them";
+    "systemd is not running here: unit files are recorded as files, and nothing starts them";
 /// Rule for a unit whose process is older than its files.
-const STALE: &str =
-    "it works with older files than there are: `systemctl restart` it, and import again";
+const STALE: &str = "runs with outdated unit files; restart it and import again";
 /// Rule for a unit that is somewhere else.
-const LINKED: &str = "its file is elsewhere, and a link leads there: the link is written";
+const LINKED: &str = "its file is elsewhere; the link to it is recorded";
 /// Rule for a unit of which nothing else can be written.
-const FILES: &str = "nobody decided more of it than its files, which are written as files";
+const FILES: &str = "only its files were changed, which are recorded as files";
 /// What installers of packages have enabled, by the same links as in [`UNITS`]: deb-systemd-helper(1p).
 const ENABLED: &str = "/var/lib/systemd/deb-systemd-helper-enabled";
 /// What they have masked when a package was removed.
@@ -111,7 +110,7 @@ fn plain(names: Vec<std::ffi::OsString>) -> impl Iterator<Item = String> {
 
 /// Lists the units about which somebody has decided something.
 pub(crate) async fn listing(host: &Reader) -> Result<Listing, HostError> {
-    let heading = "Units of systemd that somebody made, changed, enabled, disabled or masked.";
+    let heading = "systemd units that were created, changed, enabled, disabled or masked.";
     let mut listing = Listing::of(heading, decided(host)?);
     for template in listing.managed.clone() {
         let Some(unit) = UnitName::parse(&template)
@@ -301,7 +300,7 @@ fn drift(wish: &State, text: &UnitText) -> Option<&'static str> {
     match (wish.enabled, wish.running) {
         (Some(true), Some(false)) => Some("drift: it starts at the next boot"),
         (Some(false), Some(true)) if text.can_be_enabled() => {
-            Some("drift: after the next boot it does not run")
+            Some("drift: it does not start at the next boot")
         }
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! The kind `unit`: a unit of systemd: its file, its drop-ins, whether it starts at boot, and whether it runs.
+//! The kind `unit`: a systemd unit: its file, its drop-ins, whether it starts at boot, and whether it runs.
 
 pub(crate) mod import;
 
@@ -51,7 +51,7 @@ const ATTRIBUTES: &[Attribute] = &[
         "content",
         Shape::Text,
         Role::Managed,
-        "The whole unit file, in /etc/systemd/system; one of the same name that a package brings is hidden by it.",
+        "The whole unit file, in /etc/systemd/system; it overrides a packaged one of the same name.",
     ),
     Attribute::new(
         "source",
@@ -63,55 +63,55 @@ const ATTRIBUTES: &[Attribute] = &[
         "drop-ins",
         Shape::Map,
         Role::Managed,
-        "Files beside the unit file, whoever brings that: each a name, which `.conf` is added to, and a text, or `#null` for one that shall not be there.",
+        "Drop-ins beside the unit file, packaged or not: each a name (`.conf` is added) and a text, or `#null` to remove it.",
     ),
     Attribute::new(
         "enabled",
         Shape::Flag,
         Role::Managed,
-        "Whether it starts at boot, or with whatever else its section `[Install]` names. What `Also=` names there comes along.",
+        "Whether it is enabled: starts at boot, or with what its section `[Install]` names, together with the units in `Also=`.",
     ),
     Attribute::new(
         "running",
         Shape::Flag,
         Role::Managed,
-        "Whether it is active now. A service of `Type=oneshot` without `RemainAfterExit=yes` never is, and a timer starts it.",
+        "Whether it is active now. A service of `Type=oneshot` without `RemainAfterExit=yes` never is; let a timer start it.",
     ),
     Attribute::new(
         "masked",
         Shape::Flag,
         Role::Managed,
-        "Whether nothing can start it. What runs goes on running unless `running=#false` stands there too.",
+        "Prevents it from being started. Does not stop it: add `running=#false`.",
     ),
     Attribute::new(
         "stale",
         Shape::Flag,
         Role::Derived,
-        "Whether its process, or systemd itself, works with older files than there are, so that a restart is due.",
+        "Whether its process, or systemd itself, uses outdated files, so that a restart is due.",
     ),
     Attribute::new(
         "links",
         Shape::Map,
         Role::Context,
-        "The links by which it is enabled, and those of the units that are so together with it.",
+        "The links that enable it, and the units enabled with it.",
     ),
     Attribute::new(
         "access",
         Shape::Map,
         Role::Context,
-        "Owner, mode and extended attributes of its files, where they are not the usual ones.",
+        "Owner, mode and extended attributes of its files, if they are not the usual ones.",
     ),
     Attribute::new(
         "instances",
         Shape::List,
         Role::Context,
-        "Its instances that run, if it is a template.",
+        "The running instances of a template.",
     ),
     Attribute::new(
         "active",
         Shape::Text,
         Role::Context,
-        "What systemd calls its state.",
+        "Its state in systemd.",
     ),
 ];
 
@@ -127,7 +127,7 @@ impl Provider<Live> for Unit {
 
     fn schema(&self) -> Schema {
         Schema {
-            summary: "A unit of systemd. A service that runs with older settings than its files have is restarted.",
+            summary: "A systemd unit. A service that runs with outdated files is restarted.",
             name: "name with its type, such as docker.service",
             main: None,
             attributes: ATTRIBUTES,
@@ -270,7 +270,7 @@ impl Reversible<Live> for Unit {
                 content.save(host, &path).map_err(refused(
                     KIND,
                     name,
-                    "keep its files for going back",
+                    "save its files for rollback",
                 ))?;
             }
         }
@@ -295,7 +295,7 @@ impl Reversible<Live> for Unit {
 
 impl Importable<Live> for Unit {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(KIND, "*", "list what there is");
+        let refused = refused(KIND, "*", "list its files");
         if !host.has_systemd().map_err(&refused)? {
             return Ok(Listing::outside(import::OUTSIDE));
         }
@@ -311,7 +311,7 @@ impl Importable<Live> for Unit {
         import::written(host, name, &state).map_err(refused(
             KIND,
             name,
-            "see who decided what of it",
+            "read which settings of it are the administrator's",
         ))
     }
 }
@@ -579,7 +579,7 @@ mod tests {
             .await;
         assert_eq!(
             refused.unwrap_err()[0].message,
-            "systemd does not run on this host"
+            "systemd is not running on this host"
         );
         Unit.prepare_absent(&root.reader(), "a.service")
             .await

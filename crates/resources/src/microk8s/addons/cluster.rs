@@ -1,5 +1,5 @@
-//! Which addons are enabled, and whose objects are whose. `MicroK8s` takes any object with the right name for its addon; here what was
-//! recorded counts, and else what the addon's own manifests say.
+//! Which addons are enabled, and which objects belong to them. `MicroK8s` takes any object with the right name for its addon; here the
+//! record decides, and else the manifests of the addon.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What goes along when an addon is disabled. A script can be read for names and cannot be run to see, so more is feared than happens.
+//! What is deleted with an addon when it is disabled. A script can only be read for names, so this errs on the side of caution.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ impl Cluster {
                         addon: addon.clone(),
                         objects,
                     };
-                    let help = "take the addon away, or remove them first";
+                    let help = "remove the addon from the spec, or delete them first";
                     problems.push(Problem::new(error.to_string()).at(bare).help(help));
                 }
             }

@@ -1,4 +1,4 @@
-//! Which addons are enabled, and which of them import writes down by which names.
+//! Which addons are enabled, and the names by which import writes them.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// Why nothing can be said about the addons of a `MicroK8s` that is there.
-const UNKNOWN: &str = "MicroK8s is stopped, a worker or older than 1.24, or only root may ask it";
+const UNKNOWN: &str = "MicroK8s is stopped, a worker or older than 1.24, or needs root";
 
 /// Addons with their arguments.
 type Addons = BTreeMap<String, Option<Vec<String>>>;
 
 /// Lists what somebody enabled.
 pub(crate) async fn list(host: &Reader) -> Result<Listing, HostError> {
-    let mut listing = Listing::of("Addons of MicroK8s that are enabled.", []);
+    let mut listing = Listing::of("Enabled addons of MicroK8s.", []);
     match Cluster::look(host).await? {
         Seen::Nothing => return Ok(Listing::outside(layout::NOT_INSTALLED)),
         Seen::Unknown => drop(
@@ -56,10 +56,10 @@ impl Cluster {
                 Standing::Disabled | Standing::Enabled(Owner::Nobody) => listing.default += 1,
                 Standing::Enabled(_) => drop(listing.managed.insert(SNAP.to_owned())),
                 Standing::Broken(_) => {
-                    listing.ignore("it is broken: objects of it have gone", addon);
+                    listing.ignore("it is broken: objects of it are missing", addon);
                 }
                 Standing::Mistaken(_) => {
-                    listing.ignore("MicroK8s takes objects of others for it", addon);
+                    listing.ignore("MicroK8s mistakes objects of others for it", addon);
                 }
             }
         }
@@ -75,18 +75,18 @@ impl Cluster {
                 Standing::Enabled(owner) => {
                     if owner == Owner::Stead && !self.is_hit(name) {
                         remarks.push(format!(
-                            "MicroK8s calls {name} disabled, though all of it is there"
+                            "MicroK8s reports {name} as disabled, although all its objects exist"
                         ));
                     }
                     let arguments = self.arguments(name);
                     addons.insert(name.clone(), Some(arguments.unwrap_or_default()));
                 }
                 Standing::Broken(gone) => remarks.push(format!(
-                    "{name} is broken: these have gone: {}",
+                    "{name} is broken: these are missing: {}",
                     switch::list(&gone)
                 )),
                 Standing::Mistaken(objects) => remarks.push(format!(
-                    "MicroK8s calls {name} enabled because of {}, which is not of it",
+                    "MicroK8s reports {name} as enabled because of {}, which does not belong to it",
                     switch::list(&objects)
                 )),
             }

@@ -1,4 +1,4 @@
-//! Addons of `MicroK8s`: which there are, which are enabled and whose objects are whose, and how they are switched.
+//! Addons of `MicroK8s`: which exist, which are enabled, which objects belong to them, and how they are enabled and disabled.
 
 pub(crate) mod catalog;
 pub(crate) mod cluster;

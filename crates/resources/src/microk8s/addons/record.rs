@@ -1,5 +1,5 @@
-//! What stead notes in the cluster of each addon that it enables: with which arguments, and the objects that came of it. It stands in
-//! the cluster and not on the host, because it goes where the objects go: a cluster that is reset forgets both.
+//! The record of an addon that stead has enabled: its arguments, and the objects that were created. It is stored in
+//! the cluster and not on the host, so that a reset of the cluster removes both.
 
 use std::collections::{BTreeMap, BTreeSet};
 

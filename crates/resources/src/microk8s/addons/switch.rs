@@ -1,4 +1,4 @@
-//! Enabling and disabling one addon by the commands of `MicroK8s`, whose exit codes are not believed: objects are looked at before and
+//! Enables and disables one addon by the commands of `MicroK8s`. Their exit codes are not trusted: the objects are compared before and
 //! after.
 
 use std::{
@@ -41,10 +41,10 @@ pub(crate) enum SwitchError {
     #[error(transparent)]
     Host(#[from] HostError),
     /// The cluster cannot be looked at.
-    #[error("MicroK8s does not run here")]
+    #[error("MicroK8s is not running here")]
     NoCluster,
     /// Objects of others would go too.
-    #[error("disabling {addon} would take along what it does not own: {}", list(.objects))]
+    #[error("disabling {addon} would also delete objects of others: {}", list(.objects))]
     WouldDie {
         /// The addon.
         addon: String,
@@ -52,7 +52,7 @@ pub(crate) enum SwitchError {
         objects: Vec<Identity>,
     },
     /// Objects of others stand where those of the addon would.
-    #[error("MicroK8s would take these for {addon}, which it is not: {}", list(.objects))]
+    #[error("MicroK8s would mistake these for {addon}: {}", list(.objects))]
     InTheWay {
         /// The addon.
         addon: String,
@@ -63,10 +63,10 @@ pub(crate) enum SwitchError {
     #[error(transparent)]
     Restart(#[from] ProviderError),
     /// The script ended well, and nothing came of it.
-    #[error("`microk8s enable {0}` ended well, and nothing of it is there")]
+    #[error("`microk8s enable {0}` succeeded, but created no objects")]
     NothingCame(String),
     /// The script ended, and the addon is still there.
-    #[error("`microk8s disable {addon}` ended, and these are still there: {}", list(.objects))]
+    #[error("`microk8s disable {addon}` ended, but these still exist: {}", list(.objects))]
     StillThere {
         /// The addon.
         addon: String,
@@ -74,7 +74,7 @@ pub(crate) enum SwitchError {
         objects: Vec<Identity>,
     },
     /// The script took what it should not have.
-    #[error("`microk8s disable {addon}` took along what it does not own: {}", list(.objects))]
+    #[error("`microk8s disable {addon}` also deleted objects of others: {}", list(.objects))]
     Took {
         /// The addon.
         addon: String,
@@ -165,7 +165,7 @@ pub(crate) async fn disable(
     }
     let own = before.records.0.get(name).cloned().unwrap_or_default();
     let said = run(host, "disable", name, &[]).await;
-    host.waits_for(format!("the objects of the addon {name} to go"));
+    host.waits_for(format!("the removal of the objects of the addon {name}"));
     let begin = Instant::now();
     while let Some(objects) = left(&look(host).await?, name, &own) {
         if begin.elapsed() > SETTLED {
