@@ -22,7 +22,9 @@ fn refusal(host: &Host, resources: &str) -> String {
     write(host, resources);
     let said = host.stead_ends(&["plan", SPEC], 2);
     let flat = said.err.replace(['\n', '|', '│'], " ");
-    flat.split_whitespace().collect::<Vec<_>>().join(" ")
+    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A line that is too long is broken after a slash, too.
+    flat.replace("/ ", "/")
 }
 
 fn kubectl(host: &Host, arguments: &[&str]) -> String {
