@@ -107,12 +107,12 @@ macro_rules! define {
                 #[doc = concat!("Returns its methods as [`", stringify!($typed), "`](super::capabilities::", stringify!($typed), "), if it declares that.")]
                 fn $word(&self) -> Option<&dyn $dyn<H>>;
             )*
-            define! { @rows $base $($base_row)* }
+            define! { @rows "super::traits::" $base $($base_row)* }
         }
         $(
             #[doc = concat!("[`", stringify!($typed), "`](super::capabilities::", stringify!($typed), ") without its `State` type.")]
             pub trait $dyn<H: Host>: Send + Sync {
-                define! { @rows $typed $($row)* }
+                define! { @rows "super::capabilities::" $typed $($row)* }
             }
         )*
 
@@ -129,11 +129,11 @@ macro_rules! define {
             }
         }
     };
-    (@rows $typed:ident $($kind:ident $name:ident ($($handle:ident)?; $($named:ident)?; $([$pass:ident] $arg:ident: $type:ty),*)
+    (@rows $module:literal $typed:ident $($kind:ident $name:ident ($($handle:ident)?; $($named:ident)?; $([$pass:ident] $arg:ident: $type:ty),*)
         -> $result:ty $(, erase |$answer:ident| $erase:expr)?;)*
     ) => {
         $(
-            #[doc = concat!("See [`", stringify!($typed), "`]: the method of the same name.")]
+            #[doc = concat!("See the method of the same name of [`", stringify!($typed), "`](", $module, stringify!($typed), ").")]
             fn $name<'a>(&'a self, $(host: &'a H::$handle,)? $($named: &'a str,)? $($arg: $type),*) -> define!(@result $kind $result);
         )*
     };
