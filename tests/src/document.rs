@@ -13,7 +13,7 @@
 //! A comment that begins with `console` holds commands that prepare what a page shows and must succeed. `sudo` is left out, `make` is
 //! looked up instead of run. `...` stands for lines, `[..]` for a part of a line.
 
-mod known;
+mod checks;
 mod links;
 mod run;
 
@@ -25,7 +25,7 @@ use std::{
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-pub use known::{passing_commands, seen_by};
+pub use checks::{passing_commands, seen_by};
 pub use links::{anchors, links};
 pub use run::{run_all, run_as};
 

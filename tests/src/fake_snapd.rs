@@ -7,7 +7,7 @@ mod change;
 mod installed;
 mod refusal;
 mod requests;
-mod world;
+mod state;
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ use tokio::{net::UnixListener, runtime::Runtime, sync::Notify};
 use change::Tick;
 pub use installed::Offer;
 use refusal::Refusal;
-pub use world::{Fault, World};
+pub use state::{Fault, World};
 
 /// A running fake; it ends when this goes.
 ///

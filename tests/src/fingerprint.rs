@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::inside::Inside;
+use crate::test_env::Inside;
 
 /// What a place looks like: a line for each file, setting, table and unit.
 pub type Fingerprint = BTreeMap<String, String>;

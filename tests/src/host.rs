@@ -22,7 +22,7 @@ use nix::{
 use crate::{
     fingerprint::{self, Fingerprint, difference},
     image::{Image, Wait, cache, claim},
-    inside::{Inside, Said, program, succeed},
+    test_env::{Inside, Said, program, succeed},
 };
 
 /// A booted host; it goes when this goes.

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     host::{Host, copy_sparse},
-    inside::{Inside, succeed},
     standin,
+    test_env::{Inside, succeed},
 };
 
 /// What a test host is booted from.

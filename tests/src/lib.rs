@@ -14,7 +14,6 @@ mod fingerprint;
 mod host;
 pub mod host_benchmark;
 mod image;
-mod inside;
 pub mod load;
 mod name_server;
 pub mod peers;
@@ -24,6 +23,7 @@ pub mod speed_benchmark;
 pub mod standin;
 mod store;
 mod terminal;
+mod test_env;
 mod wait;
 pub mod walk;
 pub mod watch_benchmark;
@@ -33,9 +33,9 @@ pub use fake_snapd::{FakeSnapd, Fault, Offer, World};
 pub use fingerprint::{Fingerprint, difference};
 pub use host::Host;
 pub use image::Image;
-pub use inside::{Inside, Said, program};
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;
+pub use test_env::{Inside, Said, program};
 pub use wait::{wait_for, wait_until};
 
 /// Changes of every kind: eight to create (one of them a hook that the rules bring), six to change, one to remove.

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     fingerprint::{self, Fingerprint},
-    inside::{Inside, program, succeed},
+    test_env::{Inside, program, succeed},
 };
 
 /// A sandbox; it goes when this goes.

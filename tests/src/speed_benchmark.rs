@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{inside::succeed, peers::PEERS, workload};
+use crate::{peers::PEERS, test_env::succeed, workload};
 
 /// For about so long another program is measured, and once at least.
 const LONG: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     image::{contents, entry},
-    inside::succeed,
+    test_env::succeed,
 };
 
 /// Where a test host has the packed snaps, each as `NAME.snap`.

@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{inside::succeed, wait::wait_for};
+use crate::{test_env::succeed, wait::wait_for};
 
 /// A terminal with one program in it; it goes when this goes.
 #[derive(Debug)]

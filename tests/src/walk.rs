@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::inside::Inside;
+use crate::test_env::Inside;
 
 /// Where strace leaves what it saw of a run that nothing was injected into.
 const TRACE: &str = "/run/calls";

@@ -6,7 +6,7 @@ use similar::TextDiff;
 use snapbox::{Data, IntoData, filter::NormalizeToExpected};
 
 use super::{Block, Is, Page, repository, written_pages};
-use crate::{Image, inside::Inside};
+use crate::{Image, test_env::Inside};
 
 /// Where the files of a page are, and where its commands run.
 const FOLDER: &str = "/srv/page";

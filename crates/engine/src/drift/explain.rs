@@ -21,7 +21,7 @@ use crate::{
         cause::Cause,
         document::{Because, Plan, PlannedChange, Wanted},
         merge,
-        readings::reading,
+        state_digests::reading,
     },
     provider::{erased::DynProvider, host::Host, registry::Registry},
 };

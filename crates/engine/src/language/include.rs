@@ -13,11 +13,11 @@ use crate::{
     language::{
         cycles::circles,
         error::{SpecError, SpecErrors},
-        fragment::{Fragment, Include, Item, Part, Profile, fragment},
         inputs::{Read, Surroundings},
         load::load_part,
         parse::workers,
         source::{Source, Span},
+        spec_file::{Fragment, Include, Item, Part, Profile, fragment},
     },
     provider::{host::Host, registry::Registry},
 };

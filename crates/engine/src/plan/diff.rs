@@ -21,7 +21,7 @@ use crate::{
         document::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted},
         merge,
         observe::{ObserveError, Observed, observe},
-        readings::readings,
+        state_digests::readings,
     },
     provider::{host::Host, registry::Registry},
 };

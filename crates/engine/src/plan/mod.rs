@@ -8,5 +8,5 @@ pub mod graph;
 pub mod merge;
 pub mod observe;
 pub mod planner;
-pub(crate) mod readings;
 pub mod recorded;
+pub(crate) mod state_digests;

@@ -24,7 +24,7 @@ use crate::{
         merge,
         observe::{ObserveError, Observed, observe},
         planner::plan_wanted,
-        readings::reading,
+        state_digests::reading,
     },
     provider::{
         error::ProviderError,
@@ -37,7 +37,7 @@ use crate::{
         event::Event,
         progress::{Running, Verified},
         rollback::Begun,
-        take_back::{Ending, GoingBack, Persistence},
+        rollback_run::{Ending, GoingBack, Persistence},
     },
 };
 

@@ -14,7 +14,7 @@ use crate::{
     run::{
         context::Apply,
         recover::{Newest, RecoverError},
-        take_back::{Ending, Persistence},
+        rollback_run::{Ending, Persistence},
     },
 };
 

@@ -8,5 +8,5 @@ pub mod event;
 pub(crate) mod progress;
 pub mod recover;
 pub(crate) mod rollback;
-pub(crate) mod take_back;
+pub(crate) mod rollback_run;
 pub mod undo;

@@ -11,10 +11,10 @@ use crate::{
         window::Window,
     },
     provider::host::Host,
-    run::{context::Apply, event::Event, rollback::Begun, take_back::GoingBack},
+    run::{context::Apply, event::Event, rollback::Begun, rollback_run::GoingBack},
 };
 
-pub use crate::run::take_back::Persistence;
+pub use crate::run::rollback_run::Persistence;
 
 /// An unfinished run cannot be finished.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use crate::{
         document::{Because, Comparison, Plan, PlannedChange, Wanted},
         merge,
         observe::{ObserveError, observe},
-        readings::readings,
+        state_digests::readings,
     },
     provider::{
         host::Host,

@@ -2,13 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod cause;
+mod cleanup;
 mod confirm;
-mod damaged;
-mod every_end;
+mod damaged_journal;
 mod graph;
 mod import;
 mod promises;
-mod pruned;
-mod traces;
-mod unclean;
+mod pruning;
+mod remnants;
+mod run_ends;
 mod world;

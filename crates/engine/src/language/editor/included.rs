@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    language::{error::SpecErrors, fragment, source::Source},
+    language::{error::SpecErrors, source::Source, spec_file},
     provider::{host::Host, registry::Registry},
 };
 
@@ -16,7 +16,7 @@ pub fn check_included<H: Host>(
     registry: &Registry<H>,
 ) -> Result<(), SpecErrors> {
     let read = crate::language::parse::on_a_large_stack(|| {
-        fragment::fragment(source, registry, fragment::Part::Included)
+        spec_file::fragment(source, registry, spec_file::Part::Included)
             .map(|fragment| fragment.errors)
     });
     match read? {
