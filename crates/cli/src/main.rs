@@ -12,6 +12,7 @@ mod private_file;
 mod timings;
 
 mod run;
+mod spec_input;
 
 mod commands;
 mod lsp;

@@ -9,11 +9,12 @@ use stead_engine::{
 
 use crate::{
     args::{Apply, scope},
-    context::{Session, SpecTexts, Told, Wish, read_input, spec_path},
+    context::{Session, Wish},
     error::Failure,
     exit::Exit,
     render,
     run::executor::Bench,
+    spec_input::{SpecTexts, Told, read_input, spec_path},
 };
 
 /// Plans, asks, applies and verifies.

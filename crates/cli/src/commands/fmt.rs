@@ -11,10 +11,10 @@ use stead_resources::host::{Existing, Reader, Writer};
 
 use crate::{
     args::Fmt,
-    context::{read_input, spec_path},
     error::Failure,
     exit::Exit,
     render,
+    spec_input::{read_input, spec_path},
 };
 
 /// Lays out spec files; a file that is laid out already is not touched.

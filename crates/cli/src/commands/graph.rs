@@ -4,10 +4,11 @@ use stead_engine::plan::graph::Marks;
 
 use crate::{
     args::{Drawing, Graph},
-    context::{Session, SpecTexts, Told, spec_path},
+    context::Session,
     error::Failure,
     exit::Exit,
     render,
+    spec_input::{SpecTexts, Told, spec_path},
 };
 
 /// Draws what needs what.

@@ -1,11 +1,7 @@
 //! `stead lsp`.
 
 use crate::{
-    args::Lsp,
-    context::{Session, Told},
-    error::Failure,
-    exit::Exit,
-    lsp::serve,
+    args::Lsp, context::Session, error::Failure, exit::Exit, lsp::serve, spec_input::Told,
 };
 
 /// Serves an editor until it says that it is done.

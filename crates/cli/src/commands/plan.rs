@@ -14,10 +14,11 @@ use stead_engine::{
 
 use crate::{
     args::{Layout, Plan, scope},
-    context::{Session, SpecTexts, Told, spec_path},
+    context::Session,
     error::Failure,
     exit::Exit,
     private_file, render,
+    spec_input::{SpecTexts, Told, spec_path},
 };
 
 /// Shows what would change; writes nothing but the file that was asked for.

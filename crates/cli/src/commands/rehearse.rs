@@ -17,9 +17,10 @@ use tokio::{
 
 use crate::{
     args::Rehearse,
-    context::{Session, SpecTexts, Told, spec_path},
+    context::Session,
     error::Failure,
     exit::Exit,
+    spec_input::{SpecTexts, Told, spec_path},
 };
 
 /// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.

@@ -18,10 +18,11 @@ use stead_engine::{
 
 use crate::{
     args::Test,
-    context::{Session, SpecTexts, Told, read_input, spec_path},
+    context::Session,
     error::Failure,
     exit::Exit,
     render,
+    spec_input::{SpecTexts, Told, read_input, spec_path},
 };
 
 /// How the file of a recorded host ends.

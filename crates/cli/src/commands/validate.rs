@@ -2,10 +2,11 @@
 
 use crate::{
     args::AnySpec,
-    context::{Session, SpecTexts, Told, spec_path},
+    context::Session,
     error::Failure,
     exit::Exit,
     render,
+    spec_input::{SpecTexts, Told, spec_path},
 };
 
 /// Checks a spec without looking at the host.

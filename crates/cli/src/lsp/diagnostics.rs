@@ -24,12 +24,13 @@ use stead_engine::{
 };
 
 use super::documents::Documents;
-use crate::context::{Session, Told};
+use crate::context::Session;
 use crate::lsp::{
     host_cache::Known,
     line_index::{Encoding, Lines},
     workspace::{File, Specs},
 };
+use crate::spec_input::Told;
 
 /// How long the facts of this host are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);

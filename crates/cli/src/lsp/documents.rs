@@ -13,7 +13,7 @@ use lsp_types::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use stead_engine::language::editor::normal;
 
-use crate::context::read_included;
+use crate::spec_input::read_included;
 
 /// What stands for itself in the path of a URI: RFC 3986, 2.3, and what separates its parts.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC

@@ -11,9 +11,9 @@ use stead_engine::{
 use stead_resources::facts::FACTS;
 
 use crate::{
-    context::Told,
     lsp::{host_cache::Known, position::Place},
     render::{meaning, shape},
+    spec_input::Told,
 };
 
 /// How long the facts of this host are waited for.

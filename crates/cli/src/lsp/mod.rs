@@ -16,11 +16,7 @@ use lsp_server::Connection;
 use stead_resources::host::landlock::read_only;
 
 use self::server::Server;
-use crate::{
-    context::{Session, Told},
-    error::Failure,
-    exit::Exit,
-};
+use crate::{context::Session, error::Failure, exit::Exit, spec_input::Told};
 
 /// Serves the editor at standard input and output until it says that it is done or goes away.
 pub(crate) fn serve(session: Session, told: Told) -> Result<Exit, Failure> {

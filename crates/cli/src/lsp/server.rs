@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use stead_engine::language::{format::format, load::load};
 
 use crate::{
-    context::{Session, Told},
+    context::Session,
     exit::Exit,
     lsp::{
         completion::completion,
@@ -38,6 +38,7 @@ use crate::{
         line_index::{Encoding, Lines},
         position::Place,
     },
+    spec_input::Told,
 };
 
 /// The editor does not listen any more.

@@ -23,11 +23,12 @@ use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
 use super::{inside::possible, trial::Trial};
 use crate::{
     args::Rehearse,
-    context::{Session, SpecTexts, Told},
+    context::Session,
     error::Failure,
     exit::Exit,
     json::RehearsalDocument,
     render,
+    spec_input::{SpecTexts, Told},
 };
 
 /// Makes a clone, tries the spec in it, and says what came of it.

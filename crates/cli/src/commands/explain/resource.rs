@@ -29,10 +29,11 @@ use stead_resources::host::{Looked, Reader};
 
 use crate::{
     args::Explain,
-    context::{Session, SpecTexts, Told, spec_path},
+    context::Session,
     error::Failure,
     exit::Exit,
     render::{self, line, paint, plain, time, value},
+    spec_input::{SpecTexts, Told, spec_path},
 };
 
 /// The most lines of one place that are shown.

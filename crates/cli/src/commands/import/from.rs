@@ -8,10 +8,7 @@ use stead_engine::{
 };
 use stead_resources::foreign::{Contents, ForeignFormat, Source, wishes};
 
-use crate::{
-    context::{Session, read_input},
-    error::Failure,
-};
+use crate::{context::Session, error::Failure, spec_input::read_input};
 
 /// Writes what was named as a spec for `host`.
 pub(crate) fn import_from(

@@ -27,11 +27,12 @@ use stead_resources::{
 use crate::{
     args,
     commands::import::from::import_from,
-    context::{Session, SpecTexts, Told, read_input},
+    context::Session,
     error::Failure,
     exit::Exit,
     json::ImportDocument,
     render,
+    spec_input::{SpecTexts, Told, read_input},
 };
 
 /// What import passes over, where it is looked for.

@@ -1,0 +1,180 @@
+//! The input of a command: the files of a spec, and what it is told besides its text.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use stead_engine::{
+    language::{
+        assignment::Given,
+        inputs::{Read, Surroundings},
+        load::{LIMIT, load},
+        source::Source,
+    },
+    model::facts::Facts,
+};
+
+use crate::{
+    args::{AnySpec, Values},
+    error::Failure,
+    json::FactsDocument,
+};
+
+/// Where a spec is looked for when none is named.
+const SPECS: [&str; 2] = ["host.kdl", "/etc/stead/host.kdl"];
+
+/// The files of a spec, each read once, however often it is compared or resolved.
+pub(crate) struct SpecTexts {
+    pub(crate) main: Arc<Source>,
+    included: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
+}
+
+impl SpecTexts {
+    /// Reads the file that the user named.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        Self::of(path, read_input(path)?)
+    }
+
+    /// Takes what was read of that file already.
+    pub(crate) fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Ok(Self {
+            main: load(path.to_owned(), bytes)?,
+            included: Mutex::default(),
+        })
+    }
+
+    /// Reads a file that the spec includes, once.
+    pub(crate) fn included(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let included = || self.included.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = included().get(path) {
+            return Ok(bytes.clone());
+        }
+        let bytes = read_included(path)?;
+        included().insert(path.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+}
+
+/// What a spec is told besides its text.
+#[derive(Clone, Default)]
+pub(crate) struct Told {
+    /// Values for its variables.
+    pub(crate) given: Vec<Given>,
+    /// The environment, if not that of this process.
+    pub(crate) environment: Option<BTreeMap<String, String>>,
+    /// The facts, if not those of this host.
+    pub(crate) facts: Option<Facts>,
+}
+
+impl Told {
+    /// What was typed; everything else comes from this host.
+    pub(crate) fn of(values: &Values) -> Result<Self, Failure> {
+        let mut given = vec![];
+        for path in &values.vars {
+            given.extend(Given::of_file(&SpecTexts::read(path)?.main)?);
+        }
+        let typed = values.var.iter();
+        given.extend(typed.filter_map(|text| Given::of_argument(text)));
+        Ok(Self {
+            given,
+            ..Self::default()
+        })
+    }
+
+    /// What was typed of a spec that may be meant for another host.
+    pub(crate) fn of_any(args: &AnySpec) -> Result<Self, Failure> {
+        Self::of_host(&args.spec.values, args.facts.as_deref())
+    }
+
+    /// What was typed, with the facts of another host if a file has them.
+    pub(crate) fn of_host(values: &Values, facts: Option<&Path>) -> Result<Self, Failure> {
+        Ok(Self {
+            facts: facts.map(recorded_facts).transpose()?,
+            ..Self::of(values)?
+        })
+    }
+}
+
+/// Does something with all that a spec is told besides its text.
+pub(crate) fn surrounded<T>(
+    told: &Told,
+    read: &Read<'_>,
+    facts: &dyn Fn() -> Facts,
+    work: impl FnOnce(&Surroundings<'_>) -> T,
+) -> T {
+    work(&Surroundings {
+        read,
+        given: &told.given,
+        environment: &|name| match &told.environment {
+            Some(environment) => environment.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        },
+        facts: &|| told.facts.clone().unwrap_or_else(facts),
+    })
+}
+
+/// Returns the path of the spec: the one that was named, else the first that exists of the usual ones.
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
+pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    SPECS
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .ok_or_else(|| {
+            Failure::usage(
+                format!(
+                    "no spec is given, and there is neither `{}` nor `{}`",
+                    SPECS[0], SPECS[1]
+                ),
+                "give one, for instance `stead plan laptop.kdl`",
+            )
+        })
+}
+
+/// Reads a file that the user named, but no more of it than a spec can have.
+pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_limited(path).map_err(|error| {
+        Failure::usage(
+            format!("cannot read `{}`: {error}", path.display()),
+            "give a file that exists and that you may read",
+        )
+    })
+}
+
+/// Reads a file that a spec includes. Whatever else stands there, such as a pipe that nobody writes to, is not waited for.
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
+pub(crate) fn read_included(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    read_limited(path)
+}
+
+/// Reads a file, but no more of it than a spec can have.
+#[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    let file = std::fs::File::open(path)?;
+    io::Read::read_to_end(&mut io::Read::take(file, LIMIT + 1), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads facts that `stead facts --json` printed.
+fn recorded_facts(path: &Path) -> Result<Facts, Failure> {
+    let document: Result<FactsDocument, _> = serde_json::from_slice(&read_input(path)?);
+    let fault = match document {
+        Ok(document) if document.is_known() => return Ok(document.facts),
+        Ok(_) => "its format is another".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::usage(
+        format!("`{}` does not contain facts: {fault}", path.display()),
+        "give a file that `stead facts --json` printed",
+    ))
+}
