@@ -1,6 +1,7 @@
 //! The accounts of this host, from its own files. Accounts that a directory service knows are not managed.
 
 pub(crate) mod home;
+pub(crate) mod subids;
 
 use std::{collections::BTreeSet, io::ErrorKind, path::Path, sync::Arc};
 

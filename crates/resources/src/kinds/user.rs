@@ -22,7 +22,7 @@ use stead_engine::{
 use crate::{
     accounts::{
         self, Accounts, FIRST_OF_PEOPLE, Maker, check_existing, check_new, check_number,
-        has_password, home, subordinates,
+        has_password, home, subids, subordinates,
     },
     host::{HostError, Live, MetaKind, Reader, Writer},
     values::{
@@ -354,7 +354,7 @@ async fn create(host: &Writer, name: &str, after: &State) -> Result<(), HostErro
     let Some(recorded) = &after.recorded else {
         return Ok(());
     };
-    for arguments in range_arguments(name, recorded) {
+    for arguments in subids::usermod_arguments(name, &recorded.subuids, &recorded.subgids) {
         run_some(host, "usermod", arguments.into()).await?;
     }
     let made = reader.stat(home)?.filter(|_| !has_home);
@@ -473,25 +473,6 @@ fn differing(before: &State, after: &State) -> Vec<String> {
     words.flatten().collect()
 }
 
-/// Returns the arguments of each usermod that gives back a range of numbers: several at once would come in another order.
-fn range_arguments(name: &str, recorded: &Recorded) -> Vec<[String; 3]> {
-    let users = recorded.subuids.iter();
-    let groups = recorded.subgids.iter();
-    let ranges = users
-        .map(|range| ("--add-subuids", range))
-        .chain(groups.map(|range| ("--add-subgids", range)));
-    ranges
-        .filter_map(|(option, range)| Some([option.to_owned(), span(range)?, name.to_owned()]))
-        .collect()
-}
-
-/// Turns `FIRST:COUNT` into `FIRST-LAST`.
-fn span(range: &str) -> Option<String> {
-    let (first, count) = range.split_once(':')?;
-    let last = first.parse::<u64>().ok()? + count.parse::<u64>().ok()?.checked_sub(1)?;
-    Some(format!("{first}-{last}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -589,9 +570,12 @@ mod tests {
         let rest = "--key SUB_UID_COUNT=0 --key SUB_GID_COUNT=0 --groups adm,audio anna";
         check_created(&anna(), false, &format!("{all} --create-home {rest}"));
         check_created(&anna(), true, &format!("{all} --no-create-home {rest}"));
-        let ranges = range_arguments("anna", &anna().recorded.unwrap());
+        let Recorded {
+            subuids, subgids, ..
+        } = anna().recorded.unwrap();
+        let ranges = subids::usermod_arguments("anna", &subuids, &subgids);
         assert_eq!(ranges, [["--add-subuids", "100000-165535", "anna"]]);
-        assert!(range_arguments("anna", &Recorded::default()).is_empty());
+        assert!(subids::usermod_arguments("anna", &[], &[]).is_empty());
     }
 
     #[test]
