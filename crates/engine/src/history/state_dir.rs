@@ -91,6 +91,11 @@ impl StateFolder {
         self.path.join("blobs")
     }
 
+    /// Returns the number of the newest run; `None` if there was no run yet.
+    pub fn latest_run(&self) -> Result<Option<u64>, StateFolderError> {
+        Ok(self.runs()?.last().copied())
+    }
+
     /// Returns the numbers of all runs, oldest first.
     pub fn runs(&self) -> Result<Vec<u64>, StateFolderError> {
         let folder = self.path.join("runs");
@@ -178,7 +183,7 @@ impl StateFolder {
 
     /// Makes the folder of the next run.
     pub(crate) fn next_run(&self) -> Result<u64, StateFolderError> {
-        let run = self.runs()?.last().map_or(1, |last| last + 1);
+        let run = self.latest_run()?.map_or(1, |last| last + 1);
         make_folder(&self.run(run))?;
         sync_folder(&self.path.join("runs"))?;
         Ok(run)

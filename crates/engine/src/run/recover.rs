@@ -80,7 +80,7 @@ pub struct Newest {
 impl Newest {
     /// Reads it; `None` if there was no run yet.
     pub fn find(folder: &StateFolder) -> Result<Option<Self>, RecoverError> {
-        let Some(&run) = folder.runs()?.last() else {
+        let Some(run) = folder.latest_run()? else {
             return Ok(None);
         };
         let records = journal::read(folder, run)?;
@@ -113,8 +113,8 @@ impl Newest {
 
     /// Reads it if it has not ended.
     pub fn find_open(folder: &StateFolder) -> Result<Option<Self>, RecoverError> {
-        match folder.runs()?.last() {
-            Some(&run) if journal::has_ended(folder, run)? => Ok(None),
+        match folder.latest_run()? {
+            Some(run) if journal::has_ended(folder, run)? => Ok(None),
             _ => Self::find(folder),
         }
     }

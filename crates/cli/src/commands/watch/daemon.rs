@@ -212,7 +212,8 @@ impl<'a> Guardian<'a> {
                 }
             }
         }
-        self.is_behind |= is_of_others && Some(newest_run(&self.desk.state)?) != self.newest;
+        self.is_behind |=
+            is_of_others && Some(self.desk.state.latest_run()?.unwrap_or(0)) != self.newest;
         if Instant::now() >= self.next_look {
             self.consider_all();
         }
@@ -396,7 +397,7 @@ impl<'a> Guardian<'a> {
         let newest = self.newest;
         let outcome = self.desk.work_if_free(async |apply, lock| {
             // Another run may have begun and ended since the plan was made.
-            if Some(newest_run(apply.state)?) != newest {
+            if Some(apply.state.latest_run()?.unwrap_or(0)) != newest {
                 return Ok(None);
             }
             let outcome = apply.run(lock, plan, None).await;
@@ -411,7 +412,7 @@ impl<'a> Guardian<'a> {
                 return Ok(());
             }
             Some(Outcome::Stale { .. }) => {
-                self.newest = Some(newest_run(&self.desk.state)?);
+                self.newest = Some(self.desk.state.latest_run()?.unwrap_or(0));
                 self.note_vain(plan);
                 return Ok(());
             }
@@ -438,7 +439,7 @@ impl<'a> Guardian<'a> {
                 return self.hear(Blame::Nobody);
             }
             Some(outcome) => {
-                self.newest = Some(newest_run(&self.desk.state)?);
+                self.newest = Some(self.desk.state.latest_run()?.unwrap_or(0));
                 self.desk.progress.end(&outcome);
                 // Somebody who has set it back while the run was under way makes it a round like any other.
                 self.hear(Blame::Others)?;
@@ -483,11 +484,6 @@ impl<'a> Guardian<'a> {
             }
         }
     }
-}
-
-/// Returns the number of the newest run; 0 if there is none.
-fn newest_run(state: &StateFolder) -> Result<u64, Failure> {
-    Ok(state.runs()?.last().copied().unwrap_or(0))
 }
 
 /// Returns what tells that somebody has begun a run.
