@@ -29,7 +29,7 @@ complete = install -d $(dir $(TO)/share/$(2)) && $(PROGRAM) completions $(1) >$(
 # The tests that boot a host.
 BOOTED := binary(hosts)
 # The tests that take a sample of what can go wrong, unless they are told to take all of it.
-WALKS := test(/^killed::/) or test(/^power::/) or test(/^confirm::a_(run|host)_/) or test(/^unit::a_kill_/) or test(/^rehearse::nothing_stays_/) or test(/every_end_is/) or binary(fuzz)
+WALKS := test(/^killed::/) or test(/^power::/) or test(/^confirm::unconfirmed_run_/) or test(/^unit::recover_rolls_back_/) or test(/^rehearse::rehearse_leaves_nothing_/) or test(/every_run_ends_at/) or binary(fuzz)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup linters fuzz-specs build install package demo test test-fast test-host test-exhaustive programs bench bench-proxy bench-watch bench-resolve bench-instructions fuzz lint docs guide packages browser runner binder packager counter static

@@ -1,11 +1,11 @@
 //! An archive of Debian packages on a test host: a folder that apt trusts, and the only one that it knows.
 
-use crate::{Host, Inside};
+use crate::{Host, TestEnv};
 
 /// Where it is.
-const FOLDER: &str = "/opt/archive";
+const ARCHIVE_DIR: &str = "/opt/archive";
 /// The list of what it has.
-pub const LIST: &str = "/opt/archive/Packages";
+pub const PACKAGES_FILE: &str = "/opt/archive/Packages";
 
 /// A package to be built.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,31 +19,31 @@ pub struct Package<'a> {
     /// Its files, by path.
     pub files: &'a [(&'a str, &'a str)],
     /// What its script does after it was installed.
-    pub after: Option<&'a str>,
+    pub postinst: Option<&'a str>,
 }
 
 impl Host {
     /// Builds packages and offers them, and nothing else.
-    pub fn offer(&self, packages: &[Package<'_>]) {
-        self.must(&["mkdir", "--parents", FOLDER]);
+    pub fn publish_packages(&self, packages: &[Package<'_>]) {
+        self.run_ok(&["mkdir", "--parents", ARCHIVE_DIR]);
         for package in packages {
-            self.build(package);
+            self.build_package(package);
         }
         self.put("/etc/apt/sources.list", "");
         self.put(
             "/etc/apt/sources.list.d/test.list",
-            &format!("deb [trusted=yes] file:{FOLDER} ./\n"),
+            &format!("deb [trusted=yes] file:{ARCHIVE_DIR} ./\n"),
         );
-        self.must(&["apt-get", "update"]);
+        self.run_ok(&["apt-get", "update"]);
     }
 
-    fn build(&self, package: &Package<'_>) {
+    fn build_package(&self, package: &Package<'_>) {
         let Package {
             name,
             version,
             control,
             files,
-            after,
+            postinst: after,
         } = package;
         let folder = format!("/root/build/{name}_{version}");
         let control = format!(
@@ -63,17 +63,17 @@ impl Host {
         if let Some(after) = after {
             let script = format!("{folder}/DEBIAN/postinst");
             self.put(&script, &format!("#!/bin/sh\n{after}\n"));
-            self.must(&["chmod", "0755", &script]);
+            self.run_ok(&["chmod", "0755", &script]);
         }
-        let file = format!("{FOLDER}/{name}_{version}_all.deb");
-        self.must(&["dpkg-deb", "--root-owner-group", "--build", &folder, &file]);
-        let size = self.must(&["stat", "--format=%s", &file]).out;
-        let digest = self.must(&["sha256sum", &file]).out;
+        let file = format!("{ARCHIVE_DIR}/{name}_{version}_all.deb");
+        self.run_ok(&["dpkg-deb", "--root-owner-group", "--build", &folder, &file]);
+        let size = self.run_ok(&["stat", "--format=%s", &file]).out;
+        let digest = self.run_ok(&["sha256sum", &file]).out;
         let digest = digest.split(' ').next().unwrap();
-        let list = self.get(LIST).unwrap_or_default();
+        let list = self.get(PACKAGES_FILE).unwrap_or_default();
         let entry = format!(
             "{control}Filename: ./{name}_{version}_all.deb\nSize: {size}SHA256: {digest}\n\n"
         );
-        self.put(LIST, &(list + &entry));
+        self.put(PACKAGES_FILE, &(list + &entry));
     }
 }

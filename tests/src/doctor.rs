@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{Host, Inside, wait_for};
+use crate::{Host, TestEnv, wait_for};
 
 /// How many things it looks for.
-const KNOWN: usize = 25;
+const CHECK_COUNT: usize = 25;
 
 impl Host {
     /// Examines the host and returns what is found, by name.
@@ -25,7 +25,7 @@ impl Host {
         let list = |key: &str| document[key].as_array().unwrap().clone();
         let mut findings = list("findings");
         assert_eq!(said.code, Some(if findings.is_empty() { 0 } else { 3 }));
-        assert_eq!(findings.len() + list("fine").len(), KNOWN, "{said:?}");
+        assert_eq!(findings.len() + list("fine").len(), CHECK_COUNT, "{said:?}");
         for finding in &findings {
             let is_empty = |key: &str| finding[key].as_array().is_none_or(Vec::is_empty);
             assert!(!is_empty("evidence") && !is_empty("by_hand"), "{finding}");
@@ -35,7 +35,7 @@ impl Host {
     }
 
     /// Examines the host and names what is found, sorted.
-    pub fn found(&self) -> Vec<String> {
+    pub fn finding_names(&self) -> Vec<String> {
         let findings = self.findings().into_iter();
         let names = findings.map(|it| it["name"].as_str().unwrap().to_owned());
         names.collect()

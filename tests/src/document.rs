@@ -25,7 +25,7 @@ use std::{
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-pub use checks::{passing_commands, seen_by};
+pub use checks::{check_seen_by_test, mentioned_commands};
 pub use links::{anchors, links};
 pub use run::{run_all, run_as};
 
@@ -44,24 +44,24 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// What it is.
-    pub is: Is,
+    pub kind: BlockKind,
     /// Where its text stands in the page.
     pub range: Range<usize>,
 }
 
 /// What a block is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Is {
+pub enum BlockKind {
     /// Commands with what they say; on a booted host if one is named.
     Console(Option<Image>),
     /// Commands that prepare something, for readers of the source alone.
-    Prepared(Option<Image>),
+    Setup(Option<Image>),
     /// A file.
     File(String),
     /// A spec, or what stands in one.
     Spec,
     /// What a test has seen.
-    Seen(String),
+    SeenByTest(String),
     /// How something is written, or the language of another program.
     Form,
     /// Nothing that is known.
@@ -80,7 +80,7 @@ pub fn repository() -> PathBuf {
 pub const GUIDE: &str = "docs/guide/src";
 
 /// Returns the README and the pages of the guide that are written by hand.
-pub fn written_pages() -> Vec<Page> {
+pub fn handwritten_pages() -> Vec<Page> {
     let guide = guide_pages().into_iter();
     let written = guide.filter(|page| !page.text.starts_with("<!-- Made from the code"));
     std::iter::once(Page::read("README.md"))
@@ -118,15 +118,18 @@ impl Page {
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = vec![];
         let mut open: Option<Block> = None;
-        for (event, range) in events(&self.text) {
+        for (event, range) in markdown_events(&self.text) {
             match event {
                 Event::Start(Tag::CodeBlock(kind)) => {
                     let info = match &kind {
                         CodeBlockKind::Fenced(info) => info,
                         CodeBlockKind::Indented => "indented",
                     };
-                    let is = Is::told_by(info);
-                    open = Some(Block { is, range: 0..0 });
+                    let is = BlockKind::from_info(info);
+                    open = Some(Block {
+                        kind: is,
+                        range: 0..0,
+                    });
                 }
                 Event::Text(_) => {
                     if let Some(block) = &mut open {
@@ -144,13 +147,13 @@ impl Page {
                     let rest = &self.text[range.start..];
                     let end = rest.find("-->").unwrap();
                     let (info, _) = rest["<!-- ".len()..end].split_once('\n').unwrap();
-                    let is = match Is::told_by(info) {
-                        Is::Console(image) => Is::Prepared(image),
+                    let is = match BlockKind::from_info(info) {
+                        BlockKind::Console(image) => BlockKind::Setup(image),
                         other => other,
                     };
                     let begin = range.start + "<!-- ".len() + info.len() + 1;
                     let range = begin..range.start + end;
-                    blocks.push(Block { is, range });
+                    blocks.push(Block { kind: is, range });
                 }
                 _ => {}
             }
@@ -164,9 +167,9 @@ impl Page {
     }
 }
 
-impl Is {
+impl BlockKind {
     /// Reads the words behind the fence.
-    fn told_by(info: &str) -> Self {
+    fn from_info(info: &str) -> Self {
         let words: Vec<&str> = info.trim().split(',').collect();
         let rest = |beginning: &str| {
             let word = words.get(1).filter(|_| words.len() == 2)?;
@@ -182,7 +185,7 @@ impl Is {
             "text" if words.get(1) == Some(&"form") => Self::Form,
             language if language != "text" && words.get(1) == Some(&"other") => Self::Form,
             "text" => match rest("seen=") {
-                Some(test) => Self::Seen(test.to_owned()),
+                Some(test) => Self::SeenByTest(test.to_owned()),
                 None => Self::Unknown(info.to_owned()),
             },
             _ => match rest("file=") {
@@ -194,7 +197,7 @@ impl Is {
 }
 
 /// Returns what a text consists of.
-fn events(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
+fn markdown_events(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
     Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter()
 }
 
@@ -202,51 +205,54 @@ fn events(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
 mod tests {
     use super::*;
 
-    fn blocks(text: &str) -> Vec<(Is, String)> {
+    fn blocks(text: &str) -> Vec<(BlockKind, String)> {
         let page = Page {
             path: "page.md".into(),
             text: text.to_owned(),
         };
         let blocks = page.blocks().into_iter();
         blocks
-            .map(|block| (block.is.clone(), page.text_of(&block).to_owned()))
+            .map(|block| (block.kind.clone(), page.text_of(&block).to_owned()))
             .collect()
     }
 
     #[test]
-    fn a_block_is_told_by_its_fence() {
+    fn block_kind_follows_its_fence() {
         for (info, is) in [
-            ("console", Is::Console(None)),
-            ("console,host=debian-12", Is::Console(Some(Image::Debian12))),
+            ("console", BlockKind::Console(None)),
+            (
+                "console,host=debian-12",
+                BlockKind::Console(Some(Image::Debian12)),
+            ),
             (
                 "console,host=windows",
-                Is::Unknown("console,host=windows".to_owned()),
+                BlockKind::Unknown("console,host=windows".to_owned()),
             ),
-            ("kdl", Is::Spec),
-            ("kdl,file=a.kdl", Is::File("a.kdl".to_owned())),
-            ("text,seen=it_is", Is::Seen("it_is".to_owned())),
-            ("text,form", Is::Form),
-            ("lua,other", Is::Form),
-            ("text,other", Is::Unknown("text,other".to_owned())),
-            ("text", Is::Unknown("text".to_owned())),
-            ("sh", Is::Unknown("sh".to_owned())),
-            ("", Is::Unknown(String::new())),
+            ("kdl", BlockKind::Spec),
+            ("kdl,file=a.kdl", BlockKind::File("a.kdl".to_owned())),
+            ("text,seen=it_is", BlockKind::SeenByTest("it_is".to_owned())),
+            ("text,form", BlockKind::Form),
+            ("lua,other", BlockKind::Form),
+            ("text,other", BlockKind::Unknown("text,other".to_owned())),
+            ("text", BlockKind::Unknown("text".to_owned())),
+            ("sh", BlockKind::Unknown("sh".to_owned())),
+            ("", BlockKind::Unknown(String::new())),
         ] {
             let text = format!("Words\n\n```{info}\n$ one\ntwo\n```\n\nmore\n");
             assert_eq!(blocks(&text), [(is, "$ one\ntwo\n".to_owned())], "{info}");
         }
         assert_eq!(
             blocks("a\n\n    $ indented\n\nb\n")[0].0,
-            Is::Unknown("indented".to_owned())
+            BlockKind::Unknown("indented".to_owned())
         );
     }
 
     #[test]
-    fn a_comment_prepares() {
+    fn console_comment_is_a_setup_block() {
         assert_eq!(
             blocks("a\n\n<!-- console,host=debian-13\n$ one\n$ two\n-->\n\nb\n"),
             [(
-                Is::Prepared(Some(Image::Debian13)),
+                BlockKind::Setup(Some(Image::Debian13)),
                 "$ one\n$ two\n".to_owned()
             )]
         );

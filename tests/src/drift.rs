@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::{Host, Inside};
+use crate::{Host, TestEnv};
 
 /// Where the spec is.
 pub const SPEC: &str = "/root/host.kdl";
 
 /// Writes the spec.
-pub fn write(host: &Host, resources: &str) {
+pub fn write_spec(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
 }
 
@@ -19,9 +19,9 @@ pub fn write(host: &Host, resources: &str) {
 /// # Panics
 /// If that fails, or if a plan is not empty afterwards.
 pub fn apply(host: &Host, resources: &str) {
-    write(host, resources);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.stead_ends(&["plan", SPEC], 0);
+    write_spec(host, resources);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["plan", SPEC], 0);
 }
 
 /// Returns the causes of a plan, by address.
@@ -29,7 +29,7 @@ pub fn apply(host: &Host, resources: &str) {
 /// # Panics
 /// If the plan is empty or no JSON.
 pub fn causes(host: &Host) -> BTreeMap<String, Value> {
-    let said = host.stead_ends(&["plan", "--json", SPEC], 3);
+    let said = host.stead_exits(&["plan", "--json", SPEC], 3);
     let plan: Value = serde_json::from_str(&said.out).expect("a plan is JSON");
     let changes = plan["changes"].as_array().into_iter().flatten();
     changes
@@ -41,7 +41,7 @@ pub fn causes(host: &Host) -> BTreeMap<String, Value> {
 }
 
 /// Says a cause in short, without the times in its evidence.
-pub fn label(cause: &Value) -> String {
+pub fn short_cause(cause: &Value) -> String {
     let text = |field: &str| cause[field].as_str().unwrap_or_default();
     let evidence = text("evidence").split(" 20").next().unwrap_or_default();
     let run = &cause["run"];
@@ -60,11 +60,11 @@ pub fn label(cause: &Value) -> String {
 ///
 /// # Panics
 /// If there are others.
-pub fn check(host: &Host, expected: &[(&str, &str)]) {
+pub fn check_causes(host: &Host, expected: &[(&str, &str)]) {
     let causes = causes(host);
     let found: Vec<_> = causes
         .iter()
-        .map(|(address, cause)| (address.as_str(), label(cause)))
+        .map(|(address, cause)| (address.as_str(), short_cause(cause)))
         .collect();
     let found: Vec<_> = found
         .iter()

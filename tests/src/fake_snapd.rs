@@ -32,10 +32,10 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::UnixListener, runtime::Runtime, sync::Notify};
 
-use change::Tick;
+use change::Progress;
 pub use installed::Offer;
 use refusal::Refusal;
-pub use state::{Fault, World};
+pub use state::{SnapdFault, SnapdState};
 
 /// A running fake; it ends when this goes.
 ///
@@ -44,29 +44,29 @@ pub use state::{Fault, World};
 #[derive(Debug)]
 pub struct FakeSnapd {
     socket: PathBuf,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     server: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    world: Mutex<World>,
-    complaints: Mutex<Vec<String>>,
+struct ServerState {
+    world: Mutex<SnapdState>,
+    bad_requests: Mutex<Vec<String>>,
     /// Ends the server: for a while, or for ever when there is no `vanish`.
     stop: Notify,
-    vanish: Mutex<Option<Duration>>,
+    outage: Mutex<Option<Duration>>,
 }
 
 type Parameters = Query<std::collections::BTreeMap<String, String>>;
 
 impl FakeSnapd {
     /// Starts one that listens on a socket.
-    pub fn start(socket: &Path, world: World) -> Self {
-        let shared = Arc::new(Shared {
+    pub fn start(socket: &Path, world: SnapdState) -> Self {
+        let shared = Arc::new(ServerState {
             world: Mutex::new(world),
-            complaints: Mutex::default(),
+            bad_requests: Mutex::default(),
             stop: Notify::new(),
-            vanish: Mutex::default(),
+            outage: Mutex::default(),
         });
         let runtime = Runtime::new().unwrap();
         let listener = listen(&runtime, socket);
@@ -82,12 +82,12 @@ impl FakeSnapd {
     }
 
     /// Makes something go wrong with the next change.
-    pub fn inject(&self, fault: Fault) {
+    pub fn inject(&self, fault: SnapdFault) {
         self.shared.world().inject(fault);
     }
 
     /// Asks it as a program would, and returns the answer; `None` if nobody answers.
-    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
         let mut command = Command::new("curl");
         command
             .args(["--silent", "--request", method, "--unix-socket"])
@@ -101,8 +101,8 @@ impl FakeSnapd {
     }
 
     /// Returns what was wrong with the requests so far, and forgets it.
-    pub fn take_complaints(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.complaints.lock().unwrap())
+    pub fn take_bad_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.bad_requests.lock().unwrap())
     }
 }
 
@@ -113,7 +113,7 @@ impl Drop for FakeSnapd {
             server.join().expect("it does not panic");
         }
         drop(fs::remove_file(&self.socket));
-        let complaints = self.take_complaints();
+        let complaints = self.take_bad_requests();
         assert!(
             complaints.is_empty() || thread::panicking(),
             "requests that snapd does not know: {complaints:?}"
@@ -121,14 +121,14 @@ impl Drop for FakeSnapd {
     }
 }
 
-impl Shared {
-    fn world(&self) -> MutexGuard<'_, World> {
+impl ServerState {
+    fn world(&self) -> MutexGuard<'_, SnapdState> {
         self.world.lock().unwrap()
     }
 
-    fn complain(&self, what: String) -> Response {
-        let answer = error(StatusCode::BAD_REQUEST, &what, None, Value::Null);
-        self.complaints.lock().unwrap().push(what);
+    fn reject(&self, what: String) -> Response {
+        let answer = error_response(StatusCode::BAD_REQUEST, &what, None, Value::Null);
+        self.bad_requests.lock().unwrap().push(what);
         answer
     }
 }
@@ -140,7 +140,12 @@ fn listen(runtime: &Runtime, socket: &Path) -> UnixListener {
 }
 
 /// Serves until it is stopped. While it has vanished, neither the socket nor any connection is there.
-fn serve(shared: &Arc<Shared>, socket: &Path, mut runtime: Runtime, mut listener: UnixListener) {
+fn serve(
+    shared: &Arc<ServerState>,
+    socket: &Path,
+    mut runtime: Runtime,
+    mut listener: UnixListener,
+) {
     loop {
         let router = router(Arc::clone(shared));
         runtime.block_on(async {
@@ -150,7 +155,7 @@ fn serve(shared: &Arc<Shared>, socket: &Path, mut runtime: Runtime, mut listener
             }
         });
         runtime.shutdown_background();
-        let Some(pause) = shared.vanish.lock().unwrap().take() else {
+        let Some(pause) = shared.outage.lock().unwrap().take() else {
             return;
         };
         fs::remove_file(socket).unwrap();
@@ -160,10 +165,10 @@ fn serve(shared: &Arc<Shared>, socket: &Path, mut runtime: Runtime, mut listener
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
+fn router(shared: Arc<ServerState>) -> Router {
     Router::new()
         .route("/v2/system-info", get(system_info))
-        .route("/v2/snaps", get(snaps).post(many))
+        .route("/v2/snaps", get(snaps).post(sideload_snap))
         .route("/v2/snaps/{name}", get(snap).post(change_snap))
         .route("/v2/snaps/{name}/conf", get(conf).put(set_conf))
         .route("/v2/find", get(find))
@@ -172,18 +177,18 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v2/changes/{id}", get(change).post(abort))
         .route("/v2/apps", get(apps).post(change_apps))
         .route("/v2/assertions", post(assertions))
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+        .fallback(unknown_request)
+        .method_not_allowed_fallback(unknown_request)
         .with_state(shared)
 }
 
-async fn system_info(State(shared): State<Arc<Shared>>) -> Response {
-    sync(&shared.world().system_info())
+async fn system_info(State(shared): State<Arc<ServerState>>) -> Response {
+    sync_response(&shared.world().system_info())
 }
 
-async fn snaps(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+async fn snaps(State(shared): State<Arc<ServerState>>, parameters: Parameters) -> Response {
     if let Err(what) = requests::parameters(&parameters, &["select", "snaps"]) {
-        return shared.complain(format!("GET /v2/snaps: {what}"));
+        return shared.reject(format!("GET /v2/snaps: {what}"));
     }
     let names: Option<Vec<&str>> = parameters
         .get("snaps")
@@ -191,29 +196,29 @@ async fn snaps(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Res
     let all = parameters
         .get("select")
         .is_some_and(|select| select == "all");
-    sync(&shared.world().snaps(names.as_deref(), all))
+    sync_response(&shared.world().snaps(names.as_deref(), all))
 }
 
-async fn snap(State(shared): State<Arc<Shared>>, Segment(name): Segment<String>) -> Response {
-    answer(shared.world().snap(&name))
+async fn snap(State(shared): State<Arc<ServerState>>, Segment(name): Segment<String>) -> Response {
+    sync_or_error(shared.world().snap(&name))
 }
 
-async fn find(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+async fn find(State(shared): State<Arc<ServerState>>, parameters: Parameters) -> Response {
     if let Err(what) = requests::parameters(&parameters, &["name", "q", "select", "scope"]) {
-        return shared.complain(format!("GET /v2/find: {what}"));
+        return shared.reject(format!("GET /v2/find: {what}"));
     }
     let name = parameters.get("name").map(String::as_str);
     let refresh = parameters
         .get("select")
         .is_some_and(|select| select == "refresh");
-    answer(shared.world().find(name, refresh))
+    sync_or_error(shared.world().find(name, refresh))
 }
 
 /// Says what the store would send, in headers: `daemon/api_download.go`. Only this question is answered, and nothing is sent.
-async fn download(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let (name, action) = match requests::peek(&body) {
+async fn download(State(shared): State<Arc<ServerState>>, body: Bytes) -> Response {
+    let (name, action) = match requests::header_peek(&body) {
         Ok(asked) => asked,
-        Err(what) => return shared.complain(format!("POST /v2/download: {what}")),
+        Err(what) => return shared.reject(format!("POST /v2/download: {what}")),
     };
     match shared.world().offer(&name, &action, "latest/stable") {
         Ok(offer) => {
@@ -225,151 +230,154 @@ async fn download(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             ];
             headers.into_response()
         }
-        Err(refusal) => refuse(refusal),
+        Err(refusal) => refusal_response(refusal),
     }
 }
 
-async fn changes(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+async fn changes(State(shared): State<Arc<ServerState>>, parameters: Parameters) -> Response {
     if let Err(what) = requests::parameters(&parameters, &["select", "for"]) {
-        return shared.complain(format!("GET /v2/changes: {what}"));
+        return shared.reject(format!("GET /v2/changes: {what}"));
     }
     match parameters.get("select").map(String::as_str) {
         Some("in-progress") => {
             let of = parameters.get("for").map(String::as_str);
-            sync(&shared.world().changes_in_progress(of))
+            sync_response(&shared.world().changes_in_progress(of))
         }
-        other => shared.complain(format!("GET /v2/changes: `select` is {other:?}")),
+        other => shared.reject(format!("GET /v2/changes: `select` is {other:?}")),
     }
 }
 
-async fn change(State(shared): State<Arc<Shared>>, Segment(id): Segment<String>) -> Response {
-    let ticked = shared.world().tick(&id);
+async fn change(State(shared): State<Arc<ServerState>>, Segment(id): Segment<String>) -> Response {
+    let ticked = shared.world().advance(&id);
     match ticked {
-        Ok(Tick { change, vanish }) => {
+        Ok(Progress {
+            change,
+            outage: vanish,
+        }) => {
             if vanish.is_some() {
-                *shared.vanish.lock().unwrap() = vanish;
+                *shared.outage.lock().unwrap() = vanish;
                 shared.stop.notify_one();
             }
-            sync(&change)
+            sync_response(&change)
         }
-        Err(refusal) => refuse(refusal),
+        Err(refusal) => refusal_response(refusal),
     }
 }
 
 async fn abort(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<ServerState>>,
     Segment(id): Segment<String>,
     body: Bytes,
 ) -> Response {
     match serde_json::from_slice::<Value>(&body) {
-        Ok(body) if body == json!({"action": "abort"}) => answer(shared.world().abort(&id)),
-        _ => shared.complain(format!("POST /v2/changes/{id}: `action` is not `abort`")),
+        Ok(body) if body == json!({"action": "abort"}) => sync_or_error(shared.world().abort(&id)),
+        _ => shared.reject(format!("POST /v2/changes/{id}: `action` is not `abort`")),
     }
 }
 
 async fn change_snap(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<ServerState>>,
     Segment(name): Segment<String>,
     body: Bytes,
 ) -> Response {
     let action = match requests::action(&body) {
         Ok(action) => action,
-        Err(what) => return shared.complain(format!("POST /v2/snaps/{name}: {what}")),
+        Err(what) => return shared.reject(format!("POST /v2/snaps/{name}: {what}")),
     };
-    accept(shared.world().change(&name, &action))
+    async_or_error(shared.world().change(&name, &action))
 }
 
 /// A file to install comes in parts; several snaps at once come as JSON.
-async fn many(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn sideload_snap(State(shared): State<Arc<ServerState>>, request: Request) -> Response {
     let kind = request.headers().get(CONTENT_TYPE).cloned();
     let kind = kind
         .as_ref()
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or_default();
     if !kind.starts_with("multipart/form-data") {
-        return shared.complain(format!("POST /v2/snaps with the content type {kind:?}"));
+        return shared.reject(format!("POST /v2/snaps with the content type {kind:?}"));
     }
     match requests::sideload(request).await {
-        Ok(sideload) => accept(shared.world().sideload(&sideload)),
-        Err(what) => shared.complain(format!("POST /v2/snaps: {what}")),
+        Ok(sideload) => async_or_error(shared.world().sideload(&sideload)),
+        Err(what) => shared.reject(format!("POST /v2/snaps: {what}")),
     }
 }
 
 async fn conf(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<ServerState>>,
     Segment(name): Segment<String>,
     parameters: Parameters,
 ) -> Response {
     if let Err(what) = requests::parameters(&parameters, &["keys"]) {
-        return shared.complain(format!("GET /v2/snaps/{name}/conf: {what}"));
+        return shared.reject(format!("GET /v2/snaps/{name}/conf: {what}"));
     }
     let keys = parameters.get("keys").map(|keys| keys.split(',').collect());
-    answer(shared.world().conf(&name, keys))
+    sync_or_error(shared.world().conf(&name, keys))
 }
 
 async fn set_conf(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<ServerState>>,
     Segment(name): Segment<String>,
     body: Bytes,
 ) -> Response {
     match serde_json::from_slice(&body) {
-        Ok(Value::Object(patch)) => accept(shared.world().set_conf(&name, patch)),
-        _ => shared.complain(format!(
+        Ok(Value::Object(patch)) => async_or_error(shared.world().set_conf(&name, patch)),
+        _ => shared.reject(format!(
             "PUT /v2/snaps/{name}/conf: the body is no JSON object"
         )),
     }
 }
 
-async fn apps(State(shared): State<Arc<Shared>>, parameters: Parameters) -> Response {
+async fn apps(State(shared): State<Arc<ServerState>>, parameters: Parameters) -> Response {
     if let Err(what) = requests::parameters(&parameters, &["select", "names"]) {
-        return shared.complain(format!("GET /v2/apps: {what}"));
+        return shared.reject(format!("GET /v2/apps: {what}"));
     }
     let names: Option<Vec<&str>> = parameters
         .get("names")
         .map(|names| names.split(',').collect());
-    answer(shared.world().apps(names.as_deref()))
+    sync_or_error(shared.world().apps(names.as_deref()))
 }
 
-async fn change_apps(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+async fn change_apps(State(shared): State<Arc<ServerState>>, body: Bytes) -> Response {
     match requests::services(&body) {
-        Ok(services) => accept(shared.world().change_apps(&services)),
-        Err(what) => shared.complain(format!("POST /v2/apps: {what}")),
+        Ok(services) => async_or_error(shared.world().change_apps(&services)),
+        Err(what) => shared.reject(format!("POST /v2/apps: {what}")),
     }
 }
 
-async fn assertions(State(shared): State<Arc<Shared>>, body: String) -> Response {
+async fn assertions(State(shared): State<Arc<ServerState>>, body: String) -> Response {
     if body.starts_with("type: ") {
-        sync(&Value::Null)
+        sync_response(&Value::Null)
     } else {
-        shared.complain("POST /v2/assertions: the body is no stream of assertions".to_owned())
+        shared.reject("POST /v2/assertions: the body is no stream of assertions".to_owned())
     }
 }
 
-async fn unknown(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    shared.complain(format!("{} {}", request.method(), request.uri()))
+async fn unknown_request(State(shared): State<Arc<ServerState>>, request: Request) -> Response {
+    shared.reject(format!("{} {}", request.method(), request.uri()))
 }
 
-fn answer(result: Result<Value, Refusal>) -> Response {
-    result.map_or_else(refuse, |result| sync(&result))
+fn sync_or_error(result: Result<Value, Refusal>) -> Response {
+    result.map_or_else(refusal_response, |result| sync_response(&result))
 }
 
 /// Answers with the change that was begun.
-fn accept(change: Result<String, Refusal>) -> Response {
+fn async_or_error(change: Result<String, Refusal>) -> Response {
     match change {
         Ok(id) => {
             let body = json!({"type": "async", "status-code": 202, "status": "Accepted", "result": null, "change": id});
             (StatusCode::ACCEPTED, Json(body)).into_response()
         }
-        Err(refusal) => refuse(refusal),
+        Err(refusal) => refusal_response(refusal),
     }
 }
 
-fn sync(result: &Value) -> Response {
+fn sync_response(result: &Value) -> Response {
     Json(json!({"type": "sync", "status-code": 200, "status": "OK", "result": result}))
         .into_response()
 }
 
-fn refuse(refusal: Refusal) -> Response {
+fn refusal_response(refusal: Refusal) -> Response {
     let Refusal {
         code,
         kind,
@@ -377,10 +385,10 @@ fn refuse(refusal: Refusal) -> Response {
         value,
     } = refusal;
     let code = StatusCode::from_u16(code).expect("the world has codes of HTTP only");
-    error(code, &message, kind, value)
+    error_response(code, &message, kind, value)
 }
 
-fn error(code: StatusCode, message: &str, kind: Option<&str>, value: Value) -> Response {
+fn error_response(code: StatusCode, message: &str, kind: Option<&str>, value: Value) -> Response {
     let mut result = json!({"message": message});
     if let Some(kind) = kind {
         result["kind"] = kind.into();

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::test_env::Inside;
+use crate::test_env::TestEnv;
 
 /// What a place looks like: a line for each file, setting, table and unit.
 pub type Fingerprint = BTreeMap<String, String>;
@@ -22,12 +22,12 @@ pub fn difference(one: &Fingerprint, other: &Fingerprint) -> Vec<String> {
 }
 
 /// Adds the files of a folder: mode, owners, and what is in them.
-pub(crate) fn files(inside: &impl Inside, folder: &str, found: &mut Fingerprint) {
-    walk(inside, Path::new(folder), found);
+pub(crate) fn add_files(inside: &impl TestEnv, folder: &str, found: &mut Fingerprint) {
+    add_path(inside, Path::new(folder), found);
 }
 
-fn walk(inside: &impl Inside, path: &Path, found: &mut Fingerprint) {
-    let real = inside.at(path.to_str().unwrap());
+fn add_path(inside: &impl TestEnv, path: &Path, found: &mut Fingerprint) {
+    let real = inside.outside_path(path.to_str().unwrap());
     let Ok(meta) = fs::symlink_metadata(&real) else {
         return;
     };
@@ -42,13 +42,13 @@ fn walk(inside: &impl Inside, path: &Path, found: &mut Fingerprint) {
     found.insert(path.display().to_string(), line);
     if meta.is_dir() {
         for entry in fs::read_dir(&real).unwrap() {
-            walk(inside, &path.join(entry.unwrap().file_name()), found);
+            add_path(inside, &path.join(entry.unwrap().file_name()), found);
         }
     }
 }
 
 /// Adds the sysctls whose names match a pattern.
-pub(crate) fn sysctls(inside: &impl Inside, pattern: &str, found: &mut Fingerprint) {
+pub(crate) fn add_sysctls(inside: &impl TestEnv, pattern: &str, found: &mut Fingerprint) {
     let settings = inside.run(&["sysctl", "-a", "--pattern", pattern]);
     assert!(!settings.out.is_empty(), "{settings:?}");
     for (key, value) in settings
@@ -61,22 +61,22 @@ pub(crate) fn sysctls(inside: &impl Inside, pattern: &str, found: &mut Fingerpri
 }
 
 /// Adds the rules and policies of both back ends and both families.
-pub(crate) fn rules(inside: &impl Inside, found: &mut Fingerprint) {
+pub(crate) fn add_rules(inside: &impl TestEnv, found: &mut Fingerprint) {
     for program in [
         "iptables-nft-save",
         "iptables-legacy-save",
         "ip6tables-nft-save",
         "ip6tables-legacy-save",
     ] {
-        for (table, text) in tables(&inside.must(&[program]).out) {
+        for (table, text) in nonempty_tables(&inside.run_ok(&[program]).out) {
             found.insert(format!("{program} {table}"), text);
         }
     }
 }
 
 /// Adds the lines that a program prints, each under its first word.
-pub(crate) fn lines(inside: &impl Inside, name: &str, argv: &[&str], found: &mut Fingerprint) {
-    for line in inside.must(argv).out.lines() {
+pub(crate) fn add_lines(inside: &impl TestEnv, name: &str, argv: &[&str], found: &mut Fingerprint) {
+    for line in inside.run_ok(argv).out.lines() {
         let line: Vec<&str> = line.split_whitespace().collect();
         let key = format!("{name} {}", line.first().unwrap_or(&""));
         let values = found.entry(key).or_default();
@@ -87,7 +87,7 @@ pub(crate) fn lines(inside: &impl Inside, name: &str, argv: &[&str], found: &mut
 
 /// Splits what `iptables-save` prints into tables. A table in which nothing was ever decided is as good as none:
 /// a kernel that has once had a table of the legacy back end cannot lose it again.
-fn tables(text: &str) -> BTreeMap<String, String> {
+fn nonempty_tables(text: &str) -> BTreeMap<String, String> {
     let mut tables: BTreeMap<String, String> = BTreeMap::new();
     let mut table = String::new();
     for line in text.lines() {

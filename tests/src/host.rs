@@ -21,35 +21,35 @@ use nix::{
 
 use crate::{
     fingerprint::{self, Fingerprint, difference},
-    image::{Image, Wait, cache, claim},
-    test_env::{Inside, Said, program, succeed},
+    image::{IfLocked, Image, cache_dir, lock_file},
+    test_env::{CommandOutput, TestEnv, program, run_local_ok},
 };
 
 /// A booted host; it goes when this goes.
 #[derive(Debug)]
 pub struct Host {
     layers: Vec<PathBuf>,
-    folder: PathBuf,
+    dir: PathBuf,
     cgroup: PathBuf,
     holder: Child,
     /// Its systemd, as seen from outside.
     pid: u32,
     /// Held as long as the folder is in use; what a killed test left is removed by the next.
-    _claim: Flock<File>,
+    _lock: Flock<File>,
 }
 
 /// How long a host may take to come up.
-const UP: Duration = Duration::from_mins(2);
+const BOOT_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long the rest of a host may take to go after it was killed.
-const GONE: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a hook may hold the lock.
-const FREE: Duration = Duration::from_secs(20);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 /// How large a disk may grow. It is sparse.
 const DISK_BYTES: u64 = 8 << 30;
 /// How much room the disks of several hosts take together.
-const DISKS_BYTES: u64 = 4 << 30;
+const MEMORY_BYTES: u64 = 4 << 30;
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Host {
     /// Boots a host.
@@ -58,7 +58,7 @@ impl Host {
     /// If it does not come up, with what its console said.
     pub fn boot(image: Image) -> Self {
         let layers = image.layers();
-        Self::start(layers, Some(&image.disk()))
+        Self::boot_layers(layers, Some(&image.disk()))
     }
 
     /// Says what this machine lacks to boot hosts.
@@ -91,19 +91,19 @@ impl Host {
     }
 
     /// Boots a host over layers, topmost first, with a copy of a disk.
-    pub(crate) fn start(layers: Vec<PathBuf>, disk: Option<&Path>) -> Self {
-        let hosts = place().join("hosts");
+    pub(crate) fn boot_layers(layers: Vec<PathBuf>, disk: Option<&Path>) -> Self {
+        let hosts = disks_dir().join("hosts");
         fs::create_dir_all(&hosts).unwrap();
-        let one_at_a_time = claim(&hosts.join("lock"), Wait::Yes);
+        let one_at_a_time = lock_file(&hosts.join("lock"), IfLocked::Wait);
         remove_abandoned(&hosts);
         let name = format!(
             "stead-{}-{}",
             std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
+            NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let folder = hosts.join(&name);
         fs::create_dir(&folder).unwrap();
-        let claim = claim(&folder.join("claim"), Wait::No).expect("the folder is new");
+        let claim = lock_file(&folder.join("claim"), IfLocked::Skip).expect("the folder is new");
         drop(one_at_a_time);
         let image = folder.join("disk.img");
         match disk {
@@ -111,14 +111,14 @@ impl Host {
             None => make_disk(&image),
         }
         let cgroup = cgroups().join(&name);
-        let holder = hold(&layers, &folder, &cgroup);
+        let holder = spawn_holder(&layers, &folder, &cgroup);
         let mut host = Self {
             layers,
-            folder,
+            dir: folder,
             cgroup,
             holder,
             pid: 0,
-            _claim: claim,
+            _lock: claim,
         };
         host.wait_until_up(0);
         host
@@ -126,14 +126,14 @@ impl Host {
 
     /// Waits for the systemd that is not `before`, and until it has started everything.
     fn wait_until_up(&mut self, before: u32) {
-        let deadline = Instant::now() + UP;
+        let deadline = Instant::now() + BOOT_TIMEOUT;
         loop {
             if let Some(pid) = self.find_systemd().filter(|pid| *pid != before) {
                 self.pid = pid;
                 let state = self.run(&["systemctl", "is-system-running", "--wait"]);
                 match state.out.trim() {
                     "running" => break,
-                    "degraded" => panic!("{}", self.must(&["systemctl", "--failed"]).out),
+                    "degraded" => panic!("{}", self.run_ok(&["systemctl", "--failed"]).out),
                     _ => {}
                 }
             }
@@ -142,7 +142,7 @@ impl Host {
             }
             assert!(
                 Instant::now() < deadline,
-                "not up after {UP:?}: {}",
+                "not up after {BOOT_TIMEOUT:?}: {}",
                 self.console()
             );
             sleep(Duration::from_millis(50));
@@ -151,16 +151,16 @@ impl Host {
 
     /// The holder's child is the script, its child is nspawn, and the child of that is systemd.
     fn find_systemd(&self) -> Option<u32> {
-        let script = *children(self.holder.id()).first()?;
-        let nspawn = *children(script).first()?;
-        children(nspawn).into_iter().find(|pid| {
+        let script = *child_pids(self.holder.id()).first()?;
+        let nspawn = *child_pids(script).first()?;
+        child_pids(nspawn).into_iter().find(|pid| {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "systemd\n")
         })
     }
 
     /// Reboots, and waits until it is up again.
     pub fn reboot(&mut self) {
-        let asked = self.folder.join("rebooting");
+        let asked = self.dir.join("rebooting");
         File::create(&asked).unwrap();
         self.run(&["systemctl", "reboot"]);
         self.wait_until_up(self.pid);
@@ -170,19 +170,19 @@ impl Host {
     /// Cuts the power, and boots what was on the disk at that instant. What was not synced is lost.
     pub fn power_cut(&mut self) {
         self.freeze();
-        let disk = self.folder.join("disk.img");
-        let kept = self.folder.join("disk.cut");
+        let disk = self.dir.join("disk.img");
+        let kept = self.dir.join("disk.cut");
         copy_sparse(&disk, &kept);
         self.stop();
         fs::rename(&kept, &disk).unwrap();
-        self.holder = hold(&self.layers, &self.folder, &self.cgroup);
+        self.holder = spawn_holder(&self.layers, &self.dir, &self.cgroup);
         self.wait_until_up(0);
     }
 
     /// Stops all processes of the host where they are, so that none of them writes while the disk is copied.
     fn freeze(&self) {
         fs::write(self.cgroup.join("cgroup.freeze"), "1").unwrap();
-        let deadline = Instant::now() + GONE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while !fs::read_to_string(self.cgroup.join("cgroup.events"))
             .unwrap()
             .contains("frozen 1")
@@ -197,7 +197,7 @@ impl Host {
         self.run(&["systemctl", "poweroff"]);
         self.holder.wait().unwrap();
         self.stop();
-        self.folder.join("disk.img")
+        self.dir.join("disk.img")
     }
 
     /// Ends all processes of the host and waits until its mounts, its loop device and its cgroup are gone.
@@ -205,7 +205,7 @@ impl Host {
         drop(fs::write(self.cgroup.join("cgroup.kill"), "1"));
         drop(self.holder.kill());
         drop(self.holder.wait());
-        let deadline = Instant::now() + GONE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while remove_cgroups(self.cgroup.file_name().unwrap()).is_err() || self.has_loop_device() {
             assert!(Instant::now() < deadline, "the host does not go");
             sleep(Duration::from_millis(10));
@@ -213,7 +213,7 @@ impl Host {
     }
 
     fn has_loop_device(&self) -> bool {
-        let disk = self.folder.join("disk.img");
+        let disk = self.dir.join("disk.img");
         fs::read_dir("/sys/block").unwrap().any(|device| {
             let backing = device.unwrap().path().join("loop/backing_file");
             fs::read_to_string(backing).is_ok_and(|path| Path::new(path.trim_end()) == disk)
@@ -222,23 +222,23 @@ impl Host {
 
     /// Returns what the host said while it booted.
     pub fn console(&self) -> String {
-        fs::read_to_string(self.folder.join("console")).unwrap_or_default()
+        fs::read_to_string(self.dir.join("console")).unwrap_or_default()
     }
 
     /// Looks at everything that stead may manage on the host.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut found = Fingerprint::new();
         for folder in ["/etc", "/srv", "/var/snap/microk8s/current/args"] {
-            fingerprint::files(self, folder, &mut found);
+            fingerprint::add_files(self, folder, &mut found);
         }
-        fingerprint::sysctls(self, r"^(net|vm|fs\.inotify)\.", &mut found);
+        fingerprint::add_sysctls(self, r"^(net|vm|fs\.inotify)\.", &mut found);
         // Not a setting: how many connections the kernel follows just now.
         found.remove("sysctl net.netfilter.nf_conntrack_count");
-        fingerprint::rules(self, &mut found);
+        fingerprint::add_rules(self, &mut found);
         // Where nobody listens, the program waits for two minutes.
         let socket = ["systemctl", "is-active", "--quiet", "snapd.socket"];
         if self.run(&socket).code == Some(0) {
-            fingerprint::lines(self, "snap", &["snap", "list", "--all"], &mut found);
+            fingerprint::add_lines(self, "snap", &["snap", "list", "--all"], &mut found);
         }
         let units = [
             "systemctl",
@@ -246,7 +246,7 @@ impl Host {
             "--no-legend",
             "--state=enabled",
         ];
-        fingerprint::lines(self, "enabled", &units, &mut found);
+        fingerprint::add_lines(self, "enabled", &units, &mut found);
         let units = [
             "systemctl",
             "list-units",
@@ -255,7 +255,7 @@ impl Host {
             "--state=active",
             "--type=service,socket,timer,mount",
         ];
-        fingerprint::lines(self, "active", &units, &mut found);
+        fingerprint::add_lines(self, "active", &units, &mut found);
         // snapd asks for the time zone, and whoever answers goes after half a minute.
         found.remove("active systemd-timedated.service");
         // snapd mounts a test image for a moment when it starts (sanity checks of `osutil/squashfs`).
@@ -272,14 +272,14 @@ impl Host {
     pub fn copy_to(&self, path: &str, other: &Self) {
         let mut copy = Command::new("cp");
         copy.args(["--archive", "--no-target-directory"]);
-        succeed(copy.args([self.at(path), other.at(path)]));
+        run_local_ok(copy.args([self.outside_path(path), other.outside_path(path)]));
     }
 
     /// Waits until nothing moves any more, such as the rules of a kube-proxy that has just started, and looks.
     ///
     /// # Panics
     /// If it goes on moving.
-    pub fn settled(&self) -> Fingerprint {
+    pub fn settled_fingerprint(&self) -> Fingerprint {
         let mut last = self.fingerprint();
         for _ in 0..30 {
             sleep(Duration::from_secs(1));
@@ -293,7 +293,7 @@ impl Host {
     }
 }
 
-impl Inside for Host {
+impl TestEnv for Host {
     /// In a cgroup of the host, so that the programs that ask for theirs are answered.
     fn command(&self, argv: &[&str]) -> Command {
         let own = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap_or_default();
@@ -320,7 +320,7 @@ impl Inside for Host {
         command
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    fn outside_path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.pid))
     }
 
@@ -329,10 +329,10 @@ impl Inside for Host {
     }
 
     /// A hook may be looking just now: then it is tried again.
-    fn stead_ends(&self, arguments: &[&str], code: i32) -> Said {
+    fn stead_exits(&self, arguments: &[&str], code: i32) -> CommandOutput {
         let begin = Instant::now();
         let mut said = self.stead(arguments);
-        while said.code == Some(6) && begin.elapsed() < FREE {
+        while said.code == Some(6) && begin.elapsed() < LOCK_TIMEOUT {
             sleep(Duration::from_millis(100));
             said = self.stead(arguments);
         }
@@ -344,12 +344,12 @@ impl Inside for Host {
 impl Drop for Host {
     fn drop(&mut self) {
         self.stop();
-        fs::remove_dir_all(&self.folder).unwrap();
+        fs::remove_dir_all(&self.dir).unwrap();
     }
 }
 
 /// Starts what holds a host: it dies with the thread that called, and everything of the host dies with it.
-fn hold(layers: &[PathBuf], folder: &Path, cgroup: &Path) -> Child {
+fn spawn_holder(layers: &[PathBuf], folder: &Path, cgroup: &Path) -> Child {
     fs::create_dir(cgroup).unwrap();
     let lower: Vec<&str> = layers.iter().map(|layer| layer.to_str().unwrap()).collect();
     let console = File::create(folder.join("console")).unwrap();
@@ -381,15 +381,15 @@ fn hold(layers: &[PathBuf], folder: &Path, cgroup: &Path) -> Child {
 
 /// Where the disks of hosts are: in memory if there is enough of it. A sync of a host then waits for no sync of this machine, and what is
 /// not synced is lost with the power all the same.
-fn place() -> PathBuf {
+fn disks_dir() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let has_room = statvfs(memory)
-        .is_ok_and(|memory| memory.blocks_available() * memory.fragment_size() >= DISKS_BYTES);
+        .is_ok_and(|memory| memory.blocks_available() * memory.fragment_size() >= MEMORY_BYTES);
     let is_memory = statfs(memory).is_ok_and(|memory| memory.filesystem_type() == TMPFS_MAGIC);
     if is_memory && has_room {
         memory.join("stead-tests")
     } else {
-        cache()
+        cache_dir()
     }
 }
 
@@ -398,18 +398,18 @@ fn make_disk(image: &Path) {
         .unwrap()
         .set_len(DISK_BYTES)
         .unwrap();
-    succeed(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image));
+    run_local_ok(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image));
 }
 
 pub(crate) fn copy_sparse(from: &Path, to: &Path) {
-    succeed(
+    run_local_ok(
         Command::new("cp")
             .args(["--sparse=always", "--reflink=auto"])
             .args([from, to]),
     );
 }
 
-fn children(pid: u32) -> Vec<u32> {
+fn child_pids(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace()
         .map(|pid| pid.parse().unwrap())
@@ -460,7 +460,7 @@ fn remove_cgroup(cgroup: &Path) -> std::io::Result<()> {
 fn remove_abandoned(hosts: &Path) {
     for folder in fs::read_dir(hosts).unwrap() {
         let folder = folder.unwrap().path();
-        if !folder.is_dir() || claim(&folder.join("claim"), Wait::No).is_none() {
+        if !folder.is_dir() || lock_file(&folder.join("claim"), IfLocked::Skip).is_none() {
             continue;
         }
         let name = folder.file_name().unwrap();

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::{Host, Image, Inside, Said, speed_benchmark::Row};
+use crate::{CommandOutput, Host, Image, TestEnv, speed_benchmark::Row};
 
 const SPEC: &str = "/root/cloud-vm.kdl";
 /// What a read is called in the table of `--timings`.
-const READ: &str = "read ";
+const READ_LABEL: &str = "read ";
 /// What an import may take beyond its reads: starting, and writing the file.
-const ALLOWED: Duration = Duration::from_millis(50);
+const IMPORT_OVERHEAD: Duration = Duration::from_millis(50);
 
 /// Boots a host, brings it to where the example wants it, and measures so many times; the median counts.
 ///
@@ -18,15 +18,15 @@ const ALLOWED: Duration = Duration::from_millis(50);
 pub fn run(rounds: usize) -> [Row; 2] {
     let mut host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
-    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.run_ok(&["systemctl", "enable", "--quiet", "docker.service"]);
     host.reboot();
     let example = include_str!("../../examples/hosts/cloud-vm.kdl");
     host.put(SPEC, example);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
     let plan = measure(&host, rounds, &["plan", SPEC]);
     let import = measure(&host, rounds, &["import"]);
-    let beyond = Took {
-        all: import.all.saturating_sub(ALLOWED),
+    let beyond = Timing {
+        total: import.total.saturating_sub(IMPORT_OVERHEAD),
         ..import
     };
     [
@@ -40,17 +40,17 @@ pub fn run(rounds: usize) -> [Row; 2] {
 }
 
 #[derive(Clone, Copy)]
-struct Took {
-    all: Duration,
+struct Timing {
+    total: Duration,
     slowest: Duration,
 }
 
-impl Took {
+impl Timing {
     fn row(&self, work: &str, counted: &Self, goal: &str) -> Row {
-        let ratio = counted.all.as_secs_f64() / counted.slowest.as_secs_f64();
+        let ratio = counted.total.as_secs_f64() / counted.slowest.as_secs_f64();
         Row {
             work: work.to_owned(),
-            times: Some([self.all, self.slowest]),
+            times: Some([self.total, self.slowest]),
             figure: format!("{ratio:.2} ×"),
             goal: goal.to_owned(),
         }
@@ -58,31 +58,33 @@ impl Took {
 }
 
 /// Measures a command once more than it counts.
-fn measure(host: &Host, rounds: usize, arguments: &[&str]) -> Took {
+fn measure(host: &Host, rounds: usize, arguments: &[&str]) -> Timing {
     let arguments = [arguments, &["--timings"]].concat();
-    let took = (0..=rounds).map(|_| took(&host.stead_ends(&arguments, 0)));
+    let took = (0..=rounds).map(|_| parse_timings(&host.stead_exits(&arguments, 0)));
     let mut took: Vec<_> = took.skip(1).collect();
-    took.sort_by_key(|took| took.all);
+    took.sort_by_key(|took| took.total);
     took[took.len() / 2]
 }
 
 /// Reads the table of `--timings`.
-fn took(said: &Said) -> Took {
+fn parse_timings(said: &CommandOutput) -> Timing {
     let table = said.err.split("Time:\n").nth(1).unwrap();
     let rows = table.lines().filter_map(|line| {
         let (label, time) = line.trim().split_once("  ")?;
-        Some((label, time_of(time.trim())))
+        Some((label, parse_duration(time.trim())))
     });
     let rows: Vec<_> = rows.collect();
-    let reads = rows.iter().filter(|(label, _)| label.starts_with(READ));
-    Took {
-        all: rows.iter().find(|(label, _)| *label == "all").unwrap().1,
+    let reads = rows
+        .iter()
+        .filter(|(label, _)| label.starts_with(READ_LABEL));
+    Timing {
+        total: rows.iter().find(|(label, _)| *label == "all").unwrap().1,
         slowest: reads.map(|(_, time)| *time).max().unwrap(),
     }
 }
 
 /// Reads a time as stead writes it for people: `12 ms`, `1.4 s`.
-fn time_of(text: &str) -> Duration {
+fn parse_duration(text: &str) -> Duration {
     let mut words = text.split_whitespace();
     let number: f64 = words.next().unwrap().parse().unwrap();
     match words.next() {

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     host::{Host, copy_sparse},
     standin,
-    test_env::{Inside, succeed},
+    test_env::{TestEnv, run_local_ok},
 };
 
 /// What a test host is booted from.
@@ -56,38 +56,42 @@ impl Image {
 
     /// Returns the folders that make up its files, topmost first, after building those that are missing.
     pub(crate) fn layers(self) -> Vec<PathBuf> {
-        let mut layers = vec![standin::microk8s(), kubernetes(), no_generators()];
-        layers.extend(self.first_layers());
+        let mut layers = vec![
+            standin::microk8s_layer(),
+            kubernetes_layer(),
+            generator_masks(),
+        ];
+        layers.extend(self.disk_layers());
         layers
     }
 
     /// The layers that its disk is booted over: what is put into a host later may change without booting it again.
-    fn first_layers(self) -> Vec<PathBuf> {
-        let mut layers = vec![files("host"), standin::bases()];
+    fn disk_layers(self) -> Vec<PathBuf> {
+        let mut layers = vec![files_layer("host"), standin::bases_layer()];
         if self == Self::Debian12 {
-            layers.splice(0..0, [files("store-host"), store()]);
+            layers.splice(0..0, [files_layer("store-host"), store_layer()]);
         }
-        layers.push(self.root());
+        layers.push(self.root_dir());
         layers
     }
 
     /// Returns the disk of a host that was booted once, after making it if it is missing.
     pub(crate) fn disk(self) -> PathBuf {
-        let layers = self.first_layers();
+        let layers = self.disk_layers();
         let inputs: Vec<&[u8]> = layers
             .iter()
             .map(|layer| layer.as_os_str().as_encoded_bytes())
             .collect();
         let name = format!("{}-disk", self.name());
-        let folder = entry(&name, &inputs, |folder| {
-            let mut host = Host::start(layers.clone(), None);
+        let folder = cache_entry(&name, &inputs, |folder| {
+            let mut host = Host::boot_layers(layers.clone(), None);
             for snap in ["core22", "snapd"] {
-                let file = format!("{}/{snap}.snap", standin::FOLDER);
-                host.must(&["snap", "install", "--dangerous", &file]);
+                let file = format!("{}/{snap}.snap", standin::SNAPS_DIR);
+                host.run_ok(&["snap", "install", "--dangerous", &file]);
             }
             if self != Self::Debian12 {
                 // It has no store, and would wait for one when it stops.
-                host.must(&["snap", "set", "system", "store.access=offline"]);
+                host.run_ok(&["snap", "set", "system", "store.access=offline"]);
             }
             copy_sparse(&host.power_off(), &folder.join("disk.img"));
         });
@@ -95,10 +99,10 @@ impl Image {
     }
 
     /// A root folder as Debian's packages make it, with what no test waits for switched off.
-    fn root(self) -> PathBuf {
+    fn root_dir(self) -> PathBuf {
         let packages: Vec<&str> = match self {
             Self::Debian13Firewalls => {
-                let apart = |package: &&str| *package != NOT_BESIDE_UFW;
+                let apart = |package: &&str| *package != CONFLICTS_WITH_UFW;
                 let usual = PACKAGES.into_iter().filter(apart);
                 usual.chain(FIREWALLS).collect()
             }
@@ -106,14 +110,14 @@ impl Image {
         };
         let packages = packages.join(",");
         let unused = match self {
-            Self::Debian13Firewalls => format!("{UNUSED} {UNUSED_FIREWALLS}"),
-            Self::Debian13 | Self::Debian12 => UNUSED.to_owned(),
+            Self::Debian13Firewalls => format!("{DISABLED_UNITS} {DISABLED_FIREWALL_UNITS}"),
+            Self::Debian13 | Self::Debian12 => DISABLED_UNITS.to_owned(),
         };
         // As if no package had ever enabled it, so that nobody seems to have decided against it.
         let switch_off = format!(
             "chroot \"$1\" env DPKG_MAINTSCRIPT_PACKAGE=tests _DEB_SYSTEMD_HELPER_PURGE=1 sh -c 'systemctl --quiet disable {unused}; deb-systemd-helper purge {unused}'"
         );
-        entry(
+        cache_entry(
             &format!("{}-root", self.name()),
             &[packages.as_bytes(), switch_off.as_bytes()],
             |folder| {
@@ -125,7 +129,7 @@ impl Image {
                     .arg(format!("--customize-hook={switch_off}"))
                     .arg(self.suite())
                     .arg(folder.join("root"));
-                succeed(&mut command);
+                run_local_ok(&mut command);
             },
         )
         .join("root")
@@ -168,14 +172,14 @@ const PACKAGES: [&str; 28] = [
 const FIREWALLS: [&str; 3] = ["ufw", "firewalld", "unattended-upgrades"];
 
 /// What Debian does not install beside ufw.
-const NOT_BESIDE_UFW: &str = "iptables-persistent";
+const CONFLICTS_WITH_UFW: &str = "iptables-persistent";
 
 /// Services that Debian enables. A test that wants one of them enables it.
-const UNUSED: &str = "docker.service docker.socket containerd.service etcd.service nginx.service \
+const DISABLED_UNITS: &str = "docker.service docker.socket containerd.service etcd.service nginx.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer";
 
 /// Those of [`FIREWALLS`].
-const UNUSED_FIREWALLS: &str = "ufw.service firewalld.service unattended-upgrades.service";
+const DISABLED_FIREWALL_UNITS: &str = "ufw.service firewalld.service unattended-upgrades.service";
 
 /// Generators of systemd that have nothing to do on a test host. Each boot and each `daemon-reload` runs them all.
 const GENERATORS: [&str; 12] = [
@@ -194,9 +198,9 @@ const GENERATORS: [&str; 12] = [
 ];
 
 /// A layer that hides [`GENERATORS`]: a character device without a number hides what is below it, by overlayfs.
-fn no_generators() -> PathBuf {
+fn generator_masks() -> PathBuf {
     let names = GENERATORS.map(|name| format!("systemd-{name}-generator"));
-    entry("no-generators", &[names.join(" ").as_bytes()], |folder| {
+    cache_entry("no-generators", &[names.join(" ").as_bytes()], |folder| {
         let place = folder.join("usr/lib/systemd/system-generators");
         fs::create_dir_all(&place).unwrap();
         for name in &names {
@@ -206,21 +210,21 @@ fn no_generators() -> PathBuf {
 }
 
 /// The Kubernetes programs of Debian's source package.
-fn kubernetes() -> PathBuf {
+fn kubernetes_layer() -> PathBuf {
     let packages = "ca-certificates,golang-1.19-go,golang-go,rsync,jq,make,dpkg-dev,golang-github-modern-go-reflect2-dev";
-    built("kubernetes", packages, "usr/lib/kubernetes/bin")
+    built_layer("kubernetes", packages, "usr/lib/kubernetes/bin")
 }
 
 /// snapd with its own test keys, and the store that signs with them.
-fn store() -> PathBuf {
-    built("store", "ca-certificates,dpkg-dev", "usr/lib/snapd")
+fn store_layer() -> PathBuf {
+    built_layer("store", "ca-certificates,dpkg-dev", "usr/lib/snapd")
 }
 
 /// Runs the recipe of a name in a root folder of Debian 12 and returns a layer that has what it made in a folder.
-fn built(name: &str, packages: &str, place: &str) -> PathBuf {
-    let recipe = recipes().join(name);
+fn built_layer(name: &str, packages: &str, place: &str) -> PathBuf {
+    let recipe = recipes_dir().join(name);
     let text = fs::read(&recipe).unwrap();
-    entry(name, &[&text, packages.as_bytes()], |folder| {
+    cache_entry(name, &[&text, packages.as_bytes()], |folder| {
         let place = folder.join(place);
         fs::create_dir_all(&place).unwrap();
         let mut command = Command::new("mmdebstrap");
@@ -238,16 +242,16 @@ fn built(name: &str, packages: &str, place: &str) -> PathBuf {
             ))
             .args(["bookworm", "-"])
             .env("TMPDIR", folder);
-        succeed(&mut command);
+        run_local_ok(&mut command);
     })
 }
 
 /// A layer with the files of a folder beside the recipes, all of them root's.
-fn files(name: &str) -> PathBuf {
-    let source = recipes().join(name);
-    entry(name, &[&contents(&source)], |folder| {
+fn files_layer(name: &str) -> PathBuf {
+    let source = recipes_dir().join(name);
+    cache_entry(name, &[&directory_bytes(&source)], |folder| {
         fs::remove_dir(folder).unwrap();
-        succeed(
+        run_local_ok(
             Command::new("cp")
                 .args(["--recursive", "--no-dereference", "--preserve=mode"])
                 .args([source.as_path(), folder]),
@@ -256,12 +260,12 @@ fn files(name: &str) -> PathBuf {
 }
 
 /// The folder of the recipes.
-pub(crate) fn recipes() -> PathBuf {
+pub(crate) fn recipes_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("images")
 }
 
 /// Names, modes and contents of all files under a directory, in a fixed order: what a digest of the folder is taken from.
-pub(crate) fn contents(folder: &Path) -> Vec<u8> {
+pub(crate) fn directory_bytes(folder: &Path) -> Vec<u8> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -273,7 +277,7 @@ pub(crate) fn contents(folder: &Path) -> Vec<u8> {
         let mode = meta.permissions().mode();
         all.extend(format!("{}\0{mode:o}\0", path.file_name().unwrap().display()).bytes());
         if meta.is_dir() {
-            all.extend(contents(&path));
+            all.extend(directory_bytes(&path));
         } else if meta.is_symlink() {
             all.extend(fs::read_link(&path).unwrap().as_os_str().as_encoded_bytes());
         } else {
@@ -288,7 +292,7 @@ pub(crate) fn contents(folder: &Path) -> Vec<u8> {
 ///
 /// # Panics
 /// If there is neither that variable nor a home.
-pub(crate) fn cache() -> PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     if let Some(cache) = std::env::var_os("STEAD_TEST_CACHE") {
         return cache.into();
     }
@@ -297,22 +301,22 @@ pub(crate) fn cache() -> PathBuf {
 }
 
 /// How long an entry that nobody used stays in the cache.
-const KEPT: Duration = Duration::from_hours(14 * 24);
+const MAX_UNUSED_AGE: Duration = Duration::from_hours(14 * 24);
 
 /// Returns the entry of the cache that was built from these inputs, after building it if it is missing.
-pub(crate) fn entry(name: &str, inputs: &[&[u8]], build: impl FnOnce(&Path)) -> PathBuf {
+pub(crate) fn cache_entry(name: &str, inputs: &[&[u8]], build: impl FnOnce(&Path)) -> PathBuf {
     let mut digest = Sha256::new();
     for input in inputs {
         digest.update((input.len() as u64).to_le_bytes());
         digest.update(input);
     }
     let digest = hex::encode(&digest.finalize()[..8]);
-    let entries = cache().join("images");
+    let entries = cache_dir().join("images");
     fs::create_dir_all(&entries).unwrap();
     let folder = entries.join(format!("{name}-{digest}"));
-    let _claim = claim(&entries.join(format!("{name}.lock")), Wait::Yes);
+    let _claim = lock_file(&entries.join(format!("{name}.lock")), IfLocked::Wait);
     if !folder.exists() {
-        announce(&format!("building {name} (kept in {})", folder.display()));
+        print_progress(&format!("building {name} (kept in {})", folder.display()));
         let partial = entries.join(format!("{name}.partial"));
         drop(fs::remove_dir_all(&partial));
         fs::create_dir(&partial).unwrap();
@@ -334,7 +338,7 @@ fn remove_unused(entries: &Path, name: &str) {
             .to_str()
             .and_then(|file_name| file_name.strip_prefix(name)?.strip_prefix('-'));
         if digest.is_some_and(|digest| digest.len() == 16)
-            && used.elapsed().is_ok_and(|age| age > KEPT)
+            && used.elapsed().is_ok_and(|age| age > MAX_UNUSED_AGE)
         {
             drop(fs::remove_dir_all(entry.path()));
         }
@@ -345,23 +349,23 @@ fn remove_unused(entries: &Path, name: &str) {
     clippy::print_stderr,
     reason = "minutes pass, and someone waits for them"
 )]
-fn announce(text: &str) {
+fn print_progress(text: &str) {
     eprintln!("test hosts: {text}");
 }
 
 /// Whether to wait for a claim of someone else to end.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Wait {
-    Yes,
-    No,
+pub(crate) enum IfLocked {
+    Wait,
+    Skip,
 }
 
 /// Claims a file for this process alone; it ends when the process does. Returns `None` if someone else has it.
-pub(crate) fn claim(path: &Path, wait: Wait) -> Option<Flock<File>> {
+pub(crate) fn lock_file(path: &Path, wait: IfLocked) -> Option<Flock<File>> {
     let file = File::create(path).unwrap();
     let how = match wait {
-        Wait::Yes => FlockArg::LockExclusive,
-        Wait::No => FlockArg::LockExclusiveNonblock,
+        IfLocked::Wait => FlockArg::LockExclusive,
+        IfLocked::Skip => FlockArg::LockExclusiveNonblock,
     };
     Flock::lock(file, how).ok()
 }

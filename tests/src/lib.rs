@@ -29,13 +29,13 @@ pub mod walk;
 pub mod watch_benchmark;
 pub mod workload;
 
-pub use fake_snapd::{FakeSnapd, Fault, Offer, World};
+pub use fake_snapd::{FakeSnapd, Offer, SnapdFault, SnapdState};
 pub use fingerprint::{Fingerprint, difference};
 pub use host::Host;
 pub use image::Image;
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;
-pub use test_env::{Inside, Said, program};
+pub use test_env::{CommandOutput, TestEnv, program};
 pub use wait::{wait_for, wait_until};
 
 /// Changes of every kind: eight to create (one of them a hook that the rules bring), six to change, one to remove.
@@ -58,18 +58,18 @@ pub const SPEC: &str = r#"host "test" {
 "#;
 
 /// Makes a sandbox with [`SPEC`] in /run/host.kdl, and what it changes and removes.
-pub fn sandbox() -> Sandbox {
+pub fn sandbox_with_spec() -> Sandbox {
     let sandbox = Sandbox::new();
-    furnish(&sandbox);
+    create_spec_files(&sandbox);
     sandbox.put("/run/host.kdl", SPEC);
     sandbox
 }
 
 /// Puts there what [`SPEC`] changes, removes and reads.
-pub fn furnish(place: &impl Inside) {
+pub fn create_spec_files(place: &impl TestEnv) {
     place.put("/srv/old", "old\n");
     place.put("/srv/gone", "still here\n");
     place.put("/srv/secret", "an older secret");
     place.put("/etc/stead/secret", "a secret");
-    place.must(&["chmod", "600", "/etc/stead/secret"]);
+    place.run_ok(&["chmod", "600", "/etc/stead/secret"]);
 }

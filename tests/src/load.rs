@@ -8,7 +8,7 @@ use std::{
 };
 
 /// How long a connection may say nothing.
-const SILENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: load\r\n\r\n";
 
 /// Sends requests by HTTP over several connections at once, and returns how long all of them took together.
@@ -37,7 +37,7 @@ fn send_in_turn(address: SocketAddr, requests: u32) -> io::Result<()> {
             None => BufReader::new(connect(address)?),
         };
         stream.get_mut().write_all(REQUEST)?;
-        if is_kept_open(&mut stream)? {
+        if read_response(&mut stream)? {
             connection = Some(stream);
         }
     }
@@ -47,12 +47,12 @@ fn send_in_turn(address: SocketAddr, requests: u32) -> io::Result<()> {
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
     Ok(stream)
 }
 
 /// Reads an answer to its end, and says whether another one may follow it.
-fn is_kept_open(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
+fn read_response(stream: &mut BufReader<TcpStream>) -> io::Result<bool> {
     let mut length = 0;
     let mut is_kept = true;
     let mut line = String::new();

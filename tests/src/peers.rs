@@ -8,10 +8,10 @@ use std::{
     process::Command,
 };
 
-use crate::workload::{self, MANAGED};
+use crate::workload::{self, MANAGED_DIR};
 
 /// Where what they read and keep is: in the `/run` of a sandbox.
-const FOLDER: &str = "/run/peer";
+const PEER_DIR: &str = "/run/peer";
 
 /// Another program.
 #[derive(Debug)]
@@ -21,13 +21,13 @@ pub struct Peer {
     /// The program that runs.
     program: &'static str,
     /// The most files that one waits for.
-    most: usize,
+    max_files: usize,
     /// Writes what it reads, into a folder: the files of the workload, so many.
     write: fn(&Path, usize),
     /// What it is told, to bring the files about.
-    apply: &'static [&'static str],
+    apply_args: &'static [&'static str],
     /// What it is told in addition, to say what differs and do nothing.
-    dry: &'static [&'static str],
+    dry_run_args: &'static [&'static str],
 }
 
 /// Those that can be measured.
@@ -35,47 +35,47 @@ pub const PEERS: [Peer; 5] = [
     Peer {
         name: "Comtrya",
         program: "comtrya",
-        most: 1_000,
+        max_files: 1_000,
         write: comtrya,
-        apply: &["--manifest-directory", "/run/peer", "apply"],
-        dry: &["--dry-run"],
+        apply_args: &["--manifest-directory", "/run/peer", "apply"],
+        dry_run_args: &["--dry-run"],
     },
     Peer {
         name: "CFEngine",
         program: "cf-agent",
-        most: 1_000,
+        max_files: 1_000,
         write: cfengine,
-        apply: &["--no-lock", "--file", "/run/peer/many.cf"],
-        dry: &["--dry-run"],
+        apply_args: &["--no-lock", "--file", "/run/peer/many.cf"],
+        dry_run_args: &["--dry-run"],
     },
     Peer {
         name: "Puppet",
         program: "puppet",
-        most: 1_000,
+        max_files: 1_000,
         write: puppet,
-        apply: &[
+        apply_args: &[
             "apply",
             "--vardir=/run/peer/var",
             "--confdir=/run/peer/etc",
             "--ssldir=/run/peer/ssl",
             "/run/peer/many.pp",
         ],
-        dry: &["--noop"],
+        dry_run_args: &["--noop"],
     },
     Peer {
         name: "pyinfra",
         program: "pyinfra",
-        most: 1_000,
+        max_files: 1_000,
         write: pyinfra,
-        apply: &["-y", "@local", "/run/peer/many.py"],
-        dry: &["--dry"],
+        apply_args: &["-y", "@local", "/run/peer/many.py"],
+        dry_run_args: &["--dry"],
     },
     Peer {
         name: "Ansible",
         program: "ansible-playbook",
-        most: 100,
+        max_files: 100,
         write: ansible,
-        apply: &[
+        apply_args: &[
             "-i",
             "localhost,",
             "-c",
@@ -84,35 +84,35 @@ pub const PEERS: [Peer; 5] = [
             "ansible_python_interpreter={{ansible_playbook_python}} ansible_remote_tmp=/run/peer/tmp",
             "/run/peer/many.yml",
         ],
-        dry: &["--check"],
+        dry_run_args: &["--check"],
     },
 ];
 
 impl Peer {
     /// Whether it is installed.
-    pub fn is_there(&self) -> bool {
+    pub fn is_installed(&self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|folder| folder.join(self.program).is_file())
     }
 
     /// Returns how many of so many files it is measured with.
     pub fn files(&self, count: usize) -> usize {
-        count.min(self.most)
+        count.min(self.max_files)
     }
 
     /// Has it write the files of the workload from nothing, and looks at each.
     ///
     /// # Panics
     /// If one is not as it should be afterwards.
-    pub fn begin(&self, count: usize) {
-        for folder in [FOLDER, MANAGED] {
+    pub fn apply_from_nothing(&self, count: usize) {
+        for folder in [PEER_DIR, MANAGED_DIR] {
             drop(fs::remove_dir_all(folder));
             fs::create_dir_all(folder).unwrap();
         }
-        (self.write)(Path::new(FOLDER), count);
+        (self.write)(Path::new(PEER_DIR), count);
         let said = self.command().output().unwrap();
         for number in 0..count {
-            let found = fs::read_to_string(workload::path(MANAGED, number)).ok();
+            let found = fs::read_to_string(workload::path(MANAGED_DIR, number)).ok();
             assert_eq!(
                 found.as_deref(),
                 Some(&*workload::text(number)),
@@ -123,29 +123,34 @@ impl Peer {
     }
 
     /// Makes a command that says what differs.
-    pub fn dry(&self) -> Command {
+    pub fn dry_run(&self) -> Command {
         let mut command = self.command();
-        command.args(self.dry);
+        command.args(self.dry_run_args);
         command
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.program);
         command
-            .args(self.apply)
-            .current_dir(FOLDER)
-            .env("HOME", FOLDER)
+            .args(self.apply_args)
+            .current_dir(PEER_DIR)
+            .env("HOME", PEER_DIR)
             .env("LC_ALL", "C.UTF-8");
         command
     }
 }
 
 /// Writes a file for each of so many lines, which `line` makes of a path and a text without its line break, between a head and a foot.
-fn put(path: PathBuf, count: usize, [head, foot]: [&str; 2], line: impl Fn(&str, &str) -> String) {
+fn write_lines(
+    path: PathBuf,
+    count: usize,
+    [head, foot]: [&str; 2],
+    line: impl Fn(&str, &str) -> String,
+) {
     let mut all = head.to_owned();
     for number in 0..count {
         let text = workload::text(number);
-        let line = line(&workload::path(MANAGED, number), text.trim_end());
+        let line = line(&workload::path(MANAGED_DIR, number), text.trim_end());
         writeln!(all, "{line}").unwrap();
     }
     fs::write(path, all + foot).unwrap();
@@ -159,7 +164,7 @@ fn comtrya(folder: &Path, count: usize) {
         fs::write(files.join(name), workload::text(number)).unwrap();
     }
     let main = folder.join("many/main.yaml");
-    put(main, count, ["actions:\n", ""], |path, _| {
+    write_lines(main, count, ["actions:\n", ""], |path, _| {
         let name = path.rsplit('/').next().unwrap();
         format!("  - action: file.copy\n    from: {name}\n    to: {path}")
     });
@@ -167,7 +172,7 @@ fn comtrya(folder: &Path, count: usize) {
 
 fn cfengine(folder: &Path, count: usize) {
     let head = "body perms m { mode => \"644\"; }\nbundle agent __main__ {\n files:\n";
-    put(
+    write_lines(
         folder.join("many.cf"),
         count,
         [head, "}\n"],
@@ -178,21 +183,21 @@ fn cfengine(folder: &Path, count: usize) {
 }
 
 fn puppet(folder: &Path, count: usize) {
-    put(folder.join("many.pp"), count, ["", ""], |path, text| {
+    write_lines(folder.join("many.pp"), count, ["", ""], |path, text| {
         format!("file {{ '{path}': mode => '0644', content => \"{text}\\n\" }}")
     });
 }
 
 fn pyinfra(folder: &Path, count: usize) {
     let head = "from io import StringIO\nfrom pyinfra.operations import files\n";
-    put(folder.join("many.py"), count, [head, ""], |path, text| {
+    write_lines(folder.join("many.py"), count, [head, ""], |path, text| {
         format!("files.put(src=StringIO(\"{text}\\n\"), dest=\"{path}\", mode=\"644\")")
     });
 }
 
 fn ansible(folder: &Path, count: usize) {
     let head = "- hosts: all\n  gather_facts: false\n  tasks:\n";
-    put(folder.join("many.yml"), count, [head, ""], |path, text| {
+    write_lines(folder.join("many.yml"), count, [head, ""], |path, text| {
         format!("    - copy: {{dest: {path}, mode: '0644', content: \"{text}\\n\"}}")
     });
 }

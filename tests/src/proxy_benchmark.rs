@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::{Host, Image, Inside, standin, wait_until};
+use crate::{Host, Image, TestEnv, standin, wait_until};
 
 /// The address of the Service, from the range of the cluster.
 const SERVICE: &str = "10.152.183.80:80";
@@ -48,10 +48,10 @@ impl Rates {
 pub fn run() -> [Rates; 2] {
     let host = Host::boot(Image::Debian13);
     let load = std::env::current_exe().unwrap();
-    fs::copy(load, host.at("/root/test-host")).unwrap();
-    host.must(&["systemctl", "start", "nginx.service"]);
-    let file = format!("{}/microk8s-1.13_1.snap", standin::FOLDER);
-    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+    fs::copy(load, host.outside_path("/root/test-host")).unwrap();
+    host.run_ok(&["systemctl", "start", "nginx.service"]);
+    let file = format!("{}/microk8s-1.13_1.snap", standin::SNAPS_DIR);
+    host.run_ok(&["snap", "install", "--dangerous", "--classic", &file]);
     host.put("/root/web.yaml", MANIFEST);
     let apply = ["microk8s.kubectl", "apply", "-f", "/root/web.yaml"];
     wait_until("the objects are there", || host.run(&apply).code == Some(0));
@@ -69,11 +69,11 @@ fn measure(host: &Host) -> Rates {
     wait_until("the page comes", || {
         host.run(&[&curl[..], &[&page]].concat()).code == Some(0)
     });
-    let mode = host.must(&[&curl[..], &["http://127.0.0.1:10249/proxyMode"]].concat());
+    let mode = host.run_ok(&[&curl[..], &["http://127.0.0.1:10249/proxyMode"]].concat());
     let (connections, requests) = (CONNECTIONS.to_string(), REQUESTS.to_string());
     let send = ["/root/test-host", "load", SERVICE, &connections, &requests];
     let mut rates: Vec<f64> = (0..ROUNDS)
-        .map(|_| host.must(&send).out.trim().parse().unwrap())
+        .map(|_| host.run_ok(&send).out.trim().parse().unwrap())
         .collect();
     rates.sort_by(f64::total_cmp);
     Rates {

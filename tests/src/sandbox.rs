@@ -12,18 +12,18 @@ use std::{
 
 use crate::{
     fingerprint::{self, Fingerprint},
-    test_env::{Inside, program, succeed},
+    test_env::{TestEnv, program, run_local_ok},
 };
 
 /// A sandbox; it goes when this goes.
 #[derive(Debug)]
 pub struct Sandbox {
     holder: Child,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// Rules of others that stand in every sandbox.
-const FOREIGN: [&[&str]; 6] = [
+const FOREIGN_RULES: [&[&str]; 6] = [
     &[
         "iptables-nft",
         "-A",
@@ -87,7 +87,7 @@ const FOREIGN: [&[&str]; 6] = [
 ];
 
 /// What a sandbox has of the machine's /etc: what the programs that run in it read.
-const ETC: [&str; 20] = [
+const ETC_ENTRIES: [&str; 20] = [
     "alternatives",
     "ethertypes",
     "group",
@@ -120,8 +120,8 @@ impl Sandbox {
     /// If the machine lets nobody make namespaces: these tests need root.
     pub fn new() -> Self {
         let sandbox = Self::bare();
-        for rule in FOREIGN {
-            sandbox.must(rule);
+        for rule in FOREIGN_RULES {
+            sandbox.run_ok(rule);
         }
         sandbox
     }
@@ -145,9 +145,12 @@ impl Sandbox {
             .stdin(Stdio::null())
             .spawn()
             .expect("util-linux is installed: `make test` does it");
-        let sandbox = Self { holder, folder };
+        let sandbox = Self {
+            holder,
+            dir: folder,
+        };
         sandbox.wait_for_namespaces();
-        sandbox.furnish();
+        sandbox.set_up();
         sandbox
     }
 
@@ -163,38 +166,38 @@ impl Sandbox {
         }
     }
 
-    fn furnish(&self) {
-        let etc = self.folder.path().join("etc");
+    fn set_up(&self) {
+        let etc = self.dir.path().join("etc");
         fs::create_dir(&etc).unwrap();
-        let there = ETC.map(|name| Path::new("/etc").join(name));
+        let there = ETC_ENTRIES.map(|name| Path::new("/etc").join(name));
         let there = there.iter().filter(|path| path.exists());
-        succeed(Command::new("cp").arg("-a").args(there).arg(&etc));
+        run_local_ok(Command::new("cp").arg("-a").args(there).arg(&etc));
         for (name, at) in [
             ("etc", "/etc"),
             ("run", "/run"),
             ("lib", "/var/lib"),
             ("srv", "/srv"),
         ] {
-            let place = self.folder.path().join(name);
+            let place = self.dir.path().join(name);
             fs::create_dir_all(&place).unwrap();
             fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
             self.bind(&place, Path::new(at));
         }
         self.build_in_modules();
-        self.must(&["ip", "link", "set", "lo", "up"]);
+        self.run_ok(&["ip", "link", "set", "lo", "up"]);
     }
 
     /// Nothing of a kernel's modules belongs to a namespace, so in a sandbox they are all built in: none is ever loaded.
     fn build_in_modules(&self) {
         let kernel = nix::sys::utsname::uname().unwrap();
-        let modules = self.folder.path().join("modules");
+        let modules = self.dir.path().join("modules");
         let tree = modules.join(kernel.release());
         fs::create_dir_all(&tree).unwrap();
         let built_in = MODULES.map(|name| format!("kernel/{name}.ko\n")).concat();
         fs::write(tree.join("modules.builtin"), built_in).unwrap();
         fs::write(tree.join("modules.dep"), "").unwrap();
         let place = fs::canonicalize("/lib").unwrap().join("modules");
-        self.must(&["mkdir", "-p", place.to_str().unwrap()]);
+        self.run_ok(&["mkdir", "-p", place.to_str().unwrap()]);
         self.bind(&modules, &place);
     }
 
@@ -205,23 +208,23 @@ impl Sandbox {
             from.to_str().unwrap(),
             to.to_str().unwrap(),
         ];
-        self.must(&argv);
+        self.run_ok(&argv);
     }
 
     /// Looks at everything that stead may manage in the sandbox. Not at its own run folder.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut found = Fingerprint::new();
         for folder in ["/etc", "/srv"] {
-            fingerprint::files(self, folder, &mut found);
+            fingerprint::add_files(self, folder, &mut found);
         }
         let settings = r"^net\.ipv4\.(ip_forward$|conf\.|tcp_[a-z]*$)";
-        fingerprint::sysctls(self, settings, &mut found);
-        fingerprint::rules(self, &mut found);
+        fingerprint::add_sysctls(self, settings, &mut found);
+        fingerprint::add_rules(self, &mut found);
         found
     }
 }
 
-impl Inside for Sandbox {
+impl TestEnv for Sandbox {
     fn command(&self, argv: &[&str]) -> Command {
         let pid = self.holder.id().to_string();
         let mut command = Command::new("nsenter");
@@ -237,7 +240,7 @@ impl Inside for Sandbox {
         command
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    fn outside_path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.holder.id()))
     }
 

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{peers::PEERS, test_env::succeed, workload};
+use crate::{peers::PEERS, test_env::run_local_ok, workload};
 
 /// For about so long another program is measured, and once at least.
-const LONG: Duration = Duration::from_secs(30);
+const PEER_TIME: Duration = Duration::from_secs(30);
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub struct WorkloadSize {
     /// Files of a plan; ten times as many show the growth.
     pub files: usize,
     /// Rules of iptables.
@@ -56,12 +56,12 @@ impl fmt::Display for Row {
 ///
 /// # Panics
 /// Outside of a sandbox, or if a program fails.
-pub fn run(stead: &Path, floor: &Path, extent: Extent, tell: impl FnMut(&Row)) {
+pub fn run(stead: &Path, floor: &Path, extent: WorkloadSize, print: impl FnMut(&Row)) {
     let bench = Bench {
         stead: stead.to_owned(),
         floor: floor.to_owned(),
         rounds: extent.rounds,
-        tell,
+        print,
     };
     bench.measure(extent);
 }
@@ -70,7 +70,7 @@ struct Bench<T> {
     stead: PathBuf,
     floor: PathBuf,
     rounds: usize,
-    tell: T,
+    print: T,
 }
 
 /// How long one and the other take: their medians.
@@ -92,26 +92,26 @@ impl Pair {
 }
 
 impl<T: FnMut(&Row)> Bench<T> {
-    fn measure(mut self, extent: Extent) {
-        self.start();
-        self.apply(extent.files);
-        let few = self.plan(extent.files);
-        let many = self.plan(extent.files * 10);
+    fn measure(mut self, extent: WorkloadSize) {
+        self.measure_start();
+        self.measure_apply(extent.files);
+        let few = self.measure_plan(extent.files);
+        let many = self.measure_plan(extent.files * 10);
         let growth = Pair(many, few);
         let row = growth.row(
             "10 times as many files, against the row of fewer",
-            times(growth.ratio()),
+            format_ratio(growth.ratio()),
             "≤ 11 ×",
         );
-        (self.tell)(&row);
-        self.rules(extent.rules);
-        self.peers(extent.files);
+        (self.print)(&row);
+        self.measure_rules(extent.rules);
+        self.measure_peers(extent.files);
     }
 
-    fn start(&mut self) {
-        let pair = self.by_turns(
-            |bench| timed(bench.stead(&["--version"])),
-            |bench| timed(bench.floor(&["nothing"])),
+    fn measure_start(&mut self) {
+        let pair = self.measure_alternately(
+            |bench| time_command(bench.stead(&["--version"])),
+            |bench| time_command(bench.floor(&["nothing"])),
         );
         let apart = pair.0.saturating_sub(pair.1).as_secs_f64() * 1e3;
         let row = pair.row(
@@ -119,50 +119,52 @@ impl<T: FnMut(&Row)> Bench<T> {
             format!("+{apart:.1} ms"),
             "≤ +2 ms",
         );
-        (self.tell)(&row);
+        (self.print)(&row);
     }
 
     /// Measures an apply of so many files from nothing.
-    fn apply(&mut self, count: usize) {
-        let spec = put("files.kdl", &workload::files(count));
+    fn measure_apply(&mut self, count: usize) {
+        let spec = write_spec("files.kdl", &workload::files_spec(count));
         let number = count.to_string();
-        let pair = self.by_turns(
+        let pair = self.measure_alternately(
             |bench| {
-                begin_anew();
-                timed(bench.stead(&["apply", "--yes", &spec]))
+                reset_state();
+                time_command(bench.stead(&["apply", "--yes", &spec]))
             },
             |bench| {
-                remove(workload::BARE);
-                timed(bench.floor(&["write", workload::BARE, &number]))
+                remove_dir(workload::FLOOR_DIR);
+                time_command(bench.floor(&["write", workload::FLOOR_DIR, &number]))
             },
         );
         let row = pair.row(
             format!("apply, {count} files from nothing"),
-            times(pair.ratio()),
+            format_ratio(pair.ratio()),
             "≤ 1.5 × write, fsync, rename",
         );
-        (self.tell)(&row);
+        (self.print)(&row);
     }
 
     /// Measures plans of so many files that are there; returns how long one takes whose spec is as at the last apply.
-    fn plan(&mut self, count: usize) -> Duration {
-        let text = workload::files(count);
-        let spec = put("files.kdl", &text);
-        let other = put("other.kdl", &format!("// never applied\n{text}"));
+    fn measure_plan(&mut self, count: usize) -> Duration {
+        let text = workload::files_spec(count);
+        let spec = write_spec("files.kdl", &text);
+        let other = write_spec("other.kdl", &format!("// never applied\n{text}"));
         let number = count.to_string();
-        begin_anew();
-        timed(self.stead(&["apply", "--yes", &spec]));
-        let compare = |bench: &Self| timed(bench.floor(&["compare", workload::MANAGED, &number]));
-        let known = self.by_turns(|bench| timed(bench.stead(&["plan", &spec])), compare);
+        reset_state();
+        time_command(self.stead(&["apply", "--yes", &spec]));
+        let compare =
+            |bench: &Self| time_command(bench.floor(&["compare", workload::MANAGED_DIR, &number]));
+        let known =
+            self.measure_alternately(|bench| time_command(bench.stead(&["plan", &spec])), compare);
         let row = known.row(
             format!("plan, {count} files, as at the last apply"),
-            times(known.ratio()),
+            format_ratio(known.ratio()),
             "≤ 2.5 × lstat, open, read, compare",
         );
-        (self.tell)(&row);
-        let new = self.by_turns(
-            |bench| timed(bench.stead(&["plan", &other])),
-            |bench| timed(bench.floor(&["parse", &other])),
+        (self.print)(&row);
+        let new = self.measure_alternately(
+            |bench| time_command(bench.stead(&["plan", &other])),
+            |bench| time_command(bench.floor(&["parse", &other])),
         );
         let beyond = new.0.saturating_sub(known.0).as_secs_f64() / new.1.as_secs_f64();
         let row = new.row(
@@ -170,9 +172,9 @@ impl<T: FnMut(&Row)> Bench<T> {
             format!("+{beyond:.2} ×"),
             "≤ +0.7 × the parser, beyond the row above",
         );
-        (self.tell)(&row);
+        (self.print)(&row);
         let memory = |argv: &[&str]| {
-            let said = succeed(
+            let said = run_local_ok(
                 Command::new(&self.floor)
                     .arg("peak")
                     .arg(&self.stead)
@@ -185,7 +187,7 @@ impl<T: FnMut(&Row)> Bench<T> {
             ("as at the last apply", known_memory, "≤ 64 MiB"),
             ("changed", new_memory, "-"),
         ] {
-            (self.tell)(&Row {
+            (self.print)(&Row {
                 work: format!("its peak memory, {work}"),
                 times: None,
                 figure: format!("{memory:.0} MiB"),
@@ -196,43 +198,43 @@ impl<T: FnMut(&Row)> Bench<T> {
     }
 
     /// Measures a plan of so many rules that are there.
-    fn rules(&mut self, count: usize) {
-        let spec = put("rules.kdl", &workload::rules(count));
-        begin_anew();
-        timed(self.stead(&["apply", "--yes", &spec]));
-        let pair = self.by_turns(
-            |bench| timed(bench.stead(&["plan", &spec])),
-            |_| timed(Command::new("iptables-nft-save")),
+    fn measure_rules(&mut self, count: usize) {
+        let spec = write_spec("rules.kdl", &workload::rules_spec(count));
+        reset_state();
+        time_command(self.stead(&["apply", "--yes", &spec]));
+        let pair = self.measure_alternately(
+            |bench| time_command(bench.stead(&["plan", &spec])),
+            |_| time_command(Command::new("iptables-nft-save")),
         );
         let row = pair.row(
             format!("plan, {count} iptables rules"),
-            times(pair.ratio()),
+            format_ratio(pair.ratio()),
             "≤ 3 × one iptables-save",
         );
-        (self.tell)(&row);
+        (self.print)(&row);
     }
 
     /// Measures the same plan of files that are there beside each other program that can make one here.
-    fn peers(&mut self, count: usize) {
-        for peer in PEERS.iter().filter(|peer| peer.is_there()) {
+    fn measure_peers(&mut self, count: usize) {
+        for peer in PEERS.iter().filter(|peer| peer.is_installed()) {
             let count = peer.files(count);
-            let spec = put("files.kdl", &workload::files(count));
-            begin_anew();
-            timed(self.stead(&["apply", "--yes", &spec]));
-            peer.begin(count);
-            let fit = LONG.as_nanos() / timed(peer.dry()).as_nanos();
+            let spec = write_spec("files.kdl", &workload::files_spec(count));
+            reset_state();
+            time_command(self.stead(&["apply", "--yes", &spec]));
+            peer.apply_from_nothing(count);
+            let fit = PEER_TIME.as_nanos() / time_command(peer.dry_run()).as_nanos();
             let fit = usize::try_from(fit).expect("a second has few of them");
-            let pair = by_turns(
+            let pair = alternate(
                 fit.clamp(1, self.rounds),
-                || timed(self.stead(&["plan", &spec])),
-                || timed(peer.dry()),
+                || time_command(self.stead(&["plan", &spec])),
+                || time_command(peer.dry_run()),
             );
             let row = pair.row(
                 format!("plan, {count} files; {}", peer.name),
                 format!("1 / {:.1}", 1.0 / pair.ratio()),
                 "faster",
             );
-            (self.tell)(&row);
+            (self.print)(&row);
         }
     }
 
@@ -248,13 +250,17 @@ impl<T: FnMut(&Row)> Bench<T> {
         command
     }
 
-    fn by_turns(&self, one: impl Fn(&Self) -> Duration, other: impl Fn(&Self) -> Duration) -> Pair {
-        by_turns(self.rounds, || one(self), || other(self))
+    fn measure_alternately(
+        &self,
+        one: impl Fn(&Self) -> Duration,
+        other: impl Fn(&Self) -> Duration,
+    ) -> Pair {
+        alternate(self.rounds, || one(self), || other(self))
     }
 }
 
 /// Runs one and the other in turn, once more than it counts.
-fn by_turns(
+fn alternate(
     rounds: usize,
     mut one: impl FnMut() -> Duration,
     mut other: impl FnMut() -> Duration,
@@ -270,7 +276,7 @@ fn by_turns(
 }
 
 /// Runs a program that must succeed, and returns how long it took.
-fn timed(mut command: Command) -> Duration {
+fn time_command(mut command: Command) -> Duration {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -282,26 +288,26 @@ fn timed(mut command: Command) -> Duration {
     time
 }
 
-fn times(ratio: f64) -> String {
+fn format_ratio(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
 
 /// Writes a spec, and returns its path.
-fn put(name: &str, text: &str) -> String {
+fn write_spec(name: &str, text: &str) -> String {
     let path = format!("/run/{name}");
     fs::write(&path, text).unwrap();
     path
 }
 
-fn remove(folder: &str) {
+fn remove_dir(folder: &str) {
     if Path::new(folder).exists() {
         fs::remove_dir_all(folder).unwrap();
     }
 }
 
 /// Removes all that stead has made and knows, and makes the folder of its files.
-fn begin_anew() {
-    remove("/var/lib/stead");
-    remove(workload::MANAGED);
-    fs::create_dir_all(workload::MANAGED).unwrap();
+fn reset_state() {
+    remove_dir("/var/lib/stead");
+    remove_dir(workload::MANAGED_DIR);
+    fs::create_dir_all(workload::MANAGED_DIR).unwrap();
 }

@@ -7,20 +7,20 @@ use std::{
 };
 
 use crate::{
-    image::{contents, entry},
-    test_env::succeed,
+    image::{cache_entry, directory_bytes},
+    test_env::run_local_ok,
 };
 
 /// Where a test host has the packed snaps, each as `NAME.snap`.
-pub const FOLDER: &str = "/usr/share/stead-tests/snaps";
+pub const SNAPS_DIR: &str = "/usr/share/stead-tests/snaps";
 
 /// Top-level folders that snapd wants to find in a base.
-const BASE: [&str; 13] = [
+const BASE_DIRS: [&str; 13] = [
     "dev", "etc", "home", "lib", "media", "mnt", "proc", "root", "run", "snap", "sys", "usr", "var",
 ];
 
 /// A snap that stands in for `MicroK8s`: its file, the folder of its files, and the version that it says it is.
-const MICROK8S: [(&str, &str, &str); 4] = [
+const MICROK8S_SNAPS: [(&str, &str, &str); 4] = [
     ("microk8s_1", "microk8s", "v1.32.9"),
     ("microk8s_2", "microk8s", "v1.33.5"),
     ("microk8s-1.13_1", "microk8s-1.13", "v1.13.4"),
@@ -28,17 +28,17 @@ const MICROK8S: [(&str, &str, &str); 4] = [
 ];
 
 /// Returns a layer with the snaps that every host has installed, after packing them if their files have changed.
-pub(crate) fn bases() -> PathBuf {
-    let source = source();
-    let inputs = ["core22", "snapd"].map(|name| contents(&source.join(name)));
-    entry("bases", &[&inputs[0], &inputs[1]], |folder| {
-        let target = target(folder);
+pub(crate) fn bases_layer() -> PathBuf {
+    let source = source_dir();
+    let inputs = ["core22", "snapd"].map(|name| directory_bytes(&source.join(name)));
+    cache_entry("bases", &[&inputs[0], &inputs[1]], |folder| {
+        let target = snaps_dir(folder);
         let work = folder.join("work");
         fs::create_dir(&work).unwrap();
         for name in ["core22", "snapd"] {
             copy(&source.join(name), &work.join(name));
         }
-        for name in BASE {
+        for name in BASE_DIRS {
             fs::create_dir_all(work.join("core22").join(name)).unwrap();
         }
         for name in ["core22", "snapd"] {
@@ -49,18 +49,18 @@ pub(crate) fn bases() -> PathBuf {
 }
 
 /// Returns a layer with the snaps that stand in for `MicroK8s`, after packing them if their files have changed.
-pub(crate) fn microk8s() -> PathBuf {
-    let source = source();
-    let versions = format!("{MICROK8S:?}");
-    let inputs = [&contents(&source), versions.as_bytes()];
-    entry("microk8s", &inputs, |folder| {
-        let target = target(folder);
+pub(crate) fn microk8s_layer() -> PathBuf {
+    let source = source_dir();
+    let versions = format!("{MICROK8S_SNAPS:?}");
+    let inputs = [&directory_bytes(&source), versions.as_bytes()];
+    cache_entry("microk8s", &inputs, |folder| {
+        let target = snaps_dir(folder);
         let work = folder.join("work");
         copy(&source, &work);
         for repository in ["core", "community"] {
             make_repository(&work.join("microk8s/addons").join(repository));
         }
-        for (file, name, version) in MICROK8S {
+        for (file, name, version) in MICROK8S_SNAPS {
             let snap = work.join(file);
             copy(&work.join(name), &snap);
             copy(&work.join("common/."), &snap);
@@ -73,18 +73,18 @@ pub(crate) fn microk8s() -> PathBuf {
     })
 }
 
-fn source() -> PathBuf {
+fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("standin")
 }
 
-fn target(layer: &Path) -> PathBuf {
-    let target = layer.join(FOLDER.trim_start_matches('/'));
+fn snaps_dir(layer: &Path) -> PathBuf {
+    let target = layer.join(SNAPS_DIR.trim_start_matches('/'));
     fs::create_dir_all(&target).unwrap();
     target
 }
 
 fn copy(from: &Path, to: &Path) {
-    succeed(
+    run_local_ok(
         Command::new("cp")
             .args(["--recursive", "--no-dereference", "--preserve=mode"])
             .args([from, to]),
@@ -106,12 +106,12 @@ fn make_repository(folder: &Path) {
                 .env(format!("GIT_{who}_EMAIL"), "stand-in@localhost")
                 .env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
         }
-        succeed(&mut command);
+        run_local_ok(&mut command);
     }
 }
 
 fn pack(folder: &Path, snap: &Path) {
-    succeed(Command::new("mksquashfs").args([folder, snap]).args([
+    run_local_ok(Command::new("mksquashfs").args([folder, snap]).args([
         "-noappend",
         "-comp",
         "xz",

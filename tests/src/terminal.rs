@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{test_env::succeed, wait::wait_for};
+use crate::{test_env::run_local_ok, wait::wait_for};
 
 /// A terminal with one program in it; it goes when this goes.
 #[derive(Debug)]
@@ -16,13 +16,13 @@ pub struct Terminal {
     /// The name of its server, so that nobody else's is touched.
     server: String,
     /// The program leaves its exit code there: tmux does not always get to know it.
-    code: NamedTempFile,
+    code_file: NamedTempFile,
 }
 
 /// Runs a program and leaves its exit code in a file. Ctrl-C is for programs that listen to it, not for those that start them.
-const RUN: &str = r#"trap '' INT; "$@"; echo $? >"$0""#;
+const RUN_SCRIPT: &str = r#"trap '' INT; "$@"; echo $? >"$0""#;
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Terminal {
     /// Opens a terminal of so many columns and rows and starts a program in it. When the program has ended, what it wrote stays.
@@ -30,10 +30,13 @@ impl Terminal {
     /// # Panics
     /// If tmux does not start.
     pub fn open(program: &Command, (columns, rows): (u16, u16)) -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let server = format!("stead-test-{}-{number}", std::process::id());
         let code = NamedTempFile::new().unwrap();
-        let terminal = Self { server, code };
+        let terminal = Self {
+            server,
+            code_file: code,
+        };
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let mut tmux = terminal.tmux(&["-f", "/dev/null", "start-server", ";"]);
         for (option, value) in [("remain-on-exit", "on"), ("remain-on-exit-format", "")] {
@@ -46,16 +49,17 @@ impl Terminal {
                 tmux.arg("-e").arg([name, value].join("=".as_ref()));
             }
         }
-        tmux.args(["--", "sh", "-c", RUN]).arg(terminal.code.path());
+        tmux.args(["--", "sh", "-c", RUN_SCRIPT])
+            .arg(terminal.code_file.path());
         tmux.arg(program.get_program()).args(program.get_args());
-        succeed(&mut tmux);
+        run_local_ok(&mut tmux);
         terminal
     }
 
     /// Presses keys, by the names that tmux has for them: `Enter`, `C-c`, or text.
     pub fn press(&self, keys: &[&str]) {
         let mut tmux = self.tmux(&["send-keys"]);
-        succeed(tmux.args(keys));
+        run_local_ok(tmux.args(keys));
     }
 
     /// Returns what stands there, without colours, and with the lines whole that the terminal broke.
@@ -89,9 +93,9 @@ impl Terminal {
     ///
     /// # Panics
     /// If it does not end.
-    pub fn end(&self) -> i32 {
+    pub fn wait_for_exit(&self) -> i32 {
         wait_for(|| {
-            let code = fs::read_to_string(self.code.path()).unwrap();
+            let code = fs::read_to_string(self.code_file.path()).unwrap();
             let ended = code.strip_suffix('\n').and_then(|code| code.parse().ok());
             ended.ok_or_else(|| format!("it has not ended:\n{}", self.text()))
         })
@@ -99,7 +103,7 @@ impl Terminal {
 
     fn capture(&self, how: &[&str]) -> String {
         let mut tmux = self.tmux(&["capture-pane", "-p"]);
-        let text = succeed(tmux.args(how)).out;
+        let text = run_local_ok(tmux.args(how)).out;
         format!("{}\n", text.trim_end())
     }
 

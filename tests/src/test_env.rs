@@ -7,18 +7,18 @@ use std::{
 };
 
 /// A place with namespaces of its own in which tests run programs.
-pub trait Inside {
+pub trait TestEnv {
     /// Makes a command that runs there.
     fn command(&self, argv: &[&str]) -> Command;
 
     /// Returns where a path of that place is for whoever is outside.
-    fn at(&self, path: &str) -> PathBuf;
+    fn outside_path(&self, path: &str) -> PathBuf;
 
     /// Returns the path of stead for whoever is inside.
     fn stead_path(&self) -> String;
 
     /// Runs a program there, without input.
-    fn run(&self, argv: &[&str]) -> Said {
+    fn run(&self, argv: &[&str]) -> CommandOutput {
         self.command(argv)
             .stdin(Stdio::null())
             .output()
@@ -27,14 +27,14 @@ pub trait Inside {
     }
 
     /// Runs a program that must succeed.
-    fn must(&self, argv: &[&str]) -> Said {
+    fn run_ok(&self, argv: &[&str]) -> CommandOutput {
         let said = self.run(argv);
         assert_eq!(said.code, Some(0), "{argv:?}: {said:?}");
         said
     }
 
     /// Runs stead there.
-    fn stead(&self, arguments: &[&str]) -> Said {
+    fn stead(&self, arguments: &[&str]) -> CommandOutput {
         let stead = self.stead_path();
         let mut argv = vec![stead.as_str()];
         argv.extend(arguments);
@@ -45,7 +45,7 @@ pub trait Inside {
     ///
     /// # Panics
     /// If it ends with another.
-    fn stead_ends(&self, arguments: &[&str], code: i32) -> Said {
+    fn stead_exits(&self, arguments: &[&str], code: i32) -> CommandOutput {
         let said = self.stead(arguments);
         assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
         said
@@ -88,20 +88,20 @@ pub trait Inside {
 
     /// Writes a file there.
     fn put(&self, path: &str, text: &str) {
-        let path = self.at(path);
+        let path = self.outside_path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Reads a file there.
     fn get(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.at(path)).ok()
+        fs::read_to_string(self.outside_path(path)).ok()
     }
 }
 
 /// What a program said.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
@@ -110,7 +110,7 @@ pub struct Said {
     pub err: String,
 }
 
-impl From<Output> for Said {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code(),
@@ -135,7 +135,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// Runs a program of this machine that must succeed.
-pub(crate) fn succeed(command: &mut Command) -> Said {
+pub(crate) fn run_local_ok(command: &mut Command) -> CommandOutput {
     let output = command
         .stdin(Stdio::null())
         .output()

@@ -6,20 +6,20 @@ use std::{
 };
 
 /// How long anything may take. Tests ask whether it comes, not when, and machines may be busy.
-const PATIENCE: Duration = Duration::from_mins(2);
-const PAUSE: Duration = Duration::from_millis(50);
+const TIMEOUT: Duration = Duration::from_mins(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Looks until there is what is looked for, and returns it.
 ///
 /// # Panics
 /// If it does not come, with what `look` said last.
-pub fn wait_for<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn wait_for<T>(mut poll: impl FnMut() -> Result<T, String>) -> T {
     let begin = Instant::now();
     loop {
-        match look() {
+        match poll() {
             Ok(found) => return found,
-            Err(instead) if begin.elapsed() > PATIENCE => panic!("{instead}"),
-            Err(_) => sleep(PAUSE),
+            Err(instead) if begin.elapsed() > TIMEOUT => panic!("{instead}"),
+            Err(_) => sleep(POLL_INTERVAL),
         }
     }
 }

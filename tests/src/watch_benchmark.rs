@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Host, Image, Inside, wait_until};
+use crate::{Host, Image, TestEnv, wait_until};
 
 /// How long it is quiet between two flips: faster ones are a fight.
-const QUIET: Duration = Duration::from_millis(1_300);
+const FLIP_INTERVAL: Duration = Duration::from_millis(1_300);
 /// How long to wait for a policy to come back.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the legacy tables are looked at.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const SPEC: &str = r#"host "bench" {
     iptables-policy "filter/FORWARD" "ACCEPT" backend="both"
     sysctl "net.ipv4.ip_forward" "1"
@@ -30,10 +30,10 @@ pub fn boot(image: Image) -> Host {
     // So that there are tables in both.
     for backend in ["nft", "legacy"] {
         let program = format!("iptables-{backend}");
-        host.must(&[&program, "--policy", "FORWARD", "DROP"]);
+        host.run_ok(&[&program, "--policy", "FORWARD", "DROP"]);
     }
     host.put("/root/host.kdl", SPEC);
-    host.stead_ends(&["apply", "--yes", "/root/host.kdl"], 0);
+    host.stead_exits(&["apply", "--yes", "/root/host.kdl"], 0);
     host
 }
 
@@ -44,7 +44,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    fn begin(host: &Host) -> Self {
+    fn start(host: &Host) -> Self {
         let mut child = host
             .command(&["nft", "monitor", "chains"])
             .stdout(Stdio::piped())
@@ -67,7 +67,7 @@ impl Monitor {
     fn wait_for(&self, policy: &str) -> Instant {
         let words = format!("policy {policy};");
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(TIMEOUT) {
                 Ok((when, line)) if line.contains(" FORWARD ") && line.contains(&words) => {
                     return when;
                 }
@@ -91,11 +91,11 @@ impl Drop for Monitor {
 /// # Panics
 /// If it does not come back.
 pub fn flip_nft(host: &Host, times: usize) -> Vec<Duration> {
-    let monitor = Monitor::begin(host);
+    let monitor = Monitor::start(host);
     let mut found: Vec<Duration> = (0..times)
         .map(|_| {
-            sleep(QUIET);
-            host.must(&["iptables-nft", "--policy", "FORWARD", "DROP"]);
+            sleep(FLIP_INTERVAL);
+            host.run_ok(&["iptables-nft", "--policy", "FORWARD", "DROP"]);
             let dropped = monitor.wait_for("drop");
             monitor.wait_for("accept") - dropped
         })
@@ -111,18 +111,18 @@ pub fn flip_nft(host: &Host, times: usize) -> Vec<Duration> {
 pub fn flip_legacy(host: &Host, times: usize) -> Vec<Duration> {
     let is_accepting = || {
         let saved = host
-            .must(&["iptables-legacy-save", "--table", "filter"])
+            .run_ok(&["iptables-legacy-save", "--table", "filter"])
             .out;
         saved.contains(":FORWARD ACCEPT")
     };
     let mut found: Vec<Duration> = (0..times)
         .map(|_| {
-            sleep(QUIET);
-            host.must(&["iptables-legacy", "--policy", "FORWARD", "DROP"]);
+            sleep(FLIP_INTERVAL);
+            host.run_ok(&["iptables-legacy", "--policy", "FORWARD", "DROP"]);
             let begin = Instant::now();
             while !is_accepting() {
-                assert!(begin.elapsed() < PATIENCE, "nobody made it ACCEPT");
-                sleep(LOOK);
+                assert!(begin.elapsed() < TIMEOUT, "nobody made it ACCEPT");
+                sleep(POLL_INTERVAL);
             }
             begin.elapsed()
         })
@@ -139,17 +139,17 @@ pub struct Cost {
     /// Memory that it has, in bytes: `VmRSS` of `proc_pid_status(5)`, the pages of its program among it.
     pub resident: u64,
     /// The part of it that is its own alone: `RssAnon`.
-    pub own: u64,
+    pub anonymous: u64,
 }
 
 /// Looks what a watch costs in a time in which nothing happens.
 ///
 /// # Panics
 /// If there is none.
-pub fn idle(host: &Host, time: Duration) -> Cost {
+pub fn measure_idle(host: &Host, time: Duration) -> Cost {
     let process = main_process(host);
     let ticks = || {
-        let stat = host.must(&["cat", &format!("/proc/{process}/stat")]).out;
+        let stat = host.run_ok(&["cat", &format!("/proc/{process}/stat")]).out;
         // utime, stime, cutime and cstime, behind the name in parentheses: `proc_pid_stat(5)`.
         let words = stat.rsplit_once(')').unwrap().1.split_whitespace();
         let ticks = words
@@ -164,7 +164,9 @@ pub fn idle(host: &Host, time: Duration) -> Cost {
     sleep(time);
     #[expect(clippy::cast_precision_loss, reason = "so few ticks are exact")]
     let seconds = (ticks() - before) as f64 / 100.0;
-    let status = host.must(&["cat", &format!("/proc/{process}/status")]).out;
+    let status = host
+        .run_ok(&["cat", &format!("/proc/{process}/status")])
+        .out;
     let kilobytes = |name: &str| -> u64 {
         let line = status
             .lines()
@@ -175,7 +177,7 @@ pub fn idle(host: &Host, time: Duration) -> Cost {
     Cost {
         share: seconds / time.as_secs_f64(),
         resident: kilobytes("VmRSS:") << 10,
-        own: kilobytes("RssAnon:") << 10,
+        anonymous: kilobytes("RssAnon:") << 10,
     }
 }
 
@@ -193,7 +195,7 @@ pub fn main_process(host: &Host) -> String {
     ];
     let mut process = String::new();
     wait_until("somebody watches", || {
-        host.must(&show).out.trim().clone_into(&mut process);
+        host.run_ok(&show).out.trim().clone_into(&mut process);
         process != "0"
     });
     process

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 /// The folder of the files that stead writes.
-pub const MANAGED: &str = "/srv/managed";
+pub const MANAGED_DIR: &str = "/srv/managed";
 /// The folder of the files that the floor writes.
-pub const BARE: &str = "/srv/bare";
+pub const FLOOR_DIR: &str = "/srv/bare";
 
 /// Bytes of one file.
-const BYTES: usize = 200;
+const FILE_BYTES: usize = 200;
 
 /// Returns the path of a file in a folder.
 pub fn path(folder: &str, number: usize) -> String {
@@ -17,16 +17,16 @@ pub fn path(folder: &str, number: usize) -> String {
 
 /// Returns the contents of a file: a line of 200 bytes, like that of no other file.
 pub fn text(number: usize) -> String {
-    let mut text = format!("line of file {number} ").repeat(BYTES);
-    text.truncate(BYTES - 1);
+    let mut text = format!("line of file {number} ").repeat(FILE_BYTES);
+    text.truncate(FILE_BYTES - 1);
     text + "\n"
 }
 
 /// Writes a spec of so many files.
-pub fn files(count: usize) -> String {
+pub fn files_spec(count: usize) -> String {
     let mut spec = String::from("host \"many\" {\n");
     for number in 0..count {
-        let (path, text) = (path(MANAGED, number), text(number));
+        let (path, text) = (path(MANAGED_DIR, number), text(number));
         let line = text.trim_end();
         writeln!(
             spec,
@@ -38,7 +38,7 @@ pub fn files(count: usize) -> String {
 }
 
 /// Writes a spec of so many iptables rules, in a chain of their own.
-pub fn rules(count: usize) -> String {
+pub fn rules_spec(count: usize) -> String {
     let mut spec = String::from(
         "host \"rules\" {\n    iptables-chain \"filter/MANY\" persist=#false backend=\"nft\" family=\"ipv4\"\n",
     );
@@ -59,9 +59,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_file_has_as_many_bytes_and_no_other_text() {
+    fn files_have_equal_size_and_distinct_text() {
         for number in [0, 9, 999_999] {
-            assert_eq!(text(number).len(), BYTES);
+            assert_eq!(text(number).len(), FILE_BYTES);
         }
         assert_ne!(text(1), text(10));
     }

@@ -15,14 +15,14 @@ use gungraun::{
 };
 
 /// Files of the spec.
-const FILES: usize = 100;
+const FILE_COUNT: usize = 100;
 
 /// Writes a spec and the files that it names, into the folder where the program will run.
-fn files() {
+fn write_spec_and_files() {
     fs::create_dir("managed").unwrap();
     let mut spec = "host \"many\" {\n".to_owned();
     let folder = fs::canonicalize("managed").unwrap();
-    for number in 0..FILES {
+    for number in 0..FILE_COUNT {
         let path = folder.join(format!("f{number}"));
         fs::write(&path, format!("what file {number} has\n")).unwrap();
         let text = format!("what file {number} shall have, and no other; ").repeat(3);
@@ -41,7 +41,7 @@ fn callgrind() -> Callgrind {
 }
 
 /// Counts in one function, as Rust names it, and in what it calls. It must not be inlined: the count would be none.
-fn inside(function: &str) -> BinaryBenchmarkConfig {
+fn in_function(function: &str) -> BinaryBenchmarkConfig {
     let mut callgrind = callgrind();
     callgrind.entry_point(EntryPoint::Custom(function.to_owned()));
     let mut config = BinaryBenchmarkConfig::default();
@@ -49,11 +49,11 @@ fn inside(function: &str) -> BinaryBenchmarkConfig {
     config
 }
 
-#[binary_benchmark(setup = files())]
-#[bench::parse(config = inside("stead_engine::language::fragment::fragment_here"))]
-#[bench::resolve(config = inside("stead_engine::language::resolve::resolve"))]
-#[bench::diff(config = inside("stead_engine::plan::diff::Comparing*::take"))]
-#[bench::render(config = inside("stead::render::plan::plan"))]
+#[binary_benchmark(setup = write_spec_and_files())]
+#[bench::parse(config = in_function("stead_engine::language::fragment::fragment_here"))]
+#[bench::resolve(config = in_function("stead_engine::language::resolve::resolve"))]
+#[bench::diff(config = in_function("stead_engine::plan::diff::Comparing*::take"))]
+#[bench::render(config = in_function("stead::render::plan::plan"))]
 #[bench::whole(config = BinaryBenchmarkConfig::default().tool(callgrind()))]
 fn plan() -> Command {
     Command::new(env!("CARGO_BIN_EXE_stead"))

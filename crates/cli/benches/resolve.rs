@@ -18,13 +18,13 @@ use std::{
 
 use stead_engine::{
     language::{
-        inputs::Surroundings,
+        inputs::SpecInputs,
         load::load,
         resolve::resolve,
         spec::{Resource, Spec},
     },
     model::{address::Address, facts::Facts, state::State},
-    plan::{diff::compare, graph::Graph, planner::wanted},
+    plan::{diff::diff, graph::Graph, planner::desired_resources},
 };
 
 /// As in the program.
@@ -45,15 +45,15 @@ fn main() {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "parse", folder, ..] => parse(Path::new(folder)),
         [_, "resolve", folder, ..] => drop(resolve_all(Path::new(folder))),
-        [_, "order", folder, ..] => order(Path::new(folder), 10),
-        [_, "order-all", folder, ..] => order(Path::new(folder), 1),
-        _ => by_turns(),
+        [_, "order", folder, ..] => order_and_compare(Path::new(folder), 10),
+        [_, "order-all", folder, ..] => order_and_compare(Path::new(folder), 1),
+        _ => run_alternately(),
     }
 }
 
-fn by_turns() {
+fn run_alternately() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = u32::try_from(write(folder.path())).unwrap();
+    let bytes = u32::try_from(write_spec(folder.path())).unwrap();
     let megabytes = f64::from(bytes) / 1e6;
     let mut measured = [vec![], vec![], vec![], vec![]];
     for _ in 0..ROUNDS {
@@ -110,7 +110,7 @@ fn by_turns() {
 /// Parses the files one after the other, as the crate does it alone.
 fn parse(folder: &Path) {
     let begin = Instant::now();
-    let documents: Vec<_> = paths(folder)
+    let documents: Vec<_> = part_paths(folder)
         .map(|path| {
             fs::read_to_string(path)
                 .unwrap()
@@ -118,7 +118,7 @@ fn parse(folder: &Path) {
                 .unwrap()
         })
         .collect();
-    report(begin);
+    print_usage(begin);
     drop(documents);
 }
 
@@ -128,21 +128,21 @@ fn resolve_all(folder: &Path) -> Spec {
     let main = folder.join("host.kdl");
     let begin = Instant::now();
     let source = load(main.clone(), fs::read(main).unwrap()).unwrap();
-    let surroundings = Surroundings {
+    let inputs = SpecInputs {
         read: &|path| fs::read(path),
-        given: &[],
+        assignments: &[],
         environment: &|_| None,
         facts: &Facts::default,
     };
-    let spec = resolve(&source, &surroundings, &registry).unwrap();
+    let spec = resolve(&source, &inputs, &registry).unwrap();
     assert_eq!(spec.resources.len(), FILES * EACH);
-    report(begin);
+    print_usage(begin);
     spec
 }
 
 /// Orders the resources, each of which needs those before it, and compares each with a reading, of which one in so many differs. What
 /// would change is kept with both its sides, as a plan does.
-fn order(folder: &Path, one_in: usize) {
+fn order_and_compare(folder: &Path, one_in: usize) {
     let registry = stead_resources::registry();
     let mut spec = resolve_all(folder);
     for at in 0..spec.resources.len() {
@@ -152,19 +152,19 @@ fn order(folder: &Path, one_in: usize) {
     }
     let readings = spec.resources.iter().enumerate();
     let observed: BTreeMap<_, _> = readings
-        .map(|(at, resource)| observed(resource, at % one_in == 0))
+        .map(|(at, resource)| observed_state(resource, at % one_in == 0))
         .collect();
     let begin = Instant::now();
     let graph = Graph::build(spec, &registry).unwrap();
     assert!(graph.needs().count() >= NEEDS * (FILES * EACH - NEEDS));
-    let wanted = wanted(&graph);
-    let comparison = compare(&registry, observed, &wanted);
+    let wanted = desired_resources(&graph);
+    let comparison = diff(&registry, observed, &wanted);
     assert_eq!(comparison.changes.len(), FILES * EACH / one_in);
-    report(begin);
+    print_usage(begin);
 }
 
 /// Makes a reading of which every attribute is there, and each is as it is wanted or none is.
-fn observed(resource: &Resource, differs: bool) -> (Address, Option<State>) {
+fn observed_state(resource: &Resource, differs: bool) -> (Address, Option<State>) {
     let mut state = resource.desired.state().unwrap().clone();
     if differs {
         for value in state.as_object_mut().unwrap().values_mut() {
@@ -175,7 +175,7 @@ fn observed(resource: &Resource, differs: bool) -> (Address, Option<State>) {
 }
 
 /// Prints seconds, and the most memory that the process had, in MB: `VmHWM` of `proc_pid_status(5)`.
-fn report(begin: Instant) {
+fn print_usage(begin: Instant) {
     let seconds = begin.elapsed().as_secs_f64();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -186,13 +186,13 @@ fn report(begin: Instant) {
     println!("{seconds} {}", kib * 1024.0 / 1e6);
 }
 
-fn paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
+fn part_paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = folder.to_owned();
     (0..FILES).map(move |file| folder.join(format!("part-{file}.kdl")))
 }
 
 /// Writes the spec; returns its bytes.
-fn write(folder: &Path) -> usize {
+fn write_spec(folder: &Path) -> usize {
     let includes: Vec<_> = (0..FILES)
         .map(|file| format!("    include \"part-{file}.kdl\"\n"))
         .collect();
@@ -203,15 +203,17 @@ fn write(folder: &Path) -> usize {
     )
     .unwrap();
     let mut bytes = 0;
-    for (file, path) in paths(folder).enumerate() {
-        let text: String = (0..EACH).map(|number| resource(file, number)).collect();
+    for (file, path) in part_paths(folder).enumerate() {
+        let text: String = (0..EACH)
+            .map(|number| resource_text(file, number))
+            .collect();
         bytes += text.len();
         fs::write(path, text).unwrap();
     }
     bytes
 }
 
-fn resource(file: usize, number: usize) -> String {
+fn resource_text(file: usize, number: usize) -> String {
     let name = format!("{file}-{number}");
     match number % 4 {
         0 => format!(

@@ -12,16 +12,16 @@ use nix::unistd::geteuid;
 use stead_engine::{
     drift::explain::explain,
     history::{
-        spec_cache::{self, Asked},
-        state_dir::StateFolder,
+        spec_cache::{self, CachedSpec},
+        state_dir::StateDir,
     },
     language::{
-        assignment::Given,
+        assignment::Assignment,
         error::SpecErrors,
-        inputs::{Read, Surroundings},
+        inputs::{ReadFile, SpecInputs},
         resolve::resolve,
         source::Source,
-        spec::{Basis, Spec},
+        spec::{Spec, SpecSources},
     },
     model::{facts::Facts, suggest},
     plan::{
@@ -32,64 +32,64 @@ use stead_engine::{
     provider::registry::Registry,
 };
 use stead_resources::{
-    facts::facts,
-    host::{Live, Reader, Writer, landlock::read_only},
+    facts::read_facts,
+    host::{LinuxHost, Reader, Writer, landlock::forbid_writes},
 };
 use tokio::runtime;
 use tracing::{Instrument, debug_span};
 
 use crate::{
-    args::{Extent, Place},
-    error::Failure,
+    args::{OutputOptions, Paths},
+    error::CommandError,
     exit::Exit,
     render::{self, Detail},
-    spec_input::{SpecTexts, Told, surrounded},
+    spec_input::{SpecOverrides, SpecTexts, with_inputs},
 };
 
 /// Where the state folder is.
-const STATE: &str = "var/lib/stead";
+const STATE_DIR: &str = "var/lib/stead";
 /// Where the lock is.
-const LOCK: &str = "run/stead/lock";
+const LOCK_PATH: &str = "run/stead/lock";
 /// What every command works with.
-pub(crate) struct Session {
-    pub(crate) registry: Registry<Live>,
+pub(crate) struct Context {
+    pub(crate) registry: Registry<LinuxHost>,
     pub(crate) root: PathBuf,
-    pub(crate) state: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// How much of a plan is shown.
     detail: Detail,
 }
 
 /// What a spec asks for.
-pub(crate) enum Wish {
+pub(crate) enum SpecRequest {
     /// As the last apply kept it.
-    Kept(KeptWish),
+    Cached(CachedRequest),
     /// As it was read now; of a whole spec with what it came from.
-    Read(Box<Graph>, Option<Origin>),
+    Resolved(Box<Graph>, Option<SpecOrigin>),
 }
 
 /// What the last apply kept, and what it takes to resolve the spec after all.
-pub(crate) struct KeptWish {
-    asked: Asked,
+pub(crate) struct CachedRequest {
+    asked: CachedSpec,
     texts: SpecTexts,
-    told: Told,
+    overrides: SpecOverrides,
 }
 
 /// What a spec was resolved from.
-pub(crate) struct Origin {
-    basis: Basis,
-    given: Vec<Given>,
+pub(crate) struct SpecOrigin {
+    basis: SpecSources,
+    assignments: Vec<Assignment>,
 }
 
-impl Session {
-    pub(crate) fn new(place: &Place, extent: Extent) -> Self {
+impl Context {
+    pub(crate) fn new(paths: &Paths, output: OutputOptions) -> Self {
         Self {
             registry: stead_resources::registry(),
-            root: place.root.clone(),
-            state: place
+            root: paths.root.clone(),
+            state_dir: paths
                 .state_dir
                 .clone()
-                .unwrap_or_else(|| place.root.join(STATE)),
-            detail: if extent.verbose {
+                .unwrap_or_else(|| paths.root.join(STATE_DIR)),
+            detail: if output.verbose {
                 Detail::Whole
             } else {
                 Detail::Folded
@@ -98,27 +98,27 @@ impl Session {
     }
 
     /// Shows a plan.
-    pub(crate) fn page_of(&self, plan: &Plan) -> String {
+    pub(crate) fn render_plan(&self, plan: &Plan) -> String {
         render::plan(&self.registry, plan, self.detail)
     }
 
     /// Returns the path of the lock.
-    pub(crate) fn lock(&self) -> PathBuf {
-        self.root.join(LOCK)
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.root.join(LOCK_PATH)
     }
 
     /// Makes the power to change the host.
     pub(crate) fn writer(&self) -> Writer {
-        Writer::new(&self.root, &StateFolder::at(&self.state).blobs())
+        Writer::new(&self.root, &StateDir::new(&self.state_dir).blobs_dir())
     }
 
     /// Says so when this user cannot change the host.
-    pub(crate) fn must_be_root(&self, command: &str) -> Result<(), Failure> {
+    pub(crate) fn require_root(&self, command: &str) -> Result<(), CommandError> {
         if geteuid().is_root() || self.root != Path::new("/") {
             return Ok(());
         }
         let message = format!("`stead {command}` changes this host and needs root");
-        Err(Failure::new(
+        Err(CommandError::new(
             Exit::Failed,
             message,
             format!("run `sudo stead {command}`"),
@@ -126,49 +126,66 @@ impl Session {
     }
 
     /// Finds out what a spec asks for: from what the last apply kept if nothing of it has changed, else from its files.
-    pub(crate) fn wish(
+    pub(crate) fn load_spec(
         &self,
         texts: SpecTexts,
-        told: Told,
+        overrides: SpecOverrides,
         only: &[String],
-    ) -> Result<Wish, Failure> {
+    ) -> Result<SpecRequest, CommandError> {
         if only.is_empty()
-            && let Some(asked) = self.kept(&texts, &told)
+            && let Some(cached) = self.find_cached(&texts, &overrides)
         {
-            return Ok(Wish::Kept(KeptWish { asked, texts, told }));
+            return Ok(SpecRequest::Cached(CachedRequest {
+                asked: cached,
+                texts,
+                overrides,
+            }));
         }
-        let mut spec = self.resolved(&texts, &told)?;
-        let basis = std::mem::take(&mut spec.basis);
-        let graph = Box::new(self.graph_of(spec, only)?);
-        let basis = Origin {
-            basis,
-            given: told.given,
+        let mut spec = self.resolve_spec(&texts, &overrides)?;
+        let sources = std::mem::take(&mut spec.sources);
+        let graph = Box::new(self.build_graph(spec, only)?);
+        let origin = SpecOrigin {
+            basis: sources,
+            assignments: overrides.assignments,
         };
-        Ok(Wish::Read(graph, only.is_empty().then_some(basis)))
+        Ok(SpecRequest::Resolved(
+            graph,
+            only.is_empty().then_some(origin),
+        ))
     }
 
     /// Finds what the last apply kept of a spec.
-    fn kept(&self, texts: &SpecTexts, told: &Told) -> Option<Asked> {
-        let state = StateFolder::at(&self.state);
+    fn find_cached(&self, texts: &SpecTexts, overrides: &SpecOverrides) -> Option<CachedSpec> {
+        let state = StateDir::new(&self.state_dir);
         let facts = || self.facts().unwrap_or_default();
-        let find = |surroundings: &Surroundings<'_>| {
-            spec_cache::find(&state, &program()?, &texts.main, surroundings)
-        };
+        let find =
+            |inputs: &SpecInputs<'_>| spec_cache::load(&state, &program_id()?, &texts.main, inputs);
         let read = |path: &Path| texts.included(path);
-        debug_span!("kept spec").in_scope(|| surrounded(told, &read, &facts, find))
+        debug_span!("kept spec").in_scope(|| with_inputs(overrides, &read, &facts, find))
     }
 
     /// Keeps what a spec asks for that was read as a whole for a plan.
-    pub(crate) fn keep(&self, origin: Option<&Origin>, plan: &Plan) {
-        let state = StateFolder::at(&self.state);
-        if let (Some(Origin { basis, given }), Some(program)) = (origin, program()) {
+    pub(crate) fn store_cached(&self, origin: Option<&SpecOrigin>, plan: &Plan) {
+        let state = StateDir::new(&self.state_dir);
+        if let (
+            Some(SpecOrigin {
+                basis,
+                assignments: given,
+            }),
+            Some(program),
+        ) = (origin, program_id())
+        {
             // It only saves time: without it the files are read again.
-            drop(spec_cache::keep(&state, &program, basis, given, plan));
+            drop(spec_cache::store(&state, &program, basis, given, plan));
         }
     }
 
     /// Reads and resolves a spec with what it is told.
-    fn resolved(&self, texts: &SpecTexts, told: &Told) -> Result<Spec, Failure> {
+    fn resolve_spec(
+        &self,
+        texts: &SpecTexts,
+        overrides: &SpecOverrides,
+    ) -> Result<Spec, CommandError> {
         let unread = OnceCell::new();
         let facts = || {
             self.facts().unwrap_or_else(|failure| {
@@ -178,7 +195,7 @@ impl Session {
             })
         };
         let read = |path: &Path| texts.included(path);
-        let spec = self.resolved_with(&texts.main, told, &read, &facts);
+        let spec = self.resolve_with(&texts.main, overrides, &read, &facts);
         match unread.into_inner() {
             Some(failure) => Err(failure),
             None => Ok(spec?),
@@ -186,72 +203,88 @@ impl Session {
     }
 
     /// Resolves a spec with what it is told; what it includes comes by `read`, and the facts of this host by `facts`.
-    pub(crate) fn resolved_with(
+    pub(crate) fn resolve_with(
         &self,
         source: &Arc<Source>,
-        told: &Told,
-        read: &Read<'_>,
+        overrides: &SpecOverrides,
+        read: &ReadFile<'_>,
         facts: &dyn Fn() -> Facts,
     ) -> Result<Spec, SpecErrors> {
-        let resolve =
-            |surroundings: &Surroundings<'_>| resolve(source, surroundings, &self.registry);
-        debug_span!("spec").in_scope(|| surrounded(told, read, facts, resolve))
+        let resolve = |inputs: &SpecInputs<'_>| resolve(source, inputs, &self.registry);
+        debug_span!("spec").in_scope(|| with_inputs(overrides, read, facts, resolve))
     }
 
     /// Reads the facts of this host.
-    pub(crate) fn facts(&self) -> Result<Facts, Failure> {
-        self.confined(async |_, reader| facts(reader).instrument(debug_span!("facts")).await)
+    pub(crate) fn facts(&self) -> Result<Facts, CommandError> {
+        self.run_read_only(async |_, reader| {
+            read_facts(reader).instrument(debug_span!("facts")).await
+        })
     }
 
     /// Resolves a spec, and draws its graph.
-    pub(crate) fn graph(&self, texts: &SpecTexts, told: &Told) -> Result<Graph, Failure> {
-        let spec = self.resolved(texts, told)?;
-        self.graph_of(spec, &[])
+    pub(crate) fn graph(
+        &self,
+        texts: &SpecTexts,
+        overrides: &SpecOverrides,
+    ) -> Result<Graph, CommandError> {
+        let spec = self.resolve_spec(texts, overrides)?;
+        self.build_graph(spec, &[])
     }
 
     /// Draws the graph of all of a spec, or of what `KIND` or `KIND:NAME` names.
-    fn graph_of(&self, mut spec: Spec, only: &[String]) -> Result<Graph, Failure> {
+    fn build_graph(&self, mut spec: Spec, only: &[String]) -> Result<Graph, CommandError> {
         let build = |spec| debug_span!("graph").in_scope(|| Graph::build(spec, &self.registry));
         if !only.is_empty() {
             // A mistake in what is left out is one, too.
             build(spec.clone())?;
-            select(&mut spec, only)?;
+            retain_selected(&mut spec, only)?;
         }
         Ok(build(spec)?)
     }
 
     /// Plans what a spec asks for, and says why what differs does so. Returns also what the spec was resolved from, if it was read as a
     /// whole.
-    pub(crate) fn plan_wish(&self, wish: Wish) -> Result<(Plan, Option<Origin>), Failure> {
-        let KeptWish { asked, texts, told } = match wish {
-            Wish::Read(graph, origin) => return Ok((self.plan(&graph)?, origin)),
-            Wish::Kept(kept) => kept,
+    pub(crate) fn plan_request(
+        &self,
+        request: SpecRequest,
+    ) -> Result<(Plan, Option<SpecOrigin>), CommandError> {
+        let CachedRequest {
+            asked,
+            texts,
+            overrides,
+        } = match request {
+            SpecRequest::Resolved(graph, origin) => return Ok((self.plan(&graph)?, origin)),
+            SpecRequest::Cached(kept) => kept,
         };
-        let Asked { host, wanted } = asked;
-        let planned = self.planned(async |registry, reader| {
-            planner::plan_wanted(registry, reader, &host, wanted).await
+        let CachedSpec {
+            host,
+            desired: wanted,
+        } = asked;
+        let planned = self.plan_and_explain(async |registry, reader| {
+            planner::plan_desired(registry, reader, &host, wanted).await
         })?;
         let plan = match planned {
             // Where that stands only the files of the spec can show.
-            Err(PlanError::Problems(_)) => self.plan(&self.graph(&texts, &told)?)?,
+            Err(PlanError::Problems(_)) => self.plan(&self.graph(&texts, &overrides)?)?,
             planned => planned?,
         };
         Ok((plan, None))
     }
 
     /// Plans a spec, and says why what differs does so.
-    pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, Failure> {
-        let planned =
-            self.planned(async |registry, reader| planner::plan(registry, reader, graph).await)?;
+    pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, CommandError> {
+        let planned = self.plan_and_explain(async |registry, reader| {
+            planner::plan(registry, reader, graph).await
+        })?;
         Ok(planned?)
     }
 
-    fn planned(
+    fn plan_and_explain(
         &self,
-        plan: impl AsyncFnOnce(&Registry<Live>, &Reader) -> Result<Plan, PlanError> + Send,
-    ) -> Result<Result<Plan, PlanError>, Failure> {
-        let state = StateFolder::at(&self.state);
-        self.confined(async |registry, reader| {
+        plan: impl AsyncFnOnce(&Registry<LinuxHost>, &Reader) -> Result<Plan, PlanError> + Send,
+    ) -> Result<Result<Plan, PlanError>, CommandError> {
+        let state = StateDir::new(&self.state_dir);
+        self.run_read_only(async |registry, reader| {
             let plan = plan(registry, reader).await?;
             let explaining = explain(registry, reader, &state, plan);
             Ok::<_, PlanError>(explaining.instrument(debug_span!("causes")).await)
@@ -259,17 +292,18 @@ impl Session {
     }
 
     /// Runs `work` with a reader, on a thread that the kernel lets write nothing.
-    pub(crate) fn confined<T: Send>(
+    pub(crate) fn run_read_only<T: Send>(
         &self,
-        work: impl AsyncFnOnce(&Registry<Live>, &Reader) -> T + Send,
-    ) -> Result<T, Failure> {
+        work: impl AsyncFnOnce(&Registry<LinuxHost>, &Reader) -> T + Send,
+    ) -> Result<T, CommandError> {
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                read_only(&[]).map_err(|error| Failure::of(Exit::Failed, &error))?;
+                forbid_writes(&[])
+                    .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
                 let runtime = runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
-                    .map_err(|error| Failure::of(Exit::Failed, &error))?;
+                    .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
                 Ok(runtime.block_on(work(&self.registry, &Reader::new(&self.root))))
             });
             confined
@@ -284,7 +318,7 @@ impl Session {
     clippy::disallowed_methods,
     reason = "it is this program, not the host"
 )]
-fn program() -> Option<String> {
+fn program_id() -> Option<String> {
     let meta = std::fs::metadata("/proc/self/exe").ok()?;
     let file = [meta.dev(), meta.ino(), meta.size()];
     let changed = (meta.ctime(), meta.ctime_nsec());
@@ -295,7 +329,7 @@ fn program() -> Option<String> {
 }
 
 /// Keeps what `KIND` or `KIND:NAME` names.
-fn select(spec: &mut Spec, only: &[String]) -> Result<(), Failure> {
+fn retain_selected(spec: &mut Spec, only: &[String]) -> Result<(), CommandError> {
     let is_meant = |pattern: &str, kind: &str, address: &str| pattern == kind || pattern == address;
     for pattern in only {
         let mut known: Vec<String> = vec![];
@@ -306,8 +340,9 @@ fn select(spec: &mut Spec, only: &[String]) -> Result<(), Failure> {
         if !known.contains(pattern) {
             known.sort();
             known.dedup();
-            let help = suggest::help("this spec has", pattern, known.iter().map(String::as_str));
-            return Err(Failure::usage(
+            let help =
+                suggest::did_you_mean("this spec has", pattern, known.iter().map(String::as_str));
+            return Err(CommandError::usage(
                 format!("nothing in the spec matches `{pattern}`"),
                 help,
             ));

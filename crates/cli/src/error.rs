@@ -4,12 +4,12 @@ use std::{error::Error, io::IsTerminal};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeStyles};
 use stead_engine::{
-    history::{lock::LockError, runs::HistoryError, state_dir::StateFolderError},
+    history::{lock::LockError, runs::HistoryError, state_dir::StateDirError},
     import::options::ImportError,
     language::error::SpecErrors,
-    model::error_chain::chain,
+    model::error_chain::error_chain,
     plan::{document::PlanError, observe::ObserveError},
-    provider::{error::ProviderError, host::GuardError},
+    provider::{error::ProviderError, host::WatchdogError},
     run::{apply::ApplyError, recover::RecoverError, undo::UndoError},
 };
 use stead_resources::clone::CloneError;
@@ -18,28 +18,28 @@ use terminal_size::terminal_size_of;
 use crate::{
     exit::Exit,
     json::{ErrorDocument, ErrorEntry},
-    render::{self, data, line, message, paint, plain},
+    render::{self, eprint_message, escape_control, print_data, push_line, style},
 };
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// Mistakes in the spec.
     Spec(SpecErrors),
     /// Anything else, with the code to end with.
-    Faults(Exit, Vec<Fault>),
+    Other(Exit, Vec<ErrorItem>),
 }
 
 /// One thing that went wrong.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct ErrorItem {
     /// What, from the general to the particular.
-    lines: Vec<String>,
+    messages: Vec<String>,
     /// What to do about it.
     help: Option<String>,
 }
 
-impl Failure {
+impl CommandError {
     /// Makes a mistake in what was typed.
     pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message, help)
@@ -47,27 +47,27 @@ impl Failure {
 
     /// Makes a failure with a way out.
     pub(crate) fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
-        let fault = Fault {
-            lines: vec![message.into()],
+        let fault = ErrorItem {
+            messages: vec![message.into()],
             help: Some(help.into()),
         };
-        Self::Faults(exit, vec![fault])
+        Self::Other(exit, vec![fault])
     }
 
     /// Makes a failure of an error and what caused it.
-    pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
-        Self::Faults(
+    pub(crate) fn from_error(exit: Exit, error: &dyn Error) -> Self {
+        Self::Other(
             exit,
-            vec![Fault {
-                lines: chain(error),
+            vec![ErrorItem {
+                messages: error_chain(error),
                 help: None,
             }],
         )
     }
 
     /// Says what to do about it.
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        if let Self::Faults(_, faults) = &mut self
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+        if let Self::Other(_, faults) = &mut self
             && let Some(fault) = faults.last_mut()
         {
             fault.help = Some(help.into());
@@ -79,37 +79,37 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Spec(_) => Exit::Usage,
-            Self::Faults(exit, _) => *exit,
+            Self::Other(exit, _) => *exit,
         }
     }
 
     /// Prints it: for people on standard error, and as data on standard output if asked.
     pub(crate) fn print(&self, as_json: bool) {
         if as_json {
-            data(&self.document().text());
+            print_data(&self.document().text());
         }
-        message(&self.text());
+        eprint_message(&self.text());
     }
 
     fn text(&self) -> String {
         match self {
-            Self::Spec(errors) => report(errors),
-            Self::Faults(_, faults) => faults.iter().map(Fault::text).collect(),
+            Self::Spec(errors) => render_spec_errors(errors),
+            Self::Other(_, faults) => faults.iter().map(ErrorItem::text).collect(),
         }
     }
 
     fn document(&self) -> ErrorDocument {
         let errors = match self {
             Self::Spec(errors) => errors.0.iter().map(ErrorEntry::from).collect(),
-            Self::Faults(_, faults) => faults.iter().map(Fault::entry).collect(),
+            Self::Other(_, faults) => faults.iter().map(ErrorItem::to_entry).collect(),
         };
         ErrorDocument::new(self.exit() as u8, errors)
     }
 }
 
-impl Fault {
-    fn entry(&self) -> ErrorEntry {
-        let (message, causes) = self.lines.split_first().expect("a fault has a line");
+impl ErrorItem {
+    fn to_entry(&self) -> ErrorEntry {
+        let (message, causes) = self.messages.split_first().expect("a fault has a line");
         ErrorEntry {
             code: None,
             message: message.clone(),
@@ -121,20 +121,20 @@ impl Fault {
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for (index, shown) in self.lines.iter().enumerate() {
-            let shown = plain(shown);
+        for (index, shown) in self.messages.iter().enumerate() {
+            let shown = escape_control(shown);
             match index {
-                0 => line(
+                0 => push_line(
                     &mut text,
-                    format_args!("{} {shown}", paint::error("error:")),
+                    format_args!("{} {shown}", style::error("error:")),
                 ),
-                _ => line(&mut text, format_args!("  {shown}")),
+                _ => push_line(&mut text, format_args!("  {shown}")),
             }
         }
         if let Some(help) = &self.help {
-            line(
+            push_line(
                 &mut text,
-                format_args!("  {} {}", paint::help("help:"), plain(help)),
+                format_args!("  {} {}", style::help("help:"), escape_control(help)),
             );
         }
         text
@@ -142,14 +142,14 @@ impl Fault {
 }
 
 /// Reports are no wider, in columns: longer lines are hard to read.
-const WIDTH: usize = 100;
+const MAX_WIDTH: usize = 100;
 
 /// Draws mistakes in a spec with the lines they stand in.
-fn report(errors: &SpecErrors) -> String {
+fn render_spec_errors(errors: &SpecErrors) -> String {
     let stderr = std::io::stderr();
     let is_coloured = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
     let theme = match (
-        stderr.is_terminal() && render::has_letters(&stderr),
+        stderr.is_terminal() && render::supports_unicode(&stderr),
         is_coloured,
     ) {
         (true, true) => GraphicalTheme::unicode(),
@@ -160,9 +160,9 @@ fn report(errors: &SpecErrors) -> String {
         },
         (false, false) => GraphicalTheme::none(),
     };
-    let width = terminal_size_of(&stderr).map_or(WIDTH, |(width, _)| usize::from(width.0));
+    let width = terminal_size_of(&stderr).map_or(MAX_WIDTH, |(width, _)| usize::from(width.0));
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(width.min(WIDTH))
+        .with_width(width.min(MAX_WIDTH))
         .with_links(false);
     let mut text = String::new();
     let mut draw = |error: &dyn Diagnostic| {
@@ -179,145 +179,144 @@ fn report(errors: &SpecErrors) -> String {
     text + &format!("{errors}\n")
 }
 
-impl From<SpecErrors> for Failure {
+impl From<SpecErrors> for CommandError {
     fn from(errors: SpecErrors) -> Self {
         Self::Spec(errors)
     }
 }
 
-impl From<ObserveError> for Failure {
+impl From<ObserveError> for CommandError {
     fn from(error: ObserveError) -> Self {
         match error {
             ObserveError::Provider(errors) => {
-                let fault = |error: ProviderError| Fault {
-                    lines: chain(&error),
+                let fault = |error: ProviderError| ErrorItem {
+                    messages: error_chain(&error),
                     help: error.help,
                 };
-                Self::Faults(Exit::Failed, errors.into_iter().map(fault).collect())
+                Self::Other(Exit::Failed, errors.into_iter().map(fault).collect())
             }
-            ObserveError::UnknownKind(_) => Self::of(Exit::Failed, &error),
+            ObserveError::UnknownKind(_) => Self::from_error(Exit::Failed, &error),
         }
     }
 }
 
-impl From<CloneError> for Failure {
+impl From<CloneError> for CommandError {
     fn from(error: CloneError) -> Self {
-        Self::of(Exit::Failed, &error).help("the host is as before")
+        Self::from_error(Exit::Failed, &error).with_help("the host is as before")
     }
 }
 
-impl From<PlanError> for Failure {
+impl From<PlanError> for CommandError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Spec(errors) => Self::Spec(errors),
             PlanError::Observe(error) => error.into(),
             PlanError::Problems(problems) => {
-                let faults = problems.into_iter().map(|(address, problem)| Fault {
-                    lines: vec![format!("{address}: {}", problem.message)],
+                let faults = problems.into_iter().map(|(address, problem)| ErrorItem {
+                    messages: vec![format!("{address}: {}", problem.message)],
                     help: problem.help,
                 });
-                Self::Faults(Exit::Failed, faults.collect())
+                Self::Other(Exit::Failed, faults.collect())
             }
         }
     }
 }
 
-impl From<ImportError> for Failure {
+impl From<ImportError> for CommandError {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Spec(errors) => Self::Spec(errors),
             ImportError::Observe(error) => error.into(),
-            ImportError::NotEmpty(_) => Self::of(Exit::Failed, &error),
+            ImportError::NotEmpty(_) => Self::from_error(Exit::Failed, &error),
         }
     }
 }
 
-impl From<StateFolderError> for Failure {
-    fn from(error: StateFolderError) -> Self {
-        let failure = Self::of(Exit::Failed, &error);
+impl From<StateDirError> for CommandError {
+    fn from(error: StateDirError) -> Self {
+        let failure = Self::from_error(Exit::Failed, &error);
         match error {
-            StateFolderError::Unsafe { path, .. } => failure.help(format!(
+            StateDirError::Unsafe { path, .. } => failure.with_help(format!(
                 "undo relies on its contents, so only root may write to it: check it, then run `chown root: {path}` and `chmod 0700 {path}`, or use another directory with `--state-dir`",
                 path = path.display()
             )),
-            StateFolderError::Io { .. } => failure,
+            StateDirError::Io { .. } => failure,
         }
     }
 }
 
-impl From<LockError> for Failure {
+impl From<LockError> for CommandError {
     fn from(error: LockError) -> Self {
         match &error {
-            LockError::Held { .. } => Self::of(Exit::Locked, &error)
-                .help("wait until it has ended; `stead history` shows it"),
-            LockError::Io { .. } => Self::of(Exit::Failed, &error),
+            LockError::Held { .. } => Self::from_error(Exit::Locked, &error)
+                .with_help("wait until it has ended; `stead history` shows it"),
+            LockError::Io { .. } => Self::from_error(Exit::Failed, &error),
         }
     }
 }
 
-impl From<ApplyError> for Failure {
+impl From<ApplyError> for CommandError {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Damaged => {
-                Self::of(Exit::Usage, &error).help("create it again with `stead plan --out FILE`")
-            }
+            ApplyError::Damaged => Self::from_error(Exit::Usage, &error)
+                .with_help("create it again with `stead plan --out FILE`"),
             ApplyError::Observe(error) => error.into(),
             ApplyError::Folder(error) => error.into(),
-            ApplyError::Journal(_) => Self::of(Exit::Failed, &error),
+            ApplyError::Journal(_) => Self::from_error(Exit::Failed, &error),
         }
     }
 }
 
-impl From<RecoverError> for Failure {
+impl From<RecoverError> for CommandError {
     fn from(error: RecoverError) -> Self {
         match error {
             RecoverError::Folder(error) => error.into(),
-            RecoverError::Pending { run, .. } => Self::of(Exit::Locked, &error).help(format!(
+            RecoverError::Pending { run, .. } => Self::from_error(Exit::Locked, &error).with_help(format!(
                 "`stead confirm` confirms run {run}, `stead revert` rolls it back now; without either it is rolled back when its time is over"
             )),
-            RecoverError::Journal(_) => Self::of(Exit::Failed, &error),
+            RecoverError::Journal(_) => Self::from_error(Exit::Failed, &error),
         }
     }
 }
 
-impl From<GuardError> for Failure {
-    fn from(error: GuardError) -> Self {
-        Self::of(Exit::Failed, &error)
+impl From<WatchdogError> for CommandError {
+    fn from(error: WatchdogError) -> Self {
+        Self::from_error(Exit::Failed, &error)
     }
 }
 
-impl From<HistoryError> for Failure {
+impl From<HistoryError> for CommandError {
     fn from(error: HistoryError) -> Self {
         match &error {
             HistoryError::NoSuchRun(_) => {
-                Self::of(Exit::Usage, &error).help("`stead history` lists the runs")
+                Self::from_error(Exit::Usage, &error).with_help("`stead history` lists the runs")
             }
-            _ => Self::of(Exit::Failed, &error),
+            _ => Self::from_error(Exit::Failed, &error),
         }
     }
 }
 
-impl From<UndoError> for Failure {
+impl From<UndoError> for CommandError {
     fn from(error: UndoError) -> Self {
         match error {
             UndoError::Conflicts(addresses) => {
-                let moved = addresses.iter().map(|address| Fault {
-                    lines: vec![format!("{address} has changed since that run")],
+                let moved = addresses.iter().map(|address| ErrorItem {
+                    messages: vec![format!("{address} has changed since that run")],
                     help: None,
                 });
-                Self::Faults(Exit::Stale, moved.collect()).help(
+                Self::Other(Exit::Stale, moved.collect()).with_help(
                     "nothing was done: undo would lose the later change; undo the later runs first, or restore this by hand",
                 )
             }
             UndoError::NothingDone(_) => {
-                Self::of(Exit::Usage, &error).help("`stead history` shows which runs succeeded")
+                Self::from_error(Exit::Usage, &error).with_help("`stead history` shows which runs succeeded")
             }
-            UndoError::Damaged(run) => Self::of(Exit::Failed, &error).help(format!(
+            UndoError::Damaged(run) => Self::from_error(Exit::Failed, &error).with_help(format!(
                 "nothing was done; `stead show {run}` shows the plan of that run: restore by hand what you need"
             )),
             UndoError::History(error) => error.into(),
             UndoError::Observe(error) => error.into(),
-            UndoError::UnknownKind(_) => Self::of(Exit::Failed, &error),
+            UndoError::UnknownKind(_) => Self::from_error(Exit::Failed, &error),
         }
     }
 }

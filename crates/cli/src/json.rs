@@ -13,7 +13,7 @@ use stead_engine::{
     rehearsal::report::Rehearsal,
     run::event::Event,
 };
-use stead_resources::doctor::finding::Examination;
+use stead_resources::doctor::finding::DoctorReport;
 
 /// What went wrong, as data.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -76,7 +76,8 @@ pub(crate) struct ImportDocument {
     spec: String,
     /// The spec of what concerns this machine alone, if that is one of its own.
     #[serde(default)]
-    own: Option<String>,
+    #[serde(rename = "own")]
+    machine_spec: Option<String>,
 }
 
 /// What a look at a host has found.
@@ -85,7 +86,7 @@ pub(crate) struct DoctorDocument {
     /// `stead.doctor/1`.
     format: String,
     #[serde(flatten)]
-    examination: Examination,
+    examination: DoctorReport,
 }
 
 /// What a spec may ask about a host.
@@ -103,7 +104,8 @@ pub(crate) struct RehearsalDocument {
     /// `stead.rehearsal/1`.
     format: String,
     /// Whether all that was asked for holds.
-    holds: bool,
+    #[serde(rename = "holds")]
+    succeeded: bool,
     #[serde(flatten)]
     rehearsal: Rehearsal,
 }
@@ -124,13 +126,14 @@ pub(crate) enum Line {
     /// Something happened.
     Event(Event),
     /// The last line, or that of an interrupted run that was put back first.
-    Last(Last),
+    Final(FinalEvent),
 }
 
 /// How a run ended.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub(crate) enum Last {
+#[schemars(rename = "Last")]
+pub(crate) enum FinalEvent {
     /// It ended so.
     Outcome {
         #[serde(flatten)]
@@ -155,24 +158,24 @@ impl ErrorDocument {
     }
 
     pub(crate) fn text(&self) -> String {
-        line_of(self)
+        to_json_line(self)
     }
 }
 
 impl ImportDocument {
     pub(crate) fn text(imported: &Imported) -> String {
-        line_of(&Self {
+        to_json_line(&Self {
             format: "stead.import/1".to_owned(),
             coverage: imported.coverage.clone(),
             spec: imported.spec.clone(),
-            own: imported.own.clone(),
+            machine_spec: imported.machine_spec.clone(),
         })
     }
 }
 
 impl DoctorDocument {
-    pub(crate) fn text(examination: Examination) -> String {
-        line_of(&Self {
+    pub(crate) fn text(examination: DoctorReport) -> String {
+        to_json_line(&Self {
             format: "stead.doctor/1".to_owned(),
             examination,
         })
@@ -198,17 +201,17 @@ impl FactsDocument {
 
 impl RehearsalDocument {
     pub(crate) fn text(rehearsal: Rehearsal) -> String {
-        line_of(&Self {
+        to_json_line(&Self {
             format: "stead.rehearsal/1".to_owned(),
-            holds: rehearsal.holds(),
+            succeeded: rehearsal.succeeded(),
             rehearsal,
         })
     }
 }
 
 impl EventDocument {
-    pub(crate) fn line(line: Line) -> String {
-        line_of(&Self {
+    pub(crate) fn json_line(line: Line) -> String {
+        to_json_line(&Self {
             format: "stead.event/1".to_owned(),
             line,
         })
@@ -235,7 +238,7 @@ impl From<&SpecError> for ErrorEntry {
     }
 }
 
-fn line_of(document: &impl Serialize) -> String {
+fn to_json_line(document: &impl Serialize) -> String {
     let text = serde_json::to_string(document).expect("documents have string keys");
     text + "\n"
 }
@@ -244,13 +247,13 @@ fn line_of(document: &impl Serialize) -> String {
 pub(crate) fn schema() -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let documents = json!({
-        "stead.plan/1": reference::<Plan>(&mut generator),
-        "stead.event/1": reference::<EventDocument>(&mut generator),
-        "stead.doctor/1": reference::<DoctorDocument>(&mut generator),
-        "stead.facts/1": reference::<FactsDocument>(&mut generator),
-        "stead.rehearsal/1": reference::<RehearsalDocument>(&mut generator),
-        "stead.import/1": reference::<ImportDocument>(&mut generator),
-        "stead.error/1": reference::<ErrorDocument>(&mut generator),
+        "stead.plan/1": schema_ref::<Plan>(&mut generator),
+        "stead.event/1": schema_ref::<EventDocument>(&mut generator),
+        "stead.doctor/1": schema_ref::<DoctorDocument>(&mut generator),
+        "stead.facts/1": schema_ref::<FactsDocument>(&mut generator),
+        "stead.rehearsal/1": schema_ref::<RehearsalDocument>(&mut generator),
+        "stead.import/1": schema_ref::<ImportDocument>(&mut generator),
+        "stead.error/1": schema_ref::<ErrorDocument>(&mut generator),
     });
     let definitions: Map<String, Value> = generator.take_definitions(true);
     let schema = json!({
@@ -262,14 +265,14 @@ pub(crate) fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+fn schema_ref<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_schema_in_the_repository_is_the_one_that_is_printed() {
+    fn schema_matches_the_file_in_the_repository() {
         let kept = include_str!("../schema/stead.json");
         assert_eq!(
             super::schema(),

@@ -47,13 +47,13 @@ fn main() -> ExitCode {
         }
     };
     let as_json = args.command.is_json();
-    let timings = args.extent.timings.then(Timings::begin);
+    let timings = args.output.timings.then(Timings::start);
     let exit = commands::run(args).unwrap_or_else(|failure| {
         failure.print(as_json);
         failure.exit()
     });
     if let Some(timings) = timings {
-        timings.say();
+        timings.print();
     }
     exit.into()
 }

@@ -6,12 +6,12 @@
 
 use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-use crate::{error::Failure, exit::Exit};
+use crate::{error::CommandError, exit::Exit};
 
 /// Writes a file whole or not at all, for its owner alone. What stands there already is replaced if it is a file.
-pub(crate) fn save(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+pub(crate) fn save(path: &Path, contents: &[u8]) -> Result<(), CommandError> {
     write(path, contents).map_err(|error| {
-        Failure::new(
+        CommandError::new(
             Exit::Failed,
             format!("cannot save `{}`: {error}", path.display()),
             "give another file",
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_for_its_owner_alone_whatever_stood_there() {
+    fn write_replaces_file_with_mode_0600() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         let left = folder.path().join(".out.stead-new");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn links_folders_and_sockets_are_left_alone() {
+    fn write_refuses_symlinks_directories_and_sockets() {
         let folder = tempfile::tempdir().unwrap();
         let (target, link) = (folder.path().join("target"), folder.path().join("link"));
         fs::write(&target, "mine").unwrap();

@@ -9,22 +9,22 @@ use std::{
 
 use stead_engine::{
     language::{
-        assignment::Given,
-        inputs::{Read, Surroundings},
-        load::{LIMIT, load},
+        assignment::Assignment,
+        inputs::{ReadFile, SpecInputs},
+        load::{MAX_FILE_BYTES, load},
         source::Source,
     },
     model::facts::Facts,
 };
 
 use crate::{
-    args::{AnySpec, Values},
-    error::Failure,
+    args::{SpecForAnyHost, VarArgs},
+    error::CommandError,
     json::FactsDocument,
 };
 
 /// Where a spec is looked for when none is named.
-const SPECS: [&str; 2] = ["host.kdl", "/etc/stead/host.kdl"];
+const DEFAULT_SPECS: [&str; 2] = ["host.kdl", "/etc/stead/host.kdl"];
 
 /// The files of a spec, each read once, however often it is compared or resolved.
 pub(crate) struct SpecTexts {
@@ -34,12 +34,12 @@ pub(crate) struct SpecTexts {
 
 impl SpecTexts {
     /// Reads the file that the user named.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path) -> Result<Self, CommandError> {
         Self::of(path, read_input(path)?)
     }
 
     /// Takes what was read of that file already.
-    pub(crate) fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+    pub(crate) fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, CommandError> {
         Ok(Self {
             main: load(path.to_owned(), bytes)?,
             included: Mutex::default(),
@@ -60,77 +60,77 @@ impl SpecTexts {
 
 /// What a spec is told besides its text.
 #[derive(Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct SpecOverrides {
     /// Values for its variables.
-    pub(crate) given: Vec<Given>,
+    pub(crate) assignments: Vec<Assignment>,
     /// The environment, if not that of this process.
     pub(crate) environment: Option<BTreeMap<String, String>>,
     /// The facts, if not those of this host.
     pub(crate) facts: Option<Facts>,
 }
 
-impl Told {
+impl SpecOverrides {
     /// What was typed; everything else comes from this host.
-    pub(crate) fn of(values: &Values) -> Result<Self, Failure> {
+    pub(crate) fn of(values: &VarArgs) -> Result<Self, CommandError> {
         let mut given = vec![];
         for path in &values.vars {
-            given.extend(Given::of_file(&SpecTexts::read(path)?.main)?);
+            given.extend(Assignment::from_file(&SpecTexts::read(path)?.main)?);
         }
         let typed = values.var.iter();
-        given.extend(typed.filter_map(|text| Given::of_argument(text)));
+        given.extend(typed.filter_map(|text| Assignment::from_argument(text)));
         Ok(Self {
-            given,
+            assignments: given,
             ..Self::default()
         })
     }
 
     /// What was typed of a spec that may be meant for another host.
-    pub(crate) fn of_any(args: &AnySpec) -> Result<Self, Failure> {
-        Self::of_host(&args.spec.values, args.facts.as_deref())
+    pub(crate) fn for_any_host(args: &SpecForAnyHost) -> Result<Self, CommandError> {
+        Self::with_facts(&args.spec.values, args.facts.as_deref())
     }
 
     /// What was typed, with the facts of another host if a file has them.
-    pub(crate) fn of_host(values: &Values, facts: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn with_facts(values: &VarArgs, facts: Option<&Path>) -> Result<Self, CommandError> {
         Ok(Self {
-            facts: facts.map(recorded_facts).transpose()?,
+            facts: facts.map(load_facts).transpose()?,
             ..Self::of(values)?
         })
     }
 }
 
 /// Does something with all that a spec is told besides its text.
-pub(crate) fn surrounded<T>(
-    told: &Told,
-    read: &Read<'_>,
+pub(crate) fn with_inputs<T>(
+    overrides: &SpecOverrides,
+    read: &ReadFile<'_>,
     facts: &dyn Fn() -> Facts,
-    work: impl FnOnce(&Surroundings<'_>) -> T,
+    work: impl FnOnce(&SpecInputs<'_>) -> T,
 ) -> T {
-    work(&Surroundings {
+    work(&SpecInputs {
         read,
-        given: &told.given,
-        environment: &|name| match &told.environment {
+        assignments: &overrides.assignments,
+        environment: &|name| match &overrides.environment {
             Some(environment) => environment.get(name).cloned(),
             None => std::env::var(name).ok(),
         },
-        facts: &|| told.facts.clone().unwrap_or_else(facts),
+        facts: &|| overrides.facts.clone().unwrap_or_else(facts),
     })
 }
 
 /// Returns the path of the spec: the one that was named, else the first that exists of the usual ones.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
+pub(crate) fn find_spec(named: Option<&Path>) -> Result<PathBuf, CommandError> {
     if let Some(path) = named {
         return Ok(path.to_owned());
     }
-    SPECS
+    DEFAULT_SPECS
         .iter()
         .map(PathBuf::from)
         .find(|path| path.exists())
         .ok_or_else(|| {
-            Failure::usage(
+            CommandError::usage(
                 format!(
                     "no spec is given, and there is neither `{}` nor `{}`",
-                    SPECS[0], SPECS[1]
+                    DEFAULT_SPECS[0], DEFAULT_SPECS[1]
                 ),
                 "give one, for instance `stead plan laptop.kdl`",
             )
@@ -138,9 +138,9 @@ pub(crate) fn spec_path(named: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Reads a file that the user named, but no more of it than a spec can have.
-pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>, CommandError> {
     read_limited(path).map_err(|error| {
-        Failure::usage(
+        CommandError::usage(
             format!("cannot read `{}`: {error}", path.display()),
             "give a file that exists and that you may read",
         )
@@ -161,19 +161,19 @@ pub(crate) fn read_included(path: &Path) -> io::Result<Vec<u8>> {
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     let file = std::fs::File::open(path)?;
-    io::Read::read_to_end(&mut io::Read::take(file, LIMIT + 1), &mut bytes)?;
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE_BYTES + 1), &mut bytes)?;
     Ok(bytes)
 }
 
 /// Reads facts that `stead facts --json` printed.
-fn recorded_facts(path: &Path) -> Result<Facts, Failure> {
+fn load_facts(path: &Path) -> Result<Facts, CommandError> {
     let document: Result<FactsDocument, _> = serde_json::from_slice(&read_input(path)?);
     let fault = match document {
         Ok(document) if document.is_known() => return Ok(document.facts),
         Ok(_) => "its format is another".to_owned(),
         Err(error) => error.to_string(),
     };
-    Err(Failure::usage(
+    Err(CommandError::usage(
         format!("`{}` does not contain facts: {fault}", path.display()),
         "give a file that `stead facts --json` printed",
     ))

@@ -14,10 +14,10 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry};
 
-use crate::render::{self, took};
+use crate::render::{self, format_duration};
 
 /// Spans of other crates are their own business.
-const OURS: &str = "stead";
+const TARGET_PREFIX: &str = "stead";
 
 /// What is measured from here on.
 pub(crate) struct Timings {
@@ -40,12 +40,12 @@ struct Row {
 
 impl Timings {
     /// Measures from here on, until the end of this process.
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn start() -> Self {
         let rows = Arc::new(Mutex::new(Rows::default()));
-        let stopwatch = Stopwatch(Arc::clone(&rows));
+        let timer = SpanTimer(Arc::clone(&rows));
         // A process has one; nobody else sets it.
         drop(tracing::subscriber::set_global_default(
-            registry().with(stopwatch),
+            registry().with(timer),
         ));
         Self {
             begin: Instant::now(),
@@ -53,10 +53,10 @@ impl Timings {
         }
     }
 
-    /// Says what took how long. What goes on at the same time is told with its whole time.
-    pub(crate) fn say(&self) {
+    /// Says what took how long. What goes on at the same time is shown with its whole time.
+    pub(crate) fn print(&self) {
         let rows = self.rows.lock().expect("no holder panics");
-        render::message(&table(&rows.all, self.begin.elapsed()));
+        render::eprint_message(&table(&rows.all, self.begin.elapsed()));
     }
 }
 
@@ -69,18 +69,18 @@ fn table(rows: &[Row], all: Duration) -> String {
             1 => String::new(),
             times => format!("  {times} times"),
         };
-        let time = took(*time);
+        let time = format_duration(*time);
         writeln!(text, "  {label:width$}  {time:>9}{often}")
             .expect("writing to a String cannot fail");
     }
-    text + &format!("  {:width$}  {:>9}\n", "all", took(all))
+    text + &format!("  {:width$}  {:>9}\n", "all", format_duration(all))
 }
 
-struct Stopwatch(Arc<Mutex<Rows>>);
+struct SpanTimer(Arc<Mutex<Rows>>);
 
-impl<S: Subscriber> Layer<S> for Stopwatch {
+impl<S: Subscriber> Layer<S> for SpanTimer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _context: Context<'_, S>) {
-        if !attributes.metadata().target().starts_with(OURS) {
+        if !attributes.metadata().target().starts_with(TARGET_PREFIX) {
             return;
         }
         let mut label = Label(attributes.metadata().name().to_owned());
@@ -129,9 +129,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_in_their_order_with_their_fields() {
+    fn timings_list_own_spans_in_order_with_fields() {
         let rows = Arc::new(Mutex::new(Rows::default()));
-        let stopwatch = registry().with(Stopwatch(Arc::clone(&rows)));
+        let stopwatch = registry().with(SpanTimer(Arc::clone(&rows)));
         with_default(stopwatch, || {
             debug_span!("read", kind = "file").in_scope(|| ());
             debug_span!("step", number = 1)
@@ -139,16 +139,16 @@ mod tests {
             debug_span!(target: "hyper", "theirs").in_scope(|| ());
         });
         let rows = rows.lock().unwrap();
-        let told: Vec<_> = rows
+        let shown: Vec<_> = rows
             .all
             .iter()
             .map(|row| (row.label.as_str(), row.times))
             .collect();
-        assert_eq!(told, [("read file", 2), ("step 1", 1)]);
+        assert_eq!(shown, [("read file", 2), ("step 1", 1)]);
     }
 
     #[test]
-    fn times_stand_below_each_other() {
+    fn timings_table_aligns_times() {
         let row = |label: &str, ms, times| Row {
             label: label.to_owned(),
             time: Duration::from_millis(ms),

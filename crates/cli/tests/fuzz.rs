@@ -21,7 +21,7 @@ use proptest::{
 };
 use stead_engine::{
     language::{
-        assignment::Given, error::SpecErrors, inputs::Surroundings, load::load, resolve::resolve,
+        assignment::Assignment, error::SpecErrors, inputs::SpecInputs, load::load, resolve::resolve,
     },
     model::facts::{Fact, Facts},
     plan::graph::Graph,
@@ -31,17 +31,17 @@ use stead_engine::{
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// How long it runs unless told otherwise.
-const SECONDS: u64 = 10;
+const DEFAULT_SECONDS: u64 = 10;
 /// How long it runs with `STEAD_EXHAUSTIVE`.
-const MANY_SECONDS: u64 = 600;
+const EXHAUSTIVE_SECONDS: u64 = 600;
 /// Cases between two looks at the clock.
 const CASES: u32 = 200;
 /// Memory that a spec of nothing may take, in bytes: threads, tables of kinds, the first mistake.
-const BASE: usize = 1 << 19;
+const BASE_BYTES: usize = 1 << 19;
 /// Memory for each byte of the files, in bytes.
-const FACTOR: usize = 20;
+const BYTES_PER_INPUT_BYTE: usize = 20;
 /// Mistakes of one case that are drawn.
-const DRAWN: usize = 3;
+const MAX_RENDERED: usize = 3;
 
 /// Specs to begin with.
 const EXAMPLES: [&str; 7] = [
@@ -55,7 +55,7 @@ const EXAMPLES: [&str; 7] = [
 ];
 
 /// Pieces of the language, right and wrong.
-const PIECES: [&str; 72] = [
+const SNIPPETS: [&str; 72] = [
     "host \"x\" {\n",
     "}\n",
     "{",
@@ -130,9 +130,12 @@ const PIECES: [&str; 72] = [
     "symlink \"/l\" target=\"/t\"\n",
 ];
 
-fn text() -> impl Strategy<Value = String> {
-    let pieces = prop::collection::vec(select(&PIECES[..]), 0..60);
-    let edits = prop::collection::vec((any::<Index>(), any::<Index>(), select(&PIECES[..])), 0..8);
+fn any_text() -> impl Strategy<Value = String> {
+    let pieces = prop::collection::vec(select(&SNIPPETS[..]), 0..60);
+    let edits = prop::collection::vec(
+        (any::<Index>(), any::<Index>(), select(&SNIPPETS[..])),
+        0..8,
+    );
     let deep = (
         select(
             &[
@@ -148,7 +151,7 @@ fn text() -> impl Strategy<Value = String> {
     );
     prop_oneof![
         3 => pieces.prop_map(|pieces| pieces.concat()),
-        4 => (select(&EXAMPLES[..]), edits).prop_map(|(text, edits)| edited(text, &edits)),
+        4 => (select(&EXAMPLES[..]), edits).prop_map(|(text, edits)| edit_text(text, &edits)),
         1 => any::<String>(),
         1 => (select(&EXAMPLES[..]), 1_usize..40).prop_map(|(text, times)| text.repeat(times)),
         1 => deep.prop_map(|(piece, times)| piece.repeat(times)),
@@ -156,7 +159,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 /// Cuts slices out of a text and puts pieces in, at places that need not be whole characters.
-fn edited(text: &str, edits: &[(Index, Index, &str)]) -> String {
+fn edit_text(text: &str, edits: &[(Index, Index, &str)]) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for (from, to, piece) in edits {
         let (from, to) = (from.index(bytes.len() + 1), to.index(bytes.len() + 1));
@@ -167,12 +170,12 @@ fn edited(text: &str, edits: &[(Index, Index, &str)]) -> String {
 }
 
 #[test]
-fn any_text_is_resolved_or_refused() {
+fn resolver_accepts_or_rejects_any_text() {
     let seconds = std::env::var("STEAD_FUZZ_SECONDS").ok();
     let usual = if std::env::var_os("STEAD_EXHAUSTIVE").is_some() {
-        MANY_SECONDS
+        EXHAUSTIVE_SECONDS
     } else {
-        SECONDS
+        DEFAULT_SECONDS
     };
     let seconds = seconds.map_or(usual, |text| text.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -190,46 +193,50 @@ fn any_text_is_resolved_or_refused() {
     };
     while Instant::now() < end {
         // One that has run its cases runs no more.
-        let run = TestRunner::new(config.clone()).run(&(text(), text(), text()), |(main, a, b)| {
-            let length = main.len() + a.len() + b.len();
-            let files = BTreeMap::from([("a.kdl", a), ("b.kdl", b)]);
-            MEMORY.reset_peak_usage();
-            let before = MEMORY.current_usage();
-            let surroundings = Surroundings {
-                read: &|path| {
-                    let name = path.to_str().unwrap_or_default();
-                    let name = name.trim_start_matches("./../");
-                    let text = files.get(name).ok_or(io::ErrorKind::NotFound)?;
-                    Ok(text.clone().into_bytes())
-                },
-                given: &[Given::of_argument("a=2").unwrap()][usize::from(length % 3 > 0)..],
-                environment: &|name| (name == "A").then(|| "x".to_owned()),
-                facts: &|| {
-                    Facts(BTreeMap::from([
-                        ("os".to_owned(), Fact::Text("debian".to_owned())),
-                        ("memory".to_owned(), Fact::Number(4000)),
-                    ]))
-                },
-            };
-            let resolved = load("host.kdl".into(), main.into_bytes())
-                .and_then(|source| resolve(&source, &surroundings, &registry))
-                .and_then(|spec| Graph::build(spec, &registry));
-            let taken = MEMORY.peak_usage().saturating_sub(before);
-            most.fetch_max(
-                taken.saturating_sub(BASE) / length.max(1),
-                Ordering::Relaxed,
-            );
-            prop_assert!(
-                taken <= BASE + FACTOR * length,
-                "{taken} bytes for {length}"
-            );
-            cases.fetch_add(1, Ordering::Relaxed);
-            match resolved {
-                Ok(_) => drop(valid.fetch_add(1, Ordering::Relaxed)),
-                Err(errors) => check(&errors, &drawing),
-            }
-            Ok(())
-        });
+        let run = TestRunner::new(config.clone()).run(
+            &(any_text(), any_text(), any_text()),
+            |(main, a, b)| {
+                let length = main.len() + a.len() + b.len();
+                let files = BTreeMap::from([("a.kdl", a), ("b.kdl", b)]);
+                MEMORY.reset_peak_usage();
+                let before = MEMORY.current_usage();
+                let inputs = SpecInputs {
+                    read: &|path| {
+                        let name = path.to_str().unwrap_or_default();
+                        let name = name.trim_start_matches("./../");
+                        let text = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+                        Ok(text.clone().into_bytes())
+                    },
+                    assignments: &[Assignment::from_argument("a=2").unwrap()]
+                        [usize::from(length % 3 > 0)..],
+                    environment: &|name| (name == "A").then(|| "x".to_owned()),
+                    facts: &|| {
+                        Facts(BTreeMap::from([
+                            ("os".to_owned(), Fact::Text("debian".to_owned())),
+                            ("memory".to_owned(), Fact::Number(4000)),
+                        ]))
+                    },
+                };
+                let resolved = load("host.kdl".into(), main.into_bytes())
+                    .and_then(|source| resolve(&source, &inputs, &registry))
+                    .and_then(|spec| Graph::build(spec, &registry));
+                let taken = MEMORY.peak_usage().saturating_sub(before);
+                most.fetch_max(
+                    taken.saturating_sub(BASE_BYTES) / length.max(1),
+                    Ordering::Relaxed,
+                );
+                prop_assert!(
+                    taken <= BASE_BYTES + BYTES_PER_INPUT_BYTE * length,
+                    "{taken} bytes for {length}"
+                );
+                cases.fetch_add(1, Ordering::Relaxed);
+                match resolved {
+                    Ok(_) => drop(valid.fetch_add(1, Ordering::Relaxed)),
+                    Err(errors) => check_errors(&errors, &drawing),
+                }
+                Ok(())
+            },
+        );
         if let Err(failure) = run {
             panic!("{failure}");
         }
@@ -246,9 +253,9 @@ fn any_text_is_resolved_or_refused() {
 }
 
 /// Every mistake has a message and a place that can be drawn.
-fn check(errors: &SpecErrors, drawing: &GraphicalReportHandler) {
+fn check_errors(errors: &SpecErrors, drawing: &GraphicalReportHandler) {
     assert!(!errors.0.is_empty());
-    for error in errors.0.iter().take(DRAWN) {
+    for error in errors.0.iter().take(MAX_RENDERED) {
         assert!(!error.message.is_empty());
         for (span, _) in error.places() {
             let source: &Arc<_> = &span.source;

@@ -64,6 +64,6 @@ fn read_journal(bytes: &[u8]) -> Vec<journal::Record> {
         (records.clone(), length as u64),
         "the whole records are read in another way without the torn tail"
     );
-    let _stage = Stage::of(&records);
+    let _stage = Stage::from_records(&records);
     records
 }

@@ -8,19 +8,19 @@ use crate::{
     host::Reader,
     kernel::meminfo::Memory,
     microk8s::layout,
-    netfilter::{Family, preferred},
+    netfilter::{Family, detect_default_backend},
     snapd::client,
 };
 
 /// The largest file that is read for a fact, in bytes.
 const LIMIT: u64 = 4 << 20;
 /// What the firmware says of the machine.
-const FIRMWARE: &str = "/sys/class/dmi/id";
+const DMI_DIR: &str = "/sys/class/dmi/id";
 /// Numbers of SMBIOS 3.7, table 17, for what is carried around: portable, laptop, notebook, hand held, sub notebook, tablet,
 /// convertible, detachable.
-const CARRIED: [i64; 8] = [8, 9, 10, 11, 14, 30, 31, 32];
+const PORTABLE_CHASSIS: [i64; 8] = [8, 9, 10, 11, 14, 30, 31, 32];
 /// What the firmware of a machine at Azure says: its documentation calls it the asset tag of all its machines.
-const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
+const AZURE_ASSET_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 
 /// Every fact with what it says, sorted by name.
 pub const FACTS: [(&str, &str); 19] = [
@@ -76,43 +76,44 @@ pub const FACTS: [(&str, &str); 19] = [
 ];
 
 /// Reads all facts. What cannot be read is `none`.
-pub async fn facts(host: &Reader) -> Facts {
-    let tree = Tree(host);
-    let firmware = Firmware::read(&tree);
+pub async fn read_facts(host: &Reader) -> Facts {
+    let reader = FactReader(host);
+    let firmware = Firmware::read(&reader);
     let manager = host.manager().await;
     let virtualisation = match &manager {
         Some(manager) if manager.virtualisation.is_empty() => NONE.to_owned(),
         Some(manager) => manager.virtualisation.clone(),
         None => firmware.virtualisation().to_owned(),
     };
-    let (microk8s, channel) = installed(host).await;
+    let (microk8s, channel) = microk8s_snap(host).await;
     // os-release(5): the first is often a link to the second, and links are not followed.
     let os = [
-        tree.settings("/etc/os-release"),
-        tree.settings("/usr/lib/os-release"),
+        reader.settings("/etc/os-release"),
+        reader.settings("/usr/lib/os-release"),
     ];
     let os = os.into_iter().find(|os| !os.is_empty()).unwrap_or_default();
     let word = |text: Option<String>| Fact::Text(text.unwrap_or_else(|| NONE.to_owned()));
-    let back_end = |family| preferred(host, family).map(|back_end| back_end.word().to_owned());
+    let back_end =
+        |family| detect_default_backend(host, family).map(|back_end| back_end.word().to_owned());
     let found = BTreeMap::from([
         (
             "architecture",
             Fact::Text(std::env::consts::ARCH.to_owned()),
         ),
-        ("cgroup", Fact::Number(tree.cgroup())),
+        ("cgroup", Fact::Number(reader.cgroup())),
         ("cloud", Fact::Text(firmware.cloud().to_owned())),
-        ("cpus", Fact::Number(tree.cpus())),
-        ("disk", Fact::Number(tree.disk())),
+        ("cpus", Fact::Number(reader.cpus())),
+        ("disk", Fact::Number(reader.disk())),
         (
             "form",
-            Fact::Text(firmware.form(&virtualisation).to_owned()),
+            Fact::Text(firmware.form_factor(&virtualisation).to_owned()),
         ),
-        ("hostname", word(tree.line("/proc/sys/kernel/hostname"))),
-        ("interface", word(tree.interface())),
+        ("hostname", word(reader.line("/proc/sys/kernel/hostname"))),
+        ("interface", word(reader.interface())),
         ("ip6tables", word(back_end(Family::Ipv6))),
         ("iptables", word(back_end(Family::Ipv4))),
-        ("kernel", word(tree.line("/proc/sys/kernel/osrelease"))),
-        ("memory", Fact::Number(tree.memory())),
+        ("kernel", word(reader.line("/proc/sys/kernel/osrelease"))),
+        ("memory", Fact::Number(reader.memory())),
         ("microk8s", word(microk8s)),
         ("microk8s-channel", word(channel)),
         ("os", word(os.get("ID").cloned())),
@@ -130,8 +131,8 @@ pub async fn facts(host: &Reader) -> Facts {
 }
 
 /// Returns the version and the channel of MicroK8s.
-async fn installed(host: &Reader) -> (Option<String>, Option<String>) {
-    let Ok(mut snaps) = client::installed(host, &[layout::SNAP]).await else {
+async fn microk8s_snap(host: &Reader) -> (Option<String>, Option<String>) {
+    let Ok(mut snaps) = client::installed_snaps(host, &[layout::SNAP]).await else {
         return (None, None);
     };
     match snaps.remove(layout::SNAP) {
@@ -141,9 +142,9 @@ async fn installed(host: &Reader) -> (Option<String>, Option<String>) {
 }
 
 /// The files of a host.
-struct Tree<'a>(&'a Reader);
+struct FactReader<'a>(&'a Reader);
 
-impl Tree<'_> {
+impl FactReader<'_> {
     fn text(&self, path: &str) -> Option<String> {
         self.0.read_text(Path::new(path), LIMIT).ok().flatten()
     }
@@ -174,11 +175,11 @@ impl Tree<'_> {
 
     fn cpus(&self) -> i64 {
         let text = self.line("/sys/devices/system/cpu/online");
-        text.and_then(|text| count(&text)).unwrap_or(1)
+        text.and_then(|text| count_cpus(&text)).unwrap_or(1)
     }
 
     fn disk(&self) -> i64 {
-        let space = self.0.space(Path::new("/")).ok().flatten();
+        let space = self.0.disk_space(Path::new("/")).ok().flatten();
         space
             .and_then(|space| i64::try_from(space.total >> 20).ok())
             .unwrap_or(0)
@@ -208,7 +209,7 @@ impl Tree<'_> {
 }
 
 /// Counts a list of the kernel such as `0-3,5`.
-fn count(text: &str) -> Option<i64> {
+fn count_cpus(text: &str) -> Option<i64> {
     let ranges = text.trim().split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (i64, i64) = (first.parse().ok()?, last.parse().ok()?);
@@ -229,12 +230,12 @@ struct Firmware {
 }
 
 impl Firmware {
-    fn read(tree: &Tree<'_>) -> Self {
+    fn read(reader: &FactReader<'_>) -> Self {
         let text = |name: &str| {
-            let found = tree.line(&format!("{FIRMWARE}/{name}"));
+            let found = reader.line(&format!("{DMI_DIR}/{name}"));
             found.unwrap_or_default()
         };
-        let cpus = tree.text("/proc/cpuinfo").unwrap_or_default();
+        let cpus = reader.text("/proc/cpuinfo").unwrap_or_default();
         let mut flags = cpus.lines().filter(|line| line.starts_with("flags"));
         Self {
             vendor: text("sys_vendor"),
@@ -244,14 +245,14 @@ impl Firmware {
             chassis: text("chassis_type").parse().unwrap_or(0),
             is_hypervisor: flags
                 .any(|line| line.split_whitespace().any(|flag| flag == "hypervisor")),
-            container: tree.line("/run/systemd/container"),
+            container: reader.line("/run/systemd/container"),
         }
     }
 
     /// Returns the cloud, by the marks that its machines carry.
     fn cloud(&self) -> &'static str {
         let bios = self.bios.to_lowercase();
-        if self.asset == AZURE {
+        if self.asset == AZURE_ASSET_TAG {
             "azure"
         } else if self.vendor == "Amazon EC2" || bios.contains("amazon") {
             "aws"
@@ -298,10 +299,10 @@ impl Firmware {
             .map_or("vm-other", |(_, name)| name)
     }
 
-    fn form(&self, virtualisation: &str) -> &'static str {
+    fn form_factor(&self, virtualisation: &str) -> &'static str {
         if virtualisation != NONE {
             "vm"
-        } else if CARRIED.contains(&self.chassis) {
+        } else if PORTABLE_CHASSIS.contains(&self.chassis) {
             "laptop"
         } else {
             "server"
@@ -312,17 +313,17 @@ impl Firmware {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     /// What the firmware of known machines says, and what follows.
     #[test]
-    fn clouds_are_known_by_their_firmware() {
+    fn cloud_is_detected_from_firmware() {
         for (vendor, product, bios, asset, expected) in [
             (
                 "Microsoft Corporation",
                 "Virtual Machine",
                 "",
-                AZURE,
+                AZURE_ASSET_TAG,
                 "azure",
             ),
             // Hyper-V at home says the same, but for its tag.
@@ -373,8 +374,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_laptop_is_told_by_its_files() {
-        let root = Root::new(&[
+    async fn facts_describe_a_laptop_from_its_files() {
+        let root = TestRoot::new(&[
             ("etc/os-release", "ID=debian\nVERSION_ID=\"13\"\n"),
             ("sys/class/dmi/id/chassis_type", "10\n"),
             ("sys/class/dmi/id/sys_vendor", "LENOVO\n"),
@@ -395,7 +396,7 @@ mod tests {
             ),
             ("sys/fs/cgroup/cgroup.controllers", "cpu memory\n"),
         ]);
-        let Facts(found) = facts(&root.reader()).await;
+        let Facts(found) = read_facts(&root.reader()).await;
         let names: Vec<_> = found.keys().map(String::as_str).collect();
         assert_eq!(names, FACTS.map(|(name, _)| name));
         for (name, expected) in [
@@ -419,13 +420,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_machine_at_azure_is_a_vm() {
-        let root = Root::new(&[
-            ("/sys/class/dmi/id/chassis_asset_tag", AZURE),
+    async fn facts_describe_an_azure_machine_as_vm() {
+        let root = TestRoot::new(&[
+            ("/sys/class/dmi/id/chassis_asset_tag", AZURE_ASSET_TAG),
             ("/sys/class/dmi/id/sys_vendor", "Microsoft Corporation\n"),
             ("/proc/cpuinfo", "flags : fpu hypervisor\n"),
         ]);
-        let Facts(found) = facts(&root.reader()).await;
+        let Facts(found) = read_facts(&root.reader()).await;
         assert_eq!(found["cloud"].to_string(), "azure");
         assert_eq!(found["form"].to_string(), "vm");
         assert_eq!(found["virtualisation"].to_string(), "microsoft");

@@ -1,12 +1,12 @@
 //! Entry points of the fuzz targets in `fuzz/`. Each function reads any bytes and panics if a property of the reader is broken.
 //! It is no part of the interface of the crate.
 
-use stead_engine::import::translate::Wishes;
+use stead_engine::import::translate::ForeignSpec;
 
 use crate::{
     foreign::{iptables, iptables_save::RulesFile},
     microk8s::args_file::{ArgsFile, Grammar, check_value},
-    netfilter::{Column, Family, Rule, Saved, quoted, saved_words, split_at_jump},
+    netfilter::{Family, Rule, SavedTables, TableVariant, quote, split_at_jump, split_saved},
 };
 
 /// Reads a spec with all kinds.
@@ -17,31 +17,31 @@ pub fn spec(bytes: &[u8]) {
 /// Reads what `iptables-save` prints, from the kernel and as a file to import. The words of a rule that stead writes are the words
 /// that it reads.
 pub fn iptables_save(bytes: &[u8]) {
-    let mut saved = Saved::parse(&String::from_utf8_lossy(bytes));
-    for column in Column::ALL {
-        saved.name_others(column);
-        let _named = saved.named();
+    let mut saved = SavedTables::parse(&String::from_utf8_lossy(bytes));
+    for column in TableVariant::ALL {
+        saved.name_foreign_rules(column);
+        let _named = saved.rules_by_name();
     }
     let chains = saved.tables.values().flat_map(|chains| chains.values());
     for rule in chains.flat_map(|chain| &chain.rules) {
         let _split = split_at_jump(&rule.text);
-        let Some(words) = saved_words(&rule.text) else {
+        let Some(words) = split_saved(&rule.text) else {
             continue;
         };
-        let written: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        let written: Vec<String> = words.iter().map(|word| quote(word)).collect();
         assert_eq!(
-            saved_words(&written.join(" ")),
+            split_saved(&written.join(" ")),
             Some(words.clone()),
             "the words of `{}` change when they are written",
             rule.text
         );
         for family in [Family::Ipv4, Family::Ipv6] {
-            let _rule = Rule::plain(&words, family);
+            let _rule = Rule::canonical(&words, family);
         }
     }
     for family in [Family::Ipv4, Family::Ipv6] {
         if let Ok(file) = RulesFile::parse("rules", family, bytes) {
-            iptables::add_to(&mut Wishes::default(), vec![file], None);
+            iptables::add_to(&mut ForeignSpec::default(), vec![file], None);
         }
     }
 }
@@ -53,7 +53,7 @@ pub fn args_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for grammar in [Grammar::Kubelite, Grammar::Shell] {
         let file = ArgsFile::parse(&text, grammar);
-        let _contradictions = file.contradictions();
+        let _contradictions = file.conflicting_flags();
         let flags = file.flags();
         let values = flags.values().rev().flatten().map(String::as_str);
         let values = values.chain([NEW]).cycle();

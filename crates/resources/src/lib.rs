@@ -41,5 +41,5 @@ mod live;
 pub mod fuzzing;
 
 pub use kinds::registry;
-pub use safety::hook_files::{have_recovered, is_left_to_watch};
+pub use safety::hook_files::{defers_to_watch, start_recovery_unit};
 pub use snapd::client::wait_until_settled;

@@ -22,7 +22,7 @@ fn main() {
         ["compare", folder, count] => compare(folder, count.parse().unwrap()),
         ["write", folder, count] => write(folder, count.parse().unwrap()),
         ["parse", spec] => parse(spec),
-        ["peak", program, ref arguments @ ..] => peak(program, arguments),
+        ["peak", program, ref arguments @ ..] => print_peak_memory(program, arguments),
         _ => panic!(
             "floor nothing | compare FOLDER N | write FOLDER N | parse SPEC | peak PROGRAM …"
         ),
@@ -62,7 +62,7 @@ fn parse(spec: &str) {
 }
 
 /// Runs a program, and prints the most memory that it had, in KiB: `ru_maxrss` of getrusage(2).
-fn peak(program: &str, arguments: &[&str]) {
+fn print_peak_memory(program: &str, arguments: &[&str]) {
     let status = Command::new(program)
         .args(arguments)
         .stdout(Stdio::null())

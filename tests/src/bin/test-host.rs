@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use e2e::{
-    Host, Image, Inside, Sandbox, host_benchmark, load, program, proxy_benchmark, speed_benchmark,
+    Host, Image, Sandbox, TestEnv, host_benchmark, load, program, proxy_benchmark, speed_benchmark,
     watch_benchmark,
 };
 
@@ -126,12 +126,12 @@ fn main() -> ExitCode {
                 let (median, last) = (times[times.len() / 2], times[times.len() - 1]);
                 println!("{backend}: put back after {median:.1?}, at most {last:.1?}");
             }
-            let cost = watch_benchmark::idle(&host, Duration::from_secs(idle));
+            let cost = watch_benchmark::measure_idle(&host, Duration::from_secs(idle));
             println!(
                 "idle: {:.3} % of a core, {:.1} MB, {:.1} MB of it its own",
                 cost.share * 100.0,
                 megabytes(cost.resident),
-                megabytes(cost.own)
+                megabytes(cost.anonymous)
             );
         }
         Command::BenchHost { rounds } => {
@@ -157,7 +157,7 @@ fn main() -> ExitCode {
             rounds,
             inside: true,
         } => {
-            let extent = speed_benchmark::Extent {
+            let extent = speed_benchmark::WorkloadSize {
                 files,
                 rules,
                 rounds,

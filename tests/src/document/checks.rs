@@ -4,11 +4,11 @@ use std::{fs, path::Path};
 
 use pulldown_cmark::Event;
 
-use super::{Page, events, repository};
+use super::{Page, markdown_events, repository};
 
 /// Returns the commands that a text names in passing: `stead plan`.
-pub fn passing_commands(page: &Page) -> Vec<String> {
-    let codes = events(&page.text).filter_map(|(event, _)| match event {
+pub fn mentioned_commands(page: &Page) -> Vec<String> {
+    let codes = markdown_events(&page.text).filter_map(|(event, _)| match event {
         Event::Code(code) => Some(code.into_string()),
         _ => None,
     });
@@ -19,7 +19,7 @@ pub fn passing_commands(page: &Page) -> Vec<String> {
 }
 
 /// Says what is wrong if a test has not seen the lines of a text in a page.
-pub fn seen_by(test: &str, shown: &str, page: &Path) -> Result<(), String> {
+pub fn check_seen_by_test(test: &str, shown: &str, page: &Path) -> Result<(), String> {
     let mut folders = vec![repository().join("tests"), repository().join("crates")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
@@ -30,7 +30,7 @@ pub fn seen_by(test: &str, shown: &str, page: &Path) -> Result<(), String> {
                 let source = fs::read_to_string(&path).unwrap();
                 if let Some((_, body)) = source.split_once(&format!("fn {test}()")) {
                     let body = body.split("\n}\n").next().unwrap_or(body);
-                    return is_in(body, shown, page);
+                    return check_lines_in_source(body, shown, page);
                 }
             }
         }
@@ -38,7 +38,7 @@ pub fn seen_by(test: &str, shown: &str, page: &Path) -> Result<(), String> {
     Err(format!("there is no test {test}"))
 }
 
-fn is_in(source: &str, shown: &str, page: &Path) -> Result<(), String> {
+fn check_lines_in_source(source: &str, shown: &str, page: &Path) -> Result<(), String> {
     let name = page.to_str().unwrap();
     if source.contains("include_str!") && source.contains(name) {
         return Ok(());

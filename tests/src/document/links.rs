@@ -2,11 +2,11 @@
 
 use pulldown_cmark::{Event, Tag, TagEnd};
 
-use super::{Page, events};
+use super::{Page, markdown_events};
 
 /// Returns the targets of the links of a page.
 pub fn links(page: &Page) -> Vec<String> {
-    let targets = events(&page.text).filter_map(|(event, _)| match event {
+    let targets = markdown_events(&page.text).filter_map(|(event, _)| match event {
         Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
             Some(dest_url.into_string())
         }
@@ -19,7 +19,7 @@ pub fn links(page: &Page) -> Vec<String> {
 pub fn anchors(page: &Page) -> Vec<String> {
     let mut anchors: Vec<String> = vec![];
     let mut heading: Option<String> = None;
-    for (event, _) in events(&page.text) {
+    for (event, _) in markdown_events(&page.text) {
         match event {
             Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
             Event::End(TagEnd::Heading(_)) => {

@@ -5,11 +5,11 @@ use std::{fmt::Write as _, fs, os::unix::fs::symlink, path::Path};
 use similar::TextDiff;
 use snapbox::{Data, IntoData, filter::NormalizeToExpected};
 
-use super::{Block, Is, Page, repository, written_pages};
-use crate::{Image, test_env::Inside};
+use super::{Block, BlockKind, Page, handwritten_pages, repository};
+use crate::{Image, test_env::TestEnv};
 
 /// Where the files of a page are, and where its commands run.
-const FOLDER: &str = "/srv/page";
+const PAGE_DIR: &str = "/srv/page";
 /// The page that a newcomer reads.
 const README: &str = "README.md";
 
@@ -18,36 +18,36 @@ const README: &str = "README.md";
 ///
 /// # Panics
 /// If something else comes of it than they show.
-pub fn run_all<P: Inside>(host: Option<Image>, open: impl Fn() -> P) {
+pub fn run_all<P: TestEnv>(host: Option<Image>, open: impl Fn() -> P) {
     let mut all = vec![];
-    for page in written_pages() {
-        let is_run = |block: &Block| block.is == Is::Console(host);
+    for page in handwritten_pages() {
+        let is_run = |block: &Block| block.kind == BlockKind::Console(host);
         let is_left = host.is_some() && page.path == Path::new(README);
         if is_left || !page.blocks().iter().any(is_run) {
             continue;
         }
-        all.extend(run_and_keep(&page, &open(), host, None));
+        all.extend(run_or_update(&page, &open(), host, None));
     }
-    compared(&all);
+    assert_no_differences(&all);
 }
 
 /// Does what the README shows of a host as a person of that name, who has to type `sudo` where it is needed.
 ///
 /// # Panics
 /// If something else comes of it than the README shows.
-pub fn run_as(person: &str, place: &impl Inside, host: Image) {
+pub fn run_as(person: &str, place: &impl TestEnv, host: Image) {
     let page = Page::read(README);
-    compared(&run_and_keep(&page, place, Some(host), Some(person)));
+    assert_no_differences(&run_or_update(&page, place, Some(host), Some(person)));
 }
 
 /// Runs a page and returns the differences, or writes them into the page.
-fn run_and_keep(
+fn run_or_update(
     page: &Page,
-    place: &impl Inside,
+    place: &impl TestEnv,
     host: Option<Image>,
     person: Option<&str>,
 ) -> Vec<String> {
-    let (rewritten, differences) = run(page, place, host, person);
+    let (rewritten, differences) = run_page(page, place, host, person);
     if std::env::var_os("UPDATE").is_none() {
         return differences;
     }
@@ -55,7 +55,7 @@ fn run_and_keep(
     vec![]
 }
 
-fn compared(all: &[String]) {
+fn assert_no_differences(all: &[String]) {
     assert!(
         all.is_empty(),
         "{}\n`make docs` writes down what comes of it now",
@@ -64,52 +64,57 @@ fn compared(all: &[String]) {
 }
 
 /// Does what a page shows for one kind of place, and returns the page as it would be if all it showed were so, with the differences.
-fn run(
+fn run_page(
     page: &Page,
-    place: &impl Inside,
+    place: &impl TestEnv,
     host: Option<Image>,
     person: Option<&str>,
 ) -> (Page, Vec<String>) {
-    fs::create_dir_all(place.at(FOLDER)).unwrap();
+    fs::create_dir_all(place.outside_path(PAGE_DIR)).unwrap();
     // A sandbox sees the files of this machine, and so the examples.
     drop(symlink(
         repository().join("examples"),
-        place.at(&format!("{FOLDER}/examples")),
+        place.outside_path(&format!("{PAGE_DIR}/examples")),
     ));
     if let Some(person) = person {
-        place.must(&["chown", person, FOLDER]);
+        place.run_ok(&["chown", person, PAGE_DIR]);
     }
     let mut shell = Shell {
         place,
         person,
-        last: 0,
-        targets: targets(),
+        last_code: 0,
+        targets: make_targets(),
     };
     let mut rewritten = page.clone();
     let mut differences = vec![];
     let mut shift = 0_isize;
     for block in page.blocks() {
         let text = page.text_of(&block);
-        match &block.is {
-            Is::File(name) => place.put(&format!("{FOLDER}/{name}"), text),
-            Is::Prepared(on) if *on == host => {
-                for (command, _) in commands(text) {
-                    let said = shell.prepare(&command);
-                    assert_eq!(shell.last, 0, "{}: {command}: {said}", page.path.display());
+        match &block.kind {
+            BlockKind::File(name) => place.put(&format!("{PAGE_DIR}/{name}"), text),
+            BlockKind::Setup(on) if *on == host => {
+                for (command, _) in commands_with_output(text) {
+                    let said = shell.run_line_as_root(&command);
+                    assert_eq!(
+                        shell.last_code,
+                        0,
+                        "{}: {command}: {said}",
+                        page.path.display()
+                    );
                 }
             }
-            Is::Console(on) if *on == host => {
+            BlockKind::Console(on) if *on == host => {
                 let mut new = String::new();
-                let parts = commands(text);
+                let parts = commands_with_output(text);
                 assert!(
                     !parts.is_empty(),
                     "{}: no `$ `:\n{text}",
                     page.path.display()
                 );
                 for (command, expected) in parts {
-                    let said = shell.say(&command);
+                    let said = shell.run_line(&command);
                     writeln!(new, "$ {command}").unwrap();
-                    if is_as_shown(&said, &expected) {
+                    if matches_shown(&said, &expected) {
                         new.push_str(&expected);
                     } else {
                         new.push_str(&said);
@@ -131,7 +136,7 @@ fn run(
 }
 
 /// Returns the commands of a block, each with what it says.
-fn commands(text: &str) -> Vec<(String, String)> {
+fn commands_with_output(text: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = vec![];
     for line in text.split_inclusive('\n') {
         if let Some(command) = line.strip_prefix("$ ") {
@@ -148,22 +153,22 @@ struct Shell<'a, T> {
     /// Who types; root if nobody is named.
     person: Option<&'a str>,
     /// How the last command ended.
-    last: i32,
+    last_code: i32,
     targets: Vec<String>,
 }
 
-impl<T: Inside> Shell<'_, T> {
+impl<T: TestEnv> Shell<'_, T> {
     /// Runs a line and returns what it says on both streams.
-    fn say(&mut self, line: &str) -> String {
-        self.say_as(self.person, line)
+    fn run_line(&mut self, line: &str) -> String {
+        self.run_line_as(self.person, line)
     }
 
     /// Runs a line of a comment as root.
-    fn prepare(&mut self, line: &str) -> String {
-        self.say_as(None, line)
+    fn run_line_as_root(&mut self, line: &str) -> String {
+        self.run_line_as(None, line)
     }
 
-    fn say_as(&mut self, person: Option<&str>, line: &str) -> String {
+    fn run_line_as(&mut self, person: Option<&str>, line: &str) -> String {
         let line = match person {
             Some(_) => line.to_owned(),
             None => line.replace("sudo ", ""),
@@ -178,8 +183,8 @@ impl<T: Inside> Shell<'_, T> {
         let stead = self.place.stead_path();
         let (folder, _) = stead.rsplit_once('/').unwrap();
         let script = format!(
-            "exec 2>&1\ncd {FOLDER}\nPATH=$PATH:/usr/sbin:/sbin:{folder}\n(exit {})\n{line}\n",
-            self.last
+            "exec 2>&1\ncd {PAGE_DIR}\nPATH=$PATH:/usr/sbin:/sbin:{folder}\n(exit {})\n{line}\n",
+            self.last_code
         );
         let shell = ["sh", "-c", script.as_str()];
         let said = match person {
@@ -189,7 +194,7 @@ impl<T: Inside> Shell<'_, T> {
             }
             None => self.place.run(&shell),
         };
-        self.last = said.code.unwrap_or(255);
+        self.last_code = said.code.unwrap_or(255);
         let mut out = said.out;
         if !out.is_empty() && !out.ends_with('\n') {
             out.push('\n');
@@ -198,29 +203,29 @@ impl<T: Inside> Shell<'_, T> {
     }
 }
 
-fn targets() -> Vec<String> {
+fn make_targets() -> Vec<String> {
     let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
     let targets = makefile.lines().filter_map(|line| line.split_once(": "));
     targets.map(|(target, _)| target.to_owned()).collect()
 }
 
 /// Whether something was said as it is shown, but for what is another each time.
-fn is_as_shown(said: &str, shown: &str) -> bool {
-    let shown = steady(shown).into_data().raw();
-    let said: Data = steady(said).into_data().raw();
+fn matches_shown(said: &str, shown: &str) -> bool {
+    let shown = normalize(shown).into_data().raw();
+    let said: Data = normalize(said).into_data().raw();
     let said = NormalizeToExpected::new().redact().normalize(said, &shown);
     said == shown
 }
 
 /// Replaces digests, times, durations, amounts of memory and numbers of processes, which are others each time.
-fn steady(text: &str) -> String {
+fn normalize(text: &str) -> String {
     let lines = text.lines().map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
         let mut steady: Vec<String> = vec![];
         for (at, word) in words.iter().enumerate() {
             let before = at.checked_sub(1).map_or("", |before| words[before]);
             let after = words.get(at + 1).unwrap_or(&"");
-            steady.push(steady_word(before, word, after));
+            steady.push(normalize_word(before, word, after));
         }
         let steady = steady.join(" ");
         // Not every step has a figure of its own for memory, and what takes milliseconds takes seconds on a busy machine.
@@ -229,7 +234,7 @@ fn steady(text: &str) -> String {
     lines.collect()
 }
 
-fn steady_word(before: &str, word: &str, after: &str) -> String {
+fn normalize_word(before: &str, word: &str, after: &str) -> String {
     let core = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
     let unit = after.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
     let digits = |text: &str| !text.is_empty() && text.chars().all(|it| it.is_ascii_digit());
@@ -251,16 +256,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_commands_with_what_they_say() {
+    fn console_block_splits_into_commands_and_output() {
         let owned = |command: &str, said: &str| (command.to_owned(), said.to_owned());
         assert_eq!(
-            commands("$ one\na\n\nb\n$ two\n"),
+            commands_with_output("$ one\na\n\nb\n$ two\n"),
             [owned("one", "a\n\nb\n"), owned("two", "")]
         );
     }
 
     #[test]
-    fn what_is_another_each_time_does_not_count() {
+    fn comparison_ignores_volatile_values() {
         for (said, shown, is_so) in [
             (
                 "(4 resources read in 12 ms).\n",
@@ -315,7 +320,7 @@ mod tests {
             ("\n", "", false),
             ("a b c\n", "a [..] c\n", true),
         ] {
-            assert_eq!(is_as_shown(said, shown), is_so, "{said}{shown}");
+            assert_eq!(matches_shown(said, shown), is_so, "{said}{shown}");
         }
     }
 }

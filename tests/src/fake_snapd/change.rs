@@ -13,7 +13,7 @@ pub(super) struct Change {
     pub(super) tasks: Vec<Task>,
     pub(super) effect: Option<Effect>,
     pub(super) error: Option<String>,
-    pub(super) vanish: Option<Duration>,
+    pub(super) outage: Option<Duration>,
     pub(super) is_aborted: bool,
 }
 
@@ -38,14 +38,14 @@ pub(super) enum Effect {
 
 /// A change as it stands after one more step of it.
 #[derive(Debug)]
-pub(super) struct Tick {
+pub(super) struct Progress {
     pub(super) change: Value,
-    pub(super) vanish: Option<Duration>,
+    pub(super) outage: Option<Duration>,
 }
 
 /// A download is done after so many looks at it.
-pub(super) const LOOKS: u64 = 10;
-pub(super) const MOMENT: &str = "2026-01-01T00:00:00Z";
+pub(super) const POLLS_PER_DOWNLOAD: u64 = 10;
+pub(super) const TIMESTAMP: &str = "2026-01-01T00:00:00Z";
 
 impl Change {
     pub(super) fn is_ready(&self) -> bool {
@@ -61,7 +61,7 @@ impl Change {
         }
     }
 
-    pub(super) fn show(&self, id: &str) -> Value {
+    pub(super) fn to_json(&self, id: &str) -> Value {
         let ready = self.is_ready();
         let ended = match self.error {
             _ if self.is_aborted => "Undone",
@@ -85,13 +85,13 @@ impl Change {
                     _ => "Do",
                 };
                 json!({
-                    "id": format!("{id}{at}"), "kind": task.kind, "summary": task.kind, "status": status, "spawn-time": MOMENT,
+                    "id": format!("{id}{at}"), "kind": task.kind, "summary": task.kind, "status": status, "spawn-time": TIMESTAMP,
                     "progress": {"label": if task.kind == "download-snap" { self.name.as_str() } else { "" }, "done": task.done, "total": task.total},
                 })
             })
             .collect();
         let mut shown = json!({
-            "id": id, "kind": self.kind, "summary": summary, "ready": ready, "tasks": tasks, "spawn-time": MOMENT,
+            "id": id, "kind": self.kind, "summary": summary, "ready": ready, "tasks": tasks, "spawn-time": TIMESTAMP,
             "status": if ready { ended } else { "Doing" }, "data": {"snap-names": [self.name]},
         });
         if ready && let Some(error) = &self.error {

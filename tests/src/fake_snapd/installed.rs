@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::change::MOMENT;
+use super::change::TIMESTAMP;
 
 /// A revision of a snap that the store offers in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Offer {
 #[derive(Debug, Clone)]
 pub(super) struct Installed {
     /// The revisions that are kept, in the order in which they came. The last before the current one is reverted to.
-    pub(super) kept: Vec<Offer>,
+    pub(super) revisions: Vec<Offer>,
     pub(super) current: usize,
     pub(super) tracking: String,
     pub(super) enabled: bool,
@@ -51,17 +51,17 @@ impl Offer {
 }
 
 impl Installed {
-    pub(super) fn now(&self) -> &Offer {
-        &self.kept[self.current]
+    pub(super) fn current_revision(&self) -> &Offer {
+        &self.revisions[self.current]
     }
 
-    pub(super) fn show(&self, at: usize) -> Value {
-        let kept = &self.kept[at];
+    pub(super) fn to_json(&self, at: usize) -> Value {
+        let kept = &self.revisions[at];
         let active = at == self.current && self.enabled;
         let mut shown = json!({
             "name": kept.name, "version": kept.version, "revision": kept.revision, "channel": kept.channel, "type": "app",
             "confinement": kept.confinement(), "status": if active { "active" } else { "installed" }, "devmode": false,
-            "jailmode": false, "installed-size": kept.bytes, "install-date": MOMENT,
+            "jailmode": false, "installed-size": kept.bytes, "install-date": TIMESTAMP,
         });
         if !self.tracking.is_empty() {
             shown["tracking-channel"] = self.tracking.as_str().into();

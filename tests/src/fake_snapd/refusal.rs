@@ -22,7 +22,7 @@ pub(super) fn refusal(code: u16, kind: &'static str, message: String) -> Refusal
 }
 
 /// A refusal without a kind.
-pub(super) fn plain(code: u16, message: String) -> Refusal {
+pub(super) fn refusal_without_kind(code: u16, message: String) -> Refusal {
     Refusal {
         code,
         kind: None,

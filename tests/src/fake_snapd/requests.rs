@@ -20,7 +20,7 @@ impl Action {
         self.fields.get(field)?.as_str()
     }
 
-    pub(super) fn is(&self, field: &str) -> bool {
+    pub(super) fn is_true(&self, field: &str) -> bool {
         self.fields.get(field) == Some(&Value::Bool(true))
     }
 }
@@ -155,7 +155,7 @@ pub(super) fn action(body: &[u8]) -> Result<Action, String> {
 }
 
 /// Reads the question what the store would send for a snap, and returns the name of the snap beside what is wanted of it.
-pub(super) fn peek(body: &[u8]) -> Result<(String, Action), String> {
+pub(super) fn header_peek(body: &[u8]) -> Result<(String, Action), String> {
     let mut fields = object(body)?;
     if fields.remove("header-peek") != Some(Value::Bool(true)) {
         return Err("`header-peek` is not true".to_owned());

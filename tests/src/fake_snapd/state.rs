@@ -8,39 +8,39 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    change::{Change, Effect, LOOKS, Task, Tick},
+    change::{Change, Effect, POLLS_PER_DOWNLOAD, Progress, Task},
     installed::{Installed, Offer},
-    refusal::{Refusal, plain, refusal},
+    refusal::{Refusal, refusal, refusal_without_kind},
     requests::{Action, Services, Sideload},
 };
 
 /// What goes wrong with the next change.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub enum SnapdFault {
     /// It ends in the status Error with this message, and everything is as before.
     Error(String),
     /// It is refused, because another change of the snap is under way. One fault for each refusal.
     Conflict,
     /// In the middle of it the daemon and its socket are gone for this long.
-    Vanish(Duration),
+    Outage(Duration),
     /// It is refused, because the store has nothing newer.
     NoUpdate,
 }
 
 /// The host and the store of a fake.
 #[derive(Debug, Default)]
-pub struct World {
+pub struct SnapdState {
     /// The release of snapd: before 2.58 it cannot hold single snaps.
     pub version: (u32, u32),
     /// What the store offers.
     pub offers: Vec<Offer>,
     installed: BTreeMap<String, Installed>,
     changes: BTreeMap<String, Change>,
-    faults: VecDeque<Fault>,
+    faults: VecDeque<SnapdFault>,
     conf: BTreeMap<String, Map<String, Value>>,
 }
 
-impl World {
+impl SnapdState {
     /// Makes a host without snaps, with a snapd of this release.
     pub fn new(version: (u32, u32), offers: Vec<Offer>) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    pub(super) fn inject(&mut self, fault: Fault) {
+    pub(super) fn inject(&mut self, fault: SnapdFault) {
         self.faults.push_back(fault);
     }
 
@@ -69,8 +69,8 @@ impl World {
         let those = self.installed.iter().filter(|(name, _)| wanted(name));
         those
             .flat_map(|(_, snap)| {
-                let each = (0..snap.kept.len()).filter(|at| all || *at == snap.current);
-                each.map(|at| snap.show(at)).collect::<Vec<_>>()
+                let each = (0..snap.revisions.len()).filter(|at| all || *at == snap.current);
+                each.map(|at| snap.to_json(at)).collect::<Vec<_>>()
             })
             .collect()
     }
@@ -79,13 +79,13 @@ impl World {
         let snap = self.installed.get(name);
         let snap =
             snap.ok_or_else(|| refusal(404, "snap-not-found", "snap not installed".to_owned()))?;
-        Ok(snap.show(snap.current))
+        Ok(snap.to_json(snap.current))
     }
 
     pub(super) fn find(&self, name: Option<&str>, refresh: bool) -> Result<Value, Refusal> {
         let those = self.offers.iter().filter(|offer| {
             let newer = |snap: &Installed| {
-                snap.tracking == offer.channel && snap.now().revision != offer.revision
+                snap.tracking == offer.channel && snap.current_revision().revision != offer.revision
             };
             name.is_none_or(|name| name == offer.name)
                 && (!refresh || self.installed.get(&offer.name).is_some_and(newer))
@@ -112,7 +112,7 @@ impl World {
     pub(super) fn change(&mut self, name: &str, action: &Action) -> Result<String, Refusal> {
         if matches!(action.name.as_str(), "hold" | "unhold") && self.version < (2, 58) {
             let message = format!("unknown action {}", action.name);
-            return Err(plain(400, message));
+            return Err(refusal_without_kind(400, message));
         }
         if action.name == "install" {
             if self.installed.contains_key(name) {
@@ -120,11 +120,11 @@ impl World {
                 return Err(refusal(400, "snap-already-installed", message));
             }
             let offer = self.offer(name, action, "latest/stable")?;
-            if offer.classic && !action.is("classic") {
+            if offer.classic && !action.is_true("classic") {
                 let message = format!("snap \"{name}\" requires classic confinement");
                 return Err(refusal(400, "snap-needs-classic", message));
             }
-            return self.begin("install-snap", name, Effect::Add(offer));
+            return self.begin_change("install-snap", name, Effect::Add(offer));
         }
         let Some(snap) = self.installed.get(name) else {
             return Err(refusal(
@@ -137,7 +137,7 @@ impl World {
             "refresh" => {
                 let tracking = snap.tracking.clone();
                 let offer = self.offer(name, action, &tracking)?;
-                if self.installed[name].now().revision == offer.revision
+                if self.installed[name].current_revision().revision == offer.revision
                     && offer.channel == tracking
                 {
                     let message = format!("snap \"{name}\" has no updates available");
@@ -148,11 +148,14 @@ impl World {
             "remove" => ("remove-snap", Effect::Remove),
             "revert" => {
                 let at = match action.text("revision") {
-                    Some(revision) => snap.kept.iter().position(|kept| kept.revision == revision),
+                    Some(revision) => snap
+                        .revisions
+                        .iter()
+                        .position(|kept| kept.revision == revision),
                     None => snap.current.checked_sub(1),
                 };
                 let message = "no revision to revert to".to_owned();
-                let none = plain(400, message);
+                let none = refusal_without_kind(400, message);
                 ("revert-snap", Effect::Revert(at.ok_or(none)?))
             }
             "enable" => ("enable-snap", Effect::Enable(true)),
@@ -171,7 +174,7 @@ impl World {
             }
             _ => ("unhold-snap", Effect::Hold(None)),
         };
-        self.begin(kind, name, effect)
+        self.begin_change(kind, name, effect)
     }
 
     /// Finds what the store has for a change.
@@ -220,10 +223,10 @@ impl World {
         let name = &sideload.name;
         if !sideload.dangerous {
             let message = format!("cannot find signatures with metadata for snap \"{name}\"");
-            return Err(plain(400, message));
+            return Err(refusal_without_kind(400, message));
         }
         let kept = self.installed.get(name).map_or(0, |snap| {
-            snap.kept
+            snap.revisions
                 .iter()
                 .filter(|kept| kept.revision.starts_with('x'))
                 .count()
@@ -236,7 +239,7 @@ impl World {
             bytes: 1,
             classic: sideload.classic,
         };
-        self.begin("install-snap", name, Effect::Add(offer))
+        self.begin_change("install-snap", name, Effect::Add(offer))
     }
 
     pub(super) fn conf(&self, name: &str, keys: Option<Vec<&str>>) -> Result<Value, Refusal> {
@@ -271,7 +274,7 @@ impl World {
                 format!("snap \"{name}\" is not installed"),
             ));
         }
-        self.begin("configure-snap", name, Effect::Conf(patch))
+        self.begin_change("configure-snap", name, Effect::Conf(patch))
     }
 
     pub(super) fn apps(&self, names: Option<&[&str]>) -> Result<Value, Refusal> {
@@ -327,16 +330,21 @@ impl World {
                     .enabled = running;
             }
         }
-        self.begin("service-control", &snaps[0], Effect::Run(running))
+        self.begin_change("service-control", &snaps[0], Effect::Run(running))
     }
 
-    fn begin(&mut self, kind: &'static str, name: &str, effect: Effect) -> Result<String, Refusal> {
+    fn begin_change(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        effect: Effect,
+    ) -> Result<String, Refusal> {
         let under_way = self
             .changes
             .values()
             .find(|change| change.name == name && !change.is_ready());
         let fault = self.faults.pop_front();
-        if under_way.is_some() || matches!(fault, Some(Fault::Conflict)) {
+        if under_way.is_some() || matches!(fault, Some(SnapdFault::Conflict)) {
             let kind = under_way.map_or("auto-refresh", |change| change.kind);
             let message = format!("snap \"{name}\" has \"{kind}\" change in progress");
             let value = json!({"snap-name": name, "change-kind": kind});
@@ -345,7 +353,7 @@ impl World {
                 ..refusal(409, "snap-change-conflict", message)
             });
         }
-        if matches!(fault, Some(Fault::NoUpdate)) {
+        if matches!(fault, Some(SnapdFault::NoUpdate)) {
             let message = format!("snap \"{name}\" has no updates available");
             return Err(refusal(400, "snap-no-update-available", message));
         }
@@ -373,8 +381,8 @@ impl World {
         });
         let id = (self.changes.len() + 1).to_string();
         let (error, vanish) = match fault {
-            Some(Fault::Error(message)) => (Some(message), None),
-            Some(Fault::Vanish(pause)) => (None, Some(pause)),
+            Some(SnapdFault::Error(message)) => (Some(message), None),
+            Some(SnapdFault::Outage(pause)) => (None, Some(pause)),
             _ => (None, None),
         };
         let change = Change {
@@ -383,7 +391,7 @@ impl World {
             tasks,
             effect: Some(effect),
             error,
-            vanish,
+            outage: vanish,
             is_aborted: false,
         };
         self.changes.insert(id.clone(), change);
@@ -396,55 +404,58 @@ impl World {
             .changes
             .iter()
             .filter(|(_, change)| !change.is_ready() && of.is_none_or(|name| name == change.name));
-        those.map(|(id, change)| change.show(id)).collect()
+        those.map(|(id, change)| change.to_json(id)).collect()
     }
 
     /// Aborts a change that has not ended, and shows it.
     pub(super) fn abort(&mut self, id: &str) -> Result<Value, Refusal> {
         match self.changes.get_mut(id) {
-            None => Err(plain(404, format!("cannot find change with id \"{id}\""))),
+            None => Err(refusal_without_kind(
+                404,
+                format!("cannot find change with id \"{id}\""),
+            )),
             Some(change) if change.is_ready() => {
                 let message = format!("cannot abort change {id} with nothing pending");
-                Err(plain(400, message))
+                Err(refusal_without_kind(400, message))
             }
             Some(change) => {
                 change.abort();
-                Ok(change.show(id))
+                Ok(change.to_json(id))
             }
         }
     }
 
     /// Shows a change after one more step of it: a tenth of a download, or a task.
-    pub(super) fn tick(&mut self, id: &str) -> Result<Tick, Refusal> {
-        let missing = || plain(404, format!("cannot find change with id \"{id}\""));
+    pub(super) fn advance(&mut self, id: &str) -> Result<Progress, Refusal> {
+        let missing = || refusal_without_kind(404, format!("cannot find change with id \"{id}\""));
         let change = self.changes.get_mut(id).ok_or_else(missing)?;
         if let Some(task) = change.tasks.iter_mut().find(|task| task.done < task.total) {
-            let step = task.total.div_ceil(LOOKS);
+            let step = task.total.div_ceil(POLLS_PER_DOWNLOAD);
             task.done = (task.done + step).min(task.total);
         }
         let middle = change.tasks[0].done == 1;
-        let vanish = if middle { change.vanish.take() } else { None };
+        let vanish = if middle { change.outage.take() } else { None };
         let effect = if change.is_ready() {
             change.effect.take()
         } else {
             None
         };
         let failed = change.error.is_some();
-        let (name, shown) = (change.name.clone(), change.show(id));
+        let (name, shown) = (change.name.clone(), change.to_json(id));
         if let Some(effect) = effect.filter(|_| !failed) {
-            self.carry_out(&name, effect);
+            self.apply_effect(&name, effect);
         }
-        Ok(Tick {
+        Ok(Progress {
             change: shown,
-            vanish,
+            outage: vanish,
         })
     }
 
-    fn carry_out(&mut self, name: &str, effect: Effect) {
+    fn apply_effect(&mut self, name: &str, effect: Effect) {
         match effect {
             Effect::Add(offer) => {
                 let new = Installed {
-                    kept: vec![],
+                    revisions: vec![],
                     current: 0,
                     tracking: String::new(),
                     enabled: true,
@@ -453,9 +464,10 @@ impl World {
                 };
                 let snap = self.installed.entry(name.to_owned()).or_insert(new);
                 offer.channel.clone_into(&mut snap.tracking);
-                snap.kept.retain(|kept| kept.revision != offer.revision);
-                snap.kept.push(offer);
-                snap.current = snap.kept.len() - 1;
+                snap.revisions
+                    .retain(|kept| kept.revision != offer.revision);
+                snap.revisions.push(offer);
+                snap.current = snap.revisions.len() - 1;
             }
             Effect::Remove => drop(self.installed.remove(name)),
             Effect::Conf(patch) => {

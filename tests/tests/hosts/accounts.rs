@@ -4,21 +4,21 @@
 use std::{process::Stdio, thread::sleep, time::Duration};
 
 use e2e::{
-    Fingerprint, Host, Image, Inside,
-    archive::{LIST, Package},
+    Fingerprint, Host, Image, TestEnv,
+    archive::{PACKAGES_FILE, Package},
     difference,
 };
 
 const SPEC: &str = "/root/host.kdl";
 
 /// Writes a spec with these resources.
-fn write(host: &Host, resources: &str) {
+fn write_spec(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
 }
 
 /// Applies a spec and checks that nothing is left to change.
-fn apply(host: &Host, resources: &str) {
-    write(host, resources);
+fn apply_and_check(host: &Host, resources: &str) {
+    write_spec(host, resources);
     let applied = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(applied.code, Some(0), "{applied:?}");
     let plan = host.stead(&["plan", SPEC]);
@@ -27,13 +27,13 @@ fn apply(host: &Host, resources: &str) {
 }
 
 /// Applies a spec that fails for a reason, after which everything is as before.
-fn check_fails(host: &Host, resources: &str, reason: &str) {
-    let start = look(host);
-    write(host, resources);
+fn check_apply_fails(host: &Host, resources: &str, reason: &str) {
+    let start = account_fingerprint(host);
+    write_spec(host, resources);
     let failed = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(failed.code, Some(1), "{failed:?}");
     assert!(failed.err.contains(reason), "{failed:?}");
-    assert_eq!(difference(&start, &look(host)), [""; 0]);
+    assert_eq!(difference(&start, &account_fingerprint(host)), [""; 0]);
 }
 
 fn undo(host: &Host, run: &str) {
@@ -43,7 +43,7 @@ fn undo(host: &Host, run: &str) {
 
 /// Looks at the host, without the copies that the programs keep of the state before their last change, and with the accounts in
 /// an order of their own: who comes back comes last.
-fn look(host: &Host) -> Fingerprint {
+fn account_fingerprint(host: &Host) -> Fingerprint {
     let mut found = host.fingerprint();
     for file in ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"] {
         found.remove(&format!("/etc/{file}-"));
@@ -54,7 +54,7 @@ fn look(host: &Host) -> Fingerprint {
         *text = format!("{access} {}", lines.join("\n"));
     }
     for line in host
-        .must(&["find", "/home", "-printf", "%p %M %u:%g %l\\n"])
+        .run_ok(&["find", "/home", "-printf", "%p %M %u:%g %l\\n"])
         .out
         .lines()
     {
@@ -66,7 +66,7 @@ fn look(host: &Host) -> Fingerprint {
         "--showformat",
         "${Package} ${Version} ${Status}\\n",
     ];
-    for line in host.must(&packages).out.lines() {
+    for line in host.run_ok(&packages).out.lines() {
         found.insert(format!("package {line}"), String::new());
     }
     found
@@ -82,21 +82,21 @@ const ACCOUNTS: &str = r#"
 "#;
 
 #[test]
-fn accounts_are_made_changed_and_taken_back() {
+fn accounts_are_created_changed_and_undone() {
     let host = Host::boot(Image::Debian13);
-    let start = look(&host);
-    apply(&host, ACCOUNTS);
+    let start = account_fingerprint(&host);
+    apply_and_check(&host, ACCOUNTS);
     assert_eq!(
-        host.must(&["getent", "passwd", "anna"]).out,
+        host.run_ok(&["getent", "passwd", "anna"]).out,
         "anna:x:2000:2001:Anna, who sings:/home/anna:/bin/bash\n"
     );
-    let groups = host.must(&["id", "--groups", "--name", "anna"]).out;
+    let groups = host.run_ok(&["id", "--groups", "--name", "anna"]).out;
     assert_eq!(groups, "anna adm media\n");
-    host.must(&["test", "-f", "/home/anna/.bashrc"]);
+    host.run_ok(&["test", "-f", "/home/anna/.bashrc"]);
     assert_eq!(host.run(&["test", "-e", "/srv/streamer"]).code, Some(1));
 
-    let made = look(&host);
-    apply(
+    let made = account_fingerprint(&host);
+    apply_and_check(
         &host,
         r#"
         group "anna" gid=2002
@@ -105,25 +105,25 @@ fn accounts_are_made_changed_and_taken_back() {
         "#,
     );
     assert_eq!(
-        host.must(&["getent", "passwd", "anna"])
+        host.run_ok(&["getent", "passwd", "anna"])
             .out
-            .replace(&media(&host), "MEDIA"),
+            .replace(&media_gid(&host), "MEDIA"),
         "anna:x:2003:MEDIA::/home/sopran:/bin/sh\n"
     );
     undo(&host, "2");
-    assert_eq!(difference(&made, &look(&host)), [""; 0]);
+    assert_eq!(difference(&made, &account_fingerprint(&host)), [""; 0]);
     undo(&host, "1");
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+    assert_eq!(difference(&start, &account_fingerprint(&host)), [""; 0]);
 }
 
 /// Returns the number of the group media.
-fn media(host: &Host) -> String {
-    let group = host.must(&["getent", "group", "media"]).out;
+fn media_gid(host: &Host) -> String {
+    let group = host.run_ok(&["getent", "group", "media"]).out;
     group.split(':').nth(2).unwrap().to_owned()
 }
 
 #[test]
-fn accounts_that_go_come_back_as_they_were() {
+fn undo_restores_removed_accounts() {
     let host = Host::boot(Image::Debian13);
     for argv in [
         &["groupadd", "--gid", "3000", "choir"][..],
@@ -152,10 +152,10 @@ fn accounts_that_go_come_back_as_they_were() {
         &["chmod", "0751", "/home/bert"],
         &["touch", "/home/zoe/letter"],
     ] {
-        host.must(argv);
+        host.run_ok(argv);
     }
-    let start = look(&host);
-    apply(
+    let start = account_fingerprint(&host);
+    apply_and_check(
         &host,
         r#"
         group "bert" absent=#true
@@ -168,24 +168,24 @@ fn accounts_that_go_come_back_as_they_were() {
     assert_eq!(host.run(&["getent", "passwd", "bert", "zoe"]).out, "");
     assert_eq!(host.run(&["getent", "group", "bert", "choir"]).out, "");
     assert_eq!(host.run(&["test", "-e", "/home/bert"]).code, Some(1));
-    host.must(&["test", "-e", "/home/zoe/letter"]);
+    host.run_ok(&["test", "-e", "/home/zoe/letter"]);
     undo(&host, "1");
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+    assert_eq!(difference(&start, &account_fingerprint(&host)), [""; 0]);
 
     // The group of the same name is nobody's to take along.
-    apply(&host, "    user \"bert\" absent=#true");
+    apply_and_check(&host, "    user \"bert\" absent=#true");
     assert_eq!(
-        host.must(&["getent", "group", "bert"]).out,
+        host.run_ok(&["getent", "group", "bert"]).out,
         "bert:x:3001:\n"
     );
     undo(&host, "3");
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+    assert_eq!(difference(&start, &account_fingerprint(&host)), [""; 0]);
 }
 
 #[test]
-fn accounts_that_cannot_be_leave_nothing() {
+fn invalid_accounts_leave_the_host_unchanged() {
     let host = Host::boot(Image::Debian13);
-    check_fails(
+    check_apply_fails(
         &host,
         r#"
         group "anna" gid=2001
@@ -195,19 +195,19 @@ fn accounts_that_cannot_be_leave_nothing() {
         "#,
         "no-such-group",
     );
-    check_fails(&host, "    group \"choir\" gid=0", "GID '0' already exists");
-    check_fails(
+    check_apply_fails(&host, "    group \"choir\" gid=0", "GID '0' already exists");
+    check_apply_fails(
         &host,
         "    group \"anna\"\n    user \"anna\" uid=0 group=\"anna\"",
         "UID 0 is not unique",
     );
-    check_fails(
+    check_apply_fails(
         &host,
         "    user \"sshd\" absent=#true\n    group \"root\" gid=0\n    group \"sudo\" gid=0",
         "already exists",
     );
-    host.must(&["useradd", "--gid", "audio", "bert"]);
-    check_fails(
+    host.run_ok(&["useradd", "--gid", "audio", "bert"]);
+    check_apply_fails(
         &host,
         "    group \"audio\" absent=#true",
         "write `needs=\"group:audio\"` on it",
@@ -224,7 +224,7 @@ fn accounts_that_cannot_be_leave_nothing() {
         ),
         ("group \"Anna\"", "`Anna` is not the name of a group"),
     ] {
-        write(&host, spec);
+        write_spec(&host, spec);
         let refused = host.stead(&["plan", SPEC]);
         assert_eq!(refused.code, Some(2), "{refused:?}");
         assert!(refused.err.contains(said), "{refused:?}");
@@ -259,61 +259,64 @@ fn host_with_archive() -> Host {
             version,
             control,
             files,
-            after,
+            postinst: after,
         })
         .collect();
-    host.offer(&packages);
+    host.publish_packages(&packages);
     host
 }
 
-fn version(host: &Host, name: &str) -> Option<String> {
+fn installed_version(host: &Host, name: &str) -> Option<String> {
     host.get(&format!("/usr/share/{name}/version"))
 }
 
 #[test]
 fn packages_are_installed_held_changed_and_removed() {
     let host = host_with_archive();
-    apply(&host, "    package \"hello\" version=\"1.0\" hold=#true");
-    assert_eq!(version(&host, "hello").as_deref(), Some("1.0"));
-    assert_eq!(host.must(&["apt-mark", "showhold"]).out, "hello\n");
-    host.must(&["apt-get", "--yes", "upgrade"]);
-    assert_eq!(version(&host, "hello").as_deref(), Some("1.0"));
+    apply_and_check(&host, "    package \"hello\" version=\"1.0\" hold=#true");
+    assert_eq!(installed_version(&host, "hello").as_deref(), Some("1.0"));
+    assert_eq!(host.run_ok(&["apt-mark", "showhold"]).out, "hello\n");
+    host.run_ok(&["apt-get", "--yes", "upgrade"]);
+    assert_eq!(installed_version(&host, "hello").as_deref(), Some("1.0"));
 
     host.put("/etc/hello.conf", "loud = no\n");
-    host.must(&["apt-mark", "auto", "hello"]);
-    let held = look(&host);
-    apply(&host, "    package \"hello\" version=\"2.0\"");
-    assert_eq!(version(&host, "hello").as_deref(), Some("2.0"));
-    assert_eq!(host.must(&["apt-mark", "showhold"]).out, "hello\n");
+    host.run_ok(&["apt-mark", "auto", "hello"]);
+    let held = account_fingerprint(&host);
+    apply_and_check(&host, "    package \"hello\" version=\"2.0\"");
+    assert_eq!(installed_version(&host, "hello").as_deref(), Some("2.0"));
+    assert_eq!(host.run_ok(&["apt-mark", "showhold"]).out, "hello\n");
     undo(&host, "2");
-    assert_eq!(difference(&held, &look(&host)), [""; 0]);
+    assert_eq!(difference(&held, &account_fingerprint(&host)), [""; 0]);
 
-    apply(&host, "    package \"hello\" absent=#true");
-    assert_eq!(version(&host, "hello"), None);
-    assert_eq!(version(&host, "greeting").as_deref(), Some("1"));
+    apply_and_check(&host, "    package \"hello\" absent=#true");
+    assert_eq!(installed_version(&host, "hello"), None);
+    assert_eq!(installed_version(&host, "greeting").as_deref(), Some("1"));
     undo(&host, "4");
-    assert_eq!(difference(&held, &look(&host)), [""; 0]);
-    assert_eq!(host.must(&["apt-mark", "showauto", "hello"]).out, "hello\n");
+    assert_eq!(difference(&held, &account_fingerprint(&host)), [""; 0]);
+    assert_eq!(
+        host.run_ok(&["apt-mark", "showauto", "hello"]).out,
+        "hello\n"
+    );
     assert_eq!(host.get("/etc/hello.conf").as_deref(), Some("loud = no\n"));
 
-    write(&host, "    package \"greeting\" absent=#true");
+    write_spec(&host, "    package \"greeting\" absent=#true");
     let refused = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(
         refused.err.contains("hello depends on greeting"),
         "{refused:?}"
     );
-    host.must(&["apt-mark", "unhold", "hello"]);
-    write(&host, "    package \"rude\"");
+    host.run_ok(&["apt-mark", "unhold", "hello"]);
+    write_spec(&host, "    package \"rude\"");
     let refused = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.err.contains("remove is disabled"), "{refused:?}");
-    host.must(&["apt-mark", "hold", "hello"]);
-    assert_eq!(difference(&held, &look(&host)), [""; 0]);
+    host.run_ok(&["apt-mark", "hold", "hello"]);
+    assert_eq!(difference(&held, &account_fingerprint(&host)), [""; 0]);
 }
 
 #[test]
-fn packages_that_cannot_be_leave_only_their_settings() {
+fn failed_packages_leave_only_their_conffiles() {
     let host = host_with_archive();
     for (spec, said) in [
         (
@@ -326,27 +329,30 @@ fn packages_that_cannot_be_leave_only_their_settings() {
         ),
         ("package \"hello:amd64\"", "write `package \"hello\"`"),
     ] {
-        write(&host, spec);
+        write_spec(&host, spec);
         let refused = host.stead(&["plan", SPEC]);
         assert_eq!(refused.code, Some(2), "{refused:?}");
         assert!(refused.err.contains(said), "{refused:?}");
     }
 
-    write(&host, "    package \"broken\"\n    package \"hello\"");
+    write_spec(&host, "    package \"broken\"\n    package \"hello\"");
     let failed = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(failed.code, Some(1), "{failed:?}");
     assert!(failed.err.contains("it cannot greet"), "{failed:?}");
     for name in ["broken", "hello"] {
-        assert_eq!(version(&host, name), None, "{name}");
+        assert_eq!(installed_version(&host, name), None, "{name}");
     }
-    host.must(&["test", "-e", "/etc/broken.conf"]);
+    host.run_ok(&["test", "-e", "/etc/broken.conf"]);
 
     // What went away from the archive cannot come back, and is named.
-    apply(&host, "    package \"hello\" version=\"1.0\"");
-    apply(&host, "    package \"hello\" version=\"2.0\"");
-    let list = host.get(LIST).unwrap();
-    host.put(LIST, &list.replace("Version: 1.0\n", "Version: 1.1\n"));
-    host.must(&["apt-get", "update"]);
+    apply_and_check(&host, "    package \"hello\" version=\"1.0\"");
+    apply_and_check(&host, "    package \"hello\" version=\"2.0\"");
+    let list = host.get(PACKAGES_FILE).unwrap();
+    host.put(
+        PACKAGES_FILE,
+        &list.replace("Version: 1.0\n", "Version: 1.1\n"),
+    );
+    host.run_ok(&["apt-get", "update"]);
     let refused = host.stead(&["undo", "--yes", "3"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(
@@ -355,14 +361,14 @@ fn packages_that_cannot_be_leave_only_their_settings() {
             .contains("Version '1.0' for 'hello' was not found"),
         "{refused:?}"
     );
-    assert_eq!(version(&host, "hello").as_deref(), Some("2.0"));
+    assert_eq!(installed_version(&host, "hello").as_deref(), Some("2.0"));
 }
 
 #[test]
-fn a_power_cut_while_a_package_is_installed_is_taken_back() {
+fn recover_removes_a_package_half_installed_at_power_cut() {
     let mut host = host_with_archive();
-    write(&host, "    package \"slow\"");
-    host.must(&["sync"]);
+    write_spec(&host, "    package \"slow\"");
+    host.run_ok(&["sync"]);
     let mut applying = host
         .command(&["/usr/local/bin/stead", "apply", "--yes", SPEC])
         .stdout(Stdio::null())
@@ -377,7 +383,7 @@ fn a_power_cut_while_a_package_is_installed_is_taken_back() {
     applying.wait().unwrap();
     let recovered = host.stead(&["recover"]);
     assert_eq!(recovered.code, Some(0), "{recovered:?}");
-    assert_eq!(version(&host, "slow"), None);
-    assert_eq!(host.must(&["dpkg", "--audit"]).out, "");
-    apply(&host, "    package \"hello\"");
+    assert_eq!(installed_version(&host, "slow"), None);
+    assert_eq!(host.run_ok(&["dpkg", "--audit"]).out, "");
+    apply_and_check(&host, "    package \"hello\"");
 }

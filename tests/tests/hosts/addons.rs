@@ -1,26 +1,26 @@
 //! Addons of `MicroK8s` on a booted host: whose objects are whose, and what a script that fails leaves.
 
-use e2e::{Host, Image, Inside, standin, wait_for, wait_until};
+use e2e::{Host, Image, TestEnv, standin, wait_for, wait_until};
 
 const SPEC: &str = "/root/host.kdl";
-const MINE: &str = "/root/addons";
+const REPOSITORY: &str = "/root/addons";
 
 fn boot() -> Host {
     let host = Host::boot(Image::Debian13);
-    let file = format!("{}/microk8s_1.snap", standin::FOLDER);
-    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
-    host.must(&["microk8s", "status", "--wait-ready"]);
+    let file = format!("{}/microk8s_1.snap", standin::SNAPS_DIR);
+    host.run_ok(&["snap", "install", "--dangerous", "--classic", &file]);
+    host.run_ok(&["microk8s", "status", "--wait-ready"]);
     host
 }
 
-fn write(host: &Host, resources: &str) {
+fn write_spec(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
 }
 
 /// Plans and says what was said, in one line.
-fn refusal(host: &Host, resources: &str) -> String {
-    write(host, resources);
-    let said = host.stead_ends(&["plan", SPEC], 2);
+fn plan_error(host: &Host, resources: &str) -> String {
+    write_spec(host, resources);
+    let said = host.stead_exits(&["plan", SPEC], 2);
     let flat = said.err.replace(['\n', '|', '│'], " ");
     let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
     // A line that is too long is broken after a slash, too.
@@ -28,7 +28,7 @@ fn refusal(host: &Host, resources: &str) -> String {
 }
 
 fn kubectl(host: &Host, arguments: &[&str]) -> String {
-    host.must(&[&["microk8s", "kubectl"], arguments].concat())
+    host.run_ok(&[&["microk8s", "kubectl"], arguments].concat())
         .out
 }
 
@@ -50,7 +50,7 @@ fn objects(host: &Host) -> Vec<String> {
     lines
 }
 
-fn apply(host: &Host, manifest: &str) {
+fn create_objects(host: &Host, manifest: &str) {
     host.put("/root/mine.yaml", manifest);
     let create = ["microk8s", "kubectl", "create", "-f", "/root/mine.yaml"];
     wait_until("the cluster takes objects", || {
@@ -66,7 +66,7 @@ fn deployment(name: &str, namespace: &str, app: &str, image: &str) -> String {
     )
 }
 
-fn forwards_to(host: &Host, servers: &str) {
+fn check_forwards_to(host: &Host, servers: &str) {
     let map = [
         "get",
         "configmap",
@@ -81,16 +81,16 @@ fn forwards_to(host: &Host, servers: &str) {
 }
 
 #[test]
-fn addons_are_enabled_proven_changed_and_taken_back() {
+fn addons_are_enabled_verified_changed_and_undone() {
     let host = boot();
     let start = objects(&host);
     let kubelet = "/var/snap/microk8s/current/args/kubelet";
     let arguments = host.get(kubelet);
-    write(
+    write_spec(
         &host,
         "addons \"microk8s\" exclusive=#true {\n dns \"192.0.2.53,192.0.2.54\"\n hostpath-storage\n}",
     );
-    let said = host.stead_ends(&["plan", SPEC], 3);
+    let said = host.stead_exits(&["plan", SPEC], 3);
     assert!(
         said.out
             .contains("core/dns               \"192.0.2.53,192.0.2.54\""),
@@ -98,10 +98,12 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         said.out
     );
     assert!(said.out.contains("restarts snap.microk8s.daemon-kubelite"));
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.stead_ends(&["plan", SPEC], 0);
-    forwards_to(&host, "192.0.2.53 192.0.2.54");
-    let status = host.must(&["microk8s", "status", "--format", "short"]).out;
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["plan", SPEC], 0);
+    check_forwards_to(&host, "192.0.2.53 192.0.2.54");
+    let status = host
+        .run_ok(&["microk8s", "status", "--format", "short"])
+        .out;
     assert!(
         status.contains("core/hostpath-storage: enabled"),
         "{status}"
@@ -122,7 +124,7 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     );
     host.put("/root/map.yaml", &map.replace("192.0.2.54", "192.0.2.99"));
     kubectl(&host, &["replace", "-f", "/root/map.yaml"]);
-    let said = host.stead_ends(&["plan", SPEC], 3);
+    let said = host.stead_exits(&["plan", SPEC], 3);
     let change = "\"192.0.2.53,192.0.2.99\" → \"192.0.2.53,192.0.2.54\"";
     assert!(said.out.contains(change), "{}", said.out);
     assert!(
@@ -135,23 +137,25 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
         &host,
         &["delete", "service", "kube-dns", "-n", "kube-system"],
     );
-    let said = host.stead_ends(&["plan", SPEC], 3);
+    let said = host.stead_exits(&["plan", SPEC], 3);
     let broken = "core/dns is broken: these are missing: Service kube-system/kube-dns";
     assert!(said.out.contains(broken), "{}", said.out);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    forwards_to(&host, "192.0.2.53 192.0.2.54");
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    check_forwards_to(&host, "192.0.2.53 192.0.2.54");
     kubectl(&host, &["get", "service", "kube-dns", "-n", "kube-system"]);
 
     // What a hand enabled is named and stays; what stead enabled and is not wanted any more goes.
-    host.must(&["microk8s", "enable", "ingress"]);
-    write(&host, "addons \"microk8s\" exclusive=#true {\n dns\n}");
-    let said = host.stead_ends(&["plan", SPEC], 3);
+    host.run_ok(&["microk8s", "enable", "ingress"]);
+    write_spec(&host, "addons \"microk8s\" exclusive=#true {\n dns\n}");
+    let said = host.stead_exits(&["plan", SPEC], 3);
     let stays = "core/ingress was not enabled by stead and stays enabled";
     assert!(said.out.contains(stays), "{}", said.out);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.stead_ends(&["plan", SPEC], 0);
-    forwards_to(&host, "192.0.2.53 192.0.2.54");
-    let status = host.must(&["microk8s", "status", "--format", "short"]).out;
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["plan", SPEC], 0);
+    check_forwards_to(&host, "192.0.2.53 192.0.2.54");
+    let status = host
+        .run_ok(&["microk8s", "status", "--format", "short"])
+        .out;
     assert!(
         status.contains("core/hostpath-storage: disabled"),
         "{status}"
@@ -159,18 +163,20 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
     assert!(status.contains("core/ingress: enabled"), "{status}");
 
     // The runs are taken back in turn: 3 disabled, 2 mended, 1 enabled.
-    host.stead_ends(&["undo", "--yes", "3"], 0);
-    let status = host.must(&["microk8s", "status", "--format", "short"]).out;
+    host.stead_exits(&["undo", "--yes", "3"], 0);
+    let status = host
+        .run_ok(&["microk8s", "status", "--format", "short"])
+        .out;
     assert!(
         status.contains("core/hostpath-storage: enabled"),
         "{status}"
     );
-    write(
+    write_spec(
         &host,
         "addons \"microk8s\" exclusive=#true {\n dns #null\n}",
     );
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.must(&["microk8s", "disable", "ingress"]);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.run_ok(&["microk8s", "disable", "ingress"]);
     wait_for(|| {
         let now = objects(&host);
         (now == start)
@@ -181,9 +187,9 @@ fn addons_are_enabled_proven_changed_and_taken_back() {
 }
 
 #[test]
-fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
+fn manual_istio_is_no_addon_and_outlives_it() {
     let host = boot();
-    host.must(&["microk8s", "enable", "community"]);
+    host.run_ok(&["microk8s", "enable", "community"]);
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n---\n";
     let own = deployment(
         "istiod",
@@ -191,17 +197,17 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
         "istiod",
         "example.org/istio/pilot:1.20",
     );
-    apply(&host, &format!("{namespace}{own}"));
+    create_objects(&host, &format!("{namespace}{own}"));
     let start = objects(&host);
 
     // It is not the addon, whatever it is called, and the addon does not go over it.
-    write(
+    write_spec(
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
-    let said = host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    let said = host.stead_exits(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(!said.out.contains("istio"), "{}", said.out);
-    let said = refusal(&host, "addons \"microk8s\" { istio; }");
+    let said = plan_error(&host, "addons \"microk8s\" { istio; }");
     let way = "MicroK8s would mistake these for community/istio: Deployment istio-system/istiod";
     assert!(said.contains(way), "{said}");
     let portainer = "apiVersion: v1\nkind: Namespace\nmetadata: {name: elsewhere}\n---\n"
@@ -212,12 +218,12 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
             "portainer",
             "example.org/portainer",
         );
-    apply(&host, &portainer);
-    write(
+    create_objects(&host, &portainer);
+    write_spec(
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
-    let said = host.stead_ends(&["plan", SPEC], 0);
+    let said = host.stead_exits(&["plan", SPEC], 0);
     let mistaken = "MicroK8s reports community/portainer as enabled because of Deployment elsewhere/portainer, which does not belong to it";
     assert!(said.out.contains(mistaken), "{}", said.out);
     kubectl(&host, &["delete", "namespace", "elsewhere"]);
@@ -225,11 +231,11 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
 
     // The addon enabled, and another istio by hand beside it: disabling would purge both.
     kubectl(&host, &["delete", "namespace", "istio-system"]);
-    write(
+    write_spec(
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n istio\n}",
     );
-    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     let elsewhere = "apiVersion: v1\nkind: Namespace\nmetadata: {name: mesh}\n---\n".to_owned()
         + &deployment(
             "istiod-mine",
@@ -237,9 +243,9 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
             "istiod",
             "example.org/istio/pilot:1.20",
         );
-    apply(&host, &elsewhere);
+    create_objects(&host, &elsewhere);
     let both = objects(&host);
-    let said = refusal(
+    let said = plan_error(
         &host,
         "addons \"microk8s\" exclusive=#true {\n community\n}",
     );
@@ -259,7 +265,7 @@ fn an_istio_of_ones_own_is_not_the_addon_and_outlives_it() {
             "app=mine",
         ],
     );
-    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     kubectl(&host, &["get", "deployment", "istiod-mine", "-n", "mesh"]);
     let left = objects(&host);
     assert!(
@@ -286,15 +292,15 @@ fn make_repository(host: &Host) {
         );
         listing.push_str(&entry);
         for (file, text) in [("enable", &*script), ("disable", "true\n")] {
-            let path = format!("{MINE}/addons/{name}/{file}");
+            let path = format!("{REPOSITORY}/addons/{name}/{file}");
             host.put(
                 &path,
                 &format!("#!/bin/bash\n. \"$SNAP/lib/addon.sh\"\n{text}"),
             );
-            host.must(&["chmod", "+x", &path]);
+            host.run_ok(&["chmod", "+x", &path]);
         }
     }
-    host.put(&format!("{MINE}/addons.yaml"), &listing);
+    host.put(&format!("{REPOSITORY}/addons.yaml"), &listing);
     for arguments in [
         &["init", "--quiet", "--initial-branch=main"][..],
         &["add", "--all"],
@@ -309,21 +315,21 @@ fn make_repository(host: &Host) {
         ],
         &["branch", "other"],
     ] {
-        host.must(&[&["git", "-C", MINE], arguments].concat());
+        host.run_ok(&[&["git", "-C", REPOSITORY], arguments].concat());
     }
 }
 
 #[test]
-fn what_a_script_left_half_done_is_taken_back() {
+fn failed_addon_script_is_rolled_back() {
     let host = boot();
     make_repository(&host);
-    let repository = format!("addon-repo \"mine\" url=\"{MINE}\" reference=\"other\"");
-    write(&host, &repository);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.stead_ends(&["plan", SPEC], 0);
+    let repository = format!("addon-repo \"mine\" url=\"{REPOSITORY}\" reference=\"other\"");
+    write_spec(&host, &repository);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["plan", SPEC], 0);
     let clone = "/var/snap/microk8s/common/addons/mine";
     assert_eq!(
-        host.must(&["git", "-C", clone, "branch", "--show-current"])
+        host.run_ok(&["git", "-C", clone, "branch", "--show-current"])
             .out,
         "other\n"
     );
@@ -341,11 +347,11 @@ fn what_a_script_left_half_done_is_taken_back() {
     };
 
     // It fails half way, after dns was enabled.
-    write(
+    write_spec(
         &host,
         &format!("{repository}\naddons \"microk8s\" {{\n dns \"192.0.2.53\"\n \"mine/half\"\n}}"),
     );
-    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
+    let said = host.stead_exits(&["apply", "--yes", SPEC], 1);
     assert!(said.err.contains("cannot enable mine/half"), "{}", said.err);
     assert!(
         said.err.contains("the mirror does not answer"),
@@ -356,8 +362,8 @@ fn what_a_script_left_half_done_is_taken_back() {
     as_before(&host);
 
     // It ends well, and nothing comes of it.
-    write(&host, "addons \"microk8s\" { \"mine/empty\"; }");
-    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
+    write_spec(&host, "addons \"microk8s\" { \"mine/empty\"; }");
+    let said = host.stead_exits(&["apply", "--yes", SPEC], 1);
     assert!(
         said.err.contains("succeeded, but created no objects"),
         "{}",
@@ -366,7 +372,7 @@ fn what_a_script_left_half_done_is_taken_back() {
     as_before(&host);
 
     // stead is killed while it is half way.
-    write(&host, "addons \"microk8s\" { \"mine/slow\"; }");
+    write_spec(&host, "addons \"microk8s\" { \"mine/slow\"; }");
     let path = host.stead_path();
     let mut run = host
         .command(&[&path, "apply", "--yes", SPEC])
@@ -375,20 +381,20 @@ fn what_a_script_left_half_done_is_taken_back() {
     wait_until("the script is half way", || {
         host.get("/root/is-half").is_some()
     });
-    host.must(&["pkill", "-KILL", "-f", "apply --yes"]);
-    host.must(&["pkill", "-KILL", "-f", "addons/slow/enable"]);
+    host.run_ok(&["pkill", "-KILL", "-f", "apply --yes"]);
+    host.run_ok(&["pkill", "-KILL", "-f", "addons/slow/enable"]);
     drop(run.wait());
-    host.stead_ends(&["recover"], 0);
+    host.stead_exits(&["recover"], 0);
     settled();
     as_before(&host);
 
-    bad_input(&host);
+    check_bad_input(&host);
     as_before(&host);
-    repositories(&host, clone);
+    check_repositories(&host, clone);
 }
 
 /// What cannot be is known before.
-fn bad_input(host: &Host) {
+fn check_bad_input(host: &Host) {
     for (resources, fault) in [
         ("addons \"microk8s\" { dsn; }", "did you mean `dns`?"),
         (
@@ -421,47 +427,47 @@ fn bad_input(host: &Host) {
             "needs its repository `core`",
         ),
     ] {
-        let said = refusal(host, resources);
+        let said = plan_error(host, resources);
         assert!(said.contains(fault), "{resources}: {said}");
     }
     host.put("/var/snap/microk8s/current/var/lock/clustered.lock", "");
-    let said = refusal(host, "addons \"microk8s\" { dns; }");
+    let said = plan_error(host, "addons \"microk8s\" { dns; }");
     assert!(said.contains("worker"), "{said}");
-    host.must(&["rm", "/var/snap/microk8s/current/var/lock/clustered.lock"]);
-    host.must(&["microk8s", "stop"]);
-    let said = refusal(host, "addons \"microk8s\" { dns; }");
+    host.run_ok(&["rm", "/var/snap/microk8s/current/var/lock/clustered.lock"]);
+    host.run_ok(&["microk8s", "stop"]);
+    let said = plan_error(host, "addons \"microk8s\" { dns; }");
     assert!(said.contains("MicroK8s is stopped"), "{said}");
-    host.must(&["microk8s", "start"]);
+    host.run_ok(&["microk8s", "start"]);
 }
 
 /// A clone is made anew for another branch, and goes and comes back.
-fn repositories(host: &Host, clone: &str) {
-    write(
+fn check_repositories(host: &Host, clone: &str) {
+    write_spec(
         host,
-        &format!("addon-repo \"mine\" url=\"{MINE}\" reference=\"main\""),
+        &format!("addon-repo \"mine\" url=\"{REPOSITORY}\" reference=\"main\""),
     );
-    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert_eq!(
-        host.must(&["git", "-C", clone, "branch", "--show-current"])
+        host.run_ok(&["git", "-C", clone, "branch", "--show-current"])
             .out,
         "main\n"
     );
-    host.stead_ends(
+    host.stead_exits(
         &["undo", "--yes", "--allow-irreversible", &last_run(host)],
         0,
     );
     assert_eq!(
-        host.must(&["git", "-C", clone, "branch", "--show-current"])
+        host.run_ok(&["git", "-C", clone, "branch", "--show-current"])
             .out,
         "other\n"
     );
-    write(host, "addon-repo \"mine\" absent=#true");
-    host.stead_ends(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
+    write_spec(host, "addon-repo \"mine\" absent=#true");
+    host.stead_exits(&["apply", "--yes", "--allow-irreversible", SPEC], 0);
     assert!(host.get(&format!("{clone}/addons.yaml")).is_none());
 }
 
 fn last_run(host: &Host) -> String {
-    let history = host.stead_ends(&["history", "--json"], 0).out;
+    let history = host.stead_exits(&["history", "--json"], 0).out;
     let runs: Vec<u64> = history
         .lines()
         .filter_map(|line| {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use e2e::{Fingerprint, Host, Image, Inside, Said, difference, wait_for};
+use e2e::{CommandOutput, Fingerprint, Host, Image, TestEnv, difference, wait_for};
 
 const SPEC: &str = "/root/cloud-vm.kdl";
 
@@ -10,12 +10,12 @@ const SPEC: &str = "/root/cloud-vm.kdl";
 fn proxy_mode(host: &Host) -> String {
     let url = "http://127.0.0.1:10249/proxyMode";
     let wait = ["--retry", "60", "--retry-delay", "1", "--retry-all-errors"];
-    host.must(&[&["curl", "--silent", "--fail"], &wait[..], &[url]].concat())
+    host.run_ok(&[&["curl", "--silent", "--fail"], &wait[..], &[url]].concat())
         .out
 }
 
 fn policy(host: &Host) -> String {
-    let rules = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
+    let rules = host.run_ok(&["iptables-nft", "-S", "FORWARD"]).out;
     rules.lines().next().unwrap_or_default().to_owned()
 }
 
@@ -51,7 +51,7 @@ print(ticks[0] + ticks[1], ticks[2] + ticks[3], wall)
 sys.exit(ended.si_status)
 "#;
     let stead = host.stead_path();
-    let said = host.must(&["python3", "-c", MEASURE, &stead, "apply", "--yes", SPEC]);
+    let said = host.run_ok(&["python3", "-c", MEASURE, &stead, "apply", "--yes", SPEC]);
     let last = said.out.lines().last().unwrap_or_default();
     let seconds: Vec<f64> = last
         .split(' ')
@@ -67,29 +67,31 @@ sys.exit(ended.si_status)
 }
 
 #[test]
-fn a_bare_host_becomes_the_described_one_and_stays_so() {
+fn cloud_vm_example_converges_and_stays() {
     let mut host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
-    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.run_ok(&["systemctl", "enable", "--quiet", "docker.service"]);
     host.reboot();
     assert_eq!(policy(&host), "-P FORWARD DROP", "dockerd did it");
     host.put(SPEC, include_str!("../../../examples/hosts/cloud-vm.kdl"));
 
     println!("{}", apply_and_measure(&host));
-    host.stead_ends(&["plan", SPEC], 0);
+    host.stead_exits(&["plan", SPEC], 0);
     assert_eq!(proxy_mode(&host), "iptables");
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
     for addon in ["core/dns", "core/hostpath-storage"] {
         // MicroK8s looks for a pod, which is made a moment after its deployment.
         wait_for(|| {
-            let addons = host.must(&["microk8s", "status", "--format", "short"]).out;
+            let addons = host
+                .run_ok(&["microk8s", "status", "--format", "short"])
+                .out;
             let is_there = addons.contains(&format!("{addon}: enabled\n"));
             is_there.then_some(()).ok_or(addons)
         });
     }
 
     // A reboot, with the real dockerd.
-    host.must(&[
+    host.run_ok(&[
         "sed",
         "-i",
         "/ip_forward/d",
@@ -100,18 +102,18 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     // Docker again, while the host runs.
-    host.must(&["systemctl", "stop", "docker.service"]);
-    host.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
-    host.must(&["systemctl", "start", "docker.service"]);
+    host.run_ok(&["systemctl", "stop", "docker.service"]);
+    host.run_ok(&["iptables-nft", "-P", "FORWARD", "DROP"]);
+    host.run_ok(&["systemctl", "start", "docker.service"]);
     println!("{}", wait_until_empty(&host, "Docker was started again"));
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     // A refresh whose arguments are the defaults again.
     host.publish("microk8s", "microk8s_2", 2);
-    host.must(&["snap", "refresh", "microk8s", "--channel=1.32/stable"]);
+    host.run_ok(&["snap", "refresh", "microk8s", "--channel=1.32/stable"]);
     let args = "/var/snap/microk8s/current/args/kube-proxy";
     assert!(
-        host.must(&["snap", "list", "microk8s"])
+        host.run_ok(&["snap", "list", "microk8s"])
             .out
             .contains("v1.33.5")
     );
@@ -124,13 +126,13 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
     assert_eq!(proxy_mode(&host), "iptables");
 
     // And back: the older arguments return, without the flag that was added since.
-    host.must(&[
+    host.run_ok(&[
         "sed",
         "-i",
         "/proxy-mode/d",
         "/var/snap/microk8s/1/args/kube-proxy",
     ]);
-    host.must(&["snap", "revert", "microk8s"]);
+    host.run_ok(&["snap", "revert", "microk8s"]);
     println!("{}", wait_until_empty(&host, "a revert"));
     assert!(
         host.get(args)
@@ -140,7 +142,7 @@ fn a_bare_host_becomes_the_described_one_and_stays_so() {
 }
 
 /// Says in what the host differs from before, in the words in which stead has to name it. The snap leaves these when it is removed.
-fn left(host: &Host, before: &Fingerprint) -> BTreeSet<String> {
+fn leftovers(host: &Host, before: &Fingerprint) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut now = host.fingerprint();
     for (table, text) in &mut now {
@@ -183,15 +185,15 @@ fn left(host: &Host, before: &Fingerprint) -> BTreeSet<String> {
 
 /// Sees that a host is the one from the start, or that what is left of a run is named, all of it and nothing else. `known` is what
 /// earlier runs left; `clean` is the exit code if nothing is left. Returns what is left now.
-fn assert_taken_back(
+fn assert_rolled_back(
     host: &Host,
     start: &Fingerprint,
     mut known: BTreeSet<String>,
-    said: &Said,
+    said: &CommandOutput,
     clean: i32,
     what: &str,
 ) -> BTreeSet<String> {
-    let left = left(host, start);
+    let left = leftovers(host, start);
     for name in left.iter().filter(|name| !known.contains(*name)) {
         assert!(
             said.err.contains(name.as_str()),
@@ -227,18 +229,18 @@ fn kill_at(host: &Host, line: &str) {
     });
     host.run(&["pkill", "-KILL", "-f", "apply --yes"]);
     drop(apply.wait());
-    host.must(&["rm", log]);
+    host.run_ok(&["rm", log]);
 }
 
 #[test]
-fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
+fn recover_rolls_back_any_kill_and_restart_happens_once() {
     let host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
     host.put(SPEC, include_str!("../../../examples/hosts/cloud-vm.kdl"));
     // The hooks would take a killed run back too; here one recovery is looked at.
     for reason in ["docker", "snap-refresh", "snap.microk8s.daemon-kubelite"] {
         let hook = format!("stead-restore@{reason}.service");
-        host.must(&["systemctl", "mask", "--runtime", &hook]);
+        host.run_ok(&["systemctl", "mask", "--runtime", &hook]);
     }
     let start = host.fingerprint();
     let mut known: BTreeSet<String> = BTreeSet::new();
@@ -253,9 +255,9 @@ fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
     ] {
         kill_at(&host, line);
         let said = host.stead(&["recover"]);
-        known = assert_taken_back(&host, &start, known, &said, 0, line);
+        known = assert_rolled_back(&host, &start, known, &said, 0, line);
     }
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
     let unit = "snap.microk8s.daemon-kubelite.service";
     let show = [
         "systemctl",
@@ -264,24 +266,26 @@ fn a_kill_at_any_step_is_taken_back_and_a_due_restart_happens_once() {
         "--value",
         unit,
     ];
-    let once = host.must(&show).out;
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.stead_ends(&["watch", "--once"], 0);
-    assert_eq!(host.must(&show).out, once);
+    let once = host.run_ok(&show).out;
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["watch", "--once"], 0);
+    assert_eq!(host.run_ok(&show).out, once);
 }
 
 /// Ends a hook of the snap in failure, after all that it does.
-const FAILS: &str = "\necho 'this hook fails' >&2\nexit 1\n";
+const FAILING_SCRIPT: &str = "\necho 'this hook fails' >&2\nexit 1\n";
 
 #[test]
-fn an_error_of_snapd_is_taken_back_with_the_steps_before_it() {
+fn snapd_error_rolls_back_the_earlier_steps() {
     let host = Host::boot(Image::Debian12);
     let spec = include_str!("../../../examples/hosts/cloud-vm.kdl");
     host.put(SPEC, spec);
-    let install = include_str!("../../standin/microk8s/meta/hooks/install").to_owned() + FAILS;
+    let install =
+        include_str!("../../standin/microk8s/meta/hooks/install").to_owned() + FAILING_SCRIPT;
     // It runs when the services do already.
-    let configure = include_str!("../../standin/microk8s/meta/hooks/configure").to_owned() + FAILS;
-    let post_refresh = "#!/bin/sh".to_owned() + FAILS;
+    let configure =
+        include_str!("../../standin/microk8s/meta/hooks/configure").to_owned() + FAILING_SCRIPT;
+    let post_refresh = "#!/bin/sh".to_owned() + FAILING_SCRIPT;
     for (hook, text) in [
         ("install", install),
         ("configure", configure),
@@ -296,18 +300,18 @@ fn an_error_of_snapd_is_taken_back_with_the_steps_before_it() {
         host.publish("microk8s", hook, revision);
         let said = host.stead(&["apply", "--yes", SPEC]);
         assert!(said.err.contains("this hook fails"), "{said:?}");
-        known = assert_taken_back(&host, &start, known, &said, 1, hook);
+        known = assert_rolled_back(&host, &start, known, &said, 1, hook);
     }
 
     // A refresh that fails leaves the release, its arguments and its addons.
     host.publish("microk8s", "microk8s_1", 3);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    let before = host.settled();
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    let before = host.settled_fingerprint();
     host.publish("microk8s", "post-refresh", 4);
     host.put(SPEC, &spec.replace("1.32/stable", "1.33/stable"));
-    let said = host.stead_ends(&["apply", "--yes", SPEC], 1);
+    let said = host.stead_exits(&["apply", "--yes", SPEC], 1);
     assert!(said.err.contains("this hook fails"), "{said:?}");
-    assert_eq!(difference(&before, &host.settled()), [""; 0]);
+    assert_eq!(difference(&before, &host.settled_fingerprint()), [""; 0]);
     host.put(SPEC, spec);
-    host.stead_ends(&["plan", SPEC], 0);
+    host.stead_exits(&["plan", SPEC], 0);
 }

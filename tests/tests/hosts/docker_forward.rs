@@ -1,48 +1,49 @@
 //! The trouble that stead exists to end, made by the programs that really make it, on a host without stead.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use e2e::{Host, Image, Inside};
+use e2e::{Host, Image, TestEnv};
 
 /// Returns the policy of FORWARD as the kernel has it.
 fn policy(host: &Host) -> String {
-    let rules = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
+    let rules = host.run_ok(&["iptables-nft", "-S", "FORWARD"]).out;
     rules.lines().next().unwrap().to_owned()
 }
 
 #[test]
-fn docker_sets_forward_to_drop_at_each_boot_and_saved_rules_do_not_help() {
+fn docker_overrides_saved_rules_at_each_boot() {
     let mut host = Host::boot(Image::Debian13);
-    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.run_ok(&["systemctl", "enable", "--quiet", "docker.service"]);
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     host.reboot();
     assert_eq!(
-        host.must(&["systemctl", "is-active", "docker.service"]).out,
+        host.run_ok(&["systemctl", "is-active", "docker.service"])
+            .out,
         "active\n"
     );
     assert_eq!(policy(&host), "-P FORWARD DROP", "dockerd did it");
 
     // What the warning of MicroK8s advises: set it by hand, and make that last with iptables-persistent.
-    host.must(&["iptables-nft", "-P", "FORWARD", "ACCEPT"]);
-    host.must(&["netfilter-persistent", "save"]);
+    host.run_ok(&["iptables-nft", "-P", "FORWARD", "ACCEPT"]);
+    host.run_ok(&["netfilter-persistent", "save"]);
     let saved = host.get("/etc/iptables/rules.v4").unwrap();
     assert!(saved.contains(":FORWARD ACCEPT"), "{saved}");
-    host.must(&["systemctl", "is-enabled", "netfilter-persistent.service"]);
+    host.run_ok(&["systemctl", "is-enabled", "netfilter-persistent.service"]);
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     host.reboot();
-    let restored = host.must(&["systemctl", "is-active", "netfilter-persistent.service"]);
+    let restored = host.run_ok(&["systemctl", "is-active", "netfilter-persistent.service"]);
     assert_eq!(restored.out, "active\n");
     assert_eq!(policy(&host), "-P FORWARD DROP", "and dockerd did it again");
 }
 
 #[test]
-fn the_example_of_the_readme_ends_it() {
+fn readme_example_keeps_forward_at_accept() {
     let readme = include_str!("../../../README.md");
     let spec = readme.split("```kdl,file=laptop.kdl\n").nth(1).unwrap();
     let spec = spec.split("```").next().unwrap();
     let mut host = Host::boot(Image::Debian13);
-    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.run_ok(&["systemctl", "enable", "--quiet", "docker.service"]);
     host.reboot();
     assert_eq!(policy(&host), "-P FORWARD DROP", "dockerd did it");
 
@@ -52,7 +53,7 @@ fn the_example_of_the_readme_ends_it() {
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
 
     host.reboot();
-    let docker = host.must(&["systemctl", "is-active", "docker.service"]);
+    let docker = host.run_ok(&["systemctl", "is-active", "docker.service"]);
     assert_eq!(docker.out, "active\n");
     assert_eq!(policy(&host), "-P FORWARD ACCEPT");
     let plan = host.stead(&["plan", "/root/laptop.kdl"]);

@@ -3,7 +3,7 @@
 use e2e::{Host, Image, document::run_all};
 
 #[test]
-fn what_the_documents_show_of_booted_hosts_is_what_comes_of_it() {
+fn documents_match_output_on_booted_hosts() {
     for image in [Image::Debian12, Image::Debian13] {
         run_all(Some(image), || Host::boot(image));
     }

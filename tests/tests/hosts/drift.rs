@@ -1,8 +1,8 @@
 //! Why a host differs that had converged, each cause made by the one who really does it.
 
 use e2e::{
-    Host, Image, Inside,
-    drift::{SPEC, apply, causes, check, label, write},
+    Host, Image, TestEnv,
+    drift::{SPEC, apply, causes, check_causes, short_cause, write_spec},
     standin, wait_for, wait_until,
 };
 
@@ -10,15 +10,15 @@ use e2e::{
 const FORWARD: &str = "iptables-policy \"filter/FORWARD\" \"ACCEPT\" persist=#false";
 
 /// Where this is, MicroK8s takes no argument away.
-const LOCK: &str = "/var/snap/microk8s/current/var/lock/no-arg-sanitisation";
+const NO_SANITISATION: &str = "/var/snap/microk8s/current/var/lock/no-arg-sanitisation";
 const KUBELET: &str = "/var/snap/microk8s/current/args/kubelet";
 
 #[test]
-fn docker_is_known_by_its_start_and_nobody_else_is_taken_for_it() {
+fn docker_is_the_cause_only_after_its_start() {
     let host = Host::boot(Image::Debian13);
     let wanted = format!("sysctl \"net.ipv4.ip_forward\" \"0\"\n{FORWARD}");
     apply(&host, &wanted);
-    host.must(&["systemctl", "start", "docker.service"]);
+    host.run_ok(&["systemctl", "start", "docker.service"]);
     let docker = "Docker since 1: docker.service started";
     let both = |cause| {
         [
@@ -26,34 +26,34 @@ fn docker_is_known_by_its_start_and_nobody_else_is_taken_for_it() {
             ("sysctl:net.ipv4.ip_forward", cause),
         ]
     };
-    check(&host, &both(docker));
-    let said = host.stead_ends(&["plan", SPEC], 3).out;
+    check_causes(&host, &both(docker));
+    let said = host.stead_exits(&["plan", SPEC], 3).out;
     let because = "from /root/host.kdl:3; changed by Docker since run 1 (docker.service started 20";
     assert!(said.contains(because), "{said}");
 
     // The same by hand: Docker runs, and did not do it.
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
     let by_hand = || {
-        host.must(&["iptables", "-P", "FORWARD", "DROP"]);
-        host.must(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
+        host.run_ok(&["iptables", "-P", "FORWARD", "DROP"]);
+        host.run_ok(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
     };
     by_hand();
-    check(&host, &both("unknown 2"));
+    check_causes(&host, &both("unknown 2"));
 
     // A Docker that may not do it did not do it.
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.must(&["systemctl", "stop", "docker.service", "docker.socket"]);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.run_ok(&["systemctl", "stop", "docker.service", "docker.socket"]);
     host.put("/etc/docker/daemon.json", "{\"iptables\": false}\n");
-    host.must(&["systemctl", "start", "docker.service"]);
+    host.run_ok(&["systemctl", "start", "docker.service"]);
     by_hand();
-    check(&host, &both("unknown 3"));
+    check_causes(&host, &both("unknown 3"));
 }
 
 #[test]
-fn what_a_hook_brings_back_says_why() {
+fn restore_by_hook_records_its_reason() {
     let host = Host::boot(Image::Debian13);
     apply(&host, "iptables-policy \"filter/FORWARD\" \"ACCEPT\"");
-    host.must(&["systemctl", "start", "docker.service"]);
+    host.run_ok(&["systemctl", "start", "docker.service"]);
     wait_for(|| {
         let said = host.stead(&["history"]);
         said.out
@@ -72,43 +72,43 @@ fn what_a_hook_brings_back_says_why() {
     });
     let because = "changed by Docker since run 1 (docker.service started 20";
     assert!(said.contains(because), "{said}");
-    let history = host.must(&[&host.stead_path(), "history"]).out;
+    let history = host.run_ok(&[&host.stead_path(), "history"]).out;
     let newest = history.lines().last().unwrap_or_default();
     assert!(newest.ends_with("(caused by Docker)"), "{history}");
 }
 
 #[test]
-fn files_show_when_they_changed_and_the_spec_is_told_from_that() {
+fn file_causes_distinguish_drift_spec_and_reboot() {
     let mut host = Host::boot(Image::Debian13);
     let file =
         |path: &str, text: &str| format!("file {path:?} {{ content {text:?}; mode \"0644\" }}");
     let motd = |text| file("/etc/motd", text);
     let (one, two) = (motd("one\n"), motd("two\n"));
-    write(&host, &one);
-    check(&host, &[("file:/etc/motd", "none")]);
+    write_spec(&host, &one);
+    check_causes(&host, &[("file:/etc/motd", "none")]);
     apply(&host, &one);
 
-    let by_hand = |text| host.must(&["sh", "-c", &format!("printf {text} >/etc/motd")]);
+    let by_hand = |text| host.run_ok(&["sh", "-c", &format!("printf {text} >/etc/motd")]);
     by_hand("other");
     let changed = "changed since 1: /etc/motd changed";
-    check(&host, &[("file:/etc/motd", changed)]);
+    check_causes(&host, &[("file:/etc/motd", changed)]);
     // An older time says nothing of when it came there.
-    host.must(&["touch", "--date=2020-01-01", "/etc/motd"]);
+    host.run_ok(&["touch", "--date=2020-01-01", "/etc/motd"]);
     let put = "changed since 1: /etc/motd was created, or its owner or mode changed,";
-    check(&host, &[("file:/etc/motd", put)]);
-    host.must(&["rm", "/etc/motd"]);
-    check(&host, &[("file:/etc/motd", "unknown 1")]);
+    check_causes(&host, &[("file:/etc/motd", put)]);
+    host.run_ok(&["rm", "/etc/motd"]);
+    check_causes(&host, &[("file:/etc/motd", "unknown 1")]);
     by_hand("one\\\\n");
-    host.must(&["chmod", "0600", "/etc/motd"]);
-    check(&host, &[("file:/etc/motd", changed)]);
+    host.run_ok(&["chmod", "0600", "/etc/motd"]);
+    check_causes(&host, &[("file:/etc/motd", changed)]);
 
     apply(&host, &one);
-    write(&host, &format!("{two}\n{}", file("/etc/new", "")));
+    write_spec(&host, &format!("{two}\n{}", file("/etc/new", "")));
     let of_spec = [
         ("file:/etc/motd", "spec 2"),
         ("file:/etc/new", "new since 2"),
     ];
-    check(&host, &of_spec);
+    check_causes(&host, &of_spec);
     // Without root nobody can read the runs.
     let nobody = [
         "setpriv",
@@ -116,7 +116,7 @@ fn files_show_when_they_changed_and_the_spec_is_told_from_that() {
         "--regid=65534",
         "--clear-groups",
     ];
-    host.must(&["chmod", "0755", "/root"]);
+    host.run_ok(&["chmod", "0755", "/root"]);
     let stead = host.stead_path();
     let said = host.run(&[&nobody[..], &[&stead, "plan", "--json", SPEC]].concat());
     assert_eq!(said.code, Some(3), "{said:?}");
@@ -124,15 +124,15 @@ fn files_show_when_they_changed_and_the_spec_is_told_from_that() {
 
     let volatile = format!("{two}\n{}", file("/run/new", "x\n"));
     apply(&host, &volatile);
-    host.must(&["rm", "/run/new"]);
-    check(&host, &[("file:/run/new", "unknown 3")]);
+    host.run_ok(&["rm", "/run/new"]);
+    check_causes(&host, &[("file:/run/new", "unknown 3")]);
     apply(&host, &volatile);
     host.reboot();
-    check(&host, &[("file:/run/new", "reboot 4")]);
+    check_causes(&host, &[("file:/run/new", "reboot 4")]);
 }
 
 #[test]
-fn the_kernel_forgets_at_a_reboot_and_at_nothing_else() {
+fn kernel_state_is_attributed_to_a_reboot_only() {
     let mut host = Host::boot(Image::Debian13);
     let wanted = "sysctl \"net.ipv4.tcp_fin_timeout\" \"42\" persist=#false
         sysctl \"net.ipv4.tcp_retries2\" \"9\"
@@ -142,14 +142,14 @@ fn the_kernel_forgets_at_a_reboot_and_at_nothing_else() {
         iptables-rule \"mine\" chain=\"MINE\" persist=#false { jump \"ACCEPT\" }";
     apply(&host, wanted);
     let fin = "sysctl:net.ipv4.tcp_fin_timeout";
-    host.must(&["sysctl", "-w", "net.ipv4.tcp_fin_timeout=60"]);
-    check(&host, &[(fin, "unknown 1")]);
+    host.run_ok(&["sysctl", "-w", "net.ipv4.tcp_fin_timeout=60"]);
+    check_causes(&host, &[(fin, "unknown 1")]);
     apply(&host, wanted);
     host.reboot();
     // What nobody forgets is not lost.
-    host.must(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
-    host.must(&["iptables", "-P", "OUTPUT", "DROP"]);
-    check(
+    host.run_ok(&["sysctl", "-w", "net.ipv4.tcp_retries2=8"]);
+    host.run_ok(&["iptables", "-P", "OUTPUT", "DROP"]);
+    check_causes(
         &host,
         &[
             ("iptables-chain:filter/MINE", "reboot 2"),
@@ -161,19 +161,19 @@ fn the_kernel_forgets_at_a_reboot_and_at_nothing_else() {
         ],
     );
     // No value that a boot leaves.
-    host.must(&["sysctl", "-w", "net.ipv4.tcp_fin_timeout=43"]);
-    assert_eq!(label(&causes(&host)[fin]), "unknown 2");
+    host.run_ok(&["sysctl", "-w", "net.ipv4.tcp_fin_timeout=43"]);
+    assert_eq!(short_cause(&causes(&host)[fin]), "unknown 2");
 
     // The file for boot.
     apply(&host, wanted);
     let ours = "/etc/sysctl.d/99-zz-stead.conf";
-    host.must(&["sed", "-i", "s/retries2 = 9/retries2 = 7/", ours]);
+    host.run_ok(&["sed", "-i", "s/retries2 = 9/retries2 = 7/", ours]);
     let changed = format!("changed since 3: {ours} changed");
-    check(&host, &[("sysctl:net.ipv4.tcp_retries2", &changed)]);
+    check_causes(&host, &[("sysctl:net.ipv4.tcp_retries2", &changed)]);
 }
 
 #[test]
-fn saved_rules_that_come_back_are_known() {
+fn netfilter_persistent_is_known_by_its_saved_rules() {
     let host = Host::boot(Image::Debian13);
     let wanted = format!(
         "{FORWARD}\niptables-policy \"filter/INPUT\" \"ACCEPT\" persist=#false
@@ -182,21 +182,24 @@ fn saved_rules_that_come_back_are_known() {
     let saved = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
     host.put("/etc/iptables/rules.v4", saved);
     apply(&host, &wanted);
-    host.must(&["iptables", "-P", "FORWARD", "DROP"]);
+    host.run_ok(&["iptables", "-P", "FORWARD", "DROP"]);
     let policy = "iptables-policy:filter/FORWARD";
-    check(&host, &[(policy, "unknown 1")]);
-    host.must(&["systemctl", "restart", "netfilter-persistent.service"]);
+    check_causes(&host, &[(policy, "unknown 1")]);
+    host.run_ok(&["systemctl", "restart", "netfilter-persistent.service"]);
     let restored = "netfilter-persistent since 1: netfilter-persistent.service started";
-    check(
+    check_causes(
         &host,
         &[(policy, restored), ("iptables-rule:mine", restored)],
     );
     // What is not in the file comes from somebody else.
-    host.must(&["iptables", "-P", "INPUT", "DROP"]);
+    host.run_ok(&["iptables", "-P", "INPUT", "DROP"]);
     let causes = causes(&host);
-    assert_eq!(label(&causes["iptables-policy:filter/INPUT"]), "unknown 1");
+    assert_eq!(
+        short_cause(&causes["iptables-policy:filter/INPUT"]),
+        "unknown 1"
+    );
     // What would become of it at a boot is said.
-    let said = host.stead_ends(&["plan", SPEC], 3).out;
+    let said = host.stead_exits(&["plan", SPEC], 3).out;
     let remark = "note: iptables-policy:filter/FORWARD: after a reboot: DROP, set by netfilter-persistent.service";
     assert!(said.contains(remark), "{said}");
     assert!(
@@ -206,11 +209,11 @@ fn saved_rules_that_come_back_are_known() {
 }
 
 #[test]
-fn a_person_is_known_by_what_sudo_has_noted() {
+fn person_is_known_by_the_sudo_log() {
     let host = Host::boot(Image::Debian13);
-    host.must(&["useradd", "--create-home", "alice"]);
+    host.run_ok(&["useradd", "--create-home", "alice"]);
     // sudo looks for the name of the host, and nobody answers here.
-    let name = host.must(&["uname", "-n"]).out;
+    let name = host.run_ok(&["uname", "-n"]).out;
     host.put("/etc/hosts", &format!("127.0.0.1 localhost {name}"));
     host.put("/etc/sudoers.d/alice", "alice ALL=(ALL) NOPASSWD: ALL\n");
     let wanted = format!(
@@ -220,18 +223,18 @@ fn a_person_is_known_by_what_sudo_has_noted() {
     );
     apply(&host, &wanted);
     let sudo = |command: &[&str]| {
-        host.must(&[&["runuser", "-u", "alice", "--", "sudo"], command].concat());
+        host.run_ok(&[&["runuser", "-u", "alice", "--", "sudo"], command].concat());
     };
     // The journal asks /proc who has spoken, and one that has ended meanwhile is nobody: then nobody can be known.
     let times = |command: &[&str]| {
-        host.must(&["journalctl", "--sync"]);
+        host.run_ok(&["journalctl", "--sync"]);
         let of_sudo = [
             "journalctl",
             "--quiet",
             "--output=cat",
             "_EXE=/usr/bin/sudo",
         ];
-        let said = host.must(&of_sudo).out;
+        let said = host.run_ok(&of_sudo).out;
         let words = format!("/{}", command.join(" "));
         let is_it = |line: &&str| line.contains("COMMAND=") && line.ends_with(&words);
         said.lines().filter(is_it).count()
@@ -257,41 +260,41 @@ fn a_person_is_known_by_what_sudo_has_noted() {
         (policy, &by_iptables),
         (retries, &by_sysctl),
     ];
-    check(&host, &expected);
+    check_causes(&host, &expected);
 
     // Somebody else, while alice only looks.
     sudo(&["cat", "/etc/motd"]);
-    host.must(&["sh", "-c", "echo other >/etc/motd"]);
-    host.must(&["sysctl", "-w", "net.ipv4.tcp_retries2=7"]);
+    host.run_ok(&["sh", "-c", "echo other >/etc/motd"]);
+    host.run_ok(&["sysctl", "-w", "net.ipv4.tcp_retries2=7"]);
     let changed = "changed since 1: /etc/motd changed";
     let expected = [
         (motd, changed),
         (policy, &by_iptables),
         (retries, "unknown 1"),
     ];
-    check(&host, &expected);
+    check_causes(&host, &expected);
 }
 
 #[test]
-fn a_setting_that_a_boot_makes_otherwise_is_named_with_its_file() {
+fn sysctl_overridden_at_boot_names_the_file() {
     let host = Host::boot(Image::Debian13);
     host.put("/etc/sysctl.d/10-other.conf", "net.ipv4.tcp_retries2 = 7\n");
-    write(
+    write_spec(
         &host,
         "sysctl \"net.ipv4.tcp_retries2\" \"9\" persist=#false",
     );
-    let said = host.stead_ends(&["plan", SPEC], 3).out;
+    let said = host.stead_exits(&["plan", SPEC], 3).out;
     let remark =
         "note: sysctl:net.ipv4.tcp_retries2: after a reboot: 7, set by /etc/sysctl.d/10-other.conf";
     assert!(said.contains(remark), "{said}");
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
-    host.must(&["systemctl", "restart", "systemd-sysctl.service"]);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
+    host.run_ok(&["systemctl", "restart", "systemd-sysctl.service"]);
     let restored = "systemd-sysctl since 1: systemd-sysctl.service started";
-    check(&host, &[("sysctl:net.ipv4.tcp_retries2", restored)]);
+    check_causes(&host, &[("sysctl:net.ipv4.tcp_retries2", restored)]);
 }
 
 #[test]
-fn a_refresh_and_a_revert_of_a_snap_are_told_apart() {
+fn snap_refresh_and_revert_are_distinguished() {
     let host = Host::boot(Image::Debian12);
     let about = "name: tiny\nversion: '1'\nsummary: tiny\ndescription: tiny\nbase: core22\n";
     for revision in [1, 2] {
@@ -303,55 +306,55 @@ fn a_refresh_and_a_revert_of_a_snap_are_told_apart() {
     let tiny = |revision: u8| format!("snap \"tiny\" revision=\"{revision}\"");
     apply(&host, &tiny(1));
     host.publish("tiny", "tiny_2", 2);
-    host.must(&["snap", "refresh", "tiny"]);
+    host.run_ok(&["snap", "refresh", "tiny"]);
     let fact = |what: &str, run: u8| {
         let cause = &causes(&host)["snap:tiny"];
         let expected = format!("a {what} of the snap since {run}: change ");
-        assert!(label(cause).starts_with(&expected), "{cause}");
+        assert!(short_cause(cause).starts_with(&expected), "{cause}");
     };
     fact("refresh", 1);
     // What is there is what is asked for now; no run was needed for that, so a run of something else follows.
     let both = format!("{}\n{FORWARD}", tiny(2));
-    write(&host, &both);
-    host.must(&["iptables", "-P", "FORWARD", "DROP"]);
+    write_spec(&host, &both);
+    host.run_ok(&["iptables", "-P", "FORWARD", "DROP"]);
     apply(&host, &both);
-    host.must(&["snap", "revert", "tiny"]);
+    host.run_ok(&["snap", "revert", "tiny"]);
     fact("revert", 2);
 }
 
 #[test]
-fn microk8s_is_known_by_what_it_takes_away_and_by_its_revisions() {
+fn microk8s_is_known_by_removed_flags_and_revisions() {
     let host = Host::boot(Image::Debian13);
     let install = |file: &str| {
-        let file = format!("{}/{file}.snap", standin::FOLDER);
-        host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+        let file = format!("{}/{file}.snap", standin::SNAPS_DIR);
+        host.run_ok(&["snap", "install", "--dangerous", "--classic", &file]);
     };
     install("microk8s_1");
     for reason in ["docker", "snap-refresh", "snap.microk8s.daemon-kubelite"] {
         let hook = format!("stead-restore@{reason}.service");
-        host.must(&["systemctl", "mask", "--runtime", &hook]);
+        host.run_ok(&["systemctl", "mask", "--runtime", &hook]);
     }
-    host.must(&["touch", LOCK]);
+    host.run_ok(&["touch", NO_SANITISATION]);
     apply(&host, "kube-args \"kubelet\" { network-plugin \"cni\" }");
 
     // It may take that away, and nobody has started it.
-    host.must(&["sed", "-i", "/network-plugin/d", KUBELET]);
+    host.run_ok(&["sed", "-i", "/network-plugin/d", KUBELET]);
     let args = "kube-args:kubelet";
     let restart = ("restart:microk8s/kubernetes", "follows kube-args:kubelet");
     let args_path = "/var/snap/microk8s/x1/args/kubelet";
     let changed = format!("changed since 1: {args_path} changed");
-    check(&host, &[(args, &changed), restart]);
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    check_causes(&host, &[(args, &changed), restart]);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
 
-    host.must(&["rm", LOCK]);
-    host.must(&["snap", "restart", "microk8s.daemon-kubelite"]);
+    host.run_ok(&["rm", NO_SANITISATION]);
+    host.run_ok(&["snap", "restart", "microk8s.daemon-kubelite"]);
     wait_for(|| {
         let text = host.get(KUBELET).unwrap_or_default();
         (!text.contains("network-plugin")).then_some(()).ok_or(text)
     });
     let unit = "snap.microk8s.daemon-kubelite.service";
     let taken = format!("MicroK8s since 2: {unit} started");
-    check(&host, &[(args, &taken), restart]);
+    check_causes(&host, &[(args, &taken), restart]);
 
     // The older revision never had what was asked for in the newer one.
     install("microk8s_2");
@@ -359,8 +362,8 @@ fn microk8s_is_known_by_what_it_takes_away_and_by_its_revisions() {
         &host,
         "kube-args \"kube-proxy\" { proxy-mode \"iptables\" }",
     );
-    host.must(&["snap", "revert", "microk8s"]);
+    host.run_ok(&["snap", "revert", "microk8s"]);
     let cause = &causes(&host)["kube-args:kube-proxy"];
     let expected = "a revert of the snap since 3: change ";
-    assert!(label(cause).starts_with(expected), "{cause}");
+    assert!(short_cause(cause).starts_with(expected), "{cause}");
 }

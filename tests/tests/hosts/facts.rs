@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Host, Image, Inside};
+use e2e::{Host, Image, TestEnv};
 
 /// A spec that is another one on each host, with a secret that only this host can decrypt.
 const SPEC: &str = r#"host (fact)"hostname" {
@@ -22,9 +22,9 @@ const SPEC: &str = r#"host (fact)"hostname" {
 "#;
 
 #[test]
-fn facts_are_what_the_host_itself_says() {
+fn facts_match_the_tools_of_the_host() {
     let host = Host::boot(Image::Debian13);
-    let said = host.must(&["stead", "facts", "--json"]).out;
+    let said = host.run_ok(&["stead", "facts", "--json"]).out;
     let document: serde_json::Value = serde_json::from_str(&said).unwrap();
     let of = |name: &str| document["facts"][name].to_string();
     let asked: BTreeMap<&str, &[&str]> = BTreeMap::from([
@@ -38,32 +38,32 @@ fn facts_are_what_the_host_itself_says() {
         let expected = host.run(argv).out;
         assert_eq!(of(name), format!("{:?}", expected.trim()), "{name}");
     }
-    let version = host.must(&["systemctl", "--version"]).out;
+    let version = host.run_ok(&["systemctl", "--version"]).out;
     let version = version.split_whitespace().nth(1).unwrap().to_owned();
     assert!(
         of("systemd").starts_with(&format!("\"{version}")),
         "{}",
         of("systemd")
     );
-    let cpus = host.must(&["getconf", "_NPROCESSORS_ONLN"]).out;
+    let cpus = host.run_ok(&["getconf", "_NPROCESSORS_ONLN"]).out;
     assert_eq!(of("cpus"), cpus.trim());
     assert_eq!(of("os"), "\"debian\"");
     assert_eq!(of("os-version"), "\"13\"");
     assert_eq!(of("form"), "\"vm\"");
     assert_eq!(of("iptables"), "\"nft\"");
     let package = host
-        .must(&["dpkg-query", "-W", "-f=${Version}", "snapd"])
+        .run_ok(&["dpkg-query", "-W", "-f=${Version}", "snapd"])
         .out;
     assert_eq!(of("snapd"), format!("{package:?}"));
     assert_eq!(of("microk8s"), "\"none\"");
 
-    host.must(&[
+    host.run_ok(&[
         "update-alternatives",
         "--set",
         "iptables",
         "/usr/sbin/iptables-legacy",
     ]);
-    let said = host.must(&["stead", "facts"]).out;
+    let said = host.run_ok(&["stead", "facts"]).out;
     let line = said
         .lines()
         .find(|line| line.starts_with("iptables "))
@@ -72,12 +72,12 @@ fn facts_are_what_the_host_itself_says() {
 }
 
 #[test]
-fn a_spec_takes_the_branch_of_its_host_and_a_credential_that_is_encrypted() {
+fn spec_uses_facts_and_an_encrypted_credential() {
     let host = Host::boot(Image::Debian13);
     host.put("/root/host.kdl", SPEC);
-    host.must(&["mkdir", "-p", "-m", "700", "/etc/credstore.encrypted"]);
+    host.run_ok(&["mkdir", "-p", "-m", "700", "/etc/credstore.encrypted"]);
     host.put("/run/plain", "Correct-Horse");
-    host.must(&[
+    host.run_ok(&[
         "systemd-creds",
         "encrypt",
         "--with-key=host",
@@ -85,25 +85,25 @@ fn a_spec_takes_the_branch_of_its_host_and_a_credential_that_is_encrypted() {
         "/run/plain",
         "/etc/credstore.encrypted/token",
     ]);
-    host.must(&["rm", "/run/plain"]);
+    host.run_ok(&["rm", "/run/plain"]);
     let start = host.fingerprint();
-    let applied = host.must(&["stead", "apply", "--yes", "/root/host.kdl"]);
+    let applied = host.run_ok(&["stead", "apply", "--yes", "/root/host.kdl"]);
     assert!(!(applied.out + &applied.err).contains("Correct-Horse"));
     assert_eq!(host.get("/srv/token").as_deref(), Some("Correct-Horse"));
     assert_eq!(host.get("/srv/os").as_deref(), Some("debian"));
-    host.must(&["test", "-d", "/srv/container"]);
+    host.run_ok(&["test", "-d", "/srv/container"]);
     assert_eq!(host.run(&["test", "-e", "/srv/other"]).code, Some(1));
-    let planned = host.must(&["stead", "plan", "/root/host.kdl"]).out;
+    let planned = host.run_ok(&["stead", "plan", "/root/host.kdl"]).out;
     assert!(planned.starts_with("No changes."), "{planned}");
     // The runs know what was wanted, whatever comes of facts and secrets: what the hooks do needs neither.
-    host.must(&["rm", "/etc/credstore.encrypted/token"]);
+    host.run_ok(&["rm", "/etc/credstore.encrypted/token"]);
     let refused = host.run(&["stead", "plan", "/root/host.kdl"]);
     assert!(
         refused.err.contains("there is no credential `token`"),
         "{}",
         refused.err
     );
-    host.must(&["stead", "undo", "--yes", "1"]);
+    host.run_ok(&["stead", "undo", "--yes", "1"]);
     let end = host.fingerprint();
     let left = e2e::difference(&start, &end);
     let left: Vec<_> = left

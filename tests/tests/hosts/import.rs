@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Host, Image, Inside};
+use e2e::{Host, Image, TestEnv};
 use serde_json::Value;
 
 const OUT: &str = "/root/host.kdl";
@@ -11,13 +11,13 @@ const OUT: &str = "/root/host.kdl";
 /// Imports into [`OUT`]: R1, R2 and R7. Returns the spec and what was said of the rest.
 fn import(host: &Host, code: i32) -> (String, String) {
     let before = host.fingerprint();
-    let said = host.stead_ends(&["import", "--out", OUT], code);
+    let said = host.stead_exits(&["import", "--out", OUT], code);
     let spec = host.get(OUT).unwrap();
     let own = host.get("/root/host-own.kdl").unwrap();
-    host.stead_ends(&["plan", OUT], 0);
-    host.stead_ends(&["plan", "/root/host-own.kdl"], 0);
-    host.stead_ends(&["fmt", "--check", OUT, "/root/host-own.kdl"], 0);
-    host.stead_ends(&["import", "--out", OUT], code);
+    host.stead_exits(&["plan", OUT], 0);
+    host.stead_exits(&["plan", "/root/host-own.kdl"], 0);
+    host.stead_exits(&["fmt", "--check", OUT, "/root/host-own.kdl"], 0);
+    host.stead_exits(&["import", "--out", OUT], code);
     assert_eq!(host.get(OUT).unwrap(), spec, "the same bytes");
     assert_eq!(
         host.get("/root/host-own.kdl").unwrap(),
@@ -81,7 +81,7 @@ const BY_HAND: &str = r#"
 
 /// Starts the real dockerd with three networks of its own. No container starts on a test host (its keyring is the machine's), so
 /// the rules of three published ports are those that Docker 26 writes. There is no client: its API is spoken to.
-const DOCKER: &str = r#"
+const START_DOCKER: &str = r#"
     systemctl enable --quiet --now docker.service
     for n in 2 3 4; do
         curl --silent --show-error --fail --unix-socket /run/docker.sock -H 'Content-Type: application/json' \
@@ -105,11 +105,11 @@ fn addresses(spec: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn changes_by_hand_are_written_down_and_come_into_being_on_a_bare_host() {
+fn import_recreates_manual_changes_on_a_bare_host() {
     let one = Host::boot(Image::Debian13);
     let bare = import(&one, 0).0;
-    one.must(&["sh", "-ec", DOCKER]);
-    one.must(&["sh", "-ec", BY_HAND]);
+    one.run_ok(&["sh", "-ec", START_DOCKER]);
+    one.run_ok(&["sh", "-ec", BY_HAND]);
     let (spec, said) = import(&one, 0);
     println!("{said}");
     let (written, saved) = spec.split_once("/etc/iptables/rules.v4").unwrap();
@@ -155,16 +155,16 @@ fn changes_by_hand_are_written_down_and_come_into_being_on_a_bare_host() {
         );
     }
     // R3.
-    two.stead_ends(&["apply", "--yes", OUT], 0);
+    two.stead_exits(&["apply", "--yes", OUT], 0);
     let again = import(&two, 0).0;
     assert_eq!(again, spec);
     // R4.
-    one.stead_ends(&["plan", OUT], 0);
-    two.stead_ends(&["plan", OUT], 0);
+    one.stead_exits(&["plan", OUT], 0);
+    two.stead_exits(&["plan", OUT], 0);
 }
 
 #[test]
-fn a_host_that_stead_made_is_written_down_as_it_was_described() {
+fn import_of_a_converged_host_matches_its_spec() {
     let host = Host::boot(Image::Debian12);
     import(&host, 0);
     host.publish("microk8s", "microk8s_1", 1);
@@ -172,7 +172,7 @@ fn a_host_that_stead_made_is_written_down_as_it_was_described() {
         "/root/cloud-vm.kdl",
         include_str!("../../../examples/hosts/cloud-vm.kdl"),
     );
-    host.stead_ends(&["apply", "--yes", "/root/cloud-vm.kdl"], 0);
+    host.stead_exits(&["apply", "--yes", "/root/cloud-vm.kdl"], 0);
     let (spec, said) = import(&host, 0);
     println!("{spec}{said}");
     for expected in [
@@ -187,9 +187,9 @@ fn a_host_that_stead_made_is_written_down_as_it_was_described() {
         assert!(spec.contains(expected), "{expected}");
     }
     // R4: each says what the other says, as far as it says anything.
-    host.stead_ends(&["plan", "/root/cloud-vm.kdl"], 0);
+    host.stead_exits(&["plan", "/root/cloud-vm.kdl"], 0);
     let more = |spec: &str| {
-        host.stead_ends(
+        host.stead_exits(
             &["import", "--out", "/root/more.kdl", "--missing-from", spec],
             0,
         );
@@ -202,9 +202,9 @@ fn a_host_that_stead_made_is_written_down_as_it_was_described() {
 }
 
 #[test]
-fn a_large_host_is_written_down_without_more_programs_than_back_ends() {
+fn import_of_a_large_host_runs_few_programs() {
     let host = Host::boot(Image::Debian13);
-    host.must(&["sh", "-ec", LARGE]);
+    host.run_ok(&["sh", "-ec", MAKE_LARGE]);
     let stead = host.stead_path();
     let count = [
         "strace",
@@ -226,7 +226,7 @@ fn a_large_host_is_written_down_without_more_programs_than_back_ends() {
     );
     // How long it takes and what it needs: printed, not judged.
     let status = "cat /proc/self/status >/dev/null; time $0 import --json >/root/out.json; exec python3 -c 'import resource,subprocess,sys; subprocess.run([sys.argv[1],\"import\"],stdout=subprocess.DEVNULL,stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, \"KiB\")' $0";
-    let said = host.must(&["bash", "-c", status, &stead]);
+    let said = host.run_ok(&["bash", "-c", status, &stead]);
     println!(
         "{}{}",
         said.out,
@@ -243,7 +243,7 @@ fn a_large_host_is_written_down_without_more_programs_than_back_ends() {
 }
 
 /// 2,000 rules of a known program, 300 units, 5,000 files.
-const LARGE: &str = r#"
+const MAKE_LARGE: &str = r#"
     { echo '*nat'; echo ':KUBE-SERVICES - [0:0]'; for n in $(seq 2000); do
         echo "-A KUBE-SERVICES -d 10.152.$((n / 250)).$((n % 250))/32 -p tcp -m tcp --dport 443 -j RETURN"; done; echo COMMIT; } | iptables-nft-restore --noflush
     for n in $(seq 300); do printf '[Service]\nExecStart=/bin/true\n' >/etc/systemd/system/many-$n.service; done

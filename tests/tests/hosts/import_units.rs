@@ -1,7 +1,7 @@
 //! Units of a booted host: import writes those about which somebody has decided something, and no others.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use e2e::{Host, Image, Inside};
+use e2e::{Host, Image, TestEnv};
 use serde_json::Value;
 
 const OUT: &str = "/root/host.kdl";
@@ -146,9 +146,9 @@ fn units(spec: &str) -> String {
 }
 
 fn import(host: &Host) -> (String, Value) {
-    host.stead_ends(&["import", "--out", OUT], 0);
-    host.stead_ends(&["plan", OUT], 0);
-    let json = host.stead_ends(&["import", "--json"], 0);
+    host.stead_exits(&["import", "--out", OUT], 0);
+    host.stead_exits(&["plan", OUT], 0);
+    let json = host.stead_exits(&["import", "--json"], 0);
     (
         host.get(OUT).unwrap(),
         serde_json::from_str(&json.out).unwrap(),
@@ -156,9 +156,9 @@ fn import(host: &Host) -> (String, Value) {
 }
 
 #[test]
-fn whoever_decided_about_a_unit_finds_it_written_and_made_elsewhere() {
+fn import_recreates_units_that_an_admin_configured() {
     let one = Host::boot(Image::Debian13);
-    one.must(&["sh", "-ec", BY_HAND]);
+    one.run_ok(&["sh", "-ec", BY_HAND]);
     let (spec, document) = import(&one);
     assert_eq!(units(&spec), UNITS);
     for line in [
@@ -206,7 +206,7 @@ fn whoever_decided_about_a_unit_finds_it_written_and_made_elsewhere() {
             "{address}: {planned:?}"
         );
     }
-    two.stead_ends(&["apply", "--yes", OUT], 0);
+    two.stead_exits(&["apply", "--yes", OUT], 0);
     assert_eq!(import(&two).0, spec);
     for (verb, unit, expected) in [
         ("is-active", "mine.service", "active"),

@@ -1,11 +1,11 @@
 //! The stand-in for `MicroK8s`, on a booted host: its parts are the real programs of Kubernetes, and it has the habits of the real one.
 
-use e2e::{Host, Image, Inside, standin, wait_for};
+use e2e::{Host, Image, TestEnv, standin, wait_for};
 
 /// Installs a stand-in and waits until it is ready.
 fn install(host: &Host, file: &str) {
-    let file = format!("{}/{file}.snap", standin::FOLDER);
-    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+    let file = format!("{}/{file}.snap", standin::SNAPS_DIR);
+    host.run_ok(&["snap", "install", "--dangerous", "--classic", &file]);
 }
 
 /// Asks kube-proxy for its mode until it has one.
@@ -20,7 +20,7 @@ fn proxy_mode(host: &Host) -> String {
 }
 
 /// Runs a command until it says what is expected.
-fn until(host: &Host, argv: &[&str], expected: &str) {
+fn wait_for_output(host: &Host, argv: &[&str], expected: &str) {
     wait_for(|| {
         let said = host.run(argv);
         let is_there = said.out.contains(expected);
@@ -33,7 +33,7 @@ fn until(host: &Host, argv: &[&str], expected: &str) {
 const KUBE_PROXY: &str = "/var/snap/microk8s/current/args/kube-proxy";
 
 #[test]
-fn the_old_release_proxies_in_userspace_until_its_flag_is_changed() {
+fn microk8s_1_13_uses_userspace_until_its_flag_changes() {
     let host = Host::boot(Image::Debian13);
     install(&host, "microk8s-1.13_1");
     assert_eq!(proxy_mode(&host), "userspace");
@@ -46,15 +46,15 @@ fn the_old_release_proxies_in_userspace_until_its_flag_is_changed() {
         "userspace",
         "the file alone does nothing"
     );
-    host.must(&["snap", "restart", "microk8s.daemon-proxy"]);
+    host.run_ok(&["snap", "restart", "microk8s.daemon-proxy"]);
     assert_eq!(proxy_mode(&host), "iptables");
 }
 
 #[test]
-fn disabling_the_old_istio_kills_the_one_that_was_installed_by_hand() {
+fn disabling_old_istio_deletes_a_manual_install() {
     let host = Host::boot(Image::Debian13);
     install(&host, "microk8s-1.13_1");
-    until(
+    wait_for_output(
         &host,
         &["microk8s.status", "--wait-ready"],
         "istio: disabled",
@@ -63,14 +63,14 @@ fn disabling_the_old_istio_kills_the_one_that_was_installed_by_hand() {
         "/root/istio.yaml",
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: istio-mine, namespace: istio-system}\nspec: {containers: [{name: a, image: a}]}\n",
     );
-    until(
+    wait_for_output(
         &host,
         &["microk8s.kubectl", "apply", "-f", "/root/istio.yaml"],
         "pod/istio-mine",
     );
-    until(&host, &["microk8s.status"], "istio: enabled");
-    host.must(&["microk8s.disable", "istio"]);
-    until(&host, &["microk8s.status"], "istio: disabled");
+    wait_for_output(&host, &["microk8s.status"], "istio: enabled");
+    host.run_ok(&["microk8s.disable", "istio"]);
+    wait_for_output(&host, &["microk8s.status"], "istio: disabled");
     let left = host.run(&[
         "microk8s.kubectl",
         "get",
@@ -82,10 +82,10 @@ fn disabling_the_old_istio_kills_the_one_that_was_installed_by_hand() {
 }
 
 #[test]
-fn a_bad_flag_of_one_part_ends_all_of_kubelite() {
+fn bad_flag_of_one_component_stops_kubelite() {
     let host = Host::boot(Image::Debian13);
     install(&host, "microk8s_1");
-    host.must(&["microk8s", "status", "--wait-ready"]);
+    host.run_ok(&["microk8s", "status", "--wait-ready"]);
     assert_eq!(proxy_mode(&host), "iptables");
     let args = host.get(KUBE_PROXY).expect("the install hook writes it");
     assert!(
@@ -97,8 +97,8 @@ fn a_bad_flag_of_one_part_ends_all_of_kubelite() {
         KUBE_PROXY,
         &format!("{args}--proxy-mode=userspace\n--logtostderr=true\n--bad-flag=\"1\"\n"),
     );
-    host.must(&["systemctl", "restart", "snap.microk8s.daemon-kubelite"]);
-    until(
+    host.run_ok(&["systemctl", "restart", "snap.microk8s.daemon-kubelite"]);
+    wait_for_output(
         &host,
         &[
             "journalctl",
@@ -120,25 +120,25 @@ fn a_bad_flag_of_one_part_ends_all_of_kubelite() {
     );
 
     host.put(KUBE_PROXY, &args);
-    host.must(&["systemctl", "reset-failed", "snap.microk8s.daemon-kubelite"]);
-    host.must(&["systemctl", "restart", "snap.microk8s.daemon-kubelite"]);
-    until(&host, &["microk8s", "status"], "microk8s is running");
+    host.run_ok(&["systemctl", "reset-failed", "snap.microk8s.daemon-kubelite"]);
+    host.run_ok(&["systemctl", "restart", "snap.microk8s.daemon-kubelite"]);
+    wait_for_output(&host, &["microk8s", "status"], "microk8s is running");
 }
 
 #[test]
-fn status_and_addons_answer_as_the_real_ones_do() {
+fn standin_status_and_addons_match_microk8s() {
     let host = Host::boot(Image::Debian13);
     install(&host, "microk8s_1");
-    host.must(&["microk8s", "status", "--wait-ready"]);
+    host.run_ok(&["microk8s", "status", "--wait-ready"]);
     let code = |argv: &[&str]| host.run(argv).code;
 
-    host.must(&["microk8s", "enable", "dns", "192.0.2.53"]);
-    until(
+    host.run_ok(&["microk8s", "enable", "dns", "192.0.2.53"]);
+    wait_for_output(
         &host,
         &["microk8s", "status", "--format", "short"],
         "\ncore/dns: enabled\n",
     );
-    let forward = host.must(&[
+    let forward = host.run_ok(&[
         "microk8s",
         "kubectl",
         "get",
@@ -154,7 +154,7 @@ fn status_and_addons_answer_as_the_real_ones_do() {
         "{}",
         forward.out
     );
-    let yaml = host.must(&["microk8s", "status", "--format", "yaml"]).out;
+    let yaml = host.run_ok(&["microk8s", "status", "--format", "yaml"]).out;
     for part in [
         "microk8s:\n  running: True\nhigh-availability:\n  enabled: False\naddons:\n",
         "  - name: dns\n    repository: core\n    description: CoreDNS\n    version: 1.12.0\n    status: enabled\n",
@@ -163,7 +163,7 @@ fn status_and_addons_answer_as_the_real_ones_do() {
         assert!(yaml.contains(part), "{part}: {yaml}");
     }
     assert_eq!(
-        host.must(&["microk8s", "status", "--addon", "none-such"])
+        host.run_ok(&["microk8s", "status", "--addon", "none-such"])
             .out,
         "disabled\n"
     );
@@ -175,7 +175,7 @@ fn status_and_addons_answer_as_the_real_ones_do() {
         Some(1),
         "it asks, and nobody answers"
     );
-    let again = host.must(&["microk8s", "enable", "dns", "192.0.2.54"]);
+    let again = host.run_ok(&["microk8s", "enable", "dns", "192.0.2.54"]);
     assert!(
         again.out.contains("Addon core/dns is already enabled"),
         "{again:?}"
@@ -185,29 +185,29 @@ fn status_and_addons_answer_as_the_real_ones_do() {
         "{again:?}"
     );
 
-    host.must(&["microk8s", "enable", "community"]);
+    host.run_ok(&["microk8s", "enable", "community"]);
     let list = host
-        .must(&["microk8s", "addons", "repo", "list", "--format", "json"])
+        .run_ok(&["microk8s", "addons", "repo", "list", "--format", "json"])
         .out;
     assert!(list.contains("\"name\": \"community\""), "{list}");
 
-    host.must(&["microk8s", "stop"]);
-    let stopped = host.must(&["microk8s", "status", "--format", "yaml"]);
+    host.run_ok(&["microk8s", "stop"]);
+    let stopped = host.run_ok(&["microk8s", "status", "--format", "yaml"]);
     assert_eq!(stopped.out, "microk8s is not running, try microk8s start\n");
     assert_eq!(code(&["microk8s", "enable", "registry"]), Some(1));
     assert_eq!(
-        host.must(&["microk8s", "version"]).out,
+        host.run_ok(&["microk8s", "version"]).out,
         "MicroK8s v1.32.9 revision x1\n"
     );
 }
 
 #[test]
-fn its_rules_hooks_and_data_follow_installs_refreshes_reverts_and_removal() {
+fn standin_follows_install_refresh_revert_and_removal() {
     let mut host = Host::boot(Image::Debian13);
     install(&host, "microk8s_1");
-    host.must(&["microk8s", "status", "--wait-ready"]);
+    host.run_ok(&["microk8s", "status", "--wait-ready"]);
     let ours = |host: &Host, program: &str| {
-        let rules = host.must(&[program, "-S", "FORWARD"]).out;
+        let rules = host.run_ok(&[program, "-S", "FORWARD"]).out;
         rules.matches("generated for MicroK8s pods").count()
     };
     assert_eq!(
@@ -218,21 +218,21 @@ fn its_rules_hooks_and_data_follow_installs_refreshes_reverts_and_removal() {
     for name in ["post-refresh.d", "reconcile.d"] {
         let hook = format!("{hooks}/{name}/50-mine");
         host.put(&hook, &format!("#!/bin/sh\ntouch /srv/{name}\n"));
-        host.must(&["chmod", "+x", &hook]);
+        host.run_ok(&["chmod", "+x", &hook]);
     }
-    until(&host, &["ls", "/srv"], "reconcile.d");
-    assert!(!host.must(&["ls", "/srv"]).out.contains("post-refresh.d"));
+    wait_for_output(&host, &["ls", "/srv"], "reconcile.d");
+    assert!(!host.run_ok(&["ls", "/srv"]).out.contains("post-refresh.d"));
 
     install(&host, "microk8s_2");
-    host.must(&["ls", "/srv/post-refresh.d"]);
+    host.run_ok(&["ls", "/srv/post-refresh.d"]);
     host.put(&format!("{KUBE_PROXY}.new"), "after the refresh");
-    until(
+    wait_for_output(
         &host,
         &["microk8s", "version"],
         "MicroK8s v1.33.5 revision x2",
     );
-    host.must(&["snap", "revert", "microk8s"]);
-    until(
+    host.run_ok(&["snap", "revert", "microk8s"]);
+    wait_for_output(
         &host,
         &["microk8s", "version"],
         "MicroK8s v1.32.9 revision x1",
@@ -244,12 +244,12 @@ fn its_rules_hooks_and_data_follow_installs_refreshes_reverts_and_removal() {
     );
 
     host.reboot();
-    host.must(&["microk8s", "status", "--wait-ready", "--timeout", "60"]);
+    host.run_ok(&["microk8s", "status", "--wait-ready", "--timeout", "60"]);
     assert_eq!(
         [ours(&host, "iptables-legacy"), ours(&host, "iptables-nft")],
         [2, 2]
     );
-    host.must(&["snap", "remove", "--purge", "microk8s"]);
+    host.run_ok(&["snap", "remove", "--purge", "microk8s"]);
     assert_eq!(
         [ours(&host, "iptables-legacy"), ours(&host, "iptables-nft")],
         [0, 0]

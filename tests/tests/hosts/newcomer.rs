@@ -12,7 +12,7 @@ use std::{
 };
 
 use e2e::{
-    Host, Image, Inside,
+    Host, Image, TestEnv,
     document::{repository, run_as},
     program, wait_until,
 };
@@ -25,11 +25,11 @@ const PACKAGES: &str = "/srv/page/target/debian";
 /// Boots a host without stead, with somebody who may become root.
 fn boot() -> Host {
     let host = Host::boot(Image::Debian13);
-    host.must(&["umount", "/usr/local/bin/stead"]);
-    host.must(&["rm", "/usr/local/bin/stead"]);
-    host.must(&["useradd", "--create-home", NEWCOMER]);
+    host.run_ok(&["umount", "/usr/local/bin/stead"]);
+    host.run_ok(&["rm", "/usr/local/bin/stead"]);
+    host.run_ok(&["useradd", "--create-home", NEWCOMER]);
     // As an installer leaves it: sudo asks who this is.
-    let name = host.must(&["uname", "--nodename"]).out;
+    let name = host.run_ok(&["uname", "--nodename"]).out;
     host.put(
         "/etc/hosts",
         &format!("127.0.0.1 localhost\n127.0.1.1 {name}"),
@@ -39,8 +39,8 @@ fn boot() -> Host {
 }
 
 /// Makes a package of the program that is tested, as `make package` does of the released one, and puts it into a host.
-fn pack(host: &Host) -> String {
-    let folder = host.at(PACKAGES);
+fn make_package(host: &Host) -> String {
+    let folder = host.outside_path(PACKAGES);
     fs::create_dir_all(&folder).unwrap();
     // Tests run side by side, and a package has one folder to be made in.
     let alone = File::create(repository().join("target/package.lock")).unwrap();
@@ -66,23 +66,23 @@ fn pack(host: &Host) -> String {
 
 /// Installs the package; root does.
 fn install(host: &Host, package: &str) {
-    host.must(&["apt-get", "install", "--yes", package]);
-    assert_eq!(host.must(&["stead", "--version"]).out, "stead 0.1.0\n");
+    host.run_ok(&["apt-get", "install", "--yes", package]);
+    assert_eq!(host.run_ok(&["stead", "--version"]).out, "stead 0.1.0\n");
 }
 
 fn policy(host: &Host) -> String {
-    let shown = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
+    let shown = host.run_ok(&["iptables-nft", "-S", "FORWARD"]).out;
     shown.lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn the_readme_is_all_that_a_newcomer_needs() {
+fn readme_commands_work_for_a_newcomer() {
     let host = boot();
-    pack(&host);
+    make_package(&host);
     run_as(NEWCOMER, &host, Image::Debian13);
     // The policy is what Docker had set, and nothing of stead looks after it any more.
     assert_eq!(policy(&host), "-P FORWARD DROP");
-    let hooks = host.must(&["find", "/etc/systemd/system", "-name", "stead-*"]);
+    let hooks = host.run_ok(&["find", "/etc/systemd/system", "-name", "stead-*"]);
     let own = "/etc/systemd/system/multi-user.target.wants/stead-recover.service\n";
     assert_eq!(hooks.out, own);
 
@@ -94,16 +94,16 @@ fn the_readme_is_all_that_a_newcomer_needs() {
         "/usr/share/fish/vendor_completions.d/stead.fish",
         "/etc/stead/import-ignore.kdl",
     ] {
-        host.must(&["test", "-s", file]);
+        host.run_ok(&["test", "-s", file]);
     }
-    let owner = host.must(&["dpkg-query", "--search", "/usr/bin/stead"]);
+    let owner = host.run_ok(&["dpkg-query", "--search", "/usr/bin/stead"]);
     assert_eq!(owner.out, "stead: /usr/bin/stead\n");
 }
 
 #[test]
-fn a_boot_takes_back_what_lost_its_power_and_the_package_goes_when_nothing_needs_it() {
+fn boot_recovers_and_package_removal_waits_for_runs() {
     let mut host = boot();
-    let package = pack(&host);
+    let package = make_package(&host);
     install(&host, &package);
     let slow = "unit \"slow.service\" running=#true {\n\
         needs \"sysctl:net.ipv4.ip_forward\"\n\
@@ -117,7 +117,7 @@ fn a_boot_takes_back_what_lost_its_power_and_the_package_goes_when_nothing_needs
         "/root/host.kdl",
         &format!("host \"test\" {{\n{setting}\n}}\n"),
     );
-    host.must(&["sync"]);
+    host.run_ok(&["sync"]);
     let persists = |host: &Host| {
         let found = [
             "grep",
@@ -138,9 +138,9 @@ fn a_boot_takes_back_what_lost_its_power_and_the_package_goes_when_nothing_needs
         "--yes",
         "/root/slow.kdl",
     ];
-    host.must(&unit);
+    host.run_ok(&unit);
     wait_until("the unit is being started", || {
-        let shown = host.must(&[
+        let shown = host.run_ok(&[
             "systemctl",
             "show",
             "--property=ActiveState",
@@ -152,11 +152,11 @@ fn a_boot_takes_back_what_lost_its_power_and_the_package_goes_when_nothing_needs
     host.power_cut();
     wait_until("the boot has taken it back", || !persists(&host));
     wait_until("the run has ended", || {
-        let said = host.must(&["stead", "history"]).out;
+        let said = host.run_ok(&["stead", "history"]).out;
         said.contains("reverted") || said.contains("failed")
     });
     let state = ["systemctl", "show", "--property=Result", "stead-recover"];
-    assert_eq!(host.must(&state).out, "Result=success\n");
+    assert_eq!(host.run_ok(&state).out, "Result=success\n");
 
     // Whoever removes the program while a run waits would never get their host back.
     let waits = [
@@ -167,16 +167,16 @@ fn a_boot_takes_back_what_lost_its_power_and_the_package_goes_when_nothing_needs
         "10m",
         "/root/host.kdl",
     ];
-    host.must(&waits);
+    host.run_ok(&waits);
     let refused = host.run(&["apt-get", "remove", "--yes", "stead"]);
     assert_ne!(refused.code, Some(0), "{refused:?}");
     assert!(refused.out.contains("a run has not ended"), "{refused:?}");
-    host.must(&["stead", "confirm"]);
+    host.run_ok(&["stead", "confirm"]);
 
-    host.must(&["apt-get", "remove", "--yes", "stead"]);
+    host.run_ok(&["apt-get", "remove", "--yes", "stead"]);
     assert!(persists(&host), "what was applied stays");
-    host.must(&["test", "-d", "/var/lib/stead/runs"]);
-    host.must(&["apt-get", "purge", "--yes", "stead"]);
+    host.run_ok(&["test", "-d", "/var/lib/stead/runs"]);
+    host.run_ok(&["apt-get", "purge", "--yes", "stead"]);
     for gone in ["/var/lib/stead", "/etc/stead", "/usr/bin/stead"] {
         assert_eq!(host.run(&["test", "-e", gone]).code, Some(1), "{gone}");
     }

@@ -1,7 +1,7 @@
 //! The power goes in the middle of an apply, at many of the calls that reach the disk, and the host boots again.
 
 use e2e::{
-    Fingerprint, Host, Image, Inside, SPEC, difference, furnish, wait_for,
+    Fingerprint, Host, Image, SPEC, TestEnv, create_spec_files, difference, wait_for,
     walk::{self, Share},
 };
 
@@ -20,7 +20,7 @@ const CALLS: [&str; 9] = [
 
 const APPLY: [&str; 3] = ["apply", "--yes", "/root/host.kdl"];
 /// How many cuts a sample has, if there are not more sorts of calls.
-const SAMPLE: usize = 12;
+const CUT_SAMPLE: usize = 12;
 
 /// Starts an apply that stops for ever after a call so often. Returns whether it came that far.
 fn apply_until(host: &Host, call: &str, number: usize) -> bool {
@@ -48,24 +48,24 @@ fn apply_until(host: &Host, call: &str, number: usize) -> bool {
 }
 
 /// Boots a host with a spec on its disk, and looks at it.
-fn boot() -> (Host, Fingerprint) {
+fn boot_with_spec() -> (Host, Fingerprint) {
     let mut host = Host::boot(Image::Debian13);
-    furnish(&host);
+    create_spec_files(&host);
     let spec = SPEC.replace("    kernel-module \"dummy\"\n", "");
     host.put("/root/host.kdl", &spec);
-    host.must(&["sync"]);
+    host.run_ok(&["sync"]);
     host.reboot();
     let start = host.fingerprint();
     (host, start)
 }
 
 #[test]
-fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
-    let (mut host, start) = boot();
-    let (mut host_at_end, _) = boot();
-    let made = walk::calls(&host_at_end, &CALLS.join(","), &[], &APPLY, 0);
+fn recover_restores_the_start_after_a_power_cut() {
+    let (mut host, start) = boot_with_spec();
+    let (mut host_at_end, _) = boot_with_spec();
+    let made = walk::trace_calls(&host_at_end, &CALLS.join(","), &[], &APPLY, 0);
     // An apply that came to its end is on the disk, although nobody synced the disk for it.
-    check_end(&mut host_at_end);
+    check_applied(&mut host_at_end);
     drop(host_at_end);
 
     let mut halfway = 0;
@@ -79,18 +79,18 @@ fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
         let left = difference(&start, &host.fingerprint());
         if !left.is_empty() && recovered.err.contains("Nothing to recover") {
             // The end of the run was on the disk already: then everything that it did is there too.
-            check_end(&mut host);
-            host = boot().0;
+            check_applied(&mut host);
+            host = boot_with_spec().0;
         } else {
             assert_eq!(left, [""; 0], "{at}: {recovered:?}");
             halfway += usize::from(!cut.is_empty());
         }
         was_reached
     };
-    let cuts = walk::each(
+    let cuts = walk::for_each_call(
         "power cuts in an apply",
         (&CALLS, Share::WHOLE),
-        SAMPLE,
+        CUT_SAMPLE,
         made,
         cut,
     );
@@ -99,21 +99,21 @@ fn after_a_power_cut_in_an_apply_the_host_is_taken_back_to_its_start() {
 }
 
 /// Sees that all of an apply is on the disk of a host.
-fn check_end(host: &mut Host) {
+fn check_applied(host: &mut Host) {
     host.power_cut();
-    let end = files(host);
+    let end = file_fingerprint(host);
     assert_eq!(host.get("/srv/old").as_deref(), Some("changed\n"));
     assert_eq!(host.get("/srv/link").as_deref(), Some("new\n"));
     assert_eq!(host.get("/srv/gone"), None);
     let again = host.stead(&["apply", "--yes", "/root/host.kdl"]);
     assert_eq!(again.code, Some(0), "{again:?}");
-    assert_eq!(difference(&end, &files(host)), [""; 0]);
+    assert_eq!(difference(&end, &file_fingerprint(host)), [""; 0]);
     let plan = host.stead(&["plan", "/root/host.kdl"]);
     assert_eq!(plan.code, Some(0), "{plan:?}");
 }
 
 /// The files of a fingerprint: rules and settings of the kernel end with the power.
-fn files(host: &Host) -> Fingerprint {
+fn file_fingerprint(host: &Host) -> Fingerprint {
     let mut found = host.fingerprint();
     found.retain(|key, _| key.starts_with('/'));
     found

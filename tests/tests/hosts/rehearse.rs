@@ -14,18 +14,18 @@ use std::{
 };
 
 use e2e::{
-    Host, Image, Inside, Said, Sandbox, difference, program, standin, wait_for,
+    CommandOutput, Host, Image, Sandbox, TestEnv, difference, program, standin, wait_for,
     walk::{self, Share},
 };
 use serde_json::Value;
 
 const SPEC: &str = "/root/host.kdl";
 /// How many signals a sample has.
-const SIGNALS: usize = 8;
+const SIGNAL_SAMPLE: usize = 8;
 
 /// Everything of a host that a rehearsal might touch: all files with their times, mounts, units, processes, cgroups, namespaces of the
 /// network. What the journal and logs say of the rehearsal itself is left out.
-fn everything(host: &Host) -> BTreeMap<String, String> {
+fn whole_host_state(host: &Host) -> BTreeMap<String, String> {
     const LOOK: &str = r#"
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log -o -path /var/tmp \) -prune -o -printf 'file %p\t%y %m %U:%G %s %T@ %C@ %l\n'
 find /run -xdev \( -path /run/log -o -path /run/systemd/journal -o -path /run/systemd/units -o -path /run/systemd/transient \) -prune -o -printf 'file %p\t%y %m %U:%G\n'
@@ -34,7 +34,7 @@ sed 's/^/mount /; s/$/\t/' /proc/self/mounts
 find /sys/fs/cgroup -type d -name '*rehears*' -printf 'cgroup %p\t\n'
 losetup --noheadings --output BACK-FILE | while read -r file; do [ ! -e "$file" ] || printf 'loop %s\t\n' "$file"; done
 "#;
-    let said = host.must(&["sh", "-c", LOOK]).out;
+    let said = host.run_ok(&["sh", "-c", LOOK]).out;
     let mut found: BTreeMap<String, String> = said
         .lines()
         .filter_map(|line| line.split_once('\t'))
@@ -61,7 +61,7 @@ losetup --noheadings --output BACK-FILE | while read -r file; do [ ! -e "$file" 
 /// The processes that a rehearsal may have left: not those of the units of the host, which come and go by themselves, nor what looks at
 /// the host from outside, nor what has ended and waits for its parent to hear of it.
 fn processes(host: &Host) -> BTreeSet<String> {
-    let proc = host.at("/proc");
+    let proc = host.outside_path("/proc");
     let mut parents = BTreeMap::new();
     let mut lines = BTreeMap::new();
     for entry in fs::read_dir(&proc).unwrap() {
@@ -102,12 +102,12 @@ fn processes(host: &Host) -> BTreeSet<String> {
 }
 
 /// Rehearses, and says what came of it. The host must be as before.
-fn rehearse(host: &Host, options: &[&str], code: i32) -> (Said, Value) {
-    let before = everything(host);
+fn rehearse(host: &Host, options: &[&str], code: i32) -> (CommandOutput, Value) {
+    let before = whole_host_state(host);
     let mut words = vec!["rehearse", SPEC, "--json"];
     words.extend(options);
-    let said = host.stead_ends(&words, code);
-    assert_eq!(difference(&before, &everything(host)), [""; 0]);
+    let said = host.stead_exits(&words, code);
+    assert_eq!(difference(&before, &whole_host_state(host)), [""; 0]);
     let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     assert_eq!(report["holds"], code == 0, "{report:#}");
     (said, report)
@@ -146,7 +146,7 @@ fn files_of(report: &Value, address: &str) -> Vec<String> {
 }
 
 /// A unit of a spec that runs a script.
-fn unit(name: &str, script: &str) -> String {
+fn script_unit(name: &str, script: &str) -> String {
     format!(
         "unit \"{name}\" enabled=#true running=#true {{\n content \"\"\"\n  [Service]\n  Type=oneshot\n  RemainAfterExit=yes\n  \
          ExecStart=/bin/sh -c '{script}'\n  [Install]\n  WantedBy=multi-user.target\n\n  \"\"\"\n}}\n"
@@ -154,13 +154,13 @@ fn unit(name: &str, script: &str) -> String {
 }
 
 #[test]
-fn the_described_cloud_vm_holds_in_a_clone_over_a_reboot_and_the_host_stays_bare() {
+fn cloud_vm_example_passes_a_rehearsal_with_reboot() {
     let mut host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
-    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    host.run_ok(&["systemctl", "enable", "--quiet", "docker.service"]);
     host.reboot();
     host.put(SPEC, include_str!("../../../examples/hosts/cloud-vm.kdl"));
-    host.settled();
+    host.settled_fingerprint();
     let (_, report) = rehearse(&host, &["--reboot"], 0);
     assert_eq!(names(&report, "refused"), [""; 0]);
     assert_eq!(names(&report, "left_out"), [""; 0]);
@@ -186,13 +186,16 @@ fn the_described_cloud_vm_holds_in_a_clone_over_a_reboot_and_the_host_stays_bare
 }
 
 #[test]
-fn what_only_running_it_shows_is_found_with_its_address() {
+fn rehearsal_finds_failures_visible_only_at_run_time() {
     let host = Host::boot(Image::Debian13);
 
     // A unit that does not start.
     host.put(
         SPEC,
-        &format!("host \"a\" {{\n{}}}\n", unit("broken.service", "exit 3")),
+        &format!(
+            "host \"a\" {{\n{}}}\n",
+            script_unit("broken.service", "exit 3")
+        ),
     );
     let (_, report) = rehearse(&host, &[], 1);
     assert_eq!(report["outcome"]["outcome"], "failed");
@@ -205,7 +208,7 @@ fn what_only_running_it_shows_is_found_with_its_address() {
     assert_eq!(report["steps"][0]["is_done"], false);
 
     // A policy that something sets back at boot, after the hook.
-    let back = unit(
+    let back = script_unit(
         "back.service",
         "while sleep 0.2; do iptables-nft -P FORWARD DROP; done &",
     )
@@ -221,7 +224,7 @@ fn what_only_running_it_shows_is_found_with_its_address() {
     );
 
     // What a service writes that nobody planned; and the copy that the package keeps of an account is none of that.
-    let surprise = unit(
+    let surprise = script_unit(
         "writer.service",
         "echo x > /var/lib/surprise; mkdir /opt/new; echo y > /opt/new/file",
     );
@@ -239,10 +242,10 @@ fn what_only_running_it_shows_is_found_with_its_address() {
 }
 
 #[test]
-fn an_addon_whose_script_dies_is_found_with_its_address() {
+fn rehearsal_finds_a_failing_addon_script() {
     let host = Host::boot(Image::Debian13);
-    let file = format!("{}/microk8s_1.snap", standin::FOLDER);
-    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
+    let file = format!("{}/microk8s_1.snap", standin::SNAPS_DIR);
+    host.run_ok(&["snap", "install", "--dangerous", "--classic", &file]);
     wait_for(|| {
         let said = host.run(&["microk8s", "kubectl", "get", "--raw", "/readyz"]);
         if said.code == Some(0) {
@@ -251,7 +254,7 @@ fn an_addon_whose_script_dies_is_found_with_its_address() {
             Err(format!("{said:?}"))
         }
     });
-    host.must(&[
+    host.run_ok(&[
         "sh",
         "-c",
         "printf '#!/bin/sh\\necho it dies >&2\\nexit 9\\n' > /var/snap/microk8s/common/addons/core/addons/registry/enable",
@@ -261,9 +264,9 @@ fn an_addon_whose_script_dies_is_found_with_its_address() {
         "host \"a\" {\n    addons \"microk8s\" {\n        registry\n    }\n}\n",
     );
     // Kubernetes itself goes on writing, so that not every file can be as before.
-    let before = host.settled();
-    let said = host.stead_ends(&["rehearse", SPEC, "--json"], 1);
-    assert_eq!(difference(&before, &host.settled()), [""; 0]);
+    let before = host.settled_fingerprint();
+    let said = host.stead_exits(&["rehearse", SPEC, "--json"], 1);
+    assert_eq!(difference(&before, &host.settled_fingerprint()), [""; 0]);
     let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     let cause = report["outcome"]["cause"].to_string();
     assert!(cause.contains("addons:microk8s"), "{said:?}");
@@ -271,9 +274,9 @@ fn an_addon_whose_script_dies_is_found_with_its_address() {
 }
 
 #[test]
-fn a_kill_in_each_step_leads_back_and_residue_is_named() {
+fn rehearsal_with_kills_rolls_back_and_names_residue() {
     let host = Host::boot(Image::Debian13);
-    let surprise = unit("writer.service", "echo x > /var/lib/surprise; sleep 1");
+    let surprise = script_unit("writer.service", "echo x > /var/lib/surprise; sleep 1");
     host.put(
         SPEC,
         &format!(
@@ -282,7 +285,7 @@ fn a_kill_in_each_step_leads_back_and_residue_is_named() {
         ),
     );
     // On the disk, too: each clone has layers of its own there, and none stays.
-    host.must(&["mkdir", "-p", "/var/lib/docker/layers"]);
+    host.run_ok(&["mkdir", "-p", "/var/lib/docker/layers"]);
     let (said, report) = rehearse(
         &host,
         &[
@@ -293,7 +296,7 @@ fn a_kill_in_each_step_leads_back_and_residue_is_named() {
         ],
         1,
     );
-    assert_eq!(host.must(&["ls", "-A", "/var/lib/docker/layers"]).out, "");
+    assert_eq!(host.run_ok(&["ls", "-A", "/var/lib/docker/layers"]).out, "");
     let faults = report["faults"].as_array().unwrap();
     assert_eq!(faults.len(), report["steps"].as_array().unwrap().len());
     for fault in faults {
@@ -311,7 +314,7 @@ fn a_kill_in_each_step_leads_back_and_residue_is_named() {
 }
 
 /// What a step in the clone tries: each that reaches the host, or gets out, leaves a file.
-const ESCAPES: &str = r#"
+const ESCAPE_ATTEMPTS: &str = r#"
 import os, socket, subprocess, sys
 prefix = "".join(sys.argv[1:])
 def tried(name, act):
@@ -348,7 +351,7 @@ tried("run", host_file)
 "#;
 
 #[test]
-fn a_step_in_the_clone_does_not_reach_the_host() {
+fn rehearsed_step_cannot_reach_the_host() {
     const LISTEN: &str = r#"
 import socket, threading, time
 def serve(kind, address):
@@ -361,11 +364,11 @@ for kind, address in [(socket.AF_UNIX, "\0only-on-host"), (socket.AF_UNIX, "/srv
 time.sleep(100000)
 "#;
     let host = Host::boot(Image::Debian13);
-    host.must(&["ip", "address", "add", "10.77.0.1/32", "dev", "lo"]);
+    host.run_ok(&["ip", "address", "add", "10.77.0.1/32", "dev", "lo"]);
     host.put("/root/listen.py", LISTEN);
-    host.put("/root/escapes.py", ESCAPES);
+    host.put("/root/escapes.py", ESCAPE_ATTEMPTS);
     host.put("/run/only-on-host", "");
-    host.must(&["systemd-run", "--unit=listen", "python3", "/root/listen.py"]);
+    host.run_ok(&["systemd-run", "--unit=listen", "python3", "/root/listen.py"]);
     // On the host itself they all reach what they are for.
     wait_for(|| {
         let said = host.run(&[
@@ -380,18 +383,18 @@ time.sleep(100000)
         }
     });
     assert!(host.get("/root/reached").unwrap().contains("only-on-host"));
-    host.must(&["rm", "/root/reached"]);
+    host.run_ok(&["rm", "/root/reached"]);
     let swappiness = host.get("/proc/sys/vm/swappiness");
 
     let script = "python3 /root/escapes.py; snap set system refresh.retain=9; systemctl --no-block stop listen.service";
-    let unit = unit("escape.service", script);
+    let unit = script_unit("escape.service", script);
     // The clone must see the folder of the spec.
     let spec = "/tmp/host.kdl";
     // A program that stead itself runs tries the same, before the run and after it.
     let check =
         "check \"escapes\" within=0 {\n exec \"python3\" \"/root/escapes.py\" \"stead-\"\n}\n";
     host.put(spec, &format!("host \"a\" {{\n{unit}{check}}}\n"));
-    let before = everything(&host);
+    let before = whole_host_state(&host);
     let said = host.run(&["stead", "rehearse", spec, "--json"]);
     let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     let mut files = files_of(&report, "unit:escape.service");
@@ -405,22 +408,22 @@ time.sleep(100000)
     assert!(host.run(&["test", "-e", "/root/reached"]).code != Some(0));
     assert_eq!(host.get("/proc/sys/vm/swappiness"), swappiness);
     assert_eq!(
-        host.must(&["systemctl", "is-active", "listen"]).out,
+        host.run_ok(&["systemctl", "is-active", "listen"]).out,
         "active\n"
     );
-    assert_eq!(difference(&before, &everything(&host)), [""; 0]);
+    assert_eq!(difference(&before, &whole_host_state(&host)), [""; 0]);
 }
 
 #[test]
-fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
+fn rehearse_leaves_nothing_after_a_signal_at_any_time() {
     let host = Host::boot(Image::Debian13);
-    let slow = unit("slow.service", "sleep 2");
+    let slow = script_unit("slow.service", "sleep 2");
     host.put(
         SPEC,
         &format!("host \"a\" {{\n file \"/etc/new\" {{ content \"x\\n\" }}\n{slow}}}\n"),
     );
     rehearse(&host, &[], 0);
-    let before = everything(&host);
+    let before = whole_host_state(&host);
     let delays = [10, 150, 400, 900, 1800, 3500, 5500];
     let signals = ["INT", "KILL", "TERM"];
     let cases = signals.map(|signal| delays.map(|delay| (signal, delay)));
@@ -430,7 +433,12 @@ fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
         .iter()
         .map(|(signal, delay)| BTreeSet::from([(*signal).to_owned(), delay.to_string()]))
         .collect();
-    for case in walk::sample("signals to a rehearsal", Share::WHOLE, &sorts, SIGNALS) {
+    for case in walk::sample(
+        "signals to a rehearsal",
+        Share::WHOLE,
+        &sorts,
+        SIGNAL_SAMPLE,
+    ) {
         let (signal, delay) = cases[case];
         let mut child = host
             .command(&["stead", "rehearse", SPEC, "--reboot"])
@@ -462,7 +470,7 @@ fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
             host.run(&["rmdir", "/run/stead/rehearsal", "/run/stead"]);
         }
         wait_for(|| {
-            let left = difference(&before, &everything(&host));
+            let left = difference(&before, &whole_host_state(&host));
             if left.is_empty() {
                 Ok(())
             } else {
@@ -474,16 +482,16 @@ fn nothing_stays_after_an_interrupt_or_a_kill_at_any_moment() {
 }
 
 /// This machine, but for folders of its own where others write while a test runs.
-fn machine() -> Sandbox {
+fn sandboxed_machine() -> Sandbox {
     let sandbox = Sandbox::bare();
     for folder in ["/opt", "/usr/local"] {
-        sandbox.must(&["mount", "-t", "tmpfs", "tmpfs", folder]);
+        sandbox.run_ok(&["mount", "-t", "tmpfs", "tmpfs", folder]);
     }
     sandbox
 }
 
 /// Rehearses the cloud VM on this machine, and sees that nothing of it is touched.
-fn rehearse_here(sandbox: &Sandbox, argv: &[&str]) -> Value {
+fn rehearse_on_machine(sandbox: &Sandbox, argv: &[&str]) -> Value {
     let look = || {
         let look = "find /etc /srv /opt /usr/local /var/lib -xdev -printf '%p %y %m %U:%G %s %T@ %C@ %l\n'; \
                     for save in iptables-nft-save iptables-legacy-save ip6tables-nft-save ip6tables-legacy-save; do $save | grep -v '^[#:]'; done; \
@@ -523,14 +531,13 @@ const CLOUD_VM: &str = concat!(
 
 /// One after the other: there is one rehearsal at a time on a host.
 #[test]
-fn on_a_plain_machine_what_it_cannot_have_is_named_and_the_rest_is_tried_with_an_init_and_without()
-{
+fn rehearsal_runs_on_a_plain_machine_with_and_without_init() {
     let stead = program("stead").display().to_string();
     // The cgroup of a rehearsal has one name on the whole machine, whoever tests there as well.
     let alone = File::create(std::env::temp_dir().join("stead-tests-rehearsal.lock")).unwrap();
     alone.lock().unwrap();
-    let sandbox = machine();
-    let report = rehearse_here(
+    let sandbox = sandboxed_machine();
+    let report = rehearse_on_machine(
         &sandbox,
         &[&stead, "rehearse", CLOUD_VM, "--reboot", "--json"],
     );
@@ -549,7 +556,7 @@ fn on_a_plain_machine_what_it_cannot_have_is_named_and_the_rest_is_tried_with_an
         "sh",
     ];
     let argv = [&without[..], &[&stead, "rehearse", CLOUD_VM, "--json"]].concat();
-    let report = rehearse_here(&sandbox, &argv);
+    let report = rehearse_on_machine(&sandbox, &argv);
     let differences = report["differences"].to_string();
     assert!(
         differences.contains("it has no init, because systemd-nspawn is not installed"),

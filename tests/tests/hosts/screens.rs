@@ -8,7 +8,7 @@
 use std::{fs, path::PathBuf};
 
 use anstyle_svg::Term;
-use e2e::{Host, Image, Inside, Terminal, standin};
+use e2e::{Host, Image, Terminal, TestEnv, standin};
 
 const SIZE: (u16, u16) = (80, 60);
 const SPEC: &str = r#"host "laptop" {
@@ -26,14 +26,14 @@ const SPEC: &str = r#"host "laptop" {
 "#;
 
 /// Opens a terminal of a host, as over SSH.
-fn open(host: &Host, arguments: &[&str]) -> Terminal {
+fn open_terminal(host: &Host, arguments: &[&str]) -> Terminal {
     let mut argv = vec!["env", "-u", "NO_COLOR", "TERM=tmux-256color", "stead"];
     argv.extend(arguments);
     Terminal::open(&host.command(&argv), SIZE)
 }
 
 /// Compares a screen with the one that the documentation shows; with `UPDATE=1` it takes its place.
-fn check(name: &str, line: &str, terminal: &Terminal) {
+fn check_screen(name: &str, line: &str, terminal: &Terminal) {
     let screen = format!("$ {line}\n{}", terminal.coloured());
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../docs/guide/src/screens/{name}.svg"));
@@ -44,14 +44,14 @@ fn check(name: &str, line: &str, terminal: &Terminal) {
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(
-        settled(&kept),
-        settled(&drawn),
+        normalized(&kept),
+        normalized(&drawn),
         "`make docs` shows what is there now"
     );
 }
 
 /// Takes away what is otherwise each time: numbers, digests, and how far a wheel has turned.
-fn settled(svg: &str) -> String {
+fn normalized(svg: &str) -> String {
     let mut settled = String::new();
     for letter in svg.chars() {
         let letter = match letter {
@@ -67,45 +67,45 @@ fn settled(svg: &str) -> String {
 }
 
 #[test]
-fn the_screens_of_the_documentation_are_what_stead_shows() {
+fn screens_match_the_documentation() {
     let mut host = Host::boot(Image::Debian13);
-    let microk8s = format!("{}/microk8s_1.snap", standin::FOLDER);
-    host.must(&["snap", "install", "--dangerous", "--classic", &microk8s]);
-    host.must(&["microk8s", "status", "--wait-ready"]);
-    host.must(&["systemctl", "enable", "--quiet", "docker.service"]);
+    let microk8s = format!("{}/microk8s_1.snap", standin::SNAPS_DIR);
+    host.run_ok(&["snap", "install", "--dangerous", "--classic", &microk8s]);
+    host.run_ok(&["microk8s", "status", "--wait-ready"]);
+    host.run_ok(&["systemctl", "enable", "--quiet", "docker.service"]);
     host.reboot();
     // An API server that is starting cannot tell everything.
-    assert_eq!(host.found(), ["docker-forwarding", "forward-drop"]);
+    assert_eq!(host.finding_names(), ["docker-forwarding", "forward-drop"]);
 
-    let doctor = open(&host, &["doctor"]);
-    assert_eq!(doctor.end(), 3);
-    check("doctor", "sudo stead doctor", &doctor);
+    let doctor = open_terminal(&host, &["doctor"]);
+    assert_eq!(doctor.wait_for_exit(), 3);
+    check_screen("doctor", "sudo stead doctor", &doctor);
 
     host.put("/root/laptop.kdl", SPEC);
-    let plan = open(&host, &["plan", "laptop.kdl"]);
-    assert_eq!(plan.end(), 3);
-    check("plan", "sudo stead plan laptop.kdl", &plan);
+    let plan = open_terminal(&host, &["plan", "laptop.kdl"]);
+    assert_eq!(plan.wait_for_exit(), 3);
+    check_screen("plan", "sudo stead plan laptop.kdl", &plan);
 
-    let apply = open(&host, &["apply", "laptop.kdl"]);
+    let apply = open_terminal(&host, &["apply", "laptop.kdl"]);
     apply.wait_for("[y/N]");
     apply.press(&["y", "Enter"]);
     apply.wait_for("waiting for backup.service");
-    check("apply", "sudo stead apply laptop.kdl", &apply);
+    check_screen("apply", "sudo stead apply laptop.kdl", &apply);
     apply.press(&["C-c"]);
     apply.wait_for("stopping after this step, then rolling back");
     apply.press(&["C-c"]);
     apply.wait_for("still stopping: stead does not interrupt a step.");
-    assert_eq!(apply.end(), 1);
-    let policy = host.must(&["iptables-nft", "-S", "FORWARD"]).out;
+    assert_eq!(apply.wait_for_exit(), 1);
+    let policy = host.run_ok(&["iptables-nft", "-S", "FORWARD"]).out;
     assert!(policy.starts_with("-P FORWARD DROP"), "{policy}");
 
     host.put("/root/laptop.kdl", &SPEC.replace("sleep infinity", "false"));
-    let failure = open(&host, &["apply", "--yes", "laptop.kdl"]);
-    assert_eq!(failure.end(), 1);
-    check("failure", "sudo stead apply --yes laptop.kdl", &failure);
+    let failure = open_terminal(&host, &["apply", "--yes", "laptop.kdl"]);
+    assert_eq!(failure.wait_for_exit(), 1);
+    check_screen("failure", "sudo stead apply --yes laptop.kdl", &failure);
 
-    let import = open(&host, &["import", "--out", "/root/own.kdl"]);
-    let code = import.end();
+    let import = open_terminal(&host, &["import", "--out", "/root/own.kdl"]);
+    let code = import.wait_for_exit();
     assert!(matches!(code, 0 | 8), "{}", import.text());
-    check("import", "sudo stead import --out own.kdl", &import);
+    check_screen("import", "sudo stead import --out own.kdl", &import);
 }

@@ -1,11 +1,17 @@
 //! Snaps on a booted host: by channel from a store of its own with an older snapd, from files with holds with a newer one.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use e2e::{FakeSnapd, Host, Image, Inside, Offer, World, standin};
+use e2e::{FakeSnapd, Host, Image, Offer, SnapdState, TestEnv, standin};
 use serde_json::{Value, json};
 
 /// Asks a snapd through its socket.
-fn ask(host: &Host, socket: &str, method: &str, path: &str, body: Option<&Value>) -> Value {
+fn snapd_request(
+    host: &Host,
+    socket: &str,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Value {
     let body = body.map(Value::to_string);
     let url = format!("http://localhost{path}");
     let mut argv = vec![
@@ -20,11 +26,11 @@ fn ask(host: &Host, socket: &str, method: &str, path: &str, body: Option<&Value>
     if let Some(body) = &body {
         argv.extend(["--header", "Content-Type: application/json", "--data", body]);
     }
-    serde_json::from_str(&host.must(&argv).out).unwrap()
+    serde_json::from_str(&host.run_ok(&argv).out).unwrap()
 }
 
 /// Asks a snapd what the store would send, and returns the headers. The real one announces bytes that it does not send.
-fn peek(host: &Host, socket: &str) -> String {
+fn download_headers(host: &Host, socket: &str) -> String {
     let body = json!({"snap-name": "microk8s", "channel": "1.32/stable", "header-peek": true});
     let body = body.to_string();
     let mut argv = vec![
@@ -44,17 +50,17 @@ fn peek(host: &Host, socket: &str) -> String {
     host.run(&argv).out
 }
 
-const SNAPD: &str = "/run/snapd.socket";
+const SNAPD_SOCKET: &str = "/run/snapd.socket";
 
-fn microk8s(host: &Host) -> Value {
-    ask(host, SNAPD, "GET", "/v2/snaps/microk8s", None)["result"].clone()
+fn microk8s_snap(host: &Host) -> Value {
+    snapd_request(host, SNAPD_SOCKET, "GET", "/v2/snaps/microk8s", None)["result"].clone()
 }
 
 /// Boots a host with a store and installs the first revision from it.
 fn host_with_microk8s() -> Host {
     let host = Host::boot(Image::Debian12);
     host.publish("microk8s", "microk8s_1", 1);
-    host.must(&[
+    host.run_ok(&[
         "snap",
         "install",
         "microk8s",
@@ -65,9 +71,9 @@ fn host_with_microk8s() -> Host {
 }
 
 #[test]
-fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
+fn store_serves_install_refresh_and_revert() {
     let host = host_with_microk8s();
-    let snap = microk8s(&host);
+    let snap = microk8s_snap(&host);
     assert_eq!(
         (&snap["revision"], &snap["tracking-channel"]),
         (&json!("1"), &json!("1.32/stable"))
@@ -75,19 +81,19 @@ fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
     assert_eq!(snap["publisher"]["validation"], "verified");
 
     host.publish("microk8s", "microk8s_2", 2);
-    let list = host.must(&["snap", "refresh", "--list"]).out;
+    let list = host.run_ok(&["snap", "refresh", "--list"]).out;
     assert!(list.contains("v1.33.5"), "{list}");
-    host.must(&["snap", "refresh", "microk8s", "--channel=1.33/stable"]);
-    let snap = microk8s(&host);
+    host.run_ok(&["snap", "refresh", "microk8s", "--channel=1.33/stable"]);
+    let snap = microk8s_snap(&host);
     assert_eq!(
         (&snap["revision"], &snap["tracking-channel"]),
         (&json!("2"), &json!("1.33/stable"))
     );
-    host.must(&["snap", "revert", "microk8s"]);
-    assert_eq!(microk8s(&host)["revision"], "1");
-    let kept = ask(
+    host.run_ok(&["snap", "revert", "microk8s"]);
+    assert_eq!(microk8s_snap(&host)["revision"], "1");
+    let kept = snapd_request(
         &host,
-        SNAPD,
+        SNAPD_SOCKET,
         "GET",
         "/v2/snaps?select=all&snaps=microk8s",
         None,
@@ -99,28 +105,28 @@ fn a_snap_is_installed_by_channel_refreshed_and_reverted_from_a_store() {
 }
 
 #[test]
-fn a_newer_snapd_holds_a_single_snap() {
+fn newer_snapd_holds_a_single_snap() {
     let host = Host::boot(Image::Debian13);
-    let file = format!("{}/microk8s_1.snap", standin::FOLDER);
-    host.must(&["snap", "install", "--dangerous", "--classic", &file]);
-    host.must(&["snap", "refresh", "--hold", "microk8s"]);
-    assert!(microk8s(&host)["hold"].is_string());
-    host.must(&["snap", "refresh", "--unhold", "microk8s"]);
-    assert!(microk8s(&host)["hold"].is_null());
+    let file = format!("{}/microk8s_1.snap", standin::SNAPS_DIR);
+    host.run_ok(&["snap", "install", "--dangerous", "--classic", &file]);
+    host.run_ok(&["snap", "refresh", "--hold", "microk8s"]);
+    assert!(microk8s_snap(&host)["hold"].is_string());
+    host.run_ok(&["snap", "refresh", "--unhold", "microk8s"]);
+    assert!(microk8s_snap(&host)["hold"].is_null());
 }
 
 /// What the fake answers is what the real one answers, wherever both can be asked.
 #[test]
-fn the_fake_snapd_answers_as_the_real_one_does() {
+fn fake_snapd_answers_like_the_real_one() {
     let host = host_with_microk8s();
     let offer = Offer {
         version: "v1.32.9".to_owned(),
         ..Offer::microk8s("1.32/stable", "1")
     };
-    let socket = host.at("/root/snapd.socket");
-    let fake = FakeSnapd::start(&socket, World::new((2, 57), vec![offer]));
+    let socket = host.outside_path("/root/snapd.socket");
+    let fake = FakeSnapd::start(&socket, SnapdState::new((2, 57), vec![offer]));
     let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
-    let begun = ask(
+    let begun = snapd_request(
         &host,
         "/root/snapd.socket",
         "POST",
@@ -128,7 +134,9 @@ fn the_fake_snapd_answers_as_the_real_one_does() {
         Some(&install),
     );
     let change = format!("/v2/changes/{}", begun["change"].as_str().unwrap());
-    while ask(&host, "/root/snapd.socket", "GET", &change, None)["result"]["ready"] == false {}
+    while snapd_request(&host, "/root/snapd.socket", "GET", &change, None)["result"]["ready"]
+        == false
+    {}
 
     let absent = "/v2/snaps/none-such";
     let present = "/v2/snaps/microk8s";
@@ -153,8 +161,8 @@ fn the_fake_snapd_answers_as_the_real_one_does() {
             Some(&json!({"action": "switch", "channel": "1.32/stable"})),
         ),
     ] {
-        let real = ask(&host, SNAPD, method, path, body);
-        let ours = ask(&host, "/root/snapd.socket", method, path, body);
+        let real = snapd_request(&host, SNAPD_SOCKET, method, path, body);
+        let ours = snapd_request(&host, "/root/snapd.socket", method, path, body);
         let mut same = ["status-code", "type"]
             .iter()
             .all(|field| real[field] == ours[field]);
@@ -171,7 +179,9 @@ fn the_fake_snapd_answers_as_the_real_one_does() {
         }
     }
     assert!(others.is_empty(), "{}", others.join("\n"));
-    for announced in [SNAPD, "/root/snapd.socket"].map(|socket| peek(&host, socket)) {
+    for announced in
+        [SNAPD_SOCKET, "/root/snapd.socket"].map(|socket| download_headers(&host, socket))
+    {
         let lines: Vec<_> = announced.lines().map(str::to_lowercase).collect();
         let has = |line: &str| lines.iter().any(|said| said.starts_with(line));
         assert!(

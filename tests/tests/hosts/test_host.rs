@@ -7,16 +7,16 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use e2e::{Host, Image, Inside, difference, wait_for, wait_until};
+use e2e::{Host, Image, TestEnv, difference, wait_for, wait_until};
 
 #[test]
-fn a_reboot_keeps_what_is_on_the_disk_and_nothing_else() {
+fn reboot_keeps_only_the_disk() {
     let mut host = Host::boot(Image::Debian13);
     let before = host.get("/proc/sys/kernel/random/boot_id");
     host.put("/srv/kept", "on the disk");
     host.put("/run/lost", "in memory");
-    host.must(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
-    let pid = host.must(&["readlink", "/proc/1/ns/net"]).out;
+    host.run_ok(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
+    let pid = host.run_ok(&["readlink", "/proc/1/ns/net"]).out;
     host.reboot();
     assert_eq!(host.get("/srv/kept").as_deref(), Some("on the disk"));
     assert_eq!(host.get("/run/lost"), None);
@@ -24,15 +24,15 @@ fn a_reboot_keeps_what_is_on_the_disk_and_nothing_else() {
         host.get("/proc/sys/net/ipv4/ip_forward").as_deref(),
         Some("0\n")
     );
-    assert_ne!(host.must(&["readlink", "/proc/1/ns/net"]).out, pid);
+    assert_ne!(host.run_ok(&["readlink", "/proc/1/ns/net"]).out, pid);
     assert!(before.is_some());
 }
 
 #[test]
-fn a_power_cut_loses_what_was_not_synced() {
+fn power_cut_loses_unsynced_data() {
     let mut host = Host::boot(Image::Debian13);
-    host.must(&["sync"]);
-    host.must(&[
+    host.run_ok(&["sync"]);
+    host.run_ok(&[
         "dd",
         "if=/dev/zero",
         "of=/srv/synced",
@@ -41,8 +41,8 @@ fn a_power_cut_loses_what_was_not_synced() {
         "conv=fsync",
         "status=none",
     ]);
-    host.must(&["sync", "/srv"]);
-    host.must(&[
+    host.run_ok(&["sync", "/srv"]);
+    host.run_ok(&[
         "dd",
         "if=/dev/zero",
         "of=/srv/careless",
@@ -50,19 +50,19 @@ fn a_power_cut_loses_what_was_not_synced() {
         "count=1",
         "status=none",
     ]);
-    host.must(&["test", "-s", "/srv/careless"]);
+    host.run_ok(&["test", "-s", "/srv/careless"]);
     host.power_cut();
-    host.must(&["test", "-s", "/srv/synced"]);
+    host.run_ok(&["test", "-s", "/srv/synced"]);
     let careless = host.run(&["test", "-s", "/srv/careless"]);
     assert_eq!(careless.code, Some(1), "nobody synced it");
 }
 
 #[test]
-fn several_run_at_once_and_do_not_see_each_other() {
+fn concurrent_hosts_are_isolated() {
     let one = Host::boot(Image::Debian13);
     let other = Host::boot(Image::Debian12);
-    one.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
-    one.must(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
+    one.run_ok(&["iptables-nft", "-P", "FORWARD", "DROP"]);
+    one.run_ok(&["sysctl", "-w", "net.ipv4.ip_forward=1"]);
     one.put("/srv/mine", "");
     let there = difference(&one.fingerprint(), &other.fingerprint());
     let there = there.join("\n");
@@ -75,13 +75,13 @@ fn several_run_at_once_and_do_not_see_each_other() {
     }
     assert_eq!(other.get("/srv/mine"), None);
     assert_eq!(
-        other.must(&["iptables-nft", "-S", "FORWARD"]).out,
+        other.run_ok(&["iptables-nft", "-S", "FORWARD"]).out,
         "-P FORWARD ACCEPT\n"
     );
 }
 
 #[test]
-fn a_fingerprint_is_the_same_until_something_changes() {
+fn fingerprint_changes_only_with_the_host() {
     let host = Host::boot(Image::Debian13);
     let before = host.fingerprint();
     assert_eq!(
@@ -110,7 +110,7 @@ fn a_fingerprint_is_the_same_until_something_changes() {
         ("snap core22", &["snap", "remove", "core22"]),
     ] {
         let before = host.fingerprint();
-        host.must(argv);
+        host.run_ok(argv);
         let changed = difference(&before, &host.fingerprint());
         assert!(
             changed.iter().any(|line| line.starts_with(key)),
@@ -120,7 +120,7 @@ fn a_fingerprint_is_the_same_until_something_changes() {
 }
 
 /// What a machine has of mounts, loop devices, cgroups, network namespaces and processes of test hosts.
-fn traces() -> BTreeSet<String> {
+fn host_remnants() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     found.extend(mounts.lines().map(|line| format!("mount {line}")));
@@ -149,17 +149,17 @@ fn traces() -> BTreeSet<String> {
 }
 
 #[test]
-fn nothing_of_a_host_is_left_on_the_machine() {
-    let before = traces();
+fn dropped_host_leaves_nothing_on_the_machine() {
+    let before = host_remnants();
     let host = Host::boot(Image::Debian13);
-    let during = traces();
+    let during = host_remnants();
     assert!(
         during.difference(&before).count() >= 4,
         "a running host is seen: {during:?}"
     );
     drop(host);
     wait_for(|| {
-        let after = traces();
+        let after = host_remnants();
         let mut left = after
             .difference(&before)
             .filter(|trace| during.contains(*trace));
@@ -169,8 +169,8 @@ fn nothing_of_a_host_is_left_on_the_machine() {
 }
 
 #[test]
-fn a_host_goes_with_a_test_that_was_killed() {
-    let before = traces();
+fn host_of_a_killed_test_is_removed() {
+    let before = host_remnants();
     let mut shell = Command::new(e2e::program("test-host"))
         .args(["shell", "debian-13"])
         .stdin(std::process::Stdio::piped())
@@ -179,7 +179,7 @@ fn a_host_goes_with_a_test_that_was_killed() {
         .unwrap();
     let of_it = format!("stead-{}-0", shell.id());
     let is_there = || {
-        traces()
+        host_remnants()
             .iter()
             .any(|trace| trace.contains(&of_it) && trace.starts_with("find"))
     };
@@ -188,7 +188,7 @@ fn a_host_goes_with_a_test_that_was_killed() {
     shell.wait().unwrap();
     let running = |trace: &&String| trace.contains(&of_it) && !trace.starts_with("find");
     wait_for(|| {
-        let now = traces();
+        let now = host_remnants();
         let left = now.difference(&before).find(running);
         left.map_or(Ok(()), |trace| Err(format!("left behind: {trace}")))
     });

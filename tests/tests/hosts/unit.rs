@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use e2e::{
-    Fingerprint, Host, Image, Inside, Said,
+    CommandOutput, Fingerprint, Host, Image, TestEnv,
     archive::Package,
     difference,
     walk::{self, Share},
@@ -11,22 +11,22 @@ use e2e::{
 const SPEC: &str = "/root/host.kdl";
 
 /// Writes a spec with these resources.
-fn write(host: &Host, resources: &str) {
+fn write_spec(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
-    host.must(&["sync", SPEC]);
+    host.run_ok(&["sync", SPEC]);
 }
 
 /// Applies a spec and checks that nothing is left to change.
-fn apply(host: &Host, resources: &str) -> Said {
-    write(host, resources);
+fn apply_and_check(host: &Host, resources: &str) -> CommandOutput {
+    write_spec(host, resources);
     let applied = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(applied.code, Some(0), "{applied:?}");
-    must_match(host);
+    check_no_changes(host);
     applied
 }
 
 /// Checks that the host is as the spec says.
-fn must_match(host: &Host) {
+fn check_no_changes(host: &Host) {
     let plan = host.stead(&["plan", SPEC]);
     assert_eq!(plan.code, Some(0), "{plan:?}");
     assert!(plan.out.contains("No changes."), "{plan:?}");
@@ -39,18 +39,18 @@ fn plan(host: &Host) -> String {
 }
 
 /// Applies a spec that fails for a reason, after which everything is as before.
-fn check_fails(host: &Host, resources: &str, reason: &str) {
-    let start = look(host);
-    write(host, resources);
+fn check_apply_fails(host: &Host, resources: &str, reason: &str) {
+    let start = unit_fingerprint(host);
+    write_spec(host, resources);
     let failed = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(failed.code, Some(1), "{failed:?}");
     assert!(failed.err.contains(reason), "{failed:?}");
-    assert_eq!(difference(&start, &look(host)), [""; 0]);
+    assert_eq!(difference(&start, &unit_fingerprint(host)), [""; 0]);
 }
 
 /// Checks that a spec is refused before anything is done.
 fn check_refused(host: &Host, resource: &str, reason: &str) {
-    write(host, resource);
+    write_spec(host, resource);
     let refused = host.stead(&["plan", SPEC]);
     assert_eq!(refused.code, Some(2), "{resource}: {refused:?}");
     // Long lines are broken, and no word is sure to stay whole.
@@ -68,7 +68,7 @@ fn undo(host: &Host, run: usize) {
 }
 
 /// Looks at the host, at what systemd knows of units, and at the processes that they run.
-fn look(host: &Host) -> Fingerprint {
+fn unit_fingerprint(host: &Host) -> Fingerprint {
     let mut found = host.fingerprint();
     // Copies that the programs for accounts keep of the state before their last change.
     found.retain(|key, _| !(key.starts_with("/etc/") && key.ends_with('-')));
@@ -77,11 +77,11 @@ fn look(host: &Host) -> Fingerprint {
         found.remove(&format!("active systemd-{name}.service"));
     }
     let units = ["systemctl", "list-units", "--no-legend", "--plain"];
-    let failed = host.must(&[&units[..], &["--state=failed"]].concat()).out;
+    let failed = host.run_ok(&[&units[..], &["--state=failed"]].concat()).out;
     found.insert("failed".to_owned(), failed);
     for unit in ["hello.service", "work@one.service", "ssh.service"] {
         let about = "--property=LoadState,UnitFileState,NeedDaemonReload,DropInPaths,FragmentPath";
-        let shown = host.must(&["systemctl", "show", about, unit]).out;
+        let shown = host.run_ok(&["systemctl", "show", about, unit]).out;
         found.insert(format!("unit {unit}"), shown);
     }
     let processes = host.run(&["ps", "-C", "sleep", "-o", "args="]).out;
@@ -92,7 +92,7 @@ fn look(host: &Host) -> Fingerprint {
 }
 
 /// A service that counts its starts.
-fn hello(seconds: u32) -> String {
+fn hello_unit(seconds: u32) -> String {
     format!(
         r#"
     unit "hello.service" enabled=#true running=#true {{
@@ -121,7 +121,7 @@ fn hello(seconds: u32) -> String {
 }
 
 /// A template with an instance, and a timer with what it starts.
-const OTHERS: &str = r##"
+const OTHER_UNITS: &str = r##"
     unit "work@.service" {
         content """
             [Service]
@@ -170,14 +170,14 @@ const OTHERS: &str = r##"
     }
 "##;
 
-fn starts(host: &Host) -> usize {
+fn start_count(host: &Host) -> usize {
     host.get("/run/starts").unwrap_or_default().lines().count()
 }
 
 /// Units of many types come, stay, come back when somebody stops them, change, fail, and go.
-fn check_life(host: &mut Host, again: fn(&mut Host)) {
-    let start = look(host);
-    apply(host, &(hello(1000) + OTHERS));
+fn check_lifecycle(host: &mut Host, again: fn(&mut Host)) {
+    let start = unit_fingerprint(host);
+    apply_and_check(host, &(hello_unit(1000) + OTHER_UNITS));
     for unit in [
         "hello.service",
         "greeting.service",
@@ -185,22 +185,22 @@ fn check_life(host: &mut Host, again: fn(&mut Host)) {
         "tick.timer",
         "srv-scratch.mount",
     ] {
-        host.must(&["systemctl", "is-active", unit]);
+        host.run_ok(&["systemctl", "is-active", unit]);
     }
-    let made = look(host);
+    let made = unit_fingerprint(host);
     again(host);
-    must_match(host);
-    assert_eq!(difference(&made, &look(host)), [""; 0]);
+    check_no_changes(host);
+    assert_eq!(difference(&made, &unit_fingerprint(host)), [""; 0]);
 
     // What systemd cannot load is taken back before anything was restarted.
-    let before = starts(host);
-    let broken = hello(3000).replace("ExecStart=", "ExecStart=true\n            ExecStart=");
-    check_fails(host, &broken, "cannot load it");
-    assert_eq!(starts(host), before);
-    write(host, &(hello(1000) + OTHERS));
-    must_match(host);
+    let before = start_count(host);
+    let broken = hello_unit(3000).replace("ExecStart=", "ExecStart=true\n            ExecStart=");
+    check_apply_fails(host, &broken, "cannot load it");
+    assert_eq!(start_count(host), before);
+    write_spec(host, &(hello_unit(1000) + OTHER_UNITS));
+    check_no_changes(host);
 
-    host.must(&[
+    host.run_ok(&[
         "systemctl",
         "disable",
         "--now",
@@ -215,97 +215,97 @@ fn check_life(host: &mut Host, again: fn(&mut Host)) {
     ] {
         assert!(planned.contains(line), "{planned}");
     }
-    apply(host, &(hello(1000) + OTHERS));
-    assert_eq!(difference(&made, &look(host)), [""; 0]);
+    apply_and_check(host, &(hello_unit(1000) + OTHER_UNITS));
+    assert_eq!(difference(&made, &unit_fingerprint(host)), [""; 0]);
 
     // systemd has started it again by itself, with what it had.
-    let before = starts(host);
-    host.must(&["systemctl", "kill", "--signal=KILL", "hello.service"]);
-    while starts(host) == before {
+    let before = start_count(host);
+    host.run_ok(&["systemctl", "kill", "--signal=KILL", "hello.service"]);
+    while start_count(host) == before {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    host.must(&["systemctl", "start", "hello.service"]);
-    must_match(host);
+    host.run_ok(&["systemctl", "start", "hello.service"]);
+    check_no_changes(host);
 
     // A change restarts what runs with it once, the instances of a template too, and touching a file does not.
-    let others = OTHERS.replace("7777", "8888");
-    let before = starts(host);
-    let applied = apply(host, &(hello(2000) + &others));
+    let others = OTHER_UNITS.replace("7777", "8888");
+    let before = start_count(host);
+    let applied = apply_and_check(host, &(hello_unit(2000) + &others));
     for service in ["hello.service", "work@1.service"] {
         assert!(
             applied.out.contains(&format!("restarts {service}")),
             "{applied:?}"
         );
     }
-    assert_eq!(starts(host), before + 1);
-    let changed = look(host);
-    host.must(&["touch", "/etc/systemd/system/hello.service"]);
-    must_match(host);
+    assert_eq!(start_count(host), before + 1);
+    let changed = unit_fingerprint(host);
+    host.run_ok(&["touch", "/etc/systemd/system/hello.service"]);
+    check_no_changes(host);
 
     // Whoever made it run with something else: a restart is due.
     let path = "/etc/systemd/system/hello.service.d/50-memory.conf";
     let drop_in = host.get(path).unwrap();
     host.put(path, "[Service]\nMemoryMax=50M\n");
-    host.must(&["systemctl", "daemon-reload"]);
-    host.must(&["systemctl", "restart", "hello.service"]);
+    host.run_ok(&["systemctl", "daemon-reload"]);
+    host.run_ok(&["systemctl", "restart", "hello.service"]);
     host.put(path, &drop_in);
     let planned = plan(host);
     assert!(planned.contains("stale  true → false"), "{planned}");
     assert!(planned.contains("restarts hello.service"), "{planned}");
-    apply(host, &(hello(2000) + &others));
-    assert_eq!(starts(host), before + 3);
-    assert_eq!(difference(&changed, &look(host)), [""; 0]);
+    apply_and_check(host, &(hello_unit(2000) + &others));
+    assert_eq!(start_count(host), before + 3);
+    assert_eq!(difference(&changed, &unit_fingerprint(host)), [""; 0]);
     assert!(changed["processes"].contains("sleep 88881"), "{changed:?}");
 
-    let broken = hello(3000).replace("/usr/bin/sleep 3000", "false");
+    let broken = hello_unit(3000).replace("/usr/bin/sleep 3000", "false");
     // With which code is not to be seen any more where systemd has started it again before stead looks.
-    check_fails(
+    check_apply_fails(
         host,
         &broken,
         "unit:hello.service: cannot restart it\n  it exited ",
     );
     undo(host, 4);
-    assert_eq!(difference(&made, &look(host)), [""; 0]);
+    assert_eq!(difference(&made, &unit_fingerprint(host)), [""; 0]);
     undo(host, 1);
-    assert_eq!(difference(&start, &look(host)), [""; 0]);
+    assert_eq!(difference(&start, &unit_fingerprint(host)), [""; 0]);
 }
 
 #[test]
-fn units_come_stay_change_and_go() {
-    check_life(&mut Host::boot(Image::Debian13), Host::reboot);
+fn units_are_created_changed_and_removed() {
+    check_lifecycle(&mut Host::boot(Image::Debian13), Host::reboot);
 }
 
 #[test]
-fn units_come_stay_change_and_go_on_debian_12() {
-    check_life(&mut Host::boot(Image::Debian12), Host::power_cut);
+fn units_are_created_changed_and_removed_on_debian_12() {
+    check_lifecycle(&mut Host::boot(Image::Debian12), Host::power_cut);
 }
 
 /// A unit that somebody made by hand: hidden from others, with a drop-in that is a link, and enabled by a link of its own kind.
-fn make_by_hand(host: &Host) {
+fn make_admin_unit(host: &Host) {
     let folder = "/etc/systemd/system";
     host.put(
         &format!("{folder}/hand.service"),
         "[Service]\nExecStart=sleep 5555\n[Install]\nWantedBy=multi-user.target\n",
     );
-    host.must(&["chmod", "0600", &format!("{folder}/hand.service")]);
+    host.run_ok(&["chmod", "0600", &format!("{folder}/hand.service")]);
     host.put(&format!("{folder}/hand.service.d/10-x.conf"), "[Unit]\n");
     for (target, link) in [
         ("/dev/null", "hand.service.d/20-y.conf"),
         ("../hand.service", "multi-user.target.wants/hand.service"),
     ] {
-        host.must(&["ln", "--symbolic", target, &format!("{folder}/{link}")]);
+        host.run_ok(&["ln", "--symbolic", target, &format!("{folder}/{link}")]);
     }
-    host.must(&["systemctl", "daemon-reload"]);
-    host.must(&["systemctl", "start", "hand.service"]);
+    host.run_ok(&["systemctl", "daemon-reload"]);
+    host.run_ok(&["systemctl", "start", "hand.service"]);
 }
 
 #[test]
-fn units_of_others_are_changed_and_put_back_as_they_were() {
+fn undo_restores_units_of_packages_and_admins() {
     let host = Host::boot(Image::Debian13);
-    make_by_hand(&host);
-    let start = look(&host);
+    make_admin_unit(&host);
+    let start = unit_fingerprint(&host);
     let pid = |host: &Host| {
-        let shown = host.must(&[
+        let shown = host.run_ok(&[
             "systemctl",
             "show",
             "--value",
@@ -315,7 +315,7 @@ fn units_of_others_are_changed_and_put_back_as_they_were() {
         shown.out
     };
     let before = pid(&host);
-    let planned = apply(
+    let planned = apply_and_check(
         &host,
         "unit \"ssh.service\" {\n drop-ins {\n \"50-x\" \"[Service]\\nEnvironment=GREETING=hello\\n\"\n}\n}",
     );
@@ -326,11 +326,11 @@ fn units_of_others_are_changed_and_put_back_as_they_were() {
         "{planned:?}"
     );
     assert_ne!(pid(&host), before);
-    let shown = host.must(&["systemctl", "show", "--property=Environment", "ssh.service"]);
+    let shown = host.run_ok(&["systemctl", "show", "--property=Environment", "ssh.service"]);
     assert_eq!(shown.out, "Environment=GREETING=hello\n");
     undo(&host, 1);
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
-    assert_eq!(host.must(&["dpkg", "--verify", "openssh-server"]).out, "");
+    assert_eq!(difference(&start, &unit_fingerprint(&host)), [""; 0]);
+    assert_eq!(host.run_ok(&["dpkg", "--verify", "openssh-server"]).out, "");
 
     let mut run = 3;
     for (spec, (asked, said)) in [
@@ -360,31 +360,35 @@ fn units_of_others_are_changed_and_put_back_as_they_were() {
             (&["is-active", "ssh"], "active"),
         ),
     ] {
-        apply(&host, spec);
+        apply_and_check(&host, spec);
         let answer = host.run(&[&["systemctl"], &asked[..]].concat());
         assert_eq!(answer.out.trim(), said, "{spec}");
         undo(&host, run);
-        assert_eq!(difference(&start, &look(&host)), [""; 0], "{spec}");
+        assert_eq!(
+            difference(&start, &unit_fingerprint(&host)),
+            [""; 0],
+            "{spec}"
+        );
         run += 2;
     }
 }
 
 #[test]
-fn the_example_is_applied_and_taken_back() {
+fn server_example_is_applied_and_undone() {
     let host = Host::boot(Image::Debian13);
-    let start = look(&host);
+    let start = unit_fingerprint(&host);
     host.put(SPEC, include_str!("../../../examples/hosts/server.kdl"));
     let applied = host.stead(&["apply", "--yes", SPEC]);
     assert_eq!(applied.code, Some(0), "{applied:?}");
-    must_match(&host);
-    host.must(&["systemctl", "start", "backup.service"]);
-    host.must(&["rm", "/srv/backup/app.tar.gz"]);
+    check_no_changes(&host);
+    host.run_ok(&["systemctl", "start", "backup.service"]);
+    host.run_ok(&["rm", "/srv/backup/app.tar.gz"]);
     undo(&host, 1);
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+    assert_eq!(difference(&start, &unit_fingerprint(&host)), [""; 0]);
 }
 
 /// What is refused before anything is done, and what is said.
-const REFUSED: [(&str, &str); 12] = [
+const REJECTED_UNITS: [(&str, &str); 12] = [
     (
         "\"ssh.service\" absent=#true",
         "only what is in /etc/systemd/system can be removed",
@@ -436,7 +440,7 @@ const REFUSED: [(&str, &str); 12] = [
 ];
 
 /// Services that only systemd itself finds unfit, and what is said.
-const UNFIT: [(&str, &str); 7] = [
+const UNSTARTABLE_SERVICES: [(&str, &str); 7] = [
     (
         "ExecStart=/usr/bin/slep 1",
         "its program cannot be executed",
@@ -462,27 +466,27 @@ const UNFIT: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn what_a_unit_cannot_be_is_said_and_leaves_nothing() {
+fn invalid_units_leave_the_host_unchanged() {
     let host = Host::boot(Image::Debian13);
-    host.must(&["systemd-run", "--unit=brief", "sleep", "1000"]);
+    host.run_ok(&["systemd-run", "--unit=brief", "sleep", "1000"]);
     host.put("/opt/linked.service", "[Service]\nExecStart=sleep 1000\n");
-    host.must(&["systemctl", "link", "/opt/linked.service"]);
-    let start = look(&host);
-    for (unit, reason) in REFUSED {
+    host.run_ok(&["systemctl", "link", "/opt/linked.service"]);
+    let start = unit_fingerprint(&host);
+    for (unit, reason) in REJECTED_UNITS {
         check_refused(&host, &format!("unit {unit}"), reason);
     }
     let service = |lines: &str| {
         format!("unit \"hello.service\" running=#true {{\n content \"[Service]\\n{lines}\\n\"\n }}")
     };
-    for (lines, reason) in UNFIT {
-        check_fails(&host, &service(lines), reason);
+    for (lines, reason) in UNSTARTABLE_SERVICES {
+        check_apply_fails(&host, &service(lines), reason);
     }
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+    assert_eq!(difference(&start, &unit_fingerprint(&host)), [""; 0]);
 
     // Whoever is not root sees what there is to see.
-    apply(&host, &service("ExecStart=sleep 1000"));
-    host.must(&["chmod", "0644", SPEC]);
-    host.must(&["chmod", "0711", "/root"]);
+    apply_and_check(&host, &service("ExecStart=sleep 1000"));
+    host.run_ok(&["chmod", "0644", SPEC]);
+    host.run_ok(&["chmod", "0711", "/root"]);
     let stead = host.stead_path();
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534"];
     let planned = host.run(&[&nobody[..], &["--clear-groups", &stead, "plan", SPEC]].concat());
@@ -492,17 +496,17 @@ fn what_a_unit_cannot_be_is_said_and_leaves_nothing() {
 }
 
 #[test]
-fn a_unit_that_a_package_brings_leaves_nothing_when_both_are_taken_back() {
+fn undo_of_package_and_its_unit_leaves_nothing() {
     let host = Host::boot(Image::Debian13);
     let unit = "[Service]\nExecStart=sleep 4444\n[Install]\nWantedBy=multi-user.target\n";
-    host.offer(&[Package {
+    host.publish_packages(&[Package {
         name: "greeter",
         version: "1",
         files: &[("/usr/lib/systemd/system/greeter.service", unit)],
-        after: Some("systemctl daemon-reload"),
+        postinst: Some("systemctl daemon-reload"),
         ..Package::default()
     }]);
-    let start = look(&host);
+    let start = unit_fingerprint(&host);
     let both = r#"
     package "greeter"
     unit "greeter.service" enabled=#true running=#true {
@@ -512,11 +516,11 @@ fn a_unit_that_a_package_brings_leaves_nothing_when_both_are_taken_back() {
     }
 "#;
     let failing = format!("{both}    file \"/proc/nonsense\" needs=\"unit:greeter.service\"");
-    check_fails(&host, &failing, "file:/proc/nonsense");
-    apply(&host, both);
-    host.must(&["systemctl", "is-enabled", "greeter.service"]);
+    check_apply_fails(&host, &failing, "file:/proc/nonsense");
+    apply_and_check(&host, both);
+    host.run_ok(&["systemctl", "is-enabled", "greeter.service"]);
     undo(&host, 2);
-    assert_eq!(difference(&start, &look(&host)), [""; 0]);
+    assert_eq!(difference(&start, &unit_fingerprint(&host)), [""; 0]);
 }
 
 /// Calls by which an apply reaches files, and the one by which it asks systemd.
@@ -530,38 +534,38 @@ const CALLS: [&str; 7] = [
     "sendmsg",
 ];
 /// How many kills a sample has, if there are not more sorts of calls.
-const SAMPLE: usize = 20;
+const KILL_SAMPLE: usize = 20;
 
 #[test]
-fn a_kill_anywhere_is_taken_back() {
+fn recover_rolls_back_a_kill_at_any_call() {
     let host = Host::boot(Image::Debian13);
-    make_by_hand(&host);
-    apply(&host, &hello(1000));
-    let start = look(&host);
-    let spec = hello(2000).replace("\"gone\" #null", "\"60-nice\" \"[Service]\\nNice=5\\n\"")
-        + &OTHERS[..OTHERS.find("    unit \"tick.timer\"").unwrap()]
+    make_admin_unit(&host);
+    apply_and_check(&host, &hello_unit(1000));
+    let start = unit_fingerprint(&host);
+    let spec = hello_unit(2000).replace("\"gone\" #null", "\"60-nice\" \"[Service]\\nNice=5\\n\"")
+        + &OTHER_UNITS[..OTHER_UNITS.find("    unit \"tick.timer\"").unwrap()]
         + "    unit \"hand.service\" absent=#true\n";
-    write(&host, &spec);
+    write_spec(&host, &spec);
     let arguments = ["apply", "--yes", SPEC];
     let undo_all = || {
-        must_match(&host);
+        check_no_changes(&host);
         let runs = host.stead(&["history"]).out.lines().count();
         undo(&host, runs);
-        assert_eq!(difference(&start, &look(&host)), [""; 0]);
+        assert_eq!(difference(&start, &unit_fingerprint(&host)), [""; 0]);
     };
-    let made = walk::calls(&host, &CALLS.join(","), &[], &arguments, 0);
+    let made = walk::trace_calls(&host, &CALLS.join(","), &[], &arguments, 0);
     undo_all();
     let kill = |call: &'static str, number| {
         let inject = format!("signal=KILL:when={number}");
         let mut killed = host.stead_injected(call, &inject, &[], &arguments);
-        let said = Said::from(killed.output().unwrap());
+        let said = CommandOutput::from(killed.output().unwrap());
         if said.code == Some(0) {
             undo_all();
             return false;
         }
         let recovered = host.stead(&["recover"]);
         assert_eq!(recovered.code, Some(0), "{call} {number}: {recovered:?}");
-        let left = difference(&start, &look(&host));
+        let left = difference(&start, &unit_fingerprint(&host));
         if !left.is_empty() && recovered.err.contains("Nothing to recover") {
             // It was at its end already.
             undo_all();
@@ -570,10 +574,10 @@ fn a_kill_anywhere_is_taken_back() {
         }
         true
     };
-    let kills = walk::each(
+    let kills = walk::for_each_call(
         "kills in an apply of units",
         (&CALLS, Share::WHOLE),
-        SAMPLE,
+        KILL_SAMPLE,
         made,
         kill,
     );

@@ -1,7 +1,7 @@
 //! `stead watch` on booted hosts: what is overwritten comes back at once, and a fight ends with a name.
 
 use e2e::{
-    Host, Image, Inside, wait_for, wait_until,
+    Host, Image, TestEnv, wait_for, wait_until,
     watch_benchmark::{boot, flip_legacy, flip_nft, main_process},
 };
 
@@ -9,11 +9,11 @@ const SPEC: &str = "/root/host.kdl";
 
 fn apply(host: &Host, resources: &str) {
     host.put(SPEC, &format!("host \"test\" {{\n{resources}\n}}\n"));
-    host.stead_ends(&["apply", "--yes", SPEC], 0);
+    host.stead_exits(&["apply", "--yes", SPEC], 0);
 }
 
 /// Waits until a plan of the spec is empty.
-fn wait_until_described(host: &Host) {
+fn wait_until_converged(host: &Host) {
     wait_for(|| match host.stead(&["plan", SPEC]) {
         said if said.code == Some(0) => Ok(()),
         said => Err(format!("{said:?}")),
@@ -21,7 +21,7 @@ fn wait_until_described(host: &Host) {
 }
 
 fn journal(host: &Host) -> String {
-    host.must(&[
+    host.run_ok(&[
         "journalctl",
         "--unit=stead-watch",
         "--output=cat",
@@ -31,8 +31,8 @@ fn journal(host: &Host) -> String {
 }
 
 /// Returns a figure of the watch.
-fn figure(host: &Host, name: &str) -> u64 {
-    let figures = host.must(&["cat", "/run/stead/watch.prom"]).out;
+fn metric(host: &Host, name: &str) -> u64 {
+    let figures = host.run_ok(&["cat", "/run/stead/watch.prom"]).out;
     let line = figures
         .lines()
         .find_map(|line| line.strip_prefix(&format!("stead_watch_{name} ")));
@@ -41,15 +41,15 @@ fn figure(host: &Host, name: &str) -> u64 {
 }
 
 #[test]
-fn policies_come_back_in_either_back_end_and_each_is_a_run() {
+fn watch_restores_policies_of_both_backends_as_runs() {
     let host = boot(Image::Debian13);
     let status = format!("/proc/{}/status", main_process(&host));
-    let status = host.must(&["cat", &status]).out;
+    let status = host.run_ok(&["cat", &status]).out;
     assert!(status.contains("THP_enabled:\t0\n"), "{status}");
     let nft = flip_nft(&host, 5);
     let legacy = flip_legacy(&host, 5);
     println!("put back after {nft:?} (nft) and {legacy:?} (legacy)");
-    wait_until_described(&host);
+    wait_until_converged(&host);
     let history = host.stead(&["history"]).out;
     // The first run is ours.
     wait_until("each is a run", || {
@@ -61,7 +61,7 @@ fn policies_come_back_in_either_back_end_and_each_is_a_run() {
         "{shown}\n{history}"
     );
     assert_eq!(
-        figure(
+        metric(
             &host,
             "mends_total{address=\"iptables-policy:filter/FORWARD\"}"
         ),
@@ -72,7 +72,7 @@ fn policies_come_back_in_either_back_end_and_each_is_a_run() {
 }
 
 #[test]
-fn all_that_can_be_repeated_comes_back() {
+fn watch_restores_runtime_state_but_no_files() {
     let mut host = Host::boot(Image::Debian13);
     let spec = r#"
         iptables-chain "filter/MINE"
@@ -83,7 +83,7 @@ fn all_that_can_be_repeated_comes_back() {
         hook "watch"
     "#;
     apply(&host, spec);
-    let before = host.settled();
+    let before = host.settled_fingerprint();
     for change in [
         &["iptables", "--flush", "MINE"][..],
         &["nft", "flush", "ruleset"],
@@ -96,24 +96,27 @@ fn all_that_can_be_repeated_comes_back() {
             "/etc/sysctl.d/99-zz-stead.conf",
         ],
     ] {
-        host.must(change);
-        wait_until_described(&host);
+        host.run_ok(change);
+        wait_until_converged(&host);
     }
-    assert_eq!(e2e::difference(&before, &host.settled()), [""; 0]);
+    assert_eq!(
+        e2e::difference(&before, &host.settled_fingerprint()),
+        [""; 0]
+    );
     // What is no state that others overwrite stays as somebody made it.
     host.put("/etc/motd", "mine\n");
-    host.must(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
+    host.run_ok(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
     wait_until("it forwards again", || {
-        host.must(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
+        host.run_ok(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
     });
-    assert_eq!(host.must(&["cat", "/etc/motd"]).out, "mine\n");
+    assert_eq!(host.run_ok(&["cat", "/etc/motd"]).out, "mine\n");
 
     // Who watches is killed: systemd starts it again, and what was overwritten meanwhile comes back.
     let process = main_process(&host);
-    host.must(&["kill", "-KILL", &process]);
-    host.must(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
+    host.run_ok(&["kill", "-KILL", &process]);
+    host.run_ok(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
     wait_until("it forwards again", || {
-        host.must(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
+        host.run_ok(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
     });
     assert_ne!(main_process(&host), process);
 
@@ -127,57 +130,60 @@ fn all_that_can_be_repeated_comes_back() {
         host.run(&["test", "-e", "/run/stead/watch.prom"]).code == Some(0)
     });
     wait_until("it counts what it watches", || {
-        figure(&host, "resources") == 4
+        metric(&host, "resources") == 4
     });
-    host.must(&["iptables", "--flush", "MINE"]);
+    host.run_ok(&["iptables", "--flush", "MINE"]);
     wait_until("the rule is back", || {
-        host.must(&["iptables", "--list-rules", "MINE"])
+        host.run_ok(&["iptables", "--list-rules", "MINE"])
             .out
             .contains("stead:web")
     });
 }
 
 #[test]
-fn an_apply_goes_on_beside_it_and_undo_ends_it() {
+fn watch_follows_new_applies_and_ends_with_undo() {
     let host = Host::boot(Image::Debian13);
-    let start = host.settled();
+    let start = host.settled_fingerprint();
     let accept = "iptables-policy \"filter/FORWARD\" \"ACCEPT\"\nhook \"watch\"";
     apply(&host, accept);
     // What another run asks for counts from then on.
     apply(&host, &accept.replace("ACCEPT", "DROP"));
-    host.must(&["iptables", "--policy", "FORWARD", "ACCEPT"]);
+    host.run_ok(&["iptables", "--policy", "FORWARD", "ACCEPT"]);
     wait_until("it is DROP again", || {
-        host.must(&["iptables", "--list-rules", "FORWARD"])
+        host.run_ok(&["iptables", "--list-rules", "FORWARD"])
             .out
             .contains("-P FORWARD DROP")
     });
     let runs = host.stead(&["history", "--json"]);
     assert_eq!(runs.code, Some(0), "{runs:?}");
-    host.stead_ends(&["undo", "--yes", "2"], 0);
+    host.stead_exits(&["undo", "--yes", "2"], 0);
     wait_until_accepting(&host);
-    host.stead_ends(&["undo", "--yes", "1"], 0);
+    host.stead_exits(&["undo", "--yes", "1"], 0);
     let active = host.run(&["systemctl", "is-active", "stead-watch.service"]);
     assert_ne!(active.code, Some(0), "{active:?}");
-    assert_eq!(e2e::difference(&start, &host.settled()), [""; 0]);
+    assert_eq!(
+        e2e::difference(&start, &host.settled_fingerprint()),
+        [""; 0]
+    );
 }
 
 fn wait_until_accepting(host: &Host) {
     wait_until("it is ACCEPT", || {
-        host.must(&["iptables", "--list-rules", "FORWARD"])
+        host.run_ok(&["iptables", "--list-rules", "FORWARD"])
             .out
             .contains("-P FORWARD ACCEPT")
     });
 }
 
 #[test]
-fn whoever_sets_it_back_is_named_and_left_alone() {
+fn watch_names_the_overwriter_and_stops_restoring() {
     let host = boot(Image::Debian13);
     // A thousand times in a minute.
     host.put(
         "/root/fight.sh",
         "while :; do iptables -P FORWARD DROP; sleep 0.06; done\n",
     );
-    host.must(&[
+    host.run_ok(&[
         "systemd-run",
         "--quiet",
         "--unit=fight",
@@ -212,30 +218,30 @@ fn whoever_sets_it_back_is_named_and_left_alone() {
         "--property=StatusText",
         "stead-watch",
     ];
-    let status = host.must(&show).out;
+    let status = host.run_ok(&show).out;
     assert!(
         status.contains("NO LONGER RESTORING: iptables-policy:filter/FORWARD"),
         "{status}"
     );
 
     // It rests while the other goes on, and what is not fought over comes back as ever.
-    let looks = figure(&host, "looks_total");
-    host.must(&["sleep", "3"]);
-    assert_eq!(figure(&host, "looks_total"), looks);
-    host.must(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
+    let looks = metric(&host, "looks_total");
+    host.run_ok(&["sleep", "3"]);
+    assert_eq!(metric(&host, "looks_total"), looks);
+    host.run_ok(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
     wait_until("it forwards again", || {
-        host.must(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
+        host.run_ok(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
     });
     let given_up = "given_up{address=\"iptables-policy:filter/FORWARD\"}";
-    assert_eq!(figure(&host, given_up), 1);
+    assert_eq!(metric(&host, given_up), 1);
 
-    host.must(&["systemctl", "stop", "fight"]);
-    host.must(&["systemctl", "restart", "stead-watch"]);
+    host.run_ok(&["systemctl", "stop", "fight"]);
+    host.run_ok(&["systemctl", "restart", "stead-watch"]);
     wait_until_accepting(&host);
 }
 
 #[test]
-fn what_is_left_alone_stays_so_when_what_it_needs_moves() {
+fn suspended_resource_stays_so_when_dependencies_change() {
     let host = Host::boot(Image::Debian13);
     let spec = r#"
         iptables-chain "filter/MINE"
@@ -250,20 +256,20 @@ fn what_is_left_alone_stays_so_when_what_it_needs_moves() {
         "while :; do iptables --flush MINE; sleep 0.06; done\n",
     );
     let run = ["systemd-run", "--quiet", "--unit=flush"];
-    host.must(&[&run[..], &["sh", "/root/flush.sh"]].concat());
+    host.run_ok(&[&run[..], &["sh", "/root/flush.sh"]].concat());
     wait_for(|| match journal(&host) {
         said if said.contains("No longer restoring iptables-rule:web") => Ok(()),
         said => Err(said),
     });
-    host.must(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
+    host.run_ok(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
     wait_until("it forwards again", || {
-        host.must(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
+        host.run_ok(&["sysctl", "-n", "net.ipv4.ip_forward"]).out == "1\n"
     });
     assert_eq!(journal(&host).matches("No longer restoring").count(), 1);
 }
 
 #[test]
-fn an_interrupted_run_is_taken_back_without_waiting_for_a_boot() {
+fn watch_recovers_an_interrupted_run() {
     let host = Host::boot(Image::Debian13);
     apply(
         &host,
@@ -271,7 +277,7 @@ fn an_interrupted_run_is_taken_back_without_waiting_for_a_boot() {
     );
     let spec = "sysctl \"net.ipv4.ip_forward\" \"1\"\nhook \"watch\"\nfile \"/etc/motd\" { content \"new\\n\"; }\n\
         unit \"slow.service\" running=#true { content \"[Service]\\nType=notify\\nExecStart=/bin/sleep 1000\\n\"; }";
-    let motd = host.must(&["cat", "/etc/motd"]).out;
+    let motd = host.run_ok(&["cat", "/etc/motd"]).out;
     host.put(SPEC, &format!("host \"test\" {{\n{spec}\n}}\n"));
     let run = [
         "systemd-run",
@@ -279,17 +285,17 @@ fn an_interrupted_run_is_taken_back_without_waiting_for_a_boot() {
         "--unit=apply",
         "--property=KillMode=process",
     ];
-    host.must(&[&run[..], &["/usr/bin/env", "stead", "apply", "--yes", SPEC]].concat());
+    host.run_ok(&[&run[..], &["/usr/bin/env", "stead", "apply", "--yes", SPEC]].concat());
     wait_until("it is half done", || {
-        host.must(&["cat", "/etc/motd"]).out == "new\n"
+        host.run_ok(&["cat", "/etc/motd"]).out == "new\n"
             && host
                 .run(&["systemctl", "show", "slow"])
                 .out
                 .contains("ActiveState=activating")
     });
-    host.must(&["systemctl", "kill", "--signal=KILL", "apply"]);
+    host.run_ok(&["systemctl", "kill", "--signal=KILL", "apply"]);
     wait_until("the file is as before", || {
-        host.must(&["cat", "/etc/motd"]).out == motd
+        host.run_ok(&["cat", "/etc/motd"]).out == motd
     });
     wait_until("systemd has nothing of it", || {
         host.run(&["systemctl", "is-active", "slow"]).code != Some(0)

@@ -1,9 +1,9 @@
 //! What worked before a run and does not after it makes the run go back.
 
-use e2e::{Inside, Said, Sandbox, difference};
+use e2e::{CommandOutput, Sandbox, TestEnv, difference};
 
 /// Applies a file beside a check, and says how that ended.
-fn apply(sandbox: &Sandbox, check: &str) -> Said {
+fn apply_with_check(sandbox: &Sandbox, check: &str) -> CommandOutput {
     let spec = format!(
         "host \"test\" {{\n    file \"/srv/new\" {{\n        content \"text\"\n    }}\n    {check}\n}}\n"
     );
@@ -12,10 +12,10 @@ fn apply(sandbox: &Sandbox, check: &str) -> Said {
 }
 
 #[test]
-fn a_check_that_passed_and_fails_takes_the_run_back() {
+fn newly_failing_check_rolls_back_the_run() {
     let sandbox = Sandbox::new();
     let start = sandbox.fingerprint();
-    let said = apply(
+    let said = apply_with_check(
         &sandbox,
         "check \"nothing new\" within=0 { exec \"test\" \"!\" \"-e\" \"/srv/new\"; }",
     );
@@ -32,16 +32,16 @@ fn a_check_that_passed_and_fails_takes_the_run_back() {
 }
 
 #[test]
-fn a_check_that_comes_to_pass_or_never_did_keeps_the_run() {
+fn check_that_failed_before_keeps_the_run() {
     let sandbox = Sandbox::new();
-    let said = apply(
+    let said = apply_with_check(
         &sandbox,
         "check \"the file is there\" { exec \"test\" \"-e\" \"/srv/new\"; }",
     );
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(!said.err.contains("fails"), "{}", said.err);
     let never = "check \"nobody listens\" tcp=\"127.0.0.1:9\" within=0";
-    let said = apply(
+    let said = apply_with_check(
         &sandbox,
         &format!("sysctl \"net.ipv4.ip_forward\" \"1\" persist=#false\n{never}"),
     );
@@ -56,9 +56,9 @@ fn a_check_that_comes_to_pass_or_never_did_keeps_the_run() {
 }
 
 #[test]
-fn a_page_is_asked_for_its_status() {
+fn http_check_reports_failure_and_bad_target_is_rejected() {
     let sandbox = Sandbox::new();
-    let said = apply(
+    let said = apply_with_check(
         &sandbox,
         "check \"page\" http=\"http://127.0.0.1:9/x\" within=0",
     );
@@ -69,7 +69,7 @@ fn a_page_is_asked_for_its_status() {
     );
     for wrong in ["http=\"ftp://a\"", "tcp=\"a\"", "", "dns=\"a\" tcp=\"a:1\""] {
         assert_eq!(
-            apply(&sandbox, &format!("check \"x\" {wrong}")).code,
+            apply_with_check(&sandbox, &format!("check \"x\" {wrong}")).code,
             Some(2),
             "{wrong}"
         );

@@ -13,7 +13,9 @@ use std::{
     process::Stdio,
 };
 
-use e2e::{Fingerprint, Inside, SPEC, Said, Sandbox, difference, program, sandbox};
+use e2e::{
+    CommandOutput, Fingerprint, SPEC, Sandbox, TestEnv, difference, program, sandbox_with_spec,
+};
 use serde_json::Value;
 
 /// Where the repository is checked out.
@@ -56,9 +58,9 @@ struct Step {
 }
 
 /// What came of a job.
-struct Ran {
+struct JobResult {
     name: String,
-    said: Said,
+    output: CommandOutput,
     artifacts: BTreeMap<String, String>,
 }
 
@@ -81,7 +83,7 @@ impl System {
     }
 
     /// Returns what it tells of a pipeline: variables of the environment, or what `${{ … }}` may ask.
-    fn told(self, trigger: Trigger) -> BTreeMap<&'static str, &'static str> {
+    fn variables(self, trigger: Trigger) -> BTreeMap<&'static str, &'static str> {
         match self {
             Self::GitLab => {
                 let mut told = BTreeMap::from([
@@ -127,7 +129,7 @@ impl System {
     /// Returns the jobs that run, in their order.
     fn jobs(self, trigger: Trigger) -> Vec<Job> {
         let document = self.document();
-        let told = self.told(trigger);
+        let told = self.variables(trigger);
         match self {
             Self::GitLab => gitlab_jobs(&document, &told),
             Self::GitHub => github_jobs(&document, &told),
@@ -151,7 +153,7 @@ fn gitlab_jobs(document: &Value, told: &BTreeMap<&str, &str>) -> Vec<Job> {
             let value = |word: &str| told.get(word.strip_prefix('$')?).copied();
             if !rules
                 .iter()
-                .any(|rule| holds(rule["if"].as_str().unwrap(), value))
+                .any(|rule| is_true(rule["if"].as_str().unwrap(), value))
             {
                 continue;
             }
@@ -187,7 +189,7 @@ fn github_jobs(document: &Value, told: &BTreeMap<&str, &str>) -> Vec<Job> {
     let mut jobs = vec![];
     for (name, job) in document["jobs"].as_object().unwrap() {
         let value = |word: &str| told.get(word).copied();
-        if !holds(job["if"].as_str().unwrap(), value) {
+        if !is_true(job["if"].as_str().unwrap(), value) {
             continue;
         }
         let (mut steps, mut artifacts) = (vec![], vec![]);
@@ -232,7 +234,7 @@ fn github_jobs(document: &Value, told: &BTreeMap<&str, &str>) -> Vec<Job> {
 }
 
 /// Whether a condition of `==` and `&&` holds.
-fn holds<'a>(condition: &'a str, value: impl Fn(&'a str) -> Option<&'a str>) -> bool {
+fn is_true<'a>(condition: &'a str, value: impl Fn(&'a str) -> Option<&'a str>) -> bool {
     let side = |word: &'a str| {
         let word = word.trim();
         let written = word.trim_matches(['"', '\'']);
@@ -255,47 +257,52 @@ fn texts(map: &Value) -> BTreeMap<String, String> {
 }
 
 /// Returns the path of a file of the repository.
-fn in_repository(name: &str) -> String {
+fn repository_path(name: &str) -> String {
     format!("{REPOSITORY}/{name}")
 }
 
 /// A host with a repository that describes it.
-struct Desk {
+struct CiHost {
     sandbox: Sandbox,
     system: System,
 }
 
-impl Desk {
+impl CiHost {
     /// Sets up a host as the examples say, and a branch `change` that asks for more than `main`.
     fn new(system: System) -> Self {
-        let desk = Self {
-            sandbox: sandbox(),
+        let host = Self {
+            sandbox: sandbox_with_spec(),
             system,
         };
-        let inside = &desk.sandbox;
+        let inside = &host.sandbox;
         for name in ["sudo", "curl", "gh", "refuse-body"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci").join(name);
             let place = format!("/run/ci/bin/{name}");
             inside.put(&place, &fs::read_to_string(path).unwrap());
-            inside.must(&["chmod", "755", &place]);
+            inside.run_ok(&["chmod", "755", &place]);
         }
         let stead = program("stead");
-        inside.must(&["ln", "-s", stead.to_str().unwrap(), "/run/ci/bin/stead"]);
-        inside.must(&["mkdir", "-m", "700", PLANS]);
-        inside.must(&["mkdir", "-p", REPOSITORY]);
-        desk.git("init -q -b main");
-        inside.put(&in_repository("host.kdl"), "host \"test\" {\n}\n");
-        desk.commit("nothing is asked for yet");
-        desk.git("checkout -q -b change");
-        inside.put(&in_repository("host.kdl"), SPEC);
-        desk.must("stead fmt host.kdl");
-        desk.must("stead test --record here host.kdl");
-        desk.commit("ask for what the test asks for");
-        desk
+        inside.run_ok(&["ln", "-s", stead.to_str().unwrap(), "/run/ci/bin/stead"]);
+        inside.run_ok(&["mkdir", "-m", "700", PLANS]);
+        inside.run_ok(&["mkdir", "-p", REPOSITORY]);
+        host.git("init -q -b main");
+        inside.put(&repository_path("host.kdl"), "host \"test\" {\n}\n");
+        host.commit("nothing is asked for yet");
+        host.git("checkout -q -b change");
+        inside.put(&repository_path("host.kdl"), SPEC);
+        host.run_ok("stead fmt host.kdl");
+        host.run_ok("stead test --record here host.kdl");
+        host.commit("ask for what the test asks for");
+        host
     }
 
     /// Runs a script in the repository.
-    fn run(&self, shell: &[&str], environment: &BTreeMap<String, String>, script: &str) -> Said {
+    fn run(
+        &self,
+        shell: &[&str],
+        environment: &BTreeMap<String, String>,
+        script: &str,
+    ) -> CommandOutput {
         let pairs: Vec<_> = environment
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
@@ -309,13 +316,13 @@ impl Desk {
         command.stdin(Stdio::null()).output().unwrap().into()
     }
 
-    fn must(&self, script: &str) {
+    fn run_ok(&self, script: &str) {
         let said = self.run(&["bash", "-e"], &BTreeMap::new(), script);
         assert_eq!(said.code, Some(0), "{script}: {said:?}");
     }
 
     fn git(&self, arguments: &str) {
-        self.must(&format!(
+        self.run_ok(&format!(
             "git -c user.name=test -c user.email=test@example.org {arguments}"
         ));
     }
@@ -326,11 +333,11 @@ impl Desk {
     }
 
     /// Runs the jobs of a pipeline up to the first that fails, each in a clean checkout.
-    fn pipeline(&self, trigger: Trigger) -> Vec<Ran> {
+    fn pipeline(&self, trigger: Trigger) -> Vec<JobResult> {
         let mut ran = vec![];
         for job in self.system.jobs(trigger) {
             self.git("clean -q -ffdx");
-            let mut said = Said {
+            let mut said = CommandOutput {
                 code: None,
                 out: String::new(),
                 err: String::new(),
@@ -343,14 +350,14 @@ impl Desk {
             }
             let artifacts = job.artifacts.into_iter();
             let artifacts = artifacts.filter_map(|name| {
-                let text = self.sandbox.get(&in_repository(&name))?;
+                let text = self.sandbox.get(&repository_path(&name))?;
                 Some((name, text))
             });
             let is_over = said.code != Some(0);
-            ran.push(Ran {
+            ran.push(JobResult {
                 name: job.name,
                 artifacts: artifacts.collect(),
-                said,
+                output: said,
             });
             if is_over {
                 break;
@@ -360,10 +367,10 @@ impl Desk {
     }
 
     /// Runs a pipeline whose jobs must all succeed.
-    fn succeed(&self, trigger: Trigger) -> Vec<Ran> {
+    fn succeed(&self, trigger: Trigger) -> Vec<JobResult> {
         let ran = self.pipeline(trigger);
         for ran in &ran {
-            assert_eq!(ran.said.code, Some(0), "{}: {:?}", ran.name, ran.said);
+            assert_eq!(ran.output.code, Some(0), "{}: {:?}", ran.name, ran.output);
         }
         ran
     }
@@ -379,24 +386,24 @@ impl Desk {
 
     /// Returns the plans that wait.
     fn plans(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.sandbox.at(PLANS)).unwrap();
+        let entries = fs::read_dir(self.sandbox.outside_path(PLANS)).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 }
 
-fn a_request_is_planned_and_merging_it_applies_the_plan(system: System) {
-    let desk = Desk::new(system);
-    let start = desk.fingerprint();
-    let ran = desk.succeed(Trigger::Request);
-    assert_eq!(difference(&start, &desk.fingerprint()), [""; 0]);
+fn merge_applies_the_plan_of_the_request(system: System) {
+    let host = CiHost::new(system);
+    let start = host.fingerprint();
+    let ran = host.succeed(Trigger::Request);
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 
-    let [plan] = &desk.plans()[..] else {
-        panic!("{:?}", desk.plans());
+    let [plan] = &host.plans()[..] else {
+        panic!("{:?}", host.plans());
     };
     let mode = fs::metadata(plan).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let artifacts = &ran.last().unwrap().artifacts;
-    let comment = desk.sandbox.get("/run/ci/comment.md").unwrap();
+    let comment = host.sandbox.get("/run/ci/comment.md").unwrap();
     assert_eq!(artifacts["plan.md"], comment);
     let summary = "Plan: 8 to create, 6 to change, 1 to remove.";
     assert!(comment.contains(summary), "{comment}");
@@ -411,81 +418,81 @@ fn a_request_is_planned_and_merging_it_applies_the_plan(system: System) {
             }
         }
         System::GitHub => {
-            assert_eq!(desk.sandbox.get("/run/ci/summary.md"), Some(comment));
+            assert_eq!(host.sandbox.get("/run/ci/summary.md"), Some(comment));
         }
     }
 
-    desk.merge();
-    let ran = desk.succeed(Trigger::Merged);
+    host.merge();
+    let ran = host.succeed(Trigger::Merged);
     assert_eq!(ran.len(), 1);
     assert_eq!(ran[0].name, "apply");
-    let again = desk.sandbox.stead(&["plan", &in_repository("host.kdl")]);
+    let again = host.sandbox.stead(&["plan", &repository_path("host.kdl")]);
     assert_eq!(again.code, Some(0), "{again:?}");
 }
 
-fn a_host_that_changed_in_between_is_left_alone(system: System) {
-    let desk = Desk::new(system);
-    desk.succeed(Trigger::Request);
-    desk.merge();
-    desk.sandbox.put("/srv/old", "somebody else\n");
-    let start = desk.fingerprint();
-    let ran = desk.pipeline(Trigger::Merged);
-    let said = &ran.last().unwrap().said;
+fn merge_leaves_a_changed_host_alone(system: System) {
+    let host = CiHost::new(system);
+    host.succeed(Trigger::Request);
+    host.merge();
+    host.sandbox.put("/srv/old", "somebody else\n");
+    let start = host.fingerprint();
+    let ran = host.pipeline(Trigger::Merged);
+    let said = &ran.last().unwrap().output;
     assert_eq!(said.code, Some(5), "{said:?}");
     assert!(said.out.contains("The plan is stale"), "{said:?}");
     assert!(said.err.contains("file:/srv/old"), "{said:?}");
-    assert_eq!(difference(&start, &desk.fingerprint()), [""; 0]);
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 }
 
-fn a_tree_that_nobody_planned_is_not_applied(system: System) {
-    let desk = Desk::new(system);
-    desk.succeed(Trigger::Request);
-    desk.git("checkout -q main");
-    desk.sandbox.put(&in_repository("other"), "came first\n");
-    desk.commit("something else");
-    desk.merge();
-    let start = desk.fingerprint();
-    let ran = desk.pipeline(Trigger::Merged);
-    let said = &ran.last().unwrap().said;
+fn merge_of_an_unplanned_tree_is_not_applied(system: System) {
+    let host = CiHost::new(system);
+    host.succeed(Trigger::Request);
+    host.git("checkout -q main");
+    host.sandbox.put(&repository_path("other"), "came first\n");
+    host.commit("something else");
+    host.merge();
+    let start = host.fingerprint();
+    let ran = host.pipeline(Trigger::Merged);
+    let said = &ran.last().unwrap().output;
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.out.contains("no plan for this tree"), "{said:?}");
-    assert_eq!(difference(&start, &desk.fingerprint()), [""; 0]);
+    assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 }
 
-fn what_a_check_refuses_is_not_planned(system: System) {
+fn request_failing_a_check_is_not_planned(system: System) {
     for spoil in [
         "sed -i 's/sysctl/sysctrl/' host.kdl",
         "sed -i 's/^    symlink/  symlink/' host.kdl",
         "sed -i 's/0750/0755/' host.kdl",
     ] {
-        let desk = Desk::new(system);
-        desk.must(spoil);
-        desk.commit("a slip");
-        let ran = desk.pipeline(Trigger::Request);
+        let host = CiHost::new(system);
+        host.run_ok(spoil);
+        host.commit("a slip");
+        let ran = host.pipeline(Trigger::Request);
         assert_eq!(ran.len(), 1, "{spoil}");
-        assert!(matches!(ran[0].said.code, Some(2 | 3)), "{spoil}");
-        assert_eq!(desk.plans(), [""; 0].map(PathBuf::from), "{spoil}");
-        assert_eq!(desk.sandbox.get("/run/ci/comment.md"), None, "{spoil}");
+        assert!(matches!(ran[0].output.code, Some(2 | 3)), "{spoil}");
+        assert_eq!(host.plans(), [""; 0].map(PathBuf::from), "{spoil}");
+        assert_eq!(host.sandbox.get("/run/ci/comment.md"), None, "{spoil}");
     }
 }
 
-fn a_plan_that_cannot_be_made_fails_and_says_nothing(system: System) {
-    let desk = Desk::new(system);
-    desk.sandbox.must(&["rm", "/etc/stead/secret"]);
-    let ran = desk.pipeline(Trigger::Request);
-    let said = &ran.last().unwrap().said;
+fn failing_plan_posts_no_comment(system: System) {
+    let host = CiHost::new(system);
+    host.sandbox.run_ok(&["rm", "/etc/stead/secret"]);
+    let ran = host.pipeline(Trigger::Request);
+    let said = &ran.last().unwrap().output;
     assert!(!matches!(said.code, Some(0 | 3)), "{said:?}");
-    assert_eq!(desk.sandbox.get("/run/ci/comment.md"), None);
+    assert_eq!(host.sandbox.get("/run/ci/comment.md"), None);
 }
 
-fn a_request_that_changes_nothing_says_so(system: System) {
-    let desk = Desk::new(system);
-    desk.succeed(Trigger::Request);
-    desk.merge();
-    desk.succeed(Trigger::Merged);
-    desk.git("checkout -q change");
-    desk.succeed(Trigger::Request);
-    let comment = desk.sandbox.get("/run/ci/comment.md").unwrap();
+fn request_without_changes_comments_so(system: System) {
+    let host = CiHost::new(system);
+    host.succeed(Trigger::Request);
+    host.merge();
+    host.succeed(Trigger::Merged);
+    host.git("checkout -q change");
+    host.succeed(Trigger::Request);
+    let comment = host.sandbox.get("/run/ci/comment.md").unwrap();
     assert!(comment.contains("No changes."), "{comment}");
 }
 
@@ -501,22 +508,22 @@ macro_rules! on_both {
 }
 
 on_both!(
-    a_request_is_planned_and_merging_it_applies_the_plan,
-    a_host_that_changed_in_between_is_left_alone,
-    a_tree_that_nobody_planned_is_not_applied,
-    what_a_check_refuses_is_not_planned,
-    a_plan_that_cannot_be_made_fails_and_says_nothing,
-    a_request_that_changes_nothing_says_so,
+    merge_applies_the_plan_of_the_request,
+    merge_leaves_a_changed_host_alone,
+    merge_of_an_unplanned_tree_is_not_applied,
+    request_failing_a_check_is_not_planned,
+    failing_plan_posts_no_comment,
+    request_without_changes_comments_so,
 );
 
 #[test]
-fn a_fork_runs_nothing_on_the_host() {
+fn fork_runs_no_job_on_the_host() {
     let jobs = System::GitHub.jobs(Trigger::Fork);
     assert!(jobs.is_empty(), "{jobs:?}");
 }
 
 #[test]
-fn every_job_stays_on_the_host() {
+fn ci_jobs_run_only_on_the_host() {
     let gitlab = System::GitLab.document();
     assert_eq!(gitlab["default"]["tags"][0], "the-host");
     let github = System::GitHub.document();

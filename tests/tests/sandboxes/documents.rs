@@ -8,10 +8,10 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use e2e::{
-    Inside, Sandbox,
+    Sandbox, TestEnv,
     document::{
-        GUIDE, Is, Page, anchors, guide_pages, links, passing_commands, repository, run_all,
-        seen_by, written_pages,
+        BlockKind, GUIDE, Page, anchors, check_seen_by_test, guide_pages, handwritten_pages, links,
+        mentioned_commands, repository, run_all,
     },
     program,
 };
@@ -26,27 +26,27 @@ fn stead(arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn what_the_documents_show_is_what_comes_of_it() {
+fn documents_match_output_in_sandboxes() {
     run_all(None, || {
         let sandbox = Sandbox::new();
         // What this machine sets at boot is no part of what the pages show.
-        sandbox.must(&["sh", "-c", "rm -f /etc/sysctl.d/*; echo >/etc/sysctl.conf"]);
+        sandbox.run_ok(&["sh", "-c", "rm -f /etc/sysctl.d/*; echo >/etc/sysctl.conf"]);
         sandbox
     });
 }
 
 #[test]
-fn every_block_of_the_documents_is_run_or_checked() {
+fn document_blocks_are_all_run_or_checked() {
     let mut wrong = vec![];
-    for page in written_pages() {
+    for page in handwritten_pages() {
         for block in page.blocks() {
             let shown = page.text_of(&block);
-            let why = match &block.is {
-                Is::Unknown(info) => Some(format!(
+            let why = match &block.kind {
+                BlockKind::Unknown(info) => Some(format!(
                     "nobody runs a block of `{info}`; what there is says tests/src/document.rs"
                 )),
-                Is::Seen(test) => seen_by(test, shown, &page.path).err(),
-                Is::Form if shown.contains("$ ") => {
+                BlockKind::SeenByTest(test) => check_seen_by_test(test, shown, &page.path).err(),
+                BlockKind::Form if shown.contains("$ ") => {
                     Some("commands are run in `console`".to_owned())
                 }
                 _ => None,
@@ -58,14 +58,14 @@ fn every_block_of_the_documents_is_run_or_checked() {
 }
 
 #[test]
-fn every_spec_of_the_documents_is_valid() {
+fn document_specs_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.kdl");
     let name = path.to_str().unwrap();
     let mut checked = 0;
-    for page in written_pages() {
+    for page in handwritten_pages() {
         for block in page.blocks() {
-            if block.is != Is::Spec {
+            if block.kind != BlockKind::Spec {
                 continue;
             }
             let text = page.text_of(&block);
@@ -85,10 +85,10 @@ fn every_spec_of_the_documents_is_valid() {
 }
 
 #[test]
-fn every_command_that_the_documents_name_can_be_typed() {
+fn document_commands_parse() {
     let mut checked = 0;
-    for page in written_pages() {
-        for command in passing_commands(&page) {
+    for page in handwritten_pages() {
+        for command in mentioned_commands(&page) {
             let words = command["stead ".len()..].replace("RUN", "1");
             let words = format!("exec \"$0\" {words} --help");
             let stead = program("stead");
@@ -107,7 +107,7 @@ fn every_command_that_the_documents_name_can_be_typed() {
 }
 
 #[test]
-fn every_link_of_the_documents_leads_somewhere() {
+fn document_links_resolve() {
     let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(Page::read);
     let mut wrong = vec![];
     for page in pages.into_iter().chain(guide_pages()) {
@@ -141,7 +141,7 @@ fn every_link_of_the_documents_leads_somewhere() {
 }
 
 #[test]
-fn every_page_of_the_guide_is_in_its_summary_once() {
+fn guide_pages_are_in_the_summary_once() {
     let summary = Page::read(format!("{GUIDE}/SUMMARY.md"));
     let listed = links(&summary);
     let once: BTreeSet<&String> = listed.iter().collect();
@@ -156,7 +156,7 @@ fn every_page_of_the_guide_is_in_its_summary_once() {
 }
 
 #[test]
-fn every_page_of_the_guide_begins_with_its_title() {
+fn guide_pages_begin_with_their_title() {
     for page in guide_pages() {
         let text = page.text.lines().filter(|line| !line.starts_with("<!--"));
         let first = text.into_iter().find(|line| !line.is_empty()).unwrap();

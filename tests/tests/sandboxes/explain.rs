@@ -1,6 +1,6 @@
 //! One resource, explained: why it is wanted so, where it was read, and what runs did to it.
 
-use e2e::{Inside, Sandbox};
+use e2e::{Sandbox, TestEnv};
 
 const SPEC: &str = r#"var "motd" default=(env)"MOTD"
 profile "talking" {
@@ -13,7 +13,7 @@ host "x" {
     use "talking"
 }
 "#;
-const KERNEL: &str = r#"var "forward" default=0
+const INCLUDED_SPEC: &str = r#"var "forward" default=0
 when fact="os" is-not="none" {
     sysctl "net.ipv4.ip_forward" (var)"forward"
 }
@@ -21,7 +21,7 @@ iptables-policy "filter/FORWARD" "ACCEPT"
 "#;
 
 /// Returns the lines of an explanation, without the time of a run.
-fn explained(sandbox: &Sandbox, words: &[&str]) -> String {
+fn explanation(sandbox: &Sandbox, words: &[&str]) -> String {
     let stead = sandbox.stead_path();
     let argv = [&["env", "MOTD=hello", &stead, "explain"], words].concat();
     let said = sandbox.run(&argv);
@@ -34,10 +34,10 @@ fn explained(sandbox: &Sandbox, words: &[&str]) -> String {
 }
 
 #[test]
-fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
+fn explain_shows_spec_origin_and_observed_source() {
     let sandbox = Sandbox::new();
     sandbox.put("/run/host.kdl", SPEC);
-    sandbox.put("/run/kernel.kdl", KERNEL);
+    sandbox.put("/run/kernel.kdl", INCLUDED_SPEC);
     let stead = sandbox.stead_path();
     let apply = [
         "env",
@@ -50,7 +50,7 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
     let applied = sandbox.run(&apply);
     assert_eq!(applied.code, Some(0), "{}", applied.err);
 
-    let text = explained(&sandbox, &["file:/etc/motd", "/run/host.kdl"]);
+    let text = explanation(&sandbox, &["file:/etc/motd", "/run/host.kdl"]);
     for line in [
         "  /run/host.kdl:9",
         "    used at /run/host.kdl:9",
@@ -68,7 +68,7 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
         "--var",
         "forward=1",
     ];
-    let text = explained(&sandbox, &given);
+    let text = explanation(&sandbox, &given);
     for part in [
         "    included at /run/host.kdl:9",
         "    when `os` is `",
@@ -79,7 +79,7 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 
-    let text = explained(
+    let text = explanation(
         &sandbox,
         &["iptables-policy:filter/FORWARD", "/run/host.kdl"],
     );
@@ -89,16 +89,16 @@ fn a_resource_is_explained_from_the_spec_to_the_line_that_was_read() {
 }
 
 #[test]
-fn what_no_spec_speaks_of_is_explained_too() {
+fn explain_works_for_undeclared_resources() {
     let sandbox = Sandbox::new();
-    let text = explained(&sandbox, &["sysctl:net.ipv4.ip_forward"]);
+    let text = explanation(&sandbox, &["sysctl:net.ipv4.ip_forward"]);
     assert!(text.contains("No spec is given or found here."), "{text}");
     assert!(text.contains("No run has changed it."), "{text}");
     sandbox.put(
         "/run/host.kdl",
         "host \"x\" {\n    directory \"/etc/a\"\n}\n",
     );
-    let text = explained(&sandbox, &["directory:/etc/b", "/run/host.kdl"]);
+    let text = explanation(&sandbox, &["directory:/etc/b", "/run/host.kdl"]);
     assert!(
         text.contains("/run/host.kdl does not declare it. Did you mean `directory:/etc/a`?"),
         "{text}"

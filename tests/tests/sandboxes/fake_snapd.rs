@@ -7,7 +7,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use e2e::{FakeSnapd, Fault, Offer, World};
+use e2e::{FakeSnapd, Offer, SnapdFault, SnapdState};
 use serde_json::{Value, json};
 
 struct Fake {
@@ -16,10 +16,10 @@ struct Fake {
     _folder: tempfile::TempDir,
 }
 
-fn fake(version: (u32, u32)) -> Fake {
+fn start_fake(version: (u32, u32)) -> Fake {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("snapd.socket");
-    let world = World::new(
+    let world = SnapdState::new(
         version,
         vec![
             Offer::microk8s("1.32/stable", "7"),
@@ -36,20 +36,21 @@ fn fake(version: (u32, u32)) -> Fake {
 
 impl Fake {
     /// Returns the answer, or `None` if nobody answers.
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
-        self.snapd.ask(method, path, body)
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+        self.snapd.request(method, path, body)
     }
 
     fn get(&self, path: &str) -> Value {
-        self.ask("GET", path, None).unwrap()
+        self.request("GET", path, None).unwrap()
     }
 
     fn post(&self, body: &Value) -> Value {
-        self.ask("POST", "/v2/snaps/microk8s", Some(body)).unwrap()
+        self.request("POST", "/v2/snaps/microk8s", Some(body))
+            .unwrap()
     }
 
     /// Begins a change and looks at it until it has ended. Returns every look.
-    fn change(&self, body: &Value) -> Vec<Value> {
+    fn change_to_end(&self, body: &Value) -> Vec<Value> {
         let begun = self.post(body);
         assert_eq!(begun["status-code"], 202, "{begun}");
         let path = format!("/v2/changes/{}", begun["change"].as_str().unwrap());
@@ -65,12 +66,12 @@ impl Fake {
 }
 
 #[test]
-fn a_download_has_a_size_and_shows_its_progress() {
-    let fake = fake((2, 68));
+fn fake_download_reports_size_and_progress() {
+    let fake = start_fake((2, 68));
     let found = fake.get("/v2/find?name=microk8s");
     assert_eq!(found["result"][0]["download-size"], 170_000_000);
-    let looks =
-        fake.change(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
+    let looks = fake
+        .change_to_end(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
     let done: Vec<u64> = looks
         .iter()
         .map(|look| look["tasks"][1]["progress"]["done"].as_u64().unwrap())
@@ -86,12 +87,12 @@ fn a_download_has_a_size_and_shows_its_progress() {
 }
 
 #[test]
-fn a_change_that_fails_says_why_and_changes_nothing() {
-    let fake = fake((2, 68));
+fn fake_failed_change_reports_error_and_changes_nothing() {
+    let fake = start_fake((2, 68));
     fake.snapd
-        .inject(Fault::Error("the disk is full".to_owned()));
-    let looks =
-        fake.change(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
+        .inject(SnapdFault::Error("the disk is full".to_owned()));
+    let looks = fake
+        .change_to_end(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
     let end = looks.last().unwrap();
     assert_eq!(end["status"], "Error");
     assert!(
@@ -105,10 +106,10 @@ fn a_change_that_fails_says_why_and_changes_nothing() {
 }
 
 #[test]
-fn refusals_have_the_codes_and_kinds_of_snapd() {
-    let fake = fake((2, 68));
+fn fake_errors_have_codes_and_kinds_of_snapd() {
+    let fake = start_fake((2, 68));
     let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
-    fake.snapd.inject(Fault::Conflict);
+    fake.snapd.inject(SnapdFault::Conflict);
     for (body, code, kind) in [
         (install.clone(), 409, "snap-change-conflict"),
         (json!({"action": "refresh"}), 400, "snap-not-installed"),
@@ -136,10 +137,10 @@ fn refusals_have_the_codes_and_kinds_of_snapd() {
         );
     }
     let none = fake
-        .ask("POST", "/v2/snaps/none-such", Some(&install))
+        .request("POST", "/v2/snaps/none-such", Some(&install))
         .unwrap();
     assert_eq!(none["result"]["kind"], "snap-not-found");
-    fake.change(&install);
+    fake.change_to_end(&install);
     assert_eq!(
         fake.post(&install)["result"]["kind"],
         "snap-already-installed"
@@ -148,8 +149,8 @@ fn refusals_have_the_codes_and_kinds_of_snapd() {
         fake.post(&json!({"action": "refresh"}))["result"]["kind"],
         "snap-no-update-available"
     );
-    fake.change(&json!({"action": "refresh", "channel": "1.33/stable"}));
-    fake.change(&json!({"action": "revert"}));
+    fake.change_to_end(&json!({"action": "refresh", "channel": "1.33/stable"}));
+    fake.change_to_end(&json!({"action": "revert"}));
     assert_eq!(fake.get("/v2/snaps/microk8s")["result"]["revision"], "7");
     assert_eq!(
         fake.get("/v2/snaps?select=all")["result"]
@@ -161,15 +162,16 @@ fn refusals_have_the_codes_and_kinds_of_snapd() {
 }
 
 #[test]
-fn the_daemon_vanishes_in_the_middle_of_a_change_and_comes_back() {
-    let fake = fake((2, 68));
-    fake.snapd.inject(Fault::Vanish(Duration::from_secs(3)));
+fn fake_daemon_vanishes_during_a_change_and_returns() {
+    let fake = start_fake((2, 68));
+    fake.snapd
+        .inject(SnapdFault::Outage(Duration::from_secs(3)));
     let begun = fake.post(&json!({"action": "install", "classic": true, "channel": "1.32/stable"}));
     let path = format!("/v2/changes/{}", begun["change"].as_str().unwrap());
-    fake.ask("GET", &path, None);
+    fake.request("GET", &path, None);
     let mut silences = 0;
     while fake
-        .ask("GET", &path, None)
+        .request("GET", &path, None)
         .is_none_or(|look| look["result"]["ready"] == false)
     {
         silences += usize::from(!fake.socket.exists());
@@ -180,18 +182,18 @@ fn the_daemon_vanishes_in_the_middle_of_a_change_and_comes_back() {
 }
 
 #[test]
-fn only_a_new_snapd_holds_a_single_snap() {
+fn fake_holds_single_snaps_from_2_58_on() {
     let hold = json!({"action": "hold", "time": "forever", "hold-level": "general"});
     let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
-    let new = fake((2, 58));
-    new.change(&install);
-    new.change(&hold);
+    let new = start_fake((2, 58));
+    new.change_to_end(&install);
+    new.change_to_end(&hold);
     assert!(new.get("/v2/snaps/microk8s")["result"]["hold"].is_string());
-    new.change(&json!({"action": "unhold"}));
+    new.change_to_end(&json!({"action": "unhold"}));
     assert!(new.get("/v2/snaps/microk8s")["result"]["hold"].is_null());
 
-    let old = fake((2, 57));
-    old.change(&install);
+    let old = start_fake((2, 57));
+    old.change_to_end(&install);
     let said = old.post(&hold);
     assert_eq!(
         (&said["status-code"], &said["result"]["message"]),
@@ -200,8 +202,8 @@ fn only_a_new_snapd_holds_a_single_snap() {
 }
 
 #[test]
-fn a_request_that_is_not_exact_is_complained_about() {
-    let fake = fake((2, 68));
+fn fake_rejects_inexact_requests() {
+    let fake = start_fake((2, 68));
     for (body, expected) in [
         (
             json!({"action": "install", "clasic": true}),
@@ -227,18 +229,18 @@ fn a_request_that_is_not_exact_is_complained_about() {
         (json!([]), "the body is no JSON object"),
     ] {
         assert_eq!(fake.post(&body)["status-code"], 400);
-        let complaints = fake.snapd.take_complaints();
+        let complaints = fake.snapd.take_bad_requests();
         assert_eq!(complaints.len(), 1, "{body}: {complaints:?}");
         assert!(complaints[0].contains(expected), "{body}: {complaints:?}");
     }
     fake.get("/v2/snaps?selcet=all");
     fake.get("/v2/snap");
-    assert_eq!(fake.snapd.take_complaints().len(), 2);
+    assert_eq!(fake.snapd.take_bad_requests().len(), 2);
 }
 
 #[test]
 #[should_panic(expected = "requests that snapd does not know")]
-fn a_test_with_a_wrong_request_fails() {
-    let fake = fake((2, 68));
+fn fake_fails_the_test_after_a_bad_request() {
+    let fake = start_fake((2, 68));
     fake.post(&json!({"action": "install", "clasic": true}));
 }

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use e2e::{Inside, Said, Sandbox, difference};
+use e2e::{CommandOutput, Sandbox, TestEnv, difference};
 use serde_json::Value;
 
 const STATE: &str = "/var/lib/stead";
@@ -22,13 +22,13 @@ const PROGRAM: &str = "/run/bin/stead";
 
 /// Makes a sandbox with the program in that place.
 fn sandbox() -> Sandbox {
-    let sandbox = e2e::sandbox();
-    sandbox.must(&["mkdir", "/run/bin"]);
-    sandbox.must(&["cp", &sandbox.stead_path(), PROGRAM]);
+    let sandbox = e2e::sandbox_with_spec();
+    sandbox.run_ok(&["mkdir", "/run/bin"]);
+    sandbox.run_ok(&["cp", &sandbox.stead_path(), PROGRAM]);
     sandbox
 }
 
-fn stead_ends(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Said {
+fn stead_ends(sandbox: &Sandbox, arguments: &[&str], code: i32) -> CommandOutput {
     let mut argv = vec![PROGRAM];
     argv.extend(arguments);
     let said = sandbox.run(&argv);
@@ -36,19 +36,19 @@ fn stead_ends(sandbox: &Sandbox, arguments: &[&str], code: i32) -> Said {
     said
 }
 
-fn recorded() -> PathBuf {
+fn formats_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/0.1")
 }
 
-fn text(name: &str) -> String {
-    fs::read_to_string(recorded().join(name)).unwrap()
+fn recorded_text(name: &str) -> String {
+    fs::read_to_string(formats_dir().join(name)).unwrap()
 }
 
 /// Puts the recorded state directory in place of the sandbox's own.
 fn put_state(sandbox: &Sandbox) {
-    sandbox.must(&["rm", "-rf", STATE]);
-    put_directory(sandbox, &recorded().join("state"), STATE);
-    sandbox.must(&["chmod", "-R", "go=", STATE]);
+    sandbox.run_ok(&["rm", "-rf", STATE]);
+    put_directory(sandbox, &formats_dir().join("state"), STATE);
+    sandbox.run_ok(&["chmod", "-R", "go=", STATE]);
 }
 
 fn put_directory(sandbox: &Sandbox, from: &Path, to: &str) {
@@ -63,7 +63,7 @@ fn put_directory(sandbox: &Sandbox, from: &Path, to: &str) {
     }
 }
 
-fn json(text: &str) -> Value {
+fn parse_json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
@@ -71,19 +71,22 @@ fn json(text: &str) -> Value {
 fn plan_and_events_are_printed_as_by_0_1() {
     let sandbox = sandbox();
     let planned = stead_ends(&sandbox, &["plan", "--json", "/run/host.kdl"], 3);
-    assert_eq!(planned.out.trim_end(), text("plan.json").trim_end());
+    assert_eq!(
+        planned.out.trim_end(),
+        recorded_text("plan.json").trim_end()
+    );
     let applied = stead_ends(&sandbox, &["apply", "--yes", "--json", "/run/host.kdl"], 0);
-    assert_eq!(applied.out, text("apply.jsonl"));
+    assert_eq!(applied.out, recorded_text("apply.jsonl"));
     let undone = stead_ends(&sandbox, &["undo", "--yes", "--json", "1"], 0);
-    assert_eq!(undone.out, text("undo.jsonl"));
+    assert_eq!(undone.out, recorded_text("undo.jsonl"));
 }
 
 #[test]
 fn saved_plan_of_0_1_is_applied() {
     let sandbox = sandbox();
-    sandbox.put("/run/plan.json", &text("plan.json"));
+    sandbox.put("/run/plan.json", &recorded_text("plan.json"));
     let applied = stead_ends(&sandbox, &["apply", "--yes", "--json", "/run/plan.json"], 0);
-    assert_eq!(applied.out, text("apply.jsonl"));
+    assert_eq!(applied.out, recorded_text("apply.jsonl"));
     stead_ends(&sandbox, &["plan", "/run/host.kdl"], 0);
 }
 
@@ -93,7 +96,10 @@ fn runs_of_0_1_are_shown_as_before() {
     put_state(&sandbox);
     for run in ["1", "2", "3"] {
         let shown = stead_ends(&sandbox, &["show", run, "--json"], 0);
-        assert_eq!(json(&shown.out), json(&text(&format!("show-{run}.json"))));
+        assert_eq!(
+            parse_json(&shown.out),
+            parse_json(&recorded_text(&format!("show-{run}.json")))
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e::{Inside, Sandbox};
+use e2e::{Sandbox, TestEnv};
 
 /// What a script would do that ran: every way to run one without a click, and an end for each element that could hold it.
 const HOSTILE: &str = r#"</code></pre></details></title></style><script>document.title = "ran"</script>
@@ -21,14 +21,14 @@ const HOSTILE: &str = r#"</code></pre></details></title></style><script>document
 "#;
 
 /// What would lead elsewhere.
-const ELSEWHERE: &str = r#"<meta http-equiv="refresh" content="0;url=about:blank"><link rel="stylesheet" href="x.css">
+const REDIRECTS: &str = r#"<meta http-equiv="refresh" content="0;url=about:blank"><link rel="stylesheet" href="x.css">
 "#;
 
 /// Makes a host on which one run is done and one has failed, all of them about hostile texts, and returns its page.
-fn page() -> String {
+fn history_page() -> String {
     let sandbox = Sandbox::new();
     let spec = |more: &str| {
-        let text = format!("{HOSTILE}{ELSEWHERE}").replace('\n', "\n            ");
+        let text = format!("{HOSTILE}{REDIRECTS}").replace('\n', "\n            ");
         format!(
             "host \"<script>document.title='ran'</script>\" {{\n    file \"/srv/<img src=x onerror=document.title=1>\" {{\n        \
              content #\"\"\"\n            {text}\"\"\"#\n    }}\n{more}}}\n"
@@ -49,12 +49,12 @@ fn page() -> String {
 
     let said = sandbox.stead(&["history", "--html", "/run/history.html"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    let mode = fs::metadata(sandbox.at("/run/history.html"))
+    let mode = fs::metadata(sandbox.outside_path("/run/history.html"))
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    sandbox.must(&["ln", "-s", "/run/host.kdl", "/run/link.html"]);
+    sandbox.run_ok(&["ln", "-s", "/run/host.kdl", "/run/link.html"]);
     let said = sandbox.stead(&["history", "--html", "/run/link.html"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(sandbox.get("/run/host.kdl").unwrap().starts_with("host"));
@@ -111,7 +111,7 @@ impl Browser {
     }
 
     /// Opens a copy of a page that may run scripts, and returns what `script` evaluates to.
-    fn measure(&self, page: &str, width: u32, script: &str) -> String {
+    fn evaluate(&self, page: &str, width: u32, script: &str) -> String {
         let policy = page.find("<meta http-equiv=").unwrap();
         let end = policy + page[policy..].find('>').unwrap() + 1;
         let script = format!("<script>document.title = {script}</script></body>");
@@ -127,8 +127,8 @@ fn title(dom: &str) -> &str {
 }
 
 #[test]
-fn a_browser_shows_the_runs_and_runs_no_script() {
-    let page = page();
+fn history_page_shows_runs_and_runs_no_script() {
+    let page = history_page();
     let browser = Browser::find();
     // The browser runs scripts where it may: else what follows would prove nothing.
     let plain = format!("<title>idle</title><body>{HOSTILE}</body>");
@@ -161,19 +161,19 @@ fn a_browser_shows_the_runs_and_runs_no_script() {
 }
 
 #[test]
-fn the_page_fits_a_telephone_and_a_desk_with_everything_open() {
-    let page = page();
+fn history_page_fits_narrow_and_wide_windows() {
+    let page = history_page();
     let browser = Browser::find();
     let opened = "(document.querySelectorAll('details').forEach(one => one.open = true), \
                   document.documentElement.scrollWidth <= innerWidth ? 'fits' : \
                   document.documentElement.scrollWidth + ' in ' + innerWidth)";
     for width in [500, 1_400] {
-        assert_eq!(browser.measure(&page, width, opened), "fits", "{width}");
+        assert_eq!(browser.evaluate(&page, width, opened), "fits", "{width}");
     }
     let shown = "[...document.querySelectorAll('.run > summary')].every(one => one.getBoundingClientRect().height > 10)";
-    assert_eq!(browser.measure(&page, 1_400, shown), "true");
+    assert_eq!(browser.evaluate(&page, 1_400, shown), "true");
     let hidden = "[...document.querySelectorAll('.change > p')].some(one => one.checkVisibility())";
-    assert_eq!(browser.measure(&page, 1_400, hidden), "false");
+    assert_eq!(browser.evaluate(&page, 1_400, hidden), "false");
 
     browser.open(&page, &["--screenshot=page.png", "--window-size=500,900"]);
     let picture = fs::read(browser.folder.path().join(Path::new("page.png"))).unwrap();

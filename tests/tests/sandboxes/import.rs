@@ -12,7 +12,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
 };
 
-use e2e::{Inside, Sandbox};
+use e2e::{Sandbox, TestEnv};
 use serde_json::Value;
 
 const OUT: &str = "/run/host.kdl";
@@ -20,7 +20,7 @@ const OUT: &str = "/run/host.kdl";
 /// Imports into [`OUT`] and returns the spec and what concerns the machine alone.
 fn import(sandbox: &Sandbox, arguments: &[&str], code: i32) -> (String, String) {
     let whole = [&["import", "--out", OUT], arguments].concat();
-    sandbox.stead_ends(&whole, code);
+    sandbox.stead_exits(&whole, code);
     let own = sandbox.get("/run/host-own.kdl").unwrap_or_default();
     (sandbox.get(OUT).unwrap(), own)
 }
@@ -55,7 +55,7 @@ const BY_HAND: &str = r#"
 "#;
 
 fn change_by_hand(sandbox: &Sandbox) {
-    sandbox.must(&["sh", "-ec", BY_HAND]);
+    sandbox.run_ok(&["sh", "-ec", BY_HAND]);
     sandbox.put(
         "/etc/sysctl.d/50-mine.conf",
         "# mine\nnet.ipv4.conf.all.rp_filter = 2\n",
@@ -64,22 +64,26 @@ fn change_by_hand(sandbox: &Sandbox) {
     sandbox.put("/etc/mine/a.conf", "[a]\n  b = \"c\\d\"\n\n\"\"\"\n");
     sandbox.put("/etc/mine/empty", "");
     sandbox.put("/etc/mine/large", &"0123456789abcdef\n".repeat(2000));
-    fs::write(sandbox.at("/etc/mine/bytes"), b"\xff\xfe\0").unwrap();
-    fs::set_permissions(sandbox.at("/etc/mine"), fs::Permissions::from_mode(0o750)).unwrap();
-    std::os::unix::fs::symlink("nowhere/at/all", sandbox.at("/etc/mine/link")).unwrap();
+    fs::write(sandbox.outside_path("/etc/mine/bytes"), b"\xff\xfe\0").unwrap();
+    fs::set_permissions(
+        sandbox.outside_path("/etc/mine"),
+        fs::Permissions::from_mode(0o750),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink("nowhere/at/all", sandbox.outside_path("/etc/mine/link")).unwrap();
 }
 
 #[test]
-fn what_was_changed_by_hand_is_written_down_and_comes_into_being_elsewhere() {
+fn import_recreates_manual_changes_elsewhere() {
     let one = Sandbox::new();
     change_by_hand(&one);
     let before = one.fingerprint();
     let (spec, own) = import(&one, &[], 0);
     assert_eq!(one.fingerprint(), before, "import changes nothing");
     // R1: with another reader, and each of the two alone.
-    one.stead_ends(&["plan", OUT], 0);
-    one.stead_ends(&["plan", "/run/host-own.kdl"], 0);
-    one.stead_ends(&["fmt", "--check", OUT, "/run/host-own.kdl"], 0);
+    one.stead_exits(&["plan", OUT], 0);
+    one.stead_exits(&["plan", "/run/host-own.kdl"], 0);
+    one.stead_exits(&["fmt", "--check", OUT, "/run/host-own.kdl"], 0);
     // R2.
     assert_eq!(import(&one, &[], 0), (spec.clone(), own));
     for expected in [
@@ -109,23 +113,23 @@ fn what_was_changed_by_hand_is_written_down_and_comes_into_being_elsewhere() {
         ["ip6tables-nft", "-F"],
         ["ip6tables-legacy", "-F"],
     ] {
-        two.must(&flush);
+        two.run_ok(&flush);
     }
-    two.must(&["iptables-nft", "-t", "nat", "-F"]);
+    two.run_ok(&["iptables-nft", "-t", "nat", "-F"]);
     two.put(OUT, &spec);
     for path in ["/etc/mine/bytes", "/etc/mine/large"] {
         two.put(&format!("/run/host.d{path}"), "");
         fs::copy(
-            one.at(&format!("/run/host.d{path}")),
-            two.at(&format!("/run/host.d{path}")),
+            one.outside_path(&format!("/run/host.d{path}")),
+            two.outside_path(&format!("/run/host.d{path}")),
         )
         .unwrap();
     }
-    two.stead_ends(&["apply", "--yes", OUT], 0);
+    two.stead_exits(&["apply", "--yes", OUT], 0);
     assert_eq!(import(&two, &[], 0).0, spec);
     // The rules stand in the same order and do the same.
     let rules = |sandbox: &Sandbox| {
-        let saved = sandbox.must(&["iptables-nft-save"]).out;
+        let saved = sandbox.run_ok(&["iptables-nft-save"]).out;
         let lines = saved
             .lines()
             .filter(|line| line.starts_with("-A INPUT") || line.starts_with("-A MINE"));
@@ -139,11 +143,11 @@ fn what_was_changed_by_hand_is_written_down_and_comes_into_being_elsewhere() {
     };
     assert_eq!(rules(&two), rules(&one));
     // R4: what was applied, imported on its own ground, plans nothing there.
-    two.stead_ends(&["plan", OUT], 0);
+    two.stead_exits(&["plan", OUT], 0);
 }
 
 #[test]
-fn what_a_spec_leaves_out_is_all_that_import_adds_to_it() {
+fn import_adds_only_what_the_spec_lacks() {
     let sandbox = Sandbox::new();
     change_by_hand(&sandbox);
     // Those of the machine's own /etc are many, and say nothing more.
@@ -197,7 +201,7 @@ fn what_a_spec_leaves_out_is_all_that_import_adds_to_it() {
 }
 
 #[test]
-fn rules_of_known_programs_are_counted_and_never_written() {
+fn import_counts_rules_of_known_programs() {
     let sandbox = Sandbox::new();
     let service = |n: usize| {
         let address = format!("10.152.{}.{}", n / 250, n % 250);
@@ -219,7 +223,7 @@ fn rules_of_known_programs_are_counted_and_never_written() {
          *nat\n:KUBE-SERVICES - [0:0]\n{chains}-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n{many}COMMIT\n"
     );
     sandbox.put("/run/rules", &rules);
-    sandbox.must(&["sh", "-c", "iptables-nft-restore --noflush </run/rules"]);
+    sandbox.run_ok(&["sh", "-c", "iptables-nft-restore --noflush </run/rules"]);
     let found = coverage(&sandbox, &["--only", "iptables-rule"], "iptables-rule");
     let foreign = &found["foreign"];
     let managed: BTreeSet<&str> = found["managed"]
@@ -252,9 +256,9 @@ fn rules_of_known_programs_are_counted_and_never_written() {
 }
 
 #[test]
-fn strange_things_in_etc_are_each_written_or_named() {
+fn import_writes_or_names_odd_files_in_etc() {
     let sandbox = Sandbox::new();
-    let odd = sandbox.at("/etc/odd");
+    let odd = sandbox.outside_path("/etc/odd");
     fs::create_dir(&odd).unwrap();
     fs::write(odd.join(OsStr::from_bytes(b"caf\xe9")), "latin").unwrap();
     fs::write(odd.join("caf\u{e9}"), "utf-8").unwrap();
@@ -267,13 +271,13 @@ fn strange_things_in_etc_are_each_written_or_named() {
     std::os::unix::fs::symlink("../gone", odd.join("broken")).unwrap();
     std::os::unix::fs::symlink("self", odd.join("self")).unwrap();
     std::os::unix::fs::symlink(OsStr::from_bytes(b"\xff"), odd.join("bytes")).unwrap();
-    sandbox.must(&["mkfifo", "/etc/odd/pipe"]);
+    sandbox.run_ok(&["mkfifo", "/etc/odd/pipe"]);
     File::create(odd.join("two-gigabytes"))
         .unwrap()
         .set_len(2 << 30)
         .unwrap();
     let (spec, _) = import(&sandbox, &["--only", "file", "--only", "symlink"], 0);
-    sandbox.stead_ends(&["plan", OUT], 0);
+    sandbox.stead_exits(&["plan", OUT], 0);
     for expected in [
         "file \"/etc/odd/café\" content=\"utf-8\" mode=\"0644\"\n",
         "file \"/etc/odd/latin1.conf\" source=\"host.d/etc/odd/latin1.conf\"",
@@ -304,7 +308,7 @@ fn strange_things_in_etc_are_each_written_or_named() {
 }
 
 #[test]
-fn secrets_are_named_and_nothing_is_opened_for_writing_but_the_target() {
+fn import_names_secrets_and_writes_only_its_output() {
     let sandbox = Sandbox::new();
     let secrets = [
         ("/etc/shadow", "root:$y$j9T$SECRET:20000:0:99999:7:::\n"),
@@ -392,20 +396,32 @@ fn secrets_are_named_and_nothing_is_opened_for_writing_but_the_target() {
 }
 
 #[test]
-fn without_root_it_says_what_it_could_not_see() {
+fn import_without_root_names_unreadable_resources() {
     let sandbox = Sandbox::new();
     sandbox.put("/etc/app/closed", "x\n");
     fs::set_permissions(
-        sandbox.at("/etc/app/closed"),
+        sandbox.outside_path("/etc/app/closed"),
         fs::Permissions::from_mode(0o600),
     )
     .unwrap();
     sandbox.put("/etc/app/open", "x\n");
     sandbox.put("/etc/shadow", "root:$y$x:1::::::\n");
-    fs::set_permissions(sandbox.at("/etc/shadow"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(
+        sandbox.outside_path("/etc/shadow"),
+        fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
     sandbox.put("/etc/cellar/x", "");
-    fs::set_permissions(sandbox.at("/etc/cellar"), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::copy(e2e::program("stead"), sandbox.at("/run/stead-copy")).unwrap();
+    fs::set_permissions(
+        sandbox.outside_path("/etc/cellar"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    fs::copy(
+        e2e::program("stead"),
+        sandbox.outside_path("/run/stead-copy"),
+    )
+    .unwrap();
     let nobody = [
         "setpriv",
         "--reuid",
@@ -453,17 +469,17 @@ fn without_root_it_says_what_it_could_not_see() {
 }
 
 #[test]
-fn what_a_reboot_would_change_is_said_with_the_value_of_now() {
+fn import_notes_values_that_a_reboot_changes() {
     let sandbox = Sandbox::new();
     sandbox.put("/etc/sysctl.d/50-mine.conf", "net.ipv4.tcp_syncookies = 0\nnet.ipv4.no_such_thing = 1\nnet.ipv4.conf.*.log_martians = 1\n");
-    sandbox.must(&["sysctl", "-q", "-w", "net.ipv4.tcp_syncookies=2"]);
+    sandbox.run_ok(&["sysctl", "-q", "-w", "net.ipv4.tcp_syncookies=2"]);
     let (spec, own) = import(&sandbox, &["--only", "sysctl", "--only", "file"], 0);
     assert!(own.contains("    // drift: after a reboot it is `0`\n    sysctl \"net.ipv4.tcp_syncookies\" \"2\" persist=#false\n"), "{own}");
     assert!(
         spec.contains("file \"/etc/sysctl.d/50-mine.conf\""),
         "{spec}"
     );
-    sandbox.stead_ends(&["plan", "/run/host-own.kdl"], 0);
+    sandbox.stead_exits(&["plan", "/run/host-own.kdl"], 0);
     let found = coverage(&sandbox, &["--only", "sysctl"], "sysctl");
     assert_eq!(
         found["ignored"]["this kernel does not have it now"][0],
@@ -476,7 +492,7 @@ fn what_a_reboot_would_change_is_said_with_the_value_of_now() {
 }
 
 #[test]
-fn what_is_not_wanted_is_left_out_with_its_reason() {
+fn import_names_reasons_of_ignored_files() {
     let sandbox = Sandbox::new();
     for name in ["a", "b", "c"] {
         sandbox.put(&format!("/etc/mine/{name}"), "x\n");
@@ -494,17 +510,17 @@ fn what_is_not_wanted_is_left_out_with_its_reason() {
     assert_eq!(found["ignored"]["`--except`"][0], "/etc/mine/b");
     assert!(found["managed"].to_string().contains("/etc/mine/c"));
     let only = sandbox
-        .stead_ends(&["import", "--only", "file:/etc/mine/*"], 0)
+        .stead_exits(&["import", "--only", "file:/etc/mine/*"], 0)
         .out;
     let nodes: Vec<&str> = only
         .lines()
         .filter(|line| line.starts_with("    file"))
         .collect();
     assert_eq!(nodes.len(), 2, "{only}");
-    let wrong = sandbox.stead_ends(&["import", "--only", "fiel"], 2);
+    let wrong = sandbox.stead_exits(&["import", "--only", "fiel"], 2);
     assert!(wrong.err.contains("did you mean `file`?"), "{wrong:?}");
     sandbox.put("/run/wrong.kdl", "ignore \"file\"\n");
-    let wrong = sandbox.stead_ends(&["import", "--ignore", "/run/wrong.kdl"], 2);
+    let wrong = sandbox.stead_exits(&["import", "--ignore", "/run/wrong.kdl"], 2);
     assert!(wrong.err.contains("reason="), "{wrong:?}");
-    sandbox.stead_ends(&["import", "--out", "/run/none/host.kdl"], 2);
+    sandbox.stead_exits(&["import", "--out", "/run/none/host.kdl"], 2);
 }

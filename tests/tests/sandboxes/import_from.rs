@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use e2e::{Inside, Sandbox};
+use e2e::{Sandbox, TestEnv};
 use serde_json::Value;
 
 const OUT: &str = "/run/host.kdl";
@@ -16,15 +16,15 @@ const OUT: &str = "/run/host.kdl";
 fn import(sandbox: &Sandbox, arguments: &[&str], code: i32) -> (String, String) {
     let before = sandbox.fingerprint();
     let whole = [&["import", "--out", OUT, "--from"], arguments].concat();
-    let said = sandbox.stead_ends(&whole, code);
+    let said = sandbox.stead_exits(&whole, code);
     assert_eq!(sandbox.fingerprint(), before, "import changes nothing");
-    sandbox.stead_ends(&["validate", OUT], 0);
-    sandbox.stead_ends(&["fmt", "--check", OUT], 0);
+    sandbox.stead_exits(&["validate", OUT], 0);
+    sandbox.stead_exits(&["fmt", "--check", OUT], 0);
     (sandbox.get(OUT).unwrap(), said.err)
 }
 
 /// Returns the addresses that the plan of [`OUT`] changes.
-fn changes(sandbox: &Sandbox) -> Vec<String> {
+fn changed_addresses(sandbox: &Sandbox) -> Vec<String> {
     let said = sandbox.stead(&["plan", "--json", OUT]);
     let plan: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     let changes = plan["changes"].as_array().unwrap().iter();
@@ -34,11 +34,11 @@ fn changes(sandbox: &Sandbox) -> Vec<String> {
 }
 
 /// With rules comes the hook that brings them back at boot; all else is there. With the hook the plan is empty.
-fn plans_nothing_but_the_hook(sandbox: &Sandbox) {
-    assert_eq!(changes(sandbox), ["hook:boot"]);
+fn check_plan_has_only_the_hook(sandbox: &Sandbox) {
+    assert_eq!(changed_addresses(sandbox), ["hook:boot"]);
     sandbox.put("/run/hook.kdl", "host \"hook\" {\n    hook \"boot\"\n}\n");
-    sandbox.stead_ends(&["apply", "--yes", "/run/hook.kdl"], 0);
-    let said = sandbox.stead_ends(&["plan", OUT], 0);
+    sandbox.stead_exits(&["apply", "--yes", "/run/hook.kdl"], 0);
+    let said = sandbox.stead_exits(&["plan", OUT], 0);
     assert!(said.out.contains("No changes."), "{said:?}");
 }
 
@@ -63,8 +63,8 @@ const BY_HAND: &str = r#"
     ip6tables -A INPUT -p ipv6-icmp --icmpv6-type echo-request -j MINE
 "#;
 
-const SAVE: &str = "iptables-save -c >/run/rules.v4; ip6tables-save >/run/rules.v6";
-const RULES: [&str; 5] = [
+const SAVE_RULES: &str = "iptables-save -c >/run/rules.v4; ip6tables-save >/run/rules.v6";
+const RULES_ARGS: [&str; 5] = [
     "rules-v4",
     "/run/rules.v4",
     "--from",
@@ -75,7 +75,7 @@ const RULES: [&str; 5] = [
 /// Returns the rules of a sandbox in order, without comments.
 fn rules(sandbox: &Sandbox) -> Vec<String> {
     let saved = sandbox
-        .must(&["sh", "-ec", "iptables-save; ip6tables-save"])
+        .run_ok(&["sh", "-ec", "iptables-save; ip6tables-save"])
         .out;
     let lines = saved.lines().filter(|line| line.starts_with("-A "));
     let plain = |line: &str| {
@@ -91,11 +91,11 @@ fn rules(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn saved_rules_become_a_spec_that_plans_nothing_here_and_makes_them_elsewhere() {
+fn saved_rules_become_a_spec_that_recreates_them() {
     let one = Sandbox::new();
-    one.must(&["sh", "-ec", BY_HAND]);
-    one.must(&["sh", "-ec", SAVE]);
-    let (spec, said) = import(&one, &RULES, 0);
+    one.run_ok(&["sh", "-ec", BY_HAND]);
+    one.run_ok(&["sh", "-ec", SAVE_RULES]);
+    let (spec, said) = import(&one, &RULES_ARGS, 0);
     for expected in [
         "    iptables-policy \"filter/FORWARD\" \"DROP\" family=\"both\"\n",
         "    iptables-policy \"filter/INPUT\" \"ACCEPT\" family=\"both\"",
@@ -109,26 +109,26 @@ fn saved_rules_become_a_spec_that_plans_nothing_here_and_makes_them_elsewhere() 
     }
     // The other two families of four have rules of their own in the chain INPUT: so it is said which back end is meant.
     assert!(said.contains("iptables-rule    13 written\n"), "{said}");
-    plans_nothing_but_the_hook(&one);
+    check_plan_has_only_the_hook(&one);
     // Twice the same.
-    assert_eq!(import(&one, &RULES, 0).0, spec);
+    assert_eq!(import(&one, &RULES_ARGS, 0).0, spec);
 
     let two = Sandbox::new();
     let flush = "iptables -F; iptables -t nat -F; ip6tables -F";
-    two.must(&["sh", "-ec", flush]);
+    two.run_ok(&["sh", "-ec", flush]);
     two.put(OUT, &spec);
-    two.stead_ends(&["apply", "--yes", OUT], 0);
+    two.stead_exits(&["apply", "--yes", OUT], 0);
     assert_eq!(rules(&two), rules(&one));
     // There the rules carry their names, and the files of the first host still mean just these.
     for file in ["/run/rules.v4", "/run/rules.v6"] {
         two.put(file, &one.get(file).unwrap());
     }
-    import(&two, &RULES, 0);
-    two.stead_ends(&["plan", OUT], 0);
+    import(&two, &RULES_ARGS, 0);
+    two.stead_exits(&["plan", OUT], 0);
 }
 
 /// A file that somebody has typed: spellings that no `iptables-save` prints.
-const TYPED: &str = "\
+const TYPED_RULES: &str = "\
 # what this host lets in
 *filter
 :INPUT ACCEPT
@@ -145,28 +145,28 @@ COMMIT
 ";
 
 #[test]
-fn a_file_that_was_typed_means_the_rules_that_came_of_it() {
+fn typed_rules_file_matches_the_rules_it_made() {
     let sandbox = Sandbox::new();
-    sandbox.put("/run/rules.v4", TYPED);
-    sandbox.must(&["sh", "-ec", "iptables-restore </run/rules.v4"]);
-    let (spec, said) = import(&sandbox, &RULES[..2], 0);
+    sandbox.put("/run/rules.v4", TYPED_RULES);
+    sandbox.run_ok(&["sh", "-ec", "iptables-restore </run/rules.v4"]);
+    let (spec, said) = import(&sandbox, &RULES_ARGS[..2], 0);
     assert!(said.contains("iptables-rule    6 written\n"), "{said}");
     assert!(
         spec.contains("iptables-policy \"filter/FORWARD\" \"DROP\""),
         "{spec}"
     );
-    plans_nothing_but_the_hook(&sandbox);
+    check_plan_has_only_the_hook(&sandbox);
 }
 
 #[test]
-fn what_programs_made_and_what_no_spec_can_say_is_left_out_with_its_reason() {
+fn foreign_and_unrepresentable_rules_are_left_out() {
     let sandbox = Sandbox::new();
     let text = "*nat\n:KUBE-SERVICES - [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
         -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A KUBE-SERVICES -d 10.152.183.1/32 -j ACCEPT\nCOMMIT\n\
         *filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:cali-FORWARD - [0:0]\n:MINE - [0:0]\n-A FORWARD -j cali-FORWARD\n-A FORWARD -g MINE\n\
         -A MINE -s 192.0.2.1/32 -j DROP\n-D MINE -j ACCEPT\nCOMMIT\n";
     sandbox.put("/run/rules.v4", text);
-    let (spec, said) = import(&sandbox, &RULES[..2], 8);
+    let (spec, said) = import(&sandbox, &RULES_ARGS[..2], 8);
     let nodes = spec
         .lines()
         .filter(|line| line.starts_with("    iptables-"));
@@ -185,19 +185,19 @@ fn what_programs_made_and_what_no_spec_can_say_is_left_out_with_its_reason() {
 }
 
 #[test]
-fn a_file_that_is_not_what_it_is_named_as_is_refused() {
+fn file_in_the_wrong_format_is_rejected() {
     let sandbox = Sandbox::new();
-    sandbox.must(&["sh", "-ec", SAVE]);
+    sandbox.run_ok(&["sh", "-ec", SAVE_RULES]);
     sandbox.put("/run/latin", "");
-    fs::write(sandbox.at("/run/latin"), b"\xff\xfe*filter\n").unwrap();
+    fs::write(sandbox.outside_path("/run/latin"), b"\xff\xfe*filter\n").unwrap();
     sandbox.put("/run/huge", "");
-    let huge = fs::File::create(sandbox.at("/run/huge")).unwrap();
+    let huge = fs::File::create(sandbox.outside_path("/run/huge")).unwrap();
     huge.set_len(5 << 30).unwrap();
-    sandbox.must(&["ln", "-s", "/etc/shadow", "/run/link"]);
-    sandbox.must(&["ln", "-s", "loop", "/run/loop"]);
+    sandbox.run_ok(&["ln", "-s", "/etc/shadow", "/run/link"]);
+    sandbox.run_ok(&["ln", "-s", "loop", "/run/loop"]);
     sandbox.put("/etc/shadow", "root:$y$SECRET:1::::::\n");
-    sandbox.must(&["mkdir", "-p", "/run/folder"]);
-    sandbox.must(&["ln", "-s", "/etc/shadow", "/run/folder/a.conf"]);
+    sandbox.run_ok(&["mkdir", "-p", "/run/folder"]);
+    sandbox.run_ok(&["ln", "-s", "/etc/shadow", "/run/folder/a.conf"]);
     for (arguments, expected) in [
         (&["rules-v4", "/run/rules.v6"][..], "--from rules-v6 FILE"),
         (&["rules-v6", "/run/rules.v4"], "--from rules-v4 FILE"),
@@ -217,7 +217,7 @@ fn a_file_that_is_not_what_it_is_named_as_is_refused() {
             "cannot be used with",
         ),
     ] {
-        let said = sandbox.stead_ends(&[&["import", "--from"], arguments].concat(), 2);
+        let said = sandbox.stead_exits(&[&["import", "--from"], arguments].concat(), 2);
         assert!(said.err.contains(expected), "{expected}: {said:?}");
         assert!(!said.err.contains("SECRET"), "{said:?}");
     }
@@ -231,7 +231,7 @@ fn a_file_that_is_not_what_it_is_named_as_is_refused() {
 }
 
 /// Files of three folders, with all that systemd-sysctl knows, for sysctls that belong to a network namespace.
-const SYSCTLS: [(&str, &str); 5] = [
+const SYSCTL_FILES: [(&str, &str); 5] = [
     (
         "/etc/sysctl.d/10-first.conf",
         "# first\nnet.ipv4.ip_forward = 0\n; second\nnet/ipv4/tcp_syncookies=2\n",
@@ -251,27 +251,27 @@ const SYSCTLS: [(&str, &str); 5] = [
     ("/run/sysctl.d/README", "net.ipv4.ip_forward = 0\n"),
 ];
 
-fn with_sysctls() -> Sandbox {
+fn sandbox_with_sysctls() -> Sandbox {
     let sandbox = Sandbox::new();
-    sandbox.must(&[
+    sandbox.run_ok(&[
         "sh",
         "-c",
         "rm -rf /etc/sysctl.d /etc/sysctl.conf; mkdir /etc/sysctl.d /run/sysctl.d",
     ]);
-    for (path, text) in SYSCTLS {
+    for (path, text) in SYSCTL_FILES {
         sandbox.put(path, text);
     }
     sandbox
 }
 
 #[test]
-fn files_of_sysctl_d_become_a_spec_that_plans_nothing_where_they_were_applied() {
+fn sysctl_files_become_a_spec_with_an_empty_plan() {
     let programs: [&[&str]; 2] = [
         &["/usr/lib/systemd/systemd-sysctl", "--prefix=/net/ipv4"],
         &["sysctl", "--system", "--pattern", "^net.ipv4."],
     ];
     for program in programs {
-        let sandbox = with_sysctls();
+        let sandbox = sandbox_with_sysctls();
         sandbox.run(program);
         let folders = ["sysctl", "/run/sysctl.d", "/etc/sysctl.d"];
         let (spec, said) = import(&sandbox, &folders, 0);
@@ -287,14 +287,14 @@ fn files_of_sysctl_d_become_a_spec_that_plans_nothing_where_they_were_applied() 
             assert!(spec.contains(expected), "{expected}: {spec}");
         }
         assert!(said.contains("sysctl  4 written, 3 ignored"), "{said}");
-        let said = sandbox.stead_ends(&["plan", OUT], 0);
+        let said = sandbox.stead_exits(&["plan", OUT], 0);
         assert!(said.out.contains("No changes."), "{program:?} {said:?}");
     }
 }
 
 #[test]
-fn a_pattern_is_named_and_what_is_set_by_itself_counts_more() {
-    let sandbox = with_sysctls();
+fn sysctl_pattern_is_named_and_exact_key_wins() {
+    let sandbox = sandbox_with_sysctls();
     let text = "net.ipv4.conf.lo.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 1\n-net.ipv4.conf.all.rp_filter\n";
     sandbox.put("/etc/sysctl.d/90-pattern.conf", text);
     sandbox.run(&["/usr/lib/systemd/systemd-sysctl", "--prefix=/net/ipv4"]);
@@ -308,11 +308,11 @@ fn a_pattern_is_named_and_what_is_set_by_itself_counts_more() {
         spec.contains("// left out: /etc/sysctl.d/90-pattern.conf:2: its name is a pattern"),
         "{spec}"
     );
-    sandbox.stead_ends(&["plan", OUT], 0);
+    sandbox.stead_exits(&["plan", OUT], 0);
 }
 
 #[test]
-fn a_launch_configuration_of_microk8s_becomes_a_spec_with_all_that_is_named_beside_it() {
+fn launch_config_becomes_a_spec_and_names_the_rest() {
     let sandbox = Sandbox::new();
     sandbox.put(
         "/etc/microk8s.yaml",
@@ -344,7 +344,7 @@ fn a_launch_configuration_of_microk8s_becomes_a_spec_with_all_that_is_named_besi
     ] {
         assert!(said.contains(named), "{named}: {said}");
     }
-    let said = sandbox.stead_ends(&["import", "--only", "file:/etc/microk8s.yaml"], 0);
+    let said = sandbox.stead_exits(&["import", "--only", "file:/etc/microk8s.yaml"], 0);
     assert!(
         said.out
             .contains("// secret: file /etc/microk8s.yaml left out"),
@@ -357,5 +357,5 @@ fn a_launch_configuration_of_microk8s_becomes_a_spec_with_all_that_is_named_besi
     );
     sandbox.put("/run/none.yaml", "- a\n");
     let none = ["import", "--from", "launch-config", "/run/none.yaml"];
-    sandbox.stead_ends(&none, 2);
+    sandbox.stead_exits(&none, 2);
 }

@@ -2,7 +2,7 @@
 //! The normal run takes a sample of the calls, each sort of them among it; `make test-exhaustive` takes all.
 
 use e2e::{
-    Fingerprint, Inside, Said, Sandbox, difference, sandbox,
+    CommandOutput, Fingerprint, Sandbox, TestEnv, difference, sandbox_with_spec,
     walk::{self, Share},
 };
 
@@ -20,30 +20,30 @@ const APPLY: [&str; 3] = ["apply", "--yes", "/run/host.kdl"];
 
 /// Where a check leaves the sandbox.
 #[derive(PartialEq)]
-enum After {
-    AtAnEnd,
+enum SandboxAfter {
+    AtStartOrEnd,
     Residue,
 }
 
-struct Ends {
+struct StartAndEnd {
     start: Fingerprint,
     end: Fingerprint,
 }
 
-impl Ends {
+impl StartAndEnd {
     /// Learns what the host looks like before and after an apply.
-    fn of(sandbox: &Sandbox) -> Self {
+    fn record(sandbox: &Sandbox) -> Self {
         let start = sandbox.fingerprint();
         assert_eq!(sandbox.stead(&APPLY).code, Some(0));
         let end = sandbox.fingerprint();
         assert_ne!(difference(&start, &end), [""; 0]);
         let ends = Self { start, end };
-        ends.go_back(sandbox);
+        ends.undo_latest(sandbox);
         ends
     }
 
     /// Takes the newest run back.
-    fn go_back(&self, sandbox: &Sandbox) {
+    fn undo_latest(&self, sandbox: &Sandbox) {
         let runs = sandbox.stead(&["history"]).out.lines().count().to_string();
         let undone = sandbox.stead(&["undo", "--yes", &runs]);
         assert_eq!(undone.code, Some(0), "{undone:?}");
@@ -59,18 +59,18 @@ impl Ends {
                 from_end.is_empty(),
                 "{what}: neither the start {from_start:#?} nor the end {from_end:#?}"
             );
-            self.go_back(sandbox);
+            self.undo_latest(sandbox);
         }
     }
 }
 
-fn everywhere(_run: usize) -> Vec<String> {
+fn all_files(_run: usize) -> Vec<String> {
     vec![]
 }
 
 /// The files that the run writes bytes to. An error of anything else that takes bytes, such as the event descriptors
 /// by which threads wake each other, cannot happen: eventfd(2), ERRORS.
-fn on_files(run: usize) -> Vec<String> {
+fn written_files(run: usize) -> Vec<String> {
     let own = ["plan.new", "journal"].map(|name| format!("/var/lib/stead/runs/{run:06}/{name}"));
     let others = [
         "/run/stead/lock",
@@ -119,38 +119,41 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Runs an apply again and again, with the injection into one call after the other.
-    fn each(&self, check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After) {
+    fn inject_at_each_call(
+        &self,
+        check: impl Fn(&Sandbox, &StartAndEnd, &CommandOutput, &str) -> SandboxAfter,
+    ) {
         let mut sandbox = (self.make)();
-        let ends = Ends::of(&sandbox);
+        let ends = StartAndEnd::record(&sandbox);
         let all = self.lists.join(",");
         let walk = format!("{} at {all}", self.injection);
         let mut made = vec![];
         if !walk::is_exhaustive() {
             let paths = (self.paths)(next_run(&sandbox));
-            made = walk::calls(&sandbox, &all, &paths, &APPLY, 0);
-            ends.go_back(&sandbox);
+            made = walk::trace_calls(&sandbox, &all, &paths, &APPLY, 0);
+            ends.undo_latest(&sandbox);
         }
-        walk::each(
+        walk::for_each_call(
             &walk,
             (&self.lists, self.share),
             SAMPLE,
             made,
-            |calls, number| self.once(&mut sandbox, &ends, (calls, number), &check),
+            |calls, number| self.inject_once(&mut sandbox, &ends, (calls, number), &check),
         );
     }
 
     /// Runs an apply with one injection. Returns whether there was a call of that number.
-    fn once(
+    fn inject_once(
         &self,
         sandbox: &mut Sandbox,
-        ends: &Ends,
+        ends: &StartAndEnd,
         (calls, number): (&str, usize),
-        check: impl Fn(&Sandbox, &Ends, &Said, &str) -> After,
+        check: impl Fn(&Sandbox, &StartAndEnd, &CommandOutput, &str) -> SandboxAfter,
     ) -> bool {
         let injection = format!("{}:when={number}", self.injection);
         let paths = (self.paths)(next_run(sandbox));
         let mut injected = sandbox.stead_injected(calls, &injection, &paths, &APPLY);
-        let said = Said::from(injected.output().expect("strace is installed"));
+        let said = CommandOutput::from(injected.output().expect("strace is installed"));
         let what = format!("{injection} of {calls}: {said:?}");
         let trace = sandbox.get("/run/trace").expect("strace writes it");
         let is_injected = trace.contains("INJECTED") || trace.contains("killed by SIGKILL");
@@ -158,7 +161,7 @@ impl Walk<'_> {
             // Threads share the calls otherwise each time.
             assert_eq!(said.code, Some(0), "{what}");
             ends.check(sandbox, &what);
-        } else if check(sandbox, ends, &said, &what) == After::Residue {
+        } else if check(sandbox, ends, &said, &what) == SandboxAfter::Residue {
             *sandbox = (self.make)();
         }
         is_injected
@@ -170,30 +173,30 @@ fn next_run(sandbox: &Sandbox) -> usize {
     sandbox.stead(&["history"]).out.lines().count() + 1
 }
 
-fn check_kill(make: fn() -> Sandbox, calls: &str) {
+fn check_kills(make: fn() -> Sandbox, calls: &str) {
     let walk = Walk {
         make,
         lists: calls.split(',').collect(),
         injection: "signal=KILL".to_owned(),
-        paths: everywhere,
+        paths: all_files,
         share: Share::WHOLE,
     };
-    walk.each(|sandbox, ends, _, what| {
+    walk.inject_at_each_call(|sandbox, ends, _, what| {
         let recovered = sandbox.stead(&["recover"]);
         assert_eq!(recovered.code, Some(0), "{what}, then {recovered:?}");
         ends.check(sandbox, what);
-        After::AtAnEnd
+        SandboxAfter::AtStartOrEnd
     });
 }
 
-fn check_error(calls: &str, error: &str) {
+fn check_errors(calls: &str, error: &str) {
     let paths = if calls == CALLS[1] {
-        on_files
+        written_files
     } else {
-        everywhere
+        all_files
     };
     let walk = Walk {
-        make: sandbox,
+        make: sandbox_with_spec,
         lists: vec![calls],
         injection: format!("error={error}"),
         paths,
@@ -202,17 +205,17 @@ fn check_error(calls: &str, error: &str) {
                 .iter()
                 .position(|it| *it == error)
                 .expect("it is one of them") as u64,
-            of: ERRORS.len() as u64,
+            count: ERRORS.len() as u64,
         },
     };
-    walk.each(|sandbox, ends, said, what| {
+    walk.inject_at_each_call(|sandbox, ends, said, what| {
         let expected = match said.code {
             Some(0) => &ends.end,
             Some(1) => &ends.start,
             // Each program that a run starts meets the error anew, that of the rollback too.
             Some(4) => {
                 check_residue(ends, sandbox, said, what);
-                return After::Residue;
+                return SandboxAfter::Residue;
             }
             _ => panic!("{what}"),
         };
@@ -220,12 +223,12 @@ fn check_error(calls: &str, error: &str) {
         assert_eq!(difference(expected, &now), [""; 0], "{what}");
         assert_eq!(sandbox.stead(&["recover"]).code, Some(0), "{what}");
         ends.check(sandbox, what);
-        After::AtAnEnd
+        SandboxAfter::AtStartOrEnd
     });
 }
 
 /// Sees that a rollback that could not put everything back says what is left, and that nothing else is.
-fn check_residue(ends: &Ends, sandbox: &Sandbox, said: &Said, what: &str) {
+fn check_residue(ends: &StartAndEnd, sandbox: &Sandbox, said: &CommandOutput, what: &str) {
     let now = sandbox.fingerprint();
     assert_ne!(difference(&ends.start, &now), [""; 0], "{what}");
     let residue = said
@@ -242,24 +245,24 @@ fn check_residue(ends: &Ends, sandbox: &Sandbox, said: &Said, what: &str) {
 }
 
 #[test]
-fn killed_at_a_call_that_changes_a_file() {
-    check_kill(sandbox, CALLS[0]);
+fn recover_after_a_kill_at_a_file_call_leaves_an_end() {
+    check_kills(sandbox_with_spec, CALLS[0]);
 }
 
 #[test]
-fn killed_at_a_call_that_writes_bytes() {
-    check_kill(sandbox, CALLS[1]);
+fn recover_after_a_kill_at_a_byte_write_leaves_an_end() {
+    check_kills(sandbox_with_spec, CALLS[1]);
 }
 
 #[test]
-fn killed_at_a_call_that_talks_to_the_kernel() {
-    check_kill(sandbox, CALLS[2]);
+fn recover_after_a_kill_at_a_socket_call_leaves_an_end() {
+    check_kills(sandbox_with_spec, CALLS[2]);
 }
 
 #[test]
-fn killed_among_many_files() {
+fn recover_after_a_kill_among_many_files_leaves_an_end() {
     for calls in &CALLS[..2] {
-        check_kill(many_files, calls);
+        check_kills(many_files, calls);
     }
 }
 
@@ -268,22 +271,22 @@ macro_rules! refused {
     ($($name:ident: $calls:expr, $error:expr;)*) => {$(
         #[test]
         fn $name() {
-            check_error(CALLS[$calls], $error);
+            check_errors(CALLS[$calls], $error);
         }
     )*};
 }
 
 refused! {
-    no_space_for_a_file: 0, "ENOSPC";
-    no_disk_for_a_file: 0, "EIO";
-    no_writing_of_a_file: 0, "EROFS";
-    no_right_to_a_file: 0, "EACCES";
-    no_space_for_bytes: 1, "ENOSPC";
-    no_disk_for_bytes: 1, "EIO";
-    no_writing_of_bytes: 1, "EROFS";
-    no_right_to_bytes: 1, "EACCES";
-    no_space_in_the_kernel: 2, "ENOSPC";
-    no_disk_in_the_kernel: 2, "EIO";
-    no_writing_in_the_kernel: 2, "EROFS";
-    no_right_in_the_kernel: 2, "EACCES";
+    file_call_failing_with_enospc_is_rolled_back: 0, "ENOSPC";
+    file_call_failing_with_eio_is_rolled_back: 0, "EIO";
+    file_call_failing_with_erofs_is_rolled_back: 0, "EROFS";
+    file_call_failing_with_eacces_is_rolled_back: 0, "EACCES";
+    byte_write_failing_with_enospc_is_rolled_back: 1, "ENOSPC";
+    byte_write_failing_with_eio_is_rolled_back: 1, "EIO";
+    byte_write_failing_with_erofs_is_rolled_back: 1, "EROFS";
+    byte_write_failing_with_eacces_is_rolled_back: 1, "EACCES";
+    socket_call_failing_with_enospc_is_rolled_back: 2, "ENOSPC";
+    socket_call_failing_with_eio_is_rolled_back: 2, "EIO";
+    socket_call_failing_with_erofs_is_rolled_back: 2, "EROFS";
+    socket_call_failing_with_eacces_is_rolled_back: 2, "EACCES";
 }

@@ -6,11 +6,11 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use e2e::{Inside, SPEC, Sandbox, difference, sandbox};
+use e2e::{SPEC, Sandbox, TestEnv, difference, sandbox_with_spec};
 
 #[test]
-fn after_an_apply_the_plan_is_empty_and_undo_takes_it_all_back() {
-    let sandbox = sandbox();
+fn apply_leaves_an_empty_plan_and_undo_restores_the_start() {
+    let sandbox = sandbox_with_spec();
     let start = sandbox.fingerprint();
     let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
     assert_eq!(planned.code, Some(3), "{planned:?}");
@@ -37,8 +37,8 @@ fn after_an_apply_the_plan_is_empty_and_undo_takes_it_all_back() {
 }
 
 #[test]
-fn a_step_that_the_kernel_refuses_takes_everything_back() {
-    let sandbox = sandbox();
+fn step_refused_by_the_kernel_rolls_back_the_run() {
+    let sandbox = sandbox_with_spec();
     let spec = SPEC.replace("target=\"app/text\"", "target=\"app/text\" needs=\"iptables-rule:broken\"").replace(
         "directory",
         "iptables-rule \"broken\" chain=\"NOWHERE\" needs=\"file:/srv/old\" { jump \"ACCEPT\"; }\n    directory",
@@ -64,11 +64,11 @@ fn a_step_that_the_kernel_refuses_takes_everything_back() {
 }
 
 #[test]
-fn a_host_that_changed_between_plan_and_apply_is_refused_and_left_alone() {
-    let sandbox = sandbox();
+fn stale_plan_is_refused_without_changes() {
+    let sandbox = sandbox_with_spec();
     sandbox.stead(&["plan", "--out", "/run/plan.json", "/run/host.kdl"]);
     sandbox.put("/srv/old", "somebody else\n");
-    sandbox.must(&["iptables-nft", "-P", "FORWARD", "DROP"]);
+    sandbox.run_ok(&["iptables-nft", "-P", "FORWARD", "DROP"]);
     let start = sandbox.fingerprint();
     let applied = sandbox.stead(&["apply", "--yes", "/run/plan.json"]);
     assert_eq!(applied.code, Some(5), "{applied:?}");
@@ -79,10 +79,10 @@ fn a_host_that_changed_between_plan_and_apply_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_saved_plan_is_carried_out_as_it_is() {
-    let sandbox = sandbox();
+fn saved_plan_is_applied() {
+    let sandbox = sandbox_with_spec();
     sandbox.stead(&["plan", "--out", "/run/plan.json", "/run/host.kdl"]);
-    let mode = fs::metadata(sandbox.at("/run/plan.json")).unwrap();
+    let mode = fs::metadata(sandbox.outside_path("/run/plan.json")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&mode) & 0o777, 0o600);
     assert_eq!(
         sandbox.stead(&["apply", "--yes", "/run/plan.json"]).code,
@@ -92,8 +92,8 @@ fn a_saved_plan_is_carried_out_as_it_is() {
 }
 
 #[test]
-fn undo_names_what_has_moved_since_and_does_nothing() {
-    let sandbox = sandbox();
+fn undo_names_conflicts_and_changes_nothing() {
+    let sandbox = sandbox_with_spec();
     assert_eq!(
         sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
         Some(0)
@@ -113,10 +113,10 @@ fn undo_names_what_has_moved_since_and_does_nothing() {
 }
 
 #[test]
-fn rules_of_others_are_neither_touched_nor_reordered() {
-    let sandbox = sandbox();
+fn foreign_rules_are_neither_changed_nor_reordered() {
+    let sandbox = sandbox_with_spec();
     let foreign = |sandbox: &Sandbox| {
-        let out = sandbox.must(&["iptables-nft-save"]).out;
+        let out = sandbox.run_ok(&["iptables-nft-save"]).out;
         out.lines()
             .filter(|line| line.contains("192.0.2."))
             .map(str::to_owned)
@@ -134,7 +134,7 @@ fn rules_of_others_are_neither_touched_nor_reordered() {
         sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
         Some(0)
     );
-    let out = sandbox.must(&["iptables-nft-save"]).out;
+    let out = sandbox.run_ok(&["iptables-nft-save"]).out;
     let first = out
         .lines()
         .find(|line| line.starts_with("-A FORWARD"))
@@ -147,14 +147,14 @@ fn rules_of_others_are_neither_touched_nor_reordered() {
 }
 
 #[test]
-fn a_plan_writes_nothing_under_a_read_only_mount() {
-    let sandbox = sandbox();
+fn plan_works_on_read_only_mounts() {
+    let sandbox = sandbox_with_spec();
     assert_eq!(
         sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
         Some(0)
     );
     for place in ["/etc", "/run", "/var/lib", "/srv", "/"] {
-        sandbox.must(&["mount", "-o", "remount,bind,ro", place]);
+        sandbox.run_ok(&["mount", "-o", "remount,bind,ro", place]);
     }
     assert_ne!(
         sandbox.run(&["touch", "/var/lib/x"]).code,
@@ -163,7 +163,7 @@ fn a_plan_writes_nothing_under_a_read_only_mount() {
     );
     let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
     assert_eq!(planned.code, Some(0), "{planned:?}");
-    sandbox.must(&["iptables-nft", "-P", "FORWARD", "ACCEPT"]);
+    sandbox.run_ok(&["iptables-nft", "-P", "FORWARD", "ACCEPT"]);
     let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
     assert_eq!(planned.code, Some(3), "{planned:?}");
     let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
@@ -176,8 +176,8 @@ fn a_plan_writes_nothing_under_a_read_only_mount() {
 }
 
 #[test]
-fn a_plan_asks_the_kernel_to_let_it_write_nothing() {
-    let sandbox = sandbox();
+fn plan_restricts_its_writes_by_landlock() {
+    let sandbox = sandbox_with_spec();
     let stead = e2e::program("stead");
     let trace = [
         "strace",
@@ -207,7 +207,7 @@ fn a_plan_asks_the_kernel_to_let_it_write_nothing() {
 }
 
 #[test]
-fn a_thousand_files_and_five_hundred_rules_take_at_most_four_programs() {
+fn plan_of_many_resources_runs_few_programs() {
     let sandbox = Sandbox::new();
     let mut files = "host \"many\" {\n".to_owned();
     for number in 0..1000 {
@@ -254,7 +254,7 @@ fn a_thousand_files_and_five_hundred_rules_take_at_most_four_programs() {
 }
 
 #[test]
-fn the_examples_are_applied_and_taken_back() {
+fn examples_are_applied_and_undone() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hosts");
     let mut count = 0;
     for entry in fs::read_dir(folder).unwrap() {
@@ -283,9 +283,9 @@ fn the_examples_are_applied_and_taken_back() {
 }
 
 #[test]
-fn a_run_is_told_as_data_line_by_line() {
-    let sandbox = sandbox();
-    let lines = |said: &e2e::Said| -> Vec<serde_json::Value> {
+fn apply_prints_json_events_line_by_line() {
+    let sandbox = sandbox_with_spec();
+    let lines = |said: &e2e::CommandOutput| -> Vec<serde_json::Value> {
         said.out
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -322,8 +322,8 @@ fn a_run_is_told_as_data_line_by_line() {
 }
 
 #[test]
-fn nothing_is_done_without_a_yes() {
-    let sandbox = sandbox();
+fn apply_without_yes_is_refused() {
+    let sandbox = sandbox_with_spec();
     let start = sandbox.fingerprint();
     let said = sandbox.stead(&["apply", "/run/host.kdl"]);
     assert_eq!(said.code, Some(2), "{said:?}");

@@ -6,10 +6,10 @@
 
 use std::{fs, os::unix::fs::symlink, process::Stdio};
 
-use e2e::{Inside, Said, Sandbox, difference, program, wait_until};
+use e2e::{CommandOutput, Sandbox, TestEnv, difference, program, wait_until};
 
 /// Applies these resources, which must be refused with `expected` in the message, and leave the host alone.
-fn check(sandbox: &Sandbox, resources: &str, expected: &str) -> Said {
+fn check_refused(sandbox: &Sandbox, resources: &str, expected: &str) -> CommandOutput {
     sandbox.put(
         "/run/host.kdl",
         &format!("host \"test\" {{\n{resources}\n}}\n"),
@@ -23,10 +23,10 @@ fn check(sandbox: &Sandbox, resources: &str, expected: &str) -> Said {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn apply_on_a_full_disk_is_rolled_back() {
     let sandbox = Sandbox::new();
-    sandbox.must(&["mkdir", "/srv/small"]);
-    sandbox.must(&[
+    sandbox.run_ok(&["mkdir", "/srv/small"]);
+    sandbox.run_ok(&[
         "mount",
         "-t",
         "tmpfs",
@@ -35,7 +35,7 @@ fn a_disk_that_is_full() {
         "none",
         "/srv/small",
     ]);
-    sandbox.must(&[
+    sandbox.run_ok(&[
         "dd",
         "if=/dev/zero",
         "of=/srv/small/filler",
@@ -47,15 +47,15 @@ fn a_disk_that_is_full() {
     let spec = format!(
         "file \"/srv/first\" {{ content \"a\"; }}\nfile \"/srv/small/second\" {{ content \"{large}\"; }}"
     );
-    check(&sandbox, &spec, "No space left on device");
+    check_refused(&sandbox, &spec, "No space left on device");
 }
 
 #[test]
-fn a_file_system_that_is_read_only() {
+fn apply_on_a_read_only_file_system_is_rolled_back() {
     let sandbox = Sandbox::new();
-    sandbox.must(&["mkdir", "/srv/fixed"]);
-    sandbox.must(&["mount", "-t", "tmpfs", "-o", "ro", "none", "/srv/fixed"]);
-    check(
+    sandbox.run_ok(&["mkdir", "/srv/fixed"]);
+    sandbox.run_ok(&["mount", "-t", "tmpfs", "-o", "ro", "none", "/srv/fixed"]);
+    check_refused(
         &sandbox,
         "sysctl \"net.ipv4.ip_forward\" \"1\"\nfile \"/srv/fixed/x\" { content \"a\"; }",
         "Read-only file system",
@@ -63,13 +63,13 @@ fn a_file_system_that_is_read_only() {
 }
 
 #[test]
-fn somebody_who_is_not_root() {
+fn apply_without_root_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.put(
         "/run/host.kdl",
         "host \"test\" {\n    file \"/srv/x\" { content \"a\"; }\n}\n",
     );
-    fs::copy(program("stead"), sandbox.at("/srv/stead")).unwrap();
+    fs::copy(program("stead"), sandbox.outside_path("/srv/stead")).unwrap();
     let start = sandbox.fingerprint();
     let said = sandbox.run(&[
         "setpriv",
@@ -90,13 +90,13 @@ fn somebody_who_is_not_root() {
 }
 
 #[test]
-fn a_plan_of_somebody_who_is_not_root_says_what_it_could_not_see() {
+fn plan_without_root_names_unobserved_attributes() {
     let sandbox = Sandbox::new();
     sandbox.put(
         "/run/host.kdl",
         "host \"test\" {\n    iptables-policy \"filter/FORWARD\" \"DROP\" persist=#false\n}\n",
     );
-    fs::copy(program("stead"), sandbox.at("/srv/stead")).unwrap();
+    fs::copy(program("stead"), sandbox.outside_path("/srv/stead")).unwrap();
     let said = sandbox.run(&[
         "setpriv",
         "--reuid",
@@ -118,12 +118,12 @@ fn a_plan_of_somebody_who_is_not_root_says_what_it_could_not_see() {
 }
 
 #[test]
-fn a_program_that_is_not_installed() {
+fn missing_program_is_reported_with_its_package() {
     let sandbox = Sandbox::new();
     sandbox.put("/run/nothing", "");
     // All names of iptables lead to these two; without the right to run them they are as good as gone.
     for name in ["xtables-nft-multi", "xtables-legacy-multi"] {
-        sandbox.must(&[
+        sandbox.run_ok(&[
             "mount",
             "--bind",
             "/run/nothing",
@@ -145,15 +145,15 @@ fn a_program_that_is_not_installed() {
 }
 
 #[test]
-fn a_folder_that_is_not_empty() {
+fn directory_with_entries_is_neither_removed_nor_replaced() {
     let sandbox = Sandbox::new();
     sandbox.put("/srv/full/inside", "kept");
-    check(
+    check_refused(
         &sandbox,
         "file \"/srv/first\" { content \"a\"; }\ndirectory \"/srv/full\" absent=#true",
         "it is not empty: inside",
     );
-    check(
+    check_refused(
         &sandbox,
         "file \"/srv/full\" { content \"a\"; }",
         "it is a directory",
@@ -162,27 +162,27 @@ fn a_folder_that_is_not_empty() {
 }
 
 #[test]
-fn a_file_that_is_immutable() {
+fn immutable_file_is_reported_as_such() {
     let sandbox = Sandbox::new();
     sandbox.put("/srv/fixed", "old\n");
-    sandbox.must(&["chattr", "+i", "/srv/fixed"]);
+    sandbox.run_ok(&["chattr", "+i", "/srv/fixed"]);
     let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        check(
+        check_refused(
             &sandbox,
             "file \"/srv/first\" { content \"a\"; }\nfile \"/srv/fixed\" { content \"new\"; }",
             "Operation not permitted",
         )
     }));
-    sandbox.must(&["chattr", "-i", "/srv/fixed"]);
+    sandbox.run_ok(&["chattr", "-i", "/srv/fixed"]);
     assert!(said.unwrap().err.contains("immutable"));
 }
 
 #[test]
-fn a_run_folder_that_another_user_owns() {
+fn state_directory_of_another_user_is_refused() {
     let sandbox = Sandbox::new();
-    sandbox.must(&["mkdir", "-m", "0700", "/var/lib/stead"]);
-    sandbox.must(&["chown", "65534", "/var/lib/stead"]);
-    check(
+    sandbox.run_ok(&["mkdir", "-m", "0700", "/var/lib/stead"]);
+    sandbox.run_ok(&["chown", "65534", "/var/lib/stead"]);
+    check_refused(
         &sandbox,
         "file \"/srv/x\" { content \"a\"; }",
         "belongs to user 65534",
@@ -190,11 +190,11 @@ fn a_run_folder_that_another_user_owns() {
 }
 
 #[test]
-fn a_run_folder_that_is_a_link() {
+fn state_directory_that_is_a_symlink_is_refused() {
     let sandbox = Sandbox::new();
-    sandbox.must(&["mkdir", "-m", "0700", "/srv/elsewhere"]);
-    symlink("/srv/elsewhere", sandbox.at("/var/lib/stead")).unwrap();
-    check(
+    sandbox.run_ok(&["mkdir", "-m", "0700", "/srv/elsewhere"]);
+    symlink("/srv/elsewhere", sandbox.outside_path("/var/lib/stead")).unwrap();
+    check_refused(
         &sandbox,
         "file \"/srv/x\" { content \"a\"; }",
         "is not a directory",
@@ -202,11 +202,11 @@ fn a_run_folder_that_is_a_link() {
 }
 
 #[test]
-fn a_way_that_leads_through_a_link() {
+fn path_through_a_symlink_is_refused() {
     let sandbox = Sandbox::new();
-    sandbox.must(&["mkdir", "/srv/real"]);
-    symlink("real", sandbox.at("/srv/link")).unwrap();
-    check(
+    sandbox.run_ok(&["mkdir", "/srv/real"]);
+    symlink("real", sandbox.outside_path("/srv/link")).unwrap();
+    check_refused(
         &sandbox,
         "file \"/srv/link/x\" { content \"a\"; }",
         "is a symlink; write the real path",
@@ -214,13 +214,13 @@ fn a_way_that_leads_through_a_link() {
 }
 
 #[test]
-fn a_second_run_is_told_who_holds_the_lock() {
+fn apply_is_refused_while_the_lock_is_held() {
     let sandbox = Sandbox::new();
     sandbox.put(
         "/run/host.kdl",
         "host \"test\" {\n    file \"/srv/x\" { content \"a\"; }\n}\n",
     );
-    sandbox.must(&["mkdir", "-p", "/run/stead"]);
+    sandbox.run_ok(&["mkdir", "-p", "/run/stead"]);
     let mut holder = sandbox
         .command(&["flock", "--no-fork", "/run/stead/lock", "sleep", "60"])
         .stdin(Stdio::null())
@@ -243,7 +243,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
 }
 
 #[test]
-fn what_is_left_is_named_with_a_code_of_its_own() {
+fn residue_is_named_with_exit_code_4() {
     let sandbox = Sandbox::new();
     sandbox.put("/srv/first", "old\n");
     sandbox.put(
@@ -257,7 +257,7 @@ fn what_is_left_is_named_with_a_code_of_its_own() {
         &[],
         &["apply", "--yes", "/run/host.kdl"],
     );
-    let said = Said::from(injected.output().unwrap());
+    let said = CommandOutput::from(injected.output().unwrap());
     assert_eq!(said.code, Some(4), "{said:?}");
     assert!(
         said.err.contains("residue:") && said.err.contains("file:/srv/first: "),
@@ -269,7 +269,7 @@ fn what_is_left_is_named_with_a_code_of_its_own() {
 }
 
 #[test]
-fn a_file_where_the_kernel_makes_none_is_refused() {
+fn file_in_proc_is_refused() {
     let sandbox = Sandbox::new();
     let spec = "host \"test\" {\n    file \"/proc/nonsense\" { content \"x\"; }\n}\n";
     sandbox.put("/run/host.kdl", spec);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use e2e::{Inside, Sandbox, difference};
+use e2e::{Sandbox, TestEnv, difference};
 
 /// A rule in words of a user: chain, matches and target.
 const RULES: [(&str, &str, &str, &str); 27] = [
@@ -112,7 +112,7 @@ const RULES: [(&str, &str, &str, &str); 27] = [
 ];
 
 #[test]
-fn what_is_written_is_what_the_kernel_prints() {
+fn written_rules_match_iptables_save() {
     let sandbox = Sandbox::new();
     let mut spec = "host \"test\" {\n".to_owned();
     for (number, (table, chain, matches, jump)) in RULES.iter().enumerate() {
@@ -133,7 +133,7 @@ fn what_is_written_is_what_the_kernel_prints() {
             "filter",
             "-R",
             "INPUT",
-            number_of(&sandbox, column, "stead:r0"),
+            rule_number(&sandbox, column, "stead:r0"),
             "-j",
             "ACCEPT",
             "-m",
@@ -141,7 +141,7 @@ fn what_is_written_is_what_the_kernel_prints() {
             "--comment",
             "stead:r0",
         ];
-        sandbox.must(&[&[column], &rule[..]].concat());
+        sandbox.run_ok(&[&[column], &rule[..]].concat());
         let planned = sandbox.stead(&["plan", "/run/host.kdl"]);
         assert_eq!(planned.code, Some(3), "{planned:?}");
         assert!(planned.out.contains("iptables-rule:r0"), "{}", planned.out);
@@ -153,7 +153,7 @@ fn what_is_written_is_what_the_kernel_prints() {
 }
 
 #[test]
-fn rules_that_were_taken_away_come_back_to_their_places() {
+fn undo_restores_rules_at_their_positions() {
     let sandbox = Sandbox::new();
     let rule = |name: &str, position: &str, source: &str| {
         format!(
@@ -174,7 +174,7 @@ fn rules_that_were_taken_away_come_back_to_their_places() {
         rule("c", "last", "10.3.0.0/16"),
     ];
     apply(&all.concat());
-    sandbox.must(&[
+    sandbox.run_ok(&[
         "iptables-nft",
         "-A",
         "FORWARD",
@@ -183,7 +183,7 @@ fn rules_that_were_taken_away_come_back_to_their_places() {
         "-j",
         "ACCEPT",
     ]);
-    sandbox.must(&[
+    sandbox.run_ok(&[
         "iptables-nft",
         "-I",
         "FORWARD",
@@ -203,9 +203,9 @@ fn rules_that_were_taken_away_come_back_to_their_places() {
 }
 
 /// Returns the place of a rule in INPUT.
-fn number_of(sandbox: &Sandbox, program: &str, comment: &str) -> &'static str {
+fn rule_number(sandbox: &Sandbox, program: &str, comment: &str) -> &'static str {
     let save = format!("{program}-save");
-    let out = sandbox.must(&[&save, "-t", "filter"]).out;
+    let out = sandbox.run_ok(&[&save, "-t", "filter"]).out;
     let place = out
         .lines()
         .filter(|line| line.starts_with("-A INPUT"))
@@ -215,7 +215,7 @@ fn number_of(sandbox: &Sandbox, program: &str, comment: &str) -> &'static str {
 
 /// Ubuntu 18.04 has such a one: one back end, whose programs have the plain names alone, all of them links to `xtables-multi`.
 #[test]
-fn an_iptables_from_before_there_were_two_back_ends() {
+fn iptables_without_variants_is_supported() {
     let sandbox = Sandbox::new();
     let old = "
         set -e
@@ -228,7 +228,7 @@ fn an_iptables_from_before_there_were_two_back_ends() {
             done
         done
         mount --bind /run/sbin /usr/sbin";
-    sandbox.must(&["sh", "-c", old]);
+    sandbox.run_ok(&["sh", "-c", old]);
     let spec = r#"host "old" {
     iptables-policy "filter/FORWARD" "DROP" persist=#false
     iptables-chain "filter/MINE" persist=#false
@@ -239,7 +239,7 @@ fn an_iptables_from_before_there_were_two_back_ends() {
 }
 "#;
     sandbox.put("/run/host.kdl", spec);
-    let saved = || sandbox.must(&["/usr/sbin/iptables-save"]).out;
+    let saved = || sandbox.run_ok(&["/usr/sbin/iptables-save"]).out;
     let applied = sandbox.stead(&["apply", "--yes", "/run/host.kdl"]);
     assert_eq!(applied.code, Some(0), "{applied:?}");
     assert!(saved().contains(":FORWARD DROP "), "{}", saved());

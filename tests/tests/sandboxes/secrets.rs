@@ -1,23 +1,23 @@
 //! Secrets: what a run writes, sends and prints has none of them.
 
-use e2e::{Inside, Sandbox, difference};
+use e2e::{Sandbox, TestEnv, difference};
 
 /// How many secrets there are of each sort.
-const FILES: usize = 6;
+const FILE_SECRETS: usize = 6;
 /// All: those in files, two credentials, and two that commands print.
-const COUNT: usize = FILES + 4;
+const SECRET_COUNT: usize = FILE_SECRETS + 4;
 /// How each begins; what follows is its number.
-const MARK: &str = "Correct-Horse-Battery-Staple-";
+const SECRET_PREFIX: &str = "Correct-Horse-Battery-Staple-";
 
 /// Runs a program that must succeed, and returns what it printed.
-fn ok(sandbox: &Sandbox, argv: &[&str]) -> String {
+fn run_ok(sandbox: &Sandbox, argv: &[&str]) -> String {
     let said = sandbox.run(argv);
     assert_eq!(said.code, Some(0), "{argv:?}: {}", said.err);
     said.out
 }
 
 fn secret(number: usize) -> String {
-    format!("{MARK}{number:02}")
+    format!("{SECRET_PREFIX}{number:02}")
 }
 
 /// Where the secret of a number ends up.
@@ -26,14 +26,14 @@ fn target(number: usize) -> String {
 }
 
 /// Makes the places where secrets come from, and returns the spec that names them.
-fn prepare(sandbox: &Sandbox, end: &str) -> String {
+fn spec_with_secrets(sandbox: &Sandbox, end: &str) -> String {
     for folder in ["/etc/stead", "/etc/credstore", "/etc/commands"] {
-        ok(sandbox, &["mkdir", "-p", "-m", "700", folder]);
+        run_ok(sandbox, &["mkdir", "-p", "-m", "700", folder]);
     }
     let mut spec = "host \"x\" {\n    directory \"/etc/app\" mode=\"0711\"\n".to_owned();
-    for number in 0..COUNT {
+    for number in 0..SECRET_COUNT {
         let (source, reference) = match number {
-            0..FILES => {
+            0..FILE_SECRETS => {
                 let path = format!("/etc/stead/{number}");
                 (path.clone(), format!("file:{path}"))
             }
@@ -47,7 +47,7 @@ fn prepare(sandbox: &Sandbox, end: &str) -> String {
             }
         };
         sandbox.put(&source, &secret(number));
-        ok(sandbox, &["chmod", "600", &source]);
+        run_ok(sandbox, &["chmod", "600", &source]);
         let target = target(number);
         let line = format!("    secret-file {target:?} (secret){reference:?}\n");
         spec.push_str(&line);
@@ -56,7 +56,7 @@ fn prepare(sandbox: &Sandbox, end: &str) -> String {
 }
 
 /// Runs stead with all its calls that write, send or start a program on record, and returns what it said and that record.
-fn traced(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String, String) {
+fn stead_traced(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String, String) {
     let stead = sandbox.stead_path();
     let mut argv = vec![
         "strace",
@@ -76,35 +76,38 @@ fn traced(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String, String
     argv.extend(arguments);
     let said = sandbox.run(&argv);
     let trace = sandbox.get("/run/trace").expect("strace writes it");
-    ok(sandbox, &["rm", "/run/trace"]);
+    run_ok(sandbox, &["rm", "/run/trace"]);
     (said.code, said.out + &said.err, trace)
 }
 
 /// Returns the files that hold a secret, without those where they come from and those that are to have them.
-fn kept(sandbox: &Sandbox) -> String {
+fn files_with_secrets(sandbox: &Sandbox) -> String {
     let own = ["app", "stead", "credstore", "commands"];
     let own = own.map(|folder| format!("--exclude-dir={folder}"));
-    let mut argv = vec!["grep", "-rla", MARK, "/run", "/etc"];
+    let mut argv = vec!["grep", "-rla", SECRET_PREFIX, "/run", "/etc"];
     argv.extend(own.iter().map(String::as_str));
     let elsewhere = sandbox.run(&argv).out;
-    elsewhere + &sandbox.run(&["grep", "-rla", MARK, "/var/lib/stead"]).out
+    elsewhere
+        + &sandbox
+            .run(&["grep", "-rla", SECRET_PREFIX, "/var/lib/stead"])
+            .out
 }
 
 /// Returns the lines of a record that have a secret, without those that write the file that is to have it.
-fn leaks(trace: &str) -> Vec<&str> {
-    let lines = trace.lines().filter(|line| line.contains(MARK));
+fn leaking_lines(trace: &str) -> Vec<&str> {
+    let lines = trace.lines().filter(|line| line.contains(SECRET_PREFIX));
     let own = |line: &&str| !line.contains("</etc/app/.");
     lines.filter(own).collect()
 }
 
 #[test]
-fn ten_secrets_are_nowhere_but_in_their_files() {
+fn secrets_appear_only_in_their_files() {
     let sandbox = Sandbox::new();
-    let spec = prepare(&sandbox, "");
+    let spec = spec_with_secrets(&sandbox, "");
     sandbox.put("/run/host.kdl", &spec);
     let start = sandbox.fingerprint();
 
-    let (code, said, trace) = traced(
+    let (code, said, trace) = stead_traced(
         &sandbox,
         &[
             "plan",
@@ -116,7 +119,7 @@ fn ten_secrets_are_nowhere_but_in_their_files() {
     );
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("+ secret-file:/etc/app/secret-9"), "{said}");
-    assert!(!said.contains(MARK), "{said}");
+    assert!(!said.contains(SECRET_PREFIX), "{said}");
     assert!(
         trace.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"),
         "{trace}"
@@ -125,22 +128,23 @@ fn ten_secrets_are_nowhere_but_in_their_files() {
         trace.contains("execve(\"/usr/bin/cat\"") || trace.contains("execve(\"/bin/cat\""),
         "{trace}"
     );
-    assert_eq!(leaks(&trace), [""; 0]);
-    ok(&sandbox, &["rm", "/run/plan.json"]);
+    assert_eq!(leaking_lines(&trace), [""; 0]);
+    run_ok(&sandbox, &["rm", "/run/plan.json"]);
 
-    let (code, said, trace) = traced(&sandbox, &["apply", "--yes", "--json", "/run/host.kdl"]);
+    let (code, said, trace) =
+        stead_traced(&sandbox, &["apply", "--yes", "--json", "/run/host.kdl"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains(MARK), "{said}");
-    assert_eq!(leaks(&trace), [""; 0]);
-    for number in 0..COUNT {
+    assert!(!said.contains(SECRET_PREFIX), "{said}");
+    assert_eq!(leaking_lines(&trace), [""; 0]);
+    for number in 0..SECRET_COUNT {
         // That each is seen here is what makes the search above worth something.
         let written = trace.lines().filter(|line| line.contains(&secret(number)));
         assert!(written.count() >= 1, "{number} was not seen on its way");
         assert_eq!(sandbox.get(&target(number)), Some(secret(number)));
-        let mode = ok(&sandbox, &["stat", "-c", "%a %U", &target(number)]);
+        let mode = run_ok(&sandbox, &["stat", "-c", "%a %U", &target(number)]);
         assert_eq!(mode.trim(), "600 root");
     }
-    assert_eq!(kept(&sandbox), "");
+    assert_eq!(files_with_secrets(&sandbox), "");
 
     for words in [
         &["plan", "--json", "/run/host.kdl"][..],
@@ -152,12 +156,12 @@ fn ten_secrets_are_nowhere_but_in_their_files() {
         &["validate", "/run/host.kdl"],
         &["import", "--only", "file:/etc/app/*"],
     ] {
-        let (code, said, trace) = traced(&sandbox, words);
+        let (code, said, trace) = stead_traced(&sandbox, words);
         assert_eq!(code, Some(0), "{words:?}: {said}");
-        assert!(!said.contains(MARK), "{words:?}: {said}");
-        assert_eq!(leaks(&trace), [""; 0], "{words:?}");
+        assert!(!said.contains(SECRET_PREFIX), "{words:?}: {said}");
+        assert_eq!(leaking_lines(&trace), [""; 0], "{words:?}");
     }
-    assert_eq!(kept(&sandbox), "");
+    assert_eq!(files_with_secrets(&sandbox), "");
 
     let undone = sandbox.stead(&["undo", "--yes", "1"]);
     assert_eq!(undone.code, Some(0), "{}", undone.err);
@@ -165,9 +169,9 @@ fn ten_secrets_are_nowhere_but_in_their_files() {
 }
 
 #[test]
-fn a_secret_that_changes_is_a_change_and_goes_back() {
+fn changed_secret_is_planned_and_undone() {
     let sandbox = Sandbox::new();
-    sandbox.put("/run/host.kdl", &prepare(&sandbox, ""));
+    sandbox.put("/run/host.kdl", &spec_with_secrets(&sandbox, ""));
     assert_eq!(
         sandbox.stead(&["apply", "--yes", "/run/host.kdl"]).code,
         Some(0)
@@ -197,7 +201,7 @@ fn a_secret_that_changes_is_a_change_and_goes_back() {
     assert_eq!(sandbox.get(&target(0)).as_deref(), Some("another"));
     assert_eq!(sandbox.get(&target(1)), Some(secret(1)));
     // What going back needs is root's alone, and under a name that says nothing.
-    let files = ok(
+    let files = run_ok(
         &sandbox,
         &[
             "find",
@@ -224,26 +228,26 @@ fn a_secret_that_changes_is_a_change_and_goes_back() {
 }
 
 #[test]
-fn a_run_that_fails_takes_secrets_back_and_tells_none() {
+fn failed_run_restores_secrets_and_leaks_none() {
     let sandbox = Sandbox::new();
     let end = "    file \"/proc/nothing\" needs=\"secret-file:/etc/app/secret-9\"\n";
-    sandbox.put("/run/host.kdl", &prepare(&sandbox, end));
+    sandbox.put("/run/host.kdl", &spec_with_secrets(&sandbox, end));
     let start = sandbox.fingerprint();
-    let (code, said, trace) = traced(&sandbox, &["apply", "--yes", "/run/host.kdl"]);
+    let (code, said, trace) = stead_traced(&sandbox, &["apply", "--yes", "/run/host.kdl"]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(!said.contains(MARK), "{said}");
-    assert_eq!(leaks(&trace), [""; 0]);
+    assert!(!said.contains(SECRET_PREFIX), "{said}");
+    assert_eq!(leaking_lines(&trace), [""; 0]);
     assert!(trace.contains(&secret(9)), "it was on its way");
-    assert_eq!(kept(&sandbox), "");
+    assert_eq!(files_with_secrets(&sandbox), "");
     assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
 }
 
 #[test]
-fn what_is_no_place_of_a_secret_is_refused() {
+fn invalid_secret_source_is_rejected() {
     let sandbox = Sandbox::new();
-    ok(&sandbox, &["mkdir", "-p", "/etc/stead"]);
+    run_ok(&sandbox, &["mkdir", "-p", "/etc/stead"]);
     sandbox.put("/etc/stead/open", &secret(0));
-    ok(&sandbox, &["chmod", "644", "/etc/stead/open"]);
+    run_ok(&sandbox, &["chmod", "644", "/etc/stead/open"]);
     for (line, expected) in [
         (
             "secret-file \"/etc/a\" \"hunter2\"",
@@ -294,6 +298,6 @@ fn what_is_no_place_of_a_secret_is_refused() {
         let said = sandbox.stead(&["plan", "/run/host.kdl"]);
         assert_eq!(said.code, Some(2), "{line}: {}", said.err);
         assert!(said.err.contains(expected), "{line}: {}", said.err);
-        assert!(!said.err.contains(MARK), "{line}: {}", said.err);
+        assert!(!said.err.contains(SECRET_PREFIX), "{line}: {}", said.err);
     }
 }

@@ -12,19 +12,19 @@ use std::{
     time::Duration,
 };
 
-use e2e::{FakeSnapd, Fault, Offer, Said, World, program};
+use e2e::{CommandOutput, FakeSnapd, Offer, SnapdFault, SnapdState, program};
 use serde_json::{Value, json};
 
-const OLD: &str = "snap \"microk8s\" channel=\"1.32/stable\" classic=#true";
-const NEW: &str = "snap \"microk8s\" channel=\"1.33/stable\" classic=#true";
+const OLD_SNAP: &str = "snap \"microk8s\" channel=\"1.32/stable\" classic=#true";
+const NEW_SNAP: &str = "snap \"microk8s\" channel=\"1.33/stable\" classic=#true";
 
 /// A host in a folder: a snapd and nothing else.
-struct Faulty {
+struct FaultyHost {
     snapd: FakeSnapd,
     folder: tempfile::TempDir,
 }
 
-impl Faulty {
+impl FaultyHost {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in [("run/none", ""), ("usr/lib/snapd/snapd", "")] {
@@ -37,18 +37,18 @@ impl Faulty {
             Offer::microk8s("1.33/stable", "8"),
         ];
         let socket = folder.path().join("run/snapd.socket");
-        let snapd = FakeSnapd::start(&socket, World::new((2, 68), offers));
+        let snapd = FakeSnapd::start(&socket, SnapdState::new((2, 68), offers));
         Self { snapd, folder }
     }
 
     /// As [`Self::new`], with the old release installed.
     fn installed() -> Self {
         let faulty = Self::new();
-        faulty.must(OLD);
+        faulty.apply_ok(OLD_SNAP);
         faulty
     }
 
-    fn spec(&self, resources: &str) -> PathBuf {
+    fn write_spec(&self, resources: &str) -> PathBuf {
         let spec = self.folder.path().join("host.kdl");
         fs::write(&spec, format!("host \"test\" {{\n{resources}\n}}\n")).unwrap();
         spec
@@ -57,7 +57,7 @@ impl Faulty {
     fn command(&self, arguments: &[&str], resources: &str) -> Command {
         let mut command = Command::new(program("stead"));
         command.arg("--root").arg(self.folder.path());
-        command.args(arguments).arg(self.spec(resources));
+        command.args(arguments).arg(self.write_spec(resources));
         command
             .env_remove("STEAD_STATE_DIR")
             .env("NO_COLOR", "1")
@@ -65,16 +65,16 @@ impl Faulty {
         command
     }
 
-    fn stead(&self, arguments: &[&str], resources: &str) -> Said {
+    fn stead(&self, arguments: &[&str], resources: &str) -> CommandOutput {
         self.command(arguments, resources).output().unwrap().into()
     }
 
-    fn apply(&self, resources: &str) -> Said {
+    fn apply(&self, resources: &str) -> CommandOutput {
         self.stead(&["apply", "--yes"], resources)
     }
 
     /// Applies what must succeed, and leave nothing to do.
-    fn must(&self, resources: &str) {
+    fn apply_ok(&self, resources: &str) {
         let said = self.apply(resources);
         assert_eq!(said.code, Some(0), "{said:?}");
         let said = self.stead(&["plan"], resources);
@@ -82,9 +82,9 @@ impl Faulty {
     }
 
     /// Returns the revisions that are there, with the channel that the snap follows.
-    fn there(&self) -> Vec<(String, String)> {
+    fn installed_revisions(&self) -> Vec<(String, String)> {
         let path = "/v2/snaps?select=all&snaps=microk8s";
-        let said = self.snapd.ask("GET", path, None).unwrap();
+        let said = self.snapd.request("GET", path, None).unwrap();
         let text = |snap: &Value, field: &str| snap[field].as_str().unwrap().to_owned();
         let snaps = said["result"].as_array().unwrap();
         snaps
@@ -94,15 +94,15 @@ impl Faulty {
     }
 }
 
-fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+fn owned_pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(one, other): &(&str, &str)| ((*one).to_owned(), (*other).to_owned());
     expected.iter().map(owned).collect()
 }
 
 #[test]
-fn a_download_is_planned_with_its_size_and_its_progress_is_told() {
-    let host = Faulty::new();
-    let said = host.stead(&["plan"], OLD);
+fn snap_download_is_planned_with_size_and_progress() {
+    let host = FaultyHost::new();
+    let said = host.stead(&["plan"], OLD_SNAP);
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(
         said.out.contains("snap:microk8s downloads 170 MB\n")
@@ -110,10 +110,10 @@ fn a_download_is_planned_with_its_size_and_its_progress_is_told() {
         "{}",
         said.out
     );
-    let said = host.stead(&["apply", "--yes", "--max-download", "50M"], OLD);
+    let said = host.stead(&["apply", "--yes", "--max-download", "50M"], OLD_SNAP);
     assert_eq!(said.code, Some(1), "{said:?}");
 
-    let said = host.stead(&["apply", "--yes", "--json"], OLD);
+    let said = host.stead(&["apply", "--yes", "--json"], OLD_SNAP);
     assert_eq!(said.code, Some(0), "{said:?}");
     let lines = said.out.lines().map(serde_json::from_str::<Value>);
     let told: Vec<Value> = lines
@@ -134,15 +134,15 @@ fn a_download_is_planned_with_its_size_and_its_progress_is_told() {
     // What is there already costs nothing.
     let said = host.stead(
         &["plan"],
-        &OLD.replace("channel=\"1.32/stable\"", "revision=\"7\""),
+        &OLD_SNAP.replace("channel=\"1.32/stable\"", "revision=\"7\""),
     );
     assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 #[test]
-fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
-    let host = Faulty::new();
-    let said = host.apply(OLD);
+fn snap_download_is_drawn_only_on_a_terminal() {
+    let host = FaultyHost::new();
+    let said = host.apply(OLD_SNAP);
     assert!(
         said.err.contains(
             "downloading microk8s: 17 MB of 170 MB\ndownloading microk8s: 34 MB of 170 MB\n"
@@ -157,8 +157,8 @@ fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
         said.err
     );
 
-    let host = Faulty::new();
-    let apply = host.command(&["apply", "--yes"], OLD);
+    let host = FaultyHost::new();
+    let apply = host.command(&["apply", "--yes"], OLD_SNAP);
     let argv = std::iter::once(apply.get_program()).chain(apply.get_args());
     let line: Vec<_> = argv.map(|word| word.to_str().unwrap()).collect();
     let output = Command::new("script")
@@ -166,7 +166,7 @@ fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
         .arg("/dev/null")
         .stdin(Stdio::null())
         .output();
-    let said = Said::from(output.unwrap());
+    let said = CommandOutput::from(output.unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
     let drawn = said.out.replace('\u{1b}', "\\e");
     assert!(
@@ -176,75 +176,93 @@ fn a_download_is_drawn_on_a_terminal_and_said_elsewhere() {
 }
 
 #[test]
-fn a_change_that_ends_in_error_leaves_what_was_there() {
-    let host = Faulty::new();
+fn failed_snap_change_keeps_the_installed_revision() {
+    let host = FaultyHost::new();
     host.snapd
-        .inject(Fault::Error("the disk is full".to_owned()));
-    let said = host.apply(OLD);
+        .inject(SnapdFault::Error("the disk is full".to_owned()));
+    let said = host.apply(OLD_SNAP);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
         said.err.contains("link-snap (the disk is full)"),
         "{}",
         said.err
     );
-    assert_eq!(host.there(), []);
+    assert_eq!(host.installed_revisions(), []);
 
-    let host = Faulty::installed();
-    host.snapd.inject(Fault::Error("a hook failed".to_owned()));
-    let said = host.apply(NEW);
+    let host = FaultyHost::installed();
+    host.snapd
+        .inject(SnapdFault::Error("a hook failed".to_owned()));
+    let said = host.apply(NEW_SNAP);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
         said.err.contains("link-snap (a hook failed)"),
         "{}",
         said.err
     );
-    assert_eq!(host.there(), pairs(&[("7", "1.32/stable")]));
+    assert_eq!(
+        host.installed_revisions(),
+        owned_pairs(&[("7", "1.32/stable")])
+    );
 }
 
 #[test]
-fn another_change_of_the_snap_is_waited_for() {
-    let host = Faulty::new();
-    host.snapd.inject(Fault::Conflict);
-    host.snapd.inject(Fault::Conflict);
-    host.must(OLD);
-    assert_eq!(host.there(), pairs(&[("7", "1.32/stable")]));
+fn conflicting_snap_change_is_awaited() {
+    let host = FaultyHost::new();
+    host.snapd.inject(SnapdFault::Conflict);
+    host.snapd.inject(SnapdFault::Conflict);
+    host.apply_ok(OLD_SNAP);
+    assert_eq!(
+        host.installed_revisions(),
+        owned_pairs(&[("7", "1.32/stable")])
+    );
 }
 
 #[test]
-fn snapd_may_be_away_in_the_middle_of_a_change() {
-    let host = Faulty::new();
-    host.snapd.inject(Fault::Vanish(Duration::from_secs(3)));
-    host.must(OLD);
-    assert_eq!(host.there(), pairs(&[("7", "1.32/stable")]));
+fn snapd_outage_during_a_change_is_survived() {
+    let host = FaultyHost::new();
+    host.snapd
+        .inject(SnapdFault::Outage(Duration::from_secs(3)));
+    host.apply_ok(OLD_SNAP);
+    assert_eq!(
+        host.installed_revisions(),
+        owned_pairs(&[("7", "1.32/stable")])
+    );
 }
 
 #[test]
-fn a_channel_without_anything_newer_is_followed_all_the_same() {
-    let host = Faulty::installed();
-    host.snapd.inject(Fault::NoUpdate);
-    host.must(NEW);
-    assert_eq!(host.there(), pairs(&[("7", "1.33/stable")]));
+fn channel_without_update_is_tracked_anyway() {
+    let host = FaultyHost::installed();
+    host.snapd.inject(SnapdFault::NoUpdate);
+    host.apply_ok(NEW_SNAP);
+    assert_eq!(
+        host.installed_revisions(),
+        owned_pairs(&[("7", "1.33/stable")])
+    );
 }
 
 #[test]
-fn what_contradicts_the_store_is_refused_before_anything_changes() {
-    let both = NEW.replace("channel", "revision=\"7\" channel");
-    let confined = OLD.replace(" classic=#true", "");
+fn spec_contradicting_the_store_is_rejected_at_planning() {
+    let both = NEW_SNAP.replace("channel", "revision=\"7\" channel");
+    let confined = OLD_SNAP.replace(" classic=#true", "");
     for (host, resources, fault) in [
-        (Faulty::new(), &both, "`1.33/stable` has revision 8"),
-        (Faulty::installed(), &both, "`1.33/stable` has revision 8"),
+        (FaultyHost::new(), &both, "`1.33/stable` has revision 8"),
         (
-            Faulty::new(),
+            FaultyHost::installed(),
+            &both,
+            "`1.33/stable` has revision 8",
+        ),
+        (
+            FaultyHost::new(),
             &confined,
             "`microk8s` needs classic confinement",
         ),
     ] {
-        let before = host.there();
+        let before = host.installed_revisions();
         for command in [&["plan"][..], &["apply", "--yes"]] {
             let said = host.stead(command, resources);
             assert_eq!(said.code, Some(2), "{said:?}");
             assert!(said.err.contains(fault), "{}", said.err);
         }
-        assert_eq!(host.there(), before);
+        assert_eq!(host.installed_revisions(), before);
     }
 }

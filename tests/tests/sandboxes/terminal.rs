@@ -1,13 +1,13 @@
 //! What people see, whatever terminal they have.
 
-use e2e::{Inside, Sandbox, Terminal, difference, sandbox};
+use e2e::{Sandbox, Terminal, TestEnv, difference, sandbox_with_spec};
 
 /// A terminal of the usual size, and longer than what is shown in it.
 const SIZE: (u16, u16) = (80, 400);
 const SPEC: &str = "/run/host.kdl";
 
 /// Opens a terminal of a sandbox with an environment.
-fn open(sandbox: &Sandbox, environment: &[&str], arguments: &[&str]) -> Terminal {
+fn open_terminal(sandbox: &Sandbox, environment: &[&str], arguments: &[&str]) -> Terminal {
     let stead = sandbox.stead_path();
     let mut argv = vec!["env", "-u", "NO_COLOR", "-u", "LC_ALL", "-u", "CI"];
     argv.extend(environment);
@@ -17,15 +17,15 @@ fn open(sandbox: &Sandbox, environment: &[&str], arguments: &[&str]) -> Terminal
 }
 
 /// Returns what a terminal shows at the end, as words: where lines break is its own business.
-fn words(text: &str) -> String {
+fn joined_words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn a_plan_says_the_same_on_every_terminal() {
-    let sandbox = sandbox();
+fn plan_reads_the_same_on_every_terminal() {
+    let sandbox = sandbox_with_spec();
     let plan = ["plan", SPEC];
-    let piped = words(&sandbox.stead(&plan).out);
+    let piped = joined_words(&sandbox.stead(&plan).out);
     assert!(piped.contains("\"0644\" → \"0640\""), "{piped}");
     for (environment, has_colours, has_letters) in [
         (&["TERM=tmux-256color", "LANG=C.UTF-8"][..], true, true),
@@ -39,12 +39,12 @@ fn a_plan_says_the_same_on_every_terminal() {
         (&["TERM=dumb", "LC_ALL=C", "CI=true"], false, false),
         (&["TERM=tmux-256color", "LC_ALL=C", "CI=true"], true, false),
     ] {
-        let terminal = open(&sandbox, environment, &plan);
-        assert_eq!(terminal.end(), 3);
+        let terminal = open_terminal(&sandbox, environment, &plan);
+        assert_eq!(terminal.wait_for_exit(), 3);
         let (text, coloured) = (terminal.text(), terminal.coloured());
         assert_eq!(coloured.contains('\u{1b}'), has_colours, "{coloured:?}");
         assert_eq!(!text.is_ascii(), has_letters, "{text}");
-        let said = words(&text).replace("->", "→");
+        let said = joined_words(&text).replace("->", "→");
         assert!(said.starts_with(&piped), "{said}\n\n{piped}");
         // Prose is laid out; what is quoted from files is left as it is.
         let prose = text
@@ -56,7 +56,7 @@ fn a_plan_says_the_same_on_every_terminal() {
 }
 
 #[test]
-fn a_run_says_the_same_without_a_cursor_that_moves() {
+fn apply_reads_the_same_without_cursor_control() {
     for (environment, step) in [
         (
             &["TERM=tmux-256color", "LC_ALL=C.UTF-8"][..],
@@ -67,11 +67,11 @@ fn a_run_says_the_same_without_a_cursor_that_moves() {
             "file:/srv/app/text and 1 more\n",
         ),
     ] {
-        let sandbox = sandbox();
-        let terminal = open(&sandbox, environment, &["apply", SPEC]);
+        let sandbox = sandbox_with_spec();
+        let terminal = open_terminal(&sandbox, environment, &["apply", SPEC]);
         terminal.wait_for("Apply this plan? It may cut the network. [y/N]");
         terminal.press(&["y", "Enter"]);
-        assert_eq!(terminal.end(), 0);
+        assert_eq!(terminal.wait_for_exit(), 0);
         let text = terminal.text();
         assert!(text.contains(step), "{text}");
         let done = "8 created, 6 changed, 1 removed in ";
@@ -81,7 +81,7 @@ fn a_run_says_the_same_without_a_cursor_that_moves() {
 }
 
 #[test]
-fn a_mistake_is_shown_on_every_terminal() {
+fn spec_error_is_shown_on_every_terminal() {
     let sandbox = Sandbox::new();
     sandbox.put(SPEC, "host \"x\" {\n    file \"/srv/é\" mod=\"0644\"\n}\n");
     for (environment, line) in [
@@ -94,8 +94,8 @@ fn a_mistake_is_shown_on_every_terminal() {
             "2 |     file \"/srv/\\u{e9}\" mod=\"0644\"",
         ),
     ] {
-        let terminal = open(&sandbox, environment, &["validate", SPEC]);
-        assert_eq!(terminal.end(), 2);
+        let terminal = open_terminal(&sandbox, environment, &["validate", SPEC]);
+        assert_eq!(terminal.wait_for_exit(), 2);
         let text = terminal.text();
         assert!(text.contains(line), "{text}");
         assert!(text.contains("did you mean `mode`?"), "{text}");
@@ -103,13 +103,13 @@ fn a_mistake_is_shown_on_every_terminal() {
 }
 
 #[test]
-fn ctrl_c_at_the_question_is_no() {
-    let sandbox = sandbox();
+fn ctrl_c_at_the_prompt_declines() {
+    let sandbox = sandbox_with_spec();
     let start = sandbox.fingerprint();
-    let terminal = open(&sandbox, &["TERM=tmux-256color"], &["apply", SPEC]);
+    let terminal = open_terminal(&sandbox, &["TERM=tmux-256color"], &["apply", SPEC]);
     terminal.wait_for("[y/N]");
     terminal.press(&["C-c"]);
-    assert_eq!(terminal.end(), 1);
+    assert_eq!(terminal.wait_for_exit(), 1);
     assert!(terminal.text().ends_with("Nothing was done.\n"));
     assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
     let history = sandbox.stead(&["history"]);
@@ -117,7 +117,7 @@ fn ctrl_c_at_the_question_is_no() {
 }
 
 #[test]
-fn long_plans_are_folded_and_unfolded() {
+fn long_plan_is_folded_unless_verbose() {
     let sandbox = Sandbox::new();
     let files = (0..20).map(|number| format!("    directory \"/srv/{number}\""));
     let files = files.collect::<Vec<_>>().join("\n");
@@ -135,8 +135,8 @@ fn long_plans_are_folded_and_unfolded() {
 }
 
 #[test]
-fn timings_are_said_beside_the_rest() {
-    let sandbox = sandbox();
+fn timings_are_printed_to_stderr() {
+    let sandbox = sandbox_with_spec();
     let said = sandbox.stead(&["apply", "--yes", "--timings", SPEC]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let table = said.err.split("Time:\n").nth(1).unwrap();

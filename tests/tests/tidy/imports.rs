@@ -12,13 +12,13 @@ use crate::source::{Tree, is_for_tests, module};
 
 /// One file uses something of another.
 #[derive(Debug)]
-pub(crate) struct Arrow {
+pub(crate) struct Import {
     pub(crate) from: String,
     pub(crate) to: String,
     names: BTreeSet<String>,
 }
 
-impl Arrow {
+impl Import {
     /// Returns what is used, in words.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
@@ -30,7 +30,7 @@ type Path = Vec<String>;
 
 /// What a file names.
 #[derive(Default)]
-struct Named {
+struct UsedNames {
     /// Paths of `use`, and the name that each has in the file.
     uses: Vec<(Path, String)>,
     /// Those of them that others may take from here.
@@ -39,7 +39,7 @@ struct Named {
     paths: Vec<Path>,
 }
 
-impl<'ast> Visit<'ast> for Named {
+impl<'ast> Visit<'ast> for UsedNames {
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
         if !is_for_tests(&module.attrs) {
             visit::visit_item_mod(self, module);
@@ -51,7 +51,7 @@ impl<'ast> Visit<'ast> for Named {
             return;
         }
         let mut found = Vec::new();
-        flatten(&item.tree, &mut Vec::new(), &mut found);
+        flatten_use(&item.tree, &mut Vec::new(), &mut found);
         if !matches!(item.vis, Visibility::Inherited) {
             self.exports.extend(found.iter().cloned());
         }
@@ -69,14 +69,14 @@ impl<'ast> Visit<'ast> for Named {
     }
 
     fn visit_macro(&mut self, invocation: &'ast Macro) {
-        self.paths_of(invocation.tokens.clone());
+        self.collect_paths(invocation.tokens.clone());
         visit::visit_macro(self, invocation);
     }
 }
 
-impl Named {
+impl UsedNames {
     /// Takes the paths out of what only a macro can parse.
-    fn paths_of(&mut self, tokens: TokenStream) {
+    fn collect_paths(&mut self, tokens: TokenStream) {
         let mut path: Path = Vec::new();
         let mut colons = 0;
         for token in tokens {
@@ -93,7 +93,7 @@ impl Named {
                     self.paths.push(std::mem::take(&mut path));
                     colons = 0;
                     if let TokenTree::Group(group) = other {
-                        self.paths_of(group.stream());
+                        self.collect_paths(group.stream());
                     }
                 }
             }
@@ -102,11 +102,11 @@ impl Named {
     }
 }
 
-fn flatten(tree: &UseTree, path: &mut Path, found: &mut Vec<(Path, String)>) {
+fn flatten_use(tree: &UseTree, path: &mut Path, found: &mut Vec<(Path, String)>) {
     match tree {
         UseTree::Path(inner) => {
             path.push(inner.ident.to_string());
-            flatten(&inner.tree, path, found);
+            flatten_use(&inner.tree, path, found);
             path.pop();
         }
         UseTree::Name(name) => {
@@ -127,7 +127,7 @@ fn flatten(tree: &UseTree, path: &mut Path, found: &mut Vec<(Path, String)>) {
         UseTree::Glob(_) => found.push((path.clone(), "*".to_owned())),
         UseTree::Group(group) => {
             for tree in &group.items {
-                flatten(tree, path, found);
+                flatten_use(tree, path, found);
             }
         }
     }
@@ -188,12 +188,12 @@ impl Modules<'_> {
 }
 
 /// Returns all imports between the files of a crate.
-pub(crate) fn arrows(tree: &Tree) -> Vec<Arrow> {
-    let named: BTreeMap<&str, Named> = tree
+pub(crate) fn imports_of(tree: &Tree) -> Vec<Import> {
+    let named: BTreeMap<&str, UsedNames> = tree
         .files
         .iter()
         .map(|(file, source)| {
-            let mut named = Named::default();
+            let mut named = UsedNames::default();
             named.visit_file(source);
             (file.as_str(), named)
         })
@@ -254,6 +254,6 @@ pub(crate) fn arrows(tree: &Tree) -> Vec<Arrow> {
     }
     found
         .into_iter()
-        .map(|((from, to), names)| Arrow { from, to, names })
+        .map(|((from, to), names)| Import { from, to, names })
         .collect()
 }

@@ -51,7 +51,7 @@ pub(crate) fn rooms(architecture: &str, name: &str) -> Vec<Room> {
                 "–" => Imports::These(Vec::new()),
                 "all above" => Imports::AllAbove(above.clone()),
                 list => {
-                    let list: Vec<String> = list.split(", ").map(plain).collect();
+                    let list: Vec<String> = list.split(", ").map(cell_name).collect();
                     for import in &list {
                         assert!(above.contains(import), "{import} is not above {row}");
                     }
@@ -59,7 +59,7 @@ pub(crate) fn rooms(architecture: &str, name: &str) -> Vec<Room> {
                 }
             };
             rooms.push(Room {
-                name: plain(room),
+                name: cell_name(room),
                 imports,
             });
         }
@@ -68,7 +68,7 @@ pub(crate) fn rooms(architecture: &str, name: &str) -> Vec<Room> {
     rooms
 }
 
-fn plain(cell: &str) -> String {
+fn cell_name(cell: &str) -> String {
     let name = cell.trim_matches('`');
     name.trim_end_matches('/')
         .trim_end_matches(".rs")

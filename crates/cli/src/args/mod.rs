@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stead_engine::{plan::document::Scope, run::confirm::Confirm};
 
-use crate::{args::sources::Sources, exit::Exit};
+use crate::{args::sources::ForeignSources, exit::Exit};
 
 /// Makes a Linux host match a KDL file: shows a plan, applies it, verifies the result, and rolls back on failure.
 #[derive(Debug, Parser)]
@@ -18,9 +18,9 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) paths: Paths,
     #[command(flatten)]
-    pub(crate) extent: Extent,
+    pub(crate) output: OutputOptions,
 }
 
 /// Lists the exit codes, in one line.
@@ -31,7 +31,7 @@ fn codes() -> String {
 
 /// Paths.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Place {
+pub(crate) struct Paths {
     /// Directory of the runs and of what undo needs
     #[arg(
         long,
@@ -48,7 +48,7 @@ pub(crate) struct Place {
 
 /// How much is printed.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Extent {
+pub(crate) struct OutputOptions {
     /// Show long plans and long texts in full
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
@@ -61,28 +61,28 @@ pub(crate) struct Extent {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what would change and why; changes nothing
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Plan, ask, apply and verify; roll back on failure
-    Apply(Apply),
+    Apply(ApplyArgs),
     /// Try a spec on a disposable clone of this host; the host itself is not changed
-    Rehearse(Rehearse),
+    Rehearse(RehearseArgs),
     /// What a rehearsal runs in its clone and around it
     #[command(hide = true, subcommand)]
-    Clone(Clone),
+    Clone(CloneCommand),
     /// Create a spec from this host and report what was skipped
-    Import(Import),
+    Import(ImportArgs),
     /// Find known problems on this host and how to fix them; changes nothing
-    Doctor(Doctor),
+    Doctor(DoctorArgs),
     /// Check a spec without reading the host
-    Validate(AnySpec),
+    Validate(SpecForAnyHost),
     /// Test specs against recorded hosts
-    Test(Test),
+    Test(TestArgs),
     /// Format spec files
-    Fmt(Fmt),
+    Fmt(FmtArgs),
     /// Language server (LSP) for editors, on standard input and output
-    Lsp(Lsp),
+    Lsp(LspArgs),
     /// Draw the dependency graph
-    Graph(Graph),
+    Graph(GraphArgs),
     /// Show facts about this host, for use in a spec: `(fact)"memory"`, `when fact="cloud" is="azure"`
     Facts {
         /// Print one JSON document
@@ -90,11 +90,11 @@ pub(crate) enum Command {
         json: bool,
     },
     /// List the kinds of resource
-    Kinds(Kinds),
+    Kinds(KindsArgs),
     /// Explain a kind, a finding of `doctor`, or one resource: where its values come from, its observed state, and its runs
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// List the runs
-    History(History),
+    History(HistoryArgs),
     /// Show one run: its plan, steps and outcome
     Show {
         /// Its number
@@ -108,7 +108,7 @@ pub(crate) enum Command {
         /// Its number
         run: u64,
         #[command(flatten)]
-        consent: Consent,
+        options: RunOptions,
     },
     /// Roll back an interrupted run
     Recover {
@@ -123,9 +123,9 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Roll back now the run that waits to be confirmed
-    Revert(Revert),
+    Revert(RevertArgs),
     /// Restore what was applied as soon as something overwrites it: kernel settings, iptables, arguments, services
-    Watch(Watch),
+    Watch(WatchArgs),
     /// Print shell completions
     Completions {
         /// The shell
@@ -140,16 +140,16 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Spec {
+pub(crate) struct SpecArgs {
     /// The spec [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) spec: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: VarArgs,
 }
 
 /// Values for the variables of a spec.
 #[derive(Debug, Default, clap::Args)]
-pub(crate) struct Values {
+pub(crate) struct VarArgs {
     /// Set a variable of the spec
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::assignment)]
     pub(crate) var: Vec<String>,
@@ -158,7 +158,7 @@ pub(crate) struct Values {
     pub(crate) vars: Vec<PathBuf>,
 }
 
-impl Values {
+impl VarArgs {
     /// Whether nothing is given.
     pub(crate) fn is_empty(&self) -> bool {
         self.var.is_empty() && self.vars.is_empty()
@@ -167,18 +167,18 @@ impl Values {
 
 /// A spec, possibly for another host.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AnySpec {
+pub(crate) struct SpecForAnyHost {
     #[command(flatten)]
-    pub(crate) spec: Spec,
+    pub(crate) spec: SpecArgs,
     /// Read the facts from FILE, as `stead facts --json` prints them, instead of this host
     #[arg(long, value_name = "FILE")]
     pub(crate) facts: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub(crate) spec: Spec,
+    pub(crate) spec: SpecArgs,
     /// Save the plan to FILE; `stead apply FILE` applies exactly this plan
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -186,15 +186,15 @@ pub(crate) struct Plan {
     #[arg(long)]
     pub(crate) json: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Layout::Text, conflicts_with = "json")]
-    pub(crate) format: Layout,
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text, conflicts_with = "json")]
+    pub(crate) format: PlanFormat,
     #[command(flatten)]
-    pub(crate) only: Only,
+    pub(crate) selection: Selection,
 }
 
 /// What a plan is printed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Layout {
+pub(crate) enum PlanFormat {
     /// For people
     Text,
     /// A comment of a merge request, for GitHub and GitLab
@@ -206,9 +206,9 @@ pub(crate) enum Layout {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Rehearse {
+pub(crate) struct RehearseArgs {
     #[command(flatten)]
-    pub(crate) spec: Spec,
+    pub(crate) spec: SpecArgs,
     /// Also reboot the clone, and plan once more
     #[arg(long)]
     pub(crate) reboot: bool,
@@ -225,9 +225,10 @@ pub(crate) struct Rehearse {
 
 /// What a rehearsal runs in its clone and around it.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Clone {
+pub(crate) enum CloneCommand {
     /// Make the clone and do everything: in mount and PID namespaces of its own
-    Hold(Rehearse),
+    #[command(name = "hold")]
+    Supervise(RehearseArgs),
     /// Go into the clone and become another program
     Enter {
         /// The file that takes whoever writes to it into a cgroup of the clone
@@ -239,16 +240,19 @@ pub(crate) enum Clone {
         argv: Vec<OsString>,
     },
     /// Be a clone without an init, in namespaces of its own
-    Idle {
+    #[command(name = "idle")]
+    Init {
         /// Its root folder
         root: PathBuf,
         /// Pairs of what is shown in it and where
         shown: Vec<PathBuf>,
     },
     /// Print what the host looks like, as JSON
-    Look,
+    #[command(name = "look")]
+    Snapshot,
     /// Make settings hold that standard input has as JSON
-    Set,
+    #[command(name = "set")]
+    Configure,
     /// Plan what standard input has as JSON
     Plan,
     /// Carry out the plan that the first line of standard input has, and wait for another line after each event
@@ -256,7 +260,7 @@ pub(crate) enum Clone {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Doctor {
+pub(crate) struct DoctorArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -266,7 +270,7 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Import {
+pub(crate) struct ImportArgs {
     /// Write the spec to FILE, machine-specific resources to FILE-own.kdl, and large files to FILE.d [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -280,19 +284,19 @@ pub(crate) struct Import {
     #[arg(long, alias = "against", value_name = "SPEC")]
     pub(crate) missing_from: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: VarArgs,
     /// Ignore what FILE lists, with its reasons [default: /etc/stead/import-ignore.kdl, if it exists]
     #[arg(long, value_name = "FILE")]
     pub(crate) ignore: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) from: Sources,
+    pub(crate) from: ForeignSources,
     /// Print one JSON document: the specs and the report
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Only {
+pub(crate) struct Selection {
     /// Only these resources, without dependencies
     #[arg(long, value_name = "KIND[:NAME]")]
     pub(crate) only: Vec<String>,
@@ -308,7 +312,7 @@ pub(crate) fn scope(only: &[String]) -> Scope {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Consent {
+pub(crate) struct RunOptions {
     /// Apply without asking
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -325,7 +329,7 @@ pub(crate) struct Consent {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Revert {
+pub(crate) struct RevertArgs {
     /// Roll back only if it is due; what the timer calls
     #[arg(long, value_name = "RUN", hide = true)]
     pub(crate) unless_confirmed: Option<u64>,
@@ -335,13 +339,18 @@ pub(crate) struct Revert {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Watch {
+pub(crate) struct WatchArgs {
     /// Restore once and exit; what the hooks `boot` and `snap-refresh` run
     #[arg(long)]
     pub(crate) once: bool,
     /// What a hook runs for: the instance of its unit
-    #[arg(long, value_name = "REASON", requires = "once", hide = true)]
-    pub(crate) because: Option<String>,
+    #[arg(
+        long = "because",
+        value_name = "REASON",
+        requires = "once",
+        hide = true
+    )]
+    pub(crate) reason: Option<String>,
     /// Also write Prometheus metrics to FILE, for instance for the textfile collector of the Node exporter
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub(crate) metrics: Option<PathBuf>,
@@ -351,13 +360,13 @@ pub(crate) struct Watch {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Apply {
+pub(crate) struct ApplyArgs {
     /// The spec or a saved plan [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) spec: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: VarArgs,
     #[command(flatten)]
-    pub(crate) consent: Consent,
+    pub(crate) options: RunOptions,
     /// Refuse a plan that downloads more, for instance `50M`
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     pub(crate) max_download: Option<u64>,
@@ -365,11 +374,11 @@ pub(crate) struct Apply {
     #[arg(long, value_name = "N")]
     pub(crate) max_restarts: Option<usize>,
     #[command(flatten)]
-    pub(crate) only: Only,
+    pub(crate) selection: Selection,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct History {
+pub(crate) struct HistoryArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -379,15 +388,15 @@ pub(crate) struct History {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Explain {
+pub(crate) struct ExplainArgs {
     /// The kind, the finding or the address, for instance `file`, `forward-drop` or `sysctl:net.ipv4.ip_forward`
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) spec: Spec,
+    pub(crate) spec: SpecArgs,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Test {
+pub(crate) struct TestArgs {
     /// The specs; the expectations of `laptop.kdl` are in the directory `laptop.expect` beside it [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) specs: Vec<PathBuf>,
     /// Replace the expected plans by the current ones
@@ -399,7 +408,7 @@ pub(crate) struct Test {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Fmt {
+pub(crate) struct FmtArgs {
     /// The files, or `-` for standard input [default: ./host.kdl, then /etc/stead/host.kdl]
     pub(crate) files: Vec<PathBuf>,
     /// Change nothing; show the difference and exit with 3 if a file is not formatted
@@ -408,9 +417,9 @@ pub(crate) struct Fmt {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Lsp {
+pub(crate) struct LspArgs {
     #[command(flatten)]
-    pub(crate) values: Values,
+    pub(crate) values: VarArgs,
     /// Read the facts from FILE, as `stead facts --json` prints them, instead of this host
     #[arg(long, value_name = "FILE")]
     pub(crate) facts: Option<PathBuf>,
@@ -420,19 +429,19 @@ pub(crate) struct Lsp {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Graph {
+pub(crate) struct GraphArgs {
     #[command(flatten)]
-    pub(crate) spec: AnySpec,
+    pub(crate) spec: SpecForAnyHost,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Drawing::Dot)]
-    pub(crate) format: Drawing,
+    #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
+    pub(crate) format: GraphFormat,
     /// Mark what a plan on this host would create, change, remove and restart
     #[arg(long)]
     pub(crate) changes: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Drawing {
+pub(crate) enum GraphFormat {
     /// Graphviz
     Dot,
     /// Mermaid, as Markdown pages show it
@@ -442,7 +451,7 @@ pub(crate) enum Drawing {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Kinds {
+pub(crate) struct KindsArgs {
     /// Print one JSON document with every attribute
     #[arg(long)]
     pub(crate) json: bool,
@@ -458,14 +467,21 @@ impl Command {
             Self::Plan(plan) => plan.json,
             Self::Import(import) => import.json,
             Self::Doctor(doctor) => doctor.json,
-            Self::Rehearse(rehearse) | Self::Clone(Clone::Hold(rehearse)) => rehearse.json,
-            Self::Apply(Apply { consent, .. }) | Self::Undo { consent, .. } => consent.json,
+            Self::Rehearse(rehearse) | Self::Clone(CloneCommand::Supervise(rehearse)) => {
+                rehearse.json
+            }
+            Self::Apply(ApplyArgs {
+                options: consent, ..
+            })
+            | Self::Undo {
+                options: consent, ..
+            } => consent.json,
             Self::Facts { json }
-            | Self::History(History { json, .. })
+            | Self::History(HistoryArgs { json, .. })
             | Self::Show { json, .. }
             | Self::Recover { json }
             | Self::Confirm { json }
-            | Self::Revert(Revert { json, .. }) => *json,
+            | Self::Revert(RevertArgs { json, .. }) => *json,
             Self::Kinds(kinds) => kinds.json,
             Self::Watch(watch) => watch.json,
             _ => false,
@@ -480,7 +496,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn args_pass_clap_debug_assert() {
         Args::command().debug_assert();
     }
 

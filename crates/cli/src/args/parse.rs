@@ -1,6 +1,6 @@
 //! Parsers of single arguments: bytes, times, values of variables.
 
-use stead_engine::{language::assignment::Given, run::confirm::Confirm};
+use stead_engine::{language::assignment::Assignment, run::confirm::Confirm};
 
 /// The longest time that a run may wait to be confirmed, in seconds.
 const LONGEST_WINDOW: u64 = 24 * 60 * 60;
@@ -25,7 +25,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 
 /// Reads what a variable is given.
 pub(crate) fn assignment(text: &str) -> Result<String, String> {
-    match Given::of_argument(text) {
+    match Assignment::from_argument(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err("write a name and a value, for instance `--var dns=9.9.9.9`".to_owned()),
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_to_confirm_is_read_with_its_unit() {
+    fn confirm_parses_modes_and_times_with_units() {
         for (text, expected) in [
             ("off", Confirm::Off),
             ("auto", Confirm::Auto(None)),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_read_with_their_unit() {
+    fn bytes_parses_counts_with_units() {
         for (text, expected) in [
             ("0", 0),
             ("50M", 50_000_000),

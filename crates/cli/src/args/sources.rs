@@ -7,13 +7,13 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Val
 /// The name of the option.
 const FROM: &str = "from";
 /// What makes no sense beside it: it chooses among what is on this host.
-const OF_THE_HOST: [&str; 6] = ["only", "except", "missing_from", "ignore", "var", "vars"];
+const CONFLICTING_OPTIONS: [&str; 6] = ["only", "except", "missing_from", "ignore", "var", "vars"];
 
 /// What was named behind each `--from`: a word and paths, not judged yet.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sources(pub(crate) Vec<(String, Vec<PathBuf>)>);
+pub(crate) struct ForeignSources(pub(crate) Vec<(String, Vec<PathBuf>)>);
 
-impl Args for Sources {
+impl Args for ForeignSources {
     fn augment_args(command: Command) -> Command {
         let help = "Import files of other tools instead of this host: \
             `launch-config FILE` of MicroK8s, `rules-v4 FILE` and `rules-v6 FILE` of netfilter-persistent, `sysctl FILE` or a directory such as \
@@ -27,7 +27,7 @@ impl Args for Sources {
                 .action(ArgAction::Append)
                 .value_parser(builder::ValueParser::os_string())
                 .value_hint(ValueHint::AnyPath)
-                .conflicts_with_all(OF_THE_HOST),
+                .conflicts_with_all(CONFLICTING_OPTIONS),
         )
     }
 
@@ -36,7 +36,7 @@ impl Args for Sources {
     }
 }
 
-impl FromArgMatches for Sources {
+impl FromArgMatches for ForeignSources {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let named = matches.get_occurrences::<OsString>(FROM);
         let named = named.into_iter().flatten().filter_map(|mut values| {

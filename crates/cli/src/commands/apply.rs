@@ -4,26 +4,26 @@ use std::{path::Path, time::Instant};
 
 use stead_engine::{
     plan::document::{FORMAT, Plan},
-    run::recover::Persistence,
+    run::recover::OnResidue,
 };
 
 use crate::{
-    args::{Apply, scope},
-    context::{Session, Wish},
-    error::Failure,
+    args::{ApplyArgs, scope},
+    context::{Context, SpecRequest},
+    error::CommandError,
     exit::Exit,
     render,
-    run::executor::Bench,
-    spec_input::{SpecTexts, Told, read_input, spec_path},
+    run::executor::LockedRunner,
+    spec_input::{SpecOverrides, SpecTexts, find_spec, read_input},
 };
 
 /// Plans, asks, applies and verifies.
-pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
-    let path = spec_path(args.spec.as_deref())?;
-    let input = Input::read(session, &path, args)?;
-    session.must_be_root("apply")?;
-    let bench = Bench::set_up(session, args.consent.json)?;
-    if let Some(outcome) = bench.recover(Persistence::TriesAgain)?
+pub(crate) fn apply(context: &Context, args: &ApplyArgs) -> Result<Exit, CommandError> {
+    let path = find_spec(args.spec.as_deref())?;
+    let input = Input::read(context, &path, args)?;
+    context.require_root("apply")?;
+    let bench = LockedRunner::lock(context, args.options.json)?;
+    if let Some(outcome) = bench.recover(OnResidue::Retry)?
         && Exit::from(&outcome) == Exit::Residue
     {
         return Ok(Exit::Residue);
@@ -31,45 +31,49 @@ pub(crate) fn apply(session: &Session, args: &Apply) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let (plan, origin) = match input {
         Input::Saved(plan) => (*plan, None),
-        Input::Spec(wish) => {
-            let (plan, origin) = session.plan_wish(wish)?;
-            (plan.scoped(scope(&args.only.only)), origin)
+        Input::Spec(request) => {
+            let (plan, origin) = context.plan_request(request)?;
+            (plan.with_scope(scope(&args.selection.only)), origin)
         }
     };
-    let bench = bench.keeping(origin);
+    let bench = bench.with_spec_origin(origin);
     if plan.is_empty() {
-        if !args.consent.json {
-            render::page(&render::no_changes(&plan, &path, begin.elapsed()));
+        if !args.options.json {
+            render::print_text(&render::no_changes(&plan, &path, begin.elapsed()));
         }
         bench.end_unchanged(&plan);
         return Ok(Exit::Done);
     }
     refuse_too_costly(&plan, args)?;
-    bench.carry_out(&plan, &args.consent)
+    bench.execute(&plan, &args.options)
 }
 
 /// What `apply` was given.
 enum Input {
     Saved(Box<Plan>),
-    Spec(Wish),
+    Spec(SpecRequest),
 }
 
 impl Input {
-    fn read(session: &Session, path: &Path, args: &Apply) -> Result<Self, Failure> {
+    fn read(context: &Context, path: &Path, args: &ApplyArgs) -> Result<Self, CommandError> {
         let bytes = read_input(path)?;
-        let Some(plan) = saved_plan(path, &bytes)? else {
-            let told = Told::of(&args.values)?;
+        let Some(plan) = read_saved_plan(path, &bytes)? else {
+            let overrides = SpecOverrides::of(&args.values)?;
             let texts = SpecTexts::of(path, bytes)?;
-            return Ok(Self::Spec(session.wish(texts, told, &args.only.only)?));
+            return Ok(Self::Spec(context.load_spec(
+                texts,
+                overrides,
+                &args.selection.only,
+            )?));
         };
-        if !args.only.only.is_empty() {
-            return Err(Failure::usage(
+        if !args.selection.only.is_empty() {
+            return Err(CommandError::usage(
                 "`--only` cannot be used with a saved plan",
                 "plan again with `--only`",
             ));
         }
         if !args.values.is_empty() {
-            return Err(Failure::usage(
+            return Err(CommandError::usage(
                 "`--var` and `--vars` cannot be used with a saved plan",
                 "plan again with `--var`",
             ));
@@ -79,12 +83,12 @@ impl Input {
 }
 
 /// Returns the plan that the bytes of a file are, if they are one.
-fn saved_plan(path: &Path, bytes: &[u8]) -> Result<Option<Plan>, Failure> {
+fn read_saved_plan(path: &Path, bytes: &[u8]) -> Result<Option<Plan>, CommandError> {
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Ok(None);
     }
     let failed = |fault: String| {
-        Failure::usage(
+        CommandError::usage(
             format!(
                 "`{}` is not a plan that this version of stead can read: {fault}",
                 path.display()
@@ -103,7 +107,7 @@ fn saved_plan(path: &Path, bytes: &[u8]) -> Result<Option<Plan>, Failure> {
     }
 }
 
-fn refuse_too_costly(plan: &Plan, args: &Apply) -> Result<(), Failure> {
+fn refuse_too_costly(plan: &Plan, args: &ApplyArgs) -> Result<(), CommandError> {
     if let Some(limit) = args
         .max_download
         .filter(|limit| plan.summary.download > *limit)
@@ -112,7 +116,7 @@ fn refuse_too_costly(plan: &Plan, args: &Apply) -> Result<(), Failure> {
             "the plan downloads {} bytes, more than the {limit} allowed",
             plan.summary.download
         );
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Failed,
             message,
             "nothing was done; raise `--max-download`",
@@ -126,7 +130,7 @@ fn refuse_too_costly(plan: &Plan, args: &Apply) -> Result<(), Failure> {
             "the plan restarts {} services, more than the {limit} allowed",
             plan.summary.restarts
         );
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Failed,
             message,
             "nothing was done; raise `--max-restarts`",

@@ -9,6 +9,6 @@ use crate::{args::Args, exit::Exit, render};
 pub(crate) fn completions(shell: Shell) -> Exit {
     let mut text = vec![];
     clap_complete::generate(shell, &mut Args::command(), "stead", &mut text);
-    render::data(&String::from_utf8_lossy(&text));
+    render::print_data(&String::from_utf8_lossy(&text));
     Exit::Done
 }

@@ -3,18 +3,18 @@
 use stead_resources::facts::FACTS;
 
 use crate::{
-    context::Session,
-    error::Failure,
+    context::Context,
+    error::CommandError,
     exit::Exit,
     json::FactsDocument,
-    render::{self, line, paint, plain},
+    render::{self, escape_control, push_line, style},
 };
 
 /// Shows what a spec may ask about this host.
-pub(crate) fn facts(session: &Session, as_json: bool) -> Result<Exit, Failure> {
-    let facts = session.facts()?;
+pub(crate) fn facts(context: &Context, as_json: bool) -> Result<Exit, CommandError> {
+    let facts = context.facts()?;
     if as_json {
-        render::data(&FactsDocument::text(facts));
+        render::print_data(&FactsDocument::text(facts));
         return Ok(Exit::Done);
     }
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
@@ -27,12 +27,12 @@ pub(crate) fn facts(session: &Session, as_json: bool) -> Result<Exit, Failure> {
     let mut text = String::new();
     for (name, doc) in FACTS {
         let value = facts.0.get(name).map_or(String::new(), ToString::to_string);
-        let (value, doc) = (plain(&value), paint::faint(doc));
-        line(
+        let (value, doc) = (escape_control(&value), style::faint(doc));
+        push_line(
             &mut text,
             format_args!("{name:names$}  {value:values$}  {doc}"),
         );
     }
-    render::page(&text);
+    render::print_text(&text);
     Ok(Exit::Done)
 }

@@ -1,30 +1,30 @@
 //! `stead graph`.
 
-use stead_engine::plan::graph::Marks;
+use stead_engine::plan::graph::NodeStyles;
 
 use crate::{
-    args::{Drawing, Graph},
-    context::Session,
-    error::Failure,
+    args::{GraphArgs, GraphFormat},
+    context::Context,
+    error::CommandError,
     exit::Exit,
     render,
-    spec_input::{SpecTexts, Told, spec_path},
+    spec_input::{SpecOverrides, SpecTexts, find_spec},
 };
 
 /// Draws what needs what.
-pub(crate) fn graph(session: &Session, args: &Graph) -> Result<Exit, Failure> {
-    let path = spec_path(args.spec.spec.spec.as_deref())?;
-    let told = Told::of_any(&args.spec)?;
-    let graph = session.graph(&SpecTexts::read(&path)?, &told)?;
+pub(crate) fn graph(context: &Context, args: &GraphArgs) -> Result<Exit, CommandError> {
+    let path = find_spec(args.spec.spec.spec.as_deref())?;
+    let overrides = SpecOverrides::for_any_host(&args.spec)?;
+    let graph = context.graph(&SpecTexts::read(&path)?, &overrides)?;
     let marks = if args.changes {
-        render::marks(&session.registry, &session.plan(&graph)?)
+        render::marks(&context.registry, &context.plan(&graph)?)
     } else {
-        Marks::new()
+        NodeStyles::new()
     };
-    render::data(&match args.format {
-        Drawing::Dot => graph.dot(&marks),
-        Drawing::Mermaid => graph.mermaid(&marks),
-        Drawing::Svg => render::svg(&graph, &marks),
+    render::print_data(&match args.format {
+        GraphFormat::Dot => graph.dot(&marks),
+        GraphFormat::Mermaid => graph.mermaid(&marks),
+        GraphFormat::Svg => render::svg(&graph, &marks),
     });
     Ok(Exit::Done)
 }

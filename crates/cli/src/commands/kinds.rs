@@ -2,35 +2,35 @@
 
 use serde_json::{Map, json};
 
-use crate::{args::Kinds, context::Session, exit::Exit, json, render};
+use crate::{args::KindsArgs, context::Context, exit::Exit, json, render};
 
 /// Lists the kinds.
-pub(crate) fn kinds(session: &Session, args: &Kinds) -> Exit {
+pub(crate) fn kinds(context: &Context, args: &KindsArgs) -> Exit {
     if args.schema {
-        render::data(&json::schema());
+        render::print_data(&json::schema());
         return Exit::Done;
     }
     if args.json {
-        let kinds: Map<_, _> = session
+        let kinds: Map<_, _> = context
             .registry
             .iter()
             .map(|(name, kind)| (name.to_owned(), json!(kind.schema())))
             .collect();
         let document = json!({ "format": "stead.kinds/1", "kinds": kinds });
-        render::data(&format!("{document:#}\n"));
+        render::print_data(&format!("{document:#}\n"));
         return Exit::Done;
     }
-    let width = session
+    let width = context
         .registry
         .iter()
         .map(|(name, _)| name.len())
         .max()
         .unwrap_or(0);
-    let lines = session
+    let lines = context
         .registry
         .iter()
         .map(|(name, kind)| format!("{name:width$}  {}\n", kind.schema().summary));
-    render::page(&lines.collect::<String>());
-    render::message("`stead explain KIND` shows its attributes.\n");
+    render::print_text(&lines.collect::<String>());
+    render::eprint_message("`stead explain KIND` shows its attributes.\n");
     Exit::Done
 }

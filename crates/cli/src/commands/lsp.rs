@@ -1,11 +1,12 @@
 //! `stead lsp`.
 
 use crate::{
-    args::Lsp, context::Session, error::Failure, exit::Exit, lsp::serve, spec_input::Told,
+    args::LspArgs, context::Context, error::CommandError, exit::Exit, lsp::serve,
+    spec_input::SpecOverrides,
 };
 
 /// Serves an editor until it says that it is done.
-pub(crate) fn lsp(session: Session, args: &Lsp) -> Result<Exit, Failure> {
-    let told = Told::of_host(&args.values, args.facts.as_deref())?;
-    serve(session, told)
+pub(crate) fn lsp(context: Context, args: &LspArgs) -> Result<Exit, CommandError> {
+    let overrides = SpecOverrides::with_facts(&args.values, args.facts.as_deref())?;
+    serve(context, overrides)
 }

@@ -9,7 +9,7 @@ use clap_mangen::{
 };
 use stead_resources::host::Writer;
 
-use crate::{args::Args, error::Failure, exit::Exit, render};
+use crate::{args::Args, error::CommandError, exit::Exit, render};
 
 /// Where stead has something of its own.
 const FILES: [(&str, &str); 6] = [
@@ -37,7 +37,7 @@ const FILES: [(&str, &str); 6] = [
 ];
 
 /// Whose pages say more.
-const ELSEWHERE: [&str; 5] = [
+const SEE_ALSO: [&str; 5] = [
     "iptables(8)",
     "snap(8)",
     "sysctl(8)",
@@ -46,23 +46,23 @@ const ELSEWHERE: [&str; 5] = [
 ];
 
 /// Prints the manual page, or writes the pages of all commands.
-pub(crate) fn man(out: Option<&Path>) -> Result<Exit, Failure> {
+pub(crate) fn man(out: Option<&Path>) -> Result<Exit, CommandError> {
     let Some(folder) = out else {
-        let whole = stead();
-        render::data(&page(&whole, &whole));
+        let whole = build_command();
+        render::print_data(&page(&whole, &whole));
         return Ok(Exit::Done);
     };
     let wrong = |error: &dyn std::fmt::Display| {
         let message = format!("cannot write into `{}`: {error}", folder.display());
-        Failure::usage(message, "give a directory that exists")
+        CommandError::usage(message, "give a directory that exists")
     };
-    let real = canonical(folder).map_err(|error| wrong(&error))?;
+    let real = canonical_dir(folder).map_err(|error| wrong(&error))?;
     let writer = Writer::new(&real, &real);
     for (name, text) in pages() {
         writer
-            .put_text(&Path::new("/").join(&name), text.as_bytes(), 0o644)
-            .map_err(|error| Failure::of(Exit::Failed, &error))?;
-        render::message(&format!("Wrote {}.\n", folder.join(name).display()));
+            .write_text(&Path::new("/").join(&name), text.as_bytes(), 0o644)
+            .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
+        render::eprint_message(&format!("Wrote {}.\n", folder.join(name).display()));
     }
     Ok(Exit::Done)
 }
@@ -71,7 +71,7 @@ pub(crate) fn man(out: Option<&Path>) -> Result<Exit, Failure> {
     clippy::disallowed_methods,
     reason = "the pages are output, not the host"
 )]
-fn canonical(folder: &Path) -> std::io::Result<std::path::PathBuf> {
+fn canonical_dir(folder: &Path) -> std::io::Result<std::path::PathBuf> {
     let real = folder.canonicalize()?;
     if real.is_dir() {
         Ok(real)
@@ -81,22 +81,22 @@ fn canonical(folder: &Path) -> std::io::Result<std::path::PathBuf> {
 }
 
 /// Returns what can be typed, as the pages show it.
-fn stead() -> Command {
+fn build_command() -> Command {
     let mut whole = Args::command().disable_help_subcommand(true);
     whole.build();
     whole
 }
 
 /// Returns the commands that people type.
-fn shown(whole: &Command) -> impl Iterator<Item = &Command> {
+fn visible_subcommands(whole: &Command) -> impl Iterator<Item = &Command> {
     let commands = whole.get_subcommands();
     commands.filter(|command| !command.is_hide_set())
 }
 
 /// Returns all pages, each with the name of its file.
 fn pages() -> Vec<(String, String)> {
-    let whole = stead();
-    let commands = std::iter::once(&whole).chain(shown(&whole));
+    let whole = build_command();
+    let commands = std::iter::once(&whole).chain(visible_subcommands(&whole));
     let named = commands.map(|command| {
         let name = command
             .get_display_name()
@@ -135,19 +135,20 @@ fn sections(whole: &Command, command: &Command) -> Roff {
     roff.control("SH", ["EXIT STATUS"]);
     if is_whole {
         for (exit, meaning) in Exit::MEANINGS {
-            entry(&mut roff, &(exit as u8).to_string(), meaning);
+            push_entry(&mut roff, &(exit as u8).to_string(), meaning);
         }
         roff.control("SH", ["FILES"]);
         for (path, meaning) in FILES {
-            entry(&mut roff, path, meaning);
+            push_entry(&mut roff, path, meaning);
         }
     } else {
         roff.text([roman("The same for every command; see stead(1).")]);
     }
     roff.control("SH", ["SEE ALSO"]);
     let mut pages: Vec<_> = if is_whole {
-        let own = shown(whole).map(|command| format!("stead-{}(1)", command.get_name()));
-        own.chain(ELSEWHERE.map(str::to_owned)).collect()
+        let own =
+            visible_subcommands(whole).map(|command| format!("stead-{}(1)", command.get_name()));
+        own.chain(SEE_ALSO.map(str::to_owned)).collect()
     } else {
         vec!["stead(1)".to_owned()]
     };
@@ -156,7 +157,7 @@ fn sections(whole: &Command, command: &Command) -> Roff {
     roff
 }
 
-fn entry(roff: &mut Roff, name: &str, meaning: &str) {
+fn push_entry(roff: &mut Roff, name: &str, meaning: &str) {
     roff.control("TP", []);
     roff.text([bold(name)]);
     roff.text([roman(meaning)]);
@@ -169,17 +170,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_that_people_type_has_a_page_and_no_other() {
+    fn man_pages_cover_exactly_the_visible_commands() {
         let names: Vec<_> = pages().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names[0], "stead.1");
         assert!(names.contains(&"stead-plan.1".to_owned()), "{names:?}");
         assert!(!names.contains(&"stead-clone.1".to_owned()), "{names:?}");
         assert!(!names.contains(&"stead-help.1".to_owned()), "{names:?}");
-        assert_eq!(names.len(), shown(&stead()).count() + 1);
+        assert_eq!(
+            names.len(),
+            visible_subcommands(&build_command()).count() + 1
+        );
     }
 
     #[test]
-    fn a_page_has_its_sections_in_order_and_the_whole_names_the_others() {
+    fn man_pages_have_sections_in_order_and_list_subcommands() {
         for (name, text) in pages() {
             let sections = text.lines().filter_map(|line| line.strip_prefix(".SH "));
             let sections: Vec<_> = sections.map(|section| section.replace('"', "")).collect();
@@ -191,7 +195,7 @@ mod tests {
             let begin = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"];
             assert_eq!(sections, [begin.as_slice(), &own].concat(), "{name}");
             if name == "stead.1" {
-                for command in shown(&stead()) {
+                for command in visible_subcommands(&build_command()) {
                     let other = format!("stead\\-{}(1)", command.get_name());
                     let listed = text.matches(&other).count();
                     assert_eq!(listed, 2, "{other} is a subcommand and in SEE ALSO");
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test asks a formatter")]
-    fn a_formatter_has_nothing_to_complain_about() {
+    fn groff_accepts_man_pages_without_warnings() {
         for (name, text) in pages() {
             let groff = std::process::Command::new("groff")
                 .args(["-man", "-ww", "-z"])

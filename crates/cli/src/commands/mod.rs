@@ -25,36 +25,39 @@ mod watch;
 
 use crate::{
     args::{Args, Command},
-    context::Session,
-    error::Failure,
+    context::Context,
+    error::CommandError,
     exit::Exit,
 };
 
 /// Does what was typed.
-pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let session = Session::new(&args.place, args.extent);
+pub(crate) fn run(args: Args) -> Result<Exit, CommandError> {
+    let context = Context::new(&args.paths, args.output);
     match args.command {
-        Command::Plan(args) => plan::plan(&session, &args),
-        Command::Apply(args) => apply::apply(&session, &args),
-        Command::Doctor(args) => doctor::doctor(&session, &args),
-        Command::Rehearse(args) => rehearse::rehearse(&session, &args),
-        Command::Clone(command) => clone::run(&session, command),
-        Command::Import(args) => import::import(&session, &args),
-        Command::Test(args) => test::test(&session, &args),
-        Command::Validate(args) => validate::validate(&session, &args),
-        Command::Facts { json } => facts::facts(&session, json),
+        Command::Plan(args) => plan::plan(&context, &args),
+        Command::Apply(args) => apply::apply(&context, &args),
+        Command::Doctor(args) => doctor::doctor(&context, &args),
+        Command::Rehearse(args) => rehearse::rehearse(&context, &args),
+        Command::Clone(command) => clone::run(&context, command),
+        Command::Import(args) => import::import(&context, &args),
+        Command::Test(args) => test::test(&context, &args),
+        Command::Validate(args) => validate::validate(&context, &args),
+        Command::Facts { json } => facts::facts(&context, json),
         Command::Fmt(args) => fmt::fmt(&args),
-        Command::Lsp(args) => lsp::lsp(session, &args),
-        Command::Graph(args) => graph::graph(&session, &args),
-        Command::Kinds(args) => Ok(kinds::kinds(&session, &args)),
-        Command::Explain(args) => explain::explain(&session, &args),
-        Command::History(args) => history::history(&session, &args),
-        Command::Show { run, json } => history::show(&session, run, json),
-        Command::Undo { run, consent } => undo::undo(&session, run, &consent),
-        Command::Recover { json } => recover::recover(&session, json),
-        Command::Confirm { json } => confirm::confirm(&session, json),
-        Command::Revert(args) => revert::revert(&session, &args),
-        Command::Watch(args) => watch::watch(&session, &args),
+        Command::Lsp(args) => lsp::lsp(context, &args),
+        Command::Graph(args) => graph::graph(&context, &args),
+        Command::Kinds(args) => Ok(kinds::kinds(&context, &args)),
+        Command::Explain(args) => explain::explain(&context, &args),
+        Command::History(args) => history::history(&context, &args),
+        Command::Show { run, json } => history::show(&context, run, json),
+        Command::Undo {
+            run,
+            options: consent,
+        } => undo::undo(&context, run, &consent),
+        Command::Recover { json } => recover::recover(&context, json),
+        Command::Confirm { json } => confirm::confirm(&context, json),
+        Command::Revert(args) => revert::revert(&context, &args),
+        Command::Watch(args) => watch::watch(&context, &args),
         Command::Completions { shell } => Ok(completions::completions(shell)),
         Command::Man { out } => man::man(out.as_deref()),
     }

@@ -1,15 +1,17 @@
 //! `stead recover`.
 
-use stead_engine::run::recover::Persistence;
+use stead_engine::run::recover::OnResidue;
 
-use crate::{context::Session, error::Failure, exit::Exit, render, run::executor::Bench};
+use crate::{
+    context::Context, error::CommandError, exit::Exit, render, run::executor::LockedRunner,
+};
 
 /// Puts the host back if a run was interrupted.
-pub(crate) fn recover(session: &Session, as_json: bool) -> Result<Exit, Failure> {
-    session.must_be_root("recover")?;
-    let bench = Bench::set_up(session, as_json)?;
-    let Some(outcome) = bench.recover(Persistence::Ends)? else {
-        render::message("Nothing to recover: all runs have ended.\n");
+pub(crate) fn recover(context: &Context, as_json: bool) -> Result<Exit, CommandError> {
+    context.require_root("recover")?;
+    let runner = LockedRunner::lock(context, as_json)?;
+    let Some(outcome) = runner.recover(OnResidue::Stop)? else {
+        render::eprint_message("Nothing to recover: all runs have ended.\n");
         return Ok(Exit::Done);
     };
     // The interrupted run failed; putting the host back did not.

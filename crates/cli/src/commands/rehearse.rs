@@ -3,11 +3,11 @@
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use stead_engine::{
-    history::{stage::Stage, state_dir::StateFolder},
-    run::recover::Newest,
+    history::{stage::Stage, state_dir::StateDir},
+    run::recover::LatestRun,
 };
 use stead_resources::{
-    clone::{Holder, Traces, why_no_init},
+    clone::{HostState, Supervisor, boot_blocker},
     host::Reader,
 };
 use tokio::{
@@ -16,57 +16,58 @@ use tokio::{
 };
 
 use crate::{
-    args::Rehearse,
-    context::Session,
-    error::Failure,
+    args::RehearseArgs,
+    context::Context,
+    error::CommandError,
     exit::Exit,
-    spec_input::{SpecTexts, Told, spec_path},
+    spec_input::{SpecOverrides, SpecTexts, find_spec},
 };
 
 /// Tries a spec on a clone of this host. A process with namespaces of its own does it; this one only waits, and cleans up.
-pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failure> {
-    let path = spec_path(args.spec.spec.as_deref())?;
-    let told = Told::of(&args.spec.values)?;
-    session.graph(&SpecTexts::read(&path)?, &told)?;
-    session.must_be_root("rehearse")?;
-    let newest = Newest::find(&StateFolder::at(&session.state))?;
+pub(crate) fn rehearse(context: &Context, args: &RehearseArgs) -> Result<Exit, CommandError> {
+    let path = find_spec(args.spec.spec.as_deref())?;
+    let overrides = SpecOverrides::of(&args.spec.values)?;
+    context.graph(&SpecTexts::read(&path)?, &overrides)?;
+    context.require_root("rehearse")?;
+    let newest = LatestRun::load(&StateDir::new(&context.state_dir))?;
     if newest.is_some_and(|newest| !matches!(newest.stage, Stage::Ended(_))) {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Locked,
             "a run has not ended, so the state of the host is not known",
             "end it first: `stead confirm`, `stead revert` or `stead recover`",
         ));
     }
-    if let Some((why, help)) = why_no_init().filter(|_| args.reboot) {
+    if let Some((why, help)) = boot_blocker().filter(|_| args.reboot) {
         let fact = format!("a clone of this host cannot reboot, because {why}");
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Exit::Failed,
             fact,
             format!("{help}, or omit `--reboot`"),
         ));
     }
-    let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);
-    let words = arguments(session, args, &path)?;
-    let reader = Reader::new(&session.root);
+    let failed =
+        |error: &(dyn std::error::Error + 'static)| CommandError::from_error(Exit::Failed, error);
+    let words = supervisor_args(context, args, &path)?;
+    let reader = Reader::new(&context.root);
     let has_systemd = reader.has_systemd().map_err(|error| failed(&error))?;
     // Before anything is made: what asks this process to end must not end it before it has cleaned up.
-    let ends = Ends::listen().map_err(|error| failed(&error))?;
-    let Some(traces) = Traces::make(!has_systemd)? else {
-        return Err(Failure::new(
+    let signals = TerminationSignals::listen().map_err(|error| failed(&error))?;
+    let Some(traces) = HostState::create(!has_systemd)? else {
+        return Err(CommandError::new(
             Exit::Locked,
             "another rehearsal is running on this host",
             "wait until it has ended",
         ));
     };
-    let holder = Holder::new(has_systemd, words)?;
-    let status = ends.wait(holder);
+    let supervisor = Supervisor::new(has_systemd, words)?;
+    let status = signals.wait(supervisor);
     traces.remove()?;
     let status = status?;
     match status.code() {
         Some(code) if code == i32::from(Exit::Done as u8) => Ok(Exit::Done),
         Some(code) if code == i32::from(Exit::Usage as u8) => Ok(Exit::Usage),
         Some(_) => Ok(Exit::Failed),
-        None => Err(Failure::new(
+        None => Err(CommandError::new(
             Exit::Failed,
             format!(
                 "the rehearsal was terminated by signal {}",
@@ -78,23 +79,23 @@ pub(crate) fn rehearse(session: &Session, args: &Rehearse) -> Result<Exit, Failu
 }
 
 /// Writes down what the holder is to do. It runs in another folder.
-fn arguments(
-    session: &Session,
-    args: &Rehearse,
+fn supervisor_args(
+    context: &Context,
+    args: &RehearseArgs,
     spec: &std::path::Path,
-) -> Result<Vec<std::ffi::OsString>, Failure> {
+) -> Result<Vec<std::ffi::OsString>, CommandError> {
     let absolute = |path: &std::path::Path| {
         let whole = Reader::new(std::path::Path::new("/")).resolve(&std::path::absolute(path)?);
         whole.map_err(std::io::Error::other)
     };
-    let failed = |error: std::io::Error| Failure::of(Exit::Usage, &error);
+    let failed = |error: std::io::Error| CommandError::from_error(Exit::Usage, &error);
     let mut words: Vec<std::ffi::OsString> = vec!["clone".into(), "hold".into()];
     let spec = absolute(spec).map_err(failed)?;
     if ["/run", "/proc", "/sys", "/dev"]
         .iter()
         .any(|folder| spec.starts_with(folder))
     {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             format!("the clone cannot see `{}`", spec.display()),
             "move the spec to another directory, such as /etc/stead",
         ));
@@ -117,17 +118,17 @@ fn arguments(
             absolute(layers).map_err(failed)?.into(),
         ]);
     }
-    words.extend(["--state-dir".into(), session.state.clone().into()]);
+    words.extend(["--state-dir".into(), context.state_dir.clone().into()]);
     Ok(words)
 }
 
 /// What asks this process to end.
-struct Ends {
+struct TerminationSignals {
     runtime: Runtime,
     signals: [Signal; 3],
 }
 
-impl Ends {
+impl TerminationSignals {
     fn listen() -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build()?;
@@ -142,11 +143,11 @@ impl Ends {
     }
 
     /// Waits for the holder. A signal ends it: it goes when its standard input does.
-    fn wait(self, holder: Holder) -> Result<ExitStatus, Failure> {
-        let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
+    fn wait(self, supervisor: Supervisor) -> Result<ExitStatus, CommandError> {
+        let failed = |error: std::io::Error| CommandError::from_error(Exit::Failed, &error);
         let [mut interrupt, mut terminate, mut hangup] = self.signals;
         self.runtime.block_on(async {
-            let mut child = holder.spawn().map_err(failed)?;
+            let mut child = supervisor.spawn().map_err(failed)?;
             let mut input = child.stdin.take();
             let waited = tokio::select! {
                 status = child.wait() => Some(status),
@@ -159,7 +160,7 @@ impl Ends {
             }
             drop(input.take());
             child.wait().await.map_err(failed)?;
-            Err(Failure::new(
+            Err(CommandError::new(
                 Exit::Failed,
                 "interrupted by Ctrl-C or a signal",
                 "the host is as before, and the clone is removed",

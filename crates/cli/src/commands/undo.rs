@@ -1,28 +1,34 @@
 //! `stead undo`.
 
-use stead_engine::run::{recover::Persistence, undo};
+use stead_engine::run::{recover::OnResidue, undo};
 
 use crate::{
-    args::Consent, context::Session, error::Failure, exit::Exit, render, run::executor::Bench,
+    args::RunOptions, context::Context, error::CommandError, exit::Exit, render,
+    run::executor::LockedRunner,
 };
 
 /// Takes one run back, or says what stands in the way.
-pub(crate) fn undo(session: &Session, run: u64, consent: &Consent) -> Result<Exit, Failure> {
-    session.must_be_root("undo")?;
-    let bench = Bench::set_up(session, consent.json)?;
-    if let Some(outcome) = bench.recover(Persistence::TriesAgain)?
+pub(crate) fn undo(
+    context: &Context,
+    run: u64,
+    options: &RunOptions,
+) -> Result<Exit, CommandError> {
+    context.require_root("undo")?;
+    let runner = LockedRunner::lock(context, options.json)?;
+    if let Some(outcome) = runner.recover(OnResidue::Retry)?
         && Exit::from(&outcome) == Exit::Residue
     {
         return Ok(Exit::Residue);
     }
-    let state = bench.state().clone();
-    let plan = session
-        .confined(async |registry, reader| undo::undo(registry, reader, &state, run).await)??;
+    let state = runner.state().clone();
+    let plan = context.run_read_only(async |registry, reader| {
+        undo::undo(registry, reader, &state, run).await
+    })??;
     if plan.is_empty() {
-        render::message(&format!(
+        render::eprint_message(&format!(
             "Nothing to do: everything is as before run {run}.\n"
         ));
         return Ok(Exit::Done);
     }
-    bench.carry_out(&plan, consent)
+    runner.execute(&plan, options)
 }

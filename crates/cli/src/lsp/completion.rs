@@ -7,7 +7,7 @@ use lsp_types::{
     MarkupContent, MarkupKind, TextEdit,
 };
 use stead_engine::{
-    language::editor::{Blank, Cursor, GENERIC, Node},
+    language::editor::{COMMON_ATTRIBUTES, CompletionContext, Cursor, Node},
     model::{
         facts::Fact,
         schema::{Absence, Attribute, Shape},
@@ -15,15 +15,15 @@ use stead_engine::{
 };
 use stead_resources::facts::FACTS;
 
-use super::hover::{attribute, kind};
+use super::hover::{describe_attribute, describe_kind};
 use crate::lsp::{
-    host_cache::{Asked, Known},
-    position::Place,
+    host_cache::{HostCache, HostQuery},
+    position::DocumentPosition,
 };
-use crate::render::shape;
+use crate::render::shape_text;
 
 /// How long the host is waited for; whoever types asks again.
-const PATIENCE: Duration = Duration::from_millis(250);
+const HOST_TIMEOUT: Duration = Duration::from_millis(250);
 /// What may stand before a value.
 const ANNOTATIONS: [(&str, &str); 4] = [
     ("var", "The value of a variable."),
@@ -33,16 +33,16 @@ const ANNOTATIONS: [(&str, &str); 4] = [
 ];
 
 /// Lists what may be written at a place.
-pub(crate) fn completion(place: &Place<'_>, known: &Known) -> CompletionList {
-    let cursor = place.cursor();
-    let mut list = List {
-        edit: Edit::at(place, &cursor),
+pub(crate) fn completion(position: &DocumentPosition<'_>, cache: &HostCache) -> CompletionList {
+    let cursor = position.cursor();
+    let mut list = CompletionBuilder {
+        edit: InsertEdit::at(position, &cursor),
         items: vec![],
         is_incomplete: false,
     };
     if !list.edit.is_between_words {
-        for blank in &cursor.blanks {
-            list.add(place, known, &cursor, blank);
+        for context in &cursor.contexts {
+            list.add(position, cache, &cursor, context);
         }
     }
     CompletionList {
@@ -51,14 +51,14 @@ pub(crate) fn completion(place: &Place<'_>, known: &Known) -> CompletionList {
     }
 }
 
-struct List {
-    edit: Edit,
+struct CompletionBuilder {
+    edit: InsertEdit,
     items: Vec<CompletionItem>,
     is_incomplete: bool,
 }
 
 /// What takes the place of what is typed.
-struct Edit {
+struct InsertEdit {
     range: lsp_types::Range,
     /// Whether it stands in quotes, and whether these have to be closed.
     quotes: Quotes,
@@ -75,9 +75,9 @@ enum Quotes {
     Opened,
 }
 
-impl Edit {
-    fn at(place: &Place<'_>, cursor: &Cursor<'_>) -> Self {
-        let (text, offset) = (&place.file.text, place.offset);
+impl InsertEdit {
+    fn at(position: &DocumentPosition<'_>, cursor: &Cursor<'_>) -> Self {
+        let (text, offset) = (&position.file.text, position.offset);
         let mut range = offset..offset;
         let mut quotes = Quotes::None;
         let mut is_between_words = false;
@@ -100,7 +100,7 @@ impl Edit {
         }
         let has_equals = text[range.end..].starts_with('=');
         Self {
-            range: place.range(range),
+            range: position.range(range),
             quotes,
             has_equals,
             is_between_words,
@@ -131,36 +131,46 @@ impl Edit {
     }
 }
 
-impl List {
-    fn add(&mut self, place: &Place<'_>, known: &Known, cursor: &Cursor<'_>, blank: &Blank<'_>) {
-        match blank {
-            Blank::Node { words, has_kinds } => self.nodes(place, words, *has_kinds),
-            Blank::Property(node) => self.properties(node, cursor, blank),
-            Blank::Attribute(node) => self.attributes(place, node, cursor, Form::Property),
-            Blank::Child(node) => self.attributes(place, node, cursor, Form::Child),
-            Blank::Value(_, attribute) => self.values(place, cursor, attribute),
-            Blank::KeyValue(..) => self.word("#null", "Makes it not exist."),
-            Blank::Annotation => {
+impl CompletionBuilder {
+    fn add(
+        &mut self,
+        position: &DocumentPosition<'_>,
+        cache: &HostCache,
+        cursor: &Cursor<'_>,
+        context: &CompletionContext<'_>,
+    ) {
+        match context {
+            CompletionContext::Node { words, has_kinds } => self.nodes(position, words, *has_kinds),
+            CompletionContext::Property(node) => self.properties(node, cursor, context),
+            CompletionContext::Attribute(node) => {
+                self.attributes(position, node, cursor, AttributeForm::Property);
+            }
+            CompletionContext::Child(node) => {
+                self.attributes(position, node, cursor, AttributeForm::Child);
+            }
+            CompletionContext::Value(_, attribute) => self.values(position, cursor, attribute),
+            CompletionContext::KeyValue(..) => self.word("#null", "Makes it not exist."),
+            CompletionContext::Annotation => {
                 for (name, doc) in ANNOTATIONS {
                     self.push(CompletionItemKind::KEYWORD, name, name.to_owned(), doc);
                 }
             }
-            Blank::Flag => self.flags(),
-            Blank::OneOf(words) => self.texts(words.iter().copied(), ""),
-            Blank::Address => self.addresses(place),
-            Blank::Variable => self.variables(place),
-            Blank::Profile => {
-                let files = place.files.iter();
+            CompletionContext::Flag => self.flags(),
+            CompletionContext::OneOf(words) => self.texts(words.iter().copied(), ""),
+            CompletionContext::Address => self.addresses(position),
+            CompletionContext::Variable => self.variables(position),
+            CompletionContext::Profile => {
+                let files = position.files.iter();
                 for (name, _) in files.flat_map(|file| &file.names.profiles) {
                     self.texts([name.as_str()], "profile");
                 }
             }
-            Blank::Fact => self.facts(known),
-            Blank::FactValue(name) => self.fact_value(known, name),
-            Blank::File => self.files(place, cursor, Some("kdl")),
-            Blank::Key(..) | Blank::Name(_) => {}
+            CompletionContext::Fact => self.facts(cache),
+            CompletionContext::FactValue(name) => self.fact_value(cache, name),
+            CompletionContext::File => self.files(position, cursor, Some("kdl")),
+            CompletionContext::Key(..) | CompletionContext::Name(_) => {}
         }
-        self.suggestions(known, blank);
+        self.suggestions(cache, context);
     }
 
     fn push(&mut self, kind: CompletionItemKind, label: &str, text: String, detail: &str) {
@@ -208,22 +218,22 @@ impl List {
         self.word("#false", "");
     }
 
-    fn nodes(&mut self, place: &Place<'_>, words: &[(&str, &str)], has_kinds: bool) {
+    fn nodes(&mut self, position: &DocumentPosition<'_>, words: &[(&str, &str)], has_kinds: bool) {
         for (word, meaning) in words {
             let text = self.edit.name(word);
             self.push(CompletionItemKind::KEYWORD, word, text, meaning);
         }
-        for (name, of) in place.registry.iter().filter(|_| has_kinds) {
+        for (name, of) in position.registry.iter().filter(|_| has_kinds) {
             let schema = of.schema();
             let text = self.edit.name(name);
             self.push(CompletionItemKind::CLASS, name, text, schema.summary);
-            self.explain(kind(name, &schema));
+            self.explain(describe_kind(name, &schema));
         }
     }
 
-    fn properties(&mut self, node: &Node, cursor: &Cursor<'_>, blank: &Blank<'_>) {
-        for (name, meaning) in blank.properties() {
-            if is_free(node, cursor, name) {
+    fn properties(&mut self, node: &Node, cursor: &Cursor<'_>, context: &CompletionContext<'_>) {
+        for (name, meaning) in context.properties() {
+            if is_unused(node, cursor, name) {
                 self.property(name, meaning);
             }
         }
@@ -235,49 +245,63 @@ impl List {
         self.push(CompletionItemKind::PROPERTY, name, text, detail);
     }
 
-    fn attributes(&mut self, place: &Place<'_>, node: &Node, cursor: &Cursor<'_>, form: Form) {
-        let Some(of) = place.registry.get(&node.name.text) else {
+    fn attributes(
+        &mut self,
+        position: &DocumentPosition<'_>,
+        node: &Node,
+        cursor: &Cursor<'_>,
+        form: AttributeForm,
+    ) {
+        let Some(of) = position.registry.get(&node.name.text) else {
             return;
         };
         let schema = of.schema();
-        let written = schema.attributes.iter().filter(|one| one.role.is_written());
+        let written = schema
+            .attributes
+            .iter()
+            .filter(|one| one.role.is_user_written());
         for one in written {
             let fits = match (form, one.shape) {
-                (_, Shape::Entries) | (Form::Property, Shape::Map | Shape::List) => false,
-                (Form::Property | Form::Child, _) => true,
+                (_, Shape::Entries) | (AttributeForm::Property, Shape::Map | Shape::List) => false,
+                (AttributeForm::Property | AttributeForm::Child, _) => true,
             };
-            if fits && is_free(node, cursor, one.name) {
-                self.attribute(form, one.name, &shape(one.shape));
-                self.explain(attribute(&schema, one));
+            if fits && is_unused(node, cursor, one.name) {
+                self.attribute(form, one.name, &shape_text(one.shape));
+                self.explain(describe_attribute(&schema, one));
             }
         }
-        for (name, meaning) in GENERIC {
+        for (name, meaning) in COMMON_ATTRIBUTES {
             let fits = match name {
                 "absent" => schema.absence == Absence::Allowed,
-                "override" => form == Form::Property,
+                "override" => form == AttributeForm::Property,
                 _ => true,
             };
-            if fits && (name == "needs" || is_free(node, cursor, name)) {
+            if fits && (name == "needs" || is_unused(node, cursor, name)) {
                 self.attribute(form, name, meaning);
             }
         }
     }
 
-    fn attribute(&mut self, form: Form, name: &str, detail: &str) {
+    fn attribute(&mut self, form: AttributeForm, name: &str, detail: &str) {
         match form {
-            Form::Property => self.property(name, detail),
-            Form::Child => {
+            AttributeForm::Property => self.property(name, detail),
+            AttributeForm::Child => {
                 let text = self.edit.name(name);
                 self.push(CompletionItemKind::PROPERTY, name, text, detail);
             }
         }
     }
 
-    fn values(&mut self, place: &Place<'_>, cursor: &Cursor<'_>, attribute: &Attribute) {
+    fn values(
+        &mut self,
+        position: &DocumentPosition<'_>,
+        cursor: &Cursor<'_>,
+        attribute: &Attribute,
+    ) {
         match attribute.shape {
             Shape::Flag => self.flags(),
             Shape::OneOf(words) => self.texts(words.iter().copied(), ""),
-            Shape::Path => self.files(place, cursor, None),
+            Shape::Path => self.files(position, cursor, None),
             Shape::Text
             | Shape::Integer
             | Shape::Secret
@@ -287,16 +311,16 @@ impl List {
         }
     }
 
-    fn addresses(&mut self, place: &Place<'_>) {
-        for file in &place.files {
+    fn addresses(&mut self, position: &DocumentPosition<'_>) {
+        for file in &position.files {
             for (address, _) in &file.names.resources {
                 self.texts([address.to_string().as_str()], "");
             }
         }
     }
 
-    fn variables(&mut self, place: &Place<'_>) {
-        for file in &place.files {
+    fn variables(&mut self, position: &DocumentPosition<'_>) {
+        for file in &position.files {
             for variable in &file.names.variables {
                 let detail = variable.default.as_deref().unwrap_or("no default");
                 self.texts([variable.name.as_str()], detail);
@@ -304,8 +328,8 @@ impl List {
         }
     }
 
-    fn facts(&mut self, known: &Known) {
-        let facts = known.facts(Duration::ZERO).unwrap_or_default();
+    fn facts(&mut self, cache: &HostCache) {
+        let facts = cache.facts(Duration::ZERO).unwrap_or_default();
         for (name, doc) in FACTS {
             let here = facts.0.get(name).map(ToString::to_string);
             self.texts([name], &here.unwrap_or_default());
@@ -313,8 +337,8 @@ impl List {
         }
     }
 
-    fn fact_value(&mut self, known: &Known, name: &str) {
-        let Some(facts) = known.facts(PATIENCE) else {
+    fn fact_value(&mut self, cache: &HostCache, name: &str) {
+        let Some(facts) = cache.facts(HOST_TIMEOUT) else {
             self.is_incomplete = true;
             return;
         };
@@ -326,16 +350,21 @@ impl List {
     }
 
     /// Lists what is in the folder that the path typed so far names.
-    fn files(&mut self, place: &Place<'_>, cursor: &Cursor<'_>, extension: Option<&str>) {
+    fn files(
+        &mut self,
+        position: &DocumentPosition<'_>,
+        cursor: &Cursor<'_>,
+        extension: Option<&str>,
+    ) {
         let typed = cursor.word.map_or("", |word| {
-            let end = place.offset.clamp(word.inside.start, word.inside.end);
-            &place.file.text[word.inside.start..end]
+            let end = position.offset.clamp(word.inside.start, word.inside.end);
+            &position.file.text[word.inside.start..end]
         });
         let folder = typed.rfind('/').map_or("", |at| &typed[..=at]);
-        for (name, is_folder) in entries(&place.file.include(folder)) {
+        for (name, is_folder) in list_dir(&position.file.include_path(folder)) {
             let path = Path::new(&name);
             let fits = extension.is_none_or(|it| path.extension().is_some_and(|is| is == it));
-            let is_itself = place.file.include(folder).join(path) == place.file.path;
+            let is_itself = position.file.include_path(folder).join(path) == position.file.path;
             if is_folder {
                 self.texts([format!("{folder}{name}/").as_str()], "");
             } else if fits && !is_itself {
@@ -345,23 +374,23 @@ impl List {
     }
 
     /// Adds what this host knows.
-    fn suggestions(&mut self, known: &Known, blank: &Blank<'_>) {
-        let Some((node, gap)) = blank.gap() else {
+    fn suggestions(&mut self, cache: &HostCache, context: &CompletionContext<'_>) {
+        let Some((node, gap)) = context.target() else {
             return;
         };
-        let is_name = matches!(blank, Blank::Name(_));
+        let is_name = matches!(context, CompletionContext::Name(_));
         let name = node.argument(0).filter(|_| !is_name);
-        let asked = Asked {
+        let query = HostQuery {
             kind: node.name.text.clone(),
             name: name.map_or("", |name| &name.text).to_owned(),
             gap,
         };
-        let Some(texts) = known.suggestions(&asked, PATIENCE) else {
+        let Some(texts) = cache.suggestions(&query, HOST_TIMEOUT) else {
             self.is_incomplete = true;
             return;
         };
         for text in texts {
-            if let Blank::Key(..) = blank {
+            if let CompletionContext::Key(..) = context {
                 let written = self.edit.name(&text);
                 self.push(CompletionItemKind::VALUE, &text, written, "of this host");
             } else {
@@ -373,13 +402,13 @@ impl List {
 
 /// In which form an attribute is written.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum AttributeForm {
     Property,
     Child,
 }
 
 /// Whether an attribute is not written yet, unless it is the one that is just being typed.
-fn is_free(node: &Node, cursor: &Cursor<'_>, name: &str) -> bool {
+fn is_unused(node: &Node, cursor: &Cursor<'_>, name: &str) -> bool {
     let properties = node
         .entries
         .iter()
@@ -392,7 +421,7 @@ fn is_free(node: &Node, cursor: &Cursor<'_>, name: &str) -> bool {
 
 /// Lists a directory, each name with whether it is a folder itself; hidden ones are left out.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-fn entries(folder: &Path) -> Vec<(String, bool)> {
+fn list_dir(folder: &Path) -> Vec<(String, bool)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| {
         let is_folder = entry.file_type().ok()?.is_dir();

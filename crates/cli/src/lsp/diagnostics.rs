@@ -14,7 +14,7 @@ use lsp_types::{
 };
 use stead_engine::{
     language::{
-        editor::{check_included, is_word},
+        editor::{check_included, is_keyword},
         error::{SpecError, SpecErrors},
         load::load,
         source::Span,
@@ -24,28 +24,28 @@ use stead_engine::{
 };
 
 use super::documents::Documents;
-use crate::context::Session;
+use crate::context::Context;
 use crate::lsp::{
-    host_cache::Known,
-    line_index::{Encoding, Lines},
-    workspace::{File, Specs},
+    host_cache::HostCache,
+    line_index::{Encoding, PositionMap},
+    workspace::{Workspace, WorkspaceFile},
 };
-use crate::spec_input::Told;
+use crate::spec_input::SpecOverrides;
 
 /// How long the facts of this host are waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const FACTS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most mistakes of one spec that are told: nobody reads more.
-const ENOUGH: usize = 500;
+const MAX_ERRORS: usize = 500;
 /// What is wrong with a spec only until it is told more.
-const MISSING: &str = "spec::var-missing";
+const VAR_MISSING_CODE: &str = "spec::var-missing";
 /// What is wrong with a fact that nobody knows.
-const FACT: &str = "spec::fact";
+const UNKNOWN_FACT_CODE: &str = "spec::fact";
 
 /// All that checking needs besides the texts.
 pub(crate) struct Checker {
-    pub(crate) session: Arc<Session>,
-    pub(crate) told: Told,
-    pub(crate) known: Known,
+    pub(crate) context: Arc<Context>,
+    pub(crate) overrides: SpecOverrides,
+    pub(crate) cache: HostCache,
     pub(crate) encoding: Encoding,
 }
 
@@ -53,15 +53,17 @@ impl Checker {
     /// Checks every spec that an open text belongs to. Each open text is named, with nothing if nothing is wrong.
     pub(crate) fn check(&self, documents: &Documents) -> Vec<PublishDiagnosticsParams> {
         let mut found: BTreeMap<PathBuf, Vec<Diagnostic>> = BTreeMap::new();
-        let mut specs = Specs::new(documents, &self.session.registry);
+        let mut workspace = Workspace::new(documents, &self.context.registry);
         let mut roots = BTreeSet::new();
         for (path, _) in documents.iter() {
             found.entry(path.to_owned()).or_default();
-            let spec = specs.spec_of(path);
+            let spec = workspace.spec_of(path);
             let errors = match &spec {
-                Some(spec) if roots.insert(spec.clone()) => self.whole(documents, spec),
+                Some(spec) if roots.insert(spec.clone()) => self.check_spec(documents, spec),
                 Some(_) => continue,
-                None => specs.file(path).map_or(vec![], |file| self.part(&file)),
+                None => workspace
+                    .file(path)
+                    .map_or(vec![], |file| self.check_file(&file)),
             };
             let root = spec.as_deref().unwrap_or(path);
             for error in errors {
@@ -88,12 +90,12 @@ impl Checker {
         published.collect()
     }
 
-    fn whole(&self, documents: &Documents, spec: &Path) -> Vec<SpecError> {
+    fn check_spec(&self, documents: &Documents, spec: &Path) -> Vec<SpecError> {
         let is_unknown = Cell::new(false);
         let facts = || {
             let facts = self
-                .known
-                .facts(PATIENCE)
+                .cache
+                .facts(FACTS_TIMEOUT)
                 .filter(|facts| !facts.0.is_empty());
             facts.unwrap_or_else(|| {
                 is_unknown.set(true);
@@ -106,27 +108,27 @@ impl Checker {
         };
         let checked = load(spec.to_owned(), bytes).and_then(|source| {
             let spec = self
-                .session
-                .resolved_with(&source, &self.told, &read, &facts)?;
-            Graph::build(spec, &self.session.registry).map(drop)
+                .context
+                .resolve_with(&source, &self.overrides, &read, &facts)?;
+            Graph::build(spec, &self.context.registry).map(drop)
         });
         let mut errors = checked.err().map_or(vec![], |SpecErrors(errors)| errors);
-        errors.truncate(ENOUGH);
+        errors.truncate(MAX_ERRORS);
         if is_unknown.get() {
-            errors.retain(|error| error.code != FACT);
+            errors.retain(|error| error.code != UNKNOWN_FACT_CODE);
         }
         errors
     }
 
     /// Checks a file that no spec includes, unless it is about something else altogether.
-    fn part(&self, file: &File) -> Vec<SpecError> {
-        let is_known = |name: &str| is_word(name) || self.session.registry.get(name).is_some();
+    fn check_file(&self, file: &WorkspaceFile) -> Vec<SpecError> {
+        let is_known = |name: &str| is_keyword(name) || self.context.registry.get(name).is_some();
         let mut nodes = file.outline.nodes.iter();
         if !nodes.any(|node| is_known(&node.name.text)) {
             return vec![];
         }
         let checked = load(file.path.clone(), file.text.clone().into_bytes())
-            .and_then(|source| check_included(&source, &self.session.registry));
+            .and_then(|source| check_included(&source, &self.context.registry));
         checked.err().map_or(vec![], |SpecErrors(errors)| errors)
     }
 
@@ -162,7 +164,7 @@ impl Checker {
         }
         let diagnostic = Diagnostic {
             range,
-            severity: Some(if error.code == MISSING {
+            severity: Some(if error.code == VAR_MISSING_CODE {
                 DiagnosticSeverity::WARNING
             } else {
                 DiagnosticSeverity::ERROR
@@ -173,24 +175,24 @@ impl Checker {
             related_information: Some(related).filter(|related| !related.is_empty()),
             ..Diagnostic::default()
         };
-        Some((documents.known_as(&path), diagnostic))
+        Some((documents.document_path(&path), diagnostic))
     }
 
     fn related(
         &self,
         documents: &Documents,
         span: &Span,
-        said: &str,
+        label: &str,
     ) -> Option<DiagnosticRelatedInformation> {
         let uri = documents.uri(&span.source.path)?;
         Some(DiagnosticRelatedInformation {
             location: Location::new(uri, self.range(span)),
-            message: if said.is_empty() { "here" } else { said }.to_owned(),
+            message: if label.is_empty() { "here" } else { label }.to_owned(),
         })
     }
 
     fn range(&self, span: &Span) -> lsp_types::Range {
-        let lines = Lines::new(&span.source.text, self.encoding);
+        let lines = PositionMap::new(&span.source.text, self.encoding);
         lines.range(span.offset..span.offset + span.length)
     }
 }

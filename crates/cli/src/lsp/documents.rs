@@ -11,12 +11,12 @@ use std::{
 
 use lsp_types::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use stead_engine::language::editor::normal;
+use stead_engine::language::editor::normalize;
 
 use crate::spec_input::read_included;
 
 /// What stands for itself in the path of a URI: RFC 3986, 2.3, and what separates its parts.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+const PATH_UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -35,7 +35,7 @@ pub(crate) struct Document {
     pub(crate) version: i32,
     pub(crate) text: Arc<str>,
     /// Where its file is, whatever links lead there.
-    real: Option<PathBuf>,
+    canonical: Option<PathBuf>,
 }
 
 impl Documents {
@@ -45,7 +45,7 @@ impl Documents {
             uri,
             version,
             text: text.into(),
-            real: real(&path),
+            canonical: canonicalize(&path),
         };
         self.0.insert(path, document);
     }
@@ -68,17 +68,17 @@ impl Documents {
 
     /// Returns the text that is open of a file, by whatever path.
     pub(crate) fn get(&self, path: &Path) -> Option<&Document> {
-        self.0.get(&normal(path)).or_else(|| {
-            let real = real(path)?;
+        self.0.get(&normalize(path)).or_else(|| {
+            let real = canonicalize(path)?;
             let mut open = self.0.values();
-            open.find(|document| document.real.as_ref() == Some(&real))
+            open.find(|document| document.canonical.as_ref() == Some(&real))
         })
     }
 
     /// Returns the one path under which a file is known here.
-    pub(crate) fn known_as(&self, path: &Path) -> PathBuf {
+    pub(crate) fn document_path(&self, path: &Path) -> PathBuf {
         let open = self.get(path).map(|document| path_of(&document.uri));
-        open.unwrap_or_else(|| normal(path))
+        open.unwrap_or_else(|| normalize(path))
     }
 
     /// Reads a file: what is open of it, else what is on disk.
@@ -105,17 +105,17 @@ pub(crate) fn path_of(uri: &Uri) -> PathBuf {
     };
     let path = rest.find('/').map_or("", |at| &rest[at..]);
     let bytes = percent_decode_str(path).collect();
-    normal(Path::new(&OsString::from_vec(bytes)))
+    normalize(Path::new(&OsString::from_vec(bytes)))
 }
 
 fn uri_of(path: &Path) -> Option<Uri> {
-    let path = normal(path);
-    let encoded = percent_encode(path.as_os_str().as_bytes(), PLAIN);
+    let path = normalize(path);
+    let encoded = percent_encode(path.as_os_str().as_bytes(), PATH_UNESCAPED);
     format!("file://{encoded}").parse().ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-fn real(path: &Path) -> Option<PathBuf> {
+fn canonicalize(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_one_uri() {
+    fn path_and_uri_convert_both_ways() {
         check("file:///etc/stead/host.kdl", "/etc/stead/host.kdl");
         check("file:///home/j%C3%BCrgen/a%20b.kdl", "/home/jürgen/a b.kdl");
         check("file:///a%23%3F%25.kdl", "/a#?%.kdl");
     }
 
     #[test]
-    fn a_uri_of_another_editor_is_the_same_path() {
+    fn path_of_normalizes_uris_of_other_editors() {
         let path = |uri: &str| path_of(&uri.parse().unwrap());
         assert_eq!(path("file:///a%2Db/./c/../d.kdl"), Path::new("/a-b/d.kdl"));
         assert_eq!(path("file://localhost/a.kdl"), Path::new("/a.kdl"));

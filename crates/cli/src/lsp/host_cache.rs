@@ -7,63 +7,63 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::model::{completion::Gap, facts::Facts};
+use stead_engine::model::{completion::CompletionTarget, facts::Facts};
 
-use crate::context::Session;
+use crate::context::Context;
 
 /// How long one question to the host may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is known about this host.
 #[derive(Clone)]
-pub(crate) struct Known {
-    session: Arc<Session>,
-    facts: Arc<Shelf<(), Facts>>,
-    suggestions: Arc<Shelf<Asked, Vec<String>>>,
+pub(crate) struct HostCache {
+    context: Arc<Context>,
+    facts: Arc<Cache<(), Facts>>,
+    suggestions: Arc<Cache<HostQuery, Vec<String>>>,
 }
 
 /// A gap of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Asked {
+pub(crate) struct HostQuery {
     pub(crate) kind: String,
     /// The name of the resource; empty where the name itself is asked for.
     pub(crate) name: String,
-    pub(crate) gap: Gap,
+    pub(crate) gap: CompletionTarget,
 }
 
-impl Known {
+impl HostCache {
     /// Begins to read the facts unless they are `told`.
-    pub(crate) fn new(session: &Arc<Session>, told: Option<Facts>) -> Self {
-        let known = Self {
-            session: session.clone(),
+    pub(crate) fn new(context: &Arc<Context>, facts: Option<Facts>) -> Self {
+        let cache = Self {
+            context: context.clone(),
             facts: Arc::default(),
             suggestions: Arc::default(),
         };
-        match told {
-            Some(facts) => known.facts.put((), facts),
-            None => drop(known.facts(Duration::ZERO)),
+        match facts {
+            Some(facts) => cache.facts.insert((), facts),
+            None => drop(cache.facts(Duration::ZERO)),
         }
-        known
+        cache
     }
 
     /// Returns the facts, if they are there in time.
     pub(crate) fn facts(&self, wait: Duration) -> Option<Facts> {
-        let session = self.session.clone();
+        let context = self.context.clone();
         self.facts
-            .get(&(), wait, move || session.facts().unwrap_or_default())
+            .get(&(), wait, move || context.facts().unwrap_or_default())
     }
 
     /// Returns what this host suggests, if that is there in time.
-    pub(crate) fn suggestions(&self, asked: &Asked, wait: Duration) -> Option<Vec<String>> {
-        let session = self.session.clone();
-        let question = asked.clone();
-        self.suggestions.get(asked, wait, move || {
-            let answer = session.confined(async |registry, reader| {
+    pub(crate) fn suggestions(&self, query: &HostQuery, wait: Duration) -> Option<Vec<String>> {
+        let context = self.context.clone();
+        let question = query.clone();
+        self.suggestions.get(query, wait, move || {
+            let answer = context.run_read_only(async |registry, reader| {
                 let kind = registry.get(&question.kind)?;
                 let suggested = kind
                     .completable()?
                     .complete(reader, &question.name, &question.gap);
-                tokio::time::timeout(PATIENCE, suggested).await.ok()
+                tokio::time::timeout(QUERY_TIMEOUT, suggested).await.ok()
             });
             answer.ok().flatten().unwrap_or_default()
         })
@@ -71,27 +71,27 @@ impl Known {
 }
 
 /// Answers that come in their own time.
-struct Shelf<Q, A> {
+struct Cache<Q, A> {
     answers: Mutex<BTreeMap<Q, Option<A>>>,
-    has_come: Condvar,
+    arrived: Condvar,
 }
 
-impl<Q, A> Default for Shelf<Q, A> {
+impl<Q, A> Default for Cache<Q, A> {
     fn default() -> Self {
         Self {
             answers: Mutex::default(),
-            has_come: Condvar::new(),
+            arrived: Condvar::new(),
         }
     }
 }
 
-impl<Q: Ord + Clone + Send + 'static, A: Clone + Send + 'static> Shelf<Q, A> {
+impl<Q: Ord + Clone + Send + 'static, A: Clone + Send + 'static> Cache<Q, A> {
     /// Returns an answer if it is there in time. The first who asks has it found out.
     fn get(
         self: &Arc<Self>,
         question: &Q,
         wait: Duration,
-        find_out: impl FnOnce() -> A + Send + 'static,
+        compute: impl FnOnce() -> A + Send + 'static,
     ) -> Option<A> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         if !answers.contains_key(question) {
@@ -99,19 +99,19 @@ impl<Q: Ord + Clone + Send + 'static, A: Clone + Send + 'static> Shelf<Q, A> {
             let (own, question) = (self.clone(), question.clone());
             let thread = thread::Builder::new().name("host".to_owned());
             // Without a thread nothing is known, now and later.
-            drop(thread.spawn(move || own.put(question, find_out())));
+            drop(thread.spawn(move || own.insert(question, compute())));
         }
         let is_open = |answers: &mut BTreeMap<Q, Option<A>>| {
             answers.get(question).is_some_and(Option::is_none)
         };
-        let waited = self.has_come.wait_timeout_while(answers, wait, is_open);
+        let waited = self.arrived.wait_timeout_while(answers, wait, is_open);
         let (answers, _) = waited.unwrap_or_else(PoisonError::into_inner);
         answers.get(question).cloned().flatten()
     }
 
-    fn put(&self, question: Q, answer: A) {
+    fn insert(&self, question: Q, answer: A) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.insert(question, Some(answer));
-        self.has_come.notify_all();
+        self.arrived.notify_all();
     }
 }

@@ -15,13 +15,13 @@ pub(crate) enum Encoding {
 }
 
 /// The lines of a text.
-pub(crate) struct Lines<'t> {
+pub(crate) struct PositionMap<'t> {
     text: &'t str,
     index: LineIndex,
     encoding: Encoding,
 }
 
-impl<'t> Lines<'t> {
+impl<'t> PositionMap<'t> {
     pub(crate) fn new(text: &'t str, encoding: Encoding) -> Self {
         Self {
             text,
@@ -33,7 +33,7 @@ impl<'t> Lines<'t> {
     /// Returns where an editor sees a byte.
     pub(crate) fn position(&self, offset: usize) -> Position {
         let offset = self.text.floor_char_boundary(offset);
-        let at = self.index.line_col(size(offset));
+        let at = self.index.line_col(text_size(offset));
         let character = match self.encoding {
             Encoding::Utf8 => at.col,
             Encoding::Utf16 => self
@@ -71,7 +71,7 @@ impl<'t> Lines<'t> {
 }
 
 /// A source has at most 4 MiB, but an editor may hold more.
-fn size(offset: usize) -> TextSize {
+fn text_size(offset: usize) -> TextSize {
     TextSize::new(u32::try_from(offset).unwrap_or(u32::MAX))
 }
 
@@ -82,14 +82,14 @@ mod tests {
     const TEXT: &str = "ab\r\nü😀x\n";
 
     fn check(encoding: Encoding, offset: usize, line: u32, character: u32) {
-        let lines = Lines::new(TEXT, encoding);
+        let lines = PositionMap::new(TEXT, encoding);
         let position = Position::new(line, character);
         assert_eq!(lines.position(offset), position);
         assert_eq!(lines.offset(position), offset);
     }
 
     #[test]
-    fn places_are_counted_as_the_editor_does() {
+    fn line_index_converts_positions_in_each_encoding() {
         check(Encoding::Utf16, 0, 0, 0);
         check(Encoding::Utf16, 4, 1, 0);
         check(Encoding::Utf16, 6, 1, 1);
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_there_is_the_nearest_before_it() {
+    fn line_index_clamps_positions_out_of_range() {
         for encoding in [Encoding::Utf8, Encoding::Utf16] {
-            let lines = Lines::new(TEXT, encoding);
+            let lines = PositionMap::new(TEXT, encoding);
             assert_eq!(lines.offset(Position::new(0, 99)), 2);
             assert_eq!(lines.offset(Position::new(99, 0)), TEXT.len());
             assert_eq!(lines.offset(Position::new(u32::MAX, u32::MAX)), TEXT.len());
         }
-        let lines = Lines::new(TEXT, Encoding::Utf16);
+        let lines = PositionMap::new(TEXT, Encoding::Utf16);
         assert_eq!(
             lines.offset(Position::new(1, 2)),
             6,

@@ -13,25 +13,25 @@ mod server;
 pub(crate) mod workspace;
 
 use lsp_server::Connection;
-use stead_resources::host::landlock::read_only;
+use stead_resources::host::landlock::forbid_writes;
 
 use self::server::Server;
-use crate::{context::Session, error::Failure, exit::Exit, spec_input::Told};
+use crate::{context::Context, error::CommandError, exit::Exit, spec_input::SpecOverrides};
 
 /// Serves the editor at standard input and output until it says that it is done or goes away.
-pub(crate) fn serve(session: Session, told: Told) -> Result<Exit, Failure> {
+pub(crate) fn serve(context: Context, overrides: SpecOverrides) -> Result<Exit, CommandError> {
     // All threads that follow are begun by this one.
-    read_only(&[]).map_err(|error| Failure::of(Exit::Failed, &error))?;
+    forbid_writes(&[]).map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
     let (connection, threads) = Connection::stdio();
-    let ended = Server::new(session, told, connection).serve();
+    let ended = Server::new(context, overrides, connection).serve();
     match ended {
         Ok(exit) => {
             // What was said last is still to be written; what was not understood is said here.
             threads
                 .join()
-                .map_err(|error| Failure::of(Exit::Failed, &error))?;
+                .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
             Ok(exit)
         }
-        Err(gone) => Err(Failure::of(Exit::Failed, &gone)),
+        Err(gone) => Err(CommandError::from_error(Exit::Failed, &gone)),
     }
 }

@@ -4,43 +4,43 @@ use std::{ops::Range, path::Path, rc::Rc};
 
 use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
-    language::editor::{Cursor, Part, Variable, cursor},
+    language::editor::{Cursor, FileRole, Variable, context_at},
     model::address::Address,
     provider::{erased::DynProvider, registry::Registry},
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use super::documents::{Documents, path_of};
 use crate::lsp::{
-    line_index::{Encoding, Lines},
-    workspace::{File, Specs},
+    line_index::{Encoding, PositionMap},
+    workspace::{Workspace, WorkspaceFile},
 };
 
 /// A file with the offset of the place, and all files of its spec.
-pub(crate) struct Place<'a> {
+pub(crate) struct DocumentPosition<'a> {
     pub(crate) documents: &'a Documents,
-    pub(crate) registry: &'a Registry<Live>,
+    pub(crate) registry: &'a Registry<LinuxHost>,
     pub(crate) encoding: Encoding,
-    pub(crate) file: Rc<File>,
+    pub(crate) file: Rc<WorkspaceFile>,
     /// What the file is to its spec.
-    part: Part,
-    pub(crate) files: Vec<Rc<File>>,
+    part: FileRole,
+    pub(crate) files: Vec<Rc<WorkspaceFile>>,
     pub(crate) offset: usize,
 }
 
-impl<'a> Place<'a> {
+impl<'a> DocumentPosition<'a> {
     /// Finds the place; `None` if the file cannot be read.
     pub(crate) fn find(
         documents: &'a Documents,
-        registry: &'a Registry<Live>,
+        registry: &'a Registry<LinuxHost>,
         encoding: Encoding,
         at: &TextDocumentPositionParams,
     ) -> Option<Self> {
         let path = path_of(&at.text_document.uri);
-        let mut specs = Specs::new(documents, registry);
-        let file = specs.file(&path)?;
-        let (part, files) = specs.files_of(&path);
-        let offset = Lines::new(&file.text, encoding).offset(at.position);
+        let mut workspace = Workspace::new(documents, registry);
+        let file = workspace.file(&path)?;
+        let (part, files) = workspace.files_of(&path);
+        let offset = PositionMap::new(&file.text, encoding).offset(at.position);
         Some(Self {
             documents,
             registry,
@@ -55,50 +55,50 @@ impl<'a> Place<'a> {
     /// Says what stands there and what else may.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
         let schema_of = |kind: &str| self.registry.get(kind).map(DynProvider::schema);
-        cursor(&self.file.outline, self.offset, &schema_of, self.part)
+        context_at(&self.file.outline, self.offset, &schema_of, self.part)
     }
 
     /// Returns where an editor sees a range of the file.
     pub(crate) fn range(&self, range: Range<usize>) -> lsp_types::Range {
-        Lines::new(&self.file.text, self.encoding).range(range)
+        PositionMap::new(&self.file.text, self.encoding).range(range)
     }
 
     /// Finds the resources of an address.
-    pub(crate) fn resources(&self, address: &Address) -> Vec<Declared> {
+    pub(crate) fn resources(&self, address: &Address) -> Vec<Declaration> {
         let files = self.files.iter();
         let found = files.flat_map(|file| {
             let resources = file.names.resources.iter();
             let same = resources.filter(|(there, _)| there == address);
-            same.map(|(_, range)| Declared::new(file, range))
+            same.map(|(_, range)| Declaration::new(file, range))
         });
         found.collect()
     }
 
     /// Finds the declarations of a variable.
-    pub(crate) fn variables(&self, name: &str) -> Vec<(Variable, Declared)> {
+    pub(crate) fn variables(&self, name: &str) -> Vec<(Variable, Declaration)> {
         let files = self.files.iter();
         let found = files.flat_map(|file| {
             let variables = file.names.variables.iter();
             let same = variables.filter(|variable| variable.name == name);
-            same.map(|variable| (variable.clone(), Declared::new(file, &variable.range)))
+            same.map(|variable| (variable.clone(), Declaration::new(file, &variable.range)))
         });
         found.collect()
     }
 
     /// Finds the profiles of a name.
-    pub(crate) fn profiles(&self, name: &str) -> Vec<Declared> {
+    pub(crate) fn profiles(&self, name: &str) -> Vec<Declaration> {
         let files = self.files.iter();
         let found = files.flat_map(|file| {
             let profiles = file.names.profiles.iter();
             let same = profiles.filter(|(there, _)| there == name);
-            same.map(|(_, range)| Declared::new(file, range))
+            same.map(|(_, range)| Declaration::new(file, range))
         });
         found.collect()
     }
 
     /// Returns where an editor finds something.
-    pub(crate) fn location(&self, declared: &Declared) -> Option<Location> {
-        let lines = Lines::new(&declared.file.text, self.encoding);
+    pub(crate) fn location(&self, declared: &Declaration) -> Option<Location> {
+        let lines = PositionMap::new(&declared.file.text, self.encoding);
         let uri = self.documents.uri(&declared.file.path)?;
         Some(Location::new(uri, lines.range(declared.range.clone())))
     }
@@ -110,14 +110,14 @@ impl<'a> Place<'a> {
 }
 
 /// Something that is declared somewhere.
-pub(crate) struct Declared {
-    file: Rc<File>,
+pub(crate) struct Declaration {
+    file: Rc<WorkspaceFile>,
     /// Where its name stands.
     range: Range<usize>,
 }
 
-impl Declared {
-    fn new(file: &Rc<File>, range: &Range<usize>) -> Self {
+impl Declaration {
+    fn new(file: &Rc<WorkspaceFile>, range: &Range<usize>) -> Self {
         Self {
             file: file.clone(),
             range: range.clone(),
@@ -125,7 +125,7 @@ impl Declared {
     }
 
     /// Says where, as plans do: `FILE:LINE`.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn location_text(&self) -> String {
         let before = &self.file.text[..self.range.start];
         let name = self.file.path.file_name().unwrap_or_default();
         let line = before.matches('\n').count() + 1;

@@ -26,34 +26,34 @@ use serde::de::DeserializeOwned;
 use stead_engine::language::{format::format, load::load};
 
 use crate::{
-    context::Session,
+    context::Context,
     exit::Exit,
     lsp::{
         completion::completion,
         definition::definition,
         diagnostics::Checker,
         documents::{Documents, path_of},
-        host_cache::Known,
+        host_cache::HostCache,
         hover::hover,
-        line_index::{Encoding, Lines},
-        position::Place,
+        line_index::{Encoding, PositionMap},
+        position::DocumentPosition,
     },
-    spec_input::Told,
+    spec_input::SpecOverrides,
 };
 
 /// The editor does not listen any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the editor is gone")]
-pub(crate) struct Gone;
+pub(crate) struct ClientGone;
 
 /// What one editor is served with.
 pub(crate) struct Server {
     connection: Connection,
-    session: Arc<Session>,
-    told: Told,
-    known: Known,
+    context: Arc<Context>,
+    overrides: SpecOverrides,
+    cache: HostCache,
     documents: Documents,
-    stage: Stage,
+    stage: ServerState,
     encoding: Encoding,
     can_watch: bool,
     /// Takes texts to be checked; there once the editor has introduced itself.
@@ -63,24 +63,24 @@ pub(crate) struct Server {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Stage {
+enum ServerState {
     New,
     Running,
     Ending,
 }
 
-type Checked = Vec<PublishDiagnosticsParams>;
+type FileDiagnostics = Vec<PublishDiagnosticsParams>;
 
 impl Server {
-    pub(crate) fn new(session: Session, told: Told, connection: Connection) -> Self {
-        let session = Arc::new(session);
+    pub(crate) fn new(context: Context, overrides: SpecOverrides, connection: Connection) -> Self {
+        let context = Arc::new(context);
         Self {
             connection,
-            known: Known::new(&session, told.facts.clone()),
-            session,
-            told,
+            cache: HostCache::new(&context, overrides.facts.clone()),
+            context,
+            overrides,
             documents: Documents::default(),
-            stage: Stage::New,
+            stage: ServerState::New,
             encoding: Encoding::Utf16,
             can_watch: false,
             to_check: None,
@@ -89,19 +89,19 @@ impl Server {
     }
 
     /// Listens and answers until the editor ends it or goes away.
-    pub(crate) fn serve(mut self) -> Result<Exit, Gone> {
-        let (done, checked) = unbounded::<Checked>();
+    pub(crate) fn serve(mut self) -> Result<Exit, ClientGone> {
+        let (done, checked) = unbounded::<FileDiagnostics>();
         loop {
             select! {
                 recv(self.connection.receiver) -> message => match message {
                     Ok(Message::Request(request)) => {
-                        let response = self.request(request, &done);
+                        let response = self.handle_request(request, &done);
                         self.send(response.into())?;
                     }
                     Ok(Message::Notification(it)) if it.method == ExitNotification::METHOD => {
-                        return Ok(if self.stage == Stage::Ending { Exit::Done } else { Exit::Failed });
+                        return Ok(if self.stage == ServerState::Ending { Exit::Done } else { Exit::Failed });
                     }
-                    Ok(Message::Notification(notification)) => self.notification(notification)?,
+                    Ok(Message::Notification(notification)) => self.handle_notification(notification)?,
                     Ok(Message::Response(_)) => {}
                     // It went away without a word.
                     Err(_) => return Ok(Exit::Failed),
@@ -113,54 +113,60 @@ impl Server {
         }
     }
 
-    fn send(&self, message: Message) -> Result<(), Gone> {
-        self.connection.sender.send(message).map_err(|_| Gone)
+    fn send(&self, message: Message) -> Result<(), ClientGone> {
+        self.connection.sender.send(message).map_err(|_| ClientGone)
     }
 
     fn notify<N: lsp_types::notification::Notification>(
         &self,
         params: N::Params,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), ClientGone> {
         self.send(Notification::new(N::METHOD.to_owned(), params).into())
     }
 
-    fn request(&mut self, request: Request, done: &Sender<Checked>) -> Response {
+    fn handle_request(&mut self, request: Request, done: &Sender<FileDiagnostics>) -> Response {
         let refused = |code: ErrorCode, message: &str| {
             Response::new_err(request.id.clone(), code as i32, message.to_owned())
         };
         match (self.stage, request.method.as_str()) {
-            (Stage::New, Initialize::METHOD) => {
-                answer::<Initialize>(request, |params| self.initialize(&params, done))
+            (ServerState::New, Initialize::METHOD) => {
+                respond::<Initialize>(request, |params| self.initialize(&params, done))
             }
-            (Stage::New, _) => refused(
+            (ServerState::New, _) => refused(
                 ErrorCode::ServerNotInitialized,
                 "`initialize` comes before everything else",
             ),
-            (Stage::Running, Shutdown::METHOD) => {
-                self.stage = Stage::Ending;
+            (ServerState::Running, Shutdown::METHOD) => {
+                self.stage = ServerState::Ending;
                 Response::new_ok(request.id, ())
             }
-            (Stage::Running, Completion::METHOD) => answer::<Completion>(request, |params| {
-                let place = self.place(&params.text_document_position)?;
-                Some(CompletionResponse::List(completion(&place, &self.known)))
-            }),
-            (Stage::Running, HoverRequest::METHOD) => answer::<HoverRequest>(request, |params| {
-                let place = self.place(&params.text_document_position_params)?;
-                hover(&place, &self.told, &self.known)
-            }),
-            (Stage::Running, GotoDefinition::METHOD) => {
-                answer::<GotoDefinition>(request, |params| {
-                    let place = self.place(&params.text_document_position_params)?;
-                    Some(GotoDefinitionResponse::Array(definition(&place)))
+            (ServerState::Running, Completion::METHOD) => {
+                respond::<Completion>(request, |params| {
+                    let position = self.position_of(&params.text_document_position)?;
+                    Some(CompletionResponse::List(completion(&position, &self.cache)))
                 })
             }
-            (Stage::Running, Formatting::METHOD) => {
-                answer::<Formatting>(request, |params| self.formatted(&params.text_document.uri))
+            (ServerState::Running, HoverRequest::METHOD) => {
+                respond::<HoverRequest>(request, |params| {
+                    let position = self.position_of(&params.text_document_position_params)?;
+                    hover(&position, &self.overrides, &self.cache)
+                })
             }
-            (Stage::Running, Initialize::METHOD) | (Stage::Ending, _) => {
+            (ServerState::Running, GotoDefinition::METHOD) => {
+                respond::<GotoDefinition>(request, |params| {
+                    let position = self.position_of(&params.text_document_position_params)?;
+                    Some(GotoDefinitionResponse::Array(definition(&position)))
+                })
+            }
+            (ServerState::Running, Formatting::METHOD) => {
+                respond::<Formatting>(request, |params| {
+                    self.format_edits(&params.text_document.uri)
+                })
+            }
+            (ServerState::Running, Initialize::METHOD) | (ServerState::Ending, _) => {
                 refused(ErrorCode::InvalidRequest, "it is too late for that")
             }
-            (Stage::Running, method) => {
+            (ServerState::Running, method) => {
                 let message = format!("`{method}` is not known here");
                 refused(ErrorCode::MethodNotFound, &message)
             }
@@ -170,9 +176,9 @@ impl Server {
     fn initialize(
         &mut self,
         params: &InitializeParams,
-        done: &Sender<Checked>,
+        done: &Sender<FileDiagnostics>,
     ) -> InitializeResult {
-        self.stage = Stage::Running;
+        self.stage = ServerState::Running;
         let general = params.capabilities.general.as_ref();
         let encodings = general.and_then(|general| general.position_encodings.as_ref());
         if encodings.is_some_and(|all| all.contains(&PositionEncodingKind::UTF8)) {
@@ -181,7 +187,7 @@ impl Server {
         let workspace = params.capabilities.workspace.as_ref();
         let watching = workspace.and_then(|workspace| workspace.did_change_watched_files);
         self.can_watch = watching.is_some_and(|it| it.dynamic_registration == Some(true));
-        self.to_check = self.checking(done.clone());
+        self.to_check = self.spawn_checker(done.clone());
         InitializeResult {
             capabilities: capabilities(self.encoding),
             server_info: Some(ServerInfo {
@@ -192,11 +198,11 @@ impl Server {
     }
 
     /// Begins the thread that checks texts, always the newest.
-    fn checking(&self, done: Sender<Checked>) -> Option<Sender<Documents>> {
+    fn spawn_checker(&self, done: Sender<FileDiagnostics>) -> Option<Sender<Documents>> {
         let checker = Checker {
-            session: self.session.clone(),
-            told: self.told.clone(),
-            known: self.known.clone(),
+            context: self.context.clone(),
+            overrides: self.overrides.clone(),
+            cache: self.cache.clone(),
             encoding: self.encoding,
         };
         let (to_check, waiting): (_, Receiver<Documents>) = unbounded();
@@ -214,21 +220,23 @@ impl Server {
         thread.ok().map(|_| to_check)
     }
 
-    fn notification(&mut self, notification: Notification) -> Result<(), Gone> {
-        if self.stage != Stage::Running {
+    fn handle_notification(&mut self, notification: Notification) -> Result<(), ClientGone> {
+        if self.stage != ServerState::Running {
             return Ok(());
         }
         match notification.method.as_str() {
-            Initialized::METHOD => return self.watch(),
+            Initialized::METHOD => return self.register_watch(),
             DidOpenTextDocument::METHOD => {
-                let Some(DidOpenTextDocumentParams { text_document }) = read(notification) else {
+                let Some(DidOpenTextDocumentParams { text_document }) = parse_params(notification)
+                else {
                     return Ok(());
                 };
                 let (uri, version) = (text_document.uri, text_document.version);
                 self.documents.open(uri, version, text_document.text);
             }
             DidChangeTextDocument::METHOD => {
-                let Some(mut params) = read::<DidChangeTextDocumentParams>(notification) else {
+                let Some(mut params) = parse_params::<DidChangeTextDocumentParams>(notification)
+                else {
                     return Ok(());
                 };
                 // Each change is the whole text, as was asked for.
@@ -239,7 +247,8 @@ impl Server {
                 self.documents.change(&it.uri, it.version, change.text);
             }
             DidCloseTextDocument::METHOD => {
-                let Some(DidCloseTextDocumentParams { text_document }) = read(notification) else {
+                let Some(DidCloseTextDocumentParams { text_document }) = parse_params(notification)
+                else {
                     return Ok(());
                 };
                 self.documents.close(&text_document.uri);
@@ -255,7 +264,7 @@ impl Server {
     }
 
     /// Asks to be told of files that change on disk.
-    fn watch(&self) -> Result<(), Gone> {
+    fn register_watch(&self) -> Result<(), ClientGone> {
         if !self.can_watch {
             return Ok(());
         }
@@ -275,11 +284,11 @@ impl Server {
         self.send(Request::new("watch".to_owned().into(), method, params).into())
     }
 
-    fn publish(&mut self, found: Checked) -> Result<(), Gone> {
+    fn publish(&mut self, checked: FileDiagnostics) -> Result<(), ClientGone> {
         let key = |uri: &Uri| uri.as_str().to_owned();
-        let named = found.iter().map(|it| (key(&it.uri), it.uri.clone()));
+        let named = checked.iter().map(|it| (key(&it.uri), it.uri.clone()));
         let mut before = std::mem::replace(&mut self.published, named.collect());
-        for one in found {
+        for one in checked {
             before.remove(one.uri.as_str());
             self.notify::<PublishDiagnostics>(one)?;
         }
@@ -289,12 +298,12 @@ impl Server {
         Ok(())
     }
 
-    fn place(&self, at: &TextDocumentPositionParams) -> Option<Place<'_>> {
-        Place::find(&self.documents, &self.session.registry, self.encoding, at)
+    fn position_of(&self, at: &TextDocumentPositionParams) -> Option<DocumentPosition<'_>> {
+        DocumentPosition::find(&self.documents, &self.context.registry, self.encoding, at)
     }
 
     /// Returns what lays a text out; nothing where that has mistakes of grammar.
-    fn formatted(&self, uri: &Uri) -> Option<Vec<TextEdit>> {
+    fn format_edits(&self, uri: &Uri) -> Option<Vec<TextEdit>> {
         let path = path_of(uri);
         let document = self.documents.get(&path)?;
         let source = load(path, document.text.as_bytes().to_vec()).ok()?;
@@ -302,7 +311,7 @@ impl Server {
         if new == source.text {
             return Some(vec![]);
         }
-        let whole = Lines::new(&source.text, self.encoding).range(0..source.text.len());
+        let whole = PositionMap::new(&source.text, self.encoding).range(0..source.text.len());
         Some(vec![TextEdit::new(whole, new)])
     }
 }
@@ -334,7 +343,7 @@ fn capabilities(encoding: Encoding) -> ServerCapabilities {
 }
 
 /// Answers a request, or says what is wrong with it.
-fn answer<R: lsp_types::request::Request>(
+fn respond<R: lsp_types::request::Request>(
     request: Request,
     work: impl FnOnce(R::Params) -> R::Result,
 ) -> Response {
@@ -349,6 +358,6 @@ fn answer<R: lsp_types::request::Request>(
 }
 
 /// Reads what a notification says; nobody waits for an answer, so that one that is not understood is passed over.
-fn read<T: DeserializeOwned>(notification: Notification) -> Option<T> {
+fn parse_params<T: DeserializeOwned>(notification: Notification) -> Option<T> {
     serde_json::from_value(notification.params).ok()
 }

@@ -7,50 +7,54 @@ use std::{
 };
 
 use stead_engine::{
-    language::editor::{Names, Outline, Part, names, normal, outline},
+    language::editor::{FileRole, Outline, Symbols, normalize, outline, symbols},
     provider::registry::Registry,
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use super::documents::Documents;
 
 /// What a spec is called by default, with or without a `host` in it yet.
-const USUAL: &str = "host.kdl";
+const DEFAULT_SPEC: &str = "host.kdl";
 /// The most files of a spec that are looked at for names.
-const FILES: usize = 1_000;
+const MAX_FILES: usize = 1_000;
 /// The most files of a folder that are looked at for a spec.
-const CANDIDATES: usize = 64;
+const MAX_CANDIDATES: usize = 64;
 
 /// Files as they are at one moment, each read once.
-pub(crate) struct Specs<'a> {
+pub(crate) struct Workspace<'a> {
     documents: &'a Documents,
-    registry: &'a Registry<Live>,
-    files: BTreeMap<PathBuf, Option<Rc<File>>>,
+    registry: &'a Registry<LinuxHost>,
+    files: BTreeMap<PathBuf, Option<Rc<WorkspaceFile>>>,
 }
 
 /// One file.
-pub(crate) struct File {
+pub(crate) struct WorkspaceFile {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     pub(crate) outline: Outline,
-    pub(crate) names: Names,
+    pub(crate) names: Symbols,
 }
 
-impl File {
+impl WorkspaceFile {
     /// Whether it is a spec, and not a part of one.
     pub(crate) fn is_spec(&self) -> bool {
-        self.names.has_host || self.path.file_name().is_some_and(|name| name == USUAL)
+        self.names.has_host
+            || self
+                .path
+                .file_name()
+                .is_some_and(|name| name == DEFAULT_SPEC)
     }
 
     /// Returns the path of a file that it includes.
-    pub(crate) fn include(&self, written: &str) -> PathBuf {
+    pub(crate) fn include_path(&self, written: &str) -> PathBuf {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        normal(&folder.join(written))
+        normalize(&folder.join(written))
     }
 }
 
-impl<'a> Specs<'a> {
-    pub(crate) fn new(documents: &'a Documents, registry: &'a Registry<Live>) -> Self {
+impl<'a> Workspace<'a> {
+    pub(crate) fn new(documents: &'a Documents, registry: &'a Registry<LinuxHost>) -> Self {
         Self {
             documents,
             registry,
@@ -59,8 +63,8 @@ impl<'a> Specs<'a> {
     }
 
     /// Returns a file; `None` if it cannot be read.
-    pub(crate) fn file(&mut self, path: &Path) -> Option<Rc<File>> {
-        let path = normal(path);
+    pub(crate) fn file(&mut self, path: &Path) -> Option<Rc<WorkspaceFile>> {
+        let path = normalize(path);
         if let Some(file) = self.files.get(&path) {
             return file.clone();
         }
@@ -68,8 +72,8 @@ impl<'a> Specs<'a> {
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         let file = text.map(|text| {
             let outline = outline(&text);
-            let names = names(&text, &outline, &|kind| self.registry.get(kind).is_some());
-            Rc::new(File {
+            let names = symbols(&text, &outline, &|kind| self.registry.get(kind).is_some());
+            Rc::new(WorkspaceFile {
                 path: path.clone(),
                 text,
                 outline,
@@ -81,15 +85,15 @@ impl<'a> Specs<'a> {
     }
 
     /// Returns a file and all that it includes, that one first.
-    pub(crate) fn with_included(&mut self, path: &Path) -> Vec<Rc<File>> {
-        let mut seen = BTreeSet::from([normal(path)]);
-        let mut files: Vec<Rc<File>> = self.file(path).into_iter().collect();
+    pub(crate) fn with_included(&mut self, path: &Path) -> Vec<Rc<WorkspaceFile>> {
+        let mut seen = BTreeSet::from([normalize(path)]);
+        let mut files: Vec<Rc<WorkspaceFile>> = self.file(path).into_iter().collect();
         let mut next = 0;
         while let Some(file) = files.get(next).cloned() {
             next += 1;
             for include in &file.names.includes {
-                let path = file.include(include);
-                if files.len() < FILES && seen.insert(path.clone()) {
+                let path = file.include_path(include);
+                if files.len() < MAX_FILES && seen.insert(path.clone()) {
                     files.extend(self.file(&path));
                 }
             }
@@ -101,7 +105,7 @@ impl<'a> Specs<'a> {
     /// or in the folder above.
     pub(crate) fn spec_of(&mut self, path: &Path) -> Option<PathBuf> {
         if self.file(path)?.is_spec() {
-            return Some(normal(path));
+            return Some(normalize(path));
         }
         let open: Vec<PathBuf> = self
             .documents
@@ -110,7 +114,7 @@ impl<'a> Specs<'a> {
             .collect();
         let mut candidates = open;
         for folder in path.ancestors().skip(1).take(2) {
-            candidates.extend(specs_in(folder));
+            candidates.extend(list_specs(folder));
         }
         candidates
             .into_iter()
@@ -120,19 +124,19 @@ impl<'a> Specs<'a> {
     fn includes(&mut self, spec: &Path, path: &Path) -> bool {
         let is_spec = self.file(spec).is_some_and(|file| file.is_spec());
         is_spec && {
-            let path = normal(path);
+            let path = normalize(path);
             let files = self.with_included(spec);
             files.iter().any(|file| file.path == path)
         }
     }
 
     /// Returns all files of the spec that a file belongs to, with what it is to that; itself alone if it belongs to none.
-    pub(crate) fn files_of(&mut self, path: &Path) -> (Part, Vec<Rc<File>>) {
+    pub(crate) fn files_of(&mut self, path: &Path) -> (FileRole, Vec<Rc<WorkspaceFile>>) {
         let spec = self.spec_of(path);
         let part = match &spec {
-            Some(spec) if *spec == normal(path) => Part::Main,
-            Some(_) => Part::Included,
-            None => Part::Either,
+            Some(spec) if *spec == normalize(path) => FileRole::Main,
+            Some(_) => FileRole::Included,
+            None => FileRole::Unknown,
         };
         (part, self.with_included(spec.as_deref().unwrap_or(path)))
     }
@@ -140,12 +144,12 @@ impl<'a> Specs<'a> {
 
 /// Lists the files of a folder that may be specs, the usual one first.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-fn specs_in(folder: &Path) -> Vec<PathBuf> {
+fn list_specs(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let is_kdl = |path: &PathBuf| path.extension().is_some_and(|is| is == "kdl");
     let mut paths: Vec<PathBuf> = paths.filter(is_kdl).collect();
-    paths.sort_by_key(|path| (!path.ends_with(USUAL), path.clone()));
-    paths.truncate(CANDIDATES);
+    paths.sort_by_key(|path| (!path.ends_with(DEFAULT_SPEC), path.clone()));
+    paths.truncate(MAX_CANDIDATES);
     paths
 }

@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 use crate::{
     args::Args,
     exit::Exit,
-    reference::page::{MADE, cell},
+    reference::page::{GENERATED_NOTE, cell},
 };
 
 /// Returns the page.
@@ -15,7 +15,7 @@ pub(super) fn page() -> String {
     let mut whole = Args::command().disable_help_subcommand(true);
     whole.build();
     let mut text = format!(
-        "{MADE}# Commands\n\n`stead` acts on the host it runs on. Root is needed to change things, and to read what only root may read; \
+        "{GENERATED_NOTE}# Commands\n\n`stead` acts on the host it runs on. Root is needed to change things, and to read what only root may read; \
          a plan without root names what it could not read. `stead man --out DIR` writes the same pages as manual pages.\n\n\
          Options of every command:\n\n"
     );

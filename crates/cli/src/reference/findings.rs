@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use stead_resources::doctor::{ailments, finding::Ailment};
+use stead_resources::doctor::{finding::FindingRule, rules};
 
-use crate::reference::page::{MADE, Pages, cell};
+use crate::reference::page::{GENERATED_NOTE, Pages, cell};
 
 const INTRODUCTION: &str = "\
 # Findings
@@ -17,32 +17,32 @@ Words in capitals are placeholders for what doctor finds: the name of a service,
 
 /// Returns the page of each finding, and the list of them.
 pub(super) fn pages() -> Pages {
-    let mut list = format!("{MADE}{INTRODUCTION}| finding | problem |\n|---|---|\n");
+    let mut list = format!("{GENERATED_NOTE}{INTRODUCTION}| finding | problem |\n|---|---|\n");
     let mut pages = Pages::new();
-    for ailment in ailments() {
-        let name = ailment.name;
+    for rule in rules() {
+        let name = rule.name;
         let path = format!("findings/{name}.md");
-        writeln!(list, "| [{name}]({path}) | {} |", cell(ailment.fact)).unwrap();
-        pages.insert(path, page(ailment));
+        writeln!(list, "| [{name}]({path}) | {} |", cell(rule.fact)).unwrap();
+        pages.insert(path, page(rule));
     }
     pages.insert("findings.md".to_owned(), list);
     pages
 }
 
-fn page(ailment: &Ailment) -> String {
-    let Ailment {
+fn page(rule: &FindingRule) -> String {
+    let FindingRule {
         name,
         fact,
         why,
-        looks_at,
+        criterion: looks_at,
         by_hand,
         spec,
-    } = ailment;
+    } = rule;
     let mut text = format!(
-        "{MADE}# {name}\n\nProblem: {fact}.\n\n## What is checked\n\n{looks_at}\n\n## Why it matters\n\n{why}\n\n## Fix now\n\n"
+        "{GENERATED_NOTE}# {name}\n\nProblem: {fact}.\n\n## What is checked\n\n{looks_at}\n\n## Why it matters\n\n{why}\n\n## Fix now\n\n"
     );
     for way in *by_hand {
-        writeln!(text, "- {}", by_hand_of(way)).unwrap();
+        writeln!(text, "- {}", format_fix(way)).unwrap();
     }
     text.push_str("\n## Fix in a spec\n\n");
     if spec.is_empty() {
@@ -57,7 +57,7 @@ fn page(ailment: &Ailment) -> String {
 }
 
 /// A command, and what there is to say of it behind three blanks; or words that have their commands marked already.
-fn by_hand_of(way: &str) -> String {
+fn format_fix(way: &str) -> String {
     let (command, remark) = match way.split_once("   (") {
         Some((command, remark)) => (command, format!(" ({remark}")),
         None => (way, String::new()),

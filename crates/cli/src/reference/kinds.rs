@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use stead_engine::model::schema::{Absence, Attribute, Role, Schema};
 
 use crate::{
-    reference::page::{MADE, Pages, cell},
-    render::{meaning, shape},
+    reference::page::{GENERATED_NOTE, Pages, cell},
+    render::{attribute_text, shape_text},
 };
 
 const INTRODUCTION: &str = "\
@@ -28,7 +28,7 @@ Every resource also takes `needs=\"KIND:NAME\"`: a resource that comes first. Wh
 /// Returns the page of each kind, and the list of them.
 pub(super) fn pages() -> Pages {
     let registry = stead_resources::registry();
-    let mut list = format!("{MADE}{INTRODUCTION}| kind | description |\n|---|---|\n");
+    let mut list = format!("{GENERATED_NOTE}{INTRODUCTION}| kind | description |\n|---|---|\n");
     let mut pages = Pages::new();
     for (name, kind) in registry.iter() {
         let schema = kind.schema();
@@ -47,18 +47,18 @@ fn page(name: &str, schema: &Schema) -> String {
         .map(|line| line.trim_end().to_owned() + "\n")
         .collect();
     let mut text = format!(
-        "{MADE}# {name}\n\n{summary}\n\n```kdl\n{example}```\n\nName: {}.\n\n\
+        "{GENERATED_NOTE}# {name}\n\n{summary}\n\n```kdl\n{example}```\n\nName: {}.\n\n\
          | attribute | type | role | default | meaning |\n|---|---|---|---|---|\n",
         schema.name
     );
     let written = schema.attributes.iter();
-    for attribute in written.filter(|attribute| attribute.role.is_written()) {
+    for attribute in written.filter(|attribute| attribute.role.is_user_written()) {
         let row = [
             format!("`{}`", attribute.name),
-            shape(attribute.shape),
+            shape_text(attribute.shape),
             role(attribute.role).to_owned(),
             if_not_written(attribute),
-            without_default(&meaning(schema, attribute)),
+            without_default(&attribute_text(schema, attribute)),
         ];
         writeln!(text, "| {} |", row.map(|text| cell(&text)).join(" | ")).unwrap();
     }

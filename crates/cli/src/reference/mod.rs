@@ -33,7 +33,7 @@ fn pages() -> Pages {
 }
 
 /// Returns SUMMARY.md with a line for each page that is in a directory, where such lines are already.
-fn listed(summary: &str, pages: &Pages) -> String {
+fn list_pages(summary: &str, pages: &Pages) -> String {
     let mut text = String::new();
     let mut folders = vec![];
     for line in summary.split_inclusive('\n') {
@@ -58,7 +58,7 @@ fn listed(summary: &str, pages: &Pages) -> String {
 }
 
 /// Returns the files that are there in the folders of made pages.
-fn kept() -> Vec<String> {
+fn existing_pages() -> Vec<String> {
     let mut kept = vec![];
     for folder in ["kinds", "findings"] {
         for entry in fs::read_dir(guide().join(folder)).into_iter().flatten() {
@@ -70,7 +70,7 @@ fn kept() -> Vec<String> {
 }
 
 fn write(pages: &Pages) {
-    for path in kept() {
+    for path in existing_pages() {
         if !pages.contains_key(&path) {
             fs::remove_file(guide().join(path)).unwrap();
         }
@@ -83,10 +83,10 @@ fn write(pages: &Pages) {
 }
 
 #[test]
-fn the_pages_in_the_repository_are_those_of_the_code() {
+fn guide_pages_match_the_code() {
     let mut pages = pages();
     let summary = fs::read_to_string(guide().join("SUMMARY.md")).unwrap();
-    pages.insert("SUMMARY.md".to_owned(), listed(&summary, &pages));
+    pages.insert("SUMMARY.md".to_owned(), list_pages(&summary, &pages));
     if std::env::var_os("UPDATE").is_some() {
         write(&pages);
     }
@@ -95,14 +95,14 @@ fn the_pages_in_the_repository_are_those_of_the_code() {
         let kept = fs::read_to_string(guide().join(path)).unwrap_or_default();
         assert_eq!(text, &kept, "docs/guide/src/{path}: {anew}");
     }
-    for path in kept() {
+    for path in existing_pages() {
         let is_made = pages.contains_key(&path);
         assert!(is_made, "docs/guide/src/{path} is of nothing: {anew}");
     }
 }
 
 #[test]
-fn the_summary_lists_every_page_once_and_in_order() {
+fn summary_lists_every_page_once_and_in_order() {
     let pages = ["kinds/a.md", "kinds/b.md", "findings/x.md"];
     let pages: Pages = pages
         .map(|path| (path.to_owned(), String::new()))
@@ -110,7 +110,7 @@ fn the_summary_lists_every_page_once_and_in_order() {
         .collect();
     let summary = "- [Kinds](kinds.md)\n  - [old](kinds/old.md)\n  - [b](kinds/b.md)\n- [Findings](findings.md)\n  - [y](findings/y.md)\n- [End](end.md)\n";
     assert_eq!(
-        listed(summary, &pages),
+        list_pages(summary, &pages),
         "- [Kinds](kinds.md)\n  - [a](kinds/a.md)\n  - [b](kinds/b.md)\n- [Findings](findings.md)\n  - [x](findings/x.md)\n- [End](end.md)\n"
     );
 }

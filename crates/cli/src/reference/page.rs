@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub(super) type Pages = BTreeMap<String, String>;
 
 /// What a page begins with that nobody shall edit.
-pub(super) const MADE: &str = "<!-- Made from the code by `make docs`. -->\n";
+pub(super) const GENERATED_NOTE: &str = "<!-- Made from the code by `make docs`. -->\n";
 
 /// Writes a cell of a table.
 pub(super) fn cell(text: &str) -> String {

@@ -3,7 +3,7 @@
 use stead_engine::model::schema::{Attribute, Schema, Shape};
 
 /// Says what values an attribute takes.
-pub(crate) fn shape(shape: Shape) -> String {
+pub(crate) fn shape_text(shape: Shape) -> String {
     match shape {
         Shape::Text => "text".to_owned(),
         Shape::Flag => "#true or #false".to_owned(),
@@ -18,7 +18,7 @@ pub(crate) fn shape(shape: Shape) -> String {
 }
 
 /// Says what an attribute means, and whether its name may be left out.
-pub(crate) fn meaning(schema: &Schema, attribute: &Attribute) -> String {
+pub(crate) fn attribute_text(schema: &Schema, attribute: &Attribute) -> String {
     let main = if schema.main == Some(attribute.name) {
         " May follow the name directly."
     } else {

@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use stead_engine::{
-    language::editor::normal,
+    language::editor::normalize,
     model::digest::digest,
-    plan::document::{Because, Plan},
+    plan::document::{Plan, Reason},
     provider::registry::Registry,
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use crate::render::{
-    format::{one_line, shortened},
-    plan_view::{self, Detail, Shown, Words},
+    format::{one_line, truncate},
+    plan_view::{self, AttributeDiff, ChangeView, Detail},
 };
 
 /// The characters of a description that are shown.
-const WIDTH: usize = 1_000;
+const MAX_DESCRIPTION: usize = 1_000;
 
 /// One entry of the report, as <https://docs.gitlab.com/ci/testing/code_quality/> has it.
 #[derive(Serialize)]
@@ -49,13 +49,18 @@ struct Lines {
     begin: usize,
 }
 
-/// Shows a plan. Paths below `folder` are told from there, because GitLab knows no others.
-pub(crate) fn gitlab(registry: &Registry<Live>, plan: &Plan, spec: &Path, folder: &Path) -> String {
+/// Shows a plan. Paths below `folder` are actual from there, because GitLab knows no others.
+pub(crate) fn gitlab(
+    registry: &Registry<LinuxHost>,
+    plan: &Plan,
+    spec: &Path,
+    dir: &Path,
+) -> String {
     let changes = plan_view::changes(registry, plan);
     let entries: Vec<_> = changes
         .iter()
         .map(|shown| {
-            let (file, line) = place(shown, spec);
+            let (file, line) = source_location(shown, spec);
             let address = &shown.planned.address;
             Entry {
                 description: description(shown),
@@ -64,7 +69,7 @@ pub(crate) fn gitlab(registry: &Registry<Live>, plan: &Plan, spec: &Path, folder
                 fingerprint: digest(&(&plan.host, address)),
                 severity: severity(shown),
                 location: Location {
-                    path: from_folder(file, folder),
+                    path: relative_path(file, dir),
                     lines: Lines { begin: line },
                 },
             }
@@ -73,14 +78,14 @@ pub(crate) fn gitlab(registry: &Registry<Live>, plan: &Plan, spec: &Path, folder
     serde_json::to_string_pretty(&entries).expect("entries have string keys") + "\n"
 }
 
-fn place<'a>(shown: &'a Shown<'_>, spec: &'a Path) -> (&'a Path, usize) {
-    match &shown.planned.because {
-        Because::Spec { file, line } | Because::Implied { file, line, .. } => (file, *line),
-        Because::Undo { .. } => (spec, 1),
+fn source_location<'a>(shown: &'a ChangeView<'_>, spec: &'a Path) -> (&'a Path, usize) {
+    match &shown.planned.reason {
+        Reason::Spec { file, line } | Reason::Implied { file, line, .. } => (file, *line),
+        Reason::Undo { .. } => (spec, 1),
     }
 }
 
-fn severity(shown: &Shown<'_>) -> Severity {
+fn severity(shown: &ChangeView<'_>) -> Severity {
     let effects = &shown.planned.effects;
     if effects.irreversible.is_some() {
         Severity::Critical
@@ -93,9 +98,9 @@ fn severity(shown: &Shown<'_>) -> Severity {
     }
 }
 
-fn description(shown: &Shown<'_>) -> String {
+fn description(shown: &ChangeView<'_>) -> String {
     let address = &shown.planned.address;
-    let mut parts: Vec<String> = plan_view::costs_of(shown.planned)
+    let mut parts: Vec<String> = plan_view::change_costs(shown.planned)
         .into_iter()
         .map(|cost| match cost.warning {
             Some(warning) => format!("{warning}: {}", cost.text),
@@ -103,23 +108,25 @@ fn description(shown: &Shown<'_>) -> String {
         })
         .collect();
     parts.extend(shown.attributes.iter().map(|(name, old, new)| {
-        match plan_view::words(*old, *new, Detail::Folded) {
-            Words::Line {
+        match plan_view::attribute_diff(*old, *new, Detail::Folded) {
+            AttributeDiff::Inline {
                 old: Some(old),
                 new: Some(new),
             } => format!("{name} {old} → {new}"),
-            Words::Line { old, new } => format!("{name} {}", old.or(new).unwrap_or_default()),
-            Words::Text(_) => format!("{name} (a text)"),
+            AttributeDiff::Inline { old, new } => {
+                format!("{name} {}", old.or(new).unwrap_or_default())
+            }
+            AttributeDiff::Multiline(_) => format!("{name} (a text)"),
         }
     }));
     let text = format!("{} {address}: {}", shown.symbol.word(), parts.join("; "));
-    shortened(&one_line(&text), WIDTH)
+    truncate(&one_line(&text), MAX_DESCRIPTION)
 }
 
 /// Tells a path from a folder if it is below it, else as it is. Nothing is looked up.
-fn from_folder(path: &Path, folder: &Path) -> PathBuf {
-    let whole = normal(&folder.join(path));
-    match whole.strip_prefix(folder) {
+fn relative_path(path: &Path, dir: &Path) -> PathBuf {
+    let whole = normalize(&dir.join(path));
+    match whole.strip_prefix(dir) {
         Ok(below) => below.to_owned(),
         Err(_) => whole,
     }
@@ -133,25 +140,25 @@ mod tests {
 
     use super::{super::hostile_fixture, *};
 
-    fn shown(plan: &Plan) -> String {
+    fn render_plan(plan: &Plan) -> String {
         let (spec, folder) = (Path::new("host.kdl"), Path::new("/builds/hosts"));
         gitlab(&stead_resources::registry(), plan, spec, folder)
     }
 
     #[test]
-    fn a_hostile_plan_is_a_report() {
-        insta::assert_snapshot!(shown(&hostile_fixture::plan()));
+    fn gitlab_escapes_hostile_text() {
+        insta::assert_snapshot!(render_plan(&hostile_fixture::plan()));
     }
 
     #[test]
-    fn a_plan_without_changes_is_an_empty_report() {
-        assert_eq!(shown(&hostile_fixture::empty()), "[]\n");
+    fn gitlab_report_is_empty_without_changes() {
+        assert_eq!(render_plan(&hostile_fixture::empty()), "[]\n");
     }
 
     #[test]
-    fn every_entry_has_what_gitlab_asks_for_and_a_fingerprint_of_its_own() {
-        let report = shown(&hostile_fixture::plan());
-        assert_eq!(report, shown(&hostile_fixture::plan()));
+    fn gitlab_entries_have_required_fields_and_unique_fingerprint() {
+        let report = render_plan(&hostile_fixture::plan());
+        assert_eq!(report, render_plan(&hostile_fixture::plan()));
         let report: Vec<Value> = serde_json::from_str(&report).unwrap();
         assert_eq!(report.len(), hostile_fixture::plan().changes.len());
         let mut fingerprints = BTreeSet::new();
@@ -171,9 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn another_state_has_the_same_fingerprint_and_another_host_has_not() {
+    fn fingerprint_depends_on_host_but_not_on_change() {
         let fingerprints = |plan: &Plan| -> Vec<Value> {
-            let report: Vec<Value> = serde_json::from_str(&shown(plan)).unwrap();
+            let report: Vec<Value> = serde_json::from_str(&render_plan(plan)).unwrap();
             report
                 .iter()
                 .map(|entry| entry["fingerprint"].clone())
@@ -182,7 +189,7 @@ mod tests {
         let plan = hostile_fixture::plan();
         let mut moved = plan.clone();
         for planned in &mut moved.changes {
-            planned.because = Because::Undo { run: 1 };
+            planned.reason = Reason::Undo { run: 1 };
             planned.change = stead_engine::model::change::Change::Delete {
                 before: Value::Null,
             };
@@ -193,10 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_told_from_the_folder() {
+    fn report_paths_are_relative_to_the_directory() {
         let check = |path: &str, expected: &str| {
-            let told = from_folder(Path::new(path), Path::new("/builds/hosts"));
-            assert_eq!(told, Path::new(expected), "{path}");
+            let actual = relative_path(Path::new(path), Path::new("/builds/hosts"));
+            assert_eq!(actual, Path::new(expected), "{path}");
         };
         check("host.kdl", "host.kdl");
         check("./host.kdl", "host.kdl");

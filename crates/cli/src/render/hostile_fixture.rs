@@ -11,7 +11,7 @@ use stead_engine::{
     },
     plan::{
         cause::Cause,
-        document::{Because, Comparison, Plan, PlannedChange, Remark, Unseen, Wanted},
+        document::{DesiredResource, Diff, Plan, PlannedChange, Reason, Remark, Unobserved},
     },
 };
 
@@ -25,7 +25,7 @@ pub(super) const TEXT: &str = "```\n``````\n~~~\n</details>\n\n<script>alert(1)<
 pub(super) fn plan() -> Plan {
     let file = |state: Value| json!({"content": state, "mode": "0644"});
     let changes = vec![
-        changed(
+        planned_change(
             Address::new("file", NAME),
             Change::Update {
                 before: file(json!("```\n")),
@@ -34,12 +34,12 @@ pub(super) fn plan() -> Plan {
             Effects::default(),
         ),
         PlannedChange {
-            cause: Some(Cause::Hand {
+            cause: Some(Cause::Manual {
                 run: 3,
                 person: "<b>@bob</b>".to_owned(),
                 evidence: NAME.to_owned(),
             }),
-            ..changed(
+            ..planned_change(
                 Address::new("iptables-policy", "filter/FORWARD"),
                 Change::Update {
                     before: json!({"ipv4-nft": "DROP"}),
@@ -51,7 +51,7 @@ pub(super) fn plan() -> Plan {
                 },
             )
         },
-        changed(
+        planned_change(
             Address::new("restart", "kubelite"),
             Change::Update {
                 before: json!({"started": "a"}),
@@ -63,7 +63,7 @@ pub(super) fn plan() -> Plan {
                 ..Effects::default()
             },
         ),
-        changed(
+        planned_change(
             Address::new("snap", "microk8s"),
             Change::Create {
                 after: json!({"channel": "1.32/`stable`", "classic": true}),
@@ -73,7 +73,7 @@ pub(super) fn plan() -> Plan {
                 ..Effects::default()
             },
         ),
-        changed(
+        planned_change(
             Address::new("directory", "/gone"),
             Change::Delete {
                 before: json!({"mode": "0755"}),
@@ -84,11 +84,11 @@ pub(super) fn plan() -> Plan {
             },
         ),
     ];
-    let mut comparison = Comparison {
+    let mut comparison = Diff {
         changes,
-        ..Comparison::default()
+        ..Diff::default()
     };
-    comparison.unseen.push(Unseen {
+    comparison.unobserved.push(Unobserved {
         address: Address::new("sysctl", "kernel.unseen"),
         attribute: "boot".to_owned(),
     });
@@ -102,20 +102,20 @@ pub(super) fn plan() -> Plan {
         .map(|planned| planned.address.clone())
         .collect();
     wanted.extend(["kernel.same", "kernel.unseen"].map(|name| Address::new("sysctl", name)));
-    whole("x\"><h1>|`", wanted, comparison)
+    build_plan("x\"><h1>|`", wanted, comparison)
 }
 
 /// A plan that changes nothing.
 pub(super) fn empty() -> Plan {
     let wanted = vec![Address::new("sysctl", "kernel.same")];
-    whole("calm", wanted, Comparison::default())
+    build_plan("calm", wanted, Diff::default())
 }
 
 /// A plan with so many changes, each of a text of sixty lines, and each with a cost.
 pub(super) fn large(count: usize) -> Plan {
     let text = "ä`|<&\n".repeat(60);
     let changes = (0..count).map(|number| {
-        changed(
+        planned_change(
             Address::new("file", format!("/srv/{number}/{}", "<".repeat(200))),
             Change::Create {
                 after: json!({"content": text}),
@@ -126,40 +126,40 @@ pub(super) fn large(count: usize) -> Plan {
             },
         )
     });
-    let comparison = Comparison {
+    let comparison = Diff {
         changes: changes.collect(),
-        ..Comparison::default()
+        ..Diff::default()
     };
-    whole("large", vec![], comparison)
+    build_plan("large", vec![], comparison)
 }
 
-fn changed(address: Address, change: Change<Value>, effects: Effects) -> PlannedChange {
+fn planned_change(address: Address, change: Change<Value>, effects: Effects) -> PlannedChange {
     PlannedChange {
         address,
         change,
-        because: because(),
+        reason: spec_reason(),
         cause: None,
         effects,
     }
 }
 
-fn because() -> Because {
-    Because::Spec {
+fn spec_reason() -> Reason {
+    Reason::Spec {
         file: Path::new("hosts/<b>`|\n.kdl").into(),
         line: 7,
     }
 }
 
-fn whole(host: &str, wanted: Vec<Address>, comparison: Comparison) -> Plan {
+fn build_plan(host: &str, wanted: Vec<Address>, comparison: Diff) -> Plan {
     let readings: BTreeMap<_, _> = wanted
         .iter()
         .map(|address| (address.clone(), "digest".to_owned()))
         .collect();
-    let wanted = wanted.into_iter().map(|address| Wanted {
+    let wanted = wanted.into_iter().map(|address| DesiredResource {
         address,
         desired: Desired::Absent,
         needs: vec![],
-        because: because(),
+        reason: spec_reason(),
     });
-    Plan::of(host.to_owned(), wanted.collect(), comparison, readings)
+    Plan::new(host.to_owned(), wanted.collect(), comparison, readings)
 }

@@ -11,22 +11,22 @@ use stead_engine::{
     plan::document::Plan,
     provider::registry::Registry,
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use crate::render::{
-    format::{one_line, shortened, took},
-    plan_view::{self, Attribute, Detail, Shown, Words},
-    text::outcome::{end_of, exit_of, outcome, still_left, time},
+    format::{format_duration, one_line, truncate},
+    plan_view::{self, AttributeChange, AttributeDiff, ChangeView, Detail},
+    text::outcome::{exit_code, format_time, outcome, outcome_word, pending_residue},
 };
 
 /// What a browser may do for this page: use its style.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const STYLE: &str = include_str!("page.css");
 /// The characters of a value or a line that are shown.
-const WIDTH: usize = 2_000;
+const MAX_CHARS: usize = 2_000;
 
 /// Shows all runs, newest first.
-pub(crate) fn page(registry: &Registry<Live>, runs: &[Run]) -> String {
+pub(crate) fn history_page(registry: &Registry<LinuxHost>, runs: &[Run]) -> String {
     let newest = runs.last().and_then(|run| run.plan.as_ref());
     let host = newest.map_or("this host", |plan| plan.host.as_str());
     let title = format!("Runs on {}", one_line(host));
@@ -35,7 +35,7 @@ pub(crate) fn page(registry: &Registry<Live>, runs: &[Run]) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
@@ -43,32 +43,32 @@ pub(crate) fn page(registry: &Registry<Live>, runs: &[Run]) -> String {
             body {
                 h1 { (title) }
                 @if runs.is_empty() { p { "There is no run yet." } }
-                @for (place, run) in runs.iter().rev().enumerate() { (one(registry, run, place == 0)) }
+                @for (place, run) in runs.iter().rev().enumerate() { (run_details(registry, run, place == 0)) }
             }
         }
     };
     page.into_string() + "\n"
 }
 
-fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
+fn run_details(registry: &Registry<LinuxHost>, run: &Run, is_newest: bool) -> Markup {
     let plan = run.plan.as_ref();
     html! {
         details.run id={ "run-" (run.run) } open[is_newest] {
             summary {
                 span.number { "Run " (run.run) } " "
-                span.(class_of(run)) { (end_of(run)) } " "
-                span.faint { (when(run)) }
+                span.(css_class(run)) { (outcome_word(run)) } " "
+                span.faint { (start_time(run)) }
                 @if let Some(plan) = plan { " " span.counts { (counts(plan)) } }
             }
             dl {
-                dt { "began" } dd { (when(run)) }
-                @if let Some(ended) = run.ended { dt { "ended" } dd { (time(ended)) } }
-                @if let Some(time) = length(run) { dt { "took" } dd.total { (took(time)) } }
-                dt { "exit code" } dd.exit { (exit_of(run).map_or_else(|| "none yet".to_owned(), |exit| exit.to_string())) }
+                dt { "began" } dd { (start_time(run)) }
+                @if let Some(ended) = run.ended { dt { "ended" } dd { (format_time(ended)) } }
+                @if let Some(time) = run_duration(run) { dt { "took" } dd.total { (format_duration(time)) } }
+                dt { "exit code" } dd.exit { (exit_code(run).map_or_else(|| "none yet".to_owned(), |exit| exit.to_string())) }
                 @if let Some(plan) = plan { dt { "host" } dd { (code(&plan.host)) } }
                 @if let Some(other) = run.undoes { dt { "undoes" } dd { a href={ "#run-" (other) } { "run " (other) } } }
             }
-            (end(run))
+            (outcome_markup(run))
             (steps(run))
             @if let Some(plan) = plan {
                 h3 { (plan_view::summary(plan)) }
@@ -82,7 +82,7 @@ fn one(registry: &Registry<Live>, run: &Run, is_newest: bool) -> Markup {
     }
 }
 
-fn class_of(run: &Run) -> &'static str {
+fn css_class(run: &Run) -> &'static str {
     match run.outcome {
         Some(Outcome::Done { .. }) => "done",
         None | Some(Outcome::Pending { .. }) => "waits",
@@ -90,11 +90,12 @@ fn class_of(run: &Run) -> &'static str {
     }
 }
 
-fn when(run: &Run) -> String {
-    run.started.map_or_else(|| "never started".to_owned(), time)
+fn start_time(run: &Run) -> String {
+    run.started
+        .map_or_else(|| "never started".to_owned(), format_time)
 }
 
-fn length(run: &Run) -> Option<Duration> {
+fn run_duration(run: &Run) -> Option<Duration> {
     let took = run.ended?.duration_since(run.started?);
     // Somebody may have set the clock back.
     Duration::try_from(took).ok()
@@ -109,17 +110,25 @@ fn counts(plan: &Plan) -> String {
 }
 
 /// Says how a run ended, as the command said it.
-fn end(run: &Run) -> Markup {
+fn outcome_markup(run: &Run) -> Markup {
     let said = run.outcome.as_ref().map(outcome);
-    let left = run.left.as_ref().map(still_left);
+    let left = run.retry.as_ref().map(pending_residue);
     let text = [said, left].into_iter().flatten().collect::<String>();
     let text = anstream::adapter::strip_str(&text).to_string();
     let back = match &run.outcome {
         Some(
-            Outcome::Failed { reverted, .. }
-            | Outcome::CheckFailed { reverted, .. }
-            | Outcome::NotConfirmed { reverted, .. }
-            | Outcome::Residue { reverted, .. },
+            Outcome::Failed {
+                restored: reverted, ..
+            }
+            | Outcome::CheckFailed {
+                restored: reverted, ..
+            }
+            | Outcome::NotConfirmed {
+                restored: reverted, ..
+            }
+            | Outcome::Residue {
+                restored: reverted, ..
+            },
         ) => &reverted[..],
         _ => &[],
     };
@@ -144,9 +153,9 @@ fn steps(run: &Run) -> Markup {
                         td { @for address in &step.addresses { (code(&address.to_string())) " " } }
                         td {
                             @match step.end {
-                                StepEnd::Well(Some(time)) => (took(time)),
-                                StepEnd::Well(None) => "not measured",
-                                StepEnd::Open => span.failed { "did not end" },
+                                StepEnd::Done(Some(time)) => (format_duration(time)),
+                                StepEnd::Done(None) => "not measured",
+                                StepEnd::NotDone => span.failed { "did not end" },
                             }
                         }
                     }
@@ -175,9 +184,9 @@ fn costs(plan: &Plan) -> Markup {
 
 fn notes(plan: &Plan) -> Markup {
     html! {
-        @if !plan.remarks.is_empty() || !plan.unseen.is_empty() {
+        @if !plan.remarks.is_empty() || !plan.unobserved.is_empty() {
             ul.notes {
-                @for unseen in &plan.unseen {
+                @for unseen in &plan.unobserved {
                     li { "could not be read: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
                 }
                 @for remark in &plan.remarks { li { (code(&remark.address.to_string())) " " (one_line(&remark.text)) } }
@@ -186,22 +195,22 @@ fn notes(plan: &Plan) -> Markup {
     }
 }
 
-fn change(shown: &Shown<'_>) -> Markup {
+fn change(shown: &ChangeView<'_>) -> Markup {
     html! {
         @if shown.is_point_of_no_return {
             p { strong { "Point of no return:" } " what follows cannot be undone" }
         }
         details.change {
             summary { (shown.symbol.character()) " " (code(&shown.planned.address.to_string())) }
-            p.faint { (one_line(&plan_view::because(shown.planned))) }
+            p.faint { (one_line(&plan_view::explanation(shown.planned))) }
             @for attribute in &shown.attributes { (difference(attribute)) }
         }
     }
 }
 
-fn difference((name, old, new): &Attribute<'_>) -> Markup {
-    match plan_view::words(*old, *new, Detail::Whole) {
-        Words::Line { old, new } => html! {
+fn difference((name, old, new): &AttributeChange<'_>) -> Markup {
+    match plan_view::attribute_diff(*old, *new, Detail::Whole) {
+        AttributeDiff::Inline { old, new } => html! {
             p {
                 (code(name)) " "
                 @if let Some(old) = &old { del { (code(old)) } }
@@ -209,11 +218,11 @@ fn difference((name, old, new): &Attribute<'_>) -> Markup {
                 @if let Some(new) = &new { ins { (code(new)) } }
             }
         },
-        Words::Text(unified) => html! {
+        AttributeDiff::Multiline(unified) => html! {
             p { (code(name)) }
             pre.diff {
                 @for line in &unified.lines {
-                    @let text = shortened(line, WIDTH);
+                    @let text = truncate(line, MAX_CHARS);
                     @match line.chars().next() {
                         Some('+') => ins { (text) },
                         Some('-') => del { (text) },
@@ -221,14 +230,14 @@ fn difference((name, old, new): &Attribute<'_>) -> Markup {
                     }
                     "\n"
                 }
-                @if unified.left > 0 { "… " (unified.left) " more lines\n" }
+                @if unified.omitted > 0 { "… " (unified.omitted) " more lines\n" }
             }
         },
     }
 }
 
 fn code(text: &str) -> Markup {
-    html! { code { (shortened(&one_line(text), WIDTH)) } }
+    html! { code { (truncate(&one_line(text), MAX_CHARS)) } }
 }
 
 #[cfg(test)]
@@ -245,8 +254,8 @@ mod tests {
     fn runs() -> Vec<Run> {
         let step = |address: &Address| Record::Step {
             before: vec![(address.clone(), None)],
-            moved: std::collections::BTreeMap::new(),
-            left: std::collections::BTreeMap::new(),
+            start_states: std::collections::BTreeMap::new(),
+            remnants: std::collections::BTreeMap::new(),
         };
         let plan = hostile_fixture::plan();
         let addresses: Vec<_> = plan
@@ -264,14 +273,14 @@ mod tests {
             ended: "2026-11-26T01:02:05.5Z".parse().ok(),
             undoes: None,
             outcome,
-            left: None,
+            retry: None,
             plan,
             records,
         };
         let failed = Outcome::Failed {
             run: 2,
             cause: vec![format!("cannot write {NAME}")],
-            reverted: vec![Address::new("file", NAME)],
+            restored: vec![Address::new("file", NAME)],
         };
         vec![
             run(
@@ -289,49 +298,52 @@ mod tests {
         ]
     }
 
-    fn shown() -> (String, Html) {
-        let page = page(&stead_resources::registry(), &runs());
+    fn render_runs() -> (String, Html) {
+        let page = history_page(&stead_resources::registry(), &runs());
         let document = Html::parse_document(&page);
         assert!(document.errors.is_empty(), "{:?}", document.errors);
         (page, document)
     }
 
-    fn all(document: &Html, selector: &str) -> Vec<String> {
+    fn select_texts(document: &Html, selector: &str) -> Vec<String> {
         let selector = Selector::parse(selector).unwrap();
         let found = document.select(&selector);
         found.map(|element| element.text().collect()).collect()
     }
 
     #[test]
-    fn every_run_is_told_with_its_plan_its_end_and_its_times() {
-        let (_, document) = shown();
-        let summaries = all(&document, ".run > summary");
+    fn history_page_shows_plan_outcome_and_times_of_runs() {
+        let (_, document) = render_runs();
+        let summaries = select_texts(&document, ".run > summary");
         let names: Vec<_> = summaries.iter().map(|text| &text[..5]).collect();
         assert_eq!(names, ["Run 3", "Run 2", "Run 1"]);
-        assert_eq!(all(&document, ".run > summary .counts"), ["+1 ~3 -1"; 2]);
-        assert_eq!(all(&document, ".exit"), ["none yet", "1", "0"]);
-        assert_eq!(all(&document, ".total"), ["2.5 s"; 2]);
-        assert_eq!(all(&document, "#run-2 .change").len(), 5);
-        assert_eq!(all(&document, "#run-2 .costs li").len(), 4);
-        let steps = all(&document, "#run-2 .steps td:last-child");
+        assert_eq!(
+            select_texts(&document, ".run > summary .counts"),
+            ["+1 ~3 -1"; 2]
+        );
+        assert_eq!(select_texts(&document, ".exit"), ["none yet", "1", "0"]);
+        assert_eq!(select_texts(&document, ".total"), ["2.5 s"; 2]);
+        assert_eq!(select_texts(&document, "#run-2 .change").len(), 5);
+        assert_eq!(select_texts(&document, "#run-2 .costs li").len(), 4);
+        let steps = select_texts(&document, "#run-2 .steps td:last-child");
         assert_eq!(steps, ["1.2 s", "did not end"]);
-        let end = &all(&document, "#run-2 .end")[0];
+        let end = &select_texts(&document, "#run-2 .end")[0];
         assert!(
             end.contains("Rolled back to the state before run 2 (1 resource)."),
             "{end}"
         );
-        let because = &all(&document, "#run-2 .change > .faint")[1];
+        let because = &select_texts(&document, "#run-2 .change > .faint")[1];
         assert!(
             because.contains("changed by hand by <b>@bob</b> since run 3"),
             "{because}"
         );
-        assert_eq!(all(&document, "a[href='#run-1']"), ["run 1"]);
-        assert_eq!(all(&document, ".run[open]").len(), 1);
+        assert_eq!(select_texts(&document, "a[href='#run-1']"), ["run 1"]);
+        assert_eq!(select_texts(&document, ".run[open]").len(), 1);
     }
 
     #[test]
-    fn nothing_of_a_run_is_markup_and_nothing_comes_from_elsewhere() {
-        let (page, document) = shown();
+    fn history_page_escapes_run_text_and_loads_nothing() {
+        let (page, document) = render_runs();
         let known = [
             "html", "head", "meta", "title", "style", "body", "h1", "h3", "p", "details",
             "summary", "span", "dl", "dt", "dd", "a", "pre", "code", "table", "tbody", "tr", "th",
@@ -345,13 +357,16 @@ mod tests {
                 assert!(attribute != "href" || value.starts_with("#run-"), "{value}");
             }
         }
-        assert_eq!(all(&document, "style").len(), 1);
+        assert_eq!(select_texts(&document, "style").len(), 1);
         assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
         let policy = Selector::parse("head > meta[http-equiv='Content-Security-Policy']").unwrap();
         let policy = document.select(&policy).next().unwrap();
-        assert_eq!(policy.value().attr("content"), Some(POLICY));
-        assert!(page.find(POLICY) < page.find("<style>"));
-        let diffs = all(&document, "#run-2 .diff");
+        assert_eq!(
+            policy.value().attr("content"),
+            Some(CONTENT_SECURITY_POLICY)
+        );
+        assert!(page.find(CONTENT_SECURITY_POLICY) < page.find("<style>"));
+        let diffs = select_texts(&document, "#run-2 .diff");
         for line in TEXT.split_terminator('\n').skip(1) {
             assert!(
                 diffs[0].contains(&format!("\n+{}\n", one_line(line))),
@@ -363,8 +378,8 @@ mod tests {
     }
 
     #[test]
-    fn no_runs_make_a_page_too() {
-        let page = page(&stead_resources::registry(), &[]);
+    fn history_page_renders_without_runs() {
+        let page = history_page(&stead_resources::registry(), &[]);
         assert!(page.contains("There is no run yet."), "{page}");
     }
 }

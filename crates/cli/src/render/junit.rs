@@ -6,31 +6,39 @@ use std::collections::BTreeSet;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use stead_engine::{
     model::address::Address,
-    plan::document::{Because, Plan},
+    plan::document::{Plan, Reason},
     provider::registry::Registry,
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use crate::render::{
     format::one_line,
-    plan_view::{self, Detail, Shown},
-    print::line,
+    plan_view::{self, ChangeView, Detail},
+    print::push_line,
     text::plan::change,
 };
 
 /// Shows a plan.
-pub(crate) fn junit(registry: &Registry<Live>, plan: &Plan) -> String {
+pub(crate) fn junit(registry: &Registry<LinuxHost>, plan: &Plan) -> String {
     let changes = plan_view::changes(registry, plan);
     let differing: BTreeSet<_> = changes.iter().map(|shown| &shown.planned.address).collect();
     let mut suite = TestSuite::new(one_line(&plan.host));
     for shown in &changes {
         let planned = &shown.planned;
-        suite.add_test_case(case(&planned.address, &planned.because, failed(shown)));
+        suite.add_test_case(test_case(
+            &planned.address,
+            &planned.reason,
+            failure_status(shown),
+        ));
     }
-    for wanted in &plan.wanted {
+    for wanted in &plan.desired {
         let address = &wanted.address;
         if !differing.contains(address) {
-            suite.add_test_case(case(address, &wanted.because, unchanged(plan, address)));
+            suite.add_test_case(test_case(
+                address,
+                &wanted.reason,
+                unchanged_status(plan, address),
+            ));
         }
     }
     let mut report = Report::new("stead plan");
@@ -40,10 +48,10 @@ pub(crate) fn junit(registry: &Registry<Live>, plan: &Plan) -> String {
         .expect("writing to a String cannot fail, and the times are none")
 }
 
-fn case(address: &Address, because: &Because, status: TestCaseStatus) -> TestCase {
+fn test_case(address: &Address, because: &Reason, status: TestCaseStatus) -> TestCase {
     let mut case = TestCase::new(one_line(&address.to_string()), status);
     case.set_classname(one_line(&address.kind));
-    if let Because::Spec { file, line } | Because::Implied { file, line, .. } = because {
+    if let Reason::Spec { file, line } | Reason::Implied { file, line, .. } = because {
         let file = one_line(&file.display().to_string());
         case.extra.insert("file".into(), file.into());
         case.extra.insert("line".into(), line.to_string().into());
@@ -51,12 +59,12 @@ fn case(address: &Address, because: &Because, status: TestCaseStatus) -> TestCas
     case
 }
 
-fn failed(shown: &Shown<'_>) -> TestCaseStatus {
+fn failure_status(shown: &ChangeView<'_>) -> TestCaseStatus {
     let mut text = anstream::adapter::strip_str(&change(shown, Detail::Folded)).to_string();
-    for cost in plan_view::costs_of(shown.planned) {
+    for cost in plan_view::change_costs(shown.planned) {
         let warning = cost.warning.map(|warning| format!("{warning}: "));
         let said = format!("{}{}", warning.unwrap_or_default(), cost.text);
-        line(&mut text, format_args!("      {}", one_line(&said)));
+        push_line(&mut text, format_args!("      {}", one_line(&said)));
     }
     let (word, address) = (shown.symbol.word(), &shown.planned.address);
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
@@ -66,9 +74,9 @@ fn failed(shown: &Shown<'_>) -> TestCaseStatus {
     status
 }
 
-fn unchanged(plan: &Plan, address: &Address) -> TestCaseStatus {
+fn unchanged_status(plan: &Plan, address: &Address) -> TestCaseStatus {
     let unseen = plan
-        .unseen
+        .unobserved
         .iter()
         .filter(|unseen| unseen.address == *address);
     let names: Vec<_> = unseen.map(|unseen| unseen.attribute.as_str()).collect();
@@ -87,18 +95,18 @@ fn unchanged(plan: &Plan, address: &Address) -> TestCaseStatus {
 mod tests {
     use super::{super::hostile_fixture, *};
 
-    fn shown(plan: &Plan) -> String {
+    fn render_plan(plan: &Plan) -> String {
         junit(&stead_resources::registry(), plan)
     }
 
     #[test]
-    fn a_hostile_plan_is_a_report() {
-        insta::assert_snapshot!(shown(&hostile_fixture::plan()));
+    fn junit_escapes_hostile_text() {
+        insta::assert_snapshot!(render_plan(&hostile_fixture::plan()));
     }
 
     #[test]
-    fn every_resource_is_a_case_that_passed_failed_or_was_skipped() {
-        let text = shown(&hostile_fixture::plan());
+    fn junit_maps_each_resource_to_a_test_case() {
+        let text = render_plan(&hostile_fixture::plan());
         let document = roxmltree::Document::parse(&text).unwrap();
         let suites: Vec<_> = document
             .descendants()
@@ -133,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_without_changes_has_passed() {
-        let text = shown(&hostile_fixture::empty());
+    fn junit_report_passes_without_changes() {
+        let text = render_plan(&hostile_fixture::empty());
         let document = roxmltree::Document::parse(&text).unwrap();
         let suite = document
             .descendants()

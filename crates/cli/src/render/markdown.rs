@@ -7,24 +7,24 @@ use std::path::Path;
 
 use maud::{Markup, html};
 use stead_engine::{plan::document::Plan, provider::registry::Registry};
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use crate::render::{
-    format::{one_line, shortened},
-    plan_view::{self, Attribute, Cost, Detail, Shown, Unified, Words},
+    format::{one_line, truncate},
+    plan_view::{self, AttributeChange, AttributeDiff, ChangeView, Cost, Detail, UnifiedDiff},
 };
 
 /// GitHub takes 65,536 characters. Bytes are at least as many.
-const LIMIT: usize = 65_000;
+const MAX_BYTES: usize = 65_000;
 /// The bytes after which a change is named without its values, so that those after it can be named too.
-const FULL: usize = 54_000;
+const MAX_DETAILED_BYTES: usize = 54_000;
 /// The bytes of costs and notes; the rest is counted.
-const ASIDE: usize = 12_000;
+const MAX_LIST_BYTES: usize = 12_000;
 /// The characters of a value or a line that are shown.
-const WIDTH: usize = 300;
+const MAX_CHARS: usize = 300;
 
 /// Shows a plan: what it costs, then each change.
-pub(crate) fn markdown(registry: &Registry<Live>, plan: &Plan, spec: &Path) -> String {
+pub(crate) fn markdown(registry: &Registry<LinuxHost>, plan: &Plan, spec: &Path) -> String {
     let mut text = block(&html! { h3 { "stead: " (code(&plan.host)) } });
     text += &block(&headline(plan, spec));
     text += &costs(plan);
@@ -33,9 +33,9 @@ pub(crate) fn markdown(registry: &Registry<Live>, plan: &Plan, spec: &Path) -> S
     for shown in plan_view::changes(registry, plan) {
         let heading = heading(&shown);
         let full = format!("{heading}{}", details(&shown));
-        if text.len() + full.len() <= FULL {
+        if text.len() + full.len() <= MAX_DETAILED_BYTES {
             text += &full;
-        } else if text.len() + heading.len() <= LIMIT - WIDTH {
+        } else if text.len() + heading.len() <= MAX_BYTES - MAX_CHARS {
             text += &heading;
             folded += 1;
         } else {
@@ -89,7 +89,7 @@ fn costs(plan: &Plan) -> String {
 
 /// Lists what there is to know besides.
 fn notes(plan: &Plan) -> String {
-    let unseen = plan.unseen.iter().map(|unseen| {
+    let unseen = plan.unobserved.iter().map(|unseen| {
         html! { "could not be read: " (code(&unseen.attribute)) " of " (code(&unseen.address.to_string())) }
     });
     let remarks = plan
@@ -104,7 +104,7 @@ fn list(title: &str, entries: impl Iterator<Item = Markup>) -> String {
     let mut left = 0;
     for entry in entries {
         let item = html! { li { (entry) } }.into_string();
-        if items.len() + item.len() > ASIDE {
+        if items.len() + item.len() > MAX_LIST_BYTES {
             left += 1;
         } else {
             items += &item;
@@ -122,14 +122,14 @@ fn list(title: &str, entries: impl Iterator<Item = Markup>) -> String {
     })
 }
 
-fn heading(shown: &Shown<'_>) -> String {
+fn heading(shown: &ChangeView<'_>) -> String {
     let mut text = String::new();
     if shown.is_point_of_no_return {
         text += &block(&html! {
             p { strong { "Point of no return:" } " what follows cannot be undone" }
         });
     }
-    let because = plan_view::because(shown.planned);
+    let because = plan_view::explanation(shown.planned);
     let because = because.strip_prefix("because ").unwrap_or(&because);
     text + &block(&html! {
         h4 { (shown.symbol.character()) " " (code(&shown.planned.address.to_string())) }
@@ -137,7 +137,7 @@ fn heading(shown: &Shown<'_>) -> String {
     })
 }
 
-fn details(shown: &Shown<'_>) -> String {
+fn details(shown: &ChangeView<'_>) -> String {
     if shown.attributes.is_empty() {
         return String::new();
     }
@@ -150,9 +150,9 @@ fn details(shown: &Shown<'_>) -> String {
     let (mut rows, mut texts) = (vec![], String::new());
     for attribute in &shown.attributes {
         let (name, old, new) = attribute;
-        match plan_view::words(*old, *new, Detail::Folded) {
-            Words::Line { old, new } => rows.push((name, old, new)),
-            Words::Text(unified) => texts += &diff(attribute, &unified),
+        match plan_view::attribute_diff(*old, *new, Detail::Folded) {
+            AttributeDiff::Inline { old, new } => rows.push((name, old, new)),
+            AttributeDiff::Multiline(unified) => texts += &diff(attribute, &unified),
         }
     }
     let side = |text: &Option<String>| html! { td { @if let Some(text) = text { (code(text)) } } };
@@ -172,14 +172,14 @@ fn details(shown: &Shown<'_>) -> String {
     format!("{open}\n\n{texts}</details>\n\n")
 }
 
-fn diff((name, ..): &Attribute<'_>, unified: &Unified) -> String {
+fn diff((name, ..): &AttributeChange<'_>, unified: &UnifiedDiff) -> String {
     let mut lines: Vec<_> = unified
         .lines
         .iter()
-        .map(|line| shortened(line, WIDTH))
+        .map(|line| truncate(line, MAX_CHARS))
         .collect();
-    if unified.left > 0 {
-        lines.push(format!("… {} more lines", unified.left));
+    if unified.omitted > 0 {
+        lines.push(format!("… {} more lines", unified.omitted));
     }
     let fence = "`".repeat(longest_run(&lines).max(2) + 1);
     let lines = lines.join("\n");
@@ -198,7 +198,7 @@ fn longest_run(lines: &[String]) -> usize {
 }
 
 fn code(text: &str) -> Markup {
-    html! { code { (shortened(&one_line(text), WIDTH)) } }
+    html! { code { (truncate(&one_line(text), MAX_CHARS)) } }
 }
 
 /// Makes a block of HTML: it begins with a tag and ends at the first empty line (CommonMark 0.31, section 4.6, condition 6).
@@ -215,12 +215,12 @@ mod tests {
         *,
     };
 
-    fn shown(plan: &Plan) -> String {
+    fn render_plan(plan: &Plan) -> String {
         markdown(&stead_resources::registry(), plan, Path::new("host.kdl"))
     }
 
     /// Returns the HTML of a page, and its diffs, and sees that there is nothing else in it.
-    fn parts(page: &str) -> (String, Vec<String>) {
+    fn blocks_and_diffs(page: &str) -> (String, Vec<String>) {
         let (mut blocks, mut diffs) = (String::new(), vec![]);
         let mut is_fenced = false;
         for event in Parser::new_ext(page, Options::all()) {
@@ -241,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_plan_is_shown_as_it_is() {
-        insta::assert_snapshot!(shown(&hostile_fixture::plan()));
+    fn markdown_escapes_hostile_text() {
+        insta::assert_snapshot!(render_plan(&hostile_fixture::plan()));
     }
 
     #[test]
-    fn a_plan_without_changes_says_so() {
-        insta::assert_snapshot!(shown(&hostile_fixture::empty()), @r"
+    fn markdown_states_that_nothing_changes() {
+        insta::assert_snapshot!(render_plan(&hostile_fixture::empty()), @r"
         <h3>stead: <code>calm</code></h3>
 
         <p><strong>No changes.</strong> The host matches <code>host.kdl</code> (resources read: 1).</p>
@@ -255,9 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_plan_is_read_as_markdown_or_html() {
-        let page = shown(&hostile_fixture::plan());
-        let (blocks, diffs) = parts(&page);
+    fn markdown_never_parses_plan_text_as_markup() {
+        let page = render_plan(&hostile_fixture::plan());
+        let (blocks, diffs) = blocks_and_diffs(&page);
         assert_eq!(diffs.len(), 1);
         // The first line stands there already.
         for line in TEXT.split_terminator('\n').skip(1) {
@@ -283,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_plan_fits_into_a_comment_and_says_what_is_left_out() {
+    fn markdown_of_long_plan_fits_limit_and_counts_omissions() {
         for count in [1, 20, 100, 1_000] {
-            let page = shown(&hostile_fixture::large(count));
+            let page = render_plan(&hostile_fixture::large(count));
             assert!(page.len() < 65_000, "{count}: {}", page.len());
-            parts(&page);
+            blocks_and_diffs(&page);
             let (full, named) = (
                 page.matches("<details>").count(),
                 page.matches("<h4>").count(),

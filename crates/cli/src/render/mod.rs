@@ -14,20 +14,22 @@ mod svg;
 pub(crate) mod terminal;
 pub(crate) mod text;
 
-pub(crate) use attribute_help::{meaning, shape};
-pub(crate) use format::{plain, took, value};
+pub(crate) use attribute_help::{attribute_text, shape_text};
+pub(crate) use format::{escape_control, format_duration, format_value};
 pub(crate) use gitlab::gitlab;
-pub(crate) use html::page as history_page;
+pub(crate) use html::history_page;
 pub(crate) use junit::junit;
 pub(crate) use markdown::markdown;
 pub(crate) use plan_view::{Detail, marks};
-pub(crate) use print::{data, line, message, page, paint};
+pub(crate) use print::{eprint_message, print_data, print_text, push_line, style};
 pub(crate) use svg::svg;
-pub(crate) use terminal::{can_ask, has_letters, respect_dumb_terminals};
+pub(crate) use terminal::{is_interactive, respect_dumb_terminals, supports_unicode};
 pub(crate) use text::coverage::coverage;
-pub(crate) use text::expected::expected;
-pub(crate) use text::finding::{ailment, examination};
-pub(crate) use text::outcome::{end_of, exit_of, going_back, outcome, summary_of_run, time};
+pub(crate) use text::expected::expected_plan;
+pub(crate) use text::finding::{doctor_report, finding_rule};
+pub(crate) use text::outcome::{
+    exit_code, format_time, outcome, outcome_word, rolling_back, run_summary,
+};
 pub(crate) use text::plan::{no_changes, plan, question};
 pub(crate) use text::progress::Progress;
 pub(crate) use text::rehearsal::rehearsal;

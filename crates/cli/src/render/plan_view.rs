@@ -8,20 +8,20 @@ use stead_engine::{
     model::{address::Address, change::Change, schema::Schema, state::State},
     plan::{
         cause::Cause,
-        document::{Because, Plan, PlannedChange},
-        graph::{Mark, Marks},
+        document::{Plan, PlannedChange, Reason},
+        graph::{NodeStyle, NodeStyles},
         merge,
     },
     provider::registry::Registry,
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
-use crate::render::format::{bytes, plain, value};
+use crate::render::format::{escape_control, format_bytes, format_value};
 
 /// The lines of a text's diff that are shown folded; the rest is counted.
-const DIFF_LINES: usize = 60;
+const MAX_DIFF_LINES: usize = 60;
 /// The lines of context around a difference.
-const CONTEXT: usize = 3;
+const CONTEXT_LINES: usize = 3;
 
 /// How much of a plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,13 @@ pub(crate) enum Detail {
 }
 
 /// One change of a plan.
-pub(crate) struct Shown<'a> {
+pub(crate) struct ChangeView<'a> {
     /// The change itself.
     pub(crate) planned: &'a PlannedChange,
     /// What becomes of the resource, in one character.
     pub(crate) symbol: Symbol,
     /// The attributes that differ.
-    pub(crate) attributes: Vec<Attribute<'a>>,
+    pub(crate) attributes: Vec<AttributeChange<'a>>,
     /// Whether it is the first one from which on not everything can be put back.
     pub(crate) is_point_of_no_return: bool,
 }
@@ -58,30 +58,30 @@ pub(crate) enum Symbol {
 }
 
 /// An attribute, what it is and what it shall be.
-pub(crate) type Attribute<'a> = (String, Side<'a>, Side<'a>);
+pub(crate) type AttributeChange<'a> = (String, Side<'a>, Side<'a>);
 
 /// One side of a difference; `None` where it has nothing.
 pub(crate) type Side<'a> = Option<&'a Value>;
 
 /// A difference in words.
-pub(crate) enum Words {
+pub(crate) enum AttributeDiff {
     /// Both sides fit into a line.
-    Line {
+    Inline {
         /// What is there.
         old: Option<String>,
         /// What shall be there.
         new: Option<String>,
     },
     /// One of them is a text of several lines.
-    Text(Unified),
+    Multiline(UnifiedDiff),
 }
 
 /// A unified diff of two texts.
-pub(crate) struct Unified {
+pub(crate) struct UnifiedDiff {
     /// Its lines, safe to show.
     pub(crate) lines: Vec<String>,
     /// How many more there are.
-    pub(crate) left: usize,
+    pub(crate) omitted: usize,
 }
 
 /// Something that a plan costs.
@@ -127,11 +127,11 @@ impl Symbol {
 }
 
 /// Returns how a plan marks what it changes, in a picture.
-pub(crate) fn marks(registry: &Registry<Live>, plan: &Plan) -> Marks {
+pub(crate) fn marks(registry: &Registry<LinuxHost>, plan: &Plan) -> NodeStyles {
     let changes = changes(registry, plan).into_iter();
     let marked = changes.map(|shown| {
-        let mark = Mark {
-            sign: shown.symbol.character(),
+        let mark = NodeStyle {
+            symbol: shown.symbol.character(),
             fill: shown.symbol.fill(),
         };
         (shown.planned.address.clone(), mark)
@@ -140,43 +140,43 @@ pub(crate) fn marks(registry: &Registry<Live>, plan: &Plan) -> Marks {
 }
 
 /// Returns what a plan shows of its changes, in apply order.
-pub(crate) fn changes<'a>(registry: &Registry<Live>, plan: &'a Plan) -> Vec<Shown<'a>> {
+pub(crate) fn changes<'a>(registry: &Registry<LinuxHost>, plan: &'a Plan) -> Vec<ChangeView<'a>> {
     let no_return = plan.point_of_no_return();
     let changes = plan.changes.iter().enumerate();
     let known = changes.filter_map(|(place, planned)| {
-        let kind = registry.of(&planned.address).ok()?;
+        let kind = registry.provider_of(&planned.address).ok()?;
         let symbol = match &planned.change {
             _ if kind.schema().lifecycle.is_restart => Symbol::Restart,
             Change::Create { .. } => Symbol::Create,
             Change::Update { .. } => Symbol::Update,
             Change::Delete { .. } => Symbol::Delete,
         };
-        Some(Shown {
+        Some(ChangeView {
             planned,
             symbol,
-            attributes: attributes(&kind.schema(), &planned.change),
+            attributes: changed_attributes(&kind.schema(), &planned.change),
             is_point_of_no_return: no_return == Some(place),
         })
     });
     known.collect()
 }
 
-fn attributes<'a>(schema: &Schema, change: &'a Change<State>) -> Vec<Attribute<'a>> {
+fn changed_attributes<'a>(schema: &Schema, change: &'a Change<State>) -> Vec<AttributeChange<'a>> {
     let folded: Vec<(&str, Side<'a>, Side<'a>)> = match change {
-        Change::Create { after } => present(schema, after)
+        Change::Create { after } => present_attributes(schema, after)
             .map(|(name, new)| (name, None, Some(new)))
             .collect(),
         Change::Update { before, after } => merge::differences(schema, before, after)
             .map(|name| (name, Some(&before[name]), Some(&after[name])))
             .collect(),
-        Change::Delete { before } => present(schema, before)
+        Change::Delete { before } => present_attributes(schema, before)
             .map(|(name, old)| (name, Some(old), None))
             .collect(),
     };
-    folded.into_iter().flat_map(unfolded).collect()
+    folded.into_iter().flat_map(expand_map).collect()
 }
 
-fn present<'a>(
+fn present_attributes<'a>(
     schema: &Schema,
     state: &'a State,
 ) -> impl Iterator<Item = (&'static str, &'a Value)> {
@@ -185,16 +185,18 @@ fn present<'a>(
         .iter()
         .filter(|attribute| attribute.role.is_compared())
         .map(|attribute| (attribute.name, &state[attribute.name]))
-        .filter(|(_, value)| !is_nothing(value))
+        .filter(|(_, value)| !is_empty_value(value))
 }
 
 /// Whether a value says that something is not there, which goes without saying for what comes or goes.
-fn is_nothing(value: &Value) -> bool {
+fn is_empty_value(value: &Value) -> bool {
     value.is_null() || *value == Value::Bool(false) || value.get("unset").is_some()
 }
 
 /// Unfolds a map into those of its keys that differ.
-pub(crate) fn unfolded<'a>((name, old, new): (&'a str, Side<'a>, Side<'a>)) -> Vec<Attribute<'a>> {
+pub(crate) fn expand_map<'a>(
+    (name, old, new): (&'a str, Side<'a>, Side<'a>),
+) -> Vec<AttributeChange<'a>> {
     let map = |side: Side<'a>| side.and_then(Value::as_object);
     let is_setting = |side: Side<'a>| {
         side.is_some_and(|value| value.get("unset").is_some() || value.get("sha256").is_some())
@@ -215,94 +217,97 @@ pub(crate) fn unfolded<'a>((name, old, new): (&'a str, Side<'a>, Side<'a>)) -> V
         value.filter(|value| !value.is_null())
     };
     keys.into_iter()
-        .map(|key| (plain(key), get(old, key), get(new, key)))
+        .map(|key| (escape_control(key), get(old, key), get(new, key)))
         .filter(|(_, old, new)| old != new)
         .collect()
 }
 
 /// Puts a difference into words.
-pub(crate) fn words(old: Side<'_>, new: Side<'_>, detail: Detail) -> Words {
-    if let (Some(one), Some(other)) = (text(old), text(new))
+pub(crate) fn attribute_diff(old: Side<'_>, new: Side<'_>, detail: Detail) -> AttributeDiff {
+    if let (Some(one), Some(other)) = (as_text(old), as_text(new))
         && (one.contains('\n') || other.contains('\n'))
     {
-        return Words::Text(unified(one, other, detail));
+        return AttributeDiff::Multiline(unified_diff(one, other, detail));
     }
-    Words::Line {
-        old: old.map(value),
-        new: new.map(value),
+    AttributeDiff::Inline {
+        old: old.map(format_value),
+        new: new.map(format_value),
     }
 }
 
 /// Returns a side as a text; nothing is an empty one.
-fn text(side: Side<'_>) -> Option<&str> {
+fn as_text(side: Side<'_>) -> Option<&str> {
     match side {
         Some(side) if side.get("unset").is_none() => side.as_str(),
         _ => Some(""),
     }
 }
 
-fn unified(old: &str, new: &str, detail: Detail) -> Unified {
+fn unified_diff(old: &str, new: &str, detail: Detail) -> UnifiedDiff {
     let diff = TextDiff::from_lines(old, new);
-    let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
+    let unified = diff
+        .unified_diff()
+        .context_radius(CONTEXT_LINES)
+        .to_string();
     // Not `lines`: that a line ends otherwise may be all that differs.
     let lines = unified.split_terminator('\n');
     let most = match detail {
-        Detail::Folded => DIFF_LINES,
+        Detail::Folded => MAX_DIFF_LINES,
         Detail::Whole => usize::MAX,
     };
-    Unified {
-        left: lines.clone().count().saturating_sub(most),
-        lines: lines.take(most).map(plain).collect(),
+    UnifiedDiff {
+        omitted: lines.clone().count().saturating_sub(most),
+        lines: lines.take(most).map(escape_control).collect(),
     }
 }
 
 /// Says why a change is wanted, and why it is due although a run had reached it.
-pub(crate) fn because(planned: &PlannedChange) -> String {
-    let because = wanted_by(&planned.because);
+pub(crate) fn explanation(planned: &PlannedChange) -> String {
+    let because = reason_text(&planned.reason);
     match &planned.cause {
-        Some(cause) => format!("{because}; {}", moved_by(cause)),
+        Some(cause) => format!("{because}; {}", cause_text(cause)),
         None => because,
     }
 }
 
-fn moved_by(cause: &Cause) -> String {
+fn cause_text(cause: &Cause) -> String {
     match cause {
         Cause::Spec { run, is_new: true } => format!("run {run} did not ask for it yet"),
         Cause::Spec { run, .. } => format!("run {run} asked for something else"),
-        Cause::Follows { address } => format!("required by the change of {address}"),
+        Cause::DependencyChanged { address } => format!("required by the change of {address}"),
         Cause::Reboot { run } => format!("lost at a reboot since run {run}"),
         Cause::Actor {
             run,
             actor,
             evidence,
         } => format!("changed by {actor} since run {run} ({evidence})"),
-        Cause::Hand {
+        Cause::Manual {
             run,
             person,
             evidence,
         } => format!("changed by hand by {person} since run {run} ({evidence})"),
-        Cause::Changed { run, evidence } => format!("changed since run {run} ({evidence})"),
+        Cause::Modified { run, evidence } => format!("changed since run {run} ({evidence})"),
         Cause::Unknown { run } => format!("changed since run {run}, cause unknown"),
     }
 }
 
-fn wanted_by(because: &Because) -> String {
+fn reason_text(because: &Reason) -> String {
     match because {
-        Because::Spec { file, line } => format!("from {}:{line}", file.display()),
-        Because::Implied { by, file, line } => {
+        Reason::Spec { file, line } => format!("from {}:{line}", file.display()),
+        Reason::Implied { by, file, line } => {
             format!("added by {by} ({}:{line})", file.display())
         }
-        Because::Undo { run } => format!("undo of run {run}"),
+        Reason::Undo { run } => format!("undo of run {run}"),
     }
 }
 
 /// Returns what a plan costs, in apply order.
 pub(crate) fn costs(plan: &Plan) -> Vec<Cost<'_>> {
-    plan.changes.iter().flat_map(costs_of).collect()
+    plan.changes.iter().flat_map(change_costs).collect()
 }
 
 /// Returns what one change costs.
-pub(crate) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
+pub(crate) fn change_costs(planned: &PlannedChange) -> Vec<Cost<'_>> {
     let PlannedChange {
         address, effects, ..
     } = planned;
@@ -315,7 +320,10 @@ pub(crate) fn costs_of(planned: &PlannedChange) -> Vec<Cost<'_>> {
         });
     };
     if effects.download > 0 {
-        add(None, format!("downloads {}", bytes(effects.download)));
+        add(
+            None,
+            format!("downloads {}", format_bytes(effects.download)),
+        );
     }
     for service in &effects.restarts {
         let outage = Duration::from_millis(effects.outage).as_secs();
@@ -347,7 +355,7 @@ pub(crate) fn summary(plan: &Plan) -> String {
     ]);
     parts.extend(restarts(summary.restarts));
     if summary.download > 0 {
-        parts.push(format!("{} to download", bytes(summary.download)));
+        parts.push(format!("{} to download", format_bytes(summary.download)));
     }
     if parts.is_empty() {
         return "Plan: no changes.".to_owned();
@@ -379,8 +387,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_one_short_sentence() {
-        let check = |cause: Cause, expected: &str| assert_eq!(moved_by(&cause), expected);
+    fn cause_text_is_one_sentence_per_cause() {
+        let check = |cause: Cause, expected: &str| assert_eq!(cause_text(&cause), expected);
         let (run, is_new) = (3, false);
         let evidence = || "seen".to_owned();
         check(
@@ -391,7 +399,7 @@ mod tests {
         check(Cause::Spec { run, is_new }, "run 3 did not ask for it yet");
         let address = Address::new("kube-args", "kubelet");
         let due = "required by the change of kube-args:kubelet";
-        check(Cause::Follows { address }, due);
+        check(Cause::DependencyChanged { address }, due);
         check(Cause::Reboot { run }, "lost at a reboot since run 3");
         let docker = Cause::Actor {
             run,
@@ -399,13 +407,13 @@ mod tests {
             evidence: evidence(),
         };
         check(docker, "changed by Docker since run 3 (seen)");
-        let hand = Cause::Hand {
+        let hand = Cause::Manual {
             run,
             person: "alice".to_owned(),
             evidence: evidence(),
         };
         check(hand, "changed by hand by alice since run 3 (seen)");
-        let changed = Cause::Changed {
+        let changed = Cause::Modified {
             run,
             evidence: evidence(),
         };

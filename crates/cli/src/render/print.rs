@@ -5,21 +5,27 @@ use std::{
     io::{self, Write},
 };
 
-use crate::render::terminal::lettered;
+use crate::render::terminal::to_terminal_charset;
 
 /// Writes data to standard output, as it is: programs and files read it.
-pub(crate) fn data(text: &str) {
+pub(crate) fn print_data(text: &str) {
     write(anstream::stdout(), text);
 }
 
 /// Writes what people asked for to standard output.
-pub(crate) fn page(text: &str) {
-    write(anstream::stdout(), &lettered(text, &io::stdout()));
+pub(crate) fn print_text(text: &str) {
+    write(
+        anstream::stdout(),
+        &to_terminal_charset(text, &io::stdout()),
+    );
 }
 
 /// Writes a message for people to standard error.
-pub(crate) fn message(text: &str) {
-    write(anstream::stderr(), &lettered(text, &io::stderr()));
+pub(crate) fn eprint_message(text: &str) {
+    write(
+        anstream::stderr(),
+        &to_terminal_charset(text, &io::stderr()),
+    );
 }
 
 /// Whoever reads may have gone away; a run goes on without them.
@@ -29,47 +35,47 @@ fn write(mut stream: impl Write, text: &str) {
 }
 
 /// Adds a line to a text.
-pub(crate) fn line(text: &mut String, line: fmt::Arguments<'_>) {
+pub(crate) fn push_line(text: &mut String, line: fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("writing to a String cannot fail");
 }
 
 /// Colours; taken away again where they do not belong.
-pub(crate) mod paint {
+pub(crate) mod style {
     use anstyle::{AnsiColor, Style};
 
-    fn paint(style: Style, text: &str) -> String {
+    fn styled(style: Style, text: &str) -> String {
         format!("{style}{text}{style:#}")
     }
 
     pub(crate) fn error(text: &str) -> String {
-        paint(AnsiColor::Red.on_default().bold(), text)
+        styled(AnsiColor::Red.on_default().bold(), text)
     }
 
     pub(crate) fn help(text: &str) -> String {
-        paint(AnsiColor::Cyan.on_default(), text)
+        styled(AnsiColor::Cyan.on_default(), text)
     }
 
     pub(crate) fn warning(text: &str) -> String {
-        paint(AnsiColor::Yellow.on_default().bold(), text)
+        styled(AnsiColor::Yellow.on_default().bold(), text)
     }
 
     pub(crate) fn added(text: &str) -> String {
-        paint(AnsiColor::Green.on_default(), text)
+        styled(AnsiColor::Green.on_default(), text)
     }
 
     pub(crate) fn removed(text: &str) -> String {
-        paint(AnsiColor::Red.on_default(), text)
+        styled(AnsiColor::Red.on_default(), text)
     }
 
     pub(crate) fn changed(text: &str) -> String {
-        paint(AnsiColor::Yellow.on_default(), text)
+        styled(AnsiColor::Yellow.on_default(), text)
     }
 
     pub(crate) fn bold(text: &str) -> String {
-        paint(Style::new().bold(), text)
+        styled(Style::new().bold(), text)
     }
 
     pub(crate) fn faint(text: &str) -> String {
-        paint(Style::new().dimmed(), text)
+        styled(Style::new().dimmed(), text)
     }
 }

@@ -4,10 +4,10 @@ use layout::{
     backends::svg::SVGWriter,
     gv::{DotParser, GraphBuilder},
 };
-use stead_engine::plan::graph::{Graph, Marks};
+use stead_engine::plan::graph::{Graph, NodeStyles};
 
 /// Draws a graph as SVG.
-pub(crate) fn svg(graph: &Graph, marks: &Marks) -> String {
+pub(crate) fn svg(graph: &Graph, marks: &NodeStyles) -> String {
     let document = DotParser::new(&graph.dot(marks))
         .process()
         .expect("the graph writes plain Graphviz");

@@ -9,7 +9,7 @@ use terminal_size::{Height, Width, terminal_size_of};
 use textwrap::{Options, WordSeparator, WordSplitter, core::display_width, wrap};
 
 /// What is not in ASCII and is said in other signs where a terminal has no more.
-const SIGNS: [(char, &str); 6] = [
+const ASCII_FALLBACKS: [(char, &str); 6] = [
     ('→', "->"),
     ('←', "<-"),
     ('↻', "*"),
@@ -18,33 +18,33 @@ const SIGNS: [(char, &str); 6] = [
     ('·', "|"),
 ];
 /// No text is made narrower than that, in columns.
-const NARROWEST: usize = 40;
+const MIN_WIDTH: usize = 40;
 
 /// Lays a line of prose out for the terminal at standard output: what follows the first stands below its text, behind the label.
 /// Where nothing is a terminal, lines stay whole for whoever searches them.
-pub(crate) fn wrapped(line: &str) -> String {
-    wrapped_for(line, terminal_size_of(io::stdout()))
+pub(crate) fn wrap_for_stdout(line: &str) -> String {
+    wrap_for(line, terminal_size_of(io::stdout()))
 }
 
-/// As [`wrapped`], for what goes to standard error.
-pub(crate) fn wrapped_aside(line: &str) -> String {
-    wrapped_for(line, terminal_size_of(io::stderr()))
+/// As [`wrap_for_stdout`], for what goes to standard error.
+pub(crate) fn wrap_for_stderr(line: &str) -> String {
+    wrap_for(line, terminal_size_of(io::stderr()))
 }
 
-fn wrapped_for(line: &str, terminal: Option<(Width, Height)>) -> String {
+fn wrap_for(line: &str, terminal: Option<(Width, Height)>) -> String {
     match terminal {
-        Some((Width(width), _)) => wrapped_at(line, usize::from(width)),
+        Some((Width(width), _)) => wrap_at(line, usize::from(width)),
         None => line.to_owned(),
     }
 }
 
-fn wrapped_at(line: &str, width: usize) -> String {
-    let width = width.max(NARROWEST);
+fn wrap_at(line: &str, width: usize) -> String {
+    let width = width.max(MIN_WIDTH);
     if display_width(line) <= width {
         return line.to_owned();
     }
     let text = line.trim_start();
-    let indent = " ".repeat(hanging(line).min(width / 2));
+    let indent = " ".repeat(hanging_indent(line).min(width / 2));
     let options = Options::new(width)
         .initial_indent(&line[..line.len() - text.len()])
         .subsequent_indent(&indent)
@@ -55,7 +55,7 @@ fn wrapped_at(line: &str, width: usize) -> String {
 }
 
 /// Returns the column where the text of a line begins: behind its label, if two spaces set one off.
-fn hanging(line: &str) -> usize {
+fn hanging_indent(line: &str) -> usize {
     let text = line.trim_start();
     let margin = line.len() - text.len();
     match text.find("  ") {
@@ -69,18 +69,18 @@ fn hanging(line: &str) -> usize {
 }
 
 /// Says a text in the letters that whoever reads has.
-pub(crate) fn lettered(text: &str, stream: &impl IsTerminal) -> String {
-    if text.is_ascii() || has_letters(stream) {
+pub(crate) fn to_terminal_charset(text: &str, stream: &impl IsTerminal) -> String {
+    if text.is_ascii() || supports_unicode(stream) {
         text.to_owned()
     } else {
-        ascii(text)
+        to_ascii(text)
     }
 }
 
-fn ascii(text: &str) -> String {
+fn to_ascii(text: &str) -> String {
     let mut said = String::with_capacity(text.len());
     for letter in text.chars() {
-        let sign = SIGNS.iter().find(|(sign, _)| *sign == letter);
+        let sign = ASCII_FALLBACKS.iter().find(|(sign, _)| *sign == letter);
         match sign {
             Some((_, other)) => said += other,
             None if letter.is_ascii() => said.push(letter),
@@ -91,7 +91,7 @@ fn ascii(text: &str) -> String {
 }
 
 /// Whether whoever reads has more letters than ASCII: a terminal by its locale, a file or pipe always.
-pub(crate) fn has_letters(stream: &impl IsTerminal) -> bool {
+pub(crate) fn supports_unicode(stream: &impl IsTerminal) -> bool {
     // The first that is set counts: locale(7).
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
@@ -118,12 +118,12 @@ pub(crate) fn respect_dumb_terminals() {
 }
 
 /// Whether somebody sits there who can be asked.
-pub(crate) fn can_ask() -> bool {
+pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal()
 }
 
 /// Whether the cursor of the terminal at standard error moves, so that something can be drawn anew in its place.
-pub(crate) fn moves() -> bool {
+pub(crate) fn supports_cursor() -> bool {
     io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
@@ -132,8 +132,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prose_hangs_behind_its_label() {
-        let check = |line: &str, expected: &str| assert_eq!(wrapped_at(line, 40), expected);
+    fn wrapped_text_is_indented_behind_its_label() {
+        let check = |line: &str, expected: &str| assert_eq!(wrap_at(line, 40), expected);
         check("  short", "  short");
         check(
             "  because   packets between pods are forwarded by this host",
@@ -150,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_room() {
+    fn wrapping_ignores_colour_codes() {
         let line = "  \u{1b}[1mbecause\u{1b}[0m   packets are forwarded.";
-        assert_eq!(wrapped_at(line, 40), line);
+        assert_eq!(wrap_at(line, 40), line);
     }
 
     #[test]
-    fn the_codeset_of_a_locale_counts() {
+    fn is_utf8_reads_codeset_of_locale() {
         let utf8 = ["C.UTF-8", "en_US.utf8", "de_DE.UTF-8@euro"];
         assert!(utf8.iter().all(|locale| is_utf8(locale)));
         let other = ["C", "POSIX", "en_US", "de_DE.ISO-8859-15@euro"];
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_without_letters() {
-        assert_eq!(ascii("↻ \"é\" → …"), "* \"\\u{e9}\" -> ...");
+    fn ascii_replaces_every_other_character() {
+        assert_eq!(to_ascii("↻ \"é\" → …"), "* \"\\u{e9}\" -> ...");
     }
 }

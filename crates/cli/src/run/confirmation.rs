@@ -10,40 +10,42 @@ use stead_engine::{
     history::stage::Stage,
     plan::document::Plan,
     run::{
-        confirm::{By, Circumstances, Decision, Known, Refusal, Vigil, confirm, revert},
-        recover::Newest,
+        confirm::{
+            Circumstances, ConfirmPolicy, ConfirmedBy, Decision, Known, Refusal, confirm, revert,
+        },
+        recover::LatestRun,
     },
 };
 use stead_resources::{
     host::Reader,
-    safety::ssh::{ConnectionOrigin, Witness},
+    safety::ssh::{ConnectionOrigin, Reachability},
 };
 
 use crate::{
-    args::Consent,
-    context::Session,
-    error::Failure,
+    args::RunOptions,
+    context::Context,
+    error::CommandError,
     exit::Exit,
     render,
-    run::{prompt::is_yes, runner::Desk},
+    run::{prompt::is_yes, runner::Runner},
 };
 
 /// How often it is looked what has become of it.
-const PAUSE: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Says how a run of `plan` is to be confirmed; `None` if it is not.
-pub(crate) fn vigil(
-    session: &Session,
+pub(crate) fn confirm_policy(
+    context: &Context,
     plan: &Plan,
-    consent: &Consent,
-) -> Result<Option<Vigil>, Failure> {
-    let reader = Reader::new(&session.root);
+    options: &RunOptions,
+) -> Result<Option<ConfirmPolicy>, CommandError> {
+    let reader = Reader::new(&context.root);
     let circumstances = Circumstances {
-        is_remote: ConnectionOrigin::of_this(&reader) != ConnectionOrigin::Local,
+        is_remote: ConnectionOrigin::of_this_process(&reader) != ConnectionOrigin::Local,
         is_guarded: reader.has_systemd().unwrap_or(false),
     };
-    Vigil::over(plan, consent.confirm, circumstances).map_err(|unguarded| {
-        Failure::usage(
+    ConfirmPolicy::for_plan(plan, options.confirm, circumstances).map_err(|unguarded| {
+        CommandError::usage(
             format!("{unguarded}, and systemd is not running here"),
             "nothing was done; use `--confirm off` if you can reach the host another way",
         )
@@ -51,13 +53,13 @@ pub(crate) fn vigil(
 }
 
 /// Says that a run will wait, before anything is done.
-pub(crate) fn announcement(vigil: &Vigil) -> String {
-    let seconds = vigil.window.seconds;
-    match &vigil.why {
+pub(crate) fn notice(policy: &ConfirmPolicy) -> String {
+    let seconds = policy.window.seconds;
+    match &policy.why {
         Some(why) => format!(
             "You are connected over SSH and this change may cut the network ({}).\n\
                  It will be rolled back in {seconds} s unless confirmed. Use `--confirm off` to skip this.\n",
-            render::plain(why)
+            render::escape_control(why)
         ),
         None => {
             format!("It will be rolled back in {seconds} s unless confirmed (`stead confirm`).\n")
@@ -66,100 +68,104 @@ pub(crate) fn announcement(vigil: &Vigil) -> String {
 }
 
 /// Whoever waits for the end of a run.
-pub(crate) struct Watcher {
-    vigil: Vigil,
+pub(crate) struct ConfirmWaiter {
+    policy: ConfirmPolicy,
     run: u64,
-    witness: Witness,
+    reachability: Reachability,
 }
 
-impl Watcher {
+impl ConfirmWaiter {
     /// Begins to look out, before anybody is told that the run waits.
-    pub(crate) fn begin(desk: &Desk<'_>, vigil: Vigil, run: u64) -> Self {
-        let reader = Reader::new(&desk.session.root);
-        let (origin, now) = (ConnectionOrigin::of_this(&reader), reader.now());
-        let witness = desk.block_on(Witness::begin(&reader, origin, now));
+    pub(crate) fn begin(runner: &Runner<'_>, policy: ConfirmPolicy, run: u64) -> Self {
+        let reader = Reader::new(&runner.context.root);
+        let (origin, now) = (ConnectionOrigin::of_this_process(&reader), reader.now());
+        let reachability = runner.block_on(Reachability::start(&reader, origin, now));
         Self {
-            vigil,
+            policy,
             run,
-            witness,
+            reachability,
         }
     }
 
     /// Waits until the run has ended, and says how. Where nobody can be asked and only a person may confirm, it leaves at once.
-    pub(crate) fn wait(self, desk: &Desk<'_>, consent: &Consent) -> Result<Exit, Failure> {
-        let can_ask = !consent.yes && !consent.json && render::can_ask();
-        if !self.vigil.is_awaited(can_ask) {
+    pub(crate) fn wait(
+        self,
+        runner: &Runner<'_>,
+        options: &RunOptions,
+    ) -> Result<Exit, CommandError> {
+        let is_interactive = !options.yes && !options.json && render::is_interactive();
+        if !self.policy.is_awaited(is_interactive) {
             return Ok(Exit::Done);
         }
-        let answers = can_ask.then(answers);
-        render::message(self.invitation(can_ask));
+        let answers = is_interactive.then(spawn_answer_reader);
+        render::eprint_message(self.prompt_text(is_interactive));
         loop {
-            let newest = Newest::find(&desk.state)?;
+            let newest = LatestRun::load(&runner.state)?;
             let stage = newest
                 .filter(|newest| newest.run == self.run)
                 .map(|newest| newest.stage);
             match &stage {
                 Some(Stage::Ended(outcome)) => {
-                    desk.progress.end(outcome);
+                    runner.progress.show_outcome(outcome);
                     return Ok(Exit::from(outcome));
                 }
-                Some(Stage::GoingBack { left: Some(_), .. }) => {
-                    render::message(&render::going_back(self.run, stage.as_ref()));
+                Some(Stage::RollingBack { retry: Some(_), .. }) => {
+                    render::eprint_message(&render::rolling_back(self.run, stage.as_ref()));
                     return Ok(Exit::Residue);
                 }
-                Some(stage) => self.move_on(desk, stage, answers.as_ref())?,
+                Some(stage) => self.poll(runner, stage, answers.as_ref())?,
                 // Somebody has begun another run since, which needs this one to have ended.
                 None => return Ok(Exit::Done),
             }
-            sleep(PAUSE);
+            sleep(POLL_INTERVAL);
         }
     }
 
     /// Confirms the run or takes it back, if there is a reason to. Whoever has the lock does that already.
-    fn move_on(
+    fn poll(
         &self,
-        desk: &Desk<'_>,
+        runner: &Runner<'_>,
         stage: &Stage,
         answers: Option<&Receiver<bool>>,
-    ) -> Result<(), Failure> {
-        let reader = Reader::new(&desk.session.root);
+    ) -> Result<(), CommandError> {
+        let reader = Reader::new(&runner.context.root);
         let answer = answers.and_then(|answers| answers.try_recv().ok());
-        let proof = match self.vigil.by {
-            By::Person => None,
-            By::Pass => Some("all health checks pass".to_owned()),
-            By::Proof => self.witness.proof(&reader),
+        let proof = match self.policy.by {
+            ConfirmedBy::User => None,
+            ConfirmedBy::Pass => Some("all health checks pass".to_owned()),
+            ConfirmedBy::Proof => self.reachability.proof(&reader),
         };
-        let decision = self.vigil.decide(Known {
+        let decision = self.policy.decide(Known {
             answer,
-            is_stopped: desk.is_stopped(),
-            is_due: stage.is_due(&reader.now()),
+            is_stopped: runner.is_stop_requested(),
+            is_due: stage.is_rollback_due(&reader.now()),
             is_proven: proof.is_some(),
         });
         match decision {
             Decision::Wait => {}
             Decision::TakeBack(refusal) => {
-                let because = refusal.map(|refusal| match refusal {
+                let reason = refusal.map(|refusal| match refusal {
                     Refusal::Answer => "the answer was no",
                     Refusal::Stop => "interrupted by Ctrl-C or a signal",
                 });
-                desk.work_if_free(async |apply, lock| revert(apply, lock, because).await)?;
+                runner.try_with_lock(async |apply, lock| revert(apply, lock, reason).await)?;
             }
             Decision::Keep(by) => {
-                if let Some(proof) = proof.filter(|_| by != By::Person) {
-                    render::message(&format!("Confirmed: {proof}.\n"));
+                if let Some(proof) = proof.filter(|_| by != ConfirmedBy::User) {
+                    render::eprint_message(&format!("Confirmed: {proof}.\n"));
                 }
-                desk.work_if_free(async |apply, lock| confirm(apply, lock).await)?;
+                runner.try_with_lock(async |apply, lock| confirm(apply, lock).await)?;
             }
         }
         Ok(())
     }
 
-    fn invitation(&self, can_ask: bool) -> &'static str {
-        match (&self.vigil.by, can_ask) {
-            (By::Proof, true) => {
+    fn prompt_text(&self, is_interactive: bool) -> &'static str {
+        match (&self.policy.by, is_interactive) {
+            (ConfirmedBy::Proof, true) => {
                 "Open a second SSH session to prove that you can still connect, or answer here. Keep the changes? [y/N] "
             }
-            (By::Proof, false) => {
+            (ConfirmedBy::Proof, false) => {
                 "Open a second SSH session to prove that you can still connect.\n"
             }
             (_, true) => "Keep the changes? [y/N] ",
@@ -169,7 +175,7 @@ impl Watcher {
 }
 
 /// Reads answers while others look.
-fn answers() -> Receiver<bool> {
+fn spawn_answer_reader() -> Receiver<bool> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let mut answer = String::new();

@@ -7,70 +7,70 @@ use std::{
 };
 
 use stead_engine::{
-    history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
+    history::{journal::Outcome, lock::Lock, state_dir::StateDir},
     plan::document::Plan,
     run::{
-        context::Apply,
-        recover::{Persistence, recover},
+        context::RunContext,
+        recover::{OnResidue, recover},
     },
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use crate::{
-    args::Consent,
-    context::{Origin, Session},
-    error::Failure,
+    args::RunOptions,
+    context::{Context, SpecOrigin},
+    error::CommandError,
     exit::Exit,
     render::{self, Progress},
     run::{
-        confirmation::{Watcher, announcement, vigil},
-        runner::Desk,
+        confirmation::{ConfirmWaiter, confirm_policy, notice},
+        runner::Runner,
     },
 };
 
 /// How long whoever has the lock is waited for: it may be the one that looks whether the run is confirmed.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often it is looked whether another run has ended.
-const PAUSE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The lock, the run folder and whoever watches.
-pub(crate) struct Bench<'a> {
-    desk: Desk<'a>,
+pub(crate) struct LockedRunner<'a> {
+    runner: Runner<'a>,
     lock: Lock,
     /// What the spec of the plan was resolved from, if it is to be kept.
-    origin: Option<Origin>,
+    origin: Option<SpecOrigin>,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> LockedRunner<'a> {
     /// Takes the lock and makes the run folder.
-    pub(crate) fn set_up(session: &'a Session, as_json: bool) -> Result<Self, Failure> {
-        let state = StateFolder::create(&session.state)?;
-        let lock = Lock::acquire(&session.lock(), &state)?;
-        let desk = Desk::new(session, state, Progress::new(as_json))?;
+    pub(crate) fn lock(context: &'a Context, as_json: bool) -> Result<Self, CommandError> {
+        let state = StateDir::create(&context.state_dir)?;
+        let lock = Lock::acquire(&context.lock_path(), &state)?;
+        let runner = Runner::new(context, state, Progress::new(as_json))?;
         Ok(Self {
-            desk,
+            runner,
             lock,
             origin: None,
         })
     }
 
     /// Lets what the spec asks for be kept when the run has ended well.
-    pub(crate) fn keeping(mut self, origin: Option<Origin>) -> Self {
+    pub(crate) fn with_spec_origin(mut self, origin: Option<SpecOrigin>) -> Self {
         self.origin = origin;
         self
     }
 
-    /// As [`Self::set_up`], but waits for whoever has the lock.
-    pub(crate) fn set_up_within(
-        session: &'a Session,
+    /// As [`Self::lock`], but waits for whoever has the lock.
+    pub(crate) fn lock_within(
+        context: &'a Context,
         as_json: bool,
-        patience: Duration,
-    ) -> Result<Self, Failure> {
+        timeout: Duration,
+    ) -> Result<Self, CommandError> {
         let begin = Instant::now();
         loop {
-            match Self::set_up(session, as_json) {
-                Err(failure) if failure.exit() == Exit::Locked && begin.elapsed() < patience => {
-                    sleep(PAUSE);
+            match Self::lock(context, as_json) {
+                Err(failure) if failure.exit() == Exit::Locked && begin.elapsed() < timeout => {
+                    sleep(POLL_INTERVAL);
                 }
                 other => return other,
             }
@@ -78,91 +78,93 @@ impl<'a> Bench<'a> {
     }
 
     /// Lets each step wait for whoever reads.
-    pub(crate) fn paced(mut self) -> Self {
-        self.desk.progress = Arc::new(Progress::paced());
+    pub(crate) fn step_by_step(mut self) -> Self {
+        self.runner.progress = Arc::new(Progress::step_by_step());
         self
     }
 
     /// Returns the run folder.
-    pub(crate) fn state(&self) -> &StateFolder {
-        &self.desk.state
+    pub(crate) fn state(&self) -> &StateDir {
+        &self.runner.state
     }
 
     /// Says that there was nothing to do, and keeps what the spec asks for.
     pub(crate) fn end_unchanged(&self, plan: &Plan) {
-        self.desk.session.keep(self.origin.as_ref(), plan);
-        self.desk.progress.unchanged();
+        self.runner.context.store_cached(self.origin.as_ref(), plan);
+        self.runner.progress.show_unchanged();
     }
 
     /// Says how a run has ended.
-    pub(crate) fn say_ended(&self, outcome: &Outcome) {
-        self.desk.progress.end(outcome);
+    pub(crate) fn show_outcome(&self, outcome: &Outcome) {
+        self.runner.progress.show_outcome(outcome);
     }
 
     /// Puts the host back if a run was interrupted, or not confirmed in time.
-    pub(crate) fn recover(&self, persistence: Persistence) -> Result<Option<Outcome>, Failure> {
-        let outcome = self.work(async |apply, lock| recover(apply, lock, persistence).await)?;
+    pub(crate) fn recover(&self, persistence: OnResidue) -> Result<Option<Outcome>, CommandError> {
+        let outcome =
+            self.with_lock(async |apply, lock| recover(apply, lock, persistence).await)?;
         if let Some(outcome) = &outcome {
-            self.desk.progress.recovered(outcome);
+            self.runner.progress.show_recovered(outcome);
         }
         Ok(outcome)
     }
 
     /// Does something under the lock.
-    pub(crate) fn work<T, E: Into<Failure>>(
+    pub(crate) fn with_lock<T, E: Into<CommandError>>(
         &self,
-        work: impl AsyncFnOnce(&Apply<'_, Live>, &Lock) -> Result<T, E>,
-    ) -> Result<T, Failure> {
-        self.desk
-            .with_apply(async |apply| work(apply, &self.lock).await)
+        work: impl AsyncFnOnce(&RunContext<'_, LinuxHost>, &Lock) -> Result<T, E>,
+    ) -> Result<T, CommandError> {
+        self.runner
+            .with_context(async |apply| work(apply, &self.lock).await)
     }
 
     /// Shows a plan, asks, carries it out, and waits for its confirmation where that was asked for.
-    pub(crate) fn carry_out(self, plan: &Plan, consent: &Consent) -> Result<Exit, Failure> {
+    pub(crate) fn execute(self, plan: &Plan, options: &RunOptions) -> Result<Exit, CommandError> {
         let Self {
-            desk,
+            runner,
             mut lock,
             origin,
         } = self;
-        if !consent.json {
-            render::page(&desk.session.page_of(plan));
+        if !options.json {
+            render::print_text(&runner.context.render_plan(plan));
         }
-        refuse_irreversible(plan, consent)?;
-        let vigil = vigil(desk.session, plan, consent)?;
-        if let Some(vigil) = &vigil {
-            render::message(&announcement(vigil));
+        refuse_irreversible(plan, options)?;
+        let policy = confirm_policy(runner.context, plan, options)?;
+        if let Some(policy) = &policy {
+            render::eprint_message(&notice(policy));
         }
-        if !consent.yes && !desk.ask(plan)? {
-            render::message("Nothing was done.\n");
+        if !options.yes && !runner.prompt(plan)? {
+            render::eprint_message("Nothing was done.\n");
             return Ok(Exit::Failed);
         }
-        let window = vigil.as_ref().map(|vigil| vigil.window);
-        desk.progress.begin(&plan.summary);
-        let outcome = desk.with_apply(async |apply| apply.run(&mut lock, plan, window).await)?;
+        let window = policy.as_ref().map(|policy| policy.window);
+        runner.progress.start(&plan.summary);
+        let outcome =
+            runner.with_context(async |apply| apply.run(&mut lock, plan, window).await)?;
         if let Outcome::Done { .. } | Outcome::Pending { .. } = &outcome {
-            desk.session.keep(origin.as_ref(), plan);
+            runner.context.store_cached(origin.as_ref(), plan);
         }
         drop(lock);
-        let (Outcome::Pending { run, .. }, Some(vigil)) = (&outcome, vigil) else {
-            desk.progress.end(&outcome);
+        let (Outcome::Pending { run, .. }, Some(policy)) = (&outcome, policy) else {
+            runner.progress.show_outcome(&outcome);
             return Ok(Exit::from(&outcome));
         };
-        let watcher = Watcher::begin(&desk, vigil, *run);
-        desk.progress.end(&outcome);
-        watcher.wait(&desk, consent)
+        let waiter = ConfirmWaiter::begin(&runner, policy, *run);
+        runner.progress.show_outcome(&outcome);
+        waiter.wait(&runner, options)
     }
 }
 
 /// What cannot be undone needs somebody who has read that it cannot.
-fn refuse_irreversible(plan: &Plan, consent: &Consent) -> Result<(), Failure> {
-    let is_asked = !consent.yes && render::can_ask();
+fn refuse_irreversible(plan: &Plan, options: &RunOptions) -> Result<(), CommandError> {
+    let is_interactive = !options.yes && render::is_interactive();
     let first = plan.point_of_no_return().and_then(|place| {
         let planned = &plan.changes[place];
         let what = planned.effects.irreversible.as_ref()?;
         Some(format!("{} cannot be undone: {what}", planned.address))
     });
-    match first.filter(|_| !consent.allow_irreversible && !is_asked) {
-        Some(message) => Err(Failure::usage(
+    match first.filter(|_| !options.allow_irreversible && !is_interactive) {
+        Some(message) => Err(CommandError::usage(
             message,
             "nothing was done; add `--allow-irreversible` once you have read the plan",
         )),

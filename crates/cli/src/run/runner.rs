@@ -11,43 +11,44 @@ use std::{
 };
 
 use stead_engine::{
-    history::{lock::Lock, state_dir::StateFolder},
+    history::{lock::Lock, state_dir::StateDir},
     plan::document::Plan,
     run::{context, event::Event},
 };
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 
 use crate::{
-    context::Session,
-    error::Failure,
+    context::Context,
+    error::CommandError,
     exit::Exit,
     render::{self, Progress},
     run::prompt::is_yes,
 };
 
 /// How often it is looked whether somebody asked to stop while an answer is waited for.
-const PAUSE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// All of it but the lock: what a run that waits goes on with, while others may confirm it or take it back.
-pub(crate) struct Desk<'a> {
-    pub(crate) session: &'a Session,
-    pub(crate) state: StateFolder,
+pub(crate) struct Runner<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) state: StateDir,
     pub(crate) progress: Arc<Progress>,
     runtime: Runtime,
     stop: Arc<AtomicBool>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Runner<'a> {
     pub(crate) fn new(
-        session: &'a Session,
-        state: StateFolder,
+        context: &'a Context,
+        state: StateDir,
         progress: Progress,
-    ) -> Result<Self, Failure> {
-        let runtime = Runtime::new().map_err(|error| Failure::of(Exit::Failed, &error))?;
+    ) -> Result<Self, CommandError> {
+        let runtime =
+            Runtime::new().map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(progress);
         for kind in [
@@ -57,16 +58,17 @@ impl<'a> Desk<'a> {
         ] {
             let (stop, progress) = (stop.clone(), progress.clone());
             let _inside = runtime.enter();
-            let mut signals = signal(kind).map_err(|error| Failure::of(Exit::Failed, &error))?;
+            let mut signals =
+                signal(kind).map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
             runtime.spawn(async move {
                 while signals.recv().await.is_some() {
                     stop.store(true, Ordering::Relaxed);
-                    progress.stopping();
+                    progress.show_stopping();
                 }
             });
         }
         Ok(Self {
-            session,
+            context,
             state,
             progress,
             runtime,
@@ -75,7 +77,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Whether somebody asked to stop.
-    pub(crate) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
@@ -85,28 +87,28 @@ impl<'a> Desk<'a> {
     }
 
     /// Takes the lock if nobody has it, and does something under it.
-    pub(crate) fn work_if_free<T, E: Into<Failure>>(
+    pub(crate) fn try_with_lock<T, E: Into<CommandError>>(
         &self,
-        work: impl AsyncFnOnce(&context::Apply<'_, Live>, &mut Lock) -> Result<T, E>,
-    ) -> Result<Option<T>, Failure> {
-        match Lock::acquire(&self.session.lock(), &self.state).map_err(Failure::from) {
+        work: impl AsyncFnOnce(&context::RunContext<'_, LinuxHost>, &mut Lock) -> Result<T, E>,
+    ) -> Result<Option<T>, CommandError> {
+        match Lock::acquire(&self.context.lock_path(), &self.state).map_err(CommandError::from) {
             Err(failure) if failure.exit() == Exit::Locked => Ok(None),
             Err(failure) => Err(failure),
             Ok(mut lock) => self
-                .with_apply(async |apply| work(apply, &mut lock).await)
+                .with_context(async |apply| work(apply, &mut lock).await)
                 .map(Some),
         }
     }
 
     /// Asks whether to carry a plan out. Ctrl-C is no.
-    pub(super) fn ask(&self, plan: &Plan) -> Result<bool, Failure> {
-        if !render::can_ask() {
-            return Err(Failure::usage(
+    pub(super) fn prompt(&self, plan: &Plan) -> Result<bool, CommandError> {
+        if !render::is_interactive() {
+            return Err(CommandError::usage(
                 "stead asks before it changes anything, and there is no terminal to ask on",
                 "add `--yes` once you have read the plan",
             ));
         }
-        render::message(&render::question(plan));
+        render::eprint_message(&render::question(plan));
         let (sender, answers) = mpsc::channel();
         // A read from a terminal cannot be broken off; it ends with this process.
         thread::spawn(move || {
@@ -115,27 +117,28 @@ impl<'a> Desk<'a> {
             // Whoever asked may have gone.
             drop(sender.send(read.map(|_| answer)));
         });
-        while !self.is_stopped() {
-            if let Ok(answer) = answers.recv_timeout(PAUSE) {
-                let answer = answer.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        while !self.is_stop_requested() {
+            if let Ok(answer) = answers.recv_timeout(POLL_INTERVAL) {
+                let answer =
+                    answer.map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
                 return Ok(is_yes(&answer));
             }
         }
-        render::message("\n");
+        render::eprint_message("\n");
         Ok(false)
     }
 
-    pub(super) fn with_apply<T, E: Into<Failure>>(
+    pub(super) fn with_context<T, E: Into<CommandError>>(
         &self,
-        work: impl AsyncFnOnce(&context::Apply<'_, Live>) -> Result<T, E>,
-    ) -> Result<T, Failure> {
+        work: impl AsyncFnOnce(&context::RunContext<'_, LinuxHost>) -> Result<T, E>,
+    ) -> Result<T, CommandError> {
         // A provider has no observer: how far a step is comes from the Writer.
         let progress = Arc::clone(&self.progress);
-        let writer = self.session.writer();
-        let writer = writer.telling(move |news| progress.show(&news.into()));
+        let writer = self.context.writer();
+        let writer = writer.with_listener(move |news| progress.show(&news.into()));
         let observer = |event: &Event| self.progress.show(event);
-        let apply = context::Apply {
-            registry: &self.session.registry,
+        let apply = context::RunContext {
+            registry: &self.context.registry,
             writer: &writer,
             state: &self.state,
             observer: &observer,

@@ -13,17 +13,17 @@ use std::{
 
 /// Lines of KDL, and where they stand.
 struct Snippet {
-    place: String,
+    location: String,
     text: String,
 }
 
 /// Returns the files of Rust below a directory.
-fn sources(directory: &Path) -> Vec<PathBuf> {
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(sources(&path));
+            found.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
@@ -44,7 +44,7 @@ fn snippets(path: &Path, source: &str) -> Vec<Snippet> {
             .map(|comment| comment.strip_prefix(' ').unwrap_or(comment));
         match comment {
             Some("```kdl") => snippets.push(Snippet {
-                place: format!("{}:{}", path.display(), index + 2),
+                location: format!("{}:{}", path.display(), index + 2),
                 text: String::new(),
             }),
             Some("```") => {}
@@ -81,7 +81,7 @@ fn validate(snippet: &Snippet, path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{}:\n{message}", snippet.place))
+    Err(format!("{}:\n{message}", snippet.location))
 }
 
 fn validate_all(snippets: &[Snippet]) {
@@ -98,7 +98,7 @@ fn doc_comments_contain_valid_kdl() {
     let mut snippets_of_all = vec![];
     for entry in fs::read_dir(crates).unwrap() {
         let directory = entry.unwrap().path().join("src");
-        for path in sources(&directory) {
+        for path in rust_files(&directory) {
             snippets_of_all.extend(snippets(&path, &fs::read_to_string(&path).unwrap()));
         }
     }
@@ -118,7 +118,7 @@ fn doc_comments_contain_valid_kdl() {
 fn examples_of_kinds_are_valid() {
     let registry = stead_resources::registry();
     let examples = registry.iter().map(|(kind, provider)| Snippet {
-        place: format!("example of the kind `{kind}`"),
+        location: format!("example of the kind `{kind}`"),
         text: provider.schema().example.to_owned(),
     });
     validate_all(&examples.collect::<Vec<_>>());

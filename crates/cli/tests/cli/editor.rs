@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// When the server is given up; nothing is said about how long it should take.
-const GIVEN_UP: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The editor, with the folder of its files in a host of its own.
 pub(crate) struct Editor {
@@ -28,13 +28,13 @@ pub(crate) struct Editor {
     input: Option<ChildStdin>,
     messages: Receiver<Value>,
     root: TempDir,
-    ids: i64,
+    last_id: i64,
     /// The version of each open text.
     versions: BTreeMap<String, i64>,
     /// What was said last of each file.
     published: BTreeMap<String, Value>,
     /// What the server asked for.
-    pub(crate) asked: Vec<String>,
+    pub(crate) server_requests: Vec<String>,
     pub(crate) capabilities: Value,
 }
 
@@ -45,7 +45,7 @@ impl Editor {
     }
 
     pub(crate) fn start_with(arguments: &[&str], capabilities: &Value) -> Self {
-        let mut editor = Self::silent(arguments);
+        let mut editor = Self::uninitialized(arguments);
         let result = editor.initialize(capabilities).unwrap();
         editor.capabilities = result["capabilities"].clone();
         editor.notify("initialized", &json!({}));
@@ -53,10 +53,10 @@ impl Editor {
     }
 
     /// Starts a server and says nothing.
-    pub(crate) fn silent(arguments: &[&str]) -> Self {
+    pub(crate) fn uninitialized(arguments: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
-        put(root.path(), "proc/sys/kernel/hostname", "toaster\n");
-        put(root.path(), "proc/sys/net/ipv4/ip_forward", "0\n");
+        write_file(root.path(), "proc/sys/kernel/hostname", "toaster\n");
+        write_file(root.path(), "proc/sys/net/ipv4/ip_forward", "0\n");
         let mut server = Command::new(env!("CARGO_BIN_EXE_stead"))
             .args(["lsp", "--stdio", "--root"])
             .arg(root.path())
@@ -69,7 +69,7 @@ impl Editor {
         let mut output = BufReader::new(server.stdout.take().unwrap());
         let (sender, messages) = channel();
         thread::spawn(move || {
-            while let Some(message) = read(&mut output) {
+            while let Some(message) = read_message(&mut output) {
                 if sender.send(message).is_err() {
                     return;
                 }
@@ -80,10 +80,10 @@ impl Editor {
             server,
             messages,
             root,
-            ids: 0,
+            last_id: 0,
             versions: BTreeMap::new(),
             published: BTreeMap::new(),
-            asked: vec![],
+            server_requests: vec![],
             capabilities: Value::Null,
         }
     }
@@ -94,7 +94,7 @@ impl Editor {
     }
 
     /// Returns the folder of the files.
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) fn root_dir(&self) -> &Path {
         self.root.path()
     }
 
@@ -104,7 +104,7 @@ impl Editor {
 
     /// Puts a file on the disk.
     pub(crate) fn write(&self, file: &str, text: &str) {
-        put(self.root.path(), file, text);
+        write_file(self.root.path(), file, text);
     }
 
     /// Puts a `MicroK8s` on the disk: what of it is read for completion.
@@ -157,17 +157,17 @@ impl Editor {
                     return published["diagnostics"].as_array().unwrap().clone();
                 }
             }
-            self.take();
+            self.receive();
         }
     }
 
     /// Sends a request and waits for its answer.
     pub(crate) fn request(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
-        self.ids += 1;
-        let id = self.ids;
+        self.last_id += 1;
+        let id = self.last_id;
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
         loop {
-            let Some(answer) = self.take().filter(|answer| answer["id"] == id) else {
+            let Some(answer) = self.receive().filter(|answer| answer["id"] == id) else {
                 continue;
             };
             return match answer.get("error") {
@@ -178,7 +178,7 @@ impl Editor {
     }
 
     pub(crate) fn notify(&mut self, method: &str, params: &Value) {
-        self.forget();
+        self.clear_diagnostics();
         self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
@@ -188,7 +188,7 @@ impl Editor {
     }
 
     pub(crate) fn complete_in(&mut self, file: &str, text: &str) -> Vec<String> {
-        let (items, _) = self.items(file, text);
+        let (items, _) = self.completion_items(file, text);
         let labels = items
             .iter()
             .map(|item| item["label"].as_str().unwrap().to_owned());
@@ -196,8 +196,8 @@ impl Editor {
     }
 
     /// Opens a text, takes what has a label, and returns what the text is then.
-    pub(crate) fn completed(&mut self, text: &str, label: &str) -> String {
-        let (items, text) = self.items("host.kdl", text);
+    pub(crate) fn text_after_completion(&mut self, text: &str, label: &str) -> String {
+        let (items, text) = self.completion_items("host.kdl", text);
         let item = items.iter().find(|item| item["label"] == label).unwrap();
         let edit = &item["textEdit"];
         let offset = |at: &Value| {
@@ -216,13 +216,13 @@ impl Editor {
         )
     }
 
-    fn items(&mut self, file: &str, marked: &str) -> (Vec<Value>, String) {
+    fn completion_items(&mut self, file: &str, marked: &str) -> (Vec<Value>, String) {
         let before = marked.split('|').next().unwrap();
         let line = before.matches('\n').count();
         let character = before.rsplit('\n').next().unwrap().encode_utf16().count();
         let text = marked.replacen('|', "", 1);
         self.open(file, &text);
-        let params = self.at(file, line, character);
+        let params = self.position_params(file, line, character);
         loop {
             let list = self.request("textDocument/completion", &params).unwrap();
             // The host has not answered yet.
@@ -233,7 +233,7 @@ impl Editor {
     }
 
     pub(crate) fn hover(&mut self, file: &str, line: usize, character: usize) -> String {
-        let params = self.at(file, line, character);
+        let params = self.position_params(file, line, character);
         let hover = self.request("textDocument/hover", &params).unwrap();
         hover["contents"]["value"]
             .as_str()
@@ -248,7 +248,7 @@ impl Editor {
         line: usize,
         character: usize,
     ) -> Vec<(String, u64, u64)> {
-        let params = self.at(file, line, character);
+        let params = self.position_params(file, line, character);
         let places = self.request("textDocument/definition", &params).unwrap();
         let places = places.as_array().unwrap().iter();
         let prefix = self.uri("");
@@ -273,12 +273,12 @@ impl Editor {
     }
 
     /// Closes the line and waits for the end of the server; returns its exit code.
-    pub(crate) fn end(&mut self) -> Option<i32> {
+    pub(crate) fn wait_for_exit(&mut self) -> Option<i32> {
         drop(self.input.take());
         self.server.wait().unwrap().code()
     }
 
-    fn at(&self, file: &str, line: usize, character: usize) -> Value {
+    fn position_params(&self, file: &str, line: usize, character: usize) -> Value {
         json!({
             "textDocument": { "uri": self.uri(file) },
             "position": { "line": line, "character": character },
@@ -286,7 +286,7 @@ impl Editor {
     }
 
     /// Forgets what was said of all files: what is said next is about what comes now.
-    fn forget(&mut self) {
+    fn clear_diagnostics(&mut self) {
         self.published.clear();
     }
 
@@ -298,10 +298,10 @@ impl Editor {
     }
 
     /// Takes the next message; returns it if it is an answer.
-    fn take(&mut self) -> Option<Value> {
+    fn receive(&mut self) -> Option<Value> {
         let message = self
             .messages
-            .recv_timeout(GIVEN_UP)
+            .recv_timeout(TIMEOUT)
             .expect("the server says something");
         let Some(method) = message["method"].as_str() else {
             return Some(message);
@@ -310,7 +310,7 @@ impl Editor {
             let uri = message["params"]["uri"].as_str().unwrap().to_owned();
             self.published.insert(uri, message["params"].clone());
         } else {
-            self.asked.push(method.to_owned());
+            self.server_requests.push(method.to_owned());
             let id = message["id"].clone();
             self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": null }));
         }
@@ -326,7 +326,7 @@ impl Drop for Editor {
     }
 }
 
-fn read(output: &mut impl BufRead) -> Option<Value> {
+fn read_message(output: &mut impl BufRead) -> Option<Value> {
     let mut length = None;
     loop {
         let mut line = String::new();
@@ -350,7 +350,7 @@ fn number(value: &Value) -> usize {
     usize::try_from(value.as_u64().unwrap()).unwrap()
 }
 
-fn put(root: &Path, file: &str, text: &str) {
+fn write_file(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();

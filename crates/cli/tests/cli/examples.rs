@@ -18,7 +18,7 @@ fn stead(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn every_example_is_valid_and_laid_out() {
+fn examples_are_valid_and_formatted() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts");
     let entries = fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -42,7 +42,7 @@ fn every_example_is_valid_and_laid_out() {
 }
 
 #[test]
-fn what_several_bring_is_there_once_and_needs_them_all() {
+fn graph_has_shared_implied_resource_once_with_all_needs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("host.kdl");
     let spec = r#"host "test" {
@@ -59,7 +59,7 @@ fn what_several_bring_is_there_once_and_needs_them_all() {
 }
 
 #[test]
-fn a_graph_marks_what_a_plan_would_change_and_says_it_without_colours_too() {
+fn graph_marks_planned_changes_by_sign_and_colour() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     fs::write(at("same"), "as it is\n").unwrap();
@@ -97,7 +97,7 @@ fn a_graph_marks_what_a_plan_would_change_and_says_it_without_colours_too() {
 }
 
 #[test]
-fn the_example_for_many_hosts_plans_what_is_expected_on_each() {
+fn fleet_example_meets_its_expectations() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts/fleet");
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
@@ -116,7 +116,7 @@ fn the_example_for_many_hosts_plans_what_is_expected_on_each() {
 }
 
 /// A spec that asks a fact, a variable and the environment, with one recorded host.
-fn expecting() -> (tempfile::TempDir, String) {
+fn spec_with_recorded_host() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let spec = folder.path().join("host.kdl");
     let text = r#"var "owner" default="root"
@@ -139,8 +139,8 @@ host "x" {
 }
 
 #[test]
-fn what_a_spec_would_change_on_a_recorded_host_is_compared_and_kept() {
-    let (folder, spec) = expecting();
+fn test_compares_and_updates_the_expected_plan() {
+    let (folder, spec) = spec_with_recorded_host();
     let plan = folder.path().join("host.expect/one.plan");
     let (code, said) = stead(&["test", &spec]);
     assert_eq!(code, Some(3), "nothing is expected yet: {said}");
@@ -173,8 +173,8 @@ Plan: 1 to create, 1 to change (2 resources).
 }
 
 #[test]
-fn a_recorded_host_that_is_none_is_refused() {
-    let (folder, spec) = expecting();
+fn test_rejects_an_invalid_recorded_host() {
+    let (folder, spec) = spec_with_recorded_host();
     let live = folder.path().join("host.expect/one.live.json");
     for text in ["", "{}", r#"{"format": "stead.live/9", "facts": {}}"#] {
         fs::write(&live, text).unwrap();
@@ -200,7 +200,7 @@ fn first_address(spec: &str) -> String {
 }
 
 #[test]
-fn a_file_that_is_laid_out_otherwise_is_shown_and_then_mended() {
+fn fmt_check_shows_a_diff_and_fmt_applies_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("host.kdl");
     fs::write(&path, "host \"x\" {\n  directory   \"/a\" // why\n}\n").unwrap();
@@ -220,7 +220,7 @@ fn a_file_that_is_laid_out_otherwise_is_shown_and_then_mended() {
 }
 
 #[test]
-fn every_kind_is_explained_by_an_example_that_is_valid() {
+fn explain_shows_a_valid_example_of_each_kind() {
     let (_, kinds) = stead(&["kinds", "--json"]);
     let kinds: serde_json::Value = serde_json::from_str(&kinds).unwrap();
     let folder = tempfile::tempdir().unwrap();

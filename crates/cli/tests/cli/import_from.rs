@@ -8,13 +8,13 @@
 use std::{fs, process::Command};
 
 /// Keys of the kernel of the host that the program sees.
-const KEYS: [&str; 2] = ["net/ipv4/ip_forward", "vm/swappiness"];
+const SYSCTLS: [&str; 2] = ["net/ipv4/ip_forward", "vm/swappiness"];
 
 /// Imports among these files and returns all that was said, with the exit code.
-fn said(files: &[(&str, &[u8])], from: &[&str]) -> String {
+fn import_output(files: &[(&str, &[u8])], from: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
-    for key in KEYS {
+    for key in SYSCTLS {
         let path = root.join("proc/sys").join(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "0\n").unwrap();
@@ -54,7 +54,7 @@ macro_rules! says {
     ($($name:ident: $($file:literal => $bytes:expr),* ; $($argument:literal)+;)*) => {$(
         #[test]
         fn $name() {
-            insta::assert_snapshot!(said(&[$(($file, $bytes.as_ref())),*], &[$($argument),+]));
+            insta::assert_snapshot!(import_output(&[$(($file, $bytes.as_ref())),*], &[$($argument),+]));
         }
     )*};
 }
@@ -90,7 +90,7 @@ const V6: &str = "\
 -A INPUT -s fe80::/10 -j ACCEPT
 COMMIT
 ";
-const LAUNCH: &str = "\
+const LAUNCH_CONFIG: &str = "\
 version: 0.1.0
 extraKubeProxyArgs:
   --proxy-mode: iptables
@@ -99,29 +99,29 @@ persistentClusterToken: verysecret
 ";
 
 says! {
-    rules_of_both_families: "rules.v4" => V4, "rules.v6" => V6; "--from" "rules-v4" "rules.v4" "--from" "rules-v6" "rules.v6";
-    settings_of_three_files:
+    saved_rules_of_both_families_become_a_spec: "rules.v4" => V4, "rules.v6" => V6; "--from" "rules-v4" "rules.v4" "--from" "rules-v6" "rules.v6";
+    sysctl_files_become_a_spec:
         "etc/sysctl.d/50-a.conf" => "net.ipv4.ip_forward = 0\nvm/swappiness=10\n",
         "usr/lib/sysctl.d/50-a.conf" => "vm.swappiness = 1\n",
         "usr/lib/sysctl.d/60-b.conf" => "-net.ipv4.ip_forward = 1\n-net.ipv4.none = 1\nnet.ipv4.conf.*.rp_filter = 2\nnet.ipv4.other = 1\nhello\n",
         "more.conf" => b"; mine\nvm.swappiness = 20\nvm.caf\xe9 = 1\n";
         "--from" "sysctl" "usr/lib/sysctl.d" "etc/sysctl.d" "more.conf";
-    a_launch_configuration: "microk8s.yaml" => LAUNCH; "--from" "launch-config" "microk8s.yaml";
-    all_of_them:
-        "rules.v6" => V6, "microk8s.yaml" => LAUNCH, "a.conf" => "vm.swappiness = 10\n";
+    launch_config_becomes_a_spec: "microk8s.yaml" => LAUNCH_CONFIG; "--from" "launch-config" "microk8s.yaml";
+    several_sources_become_one_spec:
+        "rules.v6" => V6, "microk8s.yaml" => LAUNCH_CONFIG, "a.conf" => "vm.swappiness = 10\n";
         "--from" "sysctl" "a.conf" "--from" "launch-config" "microk8s.yaml" "--from" "rules-v6" "rules.v6";
-    a_word_that_is_none: ; "--from" "rules" "rules.v4";
-    a_file_without_a_word: "rules.v4" => V4; "--from" "rules.v4";
-    a_word_without_a_file: ; "--from" "sysctl";
-    rules_of_the_other_family: "rules.v6" => V6; "--from" "rules-v4" "rules.v6";
-    an_address_of_the_other_family: "rules" => "*filter\n-A INPUT -s fe80::1 -j DROP\nCOMMIT\n"; "--from" "rules-v4" "rules";
-    rules_of_one_family_twice: "a" => "", "b" => ""; "--from" "rules-v4" "a" "b";
-    rules_that_were_cut_off: "rules" => "*filter\n:INPUT ACCEPT [0:0]\n"; "--from" "rules-v4" "rules";
-    rules_that_are_none: "rules" => b"\xff\xfe\x00\n"; "--from" "rules-v4" "rules";
-    settings_that_are_none: "shadow" => "root:$y$x:1\n"; "--from" "sysctl" "shadow";
-    a_launch_configuration_that_is_none: "a.yaml" => "persistentClusterToken: verysecret\na: [\n"; "--from" "launch-config" "a.yaml";
-    a_file_of_5_megabytes: "a" => "#".repeat(5 << 20).as_str(); "--from" "rules-v4" "a";
-    a_folder_for_a_file: "folder/a" => ""; "--from" "rules-v6" "folder";
-    a_file_that_is_missing: ; "--from" "sysctl" "missing.conf";
-    what_chooses_among_what_is_on_the_host: "a" => ""; "--only" "sysctl" "--from" "sysctl" "a";
+    unknown_format_is_rejected: ; "--from" "rules" "rules.v4";
+    file_without_format_is_rejected: "rules.v4" => V4; "--from" "rules.v4";
+    format_without_file_is_rejected: ; "--from" "sysctl";
+    ipv6_rules_given_as_ipv4_are_rejected: "rules.v6" => V6; "--from" "rules-v4" "rules.v6";
+    ipv6_address_in_ipv4_rules_is_rejected: "rules" => "*filter\n-A INPUT -s fe80::1 -j DROP\nCOMMIT\n"; "--from" "rules-v4" "rules";
+    rules_of_one_family_twice_are_rejected: "a" => "", "b" => ""; "--from" "rules-v4" "a" "b";
+    truncated_rules_are_rejected: "rules" => "*filter\n:INPUT ACCEPT [0:0]\n"; "--from" "rules-v4" "rules";
+    binary_file_given_as_rules_is_rejected: "rules" => b"\xff\xfe\x00\n"; "--from" "rules-v4" "rules";
+    file_without_sysctls_is_rejected: "shadow" => "root:$y$x:1\n"; "--from" "sysctl" "shadow";
+    invalid_launch_config_is_rejected: "a.yaml" => "persistentClusterToken: verysecret\na: [\n"; "--from" "launch-config" "a.yaml";
+    file_of_5_megabytes_is_rejected: "a" => "#".repeat(5 << 20).as_str(); "--from" "rules-v4" "a";
+    directory_given_as_rules_is_rejected: "folder/a" => ""; "--from" "rules-v6" "folder";
+    missing_file_is_rejected: ; "--from" "sysctl" "missing.conf";
+    from_with_only_is_rejected: "a" => ""; "--only" "sysctl" "--from" "sysctl" "a";
 }

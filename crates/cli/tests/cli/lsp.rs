@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::editor::Editor;
 
 /// Opens a text and returns what is wrong with it, each as `CODE LINE:CHARACTER-CHARACTER`.
-fn mistakes(text: &str) -> Vec<String> {
+fn diagnose(text: &str) -> Vec<String> {
     let mut editor = Editor::start();
     editor.open("host.kdl", text);
-    told(&editor.diagnostics("host.kdl"))
+    summaries(&editor.diagnostics("host.kdl"))
 }
 
-fn told(diagnostics: &[Value]) -> Vec<String> {
+fn summaries(diagnostics: &[Value]) -> Vec<String> {
     let one = |it: &Value| {
         let (start, end) = (&it["range"]["start"], &it["range"]["end"]);
         format!(
@@ -33,11 +33,11 @@ fn told(diagnostics: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn mistakes_appear_and_vanish_as_the_text_is_edited() {
+fn diagnostics_follow_edits_of_the_text() {
     let mut editor = Editor::start();
     editor.open("host.kdl", "host \"x\" {\n    sysclt \"a.b\" \"1\"\n}\n");
     let diagnostics = editor.diagnostics("host.kdl");
-    assert_eq!(told(&diagnostics), ["spec::unknown-kind 1:4-10"]);
+    assert_eq!(summaries(&diagnostics), ["spec::unknown-kind 1:4-10"]);
     let message = diagnostics[0]["message"].as_str().unwrap();
     assert!(
         message.starts_with("unknown kind `sysclt`\nhelp: did you mean `sysctl`?"),
@@ -47,35 +47,38 @@ fn mistakes_appear_and_vanish_as_the_text_is_edited() {
     assert_eq!(diagnostics[0]["severity"], 1);
 
     editor.change("host.kdl", "host \"x\" {\n    sysctl \"a.b\" \"1\"\n}\n");
-    assert_eq!(told(&editor.diagnostics("host.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("host.kdl")), [""; 0]);
 
     editor.change("host.kdl", "host \"x\" {\n    sysctl \"a.b\" \"1\n}\n");
     assert_eq!(
-        told(&editor.diagnostics("host.kdl")),
+        summaries(&editor.diagnostics("host.kdl")),
         ["spec::syntax 1:17-18"]
     );
 
     editor.change("host.kdl", "");
-    assert_eq!(told(&editor.diagnostics("host.kdl")), ["spec::empty 0:0-0"]);
+    assert_eq!(
+        summaries(&editor.diagnostics("host.kdl")),
+        ["spec::empty 0:0-0"]
+    );
 }
 
 #[test]
-fn a_circle_of_needs_is_a_mistake_too() {
+fn diagnostics_report_a_cycle_of_needs() {
     let text = "host \"x\" {\n    sysctl \"a.b\" \"1\" needs=\"sysctl:c.d\"\n    sysctl \"c.d\" \"1\" needs=\"sysctl:a.b\"\n}\n";
-    assert_eq!(mistakes(text).len(), 1, "{:?}", mistakes(text));
+    assert_eq!(diagnose(text).len(), 1, "{:?}", diagnose(text));
 }
 
 #[test]
-fn a_mistake_stands_in_the_file_where_it_was_written() {
+fn diagnostics_appear_in_the_included_file() {
     let mut editor = Editor::start();
     editor.write("parts/more.kdl", "\nsysctl \"a.b\" \"1\" modee=\"x\"\n");
     editor.open(
         "host.kdl",
         "host \"x\" {\n    include \"parts/more.kdl\"\n}\n",
     );
-    assert_eq!(told(&editor.diagnostics("host.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("host.kdl")), [""; 0]);
     let there = editor.diagnostics("parts/more.kdl");
-    assert_eq!(told(&there), ["spec::unknown-attribute 1:17-22"]);
+    assert_eq!(summaries(&there), ["spec::unknown-attribute 1:17-22"]);
     let related = &there[0]["relatedInformation"][0];
     assert_eq!(related["message"], "included here");
     assert_eq!(related["location"]["uri"], editor.uri("host.kdl"));
@@ -83,33 +86,33 @@ fn a_mistake_stands_in_the_file_where_it_was_written() {
 
     // What is not saved counts, and what is closed does not.
     editor.open("parts/more.kdl", "sysctl \"a.b\" \"1\"\n");
-    assert_eq!(told(&editor.diagnostics("parts/more.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("parts/more.kdl")), [""; 0]);
     editor.close("parts/more.kdl");
     assert_eq!(
-        told(&editor.diagnostics("parts/more.kdl")),
+        summaries(&editor.diagnostics("parts/more.kdl")),
         ["spec::unknown-attribute 1:17-22"]
     );
 
     // It is not a part of the spec any more.
     editor.change("host.kdl", "host \"x\" {\n    sysctl \"a.b\" \"1\"\n}\n");
-    assert_eq!(told(&editor.diagnostics("parts/more.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("parts/more.kdl")), [""; 0]);
 }
 
 #[test]
-fn an_included_text_that_is_nowhere_on_disk_is_included() {
+fn unsaved_document_can_be_included() {
     let mut editor = Editor::start();
     editor.open("more.kdl", "sysctl \"a.b\" \"1\"\n");
     editor.open("host.kdl", "host \"x\" {\n    include \"more.kdl\"\n}\n");
-    assert_eq!(told(&editor.diagnostics("host.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("host.kdl")), [""; 0]);
     editor.close("more.kdl");
     assert_eq!(
-        told(&editor.diagnostics("host.kdl")),
+        summaries(&editor.diagnostics("host.kdl")),
         ["spec::include 1:12-22"]
     );
 }
 
 #[test]
-fn a_part_is_checked_as_a_part_of_the_spec_beside_or_above_it() {
+fn included_file_is_checked_within_its_spec() {
     let mut editor = Editor::start();
     let spec = "var \"value\" default=\"1\"\nhost \"x\" {\n    include \"parts/more.kdl\"\n}\n";
     editor.write("laptop.kdl", spec);
@@ -118,48 +121,48 @@ fn a_part_is_checked_as_a_part_of_the_spec_beside_or_above_it() {
         "sysctl \"a.b\" (var)\"value\" needs=\"sysctl:c.d\"\n",
     );
     assert_eq!(
-        told(&editor.diagnostics("parts/more.kdl")),
+        summaries(&editor.diagnostics("parts/more.kdl")),
         ["spec::needs 0:32-44"]
     );
     editor.change("parts/more.kdl", "sysctl \"a.b\" (var)\"value\"\n");
-    assert_eq!(told(&editor.diagnostics("parts/more.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("parts/more.kdl")), [""; 0]);
 }
 
 #[test]
-fn a_part_of_no_spec_is_checked_by_itself() {
+fn file_without_spec_is_checked_alone() {
     let mut editor = Editor::start();
     editor.open(
         "more.kdl",
         "sysctl \"a.b\" (var)\"value\"\nsysctl \"c.d\" mode=\"1\"\n",
     );
     assert_eq!(
-        told(&editor.diagnostics("more.kdl")),
+        summaries(&editor.diagnostics("more.kdl")),
         ["spec::unknown-attribute 1:13-17"]
     );
     // Other programs read KDL too.
     editor.open("other.kdl", "keybinds {\n    bind \"a\"\n}\n");
-    assert_eq!(told(&editor.diagnostics("other.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("other.kdl")), [""; 0]);
 }
 
 #[test]
-fn a_wrong_value_is_shown_where_it_comes_from() {
+fn diagnostics_point_to_the_origin_of_a_value() {
     let mut editor = Editor::start();
     let text = "var \"mode\" default=\"99\"\nhost \"x\" {\n    file \"/etc/motd\" content=\"\" mode=(var)\"mode\"\n}\n";
     editor.open("host.kdl", text);
     let diagnostics = editor.diagnostics("host.kdl");
-    assert_eq!(told(&diagnostics), ["spec::value 0:19-23"]);
+    assert_eq!(summaries(&diagnostics), ["spec::value 0:19-23"]);
     let related = &diagnostics[0]["relatedInformation"][0];
     assert_eq!(related["message"], "used here");
     assert_eq!(related["location"]["range"]["start"]["line"], 2);
 }
 
 #[test]
-fn a_variable_that_must_be_given_is_a_warning_unless_it_is() {
+fn unassigned_variable_is_a_warning() {
     let text = "var \"value\"\nhost \"x\" {\n    sysctl \"a.b\" (var)\"value\"\n}\n";
     let mut editor = Editor::start();
     editor.open("host.kdl", text);
     let diagnostics = editor.diagnostics("host.kdl");
-    assert_eq!(told(&diagnostics), ["spec::var-missing 2:17-29"]);
+    assert_eq!(summaries(&diagnostics), ["spec::var-missing 2:17-29"]);
     assert_eq!(diagnostics[0]["severity"], 2);
 
     let mut editor = Editor::start_with(
@@ -167,19 +170,19 @@ fn a_variable_that_must_be_given_is_a_warning_unless_it_is() {
         &json!({}),
     );
     editor.open("host.kdl", text);
-    assert_eq!(told(&editor.diagnostics("host.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("host.kdl")), [""; 0]);
     assert!(editor.hover("host.kdl", 2, 26).contains("given: `1`"));
 }
 
 #[test]
-fn places_are_counted_in_utf_16_unless_the_editor_offers_utf_8() {
+fn positions_use_utf_16_unless_client_offers_utf_8() {
     let text = "host \"x\" {\n    /* ü😀 */ sysctl \"a.b\" \"1\" modee=\"😀\" needs=\"sysctl:c.d\"\n    sysctl \"c.d\" \"1\"\n}\n";
     let line = text.lines().nth(1).unwrap();
     let utf_8 = line.find("modee").unwrap();
     let utf_16 = line[..utf_8].encode_utf16().count();
     assert_eq!(utf_8 - utf_16, 3);
     assert_eq!(
-        mistakes(text),
+        diagnose(text),
         [format!("spec::unknown-attribute 1:{utf_16}-{}", utf_16 + 5)]
     );
 
@@ -188,7 +191,7 @@ fn places_are_counted_in_utf_16_unless_the_editor_offers_utf_8() {
     assert_eq!(editor.capabilities["positionEncoding"], "utf-8");
     editor.open("host.kdl", text);
     assert_eq!(
-        told(&editor.diagnostics("host.kdl")),
+        summaries(&editor.diagnostics("host.kdl")),
         [format!("spec::unknown-attribute 1:{utf_8}-{}", utf_8 + 5)]
     );
 
@@ -201,7 +204,7 @@ fn places_are_counted_in_utf_16_unless_the_editor_offers_utf_8() {
 }
 
 #[test]
-fn words_and_kinds_are_completed() {
+fn completion_offers_keywords_and_kinds() {
     let mut editor = Editor::start();
     assert_eq!(editor.complete("|"), ["host", "var", "include", "profile"]);
     let within = editor.complete("host \"x\" {\n    sys|\n}\n");
@@ -218,7 +221,7 @@ fn words_and_kinds_are_completed() {
 }
 
 #[test]
-fn attributes_are_completed_each_once() {
+fn completion_offers_each_attribute_once() {
     let mut editor = Editor::start();
     let found = editor.complete("host \"x\" {\n    file \"/etc/motd\" mode=\"0644\" |\n}\n");
     for expected in ["owner", "content", "needs", "absent", "override"] {
@@ -229,11 +232,11 @@ fn attributes_are_completed_each_once() {
     assert!(as_child.contains(&"content".to_owned()), "{as_child:?}");
     assert!(!as_child.contains(&"override".to_owned()), "{as_child:?}");
     assert_eq!(
-        editor.completed("host \"x\" {\n    file \"/etc/motd\" ow|\n}\n", "owner"),
+        editor.text_after_completion("host \"x\" {\n    file \"/etc/motd\" ow|\n}\n", "owner"),
         "host \"x\" {\n    file \"/etc/motd\" owner=\n}\n"
     );
     assert_eq!(
-        editor.completed(
+        editor.text_after_completion(
             "host \"x\" {\n    file \"/etc/motd\" ow|=\"root\"\n}\n",
             "owner"
         ),
@@ -242,7 +245,7 @@ fn attributes_are_completed_each_once() {
 }
 
 #[test]
-fn addresses_are_completed_across_files() {
+fn completion_offers_addresses_of_other_files() {
     let mut editor = Editor::start();
     editor.write("more.kdl", "directory \"/srv/ü\"\n");
     let spec = |needs: &str| {
@@ -254,13 +257,13 @@ fn addresses_are_completed_across_files() {
     assert!(found.contains(&"directory:/srv/ü".to_owned()), "{found:?}");
     assert!(found.contains(&"sysctl:a.b".to_owned()), "{found:?}");
     for typed in ["|", "\"sys|\"", "\"|sys\"", "\"sys|"] {
-        let completed = editor.completed(&spec(typed), "sysctl:a.b");
+        let completed = editor.text_after_completion(&spec(typed), "sysctl:a.b");
         assert_eq!(completed, spec("\"sysctl:a.b\""), "{typed}");
     }
 }
 
 #[test]
-fn variables_facts_profiles_and_files_are_completed() {
+fn completion_offers_variables_facts_profiles_and_files() {
     let mut editor = Editor::start();
     editor.write(
         "more.kdl",
@@ -294,7 +297,7 @@ fn variables_facts_profiles_and_files_are_completed() {
 }
 
 #[test]
-fn values_are_completed_from_the_schema() {
+fn completion_offers_values_of_the_schema() {
     let mut editor = Editor::start();
     assert_eq!(
         editor.complete("host \"x\" {\n    iptables-policy \"filter/FORWARD\" persist=|\n}\n"),
@@ -306,7 +309,7 @@ fn values_are_completed_from_the_schema() {
 }
 
 #[test]
-fn values_are_completed_from_the_host() {
+fn completion_offers_values_of_the_host() {
     let mut editor = Editor::start();
     editor.install_microk8s();
     let check = |editor: &mut Editor, line: &str, expected: &[&str]| {
@@ -343,7 +346,7 @@ fn values_are_completed_from_the_host() {
 }
 
 #[test]
-fn hovering_shows_the_reference_and_what_is_known_here() {
+fn hover_shows_documentation_and_host_values() {
     let mut editor = Editor::start();
     let text = "var \"value\" default=\"1\"\n\
         host (fact)\"hostname\" {\n    \
@@ -371,7 +374,7 @@ fn hovering_shows_the_reference_and_what_is_known_here() {
 }
 
 #[test]
-fn definitions_are_found_across_files() {
+fn definition_resolves_across_files() {
     let mut editor = Editor::start();
     editor.write(
         "parts/more.kdl",
@@ -404,7 +407,7 @@ fn definitions_are_found_across_files() {
 }
 
 #[test]
-fn a_text_is_laid_out_as_fmt_does() {
+fn formatting_matches_fmt() {
     let mut editor = Editor::start();
     editor.open("host.kdl", "host   \"ü\"   {\nsysctl \"a.b\"   \"1\"\n}\n");
     let expected = "host \"ü\" {\n    sysctl \"a.b\" \"1\"\n}\n";
@@ -418,53 +421,53 @@ fn a_text_is_laid_out_as_fmt_does() {
     editor.change("host.kdl", "host {");
     assert_eq!(editor.format("host.kdl"), Value::Null);
     assert!(
-        !editor.folder().join("host.kdl").exists(),
+        !editor.root_dir().join("host.kdl").exists(),
         "nothing is written"
     );
 }
 
 #[test]
-fn what_changes_on_disk_is_seen() {
+fn diagnostics_follow_changes_on_disk() {
     let watching =
         json!({ "workspace": { "didChangeWatchedFiles": { "dynamicRegistration": true } } });
     let mut editor = Editor::start_with(&[], &watching);
     editor.write("more.kdl", "sysctl \"a.b\" \"1\"\n");
     editor.open("host.kdl", "host \"x\" {\n    include \"more.kdl\"\n}\n");
-    assert_eq!(told(&editor.diagnostics("host.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("host.kdl")), [""; 0]);
     assert!(
         editor
-            .asked
+            .server_requests
             .contains(&"client/registerCapability".to_owned())
     );
-    fs::remove_file(editor.folder().join("more.kdl")).unwrap();
+    fs::remove_file(editor.root_dir().join("more.kdl")).unwrap();
     editor.notify("workspace/didChangeWatchedFiles", &json!({ "changes": [] }));
     assert_eq!(
-        told(&editor.diagnostics("host.kdl")),
+        summaries(&editor.diagnostics("host.kdl")),
         ["spec::include 1:12-22"]
     );
 }
 
 #[test]
-fn it_ends_well_only_when_it_is_told_to() {
+fn server_exits_with_0_only_after_shutdown() {
     let mut editor = Editor::start();
     assert_eq!(editor.request("shutdown", &Value::Null), Ok(Value::Null));
     let late = editor.request("shutdown", &Value::Null).unwrap_err();
     assert_eq!(late["code"], -32600);
     editor.notify("exit", &Value::Null);
-    assert_eq!(editor.end(), Some(0));
+    assert_eq!(editor.wait_for_exit(), Some(0));
 
     let mut editor = Editor::start();
     editor.notify("exit", &Value::Null);
-    assert_eq!(editor.end(), Some(1));
+    assert_eq!(editor.wait_for_exit(), Some(1));
 
     // It goes away without a word.
-    assert_eq!(Editor::start().end(), Some(1));
-    assert_eq!(Editor::silent(&[]).end(), Some(1));
+    assert_eq!(Editor::start().wait_for_exit(), Some(1));
+    assert_eq!(Editor::uninitialized(&[]).wait_for_exit(), Some(1));
 }
 
 #[test]
-fn what_it_does_not_understand_it_refuses_and_goes_on() {
-    let mut editor = Editor::silent(&[]);
+fn server_survives_invalid_requests() {
+    let mut editor = Editor::uninitialized(&[]);
     let code = |refused: Result<Value, Value>| refused.unwrap_err()["code"].clone();
     assert_eq!(
         code(editor.request("textDocument/hover", &json!({}))),
@@ -500,5 +503,5 @@ fn what_it_does_not_understand_it_refuses_and_goes_on() {
         );
     }
     editor.open("host.kdl", "host \"x\" {}\n");
-    assert_eq!(told(&editor.diagnostics("host.kdl")), [""; 0]);
+    assert_eq!(summaries(&editor.diagnostics("host.kdl")), [""; 0]);
 }

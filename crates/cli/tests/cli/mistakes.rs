@@ -8,27 +8,27 @@
 use std::{fs, process::Command};
 
 /// Spaces that make a file one that is read on all cores, and each of its lines a piece of its own.
-const MANY: usize = 40_000;
+const PADDING: usize = 40_000;
 
 /// Validates `host.kdl` among these files, and returns what was said. Large files that say the same are refused as they are.
-fn refuse(files: &[(&str, &str)], arguments: &[&str]) -> String {
-    let said = refuse_these(files, arguments);
+fn validation_error(files: &[(&str, &str)], arguments: &[&str]) -> String {
+    let said = validation_error_once(files, arguments);
     let has = |of: fn(&str) -> bool| files.iter().any(|(_, text)| of(text));
     // The spaces would be in the text of a string of several lines; and a file may have enough lines as it is.
-    if !has(|text| text.contains("\"\"\"")) && !has(|text| text.len() > MANY) {
-        let large = |text: &str| text.replace('\n', &format!("{}\n", " ".repeat(MANY)));
+    if !has(|text| text.contains("\"\"\"")) && !has(|text| text.len() > PADDING) {
+        let large = |text: &str| text.replace('\n', &format!("{}\n", " ".repeat(PADDING)));
         let large: Vec<_> = files
             .iter()
             .map(|(name, text)| (*name, large(text)))
             .collect();
         let large: Vec<_> = large.iter().map(|(name, text)| (*name, &**text)).collect();
-        assert_eq!(refuse_these(&large, arguments), said);
+        assert_eq!(validation_error_once(&large, arguments), said);
     }
     said
 }
 
 /// Validates `host.kdl` among these files, for a host with recorded facts, and returns what was said.
-fn refuse_these(files: &[(&str, &str)], arguments: &[&str]) -> String {
+fn validation_error_once(files: &[(&str, &str)], arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -56,115 +56,115 @@ macro_rules! refused {
     ($($name:ident: $($file:literal => $text:literal),+ $(; $($argument:literal),+)?;)*) => {$(
         #[test]
         fn $name() {
-            insta::assert_snapshot!(refuse(&[$(($file, $text)),+], &[$($($argument),+)?]));
+            insta::assert_snapshot!(validation_error(&[$(($file, $text)),+], &[$($($argument),+)?]));
         }
     )*};
 }
 
 refused! {
-    a_variable_that_is_not_declared:
+    undeclared_variable_is_rejected:
         "host.kdl" => "var \"dns\" default=\"1.1.1.1\"\nhost \"x\" {\n    file \"/a\" {\n        content (var)\"dsn\"\n    }\n    file \"/b\" {\n        content (var)\"dns\"\n    }\n}\n";
-    a_variable_that_nothing_uses:
+    unused_variable_is_rejected:
         "host.kdl" => "var \"dns\" default=\"1.1.1.1\"\nhost \"x\" {\n}\n";
-    a_variable_without_a_value:
+    variable_without_value_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n}\n",
         "parts/common.kdl" => "var \"owner\"\nfile \"/a\" owner=(var)\"owner\"\n";
-    a_variable_declared_twice:
+    variable_declared_twice_is_rejected:
         "host.kdl" => "var \"dns\" default=\"1.1.1.1\"\nhost \"x\" {\n    include \"common.kdl\"\n    file \"/a\" owner=(var)\"dns\"\n}\n",
         "common.kdl" => "var \"dns\" default=\"8.8.8.8\"\n";
-    a_variable_made_of_itself:
+    cyclic_variables_are_rejected:
         "host.kdl" => "var \"a\" default=(var)\"b\"\nvar \"b\" default=(var)\"a\"\nhost \"x\" {\n    file \"/a\" owner=(var)\"a\"\n}\n";
-    a_default_of_another_type:
+    default_of_wrong_type_is_rejected:
         "host.kdl" => "var \"many\" type=\"number\" default=\"ten\"\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n";
-    a_type_that_is_none:
+    unknown_variable_type_is_rejected:
         "host.kdl" => "var \"many\" type=\"integer\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n";
-    a_declaration_with_a_slip:
+    misspelled_declaration_is_rejected:
         "host.kdl" => "var \"many\" defualt=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n";
-    a_given_value_of_another_type:
+    assigned_value_of_wrong_type_is_rejected:
         "host.kdl" => "var \"many\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n"; "--var", "many=ten";
-    a_given_value_for_no_variable:
+    value_for_undeclared_variable_is_rejected:
         "host.kdl" => "var \"many\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n"; "--var", "mayn=10";
-    a_given_value_that_the_kind_refuses:
+    assigned_value_invalid_for_the_kind_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n}\n",
         "parts/common.kdl" => "var \"mode\" default=\"0644\"\nfile \"/a\" mode=(var)\"mode\"\n"; "--var", "mode=rw-r--r--";
-    a_default_that_the_kind_refuses:
+    default_invalid_for_the_kind_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n}\n",
         "parts/common.kdl" => "include \"values.kdl\"\n\nfile \"/a\" mode=(var)\"mode\"\n",
         "parts/values.kdl" => "var \"mode\" default=(var)\"strict\"\nvar \"strict\" default=\"0888\"\n";
-    a_file_of_values_with_mistakes:
+    invalid_vars_file_is_rejected:
         "host.kdl" => "var \"many\" default=10\nhost \"x\" {\n    sysctl \"vm.swappiness\" (var)\"many\"\n}\n",
         "values.kdl" => "many 1 2\nother \"x\"\nother \"y\"\n"; "--vars", "values.kdl";
-    an_environment_without_it:
+    unset_environment_variable_is_rejected:
         "host.kdl" => "host \"x\" {\n    file \"/a\" owner=(env)\"STEAD_TEST_NOWHERE\"\n}\n";
-    an_environment_that_the_kind_refuses:
+    environment_value_invalid_for_the_kind_is_rejected:
         "host.kdl" => "host \"x\" {\n    file \"/a\" mode=(env)\"STEAD_TEST_MODE\"\n}\n";
-    a_fact_that_is_none:
+    unknown_fact_is_rejected:
         "host.kdl" => "host \"x\" {\n    file \"/a\" owner=(fact)\"memroy\"\n}\n";
-    an_annotation_that_is_none:
+    unknown_annotation_is_rejected:
         "host.kdl" => "host \"x\" {\n    file \"/a\" owner=(variable)\"dns\"\n    (fact)file \"/b\"\n}\n";
-    a_condition_with_a_slip:
+    condition_with_unknown_comparison_is_rejected:
         "host.kdl" => "host \"x\" {\n    when fact=\"cloud\" equals=\"azure\" {\n        directory \"/a\"\n    }\n}\n";
-    a_condition_about_nothing:
+    condition_without_operand_is_rejected:
         "host.kdl" => "host \"x\" {\n    when is=\"azure\" {\n        directory \"/a\"\n    }\n    when fact=\"cloud\" {\n        directory \"/b\"\n    }\n    when \"cloud\" is=\"azure\" {\n    }\n}\n";
-    a_condition_with_two_comparisons:
+    condition_with_two_comparisons_is_rejected:
         "host.kdl" => "host \"x\" {\n    when fact=\"memory\" at-least=1000 below=4000 {\n        directory \"/a\"\n    }\n}\n";
-    a_condition_on_another_type:
+    condition_on_wrong_type_is_rejected:
         "host.kdl" => "host \"x\" {\n    when fact=\"memory\" below=\"4G\" {\n        directory \"/a\"\n    }\n    when fact=\"os-version\" at-least=12 {\n        directory \"/b\"\n    }\n}\n";
-    a_condition_on_a_fact_that_is_none:
+    condition_on_unknown_fact_is_rejected:
         "host.kdl" => "host \"x\" {\n    when fact=\"clod\" is=\"azure\" {\n        directory \"/a\"\n    }\n}\n";
-    a_mistake_in_a_branch_that_is_not_taken:
+    error_in_inactive_branch_is_rejected:
         "host.kdl" => "host \"x\" {\n    when fact=\"cloud\" is=\"aws\" {\n        directory \"/a\" mod=\"0755\"\n        file \"/b\" owner=(var)\"nobody\"\n    }\n}\n";
-    an_include_that_is_not_there:
+    missing_include_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"parts/common.kdl\"\n    directory \"relative\"\n}\n",
         "parts/common.kdl" => "include \"comon.kdl\"\n";
-    an_include_that_is_a_folder:
+    include_of_a_directory_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"parts\"\n}\n",
         "parts/common.kdl" => "directory \"/a\"\n";
-    includes_in_a_circle:
+    cyclic_includes_are_rejected:
         "host.kdl" => "host \"x\" {\n    include \"parts/a.kdl\"\n}\n",
         "parts/a.kdl" => "include \"b.kdl\"\n",
         "parts/b.kdl" => "when fact=\"cloud\" is=\"aws\" {\n    include \"../parts/a.kdl\"\n}\n";
-    an_include_with_a_host:
+    include_with_a_host_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"other.kdl\"\n}\n",
         "other.kdl" => "host \"y\" {\n    directory \"/a\"\n}\n";
-    resources_included_beside_the_host:
+    resource_included_outside_the_host_is_rejected:
         "host.kdl" => "include \"other.kdl\"\n\nhost \"x\" {\n}\n",
         "other.kdl" => "directory \"/a\"\n";
-    grammar_in_an_included_file:
+    syntax_error_in_included_file_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"other.kdl\"\n}\n",
         "other.kdl" => "directory \"/a\" {\n    mode \"0755\n}\n";
-    an_unknown_kind_in_an_included_file:
+    unknown_kind_in_included_file_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n}\n",
         "a.kdl" => "include \"b.kdl\"\n",
         "b.kdl" => "sysclt \"vm.swappiness\" \"1\"\nincldue \"c.kdl\"\n";
-    the_same_address_in_two_files:
+    duplicate_address_across_files_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n    include \"b.kdl\"\n}\n",
         "a.kdl" => "sysctl \"vm.swappiness\" \"1\"\n",
         "b.kdl" => "sysctl \"vm.swappiness\" \"2\"\n";
-    overrides_of_nothing_and_twice:
+    override_without_base_or_twice_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n    sysctl \"vm.swappiness\" \"2\" override=#true\n    sysctl \"vm.swappiness\" \"3\" override=#true\n    sysctl \"vm.overcommit_memory\" \"1\" override=#true\n    sysctl \"vm.dirty_ratio\" \"1\" override=1\n}\n",
         "a.kdl" => "sysctl \"vm.swappiness\" \"1\"\n";
-    profiles_that_are_not_there_or_twice:
+    missing_and_duplicate_profiles_are_rejected:
         "host.kdl" => "profile \"small\" {\n}\nprofile \"small\" {\n}\nhost \"x\" {\n    use \"smal\"\n}\n";
-    profiles_in_a_circle:
+    cyclic_profiles_are_rejected:
         "host.kdl" => "profile \"a\" {\n    use \"b\"\n}\nprofile \"b\" {\n    use \"a\"\n}\nhost \"x\" {\n    use \"a\"\n}\n";
-    a_mistake_in_a_profile:
+    error_in_profile_is_rejected:
         "host.kdl" => "var \"mode\" default=\"1\"\nprofile \"a\" {\n    directory \"/a\" mode=(var)\"mode\"\n}\nhost \"x\" {\n    use \"a\"\n}\n";
-    words_in_the_wrong_place:
+    misplaced_keywords_are_rejected:
         "host.kdl" => "use \"a\"\nwhen fact=\"cloud\" is=\"azure\" {\n    directory \"/a\"\n}\nhost \"x\" {\n    var \"a\" default=\"b\"\n    profile \"c\" {\n    }\n    include\n    include \"a.kdl\" \"b.kdl\"\n    include (var)\"a\"\n    use \"x\" {\n        directory \"/a\"\n    }\n}\n";
-    a_host_named_by_a_number:
+    numeric_host_name_is_rejected:
         "host.kdl" => "host (fact)\"memory\" {\n}\n";
-    needs_of_what_another_file_has_not:
+    needs_of_undeclared_resource_is_rejected:
         "host.kdl" => "host \"x\" {\n    include \"a.kdl\"\n    directory \"/srv\"\n}\n",
         "a.kdl" => "file \"/srv/x\" needs=\"directory:/srb\"\n";
-    several_mistakes_in_several_files:
+    errors_in_several_files_are_all_reported:
         "host.kdl" => "var \"a\" default=1\nhost \"x\" {\n    include \"a.kdl\"\n    include \"b.kdl\"\n    directory \"c\"\n}\n",
         "a.kdl" => "directory \"/a\" mod=\"0755\"\nsysctl \"vm.swappiness\" (var)\"a\"\n",
         "b.kdl" => "file \"/b\" mode=9\n";
 }
 
 #[test]
-fn a_long_chain_is_refused_and_not_followed() {
+fn overlong_chain_of_uses_or_variables_is_rejected() {
     use std::fmt::Write;
 
     let mut profiles = String::new();
@@ -181,8 +181,8 @@ fn a_long_chain_is_refused_and_not_followed() {
     profiles += "profile \"p20000\" {\n}\nhost \"x\" {\n    use \"p0\"\n}\n";
     variables +=
         "var \"v20000\" default=\"0644\"\nhost \"x\" {\n    file \"/a\" mode=(var)\"v0\"\n}\n";
-    let said = refuse(&[("host.kdl", &profiles)], &[]);
+    let said = validation_error(&[("host.kdl", &profiles)], &[]);
     assert!(said.contains("more than 128 includes, profiles and conditions are nested"));
-    let said = refuse(&[("host.kdl", &variables)], &[]);
+    let said = validation_error(&[("host.kdl", &variables)], &[]);
     assert!(said.contains("more than 32 variables refer to one another"));
 }

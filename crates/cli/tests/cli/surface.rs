@@ -1,6 +1,6 @@
 //! The surface of the command line: what is typed and what comes back.
 
 #[test]
-fn the_surface_is_as_written() {
+fn command_line_matches_recorded_sessions() {
     trycmd::TestCases::new().case("tests/cmd/*.trycmd");
 }

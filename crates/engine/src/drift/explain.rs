@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::{
     history::{
         journal::{Outcome, Record},
-        runs::{self, Run, counting},
-        state_dir::StateFolder,
+        runs::{self, Run, effective_runs},
+        state_dir::StateDir,
     },
     model::{
         address::Address,
@@ -19,9 +19,9 @@ use crate::{
     },
     plan::{
         cause::Cause,
-        document::{Because, Plan, PlannedChange, Wanted},
+        document::{DesiredResource, Plan, PlannedChange, Reason},
         merge,
-        state_digests::reading,
+        state_digests::state_digest,
     },
     provider::{erased::DynProvider, host::Host, registry::Registry},
 };
@@ -31,7 +31,7 @@ use crate::{
 pub async fn explain<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
-    state: &StateFolder,
+    state: &StateDir,
     mut plan: Plan,
 ) -> Plan {
     if plan.is_empty() {
@@ -39,33 +39,33 @@ pub async fn explain<H: Host>(
     }
     let runs = runs::list(state).unwrap_or_default();
     let has_ended = runs.last().is_some_and(|run| run.ended.is_some());
-    let past = Past {
+    let past = RunHistory {
         runs: &runs,
-        counting: counting(&runs),
+        effective: effective_runs(&runs),
     };
-    if !has_ended || past.counting.is_empty() {
+    if !has_ended || past.effective.is_empty() {
         return plan;
     }
-    let boot = H::boot(reader);
+    let boot = H::boot_id(reader);
     let mut before: BTreeSet<Address> = BTreeSet::new();
     let mut causes = vec![];
     for planned in &plan.changes {
         let wanted = plan
-            .wanted
+            .desired
             .iter()
             .find(|wanted| wanted.address == planned.address);
-        let cause = match (wanted, registry.of(&planned.address)) {
-            (Some(wanted), Ok(kind)) if !matches!(planned.because, Because::Undo { .. }) => {
-                let difference = Difference {
+        let cause = match (wanted, registry.provider_of(&planned.address)) {
+            (Some(wanted), Ok(kind)) if !matches!(planned.reason, Reason::Undo { .. }) => {
+                let difference = UnexplainedChange {
                     kind,
                     schema: kind.schema(),
                     planned,
                     wanted,
                 };
-                let followed = difference.follows(&before);
+                let followed = difference.changed_dependency(&before);
                 match followed {
-                    Some(address) if past.asked(&planned.address).is_some() => {
-                        Some(Cause::Follows { address })
+                    Some(address) if past.requested(&planned.address).is_some() => {
+                        Some(Cause::DependencyChanged { address })
                     }
                     _ => difference.cause(registry, reader, &past, &boot).await,
                 }
@@ -78,79 +78,85 @@ pub async fn explain<H: Host>(
     for (planned, cause) in plan.changes.iter_mut().zip(causes) {
         planned.cause = cause;
     }
-    plan.sealed()
+    plan.with_fingerprint()
 }
 
 /// The runs that were.
-struct Past<'a> {
+struct RunHistory<'a> {
     /// All of them, oldest first.
     runs: &'a [Run],
     /// Those that count, newest first.
-    counting: Vec<&'a Run>,
+    effective: Vec<&'a Run>,
 }
 
 /// What a run left of an address.
-enum Left<'a> {
+enum LastKnownState<'a> {
     /// This; `None` is that it did not exist.
     State(Option<&'a State>),
     /// What this is the digest of.
     Digest(&'a str),
 }
 
-impl<'a> Past<'a> {
+impl<'a> RunHistory<'a> {
     /// Returns the last run that counts and asks for an address, and what it asks for.
-    fn asked(&self, address: &Address) -> Option<(u64, &'a Wanted)> {
-        self.counting
+    fn requested(&self, address: &Address) -> Option<(u64, &'a DesiredResource)> {
+        self.effective
             .iter()
-            .find_map(|run| Some((run.run, wanted_of(run, address)?)))
+            .find_map(|run| Some((run.run, desired_in(run, address)?)))
     }
 
     /// Returns the last run that ended with what it asked for an address.
-    fn reached(&self, address: &Address) -> Option<&'a Run> {
+    fn converged_in(&self, address: &Address) -> Option<&'a Run> {
         self.runs.iter().rev().find(|run| {
             let is_done = matches!(run.outcome, Some(Outcome::Done { .. }));
-            is_done && wanted_of(run, address).is_some()
+            is_done && desired_in(run, address).is_some()
         })
     }
 
     /// Returns when a run last had an address in hand, `reached` or one that came after it and failed.
-    fn touched(&self, address: &Address, reached: &Run) -> Option<Timestamp> {
+    fn modified_at(&self, address: &Address, reached: &Run) -> Option<Timestamp> {
         let has_touched = |run: &&Run| {
-            run.run == reached.run || steps(run).any(|(stepped, _)| stepped == address)
+            run.run == reached.run || states_before(run).any(|(stepped, _)| stepped == address)
         };
         self.runs.iter().rev().find(has_touched)?.ended
     }
 
     /// Returns what a run left of an address: where it did not change it, what it had read.
-    fn left<H: Host>(
+    fn last_known_state<H: Host>(
         &self,
         registry: &Registry<H>,
         run: &'a Run,
         address: &Address,
-    ) -> Option<Left<'a>> {
-        if let Some(state) = after(run).and_then(|after| after.get(address)) {
-            return Some(Left::State(state.as_ref()));
+    ) -> Option<LastKnownState<'a>> {
+        if let Some(state) = states_after(run).and_then(|after| after.get(address)) {
+            return Some(LastKnownState::State(state.as_ref()));
         }
-        let read = run.plan.as_ref()?.readings.get(address)?;
+        let read = run.plan.as_ref()?.state_digests.get(address)?;
         let older = self.runs.iter().filter(|older| older.run < run.run);
         let known = older
             .rev()
-            .filter_map(|older| after(older)?.get(address))
-            .find(|state| reading(registry, address, state.as_ref()) == *read);
-        Some(known.map_or(Left::Digest(read), |state| Left::State(state.as_ref())))
+            .filter_map(|older| states_after(older)?.get(address))
+            .find(|state| state_digest(registry, address, state.as_ref()) == *read);
+        Some(known.map_or(LastKnownState::Digest(read), |state| {
+            LastKnownState::State(state.as_ref())
+        }))
     }
 
     /// Returns what was there before any run that is known changed it.
     fn original(&self, address: &Address) -> Option<&'a State> {
-        let mut steps = self.runs.iter().flat_map(steps);
+        let mut steps = self.runs.iter().flat_map(states_before);
         steps.find(|(stepped, _)| *stepped == address)?.1
     }
 }
 
 /// Returns all that a run changed, each with what was there when the run began.
-fn steps(run: &Run) -> impl Iterator<Item = (&Address, Option<&State>)> {
+fn states_before(run: &Run) -> impl Iterator<Item = (&Address, Option<&State>)> {
     run.records.iter().flat_map(|record| match record {
-        Record::Step { before, moved, .. } => before
+        Record::Step {
+            before,
+            start_states: moved,
+            ..
+        } => before
             .iter()
             .map(|(address, before)| (address, moved.get(address).unwrap_or(before).as_ref()))
             .collect(),
@@ -158,29 +164,29 @@ fn steps(run: &Run) -> impl Iterator<Item = (&Address, Option<&State>)> {
     })
 }
 
-fn after(run: &Run) -> Option<&BTreeMap<Address, Option<State>>> {
+fn states_after(run: &Run) -> Option<&BTreeMap<Address, Option<State>>> {
     match run.records.last() {
         Some(Record::Ended { after, .. }) => Some(after),
         _ => None,
     }
 }
 
-fn wanted_of<'a>(run: &'a Run, address: &Address) -> Option<&'a Wanted> {
-    let wanted = &run.plan.as_ref()?.wanted;
+fn desired_in<'a>(run: &'a Run, address: &Address) -> Option<&'a DesiredResource> {
+    let wanted = &run.plan.as_ref()?.desired;
     wanted.iter().find(|wanted| wanted.address == *address)
 }
 
 /// A change whose cause is looked for.
-struct Difference<'a, H: Host> {
+struct UnexplainedChange<'a, H: Host> {
     kind: &'a dyn DynProvider<H>,
     schema: Schema,
     planned: &'a PlannedChange,
-    wanted: &'a Wanted,
+    wanted: &'a DesiredResource,
 }
 
-impl<H: Host> Difference<'_, H> {
+impl<H: Host> UnexplainedChange<'_, H> {
     /// Returns the change before it that makes it due, if one does.
-    fn follows(&self, changed: &BTreeSet<Address>) -> Option<Address> {
+    fn changed_dependency(&self, changed: &BTreeSet<Address>) -> Option<Address> {
         let (Some(before), Some(after)) = self.sides() else {
             return None;
         };
@@ -196,39 +202,39 @@ impl<H: Host> Difference<'_, H> {
         &self,
         registry: &Registry<H>,
         reader: &H::Reader,
-        past: &Past<'_>,
+        past: &RunHistory<'_>,
         boot: &str,
     ) -> Option<Cause> {
         let address = &self.wanted.address;
-        let newest = past.counting.first()?.run;
-        let Some((run, asked)) = past.asked(address) else {
+        let newest = past.effective.first()?.run;
+        let Some((run, asked)) = past.requested(address) else {
             return Some(Cause::Spec {
                 run: newest,
                 is_new: true,
             });
         };
         let changed = Some(Cause::Spec { run, is_new: false });
-        let Some(change) = self.drift(reader, asked).await else {
+        let Some(change) = self.change_since_run(reader, asked).await else {
             return changed;
         };
-        let reached = past.reached(address)?;
-        let left = past.left(registry, reached, address);
+        let reached = past.converged_in(address)?;
+        let left = past.last_known_state(registry, reached, address);
         let before = change.before();
         let is_unmoved = left.as_ref().is_some_and(|left| match left {
-            Left::State(state) => merge::is_same_reading(&self.schema, before, *state),
-            Left::Digest(digest) => reading(registry, address, before) == **digest,
+            LastKnownState::State(state) => merge::is_same_state(&self.schema, before, *state),
+            LastKnownState::Digest(digest) => state_digest(registry, address, before) == **digest,
         });
-        if is_unmoved && self.takes_a_file() {
+        if is_unmoved && self.has_file_source() {
             return changed;
         }
         let drift = Drift {
             since: reached.ended?,
-            touched: past.touched(address, reached)?,
-            rebooted: booted(reached)
+            modified_at: past.modified_at(address, reached)?,
+            rebooted: boot_of(reached)
                 .filter(|_| !boot.is_empty())
                 .map(|booted| booted != boot),
-            left: match left {
-                Some(Left::State(state)) => state.cloned(),
+            after_run: match left {
+                Some(LastKnownState::State(state)) => state.cloned(),
                 _ => None,
             },
             original: past.original(address).cloned(),
@@ -238,11 +244,15 @@ impl<H: Host> Difference<'_, H> {
             Some(kind) if !is_unmoved => kind.attribute_drift(reader, &address.name, drift).await,
             _ => None,
         };
-        Some(Cause::of(reached.run, evidence))
+        Some(Cause::from_evidence(reached.run, evidence))
     }
 
     /// Returns the change that leads to what a run asked for, if there would be one and the spec still asks for some of it.
-    async fn drift(&self, reader: &H::Reader, asked: &Wanted) -> Option<Change<State>> {
+    async fn change_since_run(
+        &self,
+        reader: &H::Reader,
+        asked: &DesiredResource,
+    ) -> Option<Change<State>> {
         if asked.desired == self.wanted.desired {
             return Some(self.planned.change.clone());
         }
@@ -264,7 +274,7 @@ impl<H: Host> Difference<'_, H> {
         };
         let is_spec = match (before, now, &then) {
             // Nobody moved what was asked for then.
-            _ if merge::is_same_reading(&self.schema, before, then.as_ref()) => true,
+            _ if merge::is_same_state(&self.schema, before, then.as_ref()) => true,
             // What moved is asked for in another way now.
             (Some(before), Some(now), Some(then)) => {
                 let other: BTreeSet<_> = merge::differences(&self.schema, then, now).collect();
@@ -285,7 +295,7 @@ impl<H: Host> Difference<'_, H> {
     }
 
     /// Whether the spec takes something out of a file, which may change while the words of the spec stay.
-    fn takes_a_file(&self) -> bool {
+    fn has_file_source(&self) -> bool {
         let attributes = self.schema.attributes.iter();
         let mut files = attributes
             .filter(|attribute| attribute.role == Role::Input && attribute.shape == Shape::Path);
@@ -295,7 +305,7 @@ impl<H: Host> Difference<'_, H> {
 }
 
 /// Returns the boot in which a run began; `None` for runs of a stead that did not note it.
-fn booted(run: &Run) -> Option<&str> {
+fn boot_of(run: &Run) -> Option<&str> {
     match run.records.first() {
         Some(Record::Started { boot, .. }) => boot.as_deref(),
         _ => None,

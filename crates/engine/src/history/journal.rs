@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::{
-        state_dir::{self, StateFolder, StateFolderError},
-        window::Window,
+        state_dir::{self, StateDir, StateDirError},
+        window::ConfirmWindow,
     },
-    model::{address::Address, boot_time::Moment, state::State},
+    model::{address::Address, boot_time::BootTime, state::State},
 };
 
 /// The version of the records. A reader refuses a greater one.
 pub const VERSION: u32 = 2;
 
 /// What [`Record::Ended`] begins with: serde writes the tag first.
-const ENDED: &str = r#"{"record":"ended","#;
+const ENDED_PREFIX: &str = r#"{"record":"ended","#;
 
 /// One record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub enum Record {
         undoes: Option<u64>,
         /// How long it waits for its confirmation in the end, if it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        window: Option<Window>,
+        window: Option<ConfirmWindow>,
         /// The boot in which it began: what tells that one from every other.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<String>,
@@ -53,10 +53,12 @@ pub enum Record {
         before: Vec<(Address, Option<State>)>,
         /// What was there when the run began, for those of them that earlier steps of the run have moved since.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        moved: BTreeMap<Address, Option<State>>,
+        #[serde(rename = "moved")]
+        start_states: BTreeMap<Address, Option<State>>,
         /// What removing those that are to be made would leave and was there already.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        left: BTreeMap<Address, BTreeSet<String>>,
+        #[serde(rename = "left")]
+        remnants: BTreeMap<Address, BTreeSet<String>>,
     },
     /// The newest step has ended well.
     Done {
@@ -74,10 +76,11 @@ pub enum Record {
         cause: String,
         /// What made it do so.
         #[serde(default)]
-        reason: Reason,
+        reason: RollbackReason,
     },
     /// Going back has not come to its end yet, and will be tried again.
-    Left(Left),
+    #[serde(rename = "left")]
+    Retry(RetryState),
     /// The run has ended.
     Ended {
         /// When.
@@ -95,7 +98,7 @@ pub struct Pending {
     /// When it goes back, for people: by a clock that somebody may set.
     pub until: Timestamp,
     /// When it goes back, by a clock that nobody sets. Another boot is later.
-    pub deadline: Moment,
+    pub deadline: BootTime,
     /// What is there now, for each address that the run changed; what `undo` goes by.
     pub after: BTreeMap<Address, Option<State>>,
 }
@@ -103,7 +106,7 @@ pub struct Pending {
 /// What made a run go back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
+pub enum RollbackReason {
     /// A step or its verification failed, or the process was killed.
     #[default]
     Failed,
@@ -115,11 +118,12 @@ pub enum Reason {
 
 /// What a rollback has not put back yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
+pub struct RetryState {
     /// How often it was tried.
     pub tries: u32,
     /// When it is tried again. Another boot is later.
-    pub again: Moment,
+    #[serde(rename = "again")]
+    pub retry_at: BootTime,
     /// What is not as it was.
     pub residue: Vec<Residue>,
 }
@@ -148,7 +152,8 @@ pub enum Outcome {
         /// Why, from the general to the particular.
         cause: Vec<String>,
         /// What was put back, newest first.
-        reverted: Vec<Address>,
+        #[serde(rename = "reverted")]
+        restored: Vec<Address>,
     },
     /// A check that passed before failed after; the host is as before.
     CheckFailed {
@@ -157,7 +162,8 @@ pub enum Outcome {
         /// Which check, and why.
         cause: Vec<String>,
         /// What was put back, newest first.
-        reverted: Vec<Address>,
+        #[serde(rename = "reverted")]
+        restored: Vec<Address>,
     },
     /// Nobody confirmed it in time, or somebody took it back; the host is as before.
     NotConfirmed {
@@ -166,7 +172,8 @@ pub enum Outcome {
         /// Why it went back.
         cause: Vec<String>,
         /// What was put back, newest first.
-        reverted: Vec<Address>,
+        #[serde(rename = "reverted")]
+        restored: Vec<Address>,
     },
     /// Failed; not everything could be put back.
     Residue {
@@ -175,7 +182,8 @@ pub enum Outcome {
         /// Why it failed.
         cause: Vec<String>,
         /// What was put back, newest first.
-        reverted: Vec<Address>,
+        #[serde(rename = "reverted")]
+        restored: Vec<Address>,
         /// What is not as it was.
         residue: Vec<Residue>,
     },
@@ -221,12 +229,12 @@ pub enum JournalError {
     },
     /// Its file.
     #[error(transparent)]
-    Folder(#[from] StateFolderError),
+    Folder(#[from] StateDirError),
 }
 
 impl Journal {
     /// Opens the journal of a run at its end; what follows its last whole record is cut off.
-    pub fn open(state: &StateFolder, run: u64) -> Result<Self, JournalError> {
+    pub fn open(state: &StateDir, run: u64) -> Result<Self, JournalError> {
         let path = path(state, run);
         let (_, length) = parse(&state_dir::read(&path)?.unwrap_or_default());
         let file = state_dir::open_append(&path)?;
@@ -240,22 +248,22 @@ impl Journal {
     }
 
     /// Appends a record and waits until it is on disk, with all before it.
-    pub fn write(&mut self, record: &Record) -> Result<(), StateFolderError> {
+    pub fn write(&mut self, record: &Record) -> Result<(), StateDirError> {
         let length = self.append(record)?;
         state_dir::sync(&self.file, &self.path)?;
-        self.has_grown(length);
+        self.mark_written(length);
         Ok(())
     }
 
     /// Appends a record that nothing waits for: it comes to the disk with the next one at the latest.
-    pub fn note(&mut self, record: &Record) -> Result<(), StateFolderError> {
+    pub fn append_unsynced(&mut self, record: &Record) -> Result<(), StateDirError> {
         let length = self.append(record)?;
-        self.has_grown(length);
+        self.mark_written(length);
         Ok(())
     }
 
-    /// Appends a record, and returns its bytes; it counts once [`Self::has_grown`] says so.
-    fn append(&mut self, record: &Record) -> Result<usize, StateFolderError> {
+    /// Appends a record, and returns its bytes; it counts once [`Self::mark_written`] says so.
+    fn append(&mut self, record: &Record) -> Result<usize, StateDirError> {
         let line = line(record);
         if self.is_torn {
             // A record after half a record would be lost with it.
@@ -266,14 +274,14 @@ impl Journal {
         Ok(line.len())
     }
 
-    fn has_grown(&mut self, by: usize) {
+    fn mark_written(&mut self, by: usize) {
         self.is_torn = false;
         self.length += by as u64;
     }
 }
 
 /// Reads the records of a run. A run without any never began.
-pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> {
+pub fn read(state: &StateDir, run: u64) -> Result<Vec<Record>, JournalError> {
     let (records, _) = parse(&state_dir::read(&path(state, run))?.unwrap_or_default());
     match records.first() {
         Some(&Record::Started { version, .. }) if version > VERSION => {
@@ -284,21 +292,21 @@ pub fn read(state: &StateFolder, run: u64) -> Result<Vec<Record>, JournalError> 
 }
 
 /// Whether the last record of a run says that it has ended. That is told without understanding the others, of which there may be many.
-pub(crate) fn has_ended(state: &StateFolder, run: u64) -> Result<bool, StateFolderError> {
+pub(crate) fn has_ended(state: &StateDir, run: u64) -> Result<bool, StateDirError> {
     let bytes = state_dir::read(&path(state, run))?.unwrap_or_default();
     let last = bytes.split_inclusive(|&byte| byte == b'\n').next_back();
-    let json = last.and_then(whole_line);
-    Ok(json.is_some_and(|json| json.starts_with(ENDED)))
+    let json = last.and_then(checked_json);
+    Ok(json.is_some_and(|json| json.starts_with(ENDED_PREFIX)))
 }
 
 /// Counts the records that nobody can read any more.
-pub(crate) fn damaged(records: &[Record]) -> usize {
+pub(crate) fn damaged_count(records: &[Record]) -> usize {
     let damaged = records.iter().filter(|record| **record == Record::Damaged);
     damaged.count()
 }
 
-fn path(state: &StateFolder, run: u64) -> PathBuf {
-    state.run(run).join("journal")
+fn path(state: &StateDir, run: u64) -> PathBuf {
+    state.run_dir(run).join("journal")
 }
 
 /// Returns a record as a line.
@@ -326,11 +334,11 @@ pub(crate) fn parse(bytes: &[u8]) -> (Vec<Record>, u64) {
 }
 
 fn parse_line(line: &[u8]) -> Option<Record> {
-    serde_json::from_str(whole_line(line)?).ok()
+    serde_json::from_str(checked_json(line)?).ok()
 }
 
 /// Returns the JSON of a line that is as it was written.
-fn whole_line(line: &[u8]) -> Option<&str> {
+fn checked_json(line: &[u8]) -> Option<&str> {
     let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
     let (checksum, json) = line.split_once(' ')?;
     let is_whole = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(json.as_bytes());
@@ -362,8 +370,8 @@ mod tests {
             },
             Record::Step {
                 before: vec![(address, Some(serde_json::json!({"text": "two\nlines"})))],
-                moved: BTreeMap::new(),
-                left: BTreeMap::new(),
+                start_states: BTreeMap::new(),
+                remnants: BTreeMap::new(),
             },
             DONE,
         ]
@@ -371,10 +379,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_torn_journal_yields_its_whole_records_and_goes_on(cut in 0_usize..400) {
+        fn truncated_journal_yields_whole_records_and_accepts_more(cut in 0_usize..400) {
             let folder = tempfile::tempdir().unwrap();
-            let state = StateFolder::create(&folder.path().join("state")).unwrap();
-            let run = state.next_run().unwrap();
+            let state = StateDir::create(&folder.path().join("state")).unwrap();
+            let run = state.create_run().unwrap();
             let mut journal = Journal::open(&state, run).unwrap();
             for record in records() {
                 journal.write(&record).unwrap();
@@ -393,17 +401,17 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_notes_no_boot_is_read() {
+    fn journal_without_boot_time_is_parsed() {
         let old = r#"{"record":"started","version":2,"at":"1970-01-01T00:00:00Z","stead":"0","undoes":null}"#;
         let line = format!("{:08x} {old}\n", crc32fast::hash(old.as_bytes()));
         assert_eq!(parse(line.as_bytes()).0, &records()[..1]);
     }
 
     #[test]
-    fn that_a_run_has_ended_is_told_by_its_last_record_alone() {
+    fn has_ended_requires_complete_last_record() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::create(&folder.path().join("state")).unwrap();
-        let run = state.next_run().unwrap();
+        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        let run = state.create_run().unwrap();
         assert!(!has_ended(&state, run).unwrap());
         let mut journal = Journal::open(&state, run).unwrap();
         for record in records() {
@@ -425,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_a_flipped_bit_hides_no_other() {
+    fn parse_marks_corrupt_record_and_keeps_the_rest() {
         let json = serde_json::to_string(&DONE).unwrap();
         let good = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
         let bad = good.replace("done", "dome");

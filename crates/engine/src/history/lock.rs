@@ -16,16 +16,16 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::history::state_dir::StateFolder;
+use crate::history::state_dir::StateDir;
 
 /// How long to wait for programs that a killed run left behind: the deadline of a program is 30 s.
-const ORPHANS: Duration = Duration::from_secs(35);
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The lock of the host. Programs that a run starts hold it too, so that a recovery never races one that outlived its run.
 /// It is taken on a file that others can read, and on the folder of the runs: somebody may empty /run.
 #[derive(Debug)]
 pub struct Lock {
-    noted: Flock<File>,
+    file: Flock<File>,
     _runs: Flock<File>,
 }
 
@@ -63,22 +63,22 @@ fn holder(pid: Option<i32>, run: Option<u64>) -> String {
 
 impl Lock {
     /// Takes the lock, or says who has it. Waits only for programs of a run that is dead itself.
-    pub fn acquire(path: &Path, state: &StateFolder) -> Result<Self, LockError> {
+    pub fn acquire(path: &Path, state: &StateDir) -> Result<Self, LockError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| LockError::Io { path, source }
         };
         let mut file = open(path).map_err(failed(path))?;
-        let mut runs = inherited(File::open(state.path())).map_err(failed(state.path()))?;
-        let deadline = Instant::now() + ORPHANS;
+        let mut runs = make_inheritable(File::open(state.path())).map_err(failed(state.path()))?;
+        let deadline = Instant::now() + ORPHAN_TIMEOUT;
         loop {
             match lock_both(file, runs) {
                 Ok(mut lock) => {
-                    note(&mut lock.noted, None).map_err(failed(path))?;
+                    write_holder(&mut lock.file, None).map_err(failed(path))?;
                     return Ok(lock);
                 }
                 Err((mut unlocked, still_runs, Errno::EWOULDBLOCK)) => {
-                    let (pid, run) = read_note(&mut unlocked);
+                    let (pid, run) = read_holder(&mut unlocked);
                     if pid.is_none_or(is_alive) || Instant::now() > deadline {
                         return Err(LockError::Held {
                             path: path.to_owned(),
@@ -95,8 +95,8 @@ impl Lock {
     }
 
     /// Tells others which run this is.
-    pub(crate) fn name_run(&mut self, run: u64) -> std::io::Result<()> {
-        note(&mut self.noted, Some(run))
+    pub(crate) fn record_run(&mut self, run: u64) -> std::io::Result<()> {
+        write_holder(&mut self.file, Some(run))
     }
 }
 
@@ -107,7 +107,10 @@ fn lock_both(file: File, runs: File) -> Result<Lock, (File, File, Errno)> {
         Err((file, errno)) => return Err((file, runs, errno)),
     };
     match Flock::lock(runs, FlockArg::LockExclusiveNonblock) {
-        Ok(runs) => Ok(Lock { noted, _runs: runs }),
+        Ok(runs) => Ok(Lock {
+            file: noted,
+            _runs: runs,
+        }),
         Err((runs, errno)) => match noted.unlock() {
             Ok(file) => Err((file, runs, errno)),
             Err((_, errno)) => unreachable!("what is locked can be unlocked: {errno}"),
@@ -130,24 +133,24 @@ fn open(path: &Path) -> std::io::Result<File> {
         .mode(0o600)
         .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(path);
-    inherited(file)
+    make_inheritable(file)
 }
 
 /// Lets the programs that this one starts have the file too.
-fn inherited(file: std::io::Result<File>) -> std::io::Result<File> {
+fn make_inheritable(file: std::io::Result<File>) -> std::io::Result<File> {
     let file = file?;
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(file)
 }
 
-fn note(file: &mut File, run: Option<u64>) -> std::io::Result<()> {
+fn write_holder(file: &mut File, run: Option<u64>) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     let run = run.map_or_else(String::new, |run| run.to_string());
     writeln!(file, "{} {run}", std::process::id())
 }
 
-fn read_note(file: &mut File) -> (Option<i32>, Option<u64>) {
+fn read_holder(file: &mut File) -> (Option<i32>, Option<u64>) {
     let mut text = String::new();
     if file
         .rewind()
@@ -172,12 +175,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_run_is_told_who_holds_the_lock() {
+    fn lock_error_names_the_holder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/lock");
-        let state = StateFolder::create(&folder.path().join("state")).unwrap();
+        let state = StateDir::create(&folder.path().join("state")).unwrap();
         let mut lock = Lock::acquire(&path, &state).unwrap();
-        lock.name_run(7).unwrap();
+        lock.record_run(7).unwrap();
         let error = Lock::acquire(&path, &state).unwrap_err().to_string();
         assert!(
             error.ends_with(&format!("(run 7, process {})", std::process::id())),
@@ -188,10 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn a_run_keeps_its_lock_when_somebody_empties_the_folder_of_the_lock_file() {
+    fn lock_survives_removal_of_its_directory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/lock");
-        let state = StateFolder::create(&folder.path().join("state")).unwrap();
+        let state = StateDir::create(&folder.path().join("state")).unwrap();
         let lock = Lock::acquire(&path, &state).unwrap();
         std::fs::remove_dir_all(folder.path().join("run")).unwrap();
         let refused = Lock::acquire(&path, &state);
@@ -204,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_is_a_link_is_refused() {
+    fn lock_refuses_symlinked_lock_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap();
-        let state = StateFolder::at(folder.path());
+        let state = StateDir::new(folder.path());
         assert!(matches!(
             Lock::acquire(&path, &state),
             Err(LockError::Io { .. })

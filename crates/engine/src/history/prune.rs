@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 
 use crate::{
     history::{
-        runs::{self, counting},
-        state_dir::{StateFolder, StateFolderError},
+        runs::{self, effective_runs},
+        state_dir::{StateDir, StateDirError},
     },
     plan::document::Scope,
 };
 
 /// How many of the newest runs are kept, whatever they did: these can be undone. As many of those are kept beside them that only
 /// brought back what had been overwritten.
-const KEPT: usize = 100;
+const KEEP_NEWEST: usize = 100;
 
 /// Removes the folders of runs that nothing needs, and contents that no run refers to. Called when a run has ended, so that none
 /// waits for it.
 ///
 /// What is kept beside the newest: the runs that [`runs::committed`] reads, and those that take one of the kept runs back.
 /// If the history cannot be read, everything is kept.
-pub(crate) fn prune(state: &StateFolder) -> Result<(), StateFolderError> {
-    let numbers = state.runs()?;
-    if numbers.len() <= KEPT {
+pub(crate) fn prune(state: &StateDir) -> Result<(), StateDirError> {
+    let numbers = state.run_numbers()?;
+    if numbers.len() <= KEEP_NEWEST {
         return Ok(());
     }
     let Ok(runs) = runs::list(state) else {
@@ -33,9 +33,9 @@ pub(crate) fn prune(state: &StateFolder) -> Result<(), StateFolderError> {
     };
     let (restores, others): (Vec<_>, Vec<_>) = runs.iter().partition(is_restore);
     let newest = [restores, others].into_iter();
-    let newest = newest.flat_map(|runs| runs.into_iter().rev().take(KEPT));
+    let newest = newest.flat_map(|runs| runs.into_iter().rev().take(KEEP_NEWEST));
     let mut kept: BTreeSet<u64> = newest.map(|run| run.run).collect();
-    kept.extend(counting(&runs).iter().map(|run| run.run));
+    kept.extend(effective_runs(&runs).iter().map(|run| run.run));
     for run in &runs {
         // A run that was taken back would count again without the run that did it.
         if run.undoes.is_some_and(|other| kept.contains(&other)) {
@@ -48,16 +48,16 @@ pub(crate) fn prune(state: &StateFolder) -> Result<(), StateFolderError> {
     for run in numbers.into_iter().filter(|run| !kept.contains(run)) {
         state.remove_run(run)?;
     }
-    state.remove_blobs_but(&referred(state)?)
+    state.retain_blobs(&referenced_digests(state)?)
 }
 
 /// Returns every digest that a journal or plan of a run names: a digest is a word of 64 hexadecimal digits.
-fn referred(state: &StateFolder) -> Result<BTreeSet<String>, StateFolderError> {
+fn referenced_digests(state: &StateDir) -> Result<BTreeSet<String>, StateDirError> {
     let mut digests = BTreeSet::new();
-    for run in state.runs()? {
+    for run in state.run_numbers()? {
         for name in ["journal", "plan.json"] {
-            let bytes =
-                crate::history::state_dir::read(&state.run(run).join(name))?.unwrap_or_default();
+            let bytes = crate::history::state_dir::read(&state.run_dir(run).join(name))?
+                .unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let words = text.split(|c: char| !c.is_ascii_hexdigit());
             digests.extend(words.filter(|word| word.len() == 64).map(str::to_owned));

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::{
     history::{
-        journal::{self, JournalError, Left, Outcome, Pending, Record},
+        journal::{self, JournalError, Outcome, Pending, Record, RetryState},
         stage::Stage,
-        state_dir::{self, StateFolder, StateFolderError},
+        state_dir::{self, StateDir, StateDirError},
     },
     model::address::Address,
-    plan::document::{Plan, Scope, Wanted},
+    plan::document::{DesiredResource, Plan, Scope},
 };
 
 /// One run of the history.
@@ -30,7 +30,8 @@ pub struct Run {
     pub outcome: Option<Outcome>,
     /// What it has not put back yet, if it goes back and could not put back everything so far.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<Left>,
+    #[serde(rename = "left")]
+    pub retry: Option<RetryState>,
     /// Its plan; `None` if it was killed before the plan was on disk.
     pub plan: Option<Plan>,
     /// Its journal.
@@ -40,7 +41,7 @@ pub struct Run {
 
 /// A step that a run has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken<'a> {
+pub struct StepRecord<'a> {
     /// What it was to change.
     pub addresses: Vec<&'a Address>,
     /// What became of it.
@@ -51,30 +52,30 @@ pub struct Taken<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepEnd {
     /// It ended well, after so long if that was measured.
-    Well(Option<Duration>),
+    Done(Option<Duration>),
     /// It failed, is under way, or was cut off.
-    Open,
+    NotDone,
 }
 
 impl Run {
     /// Returns the steps that it has begun, in their order.
-    pub fn steps(&self) -> Vec<Taken<'_>> {
-        let mut steps: Vec<Taken<'_>> = vec![];
+    pub fn steps(&self) -> Vec<StepRecord<'_>> {
+        let mut steps: Vec<StepRecord<'_>> = vec![];
         let mut is_whole = true;
         for record in &self.records {
             match record {
                 Record::Step { before, .. } => {
                     is_whole = true;
-                    steps.push(Taken {
+                    steps.push(StepRecord {
                         addresses: before.iter().map(|(address, _)| address).collect(),
-                        end: StepEnd::Open,
+                        end: StepEnd::NotDone,
                     });
                 }
                 // Whatever ends after it may be a step that nobody can read any more.
                 Record::Damaged => is_whole = false,
                 Record::Done { milliseconds } if is_whole => {
                     if let Some(step) = steps.last_mut() {
-                        step.end = StepEnd::Well(milliseconds.map(Duration::from_millis));
+                        step.end = StepEnd::Done(milliseconds.map(Duration::from_millis));
                     }
                 }
                 _ => {}
@@ -92,7 +93,7 @@ pub enum HistoryError {
     NoSuchRun(u64),
     /// A run folder.
     #[error(transparent)]
-    Folder(#[from] StateFolderError),
+    Folder(#[from] StateDirError),
     /// A journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -108,26 +109,26 @@ pub enum HistoryError {
 }
 
 /// Returns all runs, oldest first.
-pub fn list(state: &StateFolder) -> Result<Vec<Run>, HistoryError> {
+pub fn list(state: &StateDir) -> Result<Vec<Run>, HistoryError> {
     state
-        .runs()?
+        .run_numbers()?
         .into_iter()
-        .map(|run| show(state, run))
+        .map(|run| load(state, run))
         .collect()
 }
 
 /// Returns what the runs that count have asked for: the newest of a whole spec and the parts that came after it, without
 /// those that were taken back. `None` if there is none.
-pub fn committed(state: &StateFolder) -> Result<Option<(String, Vec<Wanted>)>, HistoryError> {
-    let mut wanted: Vec<Wanted> = vec![];
+pub fn committed(state: &StateDir) -> Result<Option<(String, Vec<DesiredResource>)>, HistoryError> {
+    let mut wanted: Vec<DesiredResource> = vec![];
     let mut host = None;
-    for plan in counting(&list(state)?)
+    for plan in effective_runs(&list(state)?)
         .into_iter()
         .filter_map(|run| run.plan.as_ref())
     {
         host.get_or_insert_with(|| plan.host.clone());
         let known: BTreeSet<_> = wanted.iter().map(|wanted| wanted.address.clone()).collect();
-        let older = plan.wanted.iter();
+        let older = plan.desired.iter();
         let older: Vec<_> = older
             .filter(|wanted| !known.contains(&wanted.address))
             .cloned()
@@ -139,9 +140,9 @@ pub fn committed(state: &StateFolder) -> Result<Option<(String, Vec<Wanted>)>, H
 
 /// Returns the runs that count, newest first: a whole spec, and the parts that came after it and say something that no later one does.
 /// None of them was taken back.
-pub(crate) fn counting(runs: &[Run]) -> Vec<&Run> {
+pub(crate) fn effective_runs(runs: &[Run]) -> Vec<&Run> {
     let mut undone = BTreeSet::new();
-    let mut said: BTreeSet<&Address> = BTreeSet::new();
+    let mut declared: BTreeSet<&Address> = BTreeSet::new();
     let mut counting = vec![];
     for run in runs.iter().rev() {
         let is_done = matches!(run.outcome, Some(Outcome::Done { .. }));
@@ -155,9 +156,9 @@ pub(crate) fn counting(runs: &[Run]) -> Vec<&Run> {
             undone.insert(other);
             continue;
         }
-        let before = said.len();
-        said.extend(plan.wanted.iter().map(|wanted| &wanted.address));
-        if said.len() > before || plan.scope == Scope::Whole {
+        let before = declared.len();
+        declared.extend(plan.desired.iter().map(|wanted| &wanted.address));
+        if declared.len() > before || plan.scope == Scope::Whole {
             counting.push(run);
         }
         if plan.scope == Scope::Whole {
@@ -168,9 +169,9 @@ pub(crate) fn counting(runs: &[Run]) -> Vec<&Run> {
 }
 
 /// Whether all runs after this one only bring back what others had asked for.
-pub fn is_as_asked_for(state: &StateFolder, since: u64) -> Result<bool, HistoryError> {
-    for run in state.runs()?.into_iter().filter(|run| *run > since) {
-        let scope = show(state, run)?.plan.map(|plan| plan.scope);
+pub fn request_unchanged_since(state: &StateDir, since: u64) -> Result<bool, HistoryError> {
+    for run in state.run_numbers()?.into_iter().filter(|run| *run > since) {
+        let scope = load(state, run)?.plan.map(|plan| plan.scope);
         if scope != Some(Scope::Restore) {
             return Ok(false);
         }
@@ -179,7 +180,7 @@ pub fn is_as_asked_for(state: &StateFolder, since: u64) -> Result<bool, HistoryE
 }
 
 /// Returns what a run has changed. A step that was due no more when its turn came is not among it.
-pub fn changed(state: &StateFolder, run: u64) -> Result<BTreeSet<Address>, HistoryError> {
+pub fn changed_addresses(state: &StateDir, run: u64) -> Result<BTreeSet<Address>, HistoryError> {
     let steps = journal::read(state, run)?
         .into_iter()
         .filter_map(|record| match record {
@@ -190,11 +191,11 @@ pub fn changed(state: &StateFolder, run: u64) -> Result<BTreeSet<Address>, Histo
 }
 
 /// Returns one run.
-pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
-    if !state.runs()?.contains(&run) {
+pub fn load(state: &StateDir, run: u64) -> Result<Run, HistoryError> {
+    if !state.run_numbers()?.contains(&run) {
         return Err(HistoryError::NoSuchRun(run));
     }
-    let plan = state_dir::read(&state.run(run).join("plan.json"))?
+    let plan = state_dir::read(&state.run_dir(run).join("plan.json"))?
         .map(|bytes| {
             serde_json::from_slice(&bytes).map_err(|source| HistoryError::Plan { run, source })
         })
@@ -208,10 +209,10 @@ pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
         Some(Record::Ended { at, .. }) => Some(*at),
         _ => None,
     };
-    let (outcome, left) = match Stage::of(&records) {
-        Stage::Begun => (None, None),
+    let (outcome, left) = match Stage::from_records(&records) {
+        Stage::Started => (None, None),
         Stage::Pending(Pending { until, .. }) => (Some(Outcome::Pending { run, until }), None),
-        Stage::GoingBack { left, .. } => (None, left),
+        Stage::RollingBack { retry: left, .. } => (None, left),
         Stage::Ended(outcome) => (Some(outcome), None),
     };
     Ok(Run {
@@ -220,7 +221,7 @@ pub fn show(state: &StateFolder, run: u64) -> Result<Run, HistoryError> {
         ended,
         undoes,
         outcome,
-        left,
+        retry: left,
         plan,
         records,
     })
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_told_with_their_end_and_how_long_they_took() {
+    fn steps_report_their_end_and_duration() {
         let step =
             |name: &str| format!(r#"{{"record": "step", "before": [["file:{name}", null]]}}"#);
         let check = |records: &[&str], expected: &[StepEnd]| {
@@ -244,7 +245,7 @@ mod tests {
                 ended: None,
                 undoes: None,
                 outcome: None,
-                left: None,
+                retry: None,
                 plan: None,
                 records: records.collect(),
             };
@@ -255,12 +256,12 @@ mod tests {
         let timed = r#"{"record": "done", "milliseconds": 7}"#;
         let untimed = r#"{"record": "done"}"#;
         let damaged = r#"{"record": "damaged"}"#;
-        let well = |milliseconds| StepEnd::Well(Some(Duration::from_millis(milliseconds)));
-        check(&[&one, timed, &other], &[well(7), StepEnd::Open]);
-        check(&[&one, untimed], &[StepEnd::Well(None)]);
+        let well = |milliseconds| StepEnd::Done(Some(Duration::from_millis(milliseconds)));
+        check(&[&one, timed, &other], &[well(7), StepEnd::NotDone]);
+        check(&[&one, untimed], &[StepEnd::Done(None)]);
         check(
             &[&one, damaged, timed, &other, timed],
-            &[StepEnd::Open, well(7)],
+            &[StepEnd::NotDone, well(7)],
         );
     }
 }

@@ -11,89 +11,88 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    history::state_dir::{self, StateFolder, StateFolderError},
-    language::{assignment::Given, inputs::Surroundings, source::Source, spec::Basis},
+    history::state_dir::{self, StateDir, StateDirError},
+    language::{assignment::Assignment, inputs::SpecInputs, source::Source, spec::SpecSources},
     model::{digest::digest, facts::Fact},
-    plan::document::{Plan, Wanted},
+    plan::document::{DesiredResource, Plan},
 };
 
 /// The most bytes that are read of it: more than 100,000 resources take.
-const LIMIT: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What a spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Asked {
+pub struct CachedSpec {
     /// The name of the host node.
     pub host: String,
     /// What is wanted, in the order of a plan.
-    pub wanted: Vec<Wanted>,
+    pub desired: Vec<DesiredResource>,
 }
 
-/// As [`Asked`], of a plan.
+/// As [`CachedSpec`], of a plan.
 #[derive(Serialize)]
-struct AskedBy<'a> {
+struct CachedSpecRef<'a> {
     host: &'a str,
-    wanted: &'a [Wanted],
+    desired: &'a [DesiredResource],
 }
 
-/// What all of it depends on. A value that may be told to nobody else stands here as a digest.
+/// What all of it depends on. A value that may be values to nobody else stands here as a digest.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Key {
+struct CacheKey {
     /// The very program: another one may read the same words in another way.
     program: String,
     /// Where it ran, which paths in a spec may be relative to.
-    folder: PathBuf,
+    working_dir: PathBuf,
     files: Vec<(Arc<Path>, String)>,
-    given: String,
+    assignments: String,
     environment: BTreeMap<String, String>,
     facts: BTreeMap<String, Fact>,
 }
 
-impl Key {
-    fn new(program: &str, basis: &Basis, given: &[Given]) -> Option<Self> {
-        let files = basis.files.iter();
-        let environment = basis.environment.iter();
+impl CacheKey {
+    fn new(program: &str, sources: &SpecSources, given: &[Assignment]) -> Option<Self> {
+        let files = sources.files.iter();
+        let environment = sources.environment.iter();
         Some(Self {
             program: program.to_owned(),
-            folder: std::env::current_dir().ok()?,
+            working_dir: std::env::current_dir().ok()?,
             files: files
                 .map(|file| (file.path.clone(), sha256(file.text.as_bytes())))
                 .collect(),
-            given: digest_of(given),
+            assignments: digest_of(given),
             environment: environment
                 .map(|(name, value)| (name.clone(), sha256(value.as_bytes())))
                 .collect(),
-            facts: basis.facts.clone(),
+            facts: sources.facts.clone(),
         })
     }
 
     /// Whether resolving `main` would read, ask and be given the same now.
-    fn fits(&self, program: &str, main: &Source, surroundings: &Surroundings<'_>) -> bool {
+    fn matches(&self, program: &str, main: &Source, inputs: &SpecInputs<'_>) -> bool {
         let Some(((path, digest), included)) = self.files.split_first() else {
             return false;
         };
         let is_included = |(path, digest): &(Arc<Path>, String)| {
-            (surroundings.read)(path).is_ok_and(|bytes| sha256(&bytes) == *digest)
+            (inputs.read)(path).is_ok_and(|bytes| sha256(&bytes) == *digest)
         };
         let is_set = |(name, digest): (&String, &String)| {
-            (surroundings.environment)(name)
-                .is_some_and(|value| sha256(value.as_bytes()) == *digest)
+            (inputs.environment)(name).is_some_and(|value| sha256(value.as_bytes()) == *digest)
         };
         self.program == program
-            && std::env::current_dir().is_ok_and(|folder| folder == self.folder)
+            && std::env::current_dir().is_ok_and(|folder| folder == self.working_dir)
             && *path == main.path
             && *digest == sha256(main.text.as_bytes())
-            && self.given == digest_of(surroundings.given)
+            && self.assignments == digest_of(inputs.assignments)
             && self.environment.iter().all(is_set)
             && included.iter().all(is_included)
-            && self.is_told(surroundings)
+            && self.facts_match(inputs)
     }
 
-    fn is_told(&self, surroundings: &Surroundings<'_>) -> bool {
+    fn facts_match(&self, inputs: &SpecInputs<'_>) -> bool {
         if self.facts.is_empty() {
             return true;
         }
-        let facts = (surroundings.facts)();
+        let facts = (inputs.facts)();
         let mut known = self.facts.iter();
         known.all(|(name, fact)| facts.0.get(name) == Some(fact))
     }
@@ -102,19 +101,19 @@ impl Key {
 /// Keeps what the spec of a plan asks for. `program` is what tells this very program from every other.
 ///
 /// Nothing waits for the disk: what a power cut leaves of it does not fit its digest.
-pub fn keep(
-    state: &StateFolder,
+pub fn store(
+    state: &StateDir,
     program: &str,
-    basis: &Basis,
-    given: &[Given],
+    basis: &SpecSources,
+    given: &[Assignment],
     plan: &Plan,
-) -> Result<(), StateFolderError> {
-    let Some(key) = Key::new(program, basis, given) else {
+) -> Result<(), StateDirError> {
+    let Some(key) = CacheKey::new(program, basis, given) else {
         return Ok(());
     };
-    let asked = AskedBy {
+    let asked = CachedSpecRef {
         host: &plan.host,
-        wanted: &plan.wanted,
+        desired: &plan.desired,
     };
     let why = "keys are texts and no serialiser fails";
     let mut body = serde_json::to_vec(&key).expect(why);
@@ -123,31 +122,31 @@ pub fn keep(
     let mut contents = sha256(&body).into_bytes();
     contents.push(b'\n');
     contents.append(&mut body);
-    state_dir::replace(&path(state), &contents)
+    state_dir::write_atomic_unsynced(&path(state), &contents)
 }
 
 /// Finds what a spec asks for, if it was kept and all that it was resolved from is as it was then. Whatever is wrong with what was kept,
 /// it is as if there were nothing.
-pub fn find(
-    state: &StateFolder,
+pub fn load(
+    state: &StateDir,
     program: &str,
     main: &Source,
-    surroundings: &Surroundings<'_>,
-) -> Option<Asked> {
-    let bytes = state_dir::read_own(&path(state), LIMIT)?;
+    inputs: &SpecInputs<'_>,
+) -> Option<CachedSpec> {
+    let bytes = state_dir::read_private(&path(state), MAX_BYTES)?;
     let (digest, body) = split_line(&bytes)?;
     if digest != sha256(body).as_bytes() {
         return None;
     }
     let (key, asked) = split_line(body)?;
-    let key: Key = serde_json::from_slice(key).ok()?;
-    if !key.fits(program, main, surroundings) {
+    let key: CacheKey = serde_json::from_slice(key).ok()?;
+    if !key.matches(program, main, inputs) {
         return None;
     }
     serde_json::from_slice(asked).ok()
 }
 
-fn path(state: &StateFolder) -> PathBuf {
+fn path(state: &StateDir) -> PathBuf {
     state.path().join("spec.kept")
 }
 
@@ -157,12 +156,12 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Returns a digest of values and their order; those that count more stand last.
-fn digest_of(given: &[Given]) -> String {
+fn digest_of(given: &[Assignment]) -> String {
     let given = given.iter();
-    let told: Vec<_> = given
+    let values: Vec<_> = given
         .map(|given| (&given.name, format!("{:?}", given.value)))
         .collect();
-    digest(&told)
+    digest(&values)
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -3,30 +3,30 @@
 use std::time::Duration;
 
 use crate::{
-    history::journal::{Left, Outcome, Pending, Reason, Record},
-    model::boot_time::Moment,
+    history::journal::{Outcome, Pending, Record, RetryState, RollbackReason},
+    model::boot_time::BootTime,
 };
 
 /// How long a rollback that left something waits until it is tried again, for the first time. Then twice as long each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How long it waits at most.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(5);
 
 /// What is to become of a run, by its journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Its steps are under way, or were when its process was killed.
-    Begun,
+    Started,
     /// It waits for its confirmation.
     Pending(Pending),
     /// It goes back, or was about to when its process was killed.
-    GoingBack {
+    RollingBack {
         /// Why.
         cause: String,
         /// What made it do so.
-        reason: Reason,
+        reason: RollbackReason,
         /// What the newest try has left, if there was one.
-        left: Option<Left>,
+        retry: Option<RetryState>,
     },
     /// It has ended.
     Ended(Outcome),
@@ -34,21 +34,23 @@ pub enum Stage {
 
 impl Stage {
     /// Reads it from a journal.
-    pub fn of(records: &[Record]) -> Self {
-        let mut stage = Self::Begun;
+    pub fn from_records(records: &[Record]) -> Self {
+        let mut stage = Self::Started;
         for record in records {
             stage = match (record, stage) {
                 (Record::Pending(pending), _) => Self::Pending(pending.clone()),
-                (Record::RollingBack { cause, reason }, _) => Self::GoingBack {
+                (Record::RollingBack { cause, reason }, _) => Self::RollingBack {
                     cause: cause.clone(),
                     reason: *reason,
-                    left: None,
+                    retry: None,
                 },
-                (Record::Left(left), Self::GoingBack { cause, reason, .. }) => Self::GoingBack {
-                    cause,
-                    reason,
-                    left: Some(left.clone()),
-                },
+                (Record::Retry(left), Self::RollingBack { cause, reason, .. }) => {
+                    Self::RollingBack {
+                        cause,
+                        reason,
+                        retry: Some(left.clone()),
+                    }
+                }
                 (Record::Ended { outcome, .. }, _) => Self::Ended(outcome.clone()),
                 (_, stage) => stage,
             };
@@ -57,24 +59,26 @@ impl Stage {
     }
 
     /// Whether a run that nobody is at work on must go back now.
-    pub fn is_due(&self, now: &Moment) -> bool {
+    pub fn is_rollback_due(&self, now: &BootTime) -> bool {
         match self {
-            Self::Begun => true,
-            Self::Pending(pending) => now.is_past(&pending.deadline),
-            Self::GoingBack { left, .. } => {
-                left.as_ref().is_none_or(|left| now.is_past(&left.again))
-            }
+            Self::Started => true,
+            Self::Pending(pending) => now.has_passed(&pending.deadline),
+            Self::RollingBack { retry: left, .. } => left
+                .as_ref()
+                .is_none_or(|left| now.has_passed(&left.retry_at)),
             Self::Ended(_) => false,
         }
     }
 }
 
 /// Returns how long a rollback waits after so many tries.
-pub(crate) fn pause(tries: u32) -> Duration {
+pub(crate) fn retry_delay(tries: u32) -> Duration {
     let doubled = 1_u32
         .checked_shl(tries.saturating_sub(1))
         .unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
+    FIRST_RETRY_DELAY
+        .saturating_mul(doubled)
+        .min(MAX_RETRY_DELAY)
 }
 
 #[cfg(test)]
@@ -82,8 +86,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rollback_waits_longer_each_time_but_never_very_long() {
-        let seconds = |tries| pause(tries).as_secs();
+    fn retry_delay_grows_up_to_five_minutes() {
+        let seconds = |tries| retry_delay(tries).as_secs();
         assert_eq!([1, 2, 3, 7, 60].map(seconds), [5, 10, 20, 300, 300]);
     }
 }

@@ -14,17 +14,17 @@ use nix::{
 };
 
 /// How much space is kept for going back, in bytes: its records are short.
-const RESERVE: i64 = 64 << 10;
+const RESERVE_BYTES: i64 = 64 << 10;
 
 /// The folder of all runs, `/var/lib/stead` unless told otherwise.
 #[derive(Clone, Debug)]
-pub struct StateFolder {
+pub struct StateDir {
     path: PathBuf,
 }
 
 /// The state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StateFolderError {
+pub enum StateDirError {
     /// Somebody else could read or change what undo relies on.
     #[error("the state directory `{path}` {fault}")]
     Unsafe {
@@ -46,7 +46,7 @@ pub enum StateFolderError {
     },
 }
 
-impl StateFolderError {
+impl StateDirError {
     fn io(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {
@@ -57,56 +57,56 @@ impl StateFolderError {
     }
 }
 
-impl StateFolder {
+impl StateDir {
     /// Names the folder without touching it; reading it when it does not exist finds no runs.
-    pub fn at(path: &Path) -> Self {
+    pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
         }
     }
 
     /// Makes the folder if it is missing, and checks that it is ours alone.
-    pub fn create(path: &Path) -> Result<Self, StateFolderError> {
+    pub fn create(path: &Path) -> Result<Self, StateDirError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(StateFolderError::io("create the state directory", path))?;
-        check(path)?;
+            .map_err(StateDirError::io("create the state directory", path))?;
+        check_private_dir(path)?;
         let runs = path.join("runs");
-        if make_folder(&runs)? {
+        if create_dir(&runs)? {
             // What is on disk in a folder that is not counts for nothing after a power cut.
-            sync_folder(path)?;
+            sync_dir(path)?;
             for folder in path.ancestors().skip(1) {
                 // A parent may be empty, where the path is relative.
-                drop(sync_folder(folder));
+                drop(sync_dir(folder));
             }
         }
-        check(&runs)?;
-        Ok(Self::at(path))
+        check_private_dir(&runs)?;
+        Ok(Self::new(path))
     }
 
     /// Returns where contents are kept that are too large for a journal.
-    pub fn blobs(&self) -> PathBuf {
+    pub fn blobs_dir(&self) -> PathBuf {
         self.path.join("blobs")
     }
 
     /// Returns the number of the newest run; `None` if there was no run yet.
-    pub fn latest_run(&self) -> Result<Option<u64>, StateFolderError> {
-        Ok(self.runs()?.last().copied())
+    pub fn latest_run(&self) -> Result<Option<u64>, StateDirError> {
+        Ok(self.run_numbers()?.last().copied())
     }
 
     /// Returns the numbers of all runs, oldest first.
-    pub fn runs(&self) -> Result<Vec<u64>, StateFolderError> {
+    pub fn run_numbers(&self) -> Result<Vec<u64>, StateDirError> {
         let folder = self.path.join("runs");
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(error) => return Err(StateFolderError::io("list", &folder)(error)),
+            Err(error) => return Err(StateDirError::io("list", &folder)(error)),
         };
         let mut runs = vec![];
         for entry in entries {
-            let entry = entry.map_err(StateFolderError::io("list", &folder))?;
+            let entry = entry.map_err(StateDirError::io("list", &folder))?;
             runs.extend(
                 entry
                     .file_name()
@@ -124,16 +124,16 @@ impl StateFolder {
     }
 
     /// Keeps some space of the file system, so that going back can be recorded where there is none left.
-    pub(crate) fn reserve(&self) -> Result<(), StateFolderError> {
+    pub(crate) fn reserve_space(&self) -> Result<(), StateDirError> {
         let path = self.reserve_path();
         let file = open_private(&path, OpenOptions::new().write(true).create(true))
-            .map_err(StateFolderError::io("create", &path))?;
-        posix_fallocate(&file, 0, RESERVE)
-            .map_err(|errno| StateFolderError::io("reserve space in", &path)(errno.into()))
+            .map_err(StateDirError::io("create", &path))?;
+        posix_fallocate(&file, 0, RESERVE_BYTES)
+            .map_err(|errno| StateDirError::io("reserve space in", &path)(errno.into()))
     }
 
     /// Gives that space back.
-    pub(crate) fn release(&self) {
+    pub(crate) fn release_reserve(&self) {
         // Where it cannot be removed, there is less space, which is no more than it was for.
         drop(std::fs::remove_file(self.reserve_path()));
     }
@@ -143,58 +143,55 @@ impl StateFolder {
     }
 
     /// Returns the folder of a run.
-    pub fn run(&self, run: u64) -> PathBuf {
+    pub fn run_dir(&self, run: u64) -> PathBuf {
         self.path.join("runs").join(format!("{run:06}"))
     }
 
     /// Removes the folder of a run. Its journal goes first, so that what a power cut leaves of it is a run that never began.
-    pub(crate) fn remove_run(&self, run: u64) -> Result<(), StateFolderError> {
-        let folder = self.run(run);
+    pub(crate) fn remove_run(&self, run: u64) -> Result<(), StateDirError> {
+        let folder = self.run_dir(run);
         let journal = folder.join("journal");
         match std::fs::remove_file(&journal) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StateFolderError::io("remove", &journal)(error));
+                return Err(StateDirError::io("remove", &journal)(error));
             }
-            _ => sync_folder(&folder)?,
+            _ => sync_dir(&folder)?,
         }
-        std::fs::remove_dir_all(&folder).map_err(StateFolderError::io("remove", &folder))
+        std::fs::remove_dir_all(&folder).map_err(StateDirError::io("remove", &folder))
     }
 
     /// Removes contents that are kept under other digests than these.
-    pub(crate) fn remove_blobs_but(
-        &self,
-        digests: &BTreeSet<String>,
-    ) -> Result<(), StateFolderError> {
-        let folder = self.blobs();
+    pub(crate) fn retain_blobs(&self, digests: &BTreeSet<String>) -> Result<(), StateDirError> {
+        let folder = self.blobs_dir();
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StateFolderError::io("list", &folder)(error)),
+            Err(error) => return Err(StateDirError::io("list", &folder)(error)),
         };
         for entry in entries {
-            let path = entry.map_err(StateFolderError::io("list", &folder))?.path();
+            let path = entry.map_err(StateDirError::io("list", &folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str());
             if name.is_none_or(|name| !digests.contains(name)) {
-                std::fs::remove_file(&path).map_err(StateFolderError::io("remove", &path))?;
+                std::fs::remove_file(&path).map_err(StateDirError::io("remove", &path))?;
             }
         }
         Ok(())
     }
 
     /// Makes the folder of the next run.
-    pub(crate) fn next_run(&self) -> Result<u64, StateFolderError> {
+    pub(crate) fn create_run(&self) -> Result<u64, StateDirError> {
         let run = self.latest_run()?.map_or(1, |last| last + 1);
-        make_folder(&self.run(run))?;
-        sync_folder(&self.path.join("runs"))?;
+        create_dir(&self.run_dir(run))?;
+        sync_dir(&self.path.join("runs"))?;
         Ok(run)
     }
 }
 
 /// Makes a folder unless it is there, and says whether it was not.
-fn make_folder(path: &Path) -> Result<bool, StateFolderError> {
+fn create_dir(path: &Path) -> Result<bool, StateDirError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(StateFolderError::io("create the directory", path)(error)),
+        Err(error) => Err(StateDirError::io("create the directory", path)(error)),
         Ok(()) => Ok(true),
     }
 }
@@ -204,8 +201,8 @@ fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.open(path)
 }
 
-fn check(path: &Path) -> Result<(), StateFolderError> {
-    let meta = std::fs::symlink_metadata(path).map_err(StateFolderError::io("inspect", path))?;
+fn check_private_dir(path: &Path) -> Result<(), StateDirError> {
+    let meta = std::fs::symlink_metadata(path).map_err(StateDirError::io("inspect", path))?;
     let fault = if !meta.is_dir() {
         "is not a directory".to_owned()
     } else if meta.uid() != geteuid().as_raw() {
@@ -218,28 +215,28 @@ fn check(path: &Path) -> Result<(), StateFolderError> {
     } else {
         return Ok(());
     };
-    Err(StateFolderError::Unsafe {
+    Err(StateDirError::Unsafe {
         path: path.to_owned(),
         fault,
     })
 }
 
 /// Writes a file that is there whole or not at all.
-pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), StateFolderError> {
+pub(crate) fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), StateDirError> {
     let temporary = path.with_extension("new");
     let mut options = OpenOptions::new();
     let mut file = open_private(&temporary, options.write(true).create(true).truncate(true))
-        .map_err(StateFolderError::io("create", &temporary))?;
+        .map_err(StateDirError::io("create", &temporary))?;
     file.write_all(contents)
-        .map_err(StateFolderError::io("write", &temporary))?;
+        .map_err(StateDirError::io("write", &temporary))?;
     file.sync_all()
-        .map_err(StateFolderError::io("sync", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(StateFolderError::io("rename into place", path))?;
-    sync_folder(path.parent().expect("a file has a folder"))
+        .map_err(StateDirError::io("sync", &temporary))?;
+    std::fs::rename(&temporary, path).map_err(StateDirError::io("rename into place", path))?;
+    sync_dir(path.parent().expect("a file has a folder"))
 }
 
 /// Replaces a file that nothing depends on: nobody waits for the disk, so that a power cut may leave anything of it.
-pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), StateFolderError> {
+pub(crate) fn write_atomic_unsynced(path: &Path, contents: &[u8]) -> Result<(), StateDirError> {
     let temporary = path.with_extension("new");
     let mut options = OpenOptions::new();
     let written = open_private(&temporary, options.write(true).create(true).truncate(true))
@@ -248,12 +245,12 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), StateFolderErr
     written.map_err(|error| {
         // There may be no room for it.
         drop(std::fs::remove_file(&temporary));
-        StateFolderError::io("write", path)(error)
+        StateDirError::io("write", path)(error)
     })
 }
 
 /// Reads a file of at most `limit` bytes that nobody else can have written or read; `None` if it is not that.
-pub(crate) fn read_own(path: &Path, limit: u64) -> Option<Vec<u8>> {
+pub(crate) fn read_private(path: &Path, limit: u64) -> Option<Vec<u8>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(flags.bits()).open(path);
@@ -269,43 +266,43 @@ pub(crate) fn read_own(path: &Path, limit: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-pub(crate) fn sync_folder(path: &Path) -> Result<(), StateFolderError> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StateDirError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
-        .map_err(StateFolderError::io("sync", path))
+        .map_err(StateDirError::io("sync", path))
 }
 
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateFolderError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateDirError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StateFolderError::io("read", path)(error)),
+        Err(error) => Err(StateDirError::io("read", path)(error)),
     }
 }
 
 /// Opens a file for appending whole records.
-pub(crate) fn open_append(path: &Path) -> Result<File, StateFolderError> {
+pub(crate) fn open_append(path: &Path) -> Result<File, StateDirError> {
     let file = open_private(path, OpenOptions::new().append(true).create(true))
-        .map_err(StateFolderError::io("open", path))?;
-    sync_folder(path.parent().expect("a file has a folder"))?;
+        .map_err(StateDirError::io("open", path))?;
+    sync_dir(path.parent().expect("a file has a folder"))?;
     Ok(file)
 }
 
 /// Appends bytes.
-pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StateFolderError> {
+pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), StateDirError> {
     file.write_all(bytes)
-        .map_err(StateFolderError::io("write", path))
+        .map_err(StateDirError::io("write", path))
 }
 
 /// Waits until what was written to a file is on disk.
-pub(crate) fn sync(file: &File, path: &Path) -> Result<(), StateFolderError> {
-    file.sync_data().map_err(StateFolderError::io("sync", path))
+pub(crate) fn sync(file: &File, path: &Path) -> Result<(), StateDirError> {
+    file.sync_data().map_err(StateDirError::io("sync", path))
 }
 
 /// Cuts a file back to `length` bytes.
-pub(crate) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), StateFolderError> {
+pub(crate) fn truncate(file: &File, path: &Path, length: u64) -> Result<(), StateDirError> {
     file.set_len(length)
-        .map_err(StateFolderError::io("truncate", path))
+        .map_err(StateDirError::io("truncate", path))
 }
 
 #[cfg(test)]
@@ -315,21 +312,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_others_may_enter_is_refused() {
+    fn state_dir_refuses_directory_open_to_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        StateFolder::create(&path).unwrap();
+        StateDir::create(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = StateFolder::create(&path).unwrap_err().to_string();
+        let error = StateDir::create(&path).unwrap_err().to_string();
         assert!(error.contains("mode 0755"), "{error}");
     }
 
     #[test]
-    fn runs_are_numbered_one_after_the_other() {
+    fn state_dir_numbers_runs_consecutively() {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::create(&folder.path().join("state")).unwrap();
-        assert_eq!(state.next_run().unwrap(), 1);
-        assert_eq!(state.next_run().unwrap(), 2);
-        assert_eq!(state.runs().unwrap(), [1, 2]);
+        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        assert_eq!(state.create_run().unwrap(), 1);
+        assert_eq!(state.create_run().unwrap(), 2);
+        assert_eq!(state.run_numbers().unwrap(), [1, 2]);
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    import::options::{Import, paths},
-    language::print::{Exported, Group, is_sayable, is_value_sayable, written_part},
+    import::options::{ImportOptions, path_attributes},
+    language::print::{
+        PrintedResource, SpecSection, is_representable, is_value_representable, user_attributes,
+    },
     model::{
-        error_chain::chain,
-        listing::{Concerns, Listing, Text, Written},
+        error_chain::error_chain,
+        listing::{Export, ExportTarget, ExportedState, Listing},
         schema::Schema,
         state::{Desired, State},
     },
@@ -15,67 +17,68 @@ use crate::{
 };
 
 /// Rule for what needs a file beside the spec when the spec itself has no place.
-const NO_PLACE: &str = "its contents need a file beside the spec: use `--out FILE`";
+const NEEDS_OUT_FILE: &str = "its contents need a file beside the spec: use `--out FILE`";
 /// Rule for a name that no spec can hold.
-const NO_NAME: &str = "a spec cannot express its name";
+const INVALID_NAME: &str = "a spec cannot express its name";
 /// What stands for all of a kind in a coverage.
 const EVERYTHING: &str = "*";
 
 /// What there is of one kind.
-pub(crate) struct Gathered {
+pub(crate) struct Collected {
     /// The names, and what became of the rest.
     pub(crate) listing: Listing,
     /// What is written.
-    pub(crate) groups: BTreeMap<Concerns, Group>,
+    pub(crate) sections: BTreeMap<ExportTarget, SpecSection>,
 }
 
 /// Lists, reads and writes down one kind.
-pub(crate) async fn gather<H: Host>(
-    import: &Import<'_>,
+pub(crate) async fn collect<H: Host>(
+    import: &ImportOptions<'_>,
     reader: &H::Reader,
     name: &str,
     kind: &dyn DynProvider<H>,
-) -> Gathered {
+) -> Collected {
     let importable = kind.importable();
     let listing = match importable {
         Some(kind) => kind.list(reader).await,
-        None => Ok(Listing::outside("it is not a state of a host")),
+        None => Ok(Listing::not_importable("it is not a state of a host")),
     };
     let mut listing = match listing {
         Ok(listing) => listing,
         Err(error) => {
             let mut listing = Listing::default();
-            let why = chain(&error).join(": ");
+            let why = error_chain(&error).join(": ");
             listing.unreadable.insert(EVERYTHING.to_owned(), why);
             listing
         }
     };
-    sift(import, name, kind, &mut listing);
-    let mut found = Found {
+    filter(import, name, kind, &mut listing);
+    let mut found = Collector {
         import,
         schema: kind.schema(),
-        gathered: Gathered {
-            groups: BTreeMap::new(),
+        collected: Collected {
+            sections: BTreeMap::new(),
             listing,
         },
     };
-    for (resource, state) in read(reader, kind, &mut found.gathered.listing).await {
+    for (resource, state) in read_states(reader, kind, &mut found.collected.listing).await {
         let written = match (state, importable) {
             (Some(state), Some(kind)) => kind.export(reader, &resource, state).await,
-            (Some(state), None) => Ok(Written::down(state)),
-            (None, _) => Ok(Written::Ignored("it was removed meanwhile".to_owned())),
+            (Some(state), None) => Ok(Export::as_is(state)),
+            (None, _) => Ok(Export::Ignored("it was removed meanwhile".to_owned())),
         };
-        let written = written.unwrap_or_else(|error| Written::Unreadable(chain(&error).join(": ")));
+        let written =
+            written.unwrap_or_else(|error| Export::Unreadable(error_chain(&error).join(": ")));
         found.add(kind, resource, written);
     }
     found.add_absent();
-    found.gathered.mention_secrets(import);
-    found.gathered
+    found.collected.record_secrets(import);
+    found.collected
 }
 
 /// Passes over what the user or the language does not want.
-fn sift<H: Host>(
-    import: &Import<'_>,
+fn filter<H: Host>(
+    import: &ImportOptions<'_>,
     name: &str,
     kind: &dyn DynProvider<H>,
     listing: &mut Listing,
@@ -85,9 +88,9 @@ fn sift<H: Host>(
     let mut keep = |names: BTreeSet<String>| {
         let mut kept = BTreeSet::new();
         for resource in names {
-            match import.rule(name, &resource) {
+            match import.ignore_reason(name, &resource) {
                 Some(rule) => listing.ignore(rule, resource),
-                None if !is_nameable(kind, &resource) => listing.ignore(NO_NAME, resource),
+                None if !is_nameable(kind, &resource) => listing.ignore(INVALID_NAME, resource),
                 None => drop(kept.insert(resource)),
             }
         }
@@ -99,12 +102,13 @@ fn sift<H: Host>(
 }
 
 fn is_nameable<H: Host>(kind: &dyn DynProvider<H>, name: &str) -> bool {
-    let is_plain = !name.is_empty() && !name.chars().any(char::is_control) && is_sayable(name);
+    let is_plain =
+        !name.is_empty() && !name.chars().any(char::is_control) && is_representable(name);
     is_plain && kind.check_name(name).is_ok()
 }
 
 /// Reads all that is worth writing; where the batch fails, one by one, so that one does not hide the others.
-async fn read<H: Host>(
+async fn read_states<H: Host>(
     reader: &H::Reader,
     kind: &dyn DynProvider<H>,
     listing: &mut Listing,
@@ -123,96 +127,103 @@ async fn read<H: Host>(
             Ok(mut state) => states.push((name, state.pop().flatten())),
             Err(error) => {
                 listing.managed.remove(&name);
-                listing.unreadable.insert(name, chain(&error).join(": "));
+                listing
+                    .unreadable
+                    .insert(name, error_chain(&error).join(": "));
             }
         }
     }
     states
 }
 
-struct Found<'a> {
-    import: &'a Import<'a>,
+struct Collector<'a> {
+    import: &'a ImportOptions<'a>,
     schema: Schema,
-    gathered: Gathered,
+    collected: Collected,
 }
 
-impl Found<'_> {
-    fn add<H: Host>(&mut self, kind: &dyn DynProvider<H>, name: String, written: Written<State>) {
-        let listing = &mut self.gathered.listing;
+impl Collector<'_> {
+    fn add<H: Host>(&mut self, kind: &dyn DynProvider<H>, name: String, written: Export<State>) {
+        let listing = &mut self.collected.listing;
         let text = match written {
-            Written::Down(text) => text,
+            Export::Write(text) => text,
             other => {
                 listing.managed.remove(&name);
                 match other {
-                    Written::Default => listing.default += 1,
-                    Written::Ignored(rule) => listing.ignore(rule, name),
-                    Written::Secret => drop(listing.secrets.insert(name)),
-                    Written::Unreadable(why) => drop(listing.unreadable.insert(name, why)),
-                    Written::Down(_) => unreachable!("matched above"),
+                    Export::Default => listing.default += 1,
+                    Export::Ignored(rule) => listing.ignore(rule, name),
+                    Export::Secret => drop(listing.secrets.insert(name)),
+                    Export::Unreadable(why) => drop(listing.unreadable.insert(name, why)),
+                    Export::Write(_) => unreachable!("matched above"),
                 }
                 return;
             }
         };
-        let Text {
+        let ExportedState {
             state,
             notes,
-            concerns,
+            target: concerns,
         } = text;
-        let state = written_part(&self.schema, &state);
-        if self.import.beside.is_none() && paths(&self.schema, &state).next().is_some() {
+        let state = user_attributes(&self.schema, &state);
+        if self.import.files_dir.is_none() && path_attributes(&self.schema, &state).next().is_some()
+        {
             listing.managed.remove(&name);
-            listing.ignore(NO_PLACE, name);
+            listing.ignore(NEEDS_OUT_FILE, name);
             return;
         }
-        if let Some(fault) = fault(kind, &self.schema, &name, &state) {
+        if let Some(fault) = unrepresentable(kind, &self.schema, &name, &state) {
             listing.managed.remove(&name);
             listing.unreadable.insert(name, fault);
             return;
         }
-        let group = self.gathered.group(concerns);
+        let group = self.collected.section(concerns);
         let desired = Desired::present(state);
-        group.resources.insert(name, Exported { desired, notes });
+        group
+            .resources
+            .insert(name, PrintedResource { desired, notes });
     }
 }
 
-impl Found<'_> {
+impl Collector<'_> {
     fn add_absent(&mut self) {
-        for name in self.gathered.listing.absent.clone() {
-            let exported = Exported {
+        for name in self.collected.listing.absent.clone() {
+            let exported = PrintedResource {
                 desired: Desired::Absent,
                 notes: vec![],
             };
-            let group = self.gathered.group(Concerns::All);
+            let group = self.collected.section(ExportTarget::Shared);
             group.resources.insert(name, exported);
         }
     }
 }
 
-impl Gathered {
-    fn group(&mut self, concerns: Concerns) -> &mut Group {
+impl Collected {
+    fn section(&mut self, concerns: ExportTarget) -> &mut SpecSection {
         let heading = &self.listing.heading;
-        self.groups.entry(concerns).or_insert_with(|| Group {
-            heading: heading.clone(),
-            ..Group::default()
-        })
+        self.sections
+            .entry(concerns)
+            .or_insert_with(|| SpecSection {
+                heading: heading.clone(),
+                ..SpecSection::default()
+            })
     }
 
-    fn mention_secrets(&mut self, import: &Import<'_>) {
+    fn record_secrets(&mut self, import: &ImportOptions<'_>) {
         let secrets = self.listing.secrets.clone();
-        if !secrets.is_empty() && import.against.is_none() {
-            self.group(Concerns::ThisMachine).secrets = secrets;
+        if !secrets.is_empty() && import.existing.is_none() {
+            self.section(ExportTarget::Machine).secrets = secrets;
         }
     }
 }
 
 /// Says what keeps a state from being written in a spec, if anything does.
-pub(crate) fn fault<H: Host>(
+pub(crate) fn unrepresentable<H: Host>(
     kind: &dyn DynProvider<H>,
     schema: &Schema,
     name: &str,
     state: &State,
 ) -> Option<String> {
-    if !is_value_sayable(state) {
+    if !is_value_representable(state) {
         return Some("it contains a character that a spec cannot contain".to_owned());
     }
     let texts = schema.attributes.iter().filter_map(|attribute| {

@@ -30,7 +30,8 @@ pub struct KindCoverage {
     pub unreadable: BTreeMap<String, String>,
     /// Why import never writes this kind, if so.
     #[serde(default)]
-    pub outside: Option<String>,
+    #[serde(rename = "outside")]
+    pub not_importable: Option<String>,
 }
 
 impl Coverage {
@@ -40,7 +41,7 @@ impl Coverage {
     }
 
     /// Returns what there is of a kind.
-    pub fn of(&mut self, kind: &str) -> &mut KindCoverage {
+    pub fn kind_mut(&mut self, kind: &str) -> &mut KindCoverage {
         self.0.entry(kind.to_owned()).or_default()
     }
 }
@@ -64,7 +65,7 @@ impl From<Listing> for KindCoverage {
             ignored,
             secrets,
             unreadable,
-            outside,
+            not_importable: outside,
         } = listing;
         managed.extend(absent);
         Self {
@@ -74,7 +75,7 @@ impl From<Listing> for KindCoverage {
             ignored,
             secrets,
             unreadable,
-            outside: outside.map(str::to_owned),
+            not_importable: outside.map(str::to_owned),
         }
     }
 }

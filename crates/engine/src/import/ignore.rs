@@ -6,7 +6,7 @@ use crate::language::{
     error::{SpecError, SpecErrors},
     parse::parse,
     source::{Source, Span},
-    spans::name_of,
+    spans::name_span,
 };
 
 /// What import passes over, in the order of the file.
@@ -29,7 +29,7 @@ pub struct Pattern {
 
 impl Pattern {
     /// Reads a pattern.
-    pub fn of(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         let (kind, name) = match text.split_once(':') {
             Some((kind, name)) => (kind, Some(name.to_owned())),
             None => (text, None),
@@ -46,7 +46,7 @@ impl Pattern {
     }
 
     /// Whether it means a resource.
-    pub fn is_meant(&self, kind: &str, name: &str) -> bool {
+    pub fn matches(&self, kind: &str, name: &str) -> bool {
         let is_name = match self.name.as_deref() {
             None => true,
             Some(pattern) => match pattern.strip_suffix('*') {
@@ -60,7 +60,7 @@ impl Pattern {
 
 impl Ignores {
     /// Passes over nothing.
-    pub const fn none() -> Self {
+    pub const fn empty() -> Self {
         Self(vec![])
     }
 
@@ -81,11 +81,11 @@ impl Ignores {
             match (text(0), reason.filter(|reason| !reason.trim().is_empty())) {
                 (Some(pattern), Some(reason)) if is_whole && node.children().is_none() => {
                     ignores.push(Ignore {
-                        pattern: Pattern::of(pattern),
+                        pattern: Pattern::new(pattern),
                         reason: reason.to_owned(),
                     });
                 }
-                _ => errors.push(mistake(name_of(source, node))),
+                _ => errors.push(line_error(name_span(source, node))),
             }
         }
         if errors.is_empty() {
@@ -105,12 +105,12 @@ impl Ignores {
         let mut meant = self
             .0
             .iter()
-            .filter(|ignore| ignore.pattern.is_meant(kind, name));
+            .filter(|ignore| ignore.pattern.matches(kind, name));
         meant.next().map(|ignore| ignore.reason.as_str())
     }
 }
 
-fn mistake(span: Span) -> SpecError {
+fn line_error(span: Span) -> SpecError {
     SpecError::new(
         "ignore::line",
         "this line does not say what to ignore and why",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_over_has_a_reason() {
+    fn ignores_match_kind_and_name_and_require_a_reason() {
         let read = ignores(
             "// ours\nignore \"file:/etc/a*\" reason=\"backup\"\nignore \"user\" reason=\"ldap\"\n",
         )

@@ -5,13 +5,13 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     import::{
-        collect::gather,
+        collect::collect,
         coverage::Coverage,
-        options::{Apart, CopiedSource, Import, ImportError},
-        verify::Proof,
+        options::{CopiedSource, ImportError, ImportOptions, MachineSpecific},
+        verify::RoundTrip,
     },
-    language::print::Groups,
-    model::listing::Concerns,
+    language::print::SpecSections,
+    model::listing::ExportTarget,
     provider::{host::Host, registry::Registry},
 };
 
@@ -21,7 +21,7 @@ pub struct Imported {
     /// What every host has that shall be like this one.
     pub spec: String,
     /// What concerns this machine alone; `None` if that is nothing, or stands in `spec`.
-    pub own: Option<String>,
+    pub machine_spec: Option<String>,
     /// Files of this host whose bytes go beside the spec.
     pub sources: Vec<CopiedSource>,
     /// How many resources are written in both.
@@ -37,53 +37,59 @@ pub struct Imported {
 pub async fn import<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
-    import: &Import<'_>,
+    import: &ImportOptions<'_>,
 ) -> Result<Imported, ImportError> {
-    let kinds = registry.iter().filter(|(kind, _)| import.wants(kind));
+    let kinds = registry
+        .iter()
+        .filter(|(kind, _)| import.includes_kind(kind));
     let gathered = join_all(kinds.map(async |(name, kind)| {
-        let gathering = gather(import, reader, name, kind);
+        let gathering = collect(import, reader, name, kind);
         let span = debug_span!("read", kind = name);
         (name, gathering.instrument(span).await)
     }));
     let mut coverage = Coverage::default();
-    let mut parts = Parts::default();
+    let mut parts = SpecParts::default();
     for (kind, gathered) in gathered.await {
         coverage.0.insert(kind.to_owned(), gathered.listing.into());
-        for (concerns, group) in gathered.groups {
-            let there = parts
-                .of(import, concerns)
+        for (concerns, group) in gathered.sections {
+            let sections = parts
+                .sections_for(import, concerns)
                 .entry(kind.to_owned())
                 .or_default();
-            there.merge(group);
+            sections.merge(group);
         }
     }
-    let mut proof = Proof::begin(registry, reader, import, coverage).await;
-    let spec = proof.prove(parts.all).await?;
-    let own = if parts.own.is_empty() {
+    let mut round_trip = RoundTrip::begin(registry, reader, import, coverage).await;
+    let spec = round_trip.verify(parts.shared).await?;
+    let own = if parts.machine.is_empty() {
         None
     } else {
-        Some(proof.prove(parts.own).await?)
+        Some(round_trip.verify(parts.machine).await?)
     };
     Ok(Imported {
         spec,
-        own,
-        sources: proof.sources.into_iter().collect(),
-        resources: proof.resources,
-        coverage: proof.coverage,
+        machine_spec: own,
+        sources: round_trip.sources.into_iter().collect(),
+        resources: round_trip.resources,
+        coverage: round_trip.coverage,
     })
 }
 
 #[derive(Default)]
-struct Parts {
-    all: Groups,
-    own: Groups,
+struct SpecParts {
+    shared: SpecSections,
+    machine: SpecSections,
 }
 
-impl Parts {
-    fn of(&mut self, import: &Import<'_>, concerns: Concerns) -> &mut Groups {
-        match (concerns, import.apart) {
-            (Concerns::ThisMachine, Apart::Yes) => &mut self.own,
-            _ => &mut self.all,
+impl SpecParts {
+    fn sections_for(
+        &mut self,
+        import: &ImportOptions<'_>,
+        concerns: ExportTarget,
+    ) -> &mut SpecSections {
+        match (concerns, import.machine_specific) {
+            (ExportTarget::Machine, MachineSpecific::Separate) => &mut self.machine,
+            _ => &mut self.shared,
         }
     }
 }

@@ -14,15 +14,15 @@ use crate::{
 
 /// What is to be imported, and how it is written.
 #[derive(Debug)]
-pub struct Import<'a> {
+pub struct ImportOptions<'a> {
     /// The name of the host node.
     pub host: &'a str,
     /// Where the spec will be, so that mistakes can name it.
     pub path: &'a Path,
     /// The folder beside the spec for the bytes of files; `None` where there is no place for it.
-    pub beside: Option<&'a str>,
+    pub files_dir: Option<&'a str>,
     /// Whether what concerns this machine alone is a spec of its own.
-    pub apart: Apart,
+    pub machine_specific: MachineSpecific,
     /// Nothing but these, if any are named.
     pub only: &'a [Pattern],
     /// All but these.
@@ -30,16 +30,16 @@ pub struct Import<'a> {
     /// What the user passes over, with reasons.
     pub ignores: &'a Ignores,
     /// What is said already and need not be said again.
-    pub against: Option<&'a Graph>,
+    pub existing: Option<&'a Graph>,
 }
 
 /// Whether what concerns this machine alone stands in a spec of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Apart {
+pub enum MachineSpecific {
     /// It does.
-    Yes,
+    Separate,
     /// It stands with the rest.
-    No,
+    Inline,
 }
 
 /// A file of this host whose bytes go beside the spec.
@@ -65,16 +65,16 @@ pub enum ImportError {
     Observe(#[from] ObserveError),
 }
 
-impl Import<'_> {
-    pub(crate) fn wants(&self, kind: &str) -> bool {
+impl ImportOptions<'_> {
+    pub(crate) fn includes_kind(&self, kind: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|pattern| pattern.kind() == kind)
     }
 
     /// Returns the rule by which a name is passed over, if it is.
-    pub(crate) fn rule(&self, kind: &str, name: &str) -> Option<String> {
+    pub(crate) fn ignore_reason(&self, kind: &str, name: &str) -> Option<String> {
         let is_meant = |patterns: &[Pattern]| {
             let mut patterns = patterns.iter();
-            patterns.any(|pattern| pattern.is_meant(kind, name))
+            patterns.any(|pattern| pattern.matches(kind, name))
         };
         if let Some(reason) = self.ignores.reason(kind, name) {
             return Some(reason.to_owned());
@@ -87,7 +87,7 @@ impl Import<'_> {
 }
 
 /// Returns the attributes that are paths of files of this host.
-pub(crate) fn paths<'a>(
+pub(crate) fn path_attributes<'a>(
     schema: &Schema,
     state: &'a State,
 ) -> impl Iterator<Item = (&'static Attribute, &'a str)> {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     import::{
-        collect::fault,
+        collect::unrepresentable,
         coverage::{Coverage, KindCoverage},
     },
-    language::print::{Exported, Group, Groups, spec_text},
+    language::print::{PrintedResource, SpecSection, SpecSections, print_spec},
     model::{
         address::Address,
         state::{Desired, State},
@@ -20,7 +20,7 @@ const NO_KIND: &str = "this version of stead does not have this kind";
 
 /// What was written elsewhere, in the words of kinds.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct ForeignSpec {
     /// Resources, each with the attributes that a spec writes.
     pub resources: BTreeMap<Address, State>,
     /// One comment line above the resources of a kind: what they are.
@@ -33,33 +33,33 @@ pub struct Wishes {
 pub fn translate<H: Host>(
     registry: &Registry<H>,
     host: &str,
-    wishes: Wishes,
+    foreign: ForeignSpec,
 ) -> (String, Coverage) {
-    let Wishes {
+    let ForeignSpec {
         resources,
         mut headings,
         mut coverage,
-    } = wishes;
-    let mut groups = Groups::new();
+    } = foreign;
+    let mut groups = SpecSections::new();
     for (Address { kind, name }, state) in resources {
         let why = match registry.get(&kind) {
             None => Some(NO_KIND.to_owned()),
             Some(provider) => match provider.check_name(&name) {
                 Err(problem) => Some(problem.to_string()),
-                Ok(()) => fault(provider, &provider.schema(), &name, &state),
+                Ok(()) => unrepresentable(provider, &provider.schema(), &name, &state),
             },
         };
-        let found = coverage.of(&kind);
+        let found = coverage.kind_mut(&kind);
         if let Some(why) = why {
             found.unreadable.insert(name.into(), why);
             continue;
         }
         found.managed.insert(name.to_string());
-        let exported = Exported {
+        let exported = PrintedResource {
             desired: Desired::present(state),
             notes: vec![],
         };
-        let group: &mut Group = groups.entry(kind.into()).or_default();
+        let group: &mut SpecSection = groups.entry(kind.into()).or_default();
         group.resources.insert(name.into(), exported);
     }
     for (source, found) in &coverage.0 {
@@ -68,14 +68,14 @@ pub fn translate<H: Host>(
             .remove(source)
             .filter(|_| !group.resources.is_empty())
             .unwrap_or_default();
-        group.left_out = left_out(found);
+        group.omitted = omitted_lines(found);
         group.secrets.clone_from(&found.secrets);
     }
-    (spec_text(registry, host, &groups), coverage)
+    (print_spec(registry, host, &groups), coverage)
 }
 
 /// Returns what is not written, each with the reason.
-fn left_out(found: &KindCoverage) -> Vec<String> {
+fn omitted_lines(found: &KindCoverage) -> Vec<String> {
     let unsaid = found.unreadable.iter();
     let unsaid = unsaid.map(|(name, why)| format!("{name}: {why}"));
     let ignored = found.ignored.iter().flat_map(|(rule, names)| {

@@ -11,11 +11,11 @@ use serde_json::Value;
 use crate::{
     import::{
         coverage::Coverage,
-        options::{CopiedSource, Import, ImportError, paths},
+        options::{CopiedSource, ImportError, ImportOptions, path_attributes},
     },
     language::{
         error::SpecErrors,
-        print::{Exported, Groups, spec_text},
+        print::{PrintedResource, SpecSections, print_spec},
         resolve::decode,
         source::Source,
         spec::Spec,
@@ -28,15 +28,15 @@ use crate::{
     plan::{
         document::PlanError,
         graph::Graph,
-        merge::compared,
+        merge::compared_attributes,
         observe::{ObserveError, observe},
-        planner::{plan_wanted, wanted},
+        planner::{desired_resources, plan_desired},
     },
     provider::{erased::DynProvider, error::ProviderError, host::Host, registry::Registry},
 };
 
 /// Returns what a spec says already, ready to be compared.
-async fn said<H: Host>(
+async fn already_declared<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     against: Option<&Graph>,
@@ -44,7 +44,7 @@ async fn said<H: Host>(
     let resources = against.iter().flat_map(|graph| graph.resources());
     let said = resources.map(async |resource| {
         let address = &resource.address;
-        let state = match (&resource.desired, registry.of(address)) {
+        let state = match (&resource.desired, registry.provider_of(address)) {
             (Desired::Present(state), Ok(kind)) => kind
                 .prepare(reader, &address.name, State::clone(state))
                 .await
@@ -57,35 +57,35 @@ async fn said<H: Host>(
 }
 
 /// Whether one value says all that another says.
-fn says(one: Option<&Value>, other: &Value) -> bool {
+fn declares(one: Option<&Value>, other: &Value) -> bool {
     match (one, other) {
-        (Some(Value::Object(one)), Value::Object(other)) => {
-            other.iter().all(|(key, value)| says(one.get(key), value))
-        }
+        (Some(Value::Object(one)), Value::Object(other)) => other
+            .iter()
+            .all(|(key, value)| declares(one.get(key), value)),
         (one, other) => one == Some(other),
     }
 }
 
 /// Turns groups into a text whose plan on this host is empty.
-pub(crate) struct Proof<'a, H: Host> {
+pub(crate) struct RoundTrip<'a, H: Host> {
     registry: &'a Registry<H>,
     reader: &'a H::Reader,
-    import: &'a Import<'a>,
+    import: &'a ImportOptions<'a>,
     /// What became of everything.
     pub(crate) coverage: Coverage,
     /// Files whose bytes go beside the spec.
     pub(crate) sources: BTreeSet<CopiedSource>,
     /// How many resources were written.
     pub(crate) resources: usize,
-    said: BTreeMap<Address, Option<State>>,
+    declared: BTreeMap<Address, Option<State>>,
 }
 
-impl<'a, H: Host> Proof<'a, H> {
+impl<'a, H: Host> RoundTrip<'a, H> {
     /// Begins with what is said already.
     pub(crate) async fn begin(
         registry: &'a Registry<H>,
         reader: &'a H::Reader,
-        import: &'a Import<'a>,
+        import: &'a ImportOptions<'a>,
         coverage: Coverage,
     ) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl<'a, H: Host> Proof<'a, H> {
             coverage,
             sources: BTreeSet::new(),
             resources: 0,
-            said: said(registry, reader, import.against).await,
+            declared: already_declared(registry, reader, import.existing).await,
         }
     }
 
@@ -103,23 +103,34 @@ impl<'a, H: Host> Proof<'a, H> {
     ///
     /// # Errors
     /// If the plan of what is to be written is not empty.
-    pub(crate) async fn prove(&mut self, mut groups: Groups) -> Result<String, ImportError> {
-        self.drop_said(&mut groups).await;
+    pub(crate) async fn verify(&mut self, mut groups: SpecSections) -> Result<String, ImportError> {
+        self.drop_declared(&mut groups).await;
         loop {
-            let text = spec_text(self.registry, self.import.host, &self.with_places(&groups));
-            let graph = self.graph(&text, &groups)?;
-            if self.say_what_is_not_there(&mut groups, &graph).await? {
+            let text = print_spec(
+                self.registry,
+                self.import.host,
+                &self.with_copied_paths(&groups),
+            );
+            let graph = self.parse_back(&text, &groups)?;
+            if self.add_absent(&mut groups, &graph).await? {
                 continue;
             }
-            match plan_wanted(self.registry, self.reader, graph.host(), wanted(&graph)).await {
+            match plan_desired(
+                self.registry,
+                self.reader,
+                graph.host(),
+                desired_resources(&graph),
+            )
+            .await
+            {
                 Ok(plan) if plan.is_empty() => {
-                    self.note(&groups);
+                    self.record_written(&groups);
                     return Ok(text);
                 }
                 Ok(plan) => return Err(ImportError::NotEmpty(Box::new(plan))),
                 Err(PlanError::Problems(problems)) => {
                     for (address, problem) in problems {
-                        self.drop_unsayable(&mut groups, &address, problem.to_string())?;
+                        self.drop_unrepresentable(&mut groups, &address, problem.to_string())?;
                     }
                 }
                 Err(PlanError::Observe(error)) => return Err(error.into()),
@@ -129,7 +140,7 @@ impl<'a, H: Host> Proof<'a, H> {
     }
 
     /// Reads what was written as anybody would. Only the bytes beside the spec are not there yet: they are those of this host.
-    fn graph(&self, text: &str, groups: &Groups) -> Result<Graph, SpecErrors> {
+    fn parse_back(&self, text: &str, groups: &SpecSections) -> Result<Graph, SpecErrors> {
         let source = Arc::new(Source::new(self.import.path, text.to_owned()));
         let mut spec: Spec = decode(&source, self.registry)?;
         for resource in &mut spec.resources {
@@ -144,7 +155,7 @@ impl<'a, H: Host> Proof<'a, H> {
                 (&exported.desired, self.schema(kind))
             {
                 let state = Arc::make_mut(state);
-                for (attribute, path) in paths(&schema, written) {
+                for (attribute, path) in path_attributes(&schema, written) {
                     state[attribute.name] = path.into();
                 }
             }
@@ -157,9 +168,9 @@ impl<'a, H: Host> Proof<'a, H> {
     }
 
     /// What a resource brings with it, and what this host does not have, is said not to be there.
-    async fn say_what_is_not_there(
+    async fn add_absent(
         &self,
-        groups: &mut Groups,
+        groups: &mut SpecSections,
         graph: &Graph,
     ) -> Result<bool, ObserveError> {
         let implied = graph.resources().filter(|resource| {
@@ -182,7 +193,7 @@ impl<'a, H: Host> Proof<'a, H> {
             };
             let group = groups.entry(kind.to_string()).or_default();
             let note = format!("{by} would add it; this host does not have it");
-            let exported = Exported {
+            let exported = PrintedResource {
                 desired: Desired::Absent,
                 notes: vec![note],
             };
@@ -193,8 +204,8 @@ impl<'a, H: Host> Proof<'a, H> {
     }
 
     /// Takes away what `against` says already.
-    async fn drop_said(&mut self, groups: &mut Groups) {
-        if self.import.against.is_none() {
+    async fn drop_declared(&mut self, groups: &mut SpecSections) {
+        if self.import.existing.is_none() {
             return;
         }
         for (kind, group) in &mut *groups {
@@ -204,20 +215,27 @@ impl<'a, H: Host> Proof<'a, H> {
             let schema = provider.schema();
             let mut unsaid = BTreeMap::new();
             for (name, exported) in std::mem::take(&mut group.resources) {
-                let said = self.said.get(&Address::new(kind, &name)).cloned().flatten();
+                let said = self
+                    .declared
+                    .get(&Address::new(kind, &name))
+                    .cloned()
+                    .flatten();
                 let is = match (&exported.desired, said) {
                     (Desired::Present(state), Some(said)) => {
                         let state = provider
                             .prepare(self.reader, &name, State::clone(state))
                             .await;
                         state.is_ok_and(|state| {
-                            says(Some(&said), &serde_json::json!(compared(&schema, &state)))
+                            declares(
+                                Some(&said),
+                                &serde_json::json!(compared_attributes(&schema, &state)),
+                            )
                         })
                     }
                     _ => false,
                 };
                 if is {
-                    let kind = self.coverage.of(kind);
+                    let kind = self.coverage.kind_mut(kind);
                     kind.managed.remove(&name);
                     kind.ignore("already declared by the spec", name.as_str());
                 } else {
@@ -229,9 +247,9 @@ impl<'a, H: Host> Proof<'a, H> {
     }
 
     /// Gives up on one resource: it is named as what could not be said.
-    fn drop_unsayable(
+    fn drop_unrepresentable(
         &mut self,
-        groups: &mut Groups,
+        groups: &mut SpecSections,
         address: &Address,
         why: String,
     ) -> Result<(), ImportError> {
@@ -248,14 +266,14 @@ impl<'a, H: Host> Proof<'a, H> {
             )]);
             return Err(errors.into());
         }
-        let coverage = self.coverage.of(kind);
+        let coverage = self.coverage.kind_mut(kind);
         coverage.managed.remove(name.as_str());
         coverage.unreadable.insert(name.to_string(), why);
         Ok(())
     }
 
     /// Returns the groups with the places beside the spec instead of those on this host.
-    fn with_places(&self, groups: &Groups) -> Groups {
+    fn with_copied_paths(&self, groups: &SpecSections) -> SpecSections {
         let mut groups = groups.clone();
         for (kind, group) in &mut groups {
             let Some(schema) = self.schema(kind) else {
@@ -263,8 +281,8 @@ impl<'a, H: Host> Proof<'a, H> {
             };
             for exported in group.resources.values_mut() {
                 if let Desired::Present(state) = &mut exported.desired {
-                    let paths: Vec<_> = paths(&schema, state)
-                        .map(|(attribute, path)| (attribute.name, self.place(path)))
+                    let paths: Vec<_> = path_attributes(&schema, state)
+                        .map(|(attribute, path)| (attribute.name, self.copied_path(path)))
                         .collect();
                     let state = Arc::make_mut(state);
                     for (attribute, place) in paths {
@@ -276,21 +294,21 @@ impl<'a, H: Host> Proof<'a, H> {
         groups
     }
 
-    fn place(&self, path: &str) -> String {
-        let folder = self.import.beside.unwrap_or_default();
+    fn copied_path(&self, path: &str) -> String {
+        let folder = self.import.files_dir.unwrap_or_default();
         format!("{folder}/{}", path.trim_start_matches('/'))
     }
 
     /// Remembers what was written.
-    fn note(&mut self, groups: &Groups) {
+    fn record_written(&mut self, groups: &SpecSections) {
         for (kind, group) in groups {
             self.resources += group.resources.len();
             let schema = self.schema(kind);
             for exported in group.resources.values() {
                 if let (Desired::Present(state), Some(schema)) = (&exported.desired, &schema) {
-                    let sources = paths(schema, state).map(|(_, path)| CopiedSource {
+                    let sources = path_attributes(schema, state).map(|(_, path)| CopiedSource {
                         from: path.into(),
-                        to: self.place(path).into(),
+                        to: self.copied_path(path).into(),
                     });
                     let sources: Vec<_> = sources.collect();
                     self.sources.extend(sources);

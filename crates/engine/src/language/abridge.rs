@@ -3,50 +3,53 @@
 
 use std::ops::Range;
 
-use crate::language::lexer::{Lexeme, Token, is_plain, tokens};
+use crate::language::lexer::{Token, TokenKind, is_plain, tokens};
 
 /// Stands for a run. A text that has it, or may by an escape, is left as it is.
-const STAND_IN: char = '\u{e000}';
+const PLACEHOLDER: char = '\u{e000}';
 /// What an escape of any character begins with.
-const ANY: &str = "\\u";
+const UNICODE_ESCAPE: &str = "\\u";
 
 /// Bytes of a run that is worth it.
-const LONG: usize = 16;
+const MIN_ELIDED: usize = 16;
 
 /// A text without long runs.
-pub(crate) struct Abridged<'a> {
-    whole: &'a str,
+pub(crate) struct ShortenedText<'a> {
+    source: &'a str,
     pub(crate) text: String,
-    runs: Vec<Run>,
+    elisions: Vec<Elision>,
 }
 
 /// What was left out.
-struct Run {
+struct Elision {
     /// Where it stands in the whole.
     range: Range<usize>,
     /// Where the character stands that stands for it.
-    stand_in: usize,
+    placeholder: usize,
 }
 
-impl<'a> Abridged<'a> {
+impl<'a> ShortenedText<'a> {
     /// Abridges a text whose grammar was checked.
-    pub(crate) fn of(whole: &'a str) -> Self {
+    pub(crate) fn new(whole: &'a str) -> Self {
         let mut abridged = Self {
-            whole,
+            source: whole,
             text: String::with_capacity(whole.len()),
-            runs: vec![],
+            elisions: vec![],
         };
         let mut copied = 0;
-        if !whole.contains(STAND_IN) && !whole.contains(ANY) {
+        if !whole.contains(PLACEHOLDER) && !whole.contains(UNICODE_ESCAPE) {
             let is_string =
-                |token: &Token| matches!(token.lexeme, Lexeme::Quoted | Lexeme::Multiline);
+                |token: &Token| matches!(token.kind, TokenKind::Quoted | TokenKind::Multiline);
             for token in tokens(whole).filter(is_string) {
-                for range in runs(&whole[..token.end], token.start) {
+                for range in long_runs(&whole[..token.end], token.start) {
                     abridged.text.push_str(&whole[copied..range.start]);
                     let stand_in = abridged.text.len();
-                    abridged.text.push(STAND_IN);
+                    abridged.text.push(PLACEHOLDER);
                     copied = range.end;
-                    abridged.runs.push(Run { range, stand_in });
+                    abridged.elisions.push(Elision {
+                        range,
+                        placeholder: stand_in,
+                    });
                 }
             }
         }
@@ -55,23 +58,23 @@ impl<'a> Abridged<'a> {
     }
 
     /// Returns where a place of the abridged text is in the whole.
-    pub(crate) fn place(&self, at: usize) -> usize {
-        match self.runs[..self.before(at)].last() {
-            Some(run) => run.range.end + at - (run.stand_in + STAND_IN.len_utf8()),
+    pub(crate) fn to_source_offset(&self, at: usize) -> usize {
+        match self.elisions[..self.count_before(at)].last() {
+            Some(run) => run.range.end + at - (run.placeholder + PLACEHOLDER.len_utf8()),
             None => at,
         }
     }
 
     /// Puts back what was left out of a value that ends there in the abridged text; `None` if that is nothing.
-    pub(crate) fn restored(&self, value: &str, end: usize) -> Option<String> {
-        let last = self.before(end);
-        let runs = &self.runs[last - value.matches(STAND_IN).count().min(last)..last];
+    pub(crate) fn restore(&self, value: &str, end: usize) -> Option<String> {
+        let last = self.count_before(end);
+        let runs = &self.elisions[last - value.matches(PLACEHOLDER).count().min(last)..last];
         if runs.is_empty() {
             return None;
         }
-        let mut runs = runs.iter().map(|run| &self.whole[run.range.clone()]);
+        let mut runs = runs.iter().map(|run| &self.source[run.range.clone()]);
         let mut whole = String::new();
-        for (number, part) in value.split(STAND_IN).enumerate() {
+        for (number, part) in value.split(PLACEHOLDER).enumerate() {
             if number > 0 {
                 whole.push_str(runs.next().unwrap_or_default());
             }
@@ -81,13 +84,13 @@ impl<'a> Abridged<'a> {
     }
 
     /// Counts the runs whose stand-ins begin before a place.
-    fn before(&self, at: usize) -> usize {
-        self.runs.partition_point(|run| run.stand_in < at)
+    fn count_before(&self, at: usize) -> usize {
+        self.elisions.partition_point(|run| run.placeholder < at)
     }
 }
 
 /// Finds the long runs of a string that begins at `at` and ends with the text. No space is at an end of them: spaces may be indentation.
-fn runs(text: &str, mut at: usize) -> Vec<Range<usize>> {
+fn long_runs(text: &str, mut at: usize) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut runs = vec![];
     while at < bytes.len() {
@@ -99,7 +102,7 @@ fn runs(text: &str, mut at: usize) -> Vec<Range<usize>> {
         let length = bytes[at..].iter().position(|byte| !is_plain(*byte));
         let end = length.map_or(bytes.len(), |length| at + length);
         let run = text[at..end].trim_matches(' ');
-        if run.len() >= LONG {
+        if run.len() >= MIN_ELIDED {
             let start = end - text[at..end].trim_start_matches(' ').len();
             runs.push(start..start + run.len());
         }
@@ -116,21 +119,21 @@ mod tests {
     use super::*;
 
     fn check(whole: &str, expected: &str, values: &[(&str, &str)]) {
-        let abridged = Abridged::of(whole);
-        assert_eq!(abridged.text.replace(STAND_IN, "_"), expected);
+        let abridged = ShortenedText::new(whole);
+        assert_eq!(abridged.text.replace(PLACEHOLDER, "_"), expected);
         for (short, long) in values {
-            let short = short.replace('_', &STAND_IN.to_string());
+            let short = short.replace('_', &PLACEHOLDER.to_string());
             let start = abridged.text.find(&short).unwrap();
-            let restored = abridged.restored(&short, start + short.len());
+            let restored = abridged.restore(&short, start + short.len());
             assert_eq!(restored.as_deref(), Some(*long));
-            assert_eq!(abridged.place(start), whole.find(long).unwrap());
-            let end = abridged.place(start + short.len());
+            assert_eq!(abridged.to_source_offset(start), whole.find(long).unwrap());
+            let end = abridged.to_source_offset(start + short.len());
             assert_eq!(end, whole.find(long).unwrap() + long.len());
         }
     }
 
     #[test]
-    fn long_runs_go_and_come_back() {
+    fn long_text_is_elided_and_restored() {
         let long = "plain text, long enough";
         check(
             &format!("a \"{long}\" \"b\" \"{long}\\n{long} \" \"{long} ü\""),
@@ -144,14 +147,14 @@ mod tests {
         check("a \"\\\\nothing but plain text\"", "a \"\\\\_\"", &[]);
         let raw = format!("a #\"{long}\"#");
         check(&raw, &raw, &[]);
-        for taken in [STAND_IN.to_string(), format!("{ANY}{{e000}}")] {
+        for taken in [PLACEHOLDER.to_string(), format!("{UNICODE_ESCAPE}{{e000}}")] {
             let text = format!("a \"{taken}\" \"{long}\"");
-            assert_eq!(Abridged::of(&text).text, text);
+            assert_eq!(ShortenedText::new(&text).text, text);
         }
     }
 
     #[test]
-    fn indentation_stays() {
+    fn elision_keeps_indentation() {
         check(
             "a \"\"\"\n    plain text, long enough   \n      \n    \"\"\"",
             "a \"\"\"\n    _   \n      \n    \"\"\"",

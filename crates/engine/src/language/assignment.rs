@@ -8,7 +8,7 @@ use crate::language::{
     error::{SpecError, SpecErrors},
     parse::parse,
     source::{Source, Span},
-    spans::{name_of, value_span},
+    spans::{name_span, value_span},
 };
 
 /// What a value given by `NAME=VALUE` is shown as standing in.
@@ -16,7 +16,7 @@ const ARGUMENT: &str = "--var";
 
 /// A value that a variable was given from outside of the spec.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct Assignment {
     pub(crate) name: String,
     /// A text that is read by the type of the variable, or a value with a type of its own.
     pub(crate) value: Result<KdlValue, String>,
@@ -26,17 +26,17 @@ pub struct Given {
     pub(crate) span: Span,
 }
 
-impl Given {
+impl Assignment {
     /// Reads `NAME=VALUE`, as it is typed on a command line; `None` if it is not that.
-    pub fn of_argument(text: &str) -> Option<Self> {
+    pub fn from_argument(text: &str) -> Option<Self> {
         let (name, value) = text.split_once('=')?;
         let source = Arc::new(Source::of_value(ARGUMENT, text));
         let after = name.len() + 1;
         (!name.is_empty()).then(|| Self {
             name: name.to_owned(),
             value: Err(value.to_owned()),
-            name_span: Span::of(&source, 0..name.len()),
-            span: Span::of(&source, after..text.len()),
+            name_span: Span::new(&source, 0..name.len()),
+            span: Span::new(&source, after..text.len()),
         })
     }
 
@@ -46,7 +46,7 @@ impl Given {
     }
 
     /// Returns the value as it is written.
-    pub fn shown(&self) -> &str {
+    pub fn source_text(&self) -> &str {
         let Span {
             source,
             offset,
@@ -59,13 +59,13 @@ impl Given {
     ///
     /// # Errors
     /// All mistakes in it.
-    pub fn of_file(source: &Arc<Source>) -> Result<Vec<Self>, SpecErrors> {
+    pub fn from_file(source: &Arc<Source>) -> Result<Vec<Self>, SpecErrors> {
         let document = parse(source)?;
         let mut given: Vec<Self> = vec![];
         let mut errors = vec![];
         for node in document.nodes() {
             let name = node.name().value().to_owned();
-            let name_span = name_of(source, node);
+            let name_span = name_span(source, node);
             match node.entries() {
                 [entry]
                     if entry.name().is_none()

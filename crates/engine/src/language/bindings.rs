@@ -11,11 +11,11 @@ use kdl::{KdlEntry, KdlValue};
 use crate::{
     language::{
         error::SpecError,
-        inputs::Surroundings,
+        inputs::SpecInputs,
         provenance::ValueOrigin,
         source::{Source, Span},
         spans::{entry_span, value_span},
-        variable::{Declared, overrides_nothing, unknown_annotation},
+        variable::{VariableDecl, override_without_base, unknown_annotation},
     },
     model::{
         facts::{Fact, Facts},
@@ -24,29 +24,29 @@ use crate::{
 };
 
 /// The most variables of which each is the default of the one before.
-const NESTED: usize = 32;
+const MAX_NESTING: usize = 32;
 
 /// A value and where it comes from, the nearest first.
-pub(crate) type Found = (KdlValue, Vec<(Span, String)>);
+pub(crate) type ResolvedValue = (KdlValue, Vec<(Span, String)>);
 
 /// The variables of a spec, the environment and the facts.
-pub(crate) struct Values<'a> {
-    declared: BTreeMap<String, Declared>,
-    surroundings: &'a Surroundings<'a>,
+pub(crate) struct Bindings<'a> {
+    declared: BTreeMap<String, VariableDecl>,
+    inputs: &'a SpecInputs<'a>,
     facts: OnceCell<Facts>,
     /// What was asked for of the environment and of the facts, with the answers.
-    asked: RefCell<(BTreeMap<String, String>, BTreeMap<String, Fact>)>,
+    lookups: RefCell<(BTreeMap<String, String>, BTreeMap<String, Fact>)>,
 }
 
-impl<'a> Values<'a> {
+impl<'a> Bindings<'a> {
     /// Gathers declarations; says which clash.
     pub(crate) fn new(
-        declared: impl IntoIterator<Item = Declared>,
-        surroundings: &'a Surroundings<'a>,
+        declared: impl IntoIterator<Item = VariableDecl>,
+        inputs: &'a SpecInputs<'a>,
         errors: &mut Vec<SpecError>,
     ) -> Self {
-        let mut plain: BTreeMap<String, Declared> = BTreeMap::new();
-        let mut overrides: BTreeMap<String, Declared> = BTreeMap::new();
+        let mut plain: BTreeMap<String, VariableDecl> = BTreeMap::new();
+        let mut overrides: BTreeMap<String, VariableDecl> = BTreeMap::new();
         for one in declared {
             let among = if one.is_override.is_some() {
                 &mut overrides
@@ -70,9 +70,9 @@ impl<'a> Values<'a> {
             match plain.get(&name) {
                 Some(base) => {
                     let r#type = one.r#type.or(Some(base.r#type()));
-                    plain.insert(name, Declared { r#type, ..one });
+                    plain.insert(name, VariableDecl { r#type, ..one });
                 }
-                None => errors.push(overrides_nothing(
+                None => errors.push(override_without_base(
                     &format!("the variable `{name}`"),
                     one.is_override.expect("kept among the overrides"),
                 )),
@@ -80,21 +80,24 @@ impl<'a> Values<'a> {
         }
         Self {
             declared: plain,
-            surroundings,
+            inputs,
             facts: OnceCell::new(),
-            asked: RefCell::default(),
+            lookups: RefCell::default(),
         }
     }
 
     /// Returns what was asked for so far, with the answers.
-    pub(crate) fn asked(&self) -> (BTreeMap<String, String>, BTreeMap<String, Fact>) {
-        self.asked.take()
+    pub(crate) fn lookups(&self) -> (BTreeMap<String, String>, BTreeMap<String, Fact>) {
+        self.lookups.take()
     }
 
     /// Finds variables that nothing asks for, that are asked for and not declared, and values that no variable takes.
-    pub(crate) fn check(&self, mentions: &[(String, Span)]) -> Vec<SpecError> {
+    pub(crate) fn check(&self, variable_uses: &[(String, Span)]) -> Vec<SpecError> {
         let mut errors = vec![];
-        let mentioned: BTreeSet<&str> = mentions.iter().map(|(name, _)| name.as_str()).collect();
+        let mentioned: BTreeSet<&str> = variable_uses
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         let names = || self.declared.keys().map(String::as_str);
         let undeclared = |name: &str, span: &Span| {
             SpecError::new(
@@ -107,12 +110,12 @@ impl<'a> Values<'a> {
                 None => format!("write `var \"{name}\"` beside `host`"),
             })
         };
-        for (name, span) in mentions {
+        for (name, span) in variable_uses {
             if !self.declared.contains_key(name) {
                 errors.push(undeclared(name, span));
             }
         }
-        for given in self.surroundings.given {
+        for given in self.inputs.assignments {
             if !self.declared.contains_key(&given.name) {
                 errors.push(undeclared(&given.name, &given.name_span));
             }
@@ -135,16 +138,16 @@ impl<'a> Values<'a> {
     }
 
     /// Returns the value of a variable.
-    pub(crate) fn variable(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
-        self.variable_within(name, at, &mut vec![])
+    pub(crate) fn variable(&self, name: &str, at: &Span) -> Result<ResolvedValue, SpecError> {
+        self.resolve_variable(name, at, &mut vec![])
     }
 
-    fn variable_within<'v>(
+    fn resolve_variable<'v>(
         &'v self,
         name: &str,
         at: &Span,
         within: &mut Vec<&'v str>,
-    ) -> Result<Found, SpecError> {
+    ) -> Result<ResolvedValue, SpecError> {
         let (name, one) = self
             .declared
             .get_key_value(name)
@@ -162,16 +165,16 @@ impl<'a> Values<'a> {
             )
             .help("give one of them a value"));
         }
-        if within.len() == NESTED {
-            let fact = format!("more than {NESTED} variables refer to one another");
+        if within.len() == MAX_NESTING {
+            let fact = format!("more than {MAX_NESTING} variables refer to one another");
             return Err(SpecError::new("spec::too-deep", fact, one.span.clone())
                 .help("give one of them a value"));
         }
-        let given = self.surroundings.given.iter().rev();
+        let given = self.inputs.assignments.iter().rev();
         if let Some(given) = given.into_iter().find(|given| given.name == *name) {
             let value = given.value.clone().or_else(|text| {
-                let value = one.r#type().read(&text);
-                value.ok_or_else(|| one.other_type(&text, &given.span))
+                let value = one.r#type().parse(&text);
+                value.ok_or_else(|| one.type_mismatch(&text, &given.span))
             })?;
             one.check(&value, &given.span)?;
             let said = format!("the variable `{name}` is set here");
@@ -190,7 +193,7 @@ impl<'a> Values<'a> {
         };
         let span = value_span(&one.source, default);
         within.push(name);
-        let (value, from) = self.entry_within(&one.source, default, within)?;
+        let (value, from) = self.resolve_entry(&one.source, default, within)?;
         within.pop();
         one.check(&value, from.first().map_or(&span, |(span, _)| span))?;
         let mut chain = vec![(span, format!("the default of the variable `{name}`"))];
@@ -199,16 +202,20 @@ impl<'a> Values<'a> {
     }
 
     /// Returns the value of an entry and where it comes from; nowhere if it is written itself.
-    pub(crate) fn entry(&self, source: &Arc<Source>, entry: &KdlEntry) -> Result<Found, SpecError> {
-        self.entry_within(source, entry, &mut vec![])
+    pub(crate) fn entry_value(
+        &self,
+        source: &Arc<Source>,
+        entry: &KdlEntry,
+    ) -> Result<ResolvedValue, SpecError> {
+        self.resolve_entry(source, entry, &mut vec![])
     }
 
-    fn entry_within<'v>(
+    fn resolve_entry<'v>(
         &'v self,
         source: &Arc<Source>,
         entry: &KdlEntry,
         within: &mut Vec<&'v str>,
-    ) -> Result<Found, SpecError> {
+    ) -> Result<ResolvedValue, SpecError> {
         let Some(annotation) = entry.ty() else {
             return Ok((entry.value().clone(), vec![]));
         };
@@ -222,15 +229,15 @@ impl<'a> Values<'a> {
             .help(format!("write `({})\"NAME\"`", annotation.value())));
         };
         match annotation.value() {
-            "var" => self.variable_within(name, &span, within),
+            "var" => self.resolve_variable(name, &span, within),
             "fact" => self.fact(name, &span),
             "env" => self.environment(name, &span),
             other => Err(unknown_annotation(other, span)),
         }
     }
 
-    fn environment(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
-        let value = (self.surroundings.environment)(name).ok_or_else(|| {
+    fn environment(&self, name: &str, at: &Span) -> Result<ResolvedValue, SpecError> {
+        let value = (self.inputs.environment)(name).ok_or_else(|| {
             SpecError::new(
                 "spec::env",
                 format!("the environment variable `{name}` is not set"),
@@ -240,17 +247,17 @@ impl<'a> Values<'a> {
                 "set it: `{name}=… stead plan`; with `sudo` add `--preserve-env={name}`"
             ))
         })?;
-        let mut asked = self.asked.borrow_mut();
+        let mut asked = self.lookups.borrow_mut();
         asked.0.insert(name.to_owned(), value.clone());
         let source = Arc::new(Source::of_value("environment", format!("{name}={value}")));
-        let span = Span::of(&source, name.len() + 1..source.text.len());
+        let span = Span::new(&source, name.len() + 1..source.text.len());
         let said = "an environment variable".to_owned();
         Ok((KdlValue::String(value), vec![(span, said)]))
     }
 
     /// Returns a fact. The facts are read when the first is asked for.
-    pub(crate) fn fact(&self, name: &str, at: &Span) -> Result<Found, SpecError> {
-        let facts = self.facts.get_or_init(self.surroundings.facts);
+    pub(crate) fn fact(&self, name: &str, at: &Span) -> Result<ResolvedValue, SpecError> {
+        let facts = self.facts.get_or_init(self.inputs.facts);
         let Some(fact) = facts.0.get(name) else {
             let known = facts.0.keys().map(String::as_str);
             return Err(SpecError::new(
@@ -258,26 +265,26 @@ impl<'a> Values<'a> {
                 format!("there is no fact `{name}`"),
                 at.clone(),
             )
-            .help(suggest::help("the facts are", name, known)));
+            .help(suggest::did_you_mean("the facts are", name, known)));
         };
-        let mut asked = self.asked.borrow_mut();
+        let mut asked = self.lookups.borrow_mut();
         asked.1.insert(name.to_owned(), fact.clone());
         let value = match fact {
             Fact::Number(number) => KdlValue::Integer((*number).into()),
             Fact::Text(text) => KdlValue::String(text.clone()),
         };
         let source = Arc::new(Source::of_value("facts", format!("{name}={fact}")));
-        let span = Span::of(&source, name.len() + 1..source.text.len());
+        let span = Span::new(&source, name.len() + 1..source.text.len());
         Ok((value, vec![(span, "a fact of this host".to_owned())]))
     }
 
     /// Puts the value into an entry that asks for one, and says where it comes from.
-    pub(crate) fn fill(
+    pub(crate) fn substitute(
         &self,
         source: &Arc<Source>,
         entry: &mut KdlEntry,
     ) -> Result<ValueOrigin, SpecError> {
-        let (value, from) = self.entry(source, entry)?;
+        let (value, from) = self.entry_value(source, entry)?;
         let origin = ValueOrigin {
             at: entry_span(source, entry),
             value: value.to_string(),

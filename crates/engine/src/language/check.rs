@@ -41,7 +41,7 @@ pub(crate) fn duplicates(resources: &[Resource]) -> Vec<SpecError> {
 }
 
 /// Finds resources of several kinds that are one thing: each changes a single place, and it is the same.
-pub(crate) fn same_places<H: Host>(
+pub(crate) fn conflicting_paths<H: Host>(
     resources: &[Resource],
     registry: &Registry<H>,
 ) -> Vec<SpecError> {

@@ -9,7 +9,7 @@ use crate::{
     language::{
         error::SpecError,
         source::{Source, Span},
-        spans::{entry_span, head, name_of, shown, value_span},
+        spans::{entry_span, head_span, name_span, source_text, value_span},
     },
     model::{facts::NONE, suggest},
 };
@@ -27,11 +27,11 @@ pub(crate) struct Condition {
     pub(crate) name: String,
     /// Where that stands.
     pub(crate) name_span: Span,
-    relation: Relation,
-    with: KdlValue,
-    with_span: Span,
+    operator: Operator,
+    operand: KdlValue,
+    operand_span: Span,
     /// What it is compared with, as it was written.
-    with_shown: String,
+    operand_text: String,
 }
 
 /// What is compared.
@@ -42,7 +42,7 @@ pub(crate) enum Subject {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Relation {
+enum Operator {
     Is,
     IsNot,
     AtLeast,
@@ -51,15 +51,15 @@ enum Relation {
 
 impl Condition {
     /// Reads the node of a `when`.
-    pub(crate) fn of(source: &Arc<Source>, node: &KdlNode) -> Result<Self, SpecError> {
+    pub(crate) fn from_node(source: &Arc<Source>, node: &KdlNode) -> Result<Self, SpecError> {
         let mistake =
             |message: String, span: Span| SpecError::new("spec::when", message, span).help(USAGE);
         let mut subject: Option<(Subject, &KdlEntry)> = None;
-        let mut relation: Option<(Relation, &KdlEntry)> = None;
+        let mut relation: Option<(Operator, &KdlEntry)> = None;
         for entry in node.entries() {
             let span = entry_span(source, entry);
             let Some(property) = entry.name().map(KdlIdentifier::value) else {
-                let text = shown(source, entry);
+                let text = source_text(source, entry);
                 return Err(mistake(format!("`{text}` has no name before it"), span));
             };
             if entry.ty().is_some() {
@@ -69,12 +69,12 @@ impl Condition {
             let is_second = match property {
                 "fact" => subject.replace((Subject::Fact, entry)).is_some(),
                 "var" => subject.replace((Subject::Variable, entry)).is_some(),
-                "is" => relation.replace((Relation::Is, entry)).is_some(),
-                "is-not" => relation.replace((Relation::IsNot, entry)).is_some(),
-                "at-least" => relation.replace((Relation::AtLeast, entry)).is_some(),
-                "below" => relation.replace((Relation::Below, entry)).is_some(),
+                "is" => relation.replace((Operator::Is, entry)).is_some(),
+                "is-not" => relation.replace((Operator::IsNot, entry)).is_some(),
+                "at-least" => relation.replace((Operator::AtLeast, entry)).is_some(),
+                "below" => relation.replace((Operator::Below, entry)).is_some(),
                 other => {
-                    let help = suggest::help("a comparison has", other, PROPERTIES);
+                    let help = suggest::did_you_mean("a comparison has", other, PROPERTIES);
                     let fact = format!("`when` has no `{other}`");
                     return Err(mistake(fact, span).help(help));
                 }
@@ -90,7 +90,7 @@ impl Condition {
                 None => "this `when` names neither a fact nor a variable",
                 Some(_) => "this `when` has no value to compare with",
             };
-            return Err(mistake(fact.to_owned(), name_of(source, node)));
+            return Err(mistake(fact.to_owned(), name_span(source, node)));
         };
         let Some(name) = what.value().as_string() else {
             let fact = "the name of a fact or variable is a text".to_owned();
@@ -103,7 +103,7 @@ impl Condition {
             let fact = "a comparison is with a text, a whole number or a flag".to_owned();
             return Err(mistake(fact, value_span(source, with)));
         }
-        if let (Relation::AtLeast | Relation::Below, KdlValue::String(text)) =
+        if let (Operator::AtLeast | Operator::Below, KdlValue::String(text)) =
             (relation, with.value())
             && Version::from(text).is_none()
         {
@@ -111,14 +111,14 @@ impl Condition {
             return Err(mistake(fact, value_span(source, with)));
         }
         Ok(Self {
-            span: head(source, node),
+            span: head_span(source, node),
             subject,
             name: name.to_owned(),
             name_span: value_span(source, what),
-            relation,
-            with: with.value().clone(),
-            with_span: value_span(source, with),
-            with_shown: shown(source, with),
+            operator: relation,
+            operand: with.value().clone(),
+            operand_span: value_span(source, with),
+            operand_text: source_text(source, with),
         })
     }
 
@@ -132,9 +132,9 @@ impl Condition {
     ///
     /// # Errors
     /// If the two cannot be compared.
-    pub(crate) fn holds(&self, value: &KdlValue) -> Result<bool, SpecError> {
-        let is_order = matches!(self.relation, Relation::AtLeast | Relation::Below);
-        let order = match (value, &self.with) {
+    pub(crate) fn is_true(&self, value: &KdlValue) -> Result<bool, SpecError> {
+        let is_order = matches!(self.operator, Operator::AtLeast | Operator::Below);
+        let order = match (value, &self.operand) {
             (KdlValue::Integer(value), KdlValue::Integer(with)) => value.cmp(with),
             (KdlValue::String(value), KdlValue::String(_)) if is_order && value == NONE => {
                 return Ok(false);
@@ -142,52 +142,52 @@ impl Condition {
             (KdlValue::String(value), KdlValue::String(with)) if is_order => {
                 let order = compare(value, with);
                 let order = order.ok().and_then(Cmp::ord);
-                order.ok_or_else(|| self.no_version(value))?
+                order.ok_or_else(|| self.not_a_version(value))?
             }
             (KdlValue::String(value), KdlValue::String(with)) => value.cmp(with),
             (KdlValue::Bool(value), KdlValue::Bool(with)) if !is_order => value.cmp(with),
-            _ => return Err(self.other_type(value)),
+            _ => return Err(self.type_mismatch(value)),
         };
-        Ok(match self.relation {
-            Relation::Is => order == Ordering::Equal,
-            Relation::IsNot => order != Ordering::Equal,
-            Relation::AtLeast => order != Ordering::Less,
-            Relation::Below => order == Ordering::Less,
+        Ok(match self.operator {
+            Operator::Is => order == Ordering::Equal,
+            Operator::IsNot => order != Ordering::Equal,
+            Operator::AtLeast => order != Ordering::Less,
+            Operator::Below => order == Ordering::Less,
         })
     }
 
     /// Says what was compared and held.
-    pub(crate) fn held(&self, value: &KdlValue) -> String {
-        let (name, with) = (&self.name, &self.with_shown);
+    pub(crate) fn describe(&self, value: &KdlValue) -> String {
+        let (name, with) = (&self.name, &self.operand_text);
         let value = match value {
             KdlValue::String(text) => text.clone(),
             other => other.to_string(),
         };
-        match self.relation {
-            Relation::Is => format!("`{name}` is `{value}`"),
-            Relation::IsNot => format!("`{name}` is `{value}`, not {with}"),
-            Relation::AtLeast => format!("`{name}` is `{value}`, at least {with}"),
-            Relation::Below => format!("`{name}` is `{value}`, below {with}"),
+        match self.operator {
+            Operator::Is => format!("`{name}` is `{value}`"),
+            Operator::IsNot => format!("`{name}` is `{value}`, not {with}"),
+            Operator::AtLeast => format!("`{name}` is `{value}`, at least {with}"),
+            Operator::Below => format!("`{name}` is `{value}`, below {with}"),
         }
     }
 
-    fn subject(&self) -> &'static str {
+    fn subject_noun(&self) -> &'static str {
         match self.subject {
             Subject::Fact => "fact",
             Subject::Variable => "variable",
         }
     }
 
-    fn no_version(&self, value: &str) -> SpecError {
-        let (what, name) = (self.subject(), &self.name);
+    fn not_a_version(&self, value: &str) -> SpecError {
+        let (what, name) = (self.subject_noun(), &self.name);
         let fact = format!("the {what} `{name}` is `{value}`, which is not a version");
         SpecError::new("spec::when", fact, self.name_span.clone())
             .help("only numbers and versions can be ordered; write `is=` or `is-not=`")
     }
 
-    fn other_type(&self, value: &KdlValue) -> SpecError {
-        let (name, with) = (&self.name, &self.with_shown);
-        let what = self.subject();
+    fn type_mismatch(&self, value: &KdlValue) -> SpecError {
+        let (name, with) = (&self.name, &self.operand_text);
+        let what = self.subject_noun();
         let (is, help) = match value {
             KdlValue::Integer(_) => ("a number", "write a number without quotes".to_owned()),
             KdlValue::Bool(_) => ("a flag", "write `is=#true` or `is=#false`".to_owned()),
@@ -196,7 +196,7 @@ impl Condition {
         SpecError::new(
             "spec::when",
             format!("the {what} `{name}` is {is}, and `{with}` is not"),
-            self.with_span.clone(),
+            self.operand_span.clone(),
         )
         .help(help)
     }
@@ -208,12 +208,12 @@ mod tests {
 
     use super::*;
 
-    fn holds(comparison: &str, value: &KdlValue) -> Result<bool, String> {
+    fn evaluate(comparison: &str, value: &KdlValue) -> Result<bool, String> {
         let text = format!("when fact=\"x\" {comparison}");
         let source = Arc::new(Source::new("x.kdl", text.clone()));
         let document = KdlDocument::parse_v2(&text).unwrap();
-        let condition = Condition::of(&source, &document.nodes()[0]);
-        let holds = condition.and_then(|condition| condition.holds(value));
+        let condition = Condition::from_node(&source, &document.nodes()[0]);
+        let holds = condition.and_then(|condition| condition.is_true(value));
         holds.map_err(|error| error.message)
     }
 
@@ -228,26 +228,26 @@ mod tests {
             ("1.32/stable", "1.33/stable", false),
         ] {
             let value = KdlValue::String(value.to_owned());
-            let at_least = holds(&format!("at-least=\"{with}\""), &value);
-            let below = holds(&format!("below=\"{with}\""), &value);
+            let at_least = evaluate(&format!("at-least=\"{with}\""), &value);
+            let below = evaluate(&format!("below=\"{with}\""), &value);
             assert_eq!((at_least, below), (Ok(is_at_least), Ok(!is_at_least)));
         }
     }
 
     #[test]
-    fn what_has_no_order_is_not_compared() {
+    fn comparison_rejects_text_that_is_no_version() {
         let none = KdlValue::String("none".to_owned());
-        assert_eq!(holds("at-least=\"1\"", &none), Ok(false));
-        assert_eq!(holds("below=\"1\"", &none), Ok(false));
-        assert_eq!(holds("is=\"none\"", &none), Ok(true));
+        assert_eq!(evaluate("at-least=\"1\"", &none), Ok(false));
+        assert_eq!(evaluate("below=\"1\"", &none), Ok(false));
+        assert_eq!(evaluate("is=\"none\"", &none), Ok(true));
         let word = KdlValue::String("debian".to_owned());
         assert!(
-            holds("below=\"1\"", &word)
+            evaluate("below=\"1\"", &word)
                 .unwrap_err()
                 .contains("is not a version")
         );
         assert!(
-            holds("below=\"azure\"", &word)
+            evaluate("below=\"azure\"", &word)
                 .unwrap_err()
                 .contains("`azure` is not a version")
         );

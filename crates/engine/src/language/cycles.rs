@@ -7,7 +7,7 @@ use petgraph::{
 };
 
 /// Returns the groups of nodes that reach each other, each sorted, in the order of their first.
-pub(crate) fn circling<N, E>(graph: &DiGraph<N, E>) -> Vec<Vec<NodeIndex>> {
+pub(crate) fn cyclic_components<N, E>(graph: &DiGraph<N, E>) -> Vec<Vec<NodeIndex>> {
     // Without recursion: a chain may be as long as a spec.
     let mut groups: Vec<_> = kosaraju_scc(graph)
         .into_iter()
@@ -22,8 +22,8 @@ pub(crate) fn circling<N, E>(graph: &DiGraph<N, E>) -> Vec<Vec<NodeIndex>> {
 }
 
 /// Returns of each such group the edges of a shortest circle, from its first member on.
-pub(crate) fn circles<N, E>(graph: &DiGraph<N, E>) -> Vec<Vec<EdgeIndex>> {
-    let circle = |start: NodeIndex| {
+pub(crate) fn cycle_edges<N, E>(graph: &DiGraph<N, E>) -> Vec<Vec<EdgeIndex>> {
+    let shortest_cycle = |start: NodeIndex| {
         let begun = graph.edges(start).filter_map(|edge| {
             let back = astar(graph, edge.target(), |node| node == start, |_| 1, |_| 0);
             let (_, nodes) = back?;
@@ -34,8 +34,10 @@ pub(crate) fn circles<N, E>(graph: &DiGraph<N, E>) -> Vec<Vec<EdgeIndex>> {
         });
         begun.min_by_key(Vec::len)
     };
-    let starts = circling(graph).into_iter().map(|members| members[0]);
-    starts.filter_map(circle).collect()
+    let starts = cyclic_components(graph)
+        .into_iter()
+        .map(|members| members[0]);
+    starts.filter_map(shortest_cycle).collect()
 }
 
 #[cfg(test)]
@@ -43,10 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortest_circle_of_each_group_is_found() {
+    fn cycle_edges_finds_shortest_cycle_per_component() {
         let edges = [(0, 1), (1, 2), (2, 3), (3, 1), (2, 1), (4, 4), (5, 4)];
         let graph = DiGraph::<(), ()>::from_edges(edges);
-        let found: Vec<Vec<_>> = circles(&graph)
+        let found: Vec<Vec<_>> = cycle_edges(&graph)
             .iter()
             .map(|circle| circle.iter().map(|edge| edge.index()).collect())
             .collect();
@@ -54,9 +56,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_takes_no_stack() {
+    fn long_cycle_does_not_overflow_the_stack() {
         let chain = (0..100_000).map(|node| (node, node + 1));
         let graph = DiGraph::<(), ()>::from_edges(chain.chain([(100_000, 0)]));
-        assert_eq!(circles(&graph)[0].len(), 100_001);
+        assert_eq!(cycle_edges(&graph)[0].len(), 100_001);
     }
 }

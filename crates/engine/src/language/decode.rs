@@ -7,12 +7,12 @@ use litemap::LiteMap;
 
 use crate::{
     language::{
-        entries::{Form, Written, written},
+        entries::{AttributeEntry, EntryForm, attribute_entries},
         error::SpecError,
-        keywords::WORDS,
+        keywords::KEYWORDS,
         provenance::Provenance,
         source::{Source, Span},
-        spans::{head, name_of, shown, value_span},
+        spans::{head_span, name_span, source_text, value_span},
         spec::Resource,
         value::{Decoded, decode_map, decode_value, is_secret},
         variable::unknown_annotation,
@@ -48,15 +48,17 @@ impl<'a, H: Host> Decoder<'a, H> {
         let kind = node.name().value();
         let Some(provider) = self.registry.get(kind) else {
             let kinds = self.registry.iter().map(|(name, _)| name);
-            let mut help = suggest::help("the kinds are", kind, kinds);
-            if let Some(word) = suggest::nearest(kind, WORDS).filter(|_| !help.starts_with("did")) {
+            let mut help = suggest::did_you_mean("the kinds are", kind, kinds);
+            if let Some(word) =
+                suggest::nearest(kind, KEYWORDS).filter(|_| !help.starts_with("did"))
+            {
                 help = format!("did you mean `{word}`? {help}");
             }
             self.errors.push(
                 SpecError::new(
                     "spec::unknown-kind",
                     format!("unknown kind `{kind}`"),
-                    name_of(self.source, node),
+                    name_span(self.source, node),
                 )
                 .help(help),
             );
@@ -70,14 +72,14 @@ impl<'a, H: Host> Decoder<'a, H> {
             desired: Desired::Absent,
             implied_by: None,
             requires: vec![],
-            span: head(self.source, node),
+            span: head_span(self.source, node),
             name_span: value_span(self.source, name),
             attributes: LiteMap::new_vec(),
             provenance: Provenance::default(),
         };
         let count = self.errors.len();
         self.check_name(provider, &resource);
-        let written = written(self.source, node, main, &schema);
+        let written = attribute_entries(self.source, node, main, &schema);
         let is_absent = self.attributes(&written, &schema, &mut resource);
         if is_absent {
             self.check_absent(&written, &schema, &mut resource);
@@ -85,7 +87,8 @@ impl<'a, H: Host> Decoder<'a, H> {
             let checked = removable.map(|kind| kind.check_absent(&resource.address.name));
             if let Some(Err(problem)) = checked {
                 let problem = problem.at("absent");
-                self.errors.push(SpecError::of(&resource, problem));
+                self.errors
+                    .push(SpecError::from_problem(&resource, problem));
             }
         } else if self.errors.len() == count {
             let problems = match &resource.desired {
@@ -95,7 +98,7 @@ impl<'a, H: Host> Decoder<'a, H> {
             self.errors.extend(
                 problems
                     .into_iter()
-                    .map(|problem| SpecError::of(&resource, problem)),
+                    .map(|problem| SpecError::from_problem(&resource, problem)),
             );
         }
         Some(resource)
@@ -121,7 +124,7 @@ impl<'a, H: Host> Decoder<'a, H> {
                 SpecError::new(
                     "spec::no-name",
                     format!("this {kind} has no name"),
-                    name_of(self.source, node),
+                    name_span(self.source, node),
                 )
                 .help(usage),
             );
@@ -129,7 +132,7 @@ impl<'a, H: Host> Decoder<'a, H> {
         };
         if name.value().as_string().is_none() {
             let span = value_span(self.source, name);
-            let text = shown(self.source, name);
+            let text = source_text(self.source, name);
             self.errors.push(
                 SpecError::new(
                     "spec::type",
@@ -149,7 +152,7 @@ impl<'a, H: Host> Decoder<'a, H> {
         let main = schema.main.and_then(|_| arguments.next());
         for extra in arguments {
             let span = value_span(self.source, extra);
-            let text = shown(self.source, extra);
+            let text = source_text(self.source, extra);
             self.errors.push(
                 SpecError::new(
                     "spec::argument",
@@ -166,7 +169,7 @@ impl<'a, H: Host> Decoder<'a, H> {
         let name = &resource.address.name;
         if is_plain(name) {
             if let Err(problem) = provider.check_name(name) {
-                let mut error = SpecError::of(resource, problem);
+                let mut error = SpecError::from_problem(resource, problem);
                 error.code = "spec::name";
                 self.errors.push(error);
             }
@@ -191,7 +194,7 @@ impl<'a, H: Host> Decoder<'a, H> {
     /// Decodes the attributes into `resource`; returns whether it is asked not to exist.
     fn attributes(
         &mut self,
-        written: &[Written<'_>],
+        written: &[AttributeEntry<'_>],
         schema: &Schema,
         resource: &mut Resource,
     ) -> bool {
@@ -203,8 +206,8 @@ impl<'a, H: Host> Decoder<'a, H> {
                 self.needs(one, resource);
                 continue;
             }
-            if one.name == "override" && one.form == Form::Property {
-                self.is_override(one, resource);
+            if one.name == "override" && one.form == EntryForm::Property {
+                self.decode_override(one, resource);
                 continue;
             }
             if let Some(first) = places.get(one.name) {
@@ -221,8 +224,10 @@ impl<'a, H: Host> Decoder<'a, H> {
             }
             let known = match (one.name, one.form, schema.entries()) {
                 ("absent", ..) => Some(&ABSENT),
-                (_, Form::Child, Some(entries)) => schema.written(one.name).or(Some(entries)),
-                _ => schema.written(one.name),
+                (_, EntryForm::Child, Some(entries)) => {
+                    schema.user_attribute(one.name).or(Some(entries))
+                }
+                _ => schema.user_attribute(one.name),
             };
             let Some(attribute) = known else {
                 self.unknown_attribute(one, schema, resource);
@@ -263,7 +268,7 @@ impl<'a, H: Host> Decoder<'a, H> {
                 }
                 Decoded::Value(value) if one.name == "absent" => is_absent = value == true,
                 Decoded::Value(value) => drop(state.insert(one.name.to_owned(), value)),
-                Decoded::Wrong(errors) => self.errors.extend(errors),
+                Decoded::Invalid(errors) => self.errors.extend(errors),
             }
         }
         let places = places.into_iter();
@@ -274,11 +279,18 @@ impl<'a, H: Host> Decoder<'a, H> {
         is_absent
     }
 
-    fn unknown_attribute(&mut self, one: &Written<'_>, schema: &Schema, resource: &Resource) {
+    fn unknown_attribute(
+        &mut self,
+        one: &AttributeEntry<'_>,
+        schema: &Schema,
+        resource: &Resource,
+    ) {
         let allowed = schema
             .attributes
             .iter()
-            .filter(|attribute| attribute.role.is_written() && attribute.shape != Shape::Entries)
+            .filter(|attribute| {
+                attribute.role.is_user_written() && attribute.shape != Shape::Entries
+            })
             .map(|attribute| attribute.name)
             .chain(["needs"])
             .chain((schema.absence == Absence::Allowed).then_some("absent"));
@@ -288,11 +300,15 @@ impl<'a, H: Host> Decoder<'a, H> {
                 format!("unknown attribute `{}` on {}", one.name, resource.address),
                 one.name_span.clone(),
             )
-            .help(suggest::help("its attributes are", one.name, allowed)),
+            .help(suggest::did_you_mean(
+                "its attributes are",
+                one.name,
+                allowed,
+            )),
         );
     }
 
-    fn needs(&mut self, one: &Written<'_>, resource: &mut Resource) {
+    fn needs(&mut self, one: &AttributeEntry<'_>, resource: &mut Resource) {
         if one.values.is_empty() {
             self.errors.push(
                 SpecError::new("spec::type", "`needs` has no address", one.span.clone())
@@ -305,14 +321,14 @@ impl<'a, H: Host> Decoder<'a, H> {
             match address {
                 Some(address) => resource.requires.push((address, span)),
                 None => self.errors.push(
-                    SpecError::new("spec::needs", format!("`{}` is not an address", shown(self.source, entry)), span)
+                    SpecError::new("spec::needs", format!("`{}` is not an address", source_text(self.source, entry)), span)
                         .help("write `needs=\"KIND:NAME\"`, for instance `needs=\"sysctl:net.ipv4.ip_forward\"`"),
                 ),
             }
         }
     }
 
-    fn is_override(&mut self, one: &Written<'_>, resource: &mut Resource) {
+    fn decode_override(&mut self, one: &AttributeEntry<'_>, resource: &mut Resource) {
         let span = one.value_span(self.source);
         match one.values.first().and_then(|entry| entry.value().as_bool()) {
             Some(true) => resource.provenance.is_override = Some(one.span.clone()),
@@ -324,9 +340,14 @@ impl<'a, H: Host> Decoder<'a, H> {
         }
     }
 
-    fn check_absent(&mut self, written: &[Written<'_>], schema: &Schema, resource: &mut Resource) {
+    fn check_absent(
+        &mut self,
+        written: &[AttributeEntry<'_>],
+        schema: &Schema,
+        resource: &mut Resource,
+    ) {
         resource.desired = Desired::Absent;
-        let span = resource.place_of("absent").clone();
+        let span = resource.attribute_span("absent").clone();
         if let Absence::Refused(why) = schema.absence {
             self.errors.push(
                 SpecError::new(
@@ -350,8 +371,8 @@ impl<'a, H: Host> Decoder<'a, H> {
                 )
                 .label(span.clone(), "declared absent here")
                 .help(match one.form {
-                    Form::Main => "remove the value, or `absent=#true`".to_owned(),
-                    Form::Property | Form::Child => {
+                    EntryForm::Main => "remove the value, or `absent=#true`".to_owned(),
+                    EntryForm::Property | EntryForm::Child => {
                         format!("remove `{}`, or `absent=#true`", one.name)
                     }
                 }),
@@ -368,7 +389,7 @@ impl<'a, H: Host> Decoder<'a, H> {
                 before_values.filter(|ty| !matches!(ty.value(), "var" | "env" | "fact" | "secret"));
             for annotation in before_node.chain(unknown) {
                 let span = annotation.span();
-                let span = self.at(span.offset(), span.len());
+                let span = self.span_at(span.offset(), span.len());
                 self.errors
                     .push(unknown_annotation(annotation.value(), span));
             }
@@ -376,8 +397,8 @@ impl<'a, H: Host> Decoder<'a, H> {
         }
     }
 
-    fn at(&self, offset: usize, length: usize) -> Span {
-        Span::of(self.source, offset..offset + length)
+    fn span_at(&self, offset: usize, length: usize) -> Span {
+        Span::new(self.source, offset..offset + length)
     }
 }
 

@@ -7,13 +7,13 @@ use kdl::{KdlDocument, KdlEntry, KdlNode};
 use crate::{
     language::{
         source::{Source, Span},
-        spans::{entry_span, head, name_of, value_span},
+        spans::{entry_span, head_span, name_span, value_span},
     },
     model::schema::Schema,
 };
 
 /// One attribute as it was written: `name=value`, or a child node.
-pub(crate) struct Written<'a> {
+pub(crate) struct AttributeEntry<'a> {
     pub(crate) name: &'a str,
     /// Where the name stands.
     pub(crate) name_span: Span,
@@ -24,18 +24,18 @@ pub(crate) struct Written<'a> {
     pub(crate) nested: Option<Span>,
     /// The child nodes in it.
     pub(crate) children: &'a [KdlNode],
-    pub(crate) form: Form,
+    pub(crate) form: EntryForm,
 }
 
 /// In which form.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Form {
+pub(crate) enum EntryForm {
     Main,
     Property,
     Child,
 }
 
-impl Written<'_> {
+impl AttributeEntry<'_> {
     /// Returns where the value stands, or all of it where there are several.
     pub(crate) fn value_span(&self, source: &Arc<Source>) -> Span {
         match self.values.as_slice() {
@@ -46,47 +46,47 @@ impl Written<'_> {
 }
 
 /// Collects everything that is written in a node behind its name.
-pub(crate) fn written<'n>(
+pub(crate) fn attribute_entries<'n>(
     source: &Arc<Source>,
     node: &'n KdlNode,
     main: Option<&'n KdlEntry>,
     schema: &Schema,
-) -> Vec<Written<'n>> {
+) -> Vec<AttributeEntry<'n>> {
     let mut written = vec![];
     if let (Some(entry), Some(name)) = (main, schema.main) {
-        written.push(Written {
+        written.push(AttributeEntry {
             name,
             name_span: value_span(source, entry),
             span: entry_span(source, entry),
             values: vec![entry],
             nested: None,
             children: &[],
-            form: Form::Main,
+            form: EntryForm::Main,
         });
     }
     for entry in node.entries() {
         if let Some(name) = entry.name() {
             let span = name.span();
-            written.push(Written {
+            written.push(AttributeEntry {
                 name: name.value(),
-                name_span: Span::of(source, span.offset()..span.offset() + span.len()),
+                name_span: Span::new(source, span.offset()..span.offset() + span.len()),
                 span: entry_span(source, entry),
                 values: vec![entry],
                 nested: None,
                 children: &[],
-                form: Form::Property,
+                form: EntryForm::Property,
             });
         }
     }
     for child in node.children().map_or(&[][..], KdlDocument::nodes) {
-        written.push(Written {
+        written.push(AttributeEntry {
             name: child.name().value(),
-            name_span: name_of(source, child),
-            span: head(source, child),
+            name_span: name_span(source, child),
+            span: head_span(source, child),
             values: child.entries().iter().collect(),
             nested: nested(source, child),
             children: child.children().map_or(&[], KdlDocument::nodes),
-            form: Form::Child,
+            form: EntryForm::Child,
         });
     }
     written
@@ -99,5 +99,5 @@ fn nested(source: &Arc<Source>, node: &KdlNode) -> Option<Span> {
         .and_then(|children| children.nodes().first());
     property
         .map(|entry| entry_span(source, entry))
-        .or_else(|| below.map(|node| name_of(source, node)))
+        .or_else(|| below.map(|node| name_span(source, node)))
 }

@@ -39,10 +39,10 @@ impl SpecError {
     }
 
     /// Makes a mistake of what a kind found wrong with `resource`.
-    pub fn of(resource: &Resource, problem: Problem) -> Self {
+    pub fn from_problem(resource: &Resource, problem: Problem) -> Self {
         let span = match &problem.attribute {
             None => &resource.name_span,
-            Some(attribute) => resource.place_of(attribute),
+            Some(attribute) => resource.attribute_span(attribute),
         };
         let mut error = Self::new(
             "spec::value",
@@ -50,11 +50,11 @@ impl SpecError {
             span.clone(),
         );
         error.help = problem.help;
-        error.traced(&resource.provenance.values)
+        error.with_origin(&resource.provenance.values)
     }
 
     /// Points at where a value was written, if it comes from elsewhere, and says how it came to where it is used.
-    pub(crate) fn traced(mut self, values: &[ValueOrigin]) -> Self {
+    pub(crate) fn with_origin(mut self, values: &[ValueOrigin]) -> Self {
         let Some((used, said)) = self.labels.first_mut() else {
             return self;
         };
@@ -105,7 +105,7 @@ impl SpecError {
     }
 
     /// Whether a place is in the file of the main place.
-    fn is_here(&self, span: &Span) -> bool {
+    fn is_in_main_source(&self, span: &Span) -> bool {
         let main = self.labels.first();
         main.is_some_and(|(main, _)| Arc::ptr_eq(&main.source, &span.source))
     }
@@ -114,7 +114,7 @@ impl SpecError {
     pub fn notes(&self) -> Vec<Note> {
         let places = self.places().into_iter();
         places
-            .filter(|(span, _)| !self.is_here(span))
+            .filter(|(span, _)| !self.is_in_main_source(span))
             .map(|(span, text)| Note { text, span })
             .collect()
     }
@@ -138,7 +138,10 @@ impl Diagnostic for SpecError {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let here = self.labels.iter().filter(|(span, _)| self.is_here(span));
+        let here = self
+            .labels
+            .iter()
+            .filter(|(span, _)| self.is_in_main_source(span));
         Some(Box::new(here.map(|(span, text)| labelled(span, text))))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::language::{
     error::SpecErrors,
-    lexer::{Lexeme, Token, tokens},
+    lexer::{Token, TokenKind, tokens},
     parse::parse,
     source::Source,
 };
@@ -17,7 +17,7 @@ const LEVEL: &str = "    ";
 /// Mistakes of grammar: what cannot be read is not laid out.
 pub fn format(source: &Arc<Source>) -> Result<String, SpecErrors> {
     parse(source)?;
-    Ok(lay_out(&source.text))
+    Ok(format_text(&source.text))
 }
 
 /// Words of one line of the text; strings and comments of several lines are one word.
@@ -28,12 +28,12 @@ struct Line<'a> {
 
 #[derive(Clone, Copy)]
 struct Word<'a> {
-    lexeme: Lexeme,
+    kind: TokenKind,
     text: &'a str,
-    is_glued: bool,
+    touches_previous: bool,
 }
 
-fn lay_out(text: &str) -> String {
+fn format_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut depth = 0_usize;
     let mut is_continued = false;
@@ -46,27 +46,27 @@ fn lay_out(text: &str) -> String {
             }
             continue;
         };
-        if first.lexeme == Lexeme::Close && out.ends_with("\n\n") {
+        if first.kind == TokenKind::CloseBrace && out.ends_with("\n\n") {
             out.pop();
         }
         let closes = line
             .words
             .iter()
-            .take_while(|word| word.lexeme == Lexeme::Close)
+            .take_while(|word| word.kind == TokenKind::CloseBrace)
             .count();
         let level = depth.saturating_sub(closes) + usize::from(is_continued);
         line.write(&mut out, level);
         for word in &line.words {
-            match word.lexeme {
-                Lexeme::Open => depth += 1,
-                Lexeme::Close => depth = depth.saturating_sub(1),
+            match word.kind {
+                TokenKind::OpenBrace => depth += 1,
+                TokenKind::CloseBrace => depth = depth.saturating_sub(1),
                 _ => {}
             }
         }
-        let code = line.words.iter().rfind(|word| !is_comment(word.lexeme));
-        is_continued = code.map_or(is_continued, |word| word.lexeme == Lexeme::Backslash);
+        let code = line.words.iter().rfind(|word| !is_comment(word.kind));
+        is_continued = code.map_or(is_continued, |word| word.kind == TokenKind::Backslash);
         // A line break at the start of a block is as good as none.
-        was_blank = code.is_some_and(|word| word.lexeme == Lexeme::Open) || is_continued;
+        was_blank = code.is_some_and(|word| word.kind == TokenKind::OpenBrace) || is_continued;
     }
     while out.ends_with("\n\n") {
         out.pop();
@@ -76,19 +76,24 @@ fn lay_out(text: &str) -> String {
 
 fn lines(text: &str) -> Vec<Line<'_>> {
     let mut lines = vec![Line::default()];
-    let mut is_glued = false;
-    for Token { lexeme, start, end } in tokens(text) {
+    let mut touches_previous = false;
+    for Token {
+        kind: lexeme,
+        start,
+        end,
+    } in tokens(text)
+    {
         match lexeme {
-            Lexeme::Space => is_glued = false,
-            Lexeme::Newline => lines.push(Line::default()),
+            TokenKind::Space => touches_previous = false,
+            TokenKind::Newline => lines.push(Line::default()),
             _ => {
                 let line = lines.last_mut().expect("there is always one");
                 line.words.push(Word {
-                    lexeme,
+                    kind: lexeme,
                     text: &text[start..end],
-                    is_glued,
+                    touches_previous,
                 });
-                is_glued = true;
+                touches_previous = true;
             }
         }
     }
@@ -101,12 +106,12 @@ impl Line<'_> {
         out.push_str(&indentation);
         let mut before: Option<&Word<'_>> = None;
         for word in &self.words {
-            if before.is_some_and(|before| is_spaced(before, word)) {
+            if before.is_some_and(|before| needs_space(before, word)) {
                 out.push(' ');
             }
-            match word.lexeme {
-                Lexeme::Multiline | Lexeme::RawMultiline => {
-                    out.push_str(&shift(word.text, &(LEVEL.to_owned() + &indentation)));
+            match word.kind {
+                TokenKind::Multiline | TokenKind::RawMultiline => {
+                    out.push_str(&reindent(word.text, &(LEVEL.to_owned() + &indentation)));
                 }
                 _ => out.push_str(word.text.trim_end_matches([' ', '\t'])),
             }
@@ -116,24 +121,26 @@ impl Line<'_> {
     }
 }
 
-fn is_comment(lexeme: Lexeme) -> bool {
-    matches!(lexeme, Lexeme::LineComment | Lexeme::BlockComment)
+fn is_comment(lexeme: TokenKind) -> bool {
+    matches!(lexeme, TokenKind::LineComment | TokenKind::BlockComment)
 }
 
-fn is_spaced(before: &Word<'_>, word: &Word<'_>) -> bool {
-    match (before.lexeme, word.lexeme) {
-        (Lexeme::OpenParen | Lexeme::Equals, _)
-        | (_, Lexeme::CloseParen | Lexeme::Equals | Lexeme::Semicolon)
-        | (Lexeme::Open, Lexeme::Close) => is_comment(before.lexeme) || is_comment(word.lexeme),
-        (Lexeme::CloseParen, _) => is_comment(word.lexeme),
-        (Lexeme::Slashdash, _) => !word.is_glued,
+fn needs_space(before: &Word<'_>, word: &Word<'_>) -> bool {
+    match (before.kind, word.kind) {
+        (TokenKind::OpenParen | TokenKind::Equals, _)
+        | (_, TokenKind::CloseParen | TokenKind::Equals | TokenKind::Semicolon)
+        | (TokenKind::OpenBrace, TokenKind::CloseBrace) => {
+            is_comment(before.kind) || is_comment(word.kind)
+        }
+        (TokenKind::CloseParen, _) => is_comment(word.kind),
+        (TokenKind::Slashdash, _) => !word.touches_previous,
         _ => true,
     }
 }
 
 /// Moves a string of several lines so that its closing quotes stand behind `indentation`. Left alone where its lines are not
 /// plainly indented, because moving them could change what they mean.
-fn shift(text: &str, indentation: &str) -> String {
+fn reindent(text: &str, indentation: &str) -> String {
     let unified = text.replace("\r\n", "\n");
     let mut lines: Vec<&str> = unified.split('\n').collect();
     let is_plain = !unified.contains(['\r', '\u{85}', '\u{b}', '\u{c}', '\u{2028}', '\u{2029}'])
@@ -172,7 +179,7 @@ mod tests {
         let source = Arc::new(Source::new("host.kdl", text.to_owned()));
         let formatted = format(&source).unwrap();
         assert_eq!(formatted, expected);
-        assert_eq!(lay_out(&formatted), formatted, "twice is once");
+        assert_eq!(format_text(&formatted), formatted, "twice is once");
         assert_eq!(meaning(&formatted), meaning(text));
     }
 
@@ -183,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_are_laid_out_and_everything_else_stays() {
+    fn format_changes_only_whitespace() {
         check(
             "// A laptop.\nhost   \"x\" {\n\n\n  sysctl \"a.b\"   \"1\"// why\n\n\n\n  file \"/a\" mode = \"0644\"{\n\
              \n content \"x\" ; }\n/* one\n  two */\n  /-directory \"/b\" { }\n\n}",
@@ -193,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_continued_line_is_indented() {
+    fn format_indents_continued_lines() {
         check(
             "host \"x\" {\nmatch \"-p\" \\\n\"tcp\" \\ // why\n  \"--dport\"\nb\n}\n",
             "host \"x\" {\n    match \"-p\" \\\n        \"tcp\" \\ // why\n        \"--dport\"\n    b\n}\n",
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_several_lines_move_with_their_node() {
+    fn format_reindents_multiline_strings() {
         check(
             "a {\n  b \"\"\"\n  one\n\n    two\n  \"\"\" c=#\"\"\"\n   raw \\\n \"\"\"#\n}\n",
             "a {\n    b \"\"\"\n        one\n\n          two\n        \"\"\" c=#\"\"\"\n   raw \\\n \"\"\"#\n}\n",
@@ -209,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_stays_empty() {
-        assert_eq!(lay_out("\n\n"), "");
-        assert_eq!(lay_out(""), "");
+    fn format_keeps_empty_text_empty() {
+        assert_eq!(format_text("\n\n"), "");
+        assert_eq!(format_text(""), "");
     }
 
     fn blank() -> impl Strategy<Value = String> {
@@ -256,12 +263,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn layout_changes_no_meaning_and_is_stable(nodes in prop::collection::vec(node(), 0..4)) {
+        fn format_preserves_meaning_and_is_idempotent(nodes in prop::collection::vec(node(), 0..4)) {
             let text = nodes.concat();
             prop_assume!(KdlDocument::parse_v2(&text).is_ok());
-            let formatted = lay_out(&text);
+            let formatted = format_text(&text);
             prop_assert_eq!(meaning(&formatted), meaning(&text), "{}", formatted);
-            prop_assert_eq!(lay_out(&formatted), formatted.clone());
+            prop_assert_eq!(format_text(&formatted), formatted.clone());
         }
     }
 }

@@ -6,37 +6,37 @@ use std::sync::Arc;
 use crate::{
     language::{
         error::SpecError,
-        lexer::{Fault, Lexeme, Token, tokens},
+        lexer::{LexError, Token, TokenKind, tokens},
         source::{Source, Span},
     },
     model::suggest,
 };
 
 /// The most braces that may be open at once.
-pub(crate) const DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// The mistakes after which the check gives up.
-const ENOUGH: usize = 100;
+const MAX_ERRORS: usize = 100;
 
 const CODE: &str = "spec::syntax";
-const KEYWORDS: [&str; 6] = ["#true", "#false", "#null", "#inf", "#-inf", "#nan"];
+const HASH_KEYWORDS: [&str; 6] = ["#true", "#false", "#null", "#inf", "#-inf", "#nan"];
 
 /// Returns the mistakes of grammar in a text, in the order in which they stand.
 pub(crate) fn check(source: &Arc<Source>) -> Vec<SpecError> {
-    let mut checker = Checker {
+    let mut checker = GrammarChecker {
         source,
         errors: vec![],
         open: vec![],
-        at: At::Start,
-        wants: Wants::Anything,
+        position: Position::Start,
+        expected: Expected::Anything,
         slashdash: None,
         backslash: None,
         can_be_key: false,
-        is_glued: false,
+        is_adjacent: false,
     };
     for token in tokens(&source.text) {
-        checker.take(token);
-        if checker.open.len() > DEPTH || checker.errors.len() >= ENOUGH {
+        checker.check_token(token);
+        if checker.open.len() > MAX_DEPTH || checker.errors.len() >= MAX_ERRORS {
             return checker.errors;
         }
     }
@@ -44,29 +44,29 @@ pub(crate) fn check(source: &Arc<Source>) -> Vec<SpecError> {
     checker.errors
 }
 
-struct Checker<'a> {
+struct GrammarChecker<'a> {
     source: &'a Arc<Source>,
     errors: Vec<SpecError>,
     open: Vec<Brace>,
-    at: At,
-    wants: Wants,
+    position: Position,
+    expected: Expected,
     /// A `/-` that has nothing to comment out yet.
     slashdash: Option<Token>,
     /// A `\` that has no line break to continue over yet.
     backslash: Option<Token>,
     can_be_key: bool,
     /// Whether the word before ended without a space.
-    is_glued: bool,
+    is_adjacent: bool,
 }
 
 struct Brace {
     token: Token,
     /// Where the node of the brace goes on when it closes.
-    then: At,
+    resume: Position,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum At {
+enum Position {
     Start,
     Entries,
     /// Behind commented-out children; the real ones may still come.
@@ -75,94 +75,94 @@ enum At {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Wants {
+enum Expected {
     Anything,
     Value(Token),
     Type(Token),
     TypeEnd(Token),
 }
 
-impl Checker<'_> {
-    fn take(&mut self, token: Token) {
-        let was_glued = std::mem::take(&mut self.is_glued);
-        match token.lexeme {
-            Lexeme::Space | Lexeme::BlockComment | Lexeme::LineComment => {}
-            Lexeme::Newline if self.backslash.is_some() => self.backslash = None,
-            Lexeme::Newline if self.slashdash.is_some() => {}
-            Lexeme::Newline => self.end_node(token),
+impl GrammarChecker<'_> {
+    fn check_token(&mut self, token: Token) {
+        let was_adjacent = std::mem::take(&mut self.is_adjacent);
+        match token.kind {
+            TokenKind::Space | TokenKind::BlockComment | TokenKind::LineComment => {}
+            TokenKind::Newline if self.backslash.is_some() => self.backslash = None,
+            TokenKind::Newline if self.slashdash.is_some() => {}
+            TokenKind::Newline => self.end_node(token),
             _ if self.backslash.is_some() => {
-                self.backslash_is_lost();
-                self.take(token);
+                self.check_dangling_backslash();
+                self.check_token(token);
             }
-            Lexeme::Semicolon => {
-                if self.at == At::Start && self.wants == Wants::Anything {
+            TokenKind::Semicolon => {
+                if self.position == Position::Start && self.expected == Expected::Anything {
                     self.error(token, "this `;` does not end a node", "remove it");
                 }
                 self.end_node(token);
             }
-            Lexeme::Backslash => {
-                if was_glued {
-                    self.is_glued = true;
+            TokenKind::Backslash => {
+                if was_adjacent {
+                    self.is_adjacent = true;
                 }
                 self.backslash = Some(token);
             }
-            Lexeme::Slashdash => self.slashdash(token),
-            Lexeme::Open => self.open(token),
-            Lexeme::Close => self.close(token),
-            Lexeme::OpenParen => self.open_paren(token, was_glued),
-            Lexeme::CloseParen => self.close_paren(token),
-            Lexeme::Equals => self.equals(token),
-            Lexeme::Broken(fault) => self.broken(token, fault),
-            _ => self.value(token, was_glued),
+            TokenKind::Slashdash => self.slashdash(token),
+            TokenKind::OpenBrace => self.open(token),
+            TokenKind::CloseBrace => self.close(token),
+            TokenKind::OpenParen => self.open_paren(token, was_adjacent),
+            TokenKind::CloseParen => self.close_paren(token),
+            TokenKind::Equals => self.equals(token),
+            TokenKind::Broken(fault) => self.broken(token, fault),
+            _ => self.value(token, was_adjacent),
         }
     }
 
-    fn value(&mut self, token: Token, was_glued: bool) {
-        self.is_glued = true;
+    fn value(&mut self, token: Token, was_adjacent: bool) {
+        self.is_adjacent = true;
         self.slashdash = None;
         let text = self.text(token).to_owned();
-        if was_glued {
+        if was_adjacent {
             self.error(
                 token,
                 format!("there is no space before `{text}`"),
                 "put a space between them",
             );
         }
-        if token.lexeme == Lexeme::Word {
+        if token.kind == TokenKind::Word {
             self.keyword(token, &text);
         }
-        match (self.wants, self.at) {
-            (Wants::Type(open), _) => {
-                self.wants = Wants::TypeEnd(open);
-                self.is_glued = false;
+        match (self.expected, self.position) {
+            (Expected::Type(open), _) => {
+                self.expected = Expected::TypeEnd(open);
+                self.is_adjacent = false;
             }
-            (Wants::TypeEnd(_), _) => {
+            (Expected::TypeEnd(_), _) => {
                 self.error(
                     token,
                     "a type annotation is one word",
                     "write `)` before this",
                 );
-                self.wants = Wants::Anything;
+                self.expected = Expected::Anything;
             }
-            (Wants::Value(_), at) => {
-                self.wants = Wants::Anything;
+            (Expected::Value(_), at) => {
+                self.expected = Expected::Anything;
                 self.can_be_key = false;
-                if at == At::Start {
-                    self.at = At::Entries;
+                if at == Position::Start {
+                    self.position = Position::Entries;
                 }
             }
-            (Wants::Anything, At::Start) => {
-                self.at = At::Entries;
+            (Expected::Anything, Position::Start) => {
+                self.position = Position::Entries;
                 self.can_be_key = false;
             }
-            (Wants::Anything, At::Entries) => self.can_be_key = true,
-            (Wants::Anything, At::AfterSlashdashed | At::AfterChildren) => {
+            (Expected::Anything, Position::Entries) => self.can_be_key = true,
+            (Expected::Anything, Position::AfterSlashdashed | Position::AfterChildren) => {
                 self.error(
                     token,
                     format!("`{text}` follows the `}}` that ends its node"),
                     "start a new line for the next node, or write the value before the `{`",
                 );
-                self.at = At::Entries;
+                self.position = Position::Entries;
             }
         }
     }
@@ -174,11 +174,11 @@ impl Checker<'_> {
                 format!("`{text}` is written `#{text}` in KDL 2"),
                 format!("write `#{text}`, or `\"{text}\"` for the text"),
             );
-        } else if text.starts_with('#') && !KEYWORDS.contains(&text) {
+        } else if text.starts_with('#') && !HASH_KEYWORDS.contains(&text) {
             let help = if text == "#" || text.starts_with("##") {
                 "comments start with `//`".to_owned()
             } else {
-                let keywords = suggest::help("the keywords are", text, KEYWORDS);
+                let keywords = suggest::did_you_mean("the keywords are", text, HASH_KEYWORDS);
                 format!("comments start with `//`; {keywords}")
             };
             self.error(token, format!("`{text}` is not a KDL keyword"), help);
@@ -186,43 +186,50 @@ impl Checker<'_> {
     }
 
     fn slashdash(&mut self, token: Token) {
-        match self.wants {
-            Wants::Anything => self.slashdash = Some(token),
-            _ => self.something_is_missing(),
+        match self.expected {
+            Expected::Anything => self.slashdash = Some(token),
+            _ => self.check_incomplete(),
         }
     }
 
     fn open(&mut self, token: Token) {
-        self.something_is_missing();
+        self.check_incomplete();
         let is_slashdashed = self.slashdash.take().is_some();
-        let then = match self.at {
-            At::Start => {
+        let then = match self.position {
+            Position::Start => {
                 self.error(
                     token,
                     "these braces do not belong to a node",
                     "write a node before the `{`, on the same line",
                 );
-                At::AfterChildren
+                Position::AfterChildren
             }
-            At::AfterChildren if !is_slashdashed => {
+            Position::AfterChildren if !is_slashdashed => {
                 self.error(
                     token,
                     "the node has its braces already",
                     "put everything between one pair of braces",
                 );
-                At::AfterChildren
+                Position::AfterChildren
             }
-            At::Entries | At::AfterSlashdashed if is_slashdashed => At::AfterSlashdashed,
-            At::Entries | At::AfterSlashdashed | At::AfterChildren => At::AfterChildren,
+            Position::Entries | Position::AfterSlashdashed if is_slashdashed => {
+                Position::AfterSlashdashed
+            }
+            Position::Entries | Position::AfterSlashdashed | Position::AfterChildren => {
+                Position::AfterChildren
+            }
         };
-        self.open.push(Brace { token, then });
-        self.at = At::Start;
+        self.open.push(Brace {
+            token,
+            resume: then,
+        });
+        self.position = Position::Start;
         self.can_be_key = false;
-        if self.open.len() > DEPTH {
+        if self.open.len() > MAX_DEPTH {
             self.errors.push(
                 SpecError::new(
                     "spec::too-deep",
-                    format!("more than {DEPTH} braces are open here"),
+                    format!("more than {MAX_DEPTH} braces are open here"),
                     self.span(token),
                 )
                 .help(
@@ -233,11 +240,11 @@ impl Checker<'_> {
     }
 
     fn close(&mut self, token: Token) {
-        self.something_is_missing();
-        self.nothing_is_commented_out();
+        self.check_incomplete();
+        self.check_dangling_slashdash();
         self.can_be_key = false;
         match self.open.pop() {
-            Some(brace) => self.at = brace.then,
+            Some(brace) => self.position = brace.resume,
             None => self.error(
                 token,
                 "this `}` does not close anything",
@@ -246,25 +253,30 @@ impl Checker<'_> {
         }
     }
 
-    fn open_paren(&mut self, token: Token, was_glued: bool) {
+    fn open_paren(&mut self, token: Token, was_adjacent: bool) {
         self.slashdash = None;
-        if was_glued || matches!(self.at, At::AfterSlashdashed | At::AfterChildren) {
+        if was_adjacent
+            || matches!(
+                self.position,
+                Position::AfterSlashdashed | Position::AfterChildren
+            )
+        {
             self.error(
                 token,
                 "a type annotation must be followed by a value",
                 "put texts with `(` in quotes",
             );
         }
-        if matches!(self.wants, Wants::Type(_) | Wants::TypeEnd(_)) {
-            self.something_is_missing();
+        if matches!(self.expected, Expected::Type(_) | Expected::TypeEnd(_)) {
+            self.check_incomplete();
         }
-        self.wants = Wants::Type(token);
+        self.expected = Expected::Type(token);
         self.can_be_key = false;
     }
 
     fn close_paren(&mut self, token: Token) {
-        if let Wants::TypeEnd(open) = self.wants {
-            self.wants = Wants::Value(Token {
+        if let Expected::TypeEnd(open) = self.expected {
+            self.expected = Expected::Value(Token {
                 end: token.end,
                 ..open
             });
@@ -274,7 +286,7 @@ impl Checker<'_> {
                 "this `)` does not close anything",
                 "put texts with `)` in quotes",
             );
-            self.wants = Wants::Anything;
+            self.expected = Expected::Anything;
         }
     }
 
@@ -287,10 +299,10 @@ impl Checker<'_> {
             );
             return;
         }
-        self.wants = Wants::Value(token);
+        self.expected = Expected::Value(token);
     }
 
-    fn broken(&mut self, token: Token, fault: Fault) {
+    fn broken(&mut self, token: Token, fault: LexError) {
         let text = self.text(token).to_owned();
         let opening = |length| Token {
             end: token.start + length,
@@ -298,47 +310,47 @@ impl Checker<'_> {
         };
         let quotes = text.len() - text.trim_start_matches(['#', '"']).len();
         match fault {
-            Fault::OpenString => self.error(
+            LexError::UnclosedString => self.error(
                 opening(quotes.min(text.find('"').map_or(1, |at| at + 1))),
                 "this string is not closed on its line",
                 "close it with the same quotes; put a text of several lines between `\"\"\"` and `\"\"\"`, each on its own line",
             ),
-            Fault::OpenMultiline => self.error(
+            LexError::UnclosedMultiline => self.error(
                 opening(quotes),
                 "this multi-line string is malformed",
                 "start a new line after the first `\"\"\"`, and write the last `\"\"\"` on its own line",
             ),
-            Fault::OpenComment => self.error(
+            LexError::UnclosedComment => self.error(
                 opening(2),
                 "this comment is not closed",
                 "write `*/` at its end; a comment inside it needs its own",
             ),
-            Fault::Escape => self.error(
+            LexError::UnknownEscape => self.error(
                 token,
                 "a backslash in this string is not a known escape",
                 "write `\\\\` for a backslash, or `#\"…\"#` around a raw text; \
                  known escapes are \\\\ \\\" \\b \\f \\n \\r \\t \\s and \\u{…}",
             ),
-            Fault::Unquoted => self.error(
+            LexError::Unquoted => self.error(
                 token,
                 format!("`{text}` contains characters that must be quoted"),
                 format!("write `\"{text}\"`"),
             ),
         }
         self.slashdash = None;
-        self.wants = Wants::Anything;
-        self.can_be_key = fault == Fault::Unquoted && self.at == At::Entries;
-        if self.at == At::Start {
-            self.at = At::Entries;
+        self.expected = Expected::Anything;
+        self.can_be_key = fault == LexError::Unquoted && self.position == Position::Entries;
+        if self.position == Position::Start {
+            self.position = Position::Entries;
         }
     }
 
     fn end_node(&mut self, token: Token) {
-        self.something_is_missing();
-        if token.lexeme == Lexeme::Semicolon {
-            self.nothing_is_commented_out();
+        self.check_incomplete();
+        if token.kind == TokenKind::Semicolon {
+            self.check_dangling_slashdash();
         }
-        self.at = At::Start;
+        self.position = Position::Start;
         self.can_be_key = false;
     }
 
@@ -347,10 +359,10 @@ impl Checker<'_> {
             .backslash
             .is_some_and(|token| self.source.text[token.end..].contains('{'))
         {
-            self.backslash_is_lost();
+            self.check_dangling_backslash();
         }
-        self.something_is_missing();
-        self.nothing_is_commented_out();
+        self.check_incomplete();
+        self.check_dangling_slashdash();
         if let Some(brace) = self.open.last() {
             let token = brace.token;
             self.error(
@@ -361,22 +373,22 @@ impl Checker<'_> {
         }
     }
 
-    fn something_is_missing(&mut self) {
-        match std::mem::replace(&mut self.wants, Wants::Anything) {
-            Wants::Anything => {}
-            Wants::Value(token) if token.lexeme == Lexeme::Equals => {
+    fn check_incomplete(&mut self) {
+        match std::mem::replace(&mut self.expected, Expected::Anything) {
+            Expected::Anything => {}
+            Expected::Value(token) if token.kind == TokenKind::Equals => {
                 self.error(
                     token,
                     "there is no value",
                     "write it directly after the `=`",
                 );
             }
-            Wants::Value(token) => self.error(
+            Expected::Value(token) => self.error(
                 token,
                 "a type annotation must be followed by a value",
                 "write the value directly after the `)`",
             ),
-            Wants::Type(token) | Wants::TypeEnd(token) => self.error(
+            Expected::Type(token) | Expected::TypeEnd(token) => self.error(
                 token,
                 "this `(` is not closed",
                 "put texts with `(` in quotes",
@@ -384,7 +396,7 @@ impl Checker<'_> {
         }
     }
 
-    fn nothing_is_commented_out(&mut self) {
+    fn check_dangling_slashdash(&mut self) {
         if let Some(token) = self.slashdash.take() {
             self.error(
                 token,
@@ -394,7 +406,7 @@ impl Checker<'_> {
         }
     }
 
-    fn backslash_is_lost(&mut self) {
+    fn check_dangling_backslash(&mut self) {
         if let Some(token) = self.backslash.take() {
             self.error(
                 token,
@@ -410,7 +422,7 @@ impl Checker<'_> {
     }
 
     fn span(&self, token: Token) -> Span {
-        Span::of(self.source, token.start..token.end)
+        Span::new(self.source, token.start..token.end)
     }
 
     fn text(&self, token: Token) -> &str {

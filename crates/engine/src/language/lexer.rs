@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     /// What it is.
-    pub(crate) lexeme: Lexeme,
+    pub(crate) kind: TokenKind,
     /// Offset of its first byte.
     pub(crate) start: usize,
     /// Offset behind its last byte.
@@ -14,15 +14,15 @@ pub(crate) struct Token {
 
 /// What a word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lexeme {
+pub(crate) enum TokenKind {
     Space,
     Newline,
     LineComment,
     BlockComment,
     Backslash,
     Slashdash,
-    Open,
-    Close,
+    OpenBrace,
+    CloseBrace,
     OpenParen,
     CloseParen,
     Equals,
@@ -38,20 +38,20 @@ pub(crate) enum Lexeme {
     /// A string in hashes and three quotes.
     RawMultiline,
     /// Text that no KDL 2 parser can read.
-    Broken(Fault),
+    Broken(LexError),
 }
 
 /// What is wrong with a broken word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum LexError {
     /// A string without its closing quotes, or with a line break.
-    OpenString,
+    UnclosedString,
     /// A string in three quotes that begins on the line of the quotes, or is not closed.
-    OpenMultiline,
+    UnclosedMultiline,
     /// A comment without its closing `*/`.
-    OpenComment,
+    UnclosedComment,
     /// A backslash and a character that mean nothing together.
-    Escape,
+    UnknownEscape,
     /// A word with a character that must be quoted, such as `/`.
     Unquoted,
 }
@@ -90,39 +90,40 @@ impl Iterator for Tokens<'_> {
 
     fn next(&mut self) -> Option<Token> {
         let rest = &self.text[self.at..];
-        let (lexeme, length) = first(rest)?;
+        let (lexeme, length) = next_token(rest)?;
         let start = self.at;
         self.at += length;
         Some(Token {
-            lexeme,
+            kind: lexeme,
             start,
             end: self.at,
         })
     }
 }
 
-fn first(rest: &str) -> Option<(Lexeme, usize)> {
+fn next_token(rest: &str) -> Option<(TokenKind, usize)> {
     let c = rest.chars().next()?;
     let single = |lexeme| (lexeme, 1);
     Some(match c {
-        _ if is_space(c) => (Lexeme::Space, length_while(rest, is_space)),
-        '\r' if rest.starts_with("\r\n") => (Lexeme::Newline, 2),
-        _ if is_newline(c) => (Lexeme::Newline, c.len_utf8()),
-        '{' => single(Lexeme::Open),
-        '}' => single(Lexeme::Close),
-        '(' => single(Lexeme::OpenParen),
-        ')' => single(Lexeme::CloseParen),
-        '=' => single(Lexeme::Equals),
-        ';' => single(Lexeme::Semicolon),
-        '\\' => single(Lexeme::Backslash),
-        '/' if rest.starts_with("//") => {
-            (Lexeme::LineComment, length_while(rest, |c| !is_newline(c)))
-        }
+        _ if is_space(c) => (TokenKind::Space, length_while(rest, is_space)),
+        '\r' if rest.starts_with("\r\n") => (TokenKind::Newline, 2),
+        _ if is_newline(c) => (TokenKind::Newline, c.len_utf8()),
+        '{' => single(TokenKind::OpenBrace),
+        '}' => single(TokenKind::CloseBrace),
+        '(' => single(TokenKind::OpenParen),
+        ')' => single(TokenKind::CloseParen),
+        '=' => single(TokenKind::Equals),
+        ';' => single(TokenKind::Semicolon),
+        '\\' => single(TokenKind::Backslash),
+        '/' if rest.starts_with("//") => (
+            TokenKind::LineComment,
+            length_while(rest, |c| !is_newline(c)),
+        ),
         '/' if rest.starts_with("/*") => block_comment(rest),
-        '/' if rest.starts_with("/-") => (Lexeme::Slashdash, 2),
-        '"' => quoted(rest),
-        '#' => raw(rest).unwrap_or_else(|| word(rest)),
-        _ => word(rest),
+        '/' if rest.starts_with("/-") => (TokenKind::Slashdash, 2),
+        '"' => quoted_string(rest),
+        '#' => raw_string(rest).unwrap_or_else(|| bare_word(rest)),
+        _ => bare_word(rest),
     })
 }
 
@@ -130,7 +131,7 @@ fn length_while(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|c| !belongs(c)).unwrap_or(text.len())
 }
 
-fn block_comment(rest: &str) -> (Lexeme, usize) {
+fn block_comment(rest: &str) -> (TokenKind, usize) {
     let mut depth = 0_usize;
     let bytes = rest.as_bytes();
     let mut at = 0;
@@ -145,13 +146,13 @@ fn block_comment(rest: &str) -> (Lexeme, usize) {
         }
         at += 2;
         if depth == 0 {
-            return (Lexeme::BlockComment, at);
+            return (TokenKind::BlockComment, at);
         }
     }
-    (Lexeme::Broken(Fault::OpenComment), rest.len())
+    (TokenKind::Broken(LexError::UnclosedComment), rest.len())
 }
 
-fn word(rest: &str) -> (Lexeme, usize) {
+fn bare_word(rest: &str) -> (TokenKind, usize) {
     let mut is_broken = false;
     let mut end = rest.len();
     for (at, c) in rest.char_indices() {
@@ -168,31 +169,42 @@ fn word(rest: &str) -> (Lexeme, usize) {
         is_broken |= matches!(c, '/' | '[' | ']') || c == '#' && at > 0;
     }
     let lexeme = if is_broken {
-        Lexeme::Broken(Fault::Unquoted)
+        TokenKind::Broken(LexError::Unquoted)
     } else {
-        Lexeme::Word
+        TokenKind::Word
     };
     (lexeme, end)
 }
 
-fn quoted(rest: &str) -> (Lexeme, usize) {
+fn quoted_string(rest: &str) -> (TokenKind, usize) {
     if let Some(body) = rest.strip_prefix("\"\"\"") {
         if !body.starts_with(is_newline) {
-            return (Lexeme::Broken(Fault::OpenMultiline), line(rest));
+            return (
+                TokenKind::Broken(LexError::UnclosedMultiline),
+                line_length(rest),
+            );
         }
-        return body_of(body, "\"\"\"").map_or(
-            (Lexeme::Broken(Fault::OpenMultiline), rest.len()),
-            |(fault, end)| (fault.map_or(Lexeme::Multiline, Lexeme::Broken), 3 + end),
+        return string_end(body, "\"\"\"").map_or(
+            (TokenKind::Broken(LexError::UnclosedMultiline), rest.len()),
+            |(fault, end)| {
+                (
+                    fault.map_or(TokenKind::Multiline, TokenKind::Broken),
+                    3 + end,
+                )
+            },
         );
     }
-    match body_of(&rest[1..], "\"") {
-        None => (Lexeme::Broken(Fault::OpenString), line(rest)),
-        Some((fault, end)) => (fault.map_or(Lexeme::Quoted, Lexeme::Broken), 1 + end),
+    match string_end(&rest[1..], "\"") {
+        None => (
+            TokenKind::Broken(LexError::UnclosedString),
+            line_length(rest),
+        ),
+        Some((fault, end)) => (fault.map_or(TokenKind::Quoted, TokenKind::Broken), 1 + end),
     }
 }
 
 /// Finds the end of a string, closing quotes included, and the first escape that means nothing.
-fn body_of(body: &str, closing: &str) -> Option<(Option<Fault>, usize)> {
+fn string_end(body: &str, closing: &str) -> Option<(Option<LexError>, usize)> {
     let mut fault = None;
     let mut at = 0;
     loop {
@@ -204,8 +216,8 @@ fn body_of(body: &str, closing: &str) -> Option<(Option<Fault>, usize)> {
         }
         let c = rest.chars().next()?;
         if c == '\\' {
-            let Some(length) = escape(&rest[1..]) else {
-                fault = Some(Fault::Escape);
+            let Some(length) = escape_length(&rest[1..]) else {
+                fault = Some(LexError::UnknownEscape);
                 at += 1 + rest[1..].chars().next()?.len_utf8();
                 continue;
             };
@@ -223,7 +235,7 @@ pub(crate) fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
 }
 
-fn escape(rest: &str) -> Option<usize> {
+fn escape_length(rest: &str) -> Option<usize> {
     let c = rest.chars().next()?;
     if is_space(c) || is_newline(c) {
         return Some(length_while(rest, |c| is_space(c) || is_newline(c)));
@@ -245,7 +257,7 @@ fn escape(rest: &str) -> Option<usize> {
     }
 }
 
-fn raw(rest: &str) -> Option<(Lexeme, usize)> {
+fn raw_string(rest: &str) -> Option<(TokenKind, usize)> {
     let hashes = length_while(rest, |c| c == '#');
     let body = rest[hashes..].strip_prefix('"')?;
     let multiline = body
@@ -254,23 +266,23 @@ fn raw(rest: &str) -> Option<(Lexeme, usize)> {
     if let Some(body) = multiline {
         let closing = format!("\"\"\"{}", &rest[..hashes]);
         return Some(match body.find(&closing) {
-            Some(end) => (Lexeme::RawMultiline, hashes + 3 + end + closing.len()),
-            None => (Lexeme::Broken(Fault::OpenMultiline), rest.len()),
+            Some(end) => (TokenKind::RawMultiline, hashes + 3 + end + closing.len()),
+            None => (TokenKind::Broken(LexError::UnclosedMultiline), rest.len()),
         });
     }
     let closing = format!("\"{}", &rest[..hashes]);
-    let on_this_line = &body[..line(body)];
+    let on_this_line = &body[..line_length(body)];
     Some(match on_this_line.find(&closing) {
-        Some(end) => (Lexeme::Raw, hashes + 1 + end + closing.len()),
+        Some(end) => (TokenKind::Raw, hashes + 1 + end + closing.len()),
         None => (
-            Lexeme::Broken(Fault::OpenString),
+            TokenKind::Broken(LexError::UnclosedString),
             hashes + 1 + on_this_line.len(),
         ),
     })
 }
 
 /// Returns the number of bytes before the first line break.
-fn line(text: &str) -> usize {
+fn line_length(text: &str) -> usize {
     length_while(text, |c| !is_newline(c))
 }
 
@@ -278,61 +290,67 @@ fn line(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: &[(Lexeme, &str)]) {
+    fn check(text: &str, expected: &[(TokenKind, &str)]) {
         let found: Vec<_> = tokens(text)
-            .filter(|token| token.lexeme != Lexeme::Space)
-            .map(|token| (token.lexeme, &text[token.start..token.end]))
+            .filter(|token| token.kind != TokenKind::Space)
+            .map(|token| (token.kind, &text[token.start..token.end]))
             .collect();
         assert_eq!(found, expected, "{text}");
     }
 
     #[test]
-    fn braces_in_strings_and_comments_are_no_braces() {
+    fn lexer_ignores_braces_in_strings_and_comments() {
         check(
             r##"a "{\"{" #"{"{"# /* { /* { */ { */ // {"##,
             &[
-                (Lexeme::Word, "a"),
-                (Lexeme::Quoted, r#""{\"{""#),
-                (Lexeme::Raw, r##"#"{"{"#"##),
-                (Lexeme::BlockComment, "/* { /* { */ { */"),
-                (Lexeme::LineComment, "// {"),
+                (TokenKind::Word, "a"),
+                (TokenKind::Quoted, r#""{\"{""#),
+                (TokenKind::Raw, r##"#"{"{"#"##),
+                (TokenKind::BlockComment, "/* { /* { */ { */"),
+                (TokenKind::LineComment, "// {"),
             ],
         );
     }
 
     #[test]
-    fn strings_of_several_lines_end_at_three_quotes() {
+    fn multiline_strings_end_at_three_quotes() {
         check(
             "\"\"\"\n {\" \\\"\"\" \"\"\n \"\"\" {",
             &[
-                (Lexeme::Multiline, "\"\"\"\n {\" \\\"\"\" \"\"\n \"\"\""),
-                (Lexeme::Open, "{"),
+                (TokenKind::Multiline, "\"\"\"\n {\" \\\"\"\" \"\"\n \"\"\""),
+                (TokenKind::OpenBrace, "{"),
             ],
         );
         check(
             "#\"\"\"\n \"\"\" { \\\n \"\"\"# {",
             &[
-                (Lexeme::RawMultiline, "#\"\"\"\n \"\"\" { \\\n \"\"\"#"),
-                (Lexeme::Open, "{"),
+                (TokenKind::RawMultiline, "#\"\"\"\n \"\"\" { \\\n \"\"\"#"),
+                (TokenKind::OpenBrace, "{"),
             ],
         );
     }
 
     #[test]
-    fn what_is_not_closed_is_broken() {
+    fn lexer_reports_unclosed_and_invalid_tokens() {
         check(
             "\"a\n\"b\"",
             &[
-                (Lexeme::Broken(Fault::OpenString), "\"a"),
-                (Lexeme::Newline, "\n"),
-                (Lexeme::Quoted, "\"b\""),
+                (TokenKind::Broken(LexError::UnclosedString), "\"a"),
+                (TokenKind::Newline, "\n"),
+                (TokenKind::Quoted, "\"b\""),
             ],
         );
         check(
             "/* /* */",
-            &[(Lexeme::Broken(Fault::OpenComment), "/* /* */")],
+            &[(TokenKind::Broken(LexError::UnclosedComment), "/* /* */")],
         );
-        check(r#""\q""#, &[(Lexeme::Broken(Fault::Escape), r#""\q""#)]);
-        check("/etc/x", &[(Lexeme::Broken(Fault::Unquoted), "/etc/x")]);
+        check(
+            r#""\q""#,
+            &[(TokenKind::Broken(LexError::UnknownEscape), r#""\q""#)],
+        );
+        check(
+            "/etc/x",
+            &[(TokenKind::Broken(LexError::Unquoted), "/etc/x")],
+        );
     }
 }

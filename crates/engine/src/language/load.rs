@@ -11,15 +11,15 @@ use crate::language::{
 };
 
 /// The most bytes that a spec file may hold (4 MiB): far above what a person writes, and parsed in seconds.
-pub const LIMIT: u64 = 4 << 20;
+pub const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What to type into a spec that has nothing in it.
-pub(crate) const SKELETON: &str =
+pub(crate) const EMPTY_SPEC_HELP: &str =
     "write `host \"NAME\" { … }` and put the resources between the braces";
 
 /// Makes a source of the bytes of the file at `path`, which is a spec.
 pub fn load(path: PathBuf, bytes: Vec<u8>) -> Result<Arc<Source>, SpecErrors> {
-    let source = Arc::new(load_part(path, bytes)?);
+    let source = Arc::new(load_included(path, bytes)?);
     if source.text.trim_start_matches('\u{feff}').trim().is_empty() {
         return Err(SpecErrors(vec![empty(&source)]));
     }
@@ -27,8 +27,8 @@ pub fn load(path: PathBuf, bytes: Vec<u8>) -> Result<Arc<Source>, SpecErrors> {
 }
 
 /// Makes a source of the bytes of a file that may be empty.
-pub(crate) fn load_part(path: PathBuf, bytes: Vec<u8>) -> Result<Source, SpecErrors> {
-    if bytes.len() as u64 > LIMIT {
+pub(crate) fn load_included(path: PathBuf, bytes: Vec<u8>) -> Result<Source, SpecErrors> {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large(&path));
     }
     match String::from_utf8(bytes) {
@@ -38,7 +38,8 @@ pub(crate) fn load_part(path: PathBuf, bytes: Vec<u8>) -> Result<Source, SpecErr
 }
 
 fn empty(source: &Arc<Source>) -> SpecError {
-    SpecError::new("spec::empty", "the spec is empty", Span::of(source, 0..0)).help(SKELETON)
+    SpecError::new("spec::empty", "the spec is empty", Span::new(source, 0..0))
+        .help(EMPTY_SPEC_HELP)
 }
 
 fn too_large(path: &Path) -> SpecErrors {
@@ -46,7 +47,7 @@ fn too_large(path: &Path) -> SpecErrors {
         message: format!(
             "`{}` is larger than the limit of {} MiB for one spec file",
             path.display(),
-            LIMIT >> 20
+            MAX_FILE_BYTES >> 20
         ),
         code: "spec::too-large",
         help: Some(
@@ -61,7 +62,7 @@ fn not_utf8(path: PathBuf, error: &std::string::FromUtf8Error) -> SpecErrors {
     let byte = error.as_bytes()[offset];
     let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
     let source = Arc::new(Source::new(path, text));
-    let span = Span::of(&source, offset..offset + '\u{fffd}'.len_utf8());
+    let span = Span::new(&source, offset..offset + '\u{fffd}'.len_utf8());
     SpecErrors(vec![
         SpecError::new(
             "spec::not-utf-8",
@@ -85,25 +86,25 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_accepted() {
+    fn load_accepts_utf8_text() {
         check(b"host \"x\" {}", Ok(()));
     }
 
     #[test]
-    fn nothing_is_refused() {
+    fn empty_spec_is_rejected() {
         check(b"", Err("spec::empty"));
         check("\u{feff} \n\t".as_bytes(), Err("spec::empty"));
     }
 
     #[test]
-    fn the_limit_itself_is_accepted_and_one_byte_more_is_not() {
-        let limit = usize::try_from(LIMIT).unwrap();
+    fn load_accepts_sizes_up_to_the_limit() {
+        let limit = usize::try_from(MAX_FILE_BYTES).unwrap();
         check(&vec![b'x'; limit], Ok(()));
         check(&vec![b'x'; limit + 1], Err("spec::too-large"));
     }
 
     #[test]
-    fn the_first_byte_that_is_not_utf_8_is_named() {
+    fn load_error_names_first_byte_that_is_not_utf8() {
         let errors = load(PathBuf::from("host.kdl"), b"host \"\xff\"".to_vec()).unwrap_err();
         assert_eq!(errors.0[0].message, "byte 6 (0xff) is not UTF-8");
         assert_eq!(errors.0[0].labels[0].0.offset, 6);

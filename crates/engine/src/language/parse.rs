@@ -6,106 +6,106 @@ use kdl::{KdlDiagnostic, KdlDocument, KdlEntry, KdlError, KdlIdentifier, KdlNode
 use miette::SourceSpan;
 
 use crate::language::{
-    abridge::Abridged,
+    abridge::ShortenedText,
     error::{SpecError, SpecErrors},
     grammar,
-    lexer::{Lexeme, is_newline, tokens},
+    lexer::{TokenKind, is_newline, tokens},
     source::{Source, Span},
 };
 
 /// Stack of the thread that parses, in bytes: 128 levels take some 3 MB in a build without optimisation, the rest is
 /// for mistakes that only the parser knows. The pages are used only when they are needed.
-const STACK: usize = 64 << 20;
+const STACK_BYTES: usize = 64 << 20;
 
 /// Texts above this many bytes are not tried as KDL 1: nobody writes such a spec by hand.
-const OLD_SYNTAX_LIMIT: usize = 1 << 20;
+const MAX_KDL_1_BYTES: usize = 1 << 20;
 
 /// Parses a source; all mistakes of grammar at once.
 pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
-    parse_by(source, |text| {
-        on_a_large_stack(|| KdlDocument::parse_v2(text))
+    parse_with(source, |text| {
+        with_large_stack(|| KdlDocument::parse_v2(text))
     })
 }
 
 /// Parses a part of a source whose grammar was checked, where the stack is large enough; `None` if the parser finds a mistake in it.
-pub(crate) fn parse_part(source: &Arc<Source>, part: Range<usize>) -> Option<Vec<KdlNode>> {
+pub(crate) fn parse_range(source: &Arc<Source>, part: Range<usize>) -> Option<Vec<KdlNode>> {
     let text = blank_comments(&source.text[part.clone()]);
-    let abridged = Abridged::of(&text);
+    let abridged = ShortenedText::new(&text);
     let mut document = KdlDocument::parse_v2(&abridged.text).ok()?;
     let mut nodes = std::mem::take(document.nodes_mut());
-    let whole = Whole {
-        abridged,
+    let whole = SourceRestorer {
+        shortened: abridged,
         start: part.start,
     };
     for node in &mut nodes {
-        whole.node(node);
+        whole.restore_node(node);
     }
     Some(nodes)
 }
 
 /// Puts back into nodes what was left out of their text, and moves them to where they stand in the source.
-struct Whole<'a> {
-    abridged: Abridged<'a>,
+struct SourceRestorer<'a> {
+    shortened: ShortenedText<'a>,
     /// Where the text begins in the source.
     start: usize,
 }
 
-impl Whole<'_> {
-    fn node(&self, node: &mut KdlNode) {
-        node.set_span(self.moved(node.span()));
-        self.word(node.name_mut());
+impl SourceRestorer<'_> {
+    fn restore_node(&self, node: &mut KdlNode) {
+        node.set_span(self.source_span(node.span()));
+        self.restore_identifier(node.name_mut());
         if let Some(ty) = node.ty_mut() {
-            self.word(ty);
+            self.restore_identifier(ty);
         }
         for entry in node.entries_mut() {
-            self.entry(entry);
+            self.restore_entry(entry);
         }
         if let Some(children) = node.children_mut() {
-            children.set_span(self.moved(children.span()));
+            children.set_span(self.source_span(children.span()));
             for child in children.nodes_mut() {
-                self.node(child);
+                self.restore_node(child);
             }
         }
     }
 
-    fn entry(&self, entry: &mut KdlEntry) {
+    fn restore_entry(&self, entry: &mut KdlEntry) {
         let restored = entry
             .value()
             .as_string()
-            .and_then(|text| self.restored(text, entry.span()));
+            .and_then(|text| self.restored_text(text, entry.span()));
         if let Some(text) = restored {
             entry.set_value(text);
         }
-        entry.set_span(self.moved(entry.span()));
+        entry.set_span(self.source_span(entry.span()));
         if let Some(name) = entry.name_mut() {
-            self.word(name);
+            self.restore_identifier(name);
         }
         if let Some(ty) = entry.ty_mut() {
-            self.word(ty);
+            self.restore_identifier(ty);
         }
     }
 
-    fn word(&self, word: &mut KdlIdentifier) {
-        if let Some(text) = self.restored(word.value(), word.span()) {
+    fn restore_identifier(&self, word: &mut KdlIdentifier) {
+        if let Some(text) = self.restored_text(word.value(), word.span()) {
             word.set_value(text);
         }
-        word.set_span(self.moved(word.span()));
+        word.set_span(self.source_span(word.span()));
     }
 
-    fn restored(&self, text: &str, span: SourceSpan) -> Option<String> {
-        self.abridged.restored(text, span.offset() + span.len())
+    fn restored_text(&self, text: &str, span: SourceSpan) -> Option<String> {
+        self.shortened.restore(text, span.offset() + span.len())
     }
 
-    fn moved(&self, span: SourceSpan) -> SourceSpan {
-        let start = self.abridged.place(span.offset());
-        let end = self.abridged.place(span.offset() + span.len());
+    fn source_span(&self, span: SourceSpan) -> SourceSpan {
+        let start = self.shortened.to_source_offset(span.offset());
+        let end = self.shortened.to_source_offset(span.offset() + span.len());
         SourceSpan::from((self.start + start, end - start))
     }
 }
 
 /// Makes threads that parse, one for each core, for what stands `at` a place of a spec.
-pub(crate) fn workers(at: impl Fn() -> Span) -> Result<rayon::ThreadPool, SpecErrors> {
-    let threads = rayon::ThreadPoolBuilder::new().stack_size(STACK);
+pub(crate) fn parser_pool(at: impl Fn() -> Span) -> Result<rayon::ThreadPool, SpecErrors> {
+    let threads = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES);
     let threads = threads.thread_name(|_| "parse".to_owned()).build();
     threads.map_err(|error| {
         let fact = format!("cannot start the threads that read files: {error}");
@@ -113,7 +113,7 @@ pub(crate) fn workers(at: impl Fn() -> Span) -> Result<rayon::ThreadPool, SpecEr
     })
 }
 
-fn parse_by(
+fn parse_with(
     source: &Arc<Source>,
     parse: impl FnOnce(&str) -> Result<KdlDocument, KdlError>,
 ) -> Result<KdlDocument, SpecErrors> {
@@ -124,8 +124,8 @@ fn parse_by(
             Err(error) => errors = syntax_errors(source, &error),
         }
     }
-    if is_old_syntax(&source.text) {
-        errors = vec![old_syntax(errors)];
+    if is_kdl_1(&source.text) {
+        errors = vec![kdl_1_error(errors)];
     }
     Err(SpecErrors(errors))
 }
@@ -139,7 +139,7 @@ fn blank_comments(text: &str) -> Cow<'_, str> {
     let mut blank = String::with_capacity(text.len());
     let mut copied = 0;
     for token in tokens(text) {
-        if matches!(token.lexeme, Lexeme::LineComment | Lexeme::BlockComment) {
+        if matches!(token.kind, TokenKind::LineComment | TokenKind::BlockComment) {
             blank.push_str(&text[copied..token.start]);
             blank.extend(std::iter::repeat_n(' ', token.end - token.start));
             copied = token.end;
@@ -150,11 +150,11 @@ fn blank_comments(text: &str) -> Cow<'_, str> {
 }
 
 /// Works where the stack is large enough for the parser.
-pub(crate) fn on_a_large_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
+pub(crate) fn with_large_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("parse".to_owned())
-            .stack_size(STACK)
+            .stack_size(STACK_BYTES)
             .spawn_scoped(scope, &work);
         match thread {
             Ok(thread) => thread
@@ -168,7 +168,7 @@ pub(crate) fn on_a_large_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
 fn syntax_errors(source: &Arc<Source>, error: &KdlError) -> Vec<SpecError> {
     let mut errors: Vec<SpecError> = vec![];
     for diagnostic in &error.diagnostics {
-        let span = narrow(source, diagnostic);
+        let span = narrow_span(source, diagnostic);
         if errors
             .iter()
             .any(|known| known.labels[0].0.offset == span.offset)
@@ -189,7 +189,7 @@ fn syntax_errors(source: &Arc<Source>, error: &KdlError) -> Vec<SpecError> {
 }
 
 /// Cuts the place of a mistake down to the first line that has something on it.
-fn narrow(source: &Arc<Source>, diagnostic: &KdlDiagnostic) -> Span {
+fn narrow_span(source: &Arc<Source>, diagnostic: &KdlDiagnostic) -> Span {
     let text = &source.text;
     let mut start = diagnostic.span.offset().min(text.len());
     while !text.is_char_boundary(start) {
@@ -203,7 +203,7 @@ fn narrow(source: &Arc<Source>, diagnostic: &KdlDiagnostic) -> Span {
     let trimmed = place.trim_start();
     start += place.len() - trimmed.len();
     let length = trimmed.find(is_newline).unwrap_or(trimmed.len());
-    Span::of(source, start..start + trimmed[..length].trim_end().len())
+    Span::new(source, start..start + trimmed[..length].trim_end().len())
 }
 
 fn sentence(message: &str) -> String {
@@ -212,14 +212,14 @@ fn sentence(message: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-fn is_old_syntax(text: &str) -> bool {
-    text.len() <= OLD_SYNTAX_LIMIT
-        && deepest(text) <= grammar::DEPTH
-        && on_a_large_stack(|| KdlDocument::parse_v1(&blank_comments(text)).is_ok())
+fn is_kdl_1(text: &str) -> bool {
+    text.len() <= MAX_KDL_1_BYTES
+        && max_brace_depth(text) <= grammar::MAX_DEPTH
+        && with_large_stack(|| KdlDocument::parse_v1(&blank_comments(text)).is_ok())
 }
 
 /// Returns the most braces that are open at once, whatever they stand in.
-fn deepest(text: &str) -> usize {
+fn max_brace_depth(text: &str) -> usize {
     let mut open = 0_usize;
     let mut deepest = 0;
     for byte in text.bytes() {
@@ -233,7 +233,7 @@ fn deepest(text: &str) -> usize {
     deepest
 }
 
-fn old_syntax(errors: Vec<SpecError>) -> SpecError {
+fn kdl_1_error(errors: Vec<SpecError>) -> SpecError {
     SpecError {
         message: "this is KDL 1; a spec is written in KDL 2".to_owned(),
         code: "spec::kdl-1",

@@ -22,42 +22,42 @@ const HEADER: &str =
 const LEVEL: &str = "    ";
 
 /// Resources to write, by kind.
-pub type Groups = BTreeMap<String, Group>;
+pub type SpecSections = BTreeMap<String, SpecSection>;
 
 /// The resources of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Group {
+pub struct SpecSection {
     /// One comment line above them.
     pub heading: String,
     /// The resources, by name.
-    pub resources: BTreeMap<String, Exported>,
+    pub resources: BTreeMap<String, PrintedResource>,
     /// Names that hold secrets: mentioned, not written.
     pub secrets: BTreeSet<String>,
     /// What no spec can say or should say, each with the reason: mentioned, not written.
-    pub left_out: Vec<String>,
+    pub omitted: Vec<String>,
 }
 
 /// One resource to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exported {
+pub struct PrintedResource {
     /// What is wanted: of a state only what users may write.
     pub desired: Desired,
     /// Comment lines above it.
     pub notes: Vec<String>,
 }
 
-impl Group {
+impl SpecSection {
     /// Adds the resources of another group of the same kind.
     pub(crate) fn merge(&mut self, other: Self) {
         self.heading = other.heading;
         self.resources.extend(other.resources);
         self.secrets.extend(other.secrets);
-        self.left_out.extend(other.left_out);
+        self.omitted.extend(other.omitted);
     }
 }
 
 /// Writes a spec for `host`, in the layout that `format` gives.
-pub fn spec_text<H: Host>(registry: &Registry<H>, host: &str, groups: &Groups) -> String {
+pub fn print_spec<H: Host>(registry: &Registry<H>, host: &str, groups: &SpecSections) -> String {
     let mut blocks = vec![];
     for (kind, group) in groups {
         let schema = registry.get(kind).map(DynProvider::schema);
@@ -68,7 +68,7 @@ pub fn spec_text<H: Host>(registry: &Registry<H>, host: &str, groups: &Groups) -
         }
         let secrets = group.secrets.iter();
         block.extend(secrets.map(|name| comment(&format!("secret: {kind} {name} left out"))));
-        let left_out = group.left_out.iter();
+        let left_out = group.omitted.iter();
         block.extend(left_out.map(|what| comment(&format!("left out: {what}"))));
         if block.is_empty() {
             continue;
@@ -83,7 +83,7 @@ pub fn spec_text<H: Host>(registry: &Registry<H>, host: &str, groups: &Groups) -
 }
 
 /// Whether a spec can hold a text: KDL 2 forbids some characters, even escaped.
-pub fn is_sayable(text: &str) -> bool {
+pub fn is_representable(text: &str) -> bool {
     !text.chars().any(|c| match c {
         '\n' | '\t' | '\r' => false,
         '\u{200e}'
@@ -96,23 +96,23 @@ pub fn is_sayable(text: &str) -> bool {
 }
 
 /// Whether every text in a value can stand in a spec.
-pub(crate) fn is_value_sayable(value: &Value) -> bool {
+pub(crate) fn is_value_representable(value: &Value) -> bool {
     match value {
-        Value::String(text) => is_sayable(text),
-        Value::Array(values) => values.iter().all(is_value_sayable),
+        Value::String(text) => is_representable(text),
+        Value::Array(values) => values.iter().all(is_value_representable),
         Value::Object(map) => map
             .iter()
-            .all(|(key, value)| is_sayable(key) && is_value_sayable(value)),
+            .all(|(key, value)| is_representable(key) && is_value_representable(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
 /// Returns the part of a state that users write.
-pub(crate) fn written_part(schema: &Schema, state: &State) -> State {
+pub(crate) fn user_attributes(schema: &Schema, state: &State) -> State {
     let attributes = schema
         .attributes
         .iter()
-        .filter(|attribute| attribute.role.is_written());
+        .filter(|attribute| attribute.role.is_user_written());
     let set = attributes.filter_map(|attribute| {
         let value = state.get(attribute.name).filter(|value| !value.is_null())?;
         Some((attribute.name.to_owned(), value.clone()))
@@ -125,7 +125,7 @@ fn comment(text: &str) -> String {
     let line: String = text
         .chars()
         .map(|c| {
-            if is_sayable(c.encode_utf8(&mut [0; 4])) && c != '\n' && c != '\r' {
+            if is_representable(c.encode_utf8(&mut [0; 4])) && c != '\n' && c != '\r' {
                 c
             } else {
                 '\u{fffd}'
@@ -149,7 +149,7 @@ fn node(kind: &str, name: &str, schema: Option<&Schema>, desired: &Desired) -> S
         match value {
             Value::Array(_) | Value::Object(_) => add_child(&mut children, attribute, value),
             Value::String(text) if text.contains('\n') => {
-                add_line(&mut children, attribute.name, &long_text(text, 3));
+                add_line(&mut children, attribute.name, &multiline(text, 3));
             }
             value if is_main => add(&mut line, format_args!(" {}", scalar(value))),
             value => add(
@@ -168,7 +168,7 @@ fn add_child(children: &mut String, attribute: &Attribute, value: &Value) {
     match (attribute.shape, value) {
         (Shape::Entries, Value::Object(entries)) => {
             for (key, value) in entries {
-                add_line(children, &identifier(key), &words(value));
+                add_line(children, &identifier(key), &values(value));
             }
         }
         (Shape::Map, Value::Object(map)) => {
@@ -176,7 +176,7 @@ fn add_child(children: &mut String, attribute: &Attribute, value: &Value) {
             for (key, value) in map {
                 let key = identifier(key);
                 let value = match value {
-                    Value::String(text) => long_text(text, 4),
+                    Value::String(text) => multiline(text, 4),
                     other => scalar(other),
                 };
                 add(
@@ -187,7 +187,7 @@ fn add_child(children: &mut String, attribute: &Attribute, value: &Value) {
             block += &LEVEL.repeat(2);
             add_line(children, attribute.name, &(block + "}"));
         }
-        _ => add_line(children, attribute.name, &words(value)),
+        _ => add_line(children, attribute.name, &values(value)),
     }
 }
 
@@ -204,7 +204,7 @@ fn add(text: &mut String, more: std::fmt::Arguments<'_>) {
         .expect("writing to a String cannot fail");
 }
 
-fn words(value: &Value) -> String {
+fn values(value: &Value) -> String {
     match value {
         Value::Array(values) => values.iter().map(scalar).collect::<Vec<_>>().join(" "),
         other => scalar(other),
@@ -221,7 +221,7 @@ fn scalar(value: &Value) -> String {
 }
 
 /// Writes a text of several lines: between three quotes where that says the same, else in one line.
-fn long_text(text: &str, level: usize) -> String {
+fn multiline(text: &str, level: usize) -> String {
     let is_one_line = !text.trim_end_matches('\n').contains('\n') && !text.ends_with("\n\n");
     let ends_lines = |c: char| "\r\u{85}\u{b}\u{c}\u{2028}\u{2029}".contains(c);
     // KDL takes a line of nothing but blanks for an empty one.
@@ -299,7 +299,7 @@ mod tests {
     fn read_back(text: &str) -> (String, String) {
         let node = format!(
             "host \"x\" {{\n    a \"b\" {{\n        c {}\n    }}\n}}\n",
-            long_text(text, 3)
+            multiline(text, 3)
         );
         let document = KdlDocument::parse_v2(&node).unwrap();
         let host = document.nodes()[0].children().unwrap();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_written_as_people_write_them() {
+    fn printed_text_uses_a_readable_string_form() {
         check("one\n", "c \"one\\n\"");
         check(
             "one\n\ntwo\n",
@@ -332,15 +332,15 @@ mod tests {
     }
 
     #[test]
-    fn what_kdl_forbids_is_known_before() {
+    fn characters_forbidden_by_kdl_are_not_representable() {
         for text in ["\0", "\u{1b}[m", "\u{7f}", "\u{feff}x", "\u{202e}"] {
-            assert!(!is_sayable(text), "{text:?}");
+            assert!(!is_representable(text), "{text:?}");
         }
-        assert!(is_sayable("ä\t☃\n\r"));
+        assert!(is_representable("ä\t☃\n\r"));
     }
 
     #[test]
-    fn a_word_that_is_no_name_stands_in_quotes() {
+    fn identifier_quotes_words_that_are_no_names() {
         assert_eq!(identifier("proxy-mode"), "proxy-mode");
         for word in ["true", "1st", "-x", "a b", "", "a=b", "a\"b"] {
             assert!(identifier(word).starts_with('"'), "{word}");
@@ -349,7 +349,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_is_read_as_it_was_written(text in "[ -~\n\t\"\\\\#\u{85}\u{2028}ä]{0,60}") {
+        fn printed_text_is_read_back_unchanged(text in "[ -~\n\t\"\\\\#\u{85}\u{2028}ä]{0,60}") {
             let (_, read) = read_back(&text);
             prop_assert_eq!(read, text);
         }

@@ -8,7 +8,7 @@ use crate::language::source::Span;
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// Through what, the outermost first.
-    pub steps: Arc<Vec<Via>>,
+    pub via: Arc<Vec<Via>>,
     /// The values that are not written where they are used.
     pub values: Vec<ValueOrigin>,
     /// Where it says that it replaces another declaration of the same address.
@@ -29,7 +29,7 @@ pub enum Via {
         /// Where it stands.
         span: Span,
         /// What was compared, for instance "`cloud` is `azure`".
-        held: String,
+        condition: String,
     },
 }
 

@@ -10,35 +10,35 @@ use kdl::{KdlEntry, KdlNode};
 
 use crate::{
     language::{
-        bindings::Values,
-        check::{duplicates, same_places, unknown_needs},
+        bindings::Bindings,
+        check::{conflicting_paths, duplicates, unknown_needs},
         condition::{Condition, Subject},
         decode::{Decoder, is_plain},
         error::{SpecError, SpecErrors},
-        include::{Files, is_fundamental, profile_cycles},
-        inputs::Surroundings,
-        load::SKELETON,
+        include::{SpecFiles, blocks_resolving, profile_cycles},
+        inputs::SpecInputs,
+        load::EMPTY_SPEC_HELP,
         provenance::{Provenance, Via},
         source::{Source, Span},
         spans::entry_span,
-        spec::{Basis, Resource, Spec},
-        spec_file::{Heading, Include, Item, Profile},
-        value::is_open,
-        variable::overrides_nothing,
+        spec::{Resource, Spec, SpecSources},
+        spec_file::{HostNode, Include, Item, Profile},
+        value::is_deferred,
+        variable::override_without_base,
     },
     model::{address::Address, suggest},
     provider::{host::Host, registry::Registry},
 };
 
 /// The most includes, profiles and conditions that may stand in one another.
-const NESTED: usize = 128;
+const MAX_NESTING: usize = 128;
 
 /// Decodes a text that stands for itself alone.
 ///
 /// # Errors
 /// As [`resolve`].
 pub fn decode<H: Host>(source: &Arc<Source>, registry: &Registry<H>) -> Result<Spec, SpecErrors> {
-    resolve(source, &Surroundings::none(), registry)
+    resolve(source, &SpecInputs::isolated(), registry)
 }
 
 /// Resolves a spec: the source that was named, with everything that it includes and asks for.
@@ -47,48 +47,48 @@ pub fn decode<H: Host>(source: &Arc<Source>, registry: &Registry<H>) -> Result<S
 /// All mistakes; those of grammar alone where there are any, because what follows from them would only confuse.
 pub fn resolve<H: Host>(
     main: &Arc<Source>,
-    surroundings: &Surroundings<'_>,
+    inputs: &SpecInputs<'_>,
     registry: &Registry<H>,
 ) -> Result<Spec, SpecErrors> {
-    let mut files = Files::read(main, surroundings, registry)?;
+    let mut files = SpecFiles::read(main, inputs, registry)?;
     let mut errors: Vec<SpecError> = std::mem::take(&mut files.errors);
     let order: HashMap<*const Source, usize> = files
-        .fragments
+        .parsed
         .iter()
         .enumerate()
         .map(|(at, fragment)| (Arc::as_ptr(&fragment.source), at))
         .collect();
     let variables = files
-        .fragments
+        .parsed
         .iter_mut()
         .flat_map(|fragment| std::mem::take(&mut fragment.variables));
-    let values = Values::new(variables.collect::<Vec<_>>(), surroundings, &mut errors);
+    let bindings = Bindings::new(variables.collect::<Vec<_>>(), inputs, &mut errors);
     let mentions: Vec<_> = files
-        .fragments
+        .parsed
         .iter_mut()
-        .flat_map(|fragment| std::mem::take(&mut fragment.mentions))
+        .flat_map(|fragment| std::mem::take(&mut fragment.variable_uses))
         .collect();
     // What a file that is not there would have declared is no mistake.
-    if !errors.iter().any(is_fundamental) {
-        errors.extend(values.check(&mentions));
+    if !errors.iter().any(blocks_resolving) {
+        errors.extend(bindings.check(&mentions));
     }
     let profiles = files.profiles(&mut errors);
     errors.extend(files.cycles());
     errors.extend(profile_cycles(&profiles));
-    let spec = if errors.iter().any(is_fundamental) {
+    let spec = if errors.iter().any(blocks_resolving) {
         None
     } else {
         let mut resolver = Resolver {
             registry,
             files,
-            values,
+            bindings,
             profiles,
-            taken: HashSet::new(),
-            used: BTreeSet::new(),
+            included: HashSet::new(),
+            expanded_profiles: BTreeSet::new(),
             resources: vec![],
             errors: vec![],
         };
-        let spec = resolver.spec();
+        let spec = resolver.resolve_spec();
         errors.append(&mut resolver.errors);
         Some(spec)
     };
@@ -109,43 +109,44 @@ pub fn resolve<H: Host>(
 
 struct Resolver<'a, H: Host> {
     registry: &'a Registry<H>,
-    files: Files,
-    values: Values<'a>,
+    files: SpecFiles,
+    bindings: Bindings<'a>,
     profiles: BTreeMap<String, Profile>,
     /// The files whose resources are there: each is taken once.
-    taken: HashSet<usize>,
+    included: HashSet<usize>,
     /// The profiles whose resources are there: each is taken once.
-    used: BTreeSet<String>,
+    expanded_profiles: BTreeSet<String>,
     resources: Vec<Resource>,
     errors: Vec<SpecError>,
 }
 
 impl<H: Host> Resolver<'_, H> {
-    fn spec(&mut self) -> Spec {
-        let main = &mut self.files.fragments[0];
+    fn resolve_spec(&mut self) -> Spec {
+        let main = &mut self.files.parsed[0];
         let (source, heading) = (main.source.clone(), main.host.take());
         let items = std::mem::take(&mut main.items);
         let includes = std::mem::take(&mut main.includes);
         let host = if let Some(heading) = heading {
             self.host_name(&source, heading)
         } else {
-            let nowhere = Span::of(&source, 0..0);
+            let nowhere = Span::new(&source, 0..0);
             let error = SpecError::new("spec::empty", "the spec has no `host`", nowhere);
-            self.errors.push(error.help(SKELETON));
+            self.errors.push(error.help(EMPTY_SPEC_HELP));
             String::new()
         };
         for include in includes {
-            self.include_beside(&include);
+            self.include_at_top_level(&include);
         }
         self.items(items, &Arc::default());
         let resources = std::mem::take(&mut self.resources);
-        let resources = self.overridden(resources);
+        let resources = self.apply_overrides(resources);
         self.errors.extend(duplicates(&resources));
-        self.errors.extend(same_places(&resources, self.registry));
+        self.errors
+            .extend(conflicting_paths(&resources, self.registry));
         self.errors.extend(unknown_needs(&resources));
-        let fragments = self.files.fragments.iter();
-        let (environment, facts) = self.values.asked();
-        let basis = Basis {
+        let fragments = self.files.parsed.iter();
+        let (environment, facts) = self.bindings.lookups();
+        let basis = SpecSources {
             files: fragments.map(|fragment| fragment.source.clone()).collect(),
             environment,
             facts,
@@ -153,15 +154,15 @@ impl<H: Host> Resolver<'_, H> {
         Spec {
             host,
             resources,
-            basis,
+            sources: basis,
         }
     }
 
-    fn host_name(&mut self, source: &Arc<Source>, Heading { mut node, span }: Heading) -> String {
+    fn host_name(&mut self, source: &Arc<Source>, HostNode { mut node, span }: HostNode) -> String {
         let help = "write `host \"NAME\" { … }`";
         if let Some(ty) = node.ty() {
             let at = ty.span();
-            let at = Span::of(source, at.offset()..at.offset() + at.len());
+            let at = Span::new(source, at.offset()..at.offset() + at.len());
             self.errors
                 .push(crate::language::variable::unknown_annotation(
                     ty.value(),
@@ -174,7 +175,7 @@ impl<H: Host> Resolver<'_, H> {
             .iter_mut()
             .filter(|entry| entry.ty().is_some())
         {
-            match self.values.fill(source, entry) {
+            match self.bindings.substitute(source, entry) {
                 Ok(origin) => origins.push(origin),
                 Err(error) => {
                     self.errors.push(error);
@@ -197,16 +198,16 @@ impl<H: Host> Resolver<'_, H> {
                 SpecError::new("spec::host-name", fact, entry_span(source, extra))
             }
         };
-        self.errors.push(error.help(help).traced(&origins));
+        self.errors.push(error.help(help).with_origin(&origins));
         String::new()
     }
 
     /// Takes what a file declares; resources have no place there.
-    fn include_beside(&mut self, include: &Include) {
-        let Some(at) = self.files.place(include) else {
+    fn include_at_top_level(&mut self, include: &Include) {
+        let Some(at) = self.files.index_of(include) else {
             return;
         };
-        let has_resources = self.files.fragments[at]
+        let has_resources = self.files.parsed[at]
             .items
             .iter()
             .any(|item| !matches!(item, Item::Include(_)));
@@ -224,12 +225,12 @@ impl<H: Host> Resolver<'_, H> {
             );
             return;
         }
-        if !self.taken.insert(at) {
+        if !self.included.insert(at) {
             return;
         }
-        for item in std::mem::take(&mut self.files.fragments[at].items) {
+        for item in std::mem::take(&mut self.files.parsed[at].items) {
             if let Item::Include(include) = item {
-                self.include_beside(&include);
+                self.include_at_top_level(&include);
             }
         }
     }
@@ -238,28 +239,29 @@ impl<H: Host> Resolver<'_, H> {
         for item in items {
             match item {
                 Item::Resource(mut resource) => {
-                    resource.provenance.steps = steps.clone();
+                    resource.provenance.via = steps.clone();
                     self.resources.push(*resource);
                 }
-                Item::Open(source, node) => self.open(&source, *node, steps),
+                Item::Deferred(source, node) => self.resolve_deferred(&source, *node, steps),
                 Item::Include(include) => {
-                    let there = self.files.place(&include);
-                    if let Some(at) = there.filter(|&at| self.taken.insert(at)) {
-                        let items = std::mem::take(&mut self.files.fragments[at].items);
-                        self.within(items, steps, Via::Include(include.span));
+                    let index = self.files.index_of(&include);
+                    if let Some(at) = index.filter(|&at| self.included.insert(at)) {
+                        let items = std::mem::take(&mut self.files.parsed[at].items);
+                        self.descend(items, steps, Via::Include(include.span));
                     }
                 }
-                Item::Use { profile, span } => self.r#use(&profile, span, steps),
-                Item::When(condition, items) => self.when(&condition, items, steps),
+                Item::Use { profile, span } => self.use_profile(&profile, span, steps),
+                Item::When(condition, items) => self.expand_when(&condition, items, steps),
             }
         }
     }
 
     /// Takes what stands within an include, a profile or a condition.
-    fn within(&mut self, items: Vec<Item>, steps: &Arc<Vec<Via>>, step: Via) {
-        if steps.len() == NESTED {
+    fn descend(&mut self, items: Vec<Item>, steps: &Arc<Vec<Via>>, step: Via) {
+        if steps.len() == MAX_NESTING {
             let (Via::Include(span) | Via::Use(span) | Via::When { span, .. }) = step;
-            let fact = format!("more than {NESTED} includes, profiles and conditions are nested");
+            let fact =
+                format!("more than {MAX_NESTING} includes, profiles and conditions are nested");
             let error = SpecError::new("spec::too-deep", fact, span);
             self.errors.push(error.help("put them beside each other"));
             return;
@@ -268,7 +270,7 @@ impl<H: Host> Resolver<'_, H> {
         self.items(items, &Arc::new(steps.collect()));
     }
 
-    fn r#use(&mut self, name: &str, span: Span, steps: &Arc<Vec<Via>>) {
+    fn use_profile(&mut self, name: &str, span: Span, steps: &Arc<Vec<Via>>) {
         let Some(profile) = self.profiles.get(name) else {
             let names = self.profiles.keys().map(String::as_str);
             let error = SpecError::new(
@@ -276,29 +278,31 @@ impl<H: Host> Resolver<'_, H> {
                 format!("there is no profile `{name}`"),
                 span,
             )
-            .help(suggest::help("the profiles are", name, names));
+            .help(suggest::did_you_mean("the profiles are", name, names));
             self.errors.push(error);
             return;
         };
-        if self.used.insert(name.to_owned()) {
+        if self.expanded_profiles.insert(name.to_owned()) {
             let items = profile.items.clone();
-            self.within(items, steps, Via::Use(span));
+            self.descend(items, steps, Via::Use(span));
         }
     }
 
-    fn when(&mut self, condition: &Condition, items: Vec<Item>, steps: &Arc<Vec<Via>>) {
+    fn expand_when(&mut self, condition: &Condition, items: Vec<Item>, steps: &Arc<Vec<Via>>) {
         let value = match condition.subject {
-            Subject::Fact => self.values.fact(&condition.name, &condition.name_span),
-            Subject::Variable => self.values.variable(&condition.name, &condition.name_span),
+            Subject::Fact => self.bindings.fact(&condition.name, &condition.name_span),
+            Subject::Variable => self
+                .bindings
+                .variable(&condition.name, &condition.name_span),
         };
-        let held = value.and_then(|(value, _)| Ok((condition.holds(&value)?, value)));
-        match held {
+        let matched = value.and_then(|(value, _)| Ok((condition.is_true(&value)?, value)));
+        match matched {
             Ok((true, value)) => {
                 let step = Via::When {
                     span: condition.span.clone(),
-                    held: condition.held(&value),
+                    condition: condition.describe(&value),
                 };
-                self.within(items, steps, step);
+                self.descend(items, steps, step);
             }
             Ok((false, _)) => {}
             Err(error) => self.errors.push(error),
@@ -306,14 +310,14 @@ impl<H: Host> Resolver<'_, H> {
     }
 
     /// Fills the values in and decodes.
-    fn open(&mut self, source: &Arc<Source>, mut node: KdlNode, steps: &Arc<Vec<Via>>) {
+    fn resolve_deferred(&mut self, source: &Arc<Source>, mut node: KdlNode, steps: &Arc<Vec<Via>>) {
         let mut values = vec![];
         let count = self.errors.len();
-        let mut fill = |entry: &mut KdlEntry| match self.values.fill(source, entry) {
+        let mut fill = |entry: &mut KdlEntry| match self.bindings.substitute(source, entry) {
             Ok(origin) => values.push(origin),
             Err(error) => self.errors.push(error),
         };
-        fill_all(&mut node, &mut fill);
+        substitute_all(&mut node, &mut fill);
         if self.errors.len() > count {
             return;
         }
@@ -321,10 +325,10 @@ impl<H: Host> Resolver<'_, H> {
         let resource = decoder.resource(&node);
         let traced = decoder.errors.into_iter();
         self.errors
-            .extend(traced.map(|error| error.traced(&values)));
+            .extend(traced.map(|error| error.with_origin(&values)));
         self.resources.extend(resource.map(|resource| Resource {
             provenance: Provenance {
-                steps: steps.clone(),
+                via: steps.clone(),
                 values,
                 ..resource.provenance
             },
@@ -333,7 +337,7 @@ impl<H: Host> Resolver<'_, H> {
     }
 
     /// Puts what replaces another declaration into its place.
-    fn overridden(&mut self, resources: Vec<Resource>) -> Vec<Resource> {
+    fn apply_overrides(&mut self, resources: Vec<Resource>) -> Vec<Resource> {
         let is_override = |resource: &Resource| resource.provenance.is_override.is_some();
         if !resources.iter().any(is_override) {
             return resources;
@@ -347,7 +351,7 @@ impl<H: Host> Resolver<'_, H> {
             let says = one.provenance.is_override.clone().expect("an override");
             let Some(base) = bases.get(&one.address).map(|&at| &mut plain[at]) else {
                 self.errors
-                    .push(overrides_nothing(&one.address.to_string(), says));
+                    .push(override_without_base(&one.address.to_string(), says));
                 continue;
             };
             if let Some(first) = &base.provenance.is_override {
@@ -364,13 +368,17 @@ impl<H: Host> Resolver<'_, H> {
     }
 }
 
-fn fill_all(node: &mut KdlNode, fill: &mut impl FnMut(&mut KdlEntry)) {
-    for entry in node.entries_mut().iter_mut().filter(|entry| is_open(entry)) {
+fn substitute_all(node: &mut KdlNode, fill: &mut impl FnMut(&mut KdlEntry)) {
+    for entry in node
+        .entries_mut()
+        .iter_mut()
+        .filter(|entry| is_deferred(entry))
+    {
         fill(entry);
     }
     if let Some(children) = node.children_mut() {
         for child in children.nodes_mut() {
-            fill_all(child, fill);
+            substitute_all(child, fill);
         }
     }
 }

@@ -64,7 +64,7 @@ impl Source {
 
 impl Span {
     /// Makes the span of a range of bytes of `source`.
-    pub fn of(source: &Arc<Source>, range: std::ops::Range<usize>) -> Self {
+    pub fn new(source: &Arc<Source>, range: std::ops::Range<usize>) -> Self {
         Self {
             source: source.clone(),
             offset: range.start,
@@ -123,10 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_in_the_line_that_has_begun_last() {
+    fn span_line_counts_newlines_before_its_offset() {
         let check = |text: &str, offset, line| {
             let source = Arc::new(Source::new("host.kdl", text));
-            assert_eq!(Span::of(&source, offset..offset).line(), line, "{text:?}");
+            assert_eq!(Span::new(&source, offset..offset).line(), line, "{text:?}");
         };
         check("", 0, 1);
         check("a\n\nb", 0, 1);

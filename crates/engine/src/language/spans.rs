@@ -25,7 +25,7 @@ pub(crate) fn value_span(source: &Arc<Source>, entry: &KdlEntry) -> Span {
 }
 
 /// Returns the value of an entry as it was written.
-pub(crate) fn shown(source: &Arc<Source>, entry: &KdlEntry) -> String {
+pub(crate) fn source_text(source: &Arc<Source>, entry: &KdlEntry) -> String {
     let span = value_span(source, entry);
     source.text[span.offset..span.offset + span.length].to_owned()
 }
@@ -33,11 +33,11 @@ pub(crate) fn shown(source: &Arc<Source>, entry: &KdlEntry) -> String {
 fn trim(source: &Arc<Source>, start: usize, end: usize) -> Span {
     let text = &source.text[start.min(source.text.len())..end.min(source.text.len())];
     let start = start + (text.len() - text.trim_start().len());
-    Span::of(source, start..start + text.trim().len())
+    Span::new(source, start..start + text.trim().len())
 }
 
 /// Returns the span of a node without its children.
-pub(crate) fn head(source: &Arc<Source>, node: &KdlNode) -> Span {
+pub(crate) fn head_span(source: &Arc<Source>, node: &KdlNode) -> Span {
     let start = node.name().span().offset();
     let end = node.entries().last().map_or_else(
         || start + node.name().span().len(),
@@ -46,11 +46,11 @@ pub(crate) fn head(source: &Arc<Source>, node: &KdlNode) -> Span {
             span.offset + span.length
         },
     );
-    Span::of(source, start..end.max(start))
+    Span::new(source, start..end.max(start))
 }
 
 /// Returns the span of the name of a node.
-pub(crate) fn name_of(source: &Arc<Source>, node: &KdlNode) -> Span {
+pub(crate) fn name_span(source: &Arc<Source>, node: &KdlNode) -> Span {
     let span = node.name().span();
-    Span::of(source, span.offset()..span.offset() + span.len())
+    Span::new(source, span.offset()..span.offset() + span.len())
 }

@@ -21,7 +21,7 @@ pub struct Spec {
     /// The resources, in the order in which they were written.
     pub resources: Vec<Resource>,
     /// What it was resolved from.
-    pub basis: Basis,
+    pub sources: SpecSources,
 }
 
 /// One resource of a spec.
@@ -47,14 +47,14 @@ pub struct Resource {
 
 impl Resource {
     /// Returns the place of an attribute, or that of the node if it is not written.
-    pub fn place_of(&self, attribute: &str) -> &Span {
+    pub fn attribute_span(&self, attribute: &str) -> &Span {
         self.attributes.get(attribute).unwrap_or(&self.span)
     }
 }
 
 /// What a spec was resolved from besides the values that were given to it.
 #[derive(Clone, Debug, Default)]
-pub struct Basis {
+pub struct SpecSources {
     /// Its files, the one that was named first.
     pub files: Vec<Arc<Source>>,
     /// What it has asked the environment for, with the answers.

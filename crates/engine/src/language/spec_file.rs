@@ -12,52 +12,52 @@ use crate::{
         decode::{Decoder, is_plain},
         error::{SpecError, SpecErrors},
         grammar,
-        keywords::WORDS,
-        parse::{on_a_large_stack, parse, parse_part, workers},
+        keywords::KEYWORDS,
+        parse::{parse, parse_range, parser_pool, with_large_stack},
         source::{Source, Span},
-        spans::{entry_span, head, name_of, value_span},
+        spans::{entry_span, head_span, name_span, value_span},
         spec::Resource,
-        split::{Cut, cut, together},
-        value::is_open,
-        variable::Declared,
+        split::{NodeSpan, batch, split_nodes},
+        value::is_deferred,
+        variable::VariableDecl,
     },
     model::suggest,
     provider::{host::Host, registry::Registry},
 };
 
 /// A file of more bytes is read on all cores: some 10 ms of work for one.
-const LARGE: usize = 32 << 10;
+const PARALLEL_BYTES: usize = 32 << 10;
 
 /// One file of a spec.
-pub(crate) struct Fragment {
+pub(crate) struct SpecFile {
     pub(crate) source: Arc<Source>,
     /// The `host` in it; a second one is a mistake.
-    pub(crate) host: Option<Heading>,
+    pub(crate) host: Option<HostNode>,
     /// What stands between the braces of the host, or in a file that is included.
     pub(crate) items: Vec<Item>,
     /// The includes beside the host.
     pub(crate) includes: Vec<Include>,
-    pub(crate) variables: Vec<Declared>,
+    pub(crate) variables: Vec<VariableDecl>,
     pub(crate) profiles: Vec<Profile>,
     /// Where variables are asked for, by name.
-    pub(crate) mentions: Vec<(String, Span)>,
+    pub(crate) variable_uses: Vec<(String, Span)>,
     pub(crate) errors: Vec<SpecError>,
 }
 
-impl Fragment {
+impl SpecFile {
     /// Adds what comes after it in the same file, which has no `host`.
-    fn add(&mut self, mut next: Self) {
+    fn append(&mut self, mut next: Self) {
         self.items.append(&mut next.items);
         self.includes.append(&mut next.includes);
         self.variables.append(&mut next.variables);
         self.profiles.append(&mut next.profiles);
-        self.mentions.append(&mut next.mentions);
+        self.variable_uses.append(&mut next.variable_uses);
         self.errors.append(&mut next.errors);
     }
 }
 
 /// The `host` node without its children.
-pub(crate) struct Heading {
+pub(crate) struct HostNode {
     pub(crate) node: KdlNode,
     pub(crate) span: Span,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Heading {
 pub(crate) enum Item {
     Resource(Box<Resource>),
     /// A resource some of whose values come from elsewhere.
-    Open(Arc<Source>, Box<KdlNode>),
+    Deferred(Arc<Source>, Box<KdlNode>),
     Include(Include),
     Use {
         profile: String,
@@ -93,152 +93,161 @@ pub(crate) struct Profile {
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum SpecFileRole {
     /// The one that was named: it has the `host`.
     Main,
     /// One that is included.
     Included,
 }
 
-/// Reads one file; one that is included on a thread of [`crate::language::parse::workers`].
+/// Reads one file; one that is included on a thread of [`crate::language::parse::parser_pool`].
 ///
 /// # Errors
 /// Mistakes of grammar. Others are in the fragment.
-pub(crate) fn fragment<H: Host>(
+pub(crate) fn read_spec_file<H: Host>(
     source: &Arc<Source>,
     registry: &Registry<H>,
-    part: Part,
-) -> Result<Fragment, SpecErrors> {
-    let here = || fragment_here(source, registry, part);
-    match part {
-        Part::Main if is_large(source) => workers(|| Span::of(source, 0..0))?.install(here),
-        Part::Main => on_a_large_stack(here),
-        Part::Included => here(),
+    role: SpecFileRole,
+) -> Result<SpecFile, SpecErrors> {
+    let here = || read_on_current_stack(source, registry, role);
+    match role {
+        SpecFileRole::Main if is_large(source) => {
+            parser_pool(|| Span::new(source, 0..0))?.install(here)
+        }
+        SpecFileRole::Main => with_large_stack(here),
+        SpecFileRole::Included => here(),
     }
 }
 
-/// Whether a file is worth the threads of [`workers`].
+/// Whether a file is worth the threads of [`parser_pool`].
 fn is_large(source: &Source) -> bool {
-    source.text.len() > LARGE
+    source.text.len() > PARALLEL_BYTES
 }
 
 /// Reads one file where the stack is large enough: a few nodes at a time, each dropped when it is decoded.
-fn fragment_here<H: Host>(
+fn read_on_current_stack<H: Host>(
     source: &Arc<Source>,
     registry: &Registry<H>,
-    part: Part,
-) -> Result<Fragment, SpecErrors> {
+    role: SpecFileRole,
+) -> Result<SpecFile, SpecErrors> {
     let mistakes = grammar::check(source);
     if mistakes.is_empty()
-        && let Some(fragment) = Cutter::new(source, registry).by_pieces(part)
+        && let Some(fragment) = SpecFileBuilder::new(source, registry).parse_in_chunks(role)
     {
         return Ok(fragment);
     }
     // What is wrong with it is said of the whole.
     let mut document = parse(source)?;
-    let mut cutter = Cutter::new(source, registry);
+    let mut builder = SpecFileBuilder::new(source, registry);
     for node in std::mem::take(document.nodes_mut()) {
-        cutter.top(node, part);
+        builder.top_level_node(node, role);
     }
-    Ok(cutter.end())
+    Ok(builder.finish())
 }
 
-struct Cutter<'a, H: Host> {
+struct SpecFileBuilder<'a, H: Host> {
     decoder: Decoder<'a, H>,
     registry: &'a Registry<H>,
-    fragment: Fragment,
+    file: SpecFile,
 }
 
-impl<'a, H: Host> Cutter<'a, H> {
+impl<'a, H: Host> SpecFileBuilder<'a, H> {
     fn new(source: &'a Arc<Source>, registry: &'a Registry<H>) -> Self {
         Self {
             decoder: Decoder::new(source, registry),
             registry,
-            fragment: Fragment {
+            file: SpecFile {
                 source: source.clone(),
                 host: None,
                 items: vec![],
                 includes: vec![],
                 variables: vec![],
                 profiles: vec![],
-                mentions: vec![],
+                variable_uses: vec![],
                 errors: vec![],
             },
         }
     }
 
-    fn end(mut self) -> Fragment {
-        self.fragment.errors.append(&mut self.decoder.errors);
-        self.fragment
+    fn finish(mut self) -> SpecFile {
+        self.file.errors.append(&mut self.decoder.errors);
+        self.file
     }
 
     /// Takes the file a few nodes at a time; `None` if the parser finds a mistake.
-    fn by_pieces(mut self, part: Part) -> Option<Fragment> {
+    fn parse_in_chunks(mut self, part: SpecFileRole) -> Option<SpecFile> {
         let source = self.source();
-        let cuts = cut(&source.text, 0..source.text.len());
-        let is_host = |cut: &Cut| {
+        let cuts = split_nodes(&source.text, 0..source.text.len());
+        let is_host = |cut: &NodeSpan| {
             let name = cut.name.clone().map(|name| &source.text[name]);
-            part == Part::Main && name == Some("host") && cut.children.is_some()
+            part == SpecFileRole::Main && name == Some("host") && cut.children.is_some()
         };
         for run in cuts.chunk_by(|one, other| !is_host(one) && !is_host(other)) {
             if let [only] = run
                 && is_host(only)
             {
-                self.host_by_pieces(source, only)?;
+                self.host_in_chunks(source, only)?;
                 continue;
             }
-            let ranges = together(run);
-            let top = |cutter: &mut Self, node| cutter.top(node, part);
+            let ranges = batch(run);
+            let top = |builder: &mut Self, node| builder.top_level_node(node, part);
             match part {
-                Part::Main => ranges
+                SpecFileRole::Main => ranges
                     .into_iter()
-                    .try_for_each(|range| self.piece(range, top))?,
-                Part::Included => self.pieces(&ranges, top)?,
+                    .try_for_each(|range| self.parse_chunk(range, top))?,
+                SpecFileRole::Included => self.parse_chunks(&ranges, top)?,
             }
         }
-        Some(self.end())
+        Some(self.finish())
     }
 
-    fn host_by_pieces(&mut self, source: &Arc<Source>, cut_out: &Cut) -> Option<()> {
+    fn host_in_chunks(&mut self, source: &Arc<Source>, cut_out: &NodeSpan) -> Option<()> {
         let children = cut_out.children.clone()?;
         // The brace stands just before what is between the braces.
         let head = cut_out.range.start..children.start - 1;
-        for node in parse_part(source, head)? {
+        for node in parse_range(source, head)? {
             self.host(node);
         }
-        self.pieces(&together(&cut(&source.text, children)), |cutter, node| {
-            let item = cutter.item(node);
-            cutter.fragment.items.extend(item);
-        })
+        self.parse_chunks(
+            &batch(&split_nodes(&source.text, children)),
+            |builder, node| {
+                let item = builder.item(node);
+                builder.file.items.extend(item);
+            },
+        )
     }
 
     /// Takes the nodes of a piece.
-    fn piece(&mut self, range: Range<usize>, take: impl Fn(&mut Self, KdlNode)) -> Option<()> {
-        for node in parse_part(self.source(), range)? {
-            take(self, node);
+    fn parse_chunk(
+        &mut self,
+        range: Range<usize>,
+        visit: impl Fn(&mut Self, KdlNode),
+    ) -> Option<()> {
+        for node in parse_range(self.source(), range)? {
+            visit(self, node);
         }
         Some(())
     }
 
     /// Takes the nodes of pieces that know nothing of each other, on all cores if the file is large.
-    fn pieces(
+    fn parse_chunks(
         &mut self,
         ranges: &[Range<usize>],
-        take: impl Fn(&mut Self, KdlNode) + Sync,
+        visit: impl Fn(&mut Self, KdlNode) + Sync,
     ) -> Option<()> {
         let (source, registry) = (self.source(), self.registry);
         if !is_large(source) {
             let mut ranges = ranges.iter();
-            return ranges.try_for_each(|range| self.piece(range.clone(), &take));
+            return ranges.try_for_each(|range| self.parse_chunk(range.clone(), &visit));
         }
         let pieces = ranges.par_iter().map(|range| {
-            let mut cutter = Cutter::new(source, registry);
-            cutter.piece(range.clone(), &take)?;
-            Some((cutter.fragment, cutter.decoder.errors))
+            let mut builder = SpecFileBuilder::new(source, registry);
+            builder.parse_chunk(range.clone(), &visit)?;
+            Some((builder.file, builder.decoder.errors))
         });
         let pieces: Vec<_> = pieces.collect::<Option<_>>()?;
         for (piece, mut errors) in pieces {
-            self.fragment.add(piece);
+            self.file.append(piece);
             self.decoder.errors.append(&mut errors);
         }
         Some(())
@@ -249,21 +258,21 @@ impl<'a, H: Host> Cutter<'a, H> {
     }
 
     fn error(&mut self, error: SpecError) {
-        self.fragment.errors.push(error);
+        self.file.errors.push(error);
     }
 
-    fn top(&mut self, node: KdlNode, part: Part) {
-        match (node.name().value(), part) {
+    fn top_level_node(&mut self, node: KdlNode, role: SpecFileRole) {
+        match (node.name().value(), role) {
             ("var", _) => self.variable(&node),
             ("profile", _) => self.profile(node),
-            ("host", Part::Main) => self.host(node),
-            ("include", Part::Main) => {
+            ("host", SpecFileRole::Main) => self.host(node),
+            ("include", SpecFileRole::Main) => {
                 if let Some(include) = self.include(&node) {
-                    self.fragment.includes.push(include);
+                    self.file.includes.push(include);
                 }
             }
-            ("host", Part::Included) => {
-                let span = head(self.source(), &node);
+            ("host", SpecFileRole::Included) => {
+                let span = head_span(self.source(), &node);
                 self.error(
                     SpecError::new(
                         "spec::included-host",
@@ -273,51 +282,51 @@ impl<'a, H: Host> Cutter<'a, H> {
                     .help("write its resources without `host` around them: they are inserted where the `include` is"),
                 );
             }
-            (_, Part::Included) => {
+            (_, SpecFileRole::Included) => {
                 if let Some(item) = self.item(node) {
-                    self.fragment.items.push(item);
+                    self.file.items.push(item);
                 }
             }
-            (_, Part::Main) => {
-                let error = self.stray(&node);
+            (_, SpecFileRole::Main) => {
+                let error = self.misplaced_node(&node);
                 self.error(error);
             }
         }
     }
 
-    fn stray(&self, node: &KdlNode) -> SpecError {
+    fn misplaced_node(&self, node: &KdlNode) -> SpecError {
         let name = node.name().value();
-        let span = name_of(self.source(), node);
+        let span = name_span(self.source(), node);
         let error = SpecError::new(
             "spec::top-level",
             format!("`{name}` is outside of `host`"),
             span,
         );
-        if self.registry.get(name).is_some() || WORDS.contains(&name) {
+        if self.registry.get(name).is_some() || KEYWORDS.contains(&name) {
             return error.help("put it inside `host \"NAME\" { … }`");
         }
         match suggest::nearest(name, ["host", "var", "include", "profile"]) {
             Some(meant) => error.help(format!("did you mean `{meant}`?")),
-            None => error.help(crate::language::load::SKELETON),
+            None => error.help(crate::language::load::EMPTY_SPEC_HELP),
         }
     }
 
     fn host(&mut self, mut node: KdlNode) {
-        let span = head(self.source(), &node);
+        let span = head_span(self.source(), &node);
         let children = node.children_mut().take();
-        if let Some(first) = &self.fragment.host {
+        if let Some(first) = &self.file.host {
             let error = SpecError::new("spec::second-host", "a spec describes one host", span)
                 .label(first.span.clone(), "first described here")
                 .help("put all resources into one `host`");
             self.error(error);
         } else {
             for entry in node.entries() {
-                self.mention(entry);
+                self.record_variable_use(entry);
             }
-            self.fragment.host = Some(Heading { node, span });
+            self.file.host = Some(HostNode { node, span });
         }
         let items = self.items(children);
-        self.fragment.items.extend(items);
+        self.file.items.extend(items);
     }
 
     fn items(&mut self, children: Option<KdlDocument>) -> Vec<Item> {
@@ -332,15 +341,15 @@ impl<'a, H: Host> Cutter<'a, H> {
     fn item(&mut self, mut node: KdlNode) -> Option<Item> {
         match node.name().value() {
             "include" => self.include(&node).map(Item::Include),
-            "use" => self.profile_used(&node),
+            "use" => self.use_node(&node),
             "when" => {
                 let children = node.children_mut().take();
-                let condition = Condition::of(self.source(), &node);
+                let condition = Condition::from_node(self.source(), &node);
                 let items = self.items(children);
                 match condition {
                     Ok(condition) => {
                         if let Some(mention) = condition.variable() {
-                            self.fragment.mentions.push(mention);
+                            self.file.variable_uses.push(mention);
                         }
                         Some(Item::When(Box::new(condition), items))
                     }
@@ -354,7 +363,7 @@ impl<'a, H: Host> Cutter<'a, H> {
                 let error = SpecError::new(
                     "spec::top-level",
                     format!("`{word}` is not at the top level"),
-                    name_of(self.source(), &node),
+                    name_span(self.source(), &node),
                 )
                 .help("put it at the top level of a file, beside `host`");
                 self.error(error);
@@ -366,65 +375,68 @@ impl<'a, H: Host> Cutter<'a, H> {
 
     fn resource(&mut self, node: KdlNode) -> Option<Item> {
         let mut entries: Vec<_> = node.entries().iter().collect();
-        collect(node.children(), &mut entries);
-        let open: Vec<_> = entries.into_iter().filter(|entry| is_open(entry)).collect();
-        if open.is_empty() {
+        collect_entries(node.children(), &mut entries);
+        let deferred: Vec<_> = entries
+            .into_iter()
+            .filter(|entry| is_deferred(entry))
+            .collect();
+        if deferred.is_empty() {
             let resource = self.decoder.resource(&node)?;
             return Some(Item::Resource(Box::new(resource)));
         }
         let source = self.source();
-        let mentions: Vec<_> = open
+        let mentions: Vec<_> = deferred
             .into_iter()
-            .filter_map(|entry| mention(source, entry))
+            .filter_map(|entry| variable_use(source, entry))
             .collect();
-        self.fragment.mentions.extend(mentions);
-        Some(Item::Open(source.clone(), Box::new(node)))
+        self.file.variable_uses.extend(mentions);
+        Some(Item::Deferred(source.clone(), Box::new(node)))
     }
 
-    fn mention(&mut self, entry: &KdlEntry) {
-        let found = mention(self.source(), entry);
-        self.fragment.mentions.extend(found);
+    fn record_variable_use(&mut self, entry: &KdlEntry) {
+        let found = variable_use(self.source(), entry);
+        self.file.variable_uses.extend(found);
     }
 
     fn variable(&mut self, node: &KdlNode) {
-        match Declared::of(self.source(), node) {
+        match VariableDecl::from_node(self.source(), node) {
             Ok(declared) => {
                 if let Some(default) = &declared.default {
-                    self.mention(&default.clone());
+                    self.record_variable_use(&default.clone());
                 }
-                self.fragment.variables.push(declared);
+                self.file.variables.push(declared);
             }
-            Err(errors) => self.fragment.errors.extend(errors),
+            Err(errors) => self.file.errors.extend(errors),
         }
     }
 
     fn profile(&mut self, mut node: KdlNode) {
         let children = node.children_mut().take();
-        let name = self.only_text(&node, "write `profile \"NAME\" { … }`");
-        let span = head(self.source(), &node);
+        let name = self.single_text(&node, "write `profile \"NAME\" { … }`");
+        let span = head_span(self.source(), &node);
         let items = self.items(children);
         if let Some(name) = name {
-            self.fragment.profiles.push(Profile { name, span, items });
+            self.file.profiles.push(Profile { name, span, items });
         }
     }
 
-    fn profile_used(&mut self, node: &KdlNode) -> Option<Item> {
-        self.no_children(node);
-        let profile = self.only_text(node, "write `use \"PROFILE\"`")?;
-        let span = head(self.source(), node);
+    fn use_node(&mut self, node: &KdlNode) -> Option<Item> {
+        self.check_no_children(node);
+        let profile = self.single_text(node, "write `use \"PROFILE\"`")?;
+        let span = head_span(self.source(), node);
         Some(Item::Use { profile, span })
     }
 
     fn include(&mut self, node: &KdlNode) -> Option<Include> {
-        self.no_children(node);
-        let file = self.only_text(node, "write `include \"FILE.kdl\"`")?;
+        self.check_no_children(node);
+        let file = self.single_text(node, "write `include \"FILE.kdl\"`")?;
         let span = value_span(self.source(), &node.entries()[0]);
         let folder = self.source().path.parent();
         let path = folder.map_or_else(|| PathBuf::from(&file), |folder| folder.join(&file));
         Some(Include { path, span })
     }
 
-    fn no_children(&mut self, node: &KdlNode) {
+    fn check_no_children(&mut self, node: &KdlNode) {
         if node
             .children()
             .is_some_and(|children| !children.nodes().is_empty())
@@ -433,7 +445,7 @@ impl<'a, H: Host> Cutter<'a, H> {
             let error = SpecError::new(
                 "spec::argument",
                 format!("`{word}` takes no braces"),
-                name_of(self.source(), node),
+                name_span(self.source(), node),
             )
             .help("remove the braces");
             self.error(error);
@@ -441,7 +453,7 @@ impl<'a, H: Host> Cutter<'a, H> {
     }
 
     /// Returns the one argument of a node, which is a text written as it is.
-    fn only_text(&mut self, node: &KdlNode, help: &str) -> Option<String> {
+    fn single_text(&mut self, node: &KdlNode, help: &str) -> Option<String> {
         let word = node.name().value();
         let error = match node.entries() {
             [entry] if entry.name().is_none() && entry.ty().is_none() => {
@@ -458,7 +470,7 @@ impl<'a, H: Host> Cutter<'a, H> {
             }
             [] => {
                 let fact = format!("`{word}` takes no value");
-                SpecError::new("spec::no-name", fact, name_of(self.source(), node))
+                SpecError::new("spec::no-name", fact, name_span(self.source(), node))
             }
             [first, rest @ ..] => {
                 let extra = rest.first().unwrap_or(first);
@@ -472,14 +484,14 @@ impl<'a, H: Host> Cutter<'a, H> {
 }
 
 /// Collects the entries of all nodes below.
-fn collect<'n>(children: Option<&'n KdlDocument>, entries: &mut Vec<&'n KdlEntry>) {
+fn collect_entries<'n>(children: Option<&'n KdlDocument>, entries: &mut Vec<&'n KdlEntry>) {
     for node in children.map_or(&[][..], KdlDocument::nodes) {
         entries.extend(node.entries());
-        collect(node.children(), entries);
+        collect_entries(node.children(), entries);
     }
 }
 
-fn mention(source: &Arc<Source>, entry: &KdlEntry) -> Option<(String, Span)> {
+fn variable_use(source: &Arc<Source>, entry: &KdlEntry) -> Option<(String, Span)> {
     let is_variable = entry.ty().is_some_and(|ty| ty.value() == "var");
     let name = entry.value().as_string().filter(|_| is_variable)?;
     Some((name.to_owned(), value_span(source, entry)))

@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use crate::language::lexer::{Lexeme, tokens};
+use crate::language::lexer::{TokenKind, tokens};
 
 /// Texts up to this many bytes are parsed together: few enough to take no memory, enough to be worth a call of the parser.
-const TOGETHER: usize = 8 << 10;
+const BATCH_BYTES: usize = 8 << 10;
 
 /// Where one node stands, whatever is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub(crate) struct NodeSpan {
     /// All of it, from its first word on.
     pub(crate) range: Range<usize>,
     /// What stands between its braces, if nothing follows them.
@@ -20,25 +20,28 @@ pub(crate) struct Cut {
 }
 
 /// Cuts a part of a text whose grammar was checked into nodes.
-pub(crate) fn cut(text: &str, part: Range<usize>) -> Vec<Cut> {
+pub(crate) fn split_nodes(text: &str, part: Range<usize>) -> Vec<NodeSpan> {
     let mut cuts = vec![];
-    let mut node = Node::default();
+    let mut node = PendingNode::default();
     for token in tokens(&text[part.clone()]) {
         let (start, end) = (part.start + token.start, part.start + token.end);
-        match token.lexeme {
-            Lexeme::Newline if node.depth == 0 => {
+        match token.kind {
+            TokenKind::Newline if node.depth == 0 => {
                 if node.is_continued {
                     node.is_continued = false;
                 } else if !node.is_slashdashed {
-                    cuts.extend(std::mem::take(&mut node).cut());
+                    cuts.extend(std::mem::take(&mut node).finish());
                 }
                 continue;
             }
-            Lexeme::Semicolon if node.depth == 0 => {
-                cuts.extend(std::mem::take(&mut node).cut());
+            TokenKind::Semicolon if node.depth == 0 => {
+                cuts.extend(std::mem::take(&mut node).finish());
                 continue;
             }
-            Lexeme::Space | Lexeme::LineComment | Lexeme::BlockComment | Lexeme::Newline => {
+            TokenKind::Space
+            | TokenKind::LineComment
+            | TokenKind::BlockComment
+            | TokenKind::Newline => {
                 continue;
             }
             _ => {}
@@ -46,17 +49,17 @@ pub(crate) fn cut(text: &str, part: Range<usize>) -> Vec<Cut> {
         let is_first = node.start.is_none();
         node.start.get_or_insert(start);
         node.end = end;
-        match token.lexeme {
-            Lexeme::Backslash if node.depth == 0 => node.is_continued = true,
-            Lexeme::Slashdash if node.depth == 0 => node.is_slashdashed = true,
-            Lexeme::Open => {
+        match token.kind {
+            TokenKind::Backslash if node.depth == 0 => node.is_continued = true,
+            TokenKind::Slashdash if node.depth == 0 => node.is_slashdashed = true,
+            TokenKind::OpenBrace => {
                 if node.depth == 0 && !node.is_slashdashed {
                     node.open = Some(end);
                 }
                 node.is_slashdashed = false;
                 node.depth += 1;
             }
-            Lexeme::Close => {
+            TokenKind::CloseBrace => {
                 node.depth = node.depth.saturating_sub(1);
                 if node.depth == 0 && node.close.is_none() && node.open.is_some() {
                     node.close = Some(start..end);
@@ -66,18 +69,18 @@ pub(crate) fn cut(text: &str, part: Range<usize>) -> Vec<Cut> {
                 if node.depth == 0 {
                     node.is_slashdashed = false;
                 }
-                if is_first && lexeme == Lexeme::Word {
+                if is_first && lexeme == TokenKind::Word {
                     node.name = Some(start..end);
                 }
             }
         }
     }
-    cuts.extend(node.cut());
+    cuts.extend(node.finish());
     cuts
 }
 
 #[derive(Default)]
-struct Node {
+struct PendingNode {
     start: Option<usize>,
     end: usize,
     depth: usize,
@@ -90,13 +93,13 @@ struct Node {
     name: Option<Range<usize>>,
 }
 
-impl Node {
-    fn cut(self) -> Option<Cut> {
+impl PendingNode {
+    fn finish(self) -> Option<NodeSpan> {
         let children = match (self.open, self.close) {
             (Some(open), Some(close)) if close.end == self.end => Some(open..close.start),
             _ => None,
         };
-        Some(Cut {
+        Some(NodeSpan {
             range: self.start?..self.end,
             children,
             name: self.name,
@@ -105,11 +108,11 @@ impl Node {
 }
 
 /// Joins neighbours that are small, in their order.
-pub(crate) fn together(cuts: &[Cut]) -> Vec<Range<usize>> {
+pub(crate) fn batch(cuts: &[NodeSpan]) -> Vec<Range<usize>> {
     let mut joined: Vec<Range<usize>> = vec![];
-    for Cut { range, .. } in cuts {
+    for NodeSpan { range, .. } in cuts {
         match joined.last_mut() {
-            Some(last) if range.end - last.start <= TOGETHER => last.end = range.end,
+            Some(last) if range.end - last.start <= BATCH_BYTES => last.end = range.end,
             _ => joined.push(range.clone()),
         }
     }
@@ -126,18 +129,18 @@ mod tests {
 
     use super::*;
     use crate::language::{
-        parse::{parse, parse_part},
+        parse::{parse, parse_range},
         source::Source,
     };
 
     fn check(text: &str, expected: &[&str]) {
-        let found = cut(text, 0..text.len());
+        let found = split_nodes(text, 0..text.len());
         let found: Vec<_> = found.iter().map(|cut| &text[cut.range.clone()]).collect();
         assert_eq!(found, expected, "{text}");
     }
 
     #[test]
-    fn a_text_is_cut_where_its_nodes_end() {
+    fn split_nodes_cuts_after_each_node() {
         check("", &[]);
         check("\n// a\n;\n", &[]);
         check("a 1; b 2\nc", &["a 1", "b 2", "c"]);
@@ -158,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn the_children_and_the_name_of_a_node_are_known() {
+    fn split_nodes_finds_names_and_children() {
         let text = "host \"x\" { a; b }; /-host {}; \"host\" {}; host /-{ a; } { b; } /-{ c; }";
-        let cuts = cut(text, 0..text.len());
+        let cuts = split_nodes(text, 0..text.len());
         let of = |range: &Option<Range<usize>>| range.clone().map(|range| &text[range]);
         assert_eq!(of(&cuts[0].children), Some(" a; b "));
         assert_eq!(of(&cuts[0].name), Some("host"));
@@ -205,25 +208,25 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
         #[test]
-        fn pieces_are_parsed_as_the_whole_is(text in texts()) {
+        fn split_nodes_parse_like_the_whole_text(text in texts()) {
             let source = Arc::new(Source::new("x.kdl", text.clone()));
             let Ok(whole) = parse(&source) else { return Ok(()) };
-            let cuts = cut(&text, 0..text.len());
-            for ranges in [together(&cuts), cuts.iter().map(|cut| cut.range.clone()).collect()] {
+            let cuts = split_nodes(&text, 0..text.len());
+            for ranges in [batch(&cuts), cuts.iter().map(|cut| cut.range.clone()).collect()] {
                 let mut nodes = vec![];
                 for range in ranges {
-                    nodes.extend(parse_part(&source, range).expect("the whole was parsed"));
+                    nodes.extend(parse_range(&source, range).expect("the whole was parsed"));
                 }
                 prop_assert_eq!(nodes.len(), whole.nodes().len());
                 for (piece, node) in nodes.iter().zip(whole.nodes()) {
-                    prop_assert_eq!(told(piece), told(node));
+                    prop_assert_eq!(describe(piece), describe(node));
                 }
             }
         }
     }
 
     /// Returns what there is to a node, and where, without what only the layout is.
-    fn told(node: &KdlNode) -> String {
+    fn describe(node: &KdlNode) -> String {
         let at = |span: SourceSpan| format!("{}+{}", span.offset(), span.len());
         let mut text = format!(
             "{:?}{}@{}",
@@ -238,7 +241,7 @@ mod tests {
             text.push_str(&value);
         }
         for child in node.children().map_or(&[][..], KdlDocument::nodes) {
-            text += &told(child);
+            text += &describe(child);
         }
         text
     }

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     language::{
-        entries::Written,
+        entries::AttributeEntry,
         error::SpecError,
         source::{Source, Span},
-        spans::{entry_span, name_of, shown, value_span},
+        spans::{entry_span, name_span, source_text, value_span},
     },
     model::{
         address::Address,
@@ -24,7 +24,7 @@ pub(crate) enum Decoded {
     /// Its JSON.
     Value(Value),
     /// What is wrong with it; never empty.
-    Wrong(Vec<SpecError>),
+    Invalid(Vec<SpecError>),
 }
 
 /// Decodes the values of one attribute; `span` is where all of it stands.
@@ -35,7 +35,7 @@ pub(crate) fn decode_value(
     values: &[&KdlEntry],
     span: &Span,
 ) -> Decoded {
-    let context = Context {
+    let decoder = ValueDecoder {
         source,
         address,
         attribute,
@@ -44,8 +44,8 @@ pub(crate) fn decode_value(
         Shape::Entries if values.iter().any(|entry| entry.value().is_null()) => {
             return match values {
                 [_] => Decoded::Value(Value::Null),
-                _ => Decoded::Wrong(vec![
-                    context
+                _ => Decoded::Invalid(vec![
+                    decoder
                         .error(
                             "spec::null",
                             "`#null` must be the only value: it makes something not exist",
@@ -56,31 +56,31 @@ pub(crate) fn decode_value(
             };
         }
         Shape::Entries if values.is_empty() => return Decoded::Value(Value::Array(vec![])),
-        Shape::Entries | Shape::List => return context.list(values, span),
+        Shape::Entries | Shape::List => return decoder.list(values, span),
         _ => {}
     }
     match values {
-        [only] => match context.single(only) {
+        [only] => match decoder.scalar_value(only) {
             Ok(value) => Decoded::Value(value),
-            Err(error) => Decoded::Wrong(vec![error]),
+            Err(error) => Decoded::Invalid(vec![error]),
         },
-        [] => Decoded::Wrong(vec![
-            context
+        [] => Decoded::Invalid(vec![
+            decoder
                 .error(
                     "spec::type",
                     &format!("`{}` has no value", attribute.name),
                     span.clone(),
                 )
-                .help(context.usage()),
+                .help(decoder.usage()),
         ]),
-        [_, second, ..] => Decoded::Wrong(vec![
-            context
+        [_, second, ..] => Decoded::Invalid(vec![
+            decoder
                 .error(
                     "spec::type",
                     &format!("`{}` takes one value, not {}", attribute.name, values.len()),
                     entry_span(source, second),
                 )
-                .help(context.usage()),
+                .help(decoder.usage()),
         ]),
     }
 }
@@ -90,9 +90,9 @@ pub(crate) fn decode_map(
     source: &Arc<Source>,
     address: &Address,
     attribute: &Attribute,
-    one: &Written<'_>,
+    one: &AttributeEntry<'_>,
 ) -> Result<Value, Vec<SpecError>> {
-    let context = Context {
+    let decoder = ValueDecoder {
         source,
         address,
         attribute,
@@ -101,13 +101,13 @@ pub(crate) fn decode_map(
         .values
         .iter()
         .map(|entry| {
-            context
+            decoder
                 .error(
                     "spec::type",
                     &format!("`{}` takes keys, and no value of its own", attribute.name),
                     entry_span(source, entry),
                 )
-                .help(context.usage())
+                .help(decoder.usage())
         })
         .collect();
     let mut map = Map::new();
@@ -115,7 +115,7 @@ pub(crate) fn decode_map(
         let key = child.name().value();
         let value = match child.entries() {
             [entry] if is_secret(entry) => {
-                errors.push(context.no_secret(entry));
+                errors.push(decoder.secret_not_allowed(entry));
                 continue;
             }
             [entry] if entry.name().is_none() && child.children().is_none() => {
@@ -126,8 +126,8 @@ pub(crate) fn decode_map(
         let Some(value) = value else {
             let message = format!("`{key}` takes one value");
             errors.push(
-                context
-                    .error("spec::type", &message, name_of(source, child))
+                decoder
+                    .error("spec::type", &message, name_span(source, child))
                     .help(format!("write `{key} \"…\"`, or `{key} #null` for none")),
             );
             continue;
@@ -135,8 +135,8 @@ pub(crate) fn decode_map(
         if map.insert(key.to_owned(), value).is_some() {
             let message = format!("`{key}` is written twice");
             errors.push(
-                context
-                    .error("spec::twice", &message, name_of(source, child))
+                decoder
+                    .error("spec::twice", &message, name_span(source, child))
                     .help("keep one of them"),
             );
         }
@@ -163,29 +163,29 @@ fn scalar(value: &KdlValue) -> Option<Value> {
     }
 }
 
-struct Context<'a> {
+struct ValueDecoder<'a> {
     source: &'a Arc<Source>,
     address: &'a Address,
     attribute: &'a Attribute,
 }
 
-impl Context<'_> {
-    fn no_secret(&self, entry: &KdlEntry) -> SpecError {
+impl ValueDecoder<'_> {
+    fn secret_not_allowed(&self, entry: &KdlEntry) -> SpecError {
         let fact = format!(
             "`{}` cannot be a secret: plans would show it",
             self.attribute.name
         );
-        self.fault("spec::secret", &fact, entry)
+        self.error_at("spec::secret", &fact, entry)
             .help("put the secret into a file of its own and name that file here; `stead kinds` lists the kinds that take one")
     }
 
     fn list(&self, values: &[&KdlEntry], span: &Span) -> Decoded {
         if let Some(secret) = values.iter().find(|entry| is_secret(entry)) {
-            return Decoded::Wrong(vec![self.no_secret(secret)]);
+            return Decoded::Invalid(vec![self.secret_not_allowed(secret)]);
         }
         if values.is_empty() {
             let message = format!("`{}` takes no values", self.attribute.name);
-            return Decoded::Wrong(vec![
+            return Decoded::Invalid(vec![
                 self.error("spec::type", &message, span.clone())
                     .help(self.usage()),
             ]);
@@ -197,7 +197,7 @@ impl Context<'_> {
         if errors.is_empty() {
             return Decoded::Value(texts.into_iter().flatten().collect());
         }
-        Decoded::Wrong(errors.into_iter().filter_map(Result::err).collect())
+        Decoded::Invalid(errors.into_iter().filter_map(Result::err).collect())
     }
 
     /// Takes the place of a secret. What is not annotated would be the secret itself, and that is not told.
@@ -210,13 +210,13 @@ impl Context<'_> {
             self.attribute.name
         );
         Err(self
-            .fault("spec::secret", &fact, entry)
+            .error_at("spec::secret", &fact, entry)
             .help("write its source: `(secret)\"file:/PATH\"`"))
     }
 
-    fn single(&self, entry: &KdlEntry) -> Result<Value, SpecError> {
+    fn scalar_value(&self, entry: &KdlEntry) -> Result<Value, SpecError> {
         if is_secret(entry) && self.attribute.shape != Shape::Secret {
-            return Err(self.no_secret(entry));
+            return Err(self.secret_not_allowed(entry));
         }
         match self.attribute.shape {
             Shape::Text | Shape::List | Shape::Entries | Shape::Map => {
@@ -242,26 +242,30 @@ impl Context<'_> {
                     return Ok(text.into());
                 }
                 Err(self
-                    .fault(
+                    .error_at(
                         "spec::unknown-value",
                         &format!("`{text}` is not a value of `{}`", self.attribute.name),
                         entry,
                     )
-                    .help(suggest::help("write one of", &text, words.iter().copied())))
+                    .help(suggest::did_you_mean(
+                        "write one of",
+                        &text,
+                        words.iter().copied(),
+                    )))
             }
             Shape::Path => {
                 let text = self.text(entry)?;
                 let folder = self.source.path.parent().map(|folder| folder.join(&text));
                 let path =
                     absolute(folder.unwrap_or_else(|| text.clone().into())).map_err(|error| {
-                        self.fault(
+                        self.error_at(
                             "spec::value",
                             &format!("`{text}` is not a path: {error}"),
                             entry,
                         )
                     })?;
                 path.to_str().map(Value::from).ok_or_else(|| {
-                    self.fault(
+                    self.error_at(
                         "spec::value",
                         "the path of the directory of the spec is not UTF-8",
                         entry,
@@ -273,20 +277,20 @@ impl Context<'_> {
 
     fn text(&self, entry: &KdlEntry) -> Result<String, SpecError> {
         // A number that comes from elsewhere cannot be put in quotes where it is used.
-        let number = entry.value().as_integer().filter(|_| is_open(entry));
+        let number = entry.value().as_integer().filter(|_| is_deferred(entry));
         let number = number.map(|number| number.to_string());
         let Some(text) = number.as_deref().or_else(|| entry.value().as_string()) else {
             return Err(self.wrong_type(entry, "a text"));
         };
         if text.contains('\0') {
-            return Err(self.fault(
+            return Err(self.error_at(
                 "spec::value",
                 &format!("`{}` contains a NUL character", self.attribute.name),
                 entry,
             ));
         }
         if let Some(Err(problem)) = self.attribute.check.map(|check| check(text)) {
-            let error = self.fault("spec::value", &problem.message, entry);
+            let error = self.error_at("spec::value", &problem.message, entry);
             return Err(match problem.help {
                 Some(help) => error.help(help),
                 None => error,
@@ -296,14 +300,14 @@ impl Context<'_> {
     }
 
     fn wrong_type(&self, entry: &KdlEntry, expected: &str) -> SpecError {
-        let text = shown(self.source, entry);
+        let text = source_text(self.source, entry);
         let name = self.attribute.name;
         if entry.value().is_null() {
             return self
-                .fault("spec::null", &format!("`{name}` cannot be `#null`"), entry)
+                .error_at("spec::null", &format!("`{name}` cannot be `#null`"), entry)
                 .help("omit an attribute that is not to be managed");
         }
-        let error = self.fault(
+        let error = self.error_at(
             "spec::type",
             &format!("`{name}` is {expected}, and `{text}` is not"),
             entry,
@@ -333,7 +337,7 @@ impl Context<'_> {
         }
     }
 
-    fn fault(&self, code: &'static str, message: &str, entry: &KdlEntry) -> SpecError {
+    fn error_at(&self, code: &'static str, message: &str, entry: &KdlEntry) -> SpecError {
         self.error(code, message, value_span(self.source, entry))
     }
 
@@ -343,7 +347,7 @@ impl Context<'_> {
 }
 
 /// Whether a value comes from elsewhere.
-pub(crate) fn is_open(entry: &KdlEntry) -> bool {
+pub(crate) fn is_deferred(entry: &KdlEntry) -> bool {
     entry
         .ty()
         .is_some_and(|ty| matches!(ty.value(), "var" | "env" | "fact"))

@@ -8,7 +8,7 @@ use crate::{
     language::{
         error::SpecError,
         source::{Source, Span},
-        spans::{entry_span, head, name_of, shown, value_span},
+        spans::{entry_span, head_span, name_span, source_text, value_span},
     },
     model::suggest,
 };
@@ -17,27 +17,27 @@ const USAGE: &str = "write `var \"NAME\" default=\"VALUE\"`, or `type=\"number\"
 
 /// A variable as it was declared.
 #[derive(Clone)]
-pub(crate) struct Declared {
+pub(crate) struct VariableDecl {
     pub(crate) name: String,
     pub(crate) source: Arc<Source>,
     pub(crate) span: Span,
     pub(crate) default: Option<KdlEntry>,
-    pub(crate) r#type: Option<Type>,
+    pub(crate) r#type: Option<VariableType>,
     pub(crate) is_override: Option<Span>,
 }
 
 /// What a variable is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Type {
+pub(crate) enum VariableType {
     Text,
     Number,
     Flag,
 }
 
-impl Type {
+impl VariableType {
     const NAMES: [&str; 3] = ["text", "number", "flag"];
 
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         match name {
             "text" => Some(Self::Text),
             "number" => Some(Self::Number),
@@ -46,7 +46,7 @@ impl Type {
         }
     }
 
-    fn of(value: &KdlValue) -> Option<Self> {
+    fn from_value(value: &KdlValue) -> Option<Self> {
         match value {
             KdlValue::String(_) => Some(Self::Text),
             KdlValue::Integer(_) => Some(Self::Number),
@@ -64,7 +64,7 @@ impl Type {
     }
 
     /// Reads a text that stands outside of any KDL.
-    pub(crate) fn read(self, text: &str) -> Option<KdlValue> {
+    pub(crate) fn parse(self, text: &str) -> Option<KdlValue> {
         match self {
             Self::Text => Some(KdlValue::String(text.to_owned())),
             Self::Number => text.parse().ok().map(KdlValue::Integer),
@@ -77,14 +77,14 @@ impl Type {
     }
 }
 
-impl Declared {
+impl VariableDecl {
     /// Reads the node of a `var`.
-    pub(crate) fn of(source: &Arc<Source>, node: &KdlNode) -> Result<Self, Vec<SpecError>> {
+    pub(crate) fn from_node(source: &Arc<Source>, node: &KdlNode) -> Result<Self, Vec<SpecError>> {
         let mut errors = vec![];
         let mut declared = Self {
             name: String::new(),
             source: source.clone(),
-            span: head(source, node),
+            span: head_span(source, node),
             default: None,
             r#type: None,
             is_override: None,
@@ -107,14 +107,14 @@ impl Declared {
                 SpecError::new(
                     "spec::var",
                     "this variable has no name",
-                    name_of(source, node),
+                    name_span(source, node),
                 )
                 .help(USAGE),
             ),
         }
         if let Some(children) = node.children().and_then(|below| below.nodes().first()) {
             let fact = "a variable takes no braces";
-            errors.push(SpecError::new("spec::var", fact, name_of(source, children)).help(USAGE));
+            errors.push(SpecError::new("spec::var", fact, name_span(source, children)).help(USAGE));
         }
         for entry in node.entries() {
             let Some(property) = entry.name().map(KdlIdentifier::value) else {
@@ -131,19 +131,19 @@ impl Declared {
                     .help("omit `default` if the variable must be set"),
                 ),
                 ("default", _) => declared.default = Some(entry.clone()),
-                ("type", KdlValue::String(name)) if Type::named(name).is_some() => {
-                    declared.r#type = Type::named(name);
+                ("type", KdlValue::String(name)) if VariableType::from_name(name).is_some() => {
+                    declared.r#type = VariableType::from_name(name);
                 }
                 ("type", _) => errors.push(
                     SpecError::new(
                         "spec::var",
-                        format!("`{}` is not a type", shown(source, entry)),
+                        format!("`{}` is not a type", source_text(source, entry)),
                         span,
                     )
-                    .help(suggest::help(
+                    .help(suggest::did_you_mean(
                         "the types are",
                         entry.value().as_string().unwrap_or_default(),
-                        Type::NAMES,
+                        VariableType::NAMES,
                     )),
                 ),
                 ("override", KdlValue::Bool(true)) => declared.is_override = Some(span),
@@ -154,7 +154,7 @@ impl Declared {
                         format!("a variable does not take `{other}`"),
                         entry_span(source, entry),
                     )
-                    .help(suggest::help(
+                    .help(suggest::did_you_mean(
                         "it takes",
                         other,
                         ["default", "type", "override"],
@@ -170,23 +170,23 @@ impl Declared {
     }
 
     /// Returns its type: the one that is written, else that of its default, else text.
-    pub(crate) fn r#type(&self) -> Type {
+    pub(crate) fn r#type(&self) -> VariableType {
         let default = self.default.as_ref().filter(|entry| entry.ty().is_none());
         self.r#type
-            .or_else(|| default.and_then(|entry| Type::of(entry.value())))
-            .unwrap_or(Type::Text)
+            .or_else(|| default.and_then(|entry| VariableType::from_value(entry.value())))
+            .unwrap_or(VariableType::Text)
     }
 
     /// Says so when a value is of another type.
     pub(crate) fn check(&self, value: &KdlValue, at: &Span) -> Result<(), SpecError> {
-        if Type::of(value) == Some(self.r#type()) {
+        if VariableType::from_value(value) == Some(self.r#type()) {
             return Ok(());
         }
-        Err(self.other_type(&value.to_string(), at))
+        Err(self.type_mismatch(&value.to_string(), at))
     }
 
     /// Says what its type is, and that `text` is not of it.
-    pub(crate) fn other_type(&self, text: &str, at: &Span) -> SpecError {
+    pub(crate) fn type_mismatch(&self, text: &str, at: &Span) -> SpecError {
         let error = SpecError::new(
             "spec::var",
             format!(
@@ -204,7 +204,7 @@ impl Declared {
 }
 
 /// What is wrong with an override that has nothing to replace.
-pub(crate) fn overrides_nothing(what: &str, span: Span) -> SpecError {
+pub(crate) fn override_without_base(what: &str, span: Span) -> SpecError {
     SpecError::new(
         "spec::override",
         format!("{what} overrides nothing: it is declared nowhere else"),
@@ -220,7 +220,7 @@ pub(crate) fn unknown_annotation(name: &str, span: Span) -> SpecError {
         format!("unknown annotation `({name})`"),
         span,
     )
-    .help(suggest::help(
+    .help(suggest::did_you_mean(
         "the annotations of a value are",
         name,
         ["var", "env", "fact", "secret"],

@@ -69,14 +69,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_survives_being_written_and_read() {
+    fn address_round_trips_through_text() {
         let address: Address = "iptables-rule:a:b".parse().unwrap();
         assert_eq!(address, Address::new("iptables-rule", "a:b"));
         assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
     }
 
     #[test]
-    fn a_text_without_kind_or_name_is_no_address() {
+    fn address_requires_kind_and_name() {
         for text in ["", "file", ":x", "file:"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 /// A point in the life of a host: which boot, and how long after it. The clock on the wall may be set back or forward; this one may not,
 /// and it goes on while the host sleeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct BootTime {
     /// What tells this boot from every other.
     pub boot: String,
     /// Milliseconds since it.
     pub milliseconds: u64,
 }
 
-impl Moment {
+impl BootTime {
     /// Returns the moment that is so much later.
     #[must_use]
-    pub fn later(&self, by: Duration) -> Self {
+    pub fn plus(&self, by: Duration) -> Self {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         Self {
             boot: self.boot.clone(),
@@ -26,7 +26,7 @@ impl Moment {
     }
 
     /// Whether `other` is over, seen from here. Moments of another boot are.
-    pub fn is_past(&self, other: &Self) -> bool {
+    pub fn has_passed(&self, other: &Self) -> bool {
         self.boot != other.boot || self.milliseconds >= other.milliseconds
     }
 }
@@ -36,15 +36,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_boot_is_later_than_any_deadline() {
-        let moment = |boot: &str, milliseconds| Moment {
+    fn deadline_has_passed_after_a_reboot() {
+        let moment = |boot: &str, milliseconds| BootTime {
             boot: boot.to_owned(),
             milliseconds,
         };
-        let deadline = moment("a", 10).later(Duration::from_millis(5));
+        let deadline = moment("a", 10).plus(Duration::from_millis(5));
         assert_eq!(deadline, moment("a", 15));
-        assert!(!moment("a", 14).is_past(&deadline));
-        assert!(moment("a", 15).is_past(&deadline));
-        assert!(moment("b", 0).is_past(&deadline));
+        assert!(!moment("a", 14).has_passed(&deadline));
+        assert!(moment("a", 15).has_passed(&deadline));
+        assert!(moment("b", 0).has_passed(&deadline));
     }
 }

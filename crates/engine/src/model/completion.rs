@@ -2,7 +2,7 @@
 
 /// A part of a resource that a kind may know values for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gap {
+pub enum CompletionTarget {
     /// The name.
     Name,
     /// The value of this attribute.

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_that_of_the_text() {
+    fn digest_matches_serialized_document() {
         for length in [0, 1, 10_000] {
             let document = "x".repeat(length);
             let text = serde_json::to_vec(&document).unwrap();

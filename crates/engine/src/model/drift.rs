@@ -10,11 +10,11 @@ pub struct Drift<S> {
     /// When that run ended.
     pub since: Timestamp,
     /// When a run last had it in hand. What has changed no later than that may be the work of a run that went back.
-    pub touched: Timestamp,
+    pub modified_at: Timestamp,
     /// Whether the host was started anew since; `None` if that is not known.
     pub rebooted: Option<bool>,
     /// What the run left, where that is known.
-    pub left: Option<S>,
+    pub after_run: Option<S>,
     /// What was there before any run that is still known changed it.
     pub original: Option<S>,
     /// From what is there now to what the run had reached.
@@ -41,7 +41,7 @@ pub enum Evidence {
         fact: String,
     },
     /// It is known when, and not by whom.
-    Trace {
+    Modified {
         /// What has changed, and when.
         fact: String,
     },
@@ -52,17 +52,17 @@ impl<S> Drift<S> {
     pub fn try_map<T, E>(self, mut convert: impl FnMut(S) -> Result<T, E>) -> Result<Drift<T>, E> {
         let Self {
             since,
-            touched,
+            modified_at: touched,
             rebooted,
-            left,
+            after_run: left,
             original,
             change,
         } = self;
         Ok(Drift {
             since,
-            touched,
+            modified_at: touched,
             rebooted,
-            left: left.map(&mut convert).transpose()?,
+            after_run: left.map(&mut convert).transpose()?,
             original: original.map(&mut convert).transpose()?,
             change: change.try_map(convert)?,
         })

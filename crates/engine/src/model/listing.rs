@@ -22,12 +22,12 @@ pub struct Listing {
     /// Names that could not be seen, with the reason.
     pub unreadable: BTreeMap<String, String>,
     /// Why import never writes this kind, if so.
-    pub outside: Option<&'static str>,
+    pub not_importable: Option<&'static str>,
 }
 
 impl Listing {
     /// Makes a listing of what is worth writing down.
-    pub fn of(heading: impl Into<String>, managed: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(heading: impl Into<String>, managed: impl IntoIterator<Item = String>) -> Self {
         Self {
             heading: heading.into(),
             managed: managed.into_iter().collect(),
@@ -36,9 +36,9 @@ impl Listing {
     }
 
     /// Makes the listing of a kind that import never writes.
-    pub fn outside(why: &'static str) -> Self {
+    pub fn not_importable(why: &'static str) -> Self {
         Self {
-            outside: Some(why),
+            not_importable: Some(why),
             ..Self::default()
         }
     }
@@ -59,9 +59,9 @@ impl Listing {
 
 /// What import makes of one resource once it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written<S> {
+pub enum Export<S> {
     /// It is written down.
-    Down(Text<S>),
+    Write(ExportedState<S>),
     /// It is as a bare host has it.
     Default,
     /// It is passed over, by this rule.
@@ -74,60 +74,60 @@ pub enum Written<S> {
 
 /// What is written of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text<S> {
+pub struct ExportedState<S> {
     /// The attributes to write: of all that are set, those that users may write. An attribute that is the path of a file names one of
     /// this host; a copy of it goes beside the spec.
     pub state: S,
     /// What a reader should know, each in a comment line above it.
     pub notes: Vec<String>,
     /// Whom it concerns.
-    pub concerns: Concerns,
+    pub target: ExportTarget,
 }
 
 /// Whom a resource concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Concerns {
+pub enum ExportTarget {
     /// Every host that shall be like this one.
-    All,
+    Shared,
     /// This machine alone: its name, its addresses, its disks, what ends with the next reboot.
-    ThisMachine,
+    Machine,
 }
 
-impl<S> Written<S> {
+impl<S> Export<S> {
     /// Writes a resource down as it is.
-    pub fn down(state: S) -> Self {
-        Self::Down(Text {
+    pub fn as_is(state: S) -> Self {
+        Self::Write(ExportedState {
             state,
             notes: vec![],
-            concerns: Concerns::All,
+            target: ExportTarget::Shared,
         })
     }
 
     /// Writes down what will not be so after a reboot, with a note that says what will.
     pub fn drift(state: S, note: impl AsRef<str>) -> Self {
-        Self::Down(Text {
+        Self::Write(ExportedState {
             state,
             notes: vec![format!("drift: {}", note.as_ref())],
-            concerns: Concerns::ThisMachine,
+            target: ExportTarget::Machine,
         })
     }
 
     /// Converts the state.
-    pub fn map<T>(self, convert: impl FnOnce(S) -> T) -> Written<T> {
+    pub fn map<T>(self, convert: impl FnOnce(S) -> T) -> Export<T> {
         match self {
-            Self::Down(Text {
+            Self::Write(ExportedState {
                 state,
                 notes,
-                concerns,
-            }) => Written::Down(Text {
+                target: concerns,
+            }) => Export::Write(ExportedState {
                 state: convert(state),
                 notes,
-                concerns,
+                target: concerns,
             }),
-            Self::Default => Written::Default,
-            Self::Ignored(rule) => Written::Ignored(rule),
-            Self::Secret => Written::Secret,
-            Self::Unreadable(why) => Written::Unreadable(why),
+            Self::Default => Export::Default,
+            Self::Ignored(rule) => Export::Ignored(rule),
+            Self::Secret => Export::Secret,
+            Self::Unreadable(why) => Export::Unreadable(why),
         }
     }
 }

@@ -135,9 +135,9 @@ pub enum Role {
 
 impl Schema {
     /// Returns the attribute that a word in a spec fills.
-    pub fn written(&self, word: &str) -> Option<&'static Attribute> {
+    pub fn user_attribute(&self, word: &str) -> Option<&'static Attribute> {
         self.attributes.iter().find(|attribute| {
-            attribute.role.is_written()
+            attribute.role.is_user_written()
                 && attribute.shape != Shape::Entries
                 && attribute.name == word
         })
@@ -153,7 +153,7 @@ impl Schema {
 
 impl Role {
     /// Whether a user may write the attribute.
-    pub fn is_written(self) -> bool {
+    pub fn is_user_written(self) -> bool {
         matches!(self, Self::Managed | Self::Input)
     }
 

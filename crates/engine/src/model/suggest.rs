@@ -1,7 +1,7 @@
 //! Did-you-mean, and how lists of allowed words are written out.
 
 /// The most words that a list names before it only counts the rest.
-const LISTED: usize = 24;
+const MAX_LISTED: usize = 24;
 
 /// Returns the word of `allowed` that `word` was probably meant to be.
 pub fn nearest<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -22,11 +22,11 @@ pub fn nearest<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Op
 }
 
 /// Writes words out: `` `a`, `b` or `c` ``.
-pub fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub fn join_or<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
-    if words.len() > LISTED {
-        let shown = words[..LISTED].join(", ");
-        return format!("{shown} and {} more", words.len() - LISTED);
+    if words.len() > MAX_LISTED {
+        let shown = words[..MAX_LISTED].join(", ");
+        return format!("{shown} and {} more", words.len() - MAX_LISTED);
     }
     match words.as_slice() {
         [] => "none".to_owned(),
@@ -36,9 +36,13 @@ pub fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// Writes the help for a word that is not allowed: what was probably meant, then everything that is allowed.
-pub fn help<'a>(what: &str, word: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(
+    what: &str,
+    word: &str,
+    allowed: impl IntoIterator<Item = &'a str>,
+) -> String {
     let allowed: Vec<&str> = allowed.into_iter().collect();
-    let list = list(allowed.iter().copied());
+    let list = join_or(allowed.iter().copied());
     match nearest(word, allowed) {
         Some(meant) => format!("did you mean `{meant}`? {what}: {list}"),
         None => format!("{what}: {list}"),
@@ -56,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_finger_is_understood() {
+    fn nearest_corrects_typos() {
         check("fiel", Some("file"));
         check("sysclt", Some("sysctl"));
         check("iptables_rule", Some("iptables-rule"));
@@ -64,25 +68,25 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_is_understood() {
+    fn nearest_completes_prefixes() {
         check("iptables", Some("iptables-rule"));
     }
 
     #[test]
-    fn another_word_is_left_alone() {
+    fn nearest_ignores_unrelated_words() {
         check("package", None);
         check("", None);
     }
 
     #[test]
-    fn a_list_ends_with_or() {
-        assert_eq!(list(["a"]), "`a`");
-        assert_eq!(list(["a", "b", "c"]), "`a`, `b` or `c`");
+    fn join_or_separates_with_commas_and_or() {
+        assert_eq!(join_or(["a"]), "`a`");
+        assert_eq!(join_or(["a", "b", "c"]), "`a`, `b` or `c`");
     }
 
     #[test]
-    fn a_long_list_is_counted() {
+    fn join_or_counts_the_rest_of_long_lists() {
         let words: Vec<String> = (0..30).map(|n| n.to_string()).collect();
-        assert!(list(words.iter().map(String::as_str)).ends_with("`23` and 6 more"));
+        assert!(join_or(words.iter().map(String::as_str)).ends_with("`23` and 6 more"));
     }
 }

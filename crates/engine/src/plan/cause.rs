@@ -17,7 +17,8 @@ pub enum Cause {
         is_new: bool,
     },
     /// It is due because of another change of the plan.
-    Follows {
+    #[serde(rename = "follows")]
+    DependencyChanged {
         /// What changes.
         address: Address,
     },
@@ -36,7 +37,8 @@ pub enum Cause {
         evidence: String,
     },
     /// A person has changed it.
-    Hand {
+    #[serde(rename = "hand")]
+    Manual {
         /// The last run that reached it.
         run: u64,
         /// The name of the account.
@@ -45,7 +47,8 @@ pub enum Cause {
         evidence: String,
     },
     /// Somebody has changed it; it is known when.
-    Changed {
+    #[serde(rename = "changed")]
+    Modified {
         /// The last run that reached it.
         run: u64,
         /// What shows when.
@@ -59,7 +62,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub(crate) fn of(run: u64, evidence: Option<Evidence>) -> Self {
+    pub(crate) fn from_evidence(run: u64, evidence: Option<Evidence>) -> Self {
         match evidence {
             None => Self::Unknown { run },
             Some(Evidence::Reboot) => Self::Reboot { run },
@@ -68,12 +71,12 @@ impl Cause {
                 actor: name,
                 evidence: fact,
             },
-            Some(Evidence::Person { name, fact }) => Self::Hand {
+            Some(Evidence::Person { name, fact }) => Self::Manual {
                 run,
                 person: name,
                 evidence: fact,
             },
-            Some(Evidence::Trace { fact }) => Self::Changed {
+            Some(Evidence::Modified { fact }) => Self::Modified {
                 run,
                 evidence: fact,
             },

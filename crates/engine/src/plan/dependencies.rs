@@ -4,25 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::address::Address,
-    plan::document::{PlannedChange, Wanted},
+    plan::document::{DesiredResource, PlannedChange},
 };
 
 /// Keeps, in its order, what is one of `moved` or needs one of them: what a look at just these has to take in.
-pub fn affected(wanted: &[Wanted], moved: &BTreeSet<Address>) -> Vec<Wanted> {
-    let needs = Needs::of(wanted);
-    let is_affected = |wanted: &&Wanted| {
-        moved.contains(&wanted.address)
-            || needs.is_any(&wanted.address, |need| moved.contains(need))
+pub fn affected(wanted: &[DesiredResource], changed: &BTreeSet<Address>) -> Vec<DesiredResource> {
+    let needs = Dependencies::new(wanted);
+    let is_affected = |wanted: &&DesiredResource| {
+        changed.contains(&wanted.address)
+            || needs.depends_on_any(&wanted.address, |need| changed.contains(need))
     };
     wanted.iter().filter(is_affected).cloned().collect()
 }
 
 /// What needs what, however far away.
 #[derive(Debug)]
-pub(crate) struct Needs<'a>(BTreeMap<&'a Address, &'a [Address]>);
+pub(crate) struct Dependencies<'a>(BTreeMap<&'a Address, &'a [Address]>);
 
-impl<'a> Needs<'a> {
-    pub(crate) fn of(wanted: &'a [Wanted]) -> Self {
+impl<'a> Dependencies<'a> {
+    pub(crate) fn new(wanted: &'a [DesiredResource]) -> Self {
         Self(
             wanted
                 .iter()
@@ -32,7 +32,11 @@ impl<'a> Needs<'a> {
     }
 
     /// Whether `address` needs anything that is so, directly or not. A spec has no cycles.
-    pub(crate) fn is_any(&self, address: &Address, is_so: impl Fn(&Address) -> bool) -> bool {
+    pub(crate) fn depends_on_any(
+        &self,
+        address: &Address,
+        is_so: impl Fn(&Address) -> bool,
+    ) -> bool {
         let mut seen = BTreeSet::new();
         let mut next = vec![address];
         while let Some(address) = next.pop() {
@@ -60,7 +64,7 @@ impl<'a> Needs<'a> {
                 } else {
                     (other, &change)
                 };
-                self.is_any(&then.address, |need| *need == first.address)
+                self.depends_on_any(&then.address, |need| *need == first.address)
             };
             if change.effects.irreversible.is_some() || late.iter().any(comes_after) {
                 late.push(change);
@@ -78,15 +82,15 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{model::state::Desired, plan::document::Because};
+    use crate::{model::state::Desired, plan::document::Reason};
 
-    fn wanted(name: &str, needs: &[&str]) -> Wanted {
+    fn resource(name: &str, needs: &[&str]) -> DesiredResource {
         let address = |name: &&str| Address::new("leaf", *name);
-        Wanted {
+        DesiredResource {
             address: address(&name),
             desired: Desired::Absent,
             needs: needs.iter().map(address).collect(),
-            because: Because::Spec {
+            reason: Reason::Spec {
                 file: Path::new("host.kdl").into(),
                 line: 1,
             },
@@ -94,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_what_has_moved_is_looked_at_too_and_nothing_else() {
+    fn affected_includes_only_dependents_of_changed_resources() {
         let all = [
-            wanted("chain", &[]),
-            wanted("other", &[]),
-            wanted("rule", &["chain"]),
-            wanted("far", &["rule", "other"]),
+            resource("chain", &[]),
+            resource("other", &[]),
+            resource("rule", &["chain"]),
+            resource("far", &["rule", "other"]),
         ];
         let names = |moved: &str| -> Vec<_> {
             let moved = BTreeSet::from([Address::new("leaf", moved)]);

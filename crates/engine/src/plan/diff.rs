@@ -17,57 +17,59 @@ use crate::{
         state::{Desired, State},
     },
     plan::{
-        dependencies::Needs,
-        document::{Comparison, PlanError, PlannedChange, Readings, Remark, Unseen, Wanted},
+        dependencies::Dependencies,
+        document::{
+            DesiredResource, Diff, PlanError, PlannedChange, Remark, StateDigests, Unobserved,
+        },
         merge,
         observe::{ObserveError, Observed, observe},
-        state_digests::readings,
+        state_digests::state_digests,
     },
     provider::{host::Host, registry::Registry},
 };
 
 /// How many resources are completed from the host at once.
-const AT_ONCE: usize = 256;
+const MAX_CONCURRENT: usize = 256;
 
 /// Reads what is wanted and completes it from the host, at the same time and many at once; then compares each in its order.
 /// Returns the digest of each reading as well, since what differs was moved into the changes.
-pub(crate) async fn observe_and_compare<H: Host>(
+pub(crate) async fn observe_and_diff<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
-    wanted: &[Wanted],
-) -> Result<(Readings, Comparison), PlanError> {
+    wanted: &[DesiredResource],
+) -> Result<(StateDigests, Diff), PlanError> {
     let addresses = || wanted.iter().map(|wanted| &wanted.address);
     for address in addresses() {
-        registry.of(address).map_err(ObserveError::from)?;
+        registry.provider_of(address).map_err(ObserveError::from)?;
     }
     let prepared = wanted
         .iter()
         .map(|wanted| prepare(registry, reader, wanted));
-    let mut prepared = stream::iter(prepared).buffered(AT_ONCE);
+    let mut prepared = stream::iter(prepared).buffered(MAX_CONCURRENT);
     let mut early = vec![];
     let mut observing = pin!(observe(registry, reader, addresses()));
     let observed = loop {
         tokio::select! {
             biased;
             observed = &mut observing => break observed?,
-            Some(next) = prepared.next(), if early.len() < AT_ONCE => early.push(next),
+            Some(next) = prepared.next(), if early.len() < MAX_CONCURRENT => early.push(next),
         }
     };
-    let readings = readings(registry, &observed);
-    let comparing = async {
-        let needs = LazyLock::new(|| Needs::of(wanted));
+    let readings = state_digests(registry, &observed);
+    let diffing = async {
+        let needs = LazyLock::new(|| Dependencies::new(wanted));
         let mut to_come = None;
-        let mut comparing = Comparing::new(registry, observed);
+        let mut differ = Differ::new(registry, observed);
         let mut problems = vec![];
         let mut all = stream::iter(early).chain(prepared);
         while let Some((next, prepared)) = all.next().await {
             match prepared {
-                Ok(desired) => comparing.take(next, &desired),
+                Ok(desired) => differ.diff_resource(next, &desired),
                 Err(found) => {
-                    let to_come = to_come.get_or_insert_with(|| comparing.to_come(wanted));
-                    if needs.is_any(&next.address, |need| to_come.contains(need)) {
+                    let to_come = to_come.get_or_insert_with(|| differ.to_be_created(wanted));
+                    if needs.depends_on_any(&next.address, |need| to_come.contains(need)) {
                         // Nothing can be said yet; its step asks again.
-                        comparing.take(next, &next.desired);
+                        differ.diff_resource(next, &next.desired);
                     } else {
                         let found = found.into_iter();
                         problems.extend(found.map(|problem| (next.address.clone(), problem)));
@@ -75,9 +77,9 @@ pub(crate) async fn observe_and_compare<H: Host>(
                 }
             }
         }
-        (comparing.comparison, problems)
+        (differ.diff, problems)
     };
-    let (comparison, problems) = comparing.instrument(debug_span!("prepare")).await;
+    let (comparison, problems) = diffing.instrument(debug_span!("prepare")).await;
     if problems.is_empty() {
         Ok((readings, comparison))
     } else {
@@ -86,24 +88,26 @@ pub(crate) async fn observe_and_compare<H: Host>(
 }
 
 /// Compares what is wanted, completed from the host, with what was observed of each, in the order of what is wanted. Pure.
-pub fn compare<H: Host>(
+pub fn diff<H: Host>(
     registry: &Registry<H>,
     observed: Observed,
-    wanted: &[Wanted],
-) -> Comparison {
-    let mut comparing = Comparing::new(registry, observed);
+    wanted: &[DesiredResource],
+) -> Diff {
+    let mut differ = Differ::new(registry, observed);
     for wanted in wanted {
-        comparing.take(wanted, &wanted.desired);
+        differ.diff_resource(wanted, &wanted.desired);
     }
-    comparing.comparison
+    differ.diff
 }
 
 async fn prepare<'w, H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
-    wanted: &'w Wanted,
-) -> (&'w Wanted, Result<Desired, Vec<Problem>>) {
-    let kind = registry.of(&wanted.address).expect("looked up before");
+    wanted: &'w DesiredResource,
+) -> (&'w DesiredResource, Result<Desired, Vec<Problem>>) {
+    let kind = registry
+        .provider_of(&wanted.address)
+        .expect("looked up before");
     let name = &wanted.address.name;
     let prepared = match &wanted.desired {
         Desired::Absent => match kind.removable() {
@@ -122,16 +126,16 @@ async fn prepare<'w, H: Host>(
 }
 
 /// Compares what is wanted, already prepared, with what was observed. Pure.
-struct Comparing<'a, H: Host> {
+struct Differ<'a, H: Host> {
     registry: &'a Registry<H>,
     schemas: BTreeMap<&'static str, Schema>,
     /// Without what differs.
     observed: Observed,
     changed: HashSet<&'a Address>,
-    comparison: Comparison,
+    diff: Diff,
 }
 
-impl<'a, H: Host> Comparing<'a, H> {
+impl<'a, H: Host> Differ<'a, H> {
     fn new(registry: &'a Registry<H>, observed: Observed) -> Self {
         let kinds = registry.iter();
         Self {
@@ -139,13 +143,13 @@ impl<'a, H: Host> Comparing<'a, H> {
             schemas: kinds.map(|(name, kind)| (name, kind.schema())).collect(),
             observed,
             changed: HashSet::new(),
-            comparison: Comparison::default(),
+            diff: Diff::default(),
         }
     }
 
     /// Returns what does not exist and shall.
-    fn to_come<'w>(&self, wanted: &'w [Wanted]) -> BTreeSet<&'w Address> {
-        let is_to_come = |wanted: &&Wanted| {
+    fn to_be_created<'w>(&self, wanted: &'w [DesiredResource]) -> BTreeSet<&'w Address> {
+        let is_to_come = |wanted: &&DesiredResource| {
             let there = self.observed.get(&wanted.address);
             wanted.desired != Desired::Absent && matches!(there, Some(None))
         };
@@ -154,15 +158,15 @@ impl<'a, H: Host> Comparing<'a, H> {
     }
 
     /// Takes the next one, in the order of what is wanted.
-    fn take(&mut self, wanted: &'a Wanted, desired: &Desired) {
-        let Wanted {
+    fn diff_resource(&mut self, wanted: &'a DesiredResource, desired: &Desired) {
+        let DesiredResource {
             address,
             needs,
-            because,
+            reason: because,
             ..
         } = wanted;
         let schema = &self.schemas[address.kind.as_str()];
-        let kind = self.registry.of(address).expect("observed before");
+        let kind = self.registry.provider_of(address).expect("observed before");
         // What has its change already is not there any more.
         let Entry::Occupied(observed) = self.observed.entry(address.clone()) else {
             return;
@@ -173,7 +177,7 @@ impl<'a, H: Host> Comparing<'a, H> {
             address: address.clone(),
             text,
         });
-        self.comparison.remarks.extend(remarks);
+        self.diff.remarks.extend(remarks);
         let by: Vec<_> = needs
             .iter()
             .filter(|need| self.changed.contains(need))
@@ -183,17 +187,17 @@ impl<'a, H: Host> Comparing<'a, H> {
             (Desired::Present(state), None) => Some(State::clone(state)),
             // Nearly all are as they should be.
             (Desired::Present(state), Some(before))
-                if by.is_empty() && merge::is_met(schema, before, state) =>
+                if by.is_empty() && merge::is_satisfied(schema, before, state) =>
             {
                 return;
             }
             (Desired::Present(state), Some(before)) => {
                 let merged = merge::merge(schema, before, state);
-                let unseen = merged.unseen.into_iter().map(|attribute| Unseen {
+                let unseen = merged.unobserved.into_iter().map(|attribute| Unobserved {
                     address: address.clone(),
                     attribute,
                 });
-                self.comparison.unseen.extend(unseen);
+                self.diff.unobserved.extend(unseen);
                 Some(merged.after)
             }
         };
@@ -203,7 +207,7 @@ impl<'a, H: Host> Comparing<'a, H> {
                 .and_then(|kind| kind.after_dependency_change(&address.name, before, &by))
                 .or(after);
         }
-        if merge::is_same_reading(schema, before, after.as_ref()) {
+        if merge::is_same_state(schema, before, after.as_ref()) {
             return;
         }
         self.changed.insert(address);
@@ -211,10 +215,10 @@ impl<'a, H: Host> Comparing<'a, H> {
         let before = before.is_some().then(|| observed.remove()).flatten();
         let change = Change::between(before, after).expect("two absent ones are the same");
         let effects = kind.effects(&address.name, &change);
-        self.comparison.changes.push(PlannedChange {
+        self.diff.changes.push(PlannedChange {
             address: address.clone(),
             change,
-            because: because.clone(),
+            reason: because.clone(),
             cause: None,
             effects,
         });

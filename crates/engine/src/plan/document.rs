@@ -25,7 +25,7 @@ use crate::{
 pub const FORMAT: &str = "stead.plan/1";
 
 /// A digest of what was read for each address.
-pub type Readings = BTreeMap<Address, String>;
+pub type StateDigests = BTreeMap<Address, String>;
 
 /// What would change, in apply order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -40,16 +40,19 @@ pub struct Plan {
     /// The changes, in apply order.
     pub changes: Vec<PlannedChange>,
     /// Attributes that are wanted but could not be seen, for instance without root.
-    pub unseen: Vec<Unseen>,
+    #[serde(rename = "unseen")]
+    pub unobserved: Vec<Unobserved>,
     /// What there is to say about resources, whether they change or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,
     /// Counts and costs.
     pub summary: Summary,
     /// What is wanted, as the spec says it, so that verifying an apply needs no spec.
-    pub wanted: Vec<Wanted>,
+    #[serde(rename = "wanted")]
+    pub desired: Vec<DesiredResource>,
     /// A digest of what was read for each address (SHA-256 of its compared attributes, or `absent`), to tell a stale plan.
-    pub readings: Readings,
+    #[serde(rename = "readings")]
+    pub state_digests: StateDigests,
     /// SHA-256 of all of the above.
     pub fingerprint: String,
 }
@@ -89,7 +92,8 @@ pub struct PlannedChange {
     #[serde(flatten)]
     pub change: Change<State>,
     /// Why.
-    pub because: Because,
+    #[serde(rename = "because")]
+    pub reason: Reason,
     /// Why it differs although a run had reached it; `None` where nobody looked or no run counts.
     #[serde(default)]
     pub cause: Option<Cause>,
@@ -100,7 +104,8 @@ pub struct PlannedChange {
 /// Why something is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "reason", rename_all = "lowercase")]
-pub enum Because {
+#[schemars(rename = "Because")]
+pub enum Reason {
     /// A line of a spec.
     Spec {
         /// The file, as the user named it.
@@ -126,7 +131,8 @@ pub enum Because {
 
 /// Something wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Wanted {
+#[schemars(rename = "Wanted")]
+pub struct DesiredResource {
     /// Of which resource.
     pub address: Address,
     /// What.
@@ -135,12 +141,14 @@ pub struct Wanted {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Address>,
     /// Why.
-    pub because: Because,
+    #[serde(rename = "because")]
+    pub reason: Reason,
 }
 
 /// An attribute that is wanted but could not be seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Unseen {
+#[schemars(rename = "Unseen")]
+pub struct Unobserved {
     /// Of which resource.
     pub address: Address,
     /// Its name.
@@ -194,45 +202,45 @@ impl Plan {
     }
 
     /// Makes a plan of changes that are known already, such as those of an undo.
-    pub fn of(
+    pub fn new(
         host: String,
-        wanted: Vec<Wanted>,
-        comparison: Comparison,
-        readings: Readings,
+        desired: Vec<DesiredResource>,
+        diff: Diff,
+        state_digests: StateDigests,
     ) -> Self {
-        let Comparison {
+        let Diff {
             changes,
-            unseen,
+            unobserved: unseen,
             remarks,
-        } = comparison;
+        } = diff;
         let plan = Self {
             format: FORMAT.to_owned(),
             host,
             scope: Scope::Whole,
-            summary: Summary::of(&changes, readings.len()),
+            summary: Summary::new(&changes, state_digests.len()),
             changes,
-            unseen,
+            unobserved: unseen,
             remarks,
-            wanted,
-            readings,
+            desired,
+            state_digests,
             fingerprint: String::new(),
         };
-        plan.sealed()
+        plan.with_fingerprint()
     }
 
     /// Says of how much of a spec it is.
     #[must_use]
-    pub fn scoped(mut self, scope: Scope) -> Self {
+    pub fn with_scope(mut self, scope: Scope) -> Self {
         if self.scope == scope {
             return self;
         }
         self.scope = scope;
-        self.sealed()
+        self.with_fingerprint()
     }
 
     /// Takes its fingerprint anew.
     #[must_use]
-    pub(crate) fn sealed(mut self) -> Self {
+    pub(crate) fn with_fingerprint(mut self) -> Self {
         self.fingerprint = String::new();
         self.fingerprint = digest(&self);
         self
@@ -246,7 +254,7 @@ impl Plan {
     }
 
     /// Whether the document is what was saved: its format is known and its fingerprint fits.
-    pub fn is_intact(&self) -> bool {
+    pub fn has_valid_fingerprint(&self) -> bool {
         let mut copy = self.clone();
         copy.fingerprint = String::new();
         self.format == FORMAT && digest(&copy) == self.fingerprint
@@ -254,7 +262,7 @@ impl Plan {
 }
 
 impl Summary {
-    fn of(changes: &[PlannedChange], resources: usize) -> Self {
+    fn new(changes: &[PlannedChange], resources: usize) -> Self {
         let count = |wanted: fn(&Change<State>) -> bool| {
             changes
                 .iter()
@@ -278,11 +286,11 @@ impl Summary {
 
 /// What a comparison of the wanted with the observed found.
 #[derive(Debug, Default)]
-pub struct Comparison {
+pub struct Diff {
     /// The changes, in the order of what is wanted.
     pub changes: Vec<PlannedChange>,
     /// Attributes about which nothing can be said.
-    pub unseen: Vec<Unseen>,
+    pub unobserved: Vec<Unobserved>,
     /// What the kinds have to say.
     pub remarks: Vec<Remark>,
 }

@@ -15,7 +15,7 @@ use petgraph::{
 
 use crate::{
     language::{
-        cycles::circling,
+        cycles::cyclic_components,
         error::{SpecError, SpecErrors},
         provenance::Provenance,
         spec::{Resource, Spec},
@@ -36,19 +36,19 @@ pub struct Graph {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// The user wrote `needs`.
-    Written,
+    Explicit,
     /// The kind says so.
     Implied,
 }
 
 /// How resources are drawn that are more than a name.
-pub type Marks = BTreeMap<Address, Mark>;
+pub type NodeStyles = BTreeMap<Address, NodeStyle>;
 
 /// How a resource is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct NodeStyle {
     /// What stands before its name, for those who see no colours.
-    pub sign: &'static str,
+    pub symbol: &'static str,
     /// The colour behind it: `#` and six hexadecimal digits.
     pub fill: &'static str,
 }
@@ -59,8 +59,8 @@ impl Graph {
     /// # Errors
     /// A cycle, with every member labelled; a resource that needs one that shall not exist.
     pub fn build<H: Host>(spec: Spec, registry: &Registry<H>) -> Result<Self, SpecErrors> {
-        let resources = with_implied(spec.resources, registry);
-        let needed = needed(&resources, registry);
+        let resources = add_implied(spec.resources, registry);
+        let needed = dependency_edges(&resources, registry);
         let mut edges = DiGraph::with_capacity(resources.len(), needed.len());
         for resource in resources {
             edges.add_node(resource);
@@ -73,7 +73,7 @@ impl Graph {
             .edge_references()
             .filter(|edge| !is_absent(edge.source()) && is_absent(edge.target()));
         let mut errors: Vec<_> = contradictions
-            .map(|edge| needs_absent(&edges[edge.source()], &edges[edge.target()]))
+            .map(|edge| needs_absent_error(&edges[edge.source()], &edges[edge.target()]))
             .collect();
         errors.extend(cycles(&edges));
         if !errors.is_empty() {
@@ -123,13 +123,13 @@ impl Graph {
     }
 
     /// Draws the graph in Graphviz' language; an arrow points at what is needed first.
-    pub fn dot(&self, marks: &Marks) -> String {
+    pub fn dot(&self, marks: &NodeStyles) -> String {
         let mut text = "digraph stead {\n    rankdir = LR;\n    node [shape = box];\n".to_owned();
         for resource in self.edges.node_weights() {
             let name = resource.address.to_string();
             let mut style = vec![];
             if let Some(mark) = marks.get(&resource.address) {
-                style.push(format!("label = {:?}", format!("{} {name}", mark.sign)));
+                style.push(format!("label = {:?}", format!("{} {name}", mark.symbol)));
                 style.push(format!("fillcolor = {:?}", mark.fill));
                 style.push("style = filled".to_owned());
             } else if resource.desired == Desired::Absent {
@@ -157,13 +157,13 @@ impl Graph {
     }
 
     /// Draws the graph in Mermaid's language; an arrow points at what is needed first.
-    pub fn mermaid(&self, marks: &Marks) -> String {
+    pub fn mermaid(&self, marks: &NodeStyles) -> String {
         let mut text = "flowchart LR\n".to_owned();
         for node in self.edges.node_indices() {
             let number = node.index();
             let address = &self.edges[node].address;
             let name = address.to_string().replace('"', "#quot;");
-            if let Some(Mark { sign, fill }) = marks.get(address) {
+            if let Some(NodeStyle { symbol: sign, fill }) = marks.get(address) {
                 write_line(&mut text, format_args!("    n{number}[\"{sign} {name}\"]"));
                 write_line(&mut text, format_args!("    style n{number} fill:{fill}"));
             } else {
@@ -190,7 +190,7 @@ impl Graph {
 }
 
 /// Adds what resources bring with them, unless it is written. Something that several bring comes after all of them.
-fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -> Vec<Resource> {
+fn add_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -> Vec<Resource> {
     let mut places = None;
     let mut at = 0;
     while let Some(by) = resources.get(at) {
@@ -198,7 +198,9 @@ fn with_implied<H: Host>(mut resources: Vec<Resource>, registry: &Registry<H>) -
         let Desired::Present(state) = &by.desired else {
             continue;
         };
-        let kind = registry.of(&by.address).expect("decoding checked the kind");
+        let kind = registry
+            .provider_of(&by.address)
+            .expect("decoding checked the kind");
         let Some(kind) = kind.composite() else {
             continue;
         };
@@ -240,7 +242,7 @@ fn write_line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 /// Returns every edge between resources: who needs, who is needed, and why. What is written says more than what is implied.
-fn needed<H: Host>(
+fn dependency_edges<H: Host>(
     resources: &[Resource],
     registry: &Registry<H>,
 ) -> Vec<(NodeIndex, NodeIndex, Edge)> {
@@ -249,7 +251,9 @@ fn needed<H: Host>(
     let mut edges = vec![];
     for (resource, from) in resources.iter().zip((0..).map(NodeIndex::new)) {
         let address = &resource.address;
-        let kind = registry.of(address).expect("decoding checked the kind");
+        let kind = registry
+            .provider_of(address)
+            .expect("decoding checked the kind");
         let implied = match &resource.desired {
             Desired::Present(state) => kind.requires(&address.name, state),
             Desired::Absent => kind.requires(&address.name, &serde_json::json!({})),
@@ -257,7 +261,7 @@ fn needed<H: Host>(
         let implied = implied.iter().filter(|need| *need != address);
         let implied = implied.map(|need| (need, Edge::Implied));
         let written = resource.requires.iter();
-        let written = written.map(|(need, _)| (need, Edge::Written));
+        let written = written.map(|(need, _)| (need, Edge::Explicit));
         let needs: BTreeMap<_, _> = implied.chain(written).collect();
         let there = needs.into_iter();
         let there = there.filter_map(|(need, edge)| Some((from, *nodes.get(need)?, edge)));
@@ -266,7 +270,7 @@ fn needed<H: Host>(
     edges
 }
 
-fn needs_absent(from: &Resource, to: &Resource) -> SpecError {
+fn needs_absent_error(from: &Resource, to: &Resource) -> SpecError {
     SpecError::new(
         "spec::needs-absent",
         format!("`{}` needs `{}`, which is absent", from.address, to.address),
@@ -280,7 +284,7 @@ fn needs_absent(from: &Resource, to: &Resource) -> SpecError {
 }
 
 fn cycles(edges: &DiGraph<Resource, Edge>) -> Vec<SpecError> {
-    circling(edges)
+    cyclic_components(edges)
         .iter()
         .map(|members| cycle_error(edges, members))
         .collect()
@@ -322,12 +326,12 @@ fn order(edges: &DiGraph<Resource, Edge>) -> Vec<NodeIndex> {
     let is_absent = |node: NodeIndex| edges[node].desired == Desired::Absent;
     let (absent, present): (Vec<_>, Vec<_>) =
         edges.node_indices().partition(|&node| is_absent(node));
-    let mut order = drain(edges, &present, Direction::Outgoing);
-    order.extend(drain(edges, &absent, Direction::Incoming));
+    let mut order = topological_order(edges, &present, Direction::Outgoing);
+    order.extend(topological_order(edges, &absent, Direction::Incoming));
     order
 }
 
-fn drain(
+fn topological_order(
     edges: &DiGraph<Resource, Edge>,
     nodes: &[NodeIndex],
     before: Direction,

@@ -15,7 +15,7 @@ pub struct Merged {
     /// The observed state with the desired attributes in it.
     pub after: State,
     /// Desired attributes that could not be observed, so that nothing can be said about them.
-    pub unseen: Vec<String>,
+    pub unobserved: Vec<String>,
 }
 
 /// Lays a desired state over an observed one. An attribute that was not observed is not compared: it is reported.
@@ -29,28 +29,31 @@ pub fn merge(schema: &Schema, observed: &State, desired: &State) -> Merged {
         if attribute.role.is_compared() && get(observed, attribute.name).is_none() {
             unseen.push(attribute.name.to_owned());
         } else {
-            lay(&mut after[attribute.name], wish);
+            overlay(&mut after[attribute.name], wish);
         }
     }
-    Merged { after, unseen }
+    Merged {
+        after,
+        unobserved: unseen,
+    }
 }
 
 /// Whether a state has all that is desired as it stands there. Then laying it over changes nothing that is compared, and nothing is unseen.
 /// `false` says nothing: what is made of parts may have to be laid over.
-pub(crate) fn is_met(schema: &Schema, observed: &State, desired: &State) -> bool {
+pub(crate) fn is_satisfied(schema: &Schema, observed: &State, desired: &State) -> bool {
     let compared = schema.attributes.iter();
     compared
         .filter(|attribute| attribute.role.is_compared())
         .all(|attribute| match get(desired, attribute.name) {
             None => true,
-            Some(wish) => !takes_away(wish) && get(observed, attribute.name) == Some(wish),
+            Some(wish) => !asks_removal(wish) && get(observed, attribute.name) == Some(wish),
         })
 }
 
-/// Whether laying a value over an equal one changes that: see [`lay`].
-fn takes_away(wish: &Value) -> bool {
+/// Whether laying a value over an equal one changes that: see [`overlay`].
+fn asks_removal(wish: &Value) -> bool {
     let parts = wish.as_object().into_iter().flatten();
-    { parts }.any(|(_, part)| part.is_null() || takes_away(part))
+    { parts }.any(|(_, part)| part.is_null() || asks_removal(part))
 }
 
 /// Whether two states are equal in every attribute that is compared.
@@ -59,7 +62,7 @@ pub fn is_same(schema: &Schema, one: &State, other: &State) -> bool {
 }
 
 /// Whether two readings are equal: both absent, or equal in every attribute that is compared.
-pub fn is_same_reading(schema: &Schema, one: Option<&State>, other: Option<&State>) -> bool {
+pub fn is_same_state(schema: &Schema, one: Option<&State>, other: Option<&State>) -> bool {
     match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => is_same(schema, one, other),
@@ -82,7 +85,10 @@ pub fn differences<'a>(
 }
 
 /// Returns the part of a state that is compared, sorted by name: what a stale plan is told by.
-pub(crate) fn compared<'a>(schema: &Schema, state: &'a State) -> BTreeMap<&'static str, &'a Value> {
+pub(crate) fn compared_attributes<'a>(
+    schema: &Schema,
+    state: &'a State,
+) -> BTreeMap<&'static str, &'a Value> {
     schema
         .attributes
         .iter()
@@ -108,7 +114,7 @@ fn get<'a>(state: &'a State, attribute: &str) -> Option<&'a Value> {
     state.get(attribute).filter(|value| !value.is_null())
 }
 
-fn lay(under: &mut Value, over: &Value) {
+fn overlay(under: &mut Value, over: &Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {
@@ -116,7 +122,7 @@ fn lay(under: &mut Value, over: &Value) {
                 if value.is_null() {
                     under.remove(key);
                 } else {
-                    lay(under.entry(key).or_insert(Value::Null), value);
+                    overlay(under.entry(key).or_insert(Value::Null), value);
                 }
             }
         }
@@ -160,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_not_written_is_not_managed() {
+    fn merge_keeps_attributes_that_are_not_written() {
         let merged = merge(&schema(), &json!({"a": "1", "b": "2"}), &json!({"a": "3"}));
         assert_eq!(merged.after, json!({"a": "3", "b": "2"}));
     }
 
     #[test]
-    fn what_is_met_would_change_nothing_and_be_seen() {
+    fn satisfied_state_yields_no_change() {
         let observed = json!({"a": "1", "b": ["x"], "context": "c"});
         for desired in [
             json!({}),
@@ -177,22 +183,35 @@ mod tests {
             json!({"a": {"x": 1}}),
         ] {
             let merged = merge(&schema(), &observed, &desired);
-            let is_same = is_same(&schema(), &observed, &merged.after) && merged.unseen.is_empty();
-            assert_eq!(is_met(&schema(), &observed, &desired), is_same, "{desired}");
+            let is_same =
+                is_same(&schema(), &observed, &merged.after) && merged.unobserved.is_empty();
+            assert_eq!(
+                is_satisfied(&schema(), &observed, &desired),
+                is_same,
+                "{desired}"
+            );
         }
-        assert!(!is_met(&schema(), &json!({"a": "1"}), &json!({"b": "2"})));
+        assert!(!is_satisfied(
+            &schema(),
+            &json!({"a": "1"}),
+            &json!({"b": "2"})
+        ));
         let parts = json!({"a": {"x": {"y": 1}}, "b": {"x": {"z": null}}});
-        assert!(is_met(&schema(), &parts, &json!({"a": {"x": {"y": 1}}})));
+        assert!(is_satisfied(
+            &schema(),
+            &parts,
+            &json!({"a": {"x": {"y": 1}}})
+        ));
         let taken_away = json!({"b": {"x": {"z": null}}});
         assert_ne!(merge(&schema(), &parts, &taken_away).after, parts);
-        assert!(!is_met(&schema(), &parts, &taken_away));
+        assert!(!is_satisfied(&schema(), &parts, &taken_away));
     }
 
     #[test]
-    fn an_attribute_that_cannot_be_observed_is_reported_and_not_a_difference() {
+    fn unobservable_attribute_is_reported_without_difference() {
         let observed = json!({"a": "1"});
         let merged = merge(&schema(), &observed, &json!({"b": "2"}));
-        assert_eq!(merged.unseen, ["b"]);
+        assert_eq!(merged.unobserved, ["b"]);
         assert!(is_same(&schema(), &observed, &merged.after));
     }
 
@@ -207,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn null_in_a_map_asks_for_a_key_not_to_be_there() {
+    fn null_in_a_map_removes_the_key() {
         let observed = json!({"a": {"x": 1, "y": 2}});
         let merged = merge(&schema(), &observed, &json!({"a": {"y": null, "z": null}}));
         assert_eq!(merged.after, json!({"a": {"x": 1}}));
@@ -224,15 +243,21 @@ mod tests {
             json!({"a": "1", "context": "c", "input": "i"})
         );
         assert!(is_same(&schema(), &observed, &merged.after));
-        assert_eq!(json!(compared(&schema(), &merged.after)), json!({"a": "1"}));
+        assert_eq!(
+            json!(compared_attributes(&schema(), &merged.after)),
+            json!({"a": "1"})
+        );
     }
     #[test]
-    fn remarks_are_said_once_and_never_compared() {
+    fn remarks_are_listed_once_and_never_compared() {
         let observed = json!({"a": "1", "remark": ["two", "one"]});
         let desired = json!({"a": "1", "remark": ["one"]});
         let said = remarks(&schema(), [Some(&observed), Some(&desired)]);
         assert_eq!(Vec::from_iter(said), ["one", "two"]);
         assert!(is_same(&schema(), &observed, &desired));
-        assert_eq!(json!(compared(&schema(), &observed)), json!({"a": "1"}));
+        assert_eq!(
+            json!(compared_attributes(&schema(), &observed)),
+            json!({"a": "1"})
+        );
     }
 }

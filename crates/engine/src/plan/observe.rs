@@ -39,7 +39,7 @@ pub async fn observe<H: Host>(
 ) -> Result<Observed, ObserveError> {
     let mut kinds: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for address in addresses {
-        registry.of(address)?;
+        registry.provider_of(address)?;
         kinds
             .entry(&address.kind)
             .or_default()

@@ -9,9 +9,9 @@ use crate::{
     },
     model::address::Address,
     plan::{
-        dependencies::Needs,
-        diff::observe_and_compare,
-        document::{Because, Plan, PlanError, Wanted},
+        dependencies::Dependencies,
+        diff::observe_and_diff,
+        document::{DesiredResource, Plan, PlanError, Reason},
         graph::Graph,
     },
     provider::{host::Host, registry::Registry},
@@ -30,13 +30,13 @@ pub async fn plan<H: Host>(
         .resources()
         .map(|resource| (&resource.address, resource))
         .collect();
-    plan_wanted(registry, reader, graph.host(), wanted(graph))
+    plan_desired(registry, reader, graph.host(), desired_resources(graph))
         .await
         .map_err(|error| match error {
             PlanError::Problems(problems) => PlanError::Spec(SpecErrors(
                 problems
                     .into_iter()
-                    .map(|(address, problem)| SpecError::of(resources[&address], problem))
+                    .map(|(address, problem)| SpecError::from_problem(resources[&address], problem))
                     .collect(),
             )),
             other => other,
@@ -44,10 +44,10 @@ pub async fn plan<H: Host>(
 }
 
 /// Returns what a spec wants, in the order of its plan.
-pub fn wanted(graph: &Graph) -> Vec<Wanted> {
-    let wanted = graph.with_needs().map(|(resource, needs)| Wanted {
+pub fn desired_resources(graph: &Graph) -> Vec<DesiredResource> {
+    let wanted = graph.with_needs().map(|(resource, needs)| DesiredResource {
         needs: needs.into_iter().cloned().collect(),
-        ..Wanted::from(resource)
+        ..DesiredResource::from(resource)
     });
     wanted.collect()
 }
@@ -56,20 +56,20 @@ pub fn wanted(graph: &Graph) -> Vec<Wanted> {
 ///
 /// # Errors
 /// As [`plan`], but without places.
-pub async fn plan_wanted<H: Host>(
+pub async fn plan_desired<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     host: &str,
-    wanted: Vec<Wanted>,
+    wanted: Vec<DesiredResource>,
 ) -> Result<Plan, PlanError> {
-    let (readings, mut comparison) = observe_and_compare(registry, reader, &wanted).await?;
+    let (readings, mut comparison) = observe_and_diff(registry, reader, &wanted).await?;
     if !comparison.changes.is_empty() {
-        comparison.changes = Needs::of(&wanted).with_irreversible_last(comparison.changes);
+        comparison.changes = Dependencies::new(&wanted).with_irreversible_last(comparison.changes);
     }
-    Ok(Plan::of(host.to_owned(), wanted, comparison, readings))
+    Ok(Plan::new(host.to_owned(), wanted, comparison, readings))
 }
 
-impl From<&Resource> for Wanted {
+impl From<&Resource> for DesiredResource {
     fn from(resource: &Resource) -> Self {
         let file = Arc::clone(&resource.span.source.path);
         let line = resource.span.line();
@@ -77,9 +77,9 @@ impl From<&Resource> for Wanted {
             address: resource.address.clone(),
             desired: resource.desired.clone(),
             needs: vec![],
-            because: match resource.implied_by.clone() {
-                None => Because::Spec { file, line },
-                Some(by) => Because::Implied { by, file, line },
+            reason: match resource.implied_by.clone() {
+                None => Reason::Spec { file, line },
+                Some(by) => Reason::Implied { by, file, line },
             },
         }
     }

@@ -28,7 +28,8 @@ pub const FORMAT: &str = "stead.live/1";
 /// A host as it was written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Recorded {
+#[schemars(rename = "Recorded")]
+pub struct HostRecording {
     /// `stead.live/1`.
     pub format: String,
     /// Its facts.
@@ -46,7 +47,7 @@ pub struct Recorded {
 
 /// What a spec would change of one resource, in the words of specs.
 #[derive(Clone, Debug)]
-pub struct Difference {
+pub struct ExpectedChange {
     /// What is wanted, and where that stands.
     pub resource: Resource,
     /// The change.
@@ -56,16 +57,16 @@ pub struct Difference {
 }
 
 /// Compares a spec with a recorded host, in the order of a plan. Paths below `folder` are told relative to it.
-pub fn differences<H: Host>(
+pub fn expected_changes<H: Host>(
     graph: &Graph,
     registry: &Registry<H>,
-    recorded: &Recorded,
+    recorded: &HostRecording,
     folder: &Path,
-) -> Vec<Difference> {
+) -> Vec<ExpectedChange> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
     let mut changed: BTreeSet<&Address> = BTreeSet::new();
     let found = graph.with_needs().filter_map(|(resource, needs)| {
-        let kind = registry.of(&resource.address).ok()?;
+        let kind = registry.provider_of(&resource.address).ok()?;
         if kind.schema().lifecycle.is_restart {
             // What a process was started with is for the host to say; that it must be started anew is not.
             if !needs.iter().any(|need| changed.contains(need)) {
@@ -75,16 +76,16 @@ pub fn differences<H: Host>(
         let live = recorded.resources.get(&resource.address);
         let wanted = match &resource.desired {
             Desired::Absent => None,
-            Desired::Present(state) => Some(relative(&kind.schema(), state, &folder)),
+            Desired::Present(state) => Some(with_relative_paths(&kind.schema(), state, &folder)),
         };
         if let (Some(live), Some(wanted)) = (live, &wanted)
-            && is_as_wanted(live, wanted)
+            && is_satisfied(live, wanted)
         {
             return None;
         }
         let change = Change::between(live.cloned(), wanted)?;
         changed.insert(&resource.address);
-        Some(Difference {
+        Some(ExpectedChange {
             resource: resource.clone(),
             change,
             is_restart: kind.schema().lifecycle.is_restart,
@@ -94,18 +95,18 @@ pub fn differences<H: Host>(
 }
 
 /// Whether all that is wanted is there; what is not wanted may be there too. In maps `null` means that a key is not there.
-fn is_as_wanted(live: &Value, wanted: &Value) -> bool {
+fn is_satisfied(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
             let live = live.get(key).unwrap_or(&Value::Null);
-            is_as_wanted(live, wanted)
+            is_satisfied(live, wanted)
         }),
         (Value::Null, Value::Object(wanted)) => wanted.values().all(Value::is_null),
         _ => live == wanted,
     }
 }
 
-fn relative(schema: &Schema, state: &State, folder: &Path) -> State {
+fn with_relative_paths(schema: &Schema, state: &State, folder: &Path) -> State {
     let mut state = state.clone();
     for attribute in schema.attributes {
         let place = state.get_mut(attribute.name);
@@ -119,12 +120,12 @@ fn relative(schema: &Schema, state: &State, folder: &Path) -> State {
 }
 
 /// Keeps the attributes of a live state that a wanted one names: only those are compared.
-pub fn named(live: &State, wanted: &State) -> State {
+pub fn compared_part(live: &State, wanted: &State) -> State {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
             let kept = wanted.iter().filter_map(|(key, wanted)| {
                 let live = live.get(key)?;
-                Some((key.clone(), named(live, wanted)))
+                Some((key.clone(), compared_part(live, wanted)))
             });
             Value::Object(kept.collect::<Map<_, _>>())
         }
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_wanted_is_compared() {
+    fn comparison_covers_only_requested_attributes() {
         for (live, wanted, expected) in [
             (json!({"a": 1, "b": 2}), json!({"a": 1}), true),
             (json!({"a": 1}), json!({"a": 2}), false),
@@ -156,15 +157,15 @@ mod tests {
             ),
             (json!({}), json!({"args": {"x": null}}), true),
         ] {
-            assert_eq!(is_as_wanted(&live, &wanted), expected, "{live} {wanted}");
+            assert_eq!(is_satisfied(&live, &wanted), expected, "{live} {wanted}");
         }
     }
 
     #[test]
-    fn what_nobody_asked_for_is_not_shown() {
+    fn visible_part_omits_unrequested_attributes() {
         let live = json!({"a": 1, "b": {"c": 1, "d": 2}});
         assert_eq!(
-            named(&live, &json!({"b": {"c": 3, "e": 4}})),
+            compared_part(&live, &json!({"b": {"c": 3, "e": 4}})),
             json!({"b": {"c": 1}})
         );
     }

@@ -13,9 +13,9 @@ use crate::{
     model::{
         address::Address,
         change::{Change, Effects},
-        completion::Gap,
+        completion::CompletionTarget,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Problem, Schema},
         state::{Desired, State},
     },
@@ -47,7 +47,7 @@ impl<P: Provider<H>, H: Host> Adapter<P, H> {
         states.map(|state| state.map(Self::erase)).collect()
     }
 
-    fn typed<'de>(
+    fn deserialize<'de>(
         name: &str,
         state: impl serde::Deserializer<'de, Error = serde_json::Error>,
     ) -> Result<P::State, ProviderError> {
@@ -70,7 +70,7 @@ impl<P: Provider<H>, H: Host> IntoTyped<P, H> for State {
     type Typed = P::State;
 
     fn into_typed(self, name: &str) -> Result<P::State, ProviderError> {
-        Adapter::<P, H>::typed(name, self)
+        Adapter::<P, H>::deserialize(name, self)
     }
 }
 
@@ -78,7 +78,7 @@ impl<P: Provider<H>, H: Host> IntoTyped<P, H> for &State {
     type Typed = P::State;
 
     fn into_typed(self, name: &str) -> Result<P::State, ProviderError> {
-        Adapter::<P, H>::typed(name, self)
+        Adapter::<P, H>::deserialize(name, self)
     }
 }
 
@@ -87,7 +87,7 @@ impl<P: Provider<H>, H: Host> IntoTyped<P, H> for &Change<State> {
 
     fn into_typed(self, name: &str) -> Result<Change<P::State>, ProviderError> {
         self.as_ref()
-            .try_map(|state| Adapter::<P, H>::typed(name, state))
+            .try_map(|state| Adapter::<P, H>::deserialize(name, state))
     }
 }
 
@@ -95,7 +95,7 @@ impl<P: Provider<H>, H: Host> IntoTyped<P, H> for Drift<State> {
     type Typed = Drift<P::State>;
 
     fn into_typed(self, name: &str) -> Result<Drift<P::State>, ProviderError> {
-        self.try_map(|state| Adapter::<P, H>::typed(name, state))
+        self.try_map(|state| Adapter::<P, H>::deserialize(name, state))
     }
 }
 
@@ -106,7 +106,7 @@ impl<'a, P: Provider<H>, H: Host> IntoTyped<P, H> for Vec<(&'a str, Change<State
         let typed = |(name, change): (&'a str, Change<State>)| {
             Ok((
                 name,
-                change.try_map(|state| Adapter::<P, H>::typed(name, state))?,
+                change.try_map(|state| Adapter::<P, H>::deserialize(name, state))?,
             ))
         };
         self.into_iter().map(typed).collect()
@@ -220,7 +220,7 @@ macro_rules! implement {
     };
     (@convert same $arg:ident, $of:tt) => {};
     (@convert as_ref $arg:ident, [$name:ident]) => {
-        let $arg = $arg.and_then(|state| Self::typed($name, state).ok());
+        let $arg = $arg.and_then(|state| Self::deserialize($name, state).ok());
     };
     (@convert $pass:ident $arg:ident, [$name:ident]) => {
         let $arg = match IntoTyped::<P, H>::into_typed($arg, $name) {

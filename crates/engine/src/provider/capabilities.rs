@@ -7,9 +7,9 @@ use crate::{
     model::{
         address::Address,
         change::Change,
-        completion::Gap,
+        completion::CompletionTarget,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::Problem,
         state::Desired,
     },
@@ -107,8 +107,8 @@ pub trait Importable<H: Host>: Provider<H> {
         _host: &H::Reader,
         _name: &str,
         state: Self::State,
-    ) -> impl Future<Output = Result<Written<Self::State>, ProviderError>> + Send {
-        async move { Ok(Written::down(state)) }
+    ) -> impl Future<Output = Result<Export<Self::State>, ProviderError>> + Send {
+        async move { Ok(Export::as_is(state)) }
     }
 }
 
@@ -119,7 +119,7 @@ pub trait Completable<H: Host>: Provider<H> {
         &self,
         host: &H::Reader,
         name: &str,
-        gap: &Gap,
+        gap: &CompletionTarget,
     ) -> impl Future<Output = Vec<String>> + Send;
 }
 

@@ -13,9 +13,9 @@ use crate::{
     model::{
         address::Address,
         change::{Change, Effects},
-        completion::Gap,
+        completion::CompletionTarget,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Problem, Schema},
         state::{Desired, State},
     },
@@ -59,11 +59,11 @@ macro_rules! with_methods {
             }
             Importable, DynImportable, importable {
                 async list(Reader;;) -> Result<Listing, ProviderError>;
-                async export(Reader; name; [move] state: State) -> Result<Written<State>, ProviderError>,
+                async export(Reader; name; [move] state: State) -> Result<Export<State>, ProviderError>,
                     erase |result| result.map(|written| written.map(|state| Self::erase(state)));
             }
             Completable, DynCompletable, completable {
-                async complete(Reader; name; [same] gap: &'a Gap) -> Vec<String>;
+                async complete(Reader; name; [same] gap: &'a CompletionTarget) -> Vec<String>;
             }
             Composite, DynComposite, composite {
                 sync implies(; name; [ref] desired: &'a State) -> Vec<(Address, Desired)>;

@@ -2,7 +2,7 @@
 
 use std::{error::Error, future::Future, path::Path, time::Duration};
 
-use crate::model::boot_time::Moment;
+use crate::model::boot_time::BootTime;
 
 /// A world that resources live in. The real one is a Linux host; the tests of the engine bring their own.
 pub trait Host: Send + Sync + 'static {
@@ -17,45 +17,48 @@ pub trait Host: Send + Sync + 'static {
     fn reader(writer: &Self::Writer) -> Self::Reader;
 
     /// Returns what tells the present boot from every other, or nothing where that cannot be seen.
-    fn boot(reader: &Self::Reader) -> String;
+    fn boot_id(reader: &Self::Reader) -> String;
 
     /// Returns the present moment.
-    fn now(writer: &Self::Writer) -> Moment;
+    fn now(writer: &Self::Writer) -> BootTime;
 
     /// Sees to it that somebody looks after a run from outside this process, and at each boot, until [`Self::disarm`]. What a kill
     /// in the middle leaves of it does so too, or does nothing.
     fn arm(
         writer: &Self::Writer,
-        guard: &Guard<'_>,
-    ) -> impl Future<Output = Result<(), GuardError>> + Send;
+        watchdog: &Watchdog<'_>,
+    ) -> impl Future<Output = Result<(), WatchdogError>> + Send;
 
     /// Ends that, and removes what it has left. Nothing needs to be there.
     fn disarm(
         writer: &Self::Writer,
         run: u64,
-    ) -> impl Future<Output = Result<(), GuardError>> + Send;
+    ) -> impl Future<Output = Result<(), WatchdogError>> + Send;
 
     /// Looks at what should go on working whatever a run changes. `since` is the end of its last step, or its beginning.
-    fn signs(_writer: &Self::Writer, _since: &Moment) -> impl Future<Output = Vec<Sign>> + Send {
+    fn health_checks(
+        _writer: &Self::Writer,
+        _since: &BootTime,
+    ) -> impl Future<Output = Vec<HealthCheck>> + Send {
         async { vec![] }
     }
 }
 
 /// Who is to be looked after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guard<'a> {
+pub struct Watchdog<'a> {
     /// The run.
     pub run: u64,
     /// The folder of all runs.
-    pub state: &'a Path,
+    pub state_dir: &'a Path,
     /// How often.
-    pub every: Duration,
+    pub poll_interval: Duration,
 }
 
 /// A guard could not be armed or disarmed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {attempted}")]
-pub struct GuardError {
+pub struct WatchdogError {
     /// What was attempted, as an infinitive.
     pub attempted: String,
     /// What the system answered.
@@ -65,11 +68,11 @@ pub struct GuardError {
 
 /// Something that should go on working whatever a run changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sign {
+pub struct HealthCheck {
     /// What, as the subject of a sentence.
     pub name: &'static str,
     /// How long after the last step it may take until it works again.
-    pub patience: Duration,
+    pub grace_period: Duration,
     /// Why it does not work, if it does not.
     pub fault: Option<String>,
 }

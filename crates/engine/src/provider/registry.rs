@@ -53,7 +53,7 @@ impl<H: Host> Registry<H> {
     ///
     /// # Errors
     /// If this build does not know the kind: the plan or journal comes from another version.
-    pub fn of(&self, address: &Address) -> Result<&dyn DynProvider<H>, UnknownKind> {
+    pub fn provider_of(&self, address: &Address) -> Result<&dyn DynProvider<H>, UnknownKind> {
         self.get(&address.kind)
             .ok_or_else(|| UnknownKind(address.clone()))
     }

@@ -6,60 +6,66 @@ use crate::{
     model::address::Address,
     plan::document::Plan,
     provider::{host::Host, registry::Registry},
-    rehearsal::report::{Moved, Step},
+    rehearsal::report::{Difference, Step},
 };
 
 /// The beginning of the name of a feature that tells one start of a service from another.
-pub const START: &str = "start:";
+pub const START_PREFIX: &str = "start:";
 /// The beginning of the value of a folder.
 pub const FOLDER: &str = "a directory";
 
 /// What a place looks like: one value for each thing that was looked at, by its name.
-pub type Features = BTreeMap<String, String>;
+pub type Snapshot = BTreeMap<String, String>;
 
 /// What a clone looks like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct HostSnapshot {
     /// Its files.
-    pub files: Features,
+    pub files: Snapshot,
     /// All else.
-    pub features: Features,
+    pub features: Snapshot,
 }
 
-impl Look {
+impl HostSnapshot {
     /// Names what changed until `after` although it was not planned: files in none of the steps, but while they were made or shortly after.
-    pub fn unplanned(&self, after: &Self, plan: &Plan, own: &Own, steps: &[Step]) -> Vec<Moved> {
+    pub fn unplanned(
+        &self,
+        after: &Self,
+        plan: &Plan,
+        own: &Own,
+        steps: &[Step],
+    ) -> Vec<Difference> {
         let addresses = plan.changes.iter().map(|planned| &planned.address);
         let names: BTreeSet<String> = addresses.map(ToString::to_string).collect();
-        let is_expected = |name: &str| name.starts_with(START) || is_planned(name, &names);
-        let mut found = moved(&self.features, &after.features, is_expected);
+        let is_expected = |name: &str| name.starts_with(START_PREFIX) || is_planned(name, &names);
+        let mut found = compare_snapshots(&self.features, &after.features, is_expected);
         let in_steps: BTreeSet<&str> = steps
             .iter()
             .flat_map(|step| &step.files)
             .map(|moved| moved.name.as_str())
             .collect();
-        let late = own.beyond(&self.files, &after.files).into_iter();
+        let late = own.unplanned_changes(&self.files, &after.files).into_iter();
         found.extend(late.filter(|moved| !in_steps.contains(moved.name.as_str())));
         found
     }
 
     /// Names services that were started again until `after`.
     pub fn restarts(&self, after: &Self) -> Vec<String> {
-        let starts = moved(&self.features, &after.features, |name| {
-            !name.starts_with(START)
+        let starts = compare_snapshots(&self.features, &after.features, |name| {
+            !name.starts_with(START_PREFIX)
         });
         starts
             .into_iter()
             .filter(|moved| moved.before.is_some() && moved.after.is_some())
-            .map(|moved| moved.name[START.len()..].to_owned())
+            .map(|moved| moved.name[START_PREFIX.len()..].to_owned())
             .collect()
     }
 
     /// Names in what it is another one `after` a run that was taken back. That services were started again is no difference.
-    pub fn left(&self, after: &Self) -> Vec<Moved> {
-        let mut left = moved(&self.files, &after.files, |_| false);
-        left.extend(moved(&self.features, &after.features, |name| {
-            name.starts_with(START)
+    pub fn left(&self, after: &Self) -> Vec<Difference> {
+        let mut left = compare_snapshots(&self.files, &after.files, |_| false);
+        left.extend(compare_snapshots(&self.features, &after.features, |name| {
+            name.starts_with(START_PREFIX)
         }));
         left
     }
@@ -80,7 +86,7 @@ impl Own {
         fits: fn(&str, &str) -> bool,
     ) -> Self {
         let patterns = addresses.into_iter().filter_map(|address| {
-            let kind = registry.of(address).ok()?;
+            let kind = registry.provider_of(address).ok()?;
             Some(kind.managed_paths(&address.name))
         });
         Self {
@@ -90,9 +96,9 @@ impl Own {
     }
 
     /// Names files that changed although they belong to none of the addresses.
-    pub fn beyond(&self, before: &Features, after: &Features) -> Vec<Moved> {
-        let found = moved(before, after, |name| self.has(name));
-        let is_new_folder = |moved: &Moved| {
+    pub fn unplanned_changes(&self, before: &Snapshot, after: &Snapshot) -> Vec<Difference> {
+        let found = compare_snapshots(before, after, |name| self.has(name));
+        let is_new_folder = |moved: &Difference| {
             let below = format!("{}/", moved.name);
             let after = moved.after.as_ref();
             after.is_some_and(|after| after.starts_with(FOLDER))
@@ -114,12 +120,16 @@ impl Own {
 }
 
 /// Compares two looks, without what is expected to change.
-fn moved(before: &Features, after: &Features, is_expected: impl Fn(&str) -> bool) -> Vec<Moved> {
+fn compare_snapshots(
+    before: &Snapshot,
+    after: &Snapshot,
+    is_expected: impl Fn(&str) -> bool,
+) -> Vec<Difference> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name) && !is_expected(name))
-        .map(|name| Moved {
+        .map(|name| Difference {
             name: name.clone(),
             before: before.get(name).cloned(),
             after: after.get(name).cloned(),
@@ -141,10 +151,10 @@ mod tests {
             change::{Change, Effects},
             state::State,
         },
-        plan::document::{Because, Comparison, PlannedChange, Readings},
+        plan::document::{Diff, PlannedChange, Reason, StateDigests},
     };
 
-    fn features(features: &[(&str, &str)]) -> Features {
+    fn snapshot_of(features: &[(&str, &str)]) -> Snapshot {
         features
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -152,11 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_named_with_both_values_unless_it_was_planned() {
-        let before = features(&[("sysctl:a", "0"), ("sysctl:b", "0"), ("same", "1")]);
-        let after = features(&[("sysctl:a", "1"), ("unit:x", "active"), ("same", "1")]);
+    fn unplanned_changes_are_listed_with_both_values() {
+        let before = snapshot_of(&[("sysctl:a", "0"), ("sysctl:b", "0"), ("same", "1")]);
+        let after = snapshot_of(&[("sysctl:a", "1"), ("unit:x", "active"), ("same", "1")]);
         let planned = BTreeSet::from(["sysctl:a".to_owned()]);
-        let found = moved(&before, &after, |name| is_planned(name, &planned));
+        let found = compare_snapshots(&before, &after, |name| is_planned(name, &planned));
         let names: Vec<_> = found.iter().map(|moved| moved.name.as_str()).collect();
         assert_eq!(names, ["sysctl:b", "unit:x"]);
         assert_eq!(found[0].before.as_deref(), Some("0"));
@@ -165,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_of_a_column_belongs_to_its_address() {
+    fn is_planned_ignores_the_table_variant() {
         let planned = BTreeSet::from(["iptables-policy:filter/FORWARD".to_owned()]);
         assert!(is_planned(
             "iptables-policy:filter/FORWARD (ipv4-nft)",
@@ -184,14 +194,14 @@ mod tests {
         }
     }
 
-    fn names(moved: &[Moved]) -> Vec<&str> {
+    fn names(moved: &[Difference]) -> Vec<&str> {
         moved.iter().map(|moved| moved.name.as_str()).collect()
     }
 
     #[test]
     fn files_of_others_are_named_without_folders_that_hold_them() {
-        let before = features(&[("/etc/old", "a file, 1")]);
-        let after = features(&[
+        let before = snapshot_of(&[("/etc/old", "a file, 1")]);
+        let after = snapshot_of(&[
             ("/etc/a", "a directory, 0755"),
             ("/etc/a/own", "a file, 1"),
             ("/etc/b", "a directory, 0755"),
@@ -199,36 +209,38 @@ mod tests {
             ("/etc/c", "a directory, 0755"),
             ("/etc/old", "a file, 2"),
         ]);
-        let found = own(&["/etc/a/own"]).beyond(&before, &after);
+        let found = own(&["/etc/a/own"]).unplanned_changes(&before, &after);
         assert_eq!(names(&found), ["/etc/b/other", "/etc/c", "/etc/old"]);
     }
 
     #[test]
     fn unplanned_is_what_neither_the_plan_nor_a_step_has_named() {
-        let before = Look::default();
-        let after = Look {
-            files: features(&[("/own", "1"), ("/in-a-step", "1"), ("/late", "1")]),
-            features: features(&[
+        let before = HostSnapshot::default();
+        let after = HostSnapshot {
+            files: snapshot_of(&[("/own", "1"), ("/in-a-step", "1"), ("/late", "1")]),
+            features: snapshot_of(&[
                 ("sysctl:a (running)", "1"),
                 ("sysctl:b", "1"),
                 ("start:x.service", "1"),
             ]),
         };
-        let mut comparison = Comparison::default();
+        let mut comparison = Diff::default();
         comparison.changes.push(PlannedChange {
             address: Address::new("sysctl", "a"),
             change: Change::Create {
                 after: State::default(),
             },
-            because: Because::Undo { run: 1 },
+            reason: Reason::Undo { run: 1 },
             cause: None,
             effects: Effects::default(),
         });
-        let plan = Plan::of("host".to_owned(), vec![], comparison, Readings::new());
+        let plan = Plan::new("host".to_owned(), vec![], comparison, StateDigests::new());
         let step = Step {
-            files: moved(&Features::new(), &features(&[("/in-a-step", "1")]), |_| {
-                false
-            }),
+            files: compare_snapshots(
+                &Snapshot::new(),
+                &snapshot_of(&[("/in-a-step", "1")]),
+                |_| false,
+            ),
             ..Step::default()
         };
         let found = before.unplanned(&after, &plan, &own(&["/own"]), &[step]);
@@ -237,13 +249,13 @@ mod tests {
 
     #[test]
     fn starts_are_restarts_of_what_ran_before_and_nothing_that_is_left() {
-        let before = Look {
-            files: features(&[("/a", "1")]),
-            features: features(&[("start:a.service", "1"), ("start:gone.service", "1")]),
+        let before = HostSnapshot {
+            files: snapshot_of(&[("/a", "1")]),
+            features: snapshot_of(&[("start:a.service", "1"), ("start:gone.service", "1")]),
         };
-        let after = Look {
-            files: features(&[("/a", "2")]),
-            features: features(&[
+        let after = HostSnapshot {
+            files: snapshot_of(&[("/a", "2")]),
+            features: snapshot_of(&[
                 ("start:a.service", "2"),
                 ("start:new.service", "1"),
                 ("unit:new.service", "active"),

@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::address::Address,
     plan::{
-        dependencies::Needs,
-        document::{Because, Plan, PlanError, Scope, Wanted},
-        planner::plan_wanted,
+        dependencies::Dependencies,
+        document::{DesiredResource, Plan, PlanError, Reason, Scope},
+        planner::plan_desired,
     },
     provider::{host::Host, registry::Registry},
-    rehearsal::report::LeftOut,
+    rehearsal::report::Skipped,
 };
 
 /// What of a spec can be tried.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Possible {
+pub struct RehearsalPlan {
     /// The plan of it.
     pub plan: Plan,
     /// What cannot be had here, each with the reason.
-    pub refused: Vec<LeftOut>,
+    pub refused: Vec<Skipped>,
     /// What a clone cannot do, and what needs something that is left out; each with the reason.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<Skipped>,
 }
 
-impl Possible {
+impl RehearsalPlan {
     /// Says what is not as it is wanted: what the plan still has to change, and what cannot be had here.
-    pub fn pending(&self) -> Vec<LeftOut> {
-        let changes = self.plan.changes.iter().map(|planned| LeftOut {
+    pub fn pending(&self) -> Vec<Skipped> {
+        let changes = self.plan.changes.iter().map(|planned| Skipped {
             address: planned.address.clone(),
             why: match (planned.change.before(), planned.change.after()) {
                 (None, _) => "does not exist".to_owned(),
@@ -49,46 +49,46 @@ impl Possible {
 pub async fn plan_rehearsal<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
-    (host, wanted): (&str, Vec<Wanted>),
-    known: &[LeftOut],
+    (host, wanted): (&str, Vec<DesiredResource>),
+    known: &[Skipped],
     has_init: bool,
-) -> Result<Possible, PlanError> {
-    let wanted = without(wanted, known);
-    let mut possible = plan_possible(registry, reader, host, wanted, has_init).await?;
-    if !(known.is_empty() && possible.left_out.is_empty() && possible.refused.is_empty()) {
-        possible.plan = possible.plan.scoped(Scope::Part);
+) -> Result<RehearsalPlan, PlanError> {
+    let wanted = without_skipped(wanted, known);
+    let mut rehearsal = plan_possible(registry, reader, host, wanted, has_init).await?;
+    if !(known.is_empty() && rehearsal.left_out.is_empty() && rehearsal.refused.is_empty()) {
+        rehearsal.plan = rehearsal.plan.with_scope(Scope::Part);
     }
-    Ok(possible)
+    Ok(rehearsal)
 }
 
 async fn plan_possible<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
     host: &str,
-    mut wanted: Vec<Wanted>,
+    mut wanted: Vec<DesiredResource>,
     has_init: bool,
-) -> Result<Possible, PlanError> {
-    let mut refused: Vec<LeftOut> = vec![];
-    let mut left_out: Vec<LeftOut> = vec![];
+) -> Result<RehearsalPlan, PlanError> {
+    let mut refused: Vec<Skipped> = vec![];
+    let mut skipped: Vec<Skipped> = vec![];
     if !has_init {
-        let needs_init = |wanted: &&Wanted| {
-            let kind = registry.of(&wanted.address);
+        let needs_init = |wanted: &&DesiredResource| {
+            let kind = registry.provider_of(&wanted.address);
             kind.is_ok_and(|kind| kind.schema().lifecycle.needs_init)
         };
-        let without_init = wanted.iter().filter(needs_init).map(|wanted| LeftOut {
+        let without_init = wanted.iter().filter(needs_init).map(|wanted| Skipped {
             address: wanted.address.clone(),
             why: "the clone has no init".to_owned(),
         });
-        left_out.extend(without_init);
-        let names = left_out.iter().map(|left| left.address.clone()).collect();
-        left_out.extend(followers(&wanted, &names));
-        wanted = without(wanted, &left_out);
+        skipped.extend(without_init);
+        let names = skipped.iter().map(|left| left.address.clone()).collect();
+        skipped.extend(dependents(&wanted, &names));
+        wanted = without_skipped(wanted, &skipped);
     }
     loop {
-        let plan = match plan_wanted(registry, reader, host, wanted.clone()).await {
+        let plan = match plan_desired(registry, reader, host, wanted.clone()).await {
             Ok(plan) => Some(plan),
             Err(PlanError::Problems(problems)) => {
-                refused.extend(problems.into_iter().map(|(address, problem)| LeftOut {
+                refused.extend(problems.into_iter().map(|(address, problem)| Skipped {
                     address,
                     why: problem.to_string(),
                 }));
@@ -100,53 +100,53 @@ async fn plan_possible<H: Host>(
             .iter()
             .flat_map(|plan| &plan.changes)
             .filter_map(|planned| {
-                let kind = registry.of(&planned.address).ok()?;
+                let kind = registry.provider_of(&planned.address).ok()?;
                 let kind = kind.footprint()?;
                 let why = kind.blocks_rehearsal(&planned.address.name, &planned.change)?;
-                Some(LeftOut {
+                Some(Skipped {
                     address: planned.address.clone(),
                     why: why.to_owned(),
                 })
             });
         let beyond: Vec<_> = beyond.collect();
         if let (Some(plan), true) = (plan, beyond.is_empty()) {
-            return Ok(Possible {
+            return Ok(RehearsalPlan {
                 plan,
                 refused,
-                left_out,
+                left_out: skipped,
             });
         }
-        left_out.extend(beyond);
-        let all = refused.iter().chain(&left_out);
+        skipped.extend(beyond);
+        let all = refused.iter().chain(&skipped);
         let names: BTreeSet<Address> = all.map(|left| left.address.clone()).collect();
-        left_out.extend(followers(&wanted, &names));
-        wanted = without(wanted, &[&refused[..], &left_out[..]].concat());
+        skipped.extend(dependents(&wanted, &names));
+        wanted = without_skipped(wanted, &[&refused[..], &skipped[..]].concat());
     }
 }
 
 /// Returns what is wanted without what is left out.
-fn without(mut wanted: Vec<Wanted>, left_out: &[LeftOut]) -> Vec<Wanted> {
-    let is_left = |address: &Address| left_out.iter().any(|left| left.address == *address);
+fn without_skipped(mut wanted: Vec<DesiredResource>, skipped: &[Skipped]) -> Vec<DesiredResource> {
+    let is_left = |address: &Address| skipped.iter().any(|left| left.address == *address);
     wanted.retain(|wanted| !is_left(&wanted.address));
     wanted
 }
 
 /// Names what needs something that is left out, or comes only with it.
-fn followers(wanted: &[Wanted], names: &BTreeSet<Address>) -> Vec<LeftOut> {
-    let needs = Needs::of(wanted);
-    let follower = |wanted: &Wanted| {
+fn dependents(wanted: &[DesiredResource], names: &BTreeSet<Address>) -> Vec<Skipped> {
+    let needs = Dependencies::new(wanted);
+    let follower = |wanted: &DesiredResource| {
         if names.contains(&wanted.address) {
             return None;
         }
-        let brought = match &wanted.because {
-            Because::Implied { by, .. } => names.get(by),
+        let brought = match &wanted.reason {
+            Reason::Implied { by, .. } => names.get(by),
             _ => None,
         };
         let needed = names
             .iter()
-            .find(|name| needs.is_any(&wanted.address, |need| need == *name));
+            .find(|name| needs.depends_on_any(&wanted.address, |need| need == *name));
         let name = brought.or(needed)?;
-        Some(LeftOut {
+        Some(Skipped {
             address: wanted.address.clone(),
             why: format!("it needs {name}"),
         })

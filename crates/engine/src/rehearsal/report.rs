@@ -9,7 +9,8 @@ use crate::{history::journal::Outcome, model::address::Address};
 
 /// Something of a spec that was not tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LeftOut {
+#[schemars(rename = "LeftOut")]
+pub struct Skipped {
     /// What.
     pub address: Address,
     /// Why.
@@ -26,23 +27,24 @@ pub struct Rehearsal {
     /// In what the clone differs from the host.
     pub differences: Vec<String>,
     /// What this host cannot have, each with the reason. Then the spec does not hold.
-    pub refused: Vec<LeftOut>,
+    pub refused: Vec<Skipped>,
     /// What was not tried, each with the reason.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<Skipped>,
     /// The steps of the run.
     pub steps: Vec<Step>,
     /// How the run ended; `None` if there was nothing to change.
     pub outcome: Option<Outcome>,
     /// What a second plan still wanted to change, each with what it is.
-    pub pending: Vec<LeftOut>,
+    pub pending: Vec<Skipped>,
     /// What changed without being in the plan.
-    pub unplanned: Vec<Moved>,
+    pub unplanned: Vec<Difference>,
     /// Services that were started again.
     pub restarts: Vec<String>,
     /// What came of a reboot, if one was asked for and the run was done.
     pub reboot: Option<Reboot>,
     /// What came of a kill in each step, if that was asked for.
-    pub faults: Vec<Fault>,
+    #[serde(rename = "faults")]
+    pub kill_tests: Vec<KillTest>,
 }
 
 /// One step of the run.
@@ -57,12 +59,13 @@ pub struct Step {
     /// Whether it ended well.
     pub is_done: bool,
     /// Files that changed in it although they are not its own.
-    pub files: Vec<Moved>,
+    pub files: Vec<Difference>,
 }
 
 /// Something that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Moved {
+#[schemars(rename = "Moved")]
+pub struct Difference {
     /// What.
     pub name: String,
     /// What it was; `None` if it was not there.
@@ -79,28 +82,32 @@ pub struct Reboot {
     /// Milliseconds after that until it was as described; `None` if it never was.
     pub settled_ms: Option<u64>,
     /// What was not as described in the end.
-    pub lost: Vec<LeftOut>,
+    pub lost: Vec<Skipped>,
     /// What was not as described at first, and came back.
-    pub came_back: Vec<Address>,
+    #[serde(rename = "came_back")]
+    pub restored: Vec<Address>,
 }
 
 /// What came of a kill in one step, and of `stead recover` after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Fault {
+#[schemars(rename = "Fault")]
+pub struct KillTest {
     /// What the step changes.
     pub addresses: Vec<Address>,
     /// How `stead recover` ended; `None` if there was nothing to recover.
     pub outcome: Option<Outcome>,
     /// In what the clone differs from its start.
-    pub left: Vec<Moved>,
+    #[serde(rename = "left")]
+    pub differences: Vec<Difference>,
     /// Why nothing can be said, if so.
-    pub fault: Option<String>,
+    #[serde(rename = "fault")]
+    pub error: Option<String>,
 }
 
-impl Fault {
+impl KillTest {
     /// Whether the clone was as before.
     pub fn is_clean(&self) -> bool {
-        self.left.is_empty() && self.fault.is_none()
+        self.differences.is_empty() && self.error.is_none()
     }
 }
 
@@ -111,12 +118,12 @@ impl Rehearsal {
     }
 
     /// Returns all that is not tried.
-    pub fn untried(&self) -> Vec<LeftOut> {
+    pub fn untried(&self) -> Vec<Skipped> {
         self.refused.iter().chain(&self.left_out).cloned().collect()
     }
 
     /// Whether all that was asked for holds: what was left out says nothing, what this host cannot have says no.
-    pub fn holds(&self) -> bool {
+    pub fn succeeded(&self) -> bool {
         let survives = self
             .reboot
             .as_ref()
@@ -125,12 +132,12 @@ impl Rehearsal {
             && survives
             && self.refused.is_empty()
             && self.pending.is_empty()
-            && self.faults.iter().all(Fault::is_clean)
+            && self.kill_tests.iter().all(KillTest::is_clean)
     }
 }
 
 /// Milliseconds, as a report has them.
-pub fn ms(time: Duration) -> u64 {
+pub fn to_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -139,25 +146,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_only_if_everything_does() {
-        let left = LeftOut {
+    fn rehearsal_succeeds_only_if_every_part_does() {
+        let left = Skipped {
             address: Address::new("unit", "a.service"),
             why: "it failed".to_owned(),
         };
-        let clean = Fault {
+        let clean = KillTest {
             addresses: vec![],
             outcome: None,
-            left: vec![],
-            fault: None,
+            differences: vec![],
+            error: None,
         };
         let good = Rehearsal {
             left_out: vec![left.clone()],
             reboot: Some(Reboot::default()),
-            faults: vec![clean.clone()],
+            kill_tests: vec![clean.clone()],
             outcome: Some(Outcome::Done { run: 1 }),
             ..Rehearsal::default()
         };
-        assert!(good.holds());
+        assert!(good.succeeded());
         let bad = [
             Rehearsal {
                 refused: vec![left.clone()],
@@ -179,15 +186,15 @@ mod tests {
                 ..good.clone()
             },
             Rehearsal {
-                faults: vec![Fault {
-                    fault: Some("?".to_owned()),
+                kill_tests: vec![KillTest {
+                    error: Some("?".to_owned()),
                     ..clean
                 }],
                 ..good.clone()
             },
         ];
         for bad in bad {
-            assert!(!bad.holds(), "{bad:?}");
+            assert!(!bad.succeeded(), "{bad:?}");
         }
     }
 }

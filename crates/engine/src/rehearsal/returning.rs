@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::{
     model::address::Address,
-    rehearsal::report::{LeftOut, Reboot, ms},
+    rehearsal::report::{Reboot, Skipped, to_millis},
 };
 
 /// How long after a reboot what was applied may take to come back.
-const RETURN: Duration = Duration::from_mins(2);
+const RESTORE_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long it must stay so: what starts late at boot may still set something back.
-const STEADY: Duration = Duration::from_secs(5);
+const STEADY_PERIOD: Duration = Duration::from_secs(5);
 
 /// What is seen to come back after a reboot.
 pub struct Returning {
@@ -25,7 +25,7 @@ impl Returning {
     pub fn begin(took: Duration, now: Instant) -> Self {
         Self {
             begin: now,
-            up_ms: ms(took),
+            up_ms: to_millis(took),
             settled: None,
             came_back: vec![],
         }
@@ -33,14 +33,14 @@ impl Returning {
 
     /// Whether there is no more time for anything to come back.
     pub fn is_over(&self, now: Instant) -> bool {
-        now.duration_since(self.begin) > RETURN
+        now.duration_since(self.begin) > RESTORE_TIMEOUT
     }
 
     /// Notes what is not as described now. Returns what came of the reboot, once that is known.
-    pub fn note(&mut self, pending: Vec<LeftOut>, now: Instant) -> Option<Reboot> {
+    pub fn note(&mut self, pending: Vec<Skipped>, now: Instant) -> Option<Reboot> {
         if pending.is_empty() {
             let since = *self.settled.get_or_insert(now);
-            let is_steady = now.duration_since(since) >= STEADY;
+            let is_steady = now.duration_since(since) >= STEADY_PERIOD;
             return is_steady.then(|| self.reboot(Some(since), vec![]));
         }
         self.settled = None;
@@ -52,14 +52,14 @@ impl Returning {
         self.is_over(now).then(|| self.reboot(None, pending))
     }
 
-    fn reboot(&mut self, settled: Option<Instant>, lost: Vec<LeftOut>) -> Reboot {
+    fn reboot(&mut self, settled: Option<Instant>, lost: Vec<Skipped>) -> Reboot {
         let mut came_back = std::mem::take(&mut self.came_back);
         came_back.retain(|address| !lost.iter().any(|left| left.address == *address));
         Reboot {
             up_ms: self.up_ms,
-            settled_ms: settled.map(|since| ms(since.duration_since(self.begin))),
+            settled_ms: settled.map(|since| to_millis(since.duration_since(self.begin))),
             lost,
-            came_back,
+            restored: came_back,
         }
     }
 }
@@ -68,8 +68,8 @@ impl Returning {
 mod tests {
     use super::*;
 
-    fn pending(names: &[&str]) -> Vec<LeftOut> {
-        let left = names.iter().map(|name| LeftOut {
+    fn pending(names: &[&str]) -> Vec<Skipped> {
+        let left = names.iter().map(|name| Skipped {
             address: Address::new("unit", *name),
             why: "does not exist".to_owned(),
         });
@@ -109,7 +109,7 @@ mod tests {
             up_ms: 3000,
             settled_ms: Some(6000),
             lost: vec![],
-            came_back: addresses(&["a", "b", "c"]),
+            restored: addresses(&["a", "b", "c"]),
         };
         assert_eq!(reboot, expected);
     }
@@ -121,7 +121,7 @@ mod tests {
             up_ms: 3000,
             settled_ms: None,
             lost: pending(&["b"]),
-            came_back: addresses(&["a"]),
+            restored: addresses(&["a"]),
         };
         assert_eq!(reboot, expected);
     }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    history::window::Window,
+    history::window::ConfirmWindow,
     model::{
         address::Address,
         state::{Desired, State},
@@ -16,7 +16,7 @@ use crate::{
     plan::document::Plan,
     provider::{
         erased::DynProbeable,
-        host::{Host, Sign},
+        host::{HealthCheck, Host},
         registry::Registry,
     },
     run::{
@@ -26,61 +26,61 @@ use crate::{
 };
 
 /// The checks of a plan, and whether each passed before the run.
-pub(crate) struct Probes<'a, H: Host> {
-    probes: BTreeMap<&'a Address, Probe<'a, H>>,
+pub(crate) struct UserChecks<'a, H: Host> {
+    checks: BTreeMap<&'a Address, UserCheck<'a, H>>,
 }
 
-struct Probe<'a, H: Host> {
+struct UserCheck<'a, H: Host> {
     kind: &'a dyn DynProbeable<H>,
     desired: &'a State,
-    passed: bool,
+    passed_before: bool,
 }
 
-impl<'a, H: Host> Probes<'a, H> {
+impl<'a, H: Host> UserChecks<'a, H> {
     /// Looks before the first step.
-    pub(crate) async fn before(
+    pub(crate) async fn baseline(
         registry: &'a Registry<H>,
         writer: &H::Writer,
         plan: &'a Plan,
     ) -> Self {
         let mut probes = BTreeMap::new();
-        for wanted in &plan.wanted {
+        for wanted in &plan.desired {
             let (Desired::Present(desired), Ok(kind)) =
-                (&wanted.desired, registry.of(&wanted.address))
+                (&wanted.desired, registry.provider_of(&wanted.address))
             else {
                 continue;
             };
             let Some(kind) = kind.probeable() else {
                 continue;
             };
-            if let Some(said) = kind.probe(writer, &wanted.address.name, desired).await {
-                let passed = said.is_ok();
-                let probe = Probe {
+            if let Some(result) = kind.probe(writer, &wanted.address.name, desired).await {
+                let passed = result.is_ok();
+                let probe = UserCheck {
                     kind,
                     desired,
-                    passed,
+                    passed_before: passed,
                 };
                 probes.insert(&wanted.address, probe);
             }
         }
-        Self { probes }
+        Self { checks: probes }
     }
 
     /// Looks after the last step, as long as each may take. A check that failed before and fails still is told to whoever watches.
     ///
     /// # Errors
     /// The first check that passed before and does not any more, with the reason.
-    pub(crate) async fn after(
+    pub(crate) async fn recheck(
         &self,
         writer: &H::Writer,
         observer: Observer<'_>,
     ) -> Result<(), (Address, String)> {
-        for (address, probe) in &self.probes {
+        for (address, probe) in &self.checks {
             let begin = Instant::now();
             let reason = loop {
-                let said = probe.kind.probe(writer, &address.name, probe.desired).await;
+                let result = probe.kind.probe(writer, &address.name, probe.desired).await;
                 let timeout = probe.kind.probe_timeout(&address.name, probe.desired);
-                match said {
+                match result {
                     Some(Err(_)) if begin.elapsed() < timeout => {
                         sleep(VERIFY_PAUSE).await;
                     }
@@ -92,7 +92,7 @@ impl<'a, H: Host> Probes<'a, H> {
                 address: (*address).clone(),
                 fault: reason.clone(),
             });
-            if let Some(reason) = reason.filter(|_| probe.passed) {
+            if let Some(reason) = reason.filter(|_| probe.passed_before) {
                 return Err(((*address).clone(), reason));
             }
         }
@@ -101,23 +101,26 @@ impl<'a, H: Host> Probes<'a, H> {
 }
 
 /// What should go on working whatever a run changes, and did when it began. Looked at for runs that wait for a confirmation.
-pub(crate) struct Signs(BTreeSet<&'static str>);
+pub(crate) struct HealthChecks(BTreeSet<&'static str>);
 
 /// Something worked before the run and does not any more.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} worked before and fails now: {fault}")]
-pub(crate) struct LostSign {
+pub(crate) struct HealthLost {
     name: &'static str,
     fault: String,
 }
 
-impl Signs {
+impl HealthChecks {
     /// Looks before the first step.
-    pub(crate) async fn before<H: Host>(writer: &H::Writer, window: Option<Window>) -> Self {
+    pub(crate) async fn baseline<H: Host>(
+        writer: &H::Writer,
+        window: Option<ConfirmWindow>,
+    ) -> Self {
         if window.is_none() {
             return Self(BTreeSet::new());
         }
-        let signs = H::signs(writer, &H::now(writer)).await.into_iter();
+        let signs = H::health_checks(writer, &H::now(writer)).await.into_iter();
         let works = signs.filter(|sign| sign.fault.is_none());
         Self(works.map(|sign| sign.name).collect())
     }
@@ -126,37 +129,37 @@ impl Signs {
     ///
     /// # Errors
     /// The first that worked before and does not any more.
-    pub(crate) async fn after<H: Host>(
+    pub(crate) async fn recheck<H: Host>(
         mut self,
         writer: &H::Writer,
         observer: Observer<'_>,
-    ) -> Result<(), LostSign> {
+    ) -> Result<(), HealthLost> {
         let since = H::now(writer);
         if !self.0.is_empty() {
-            observer(&Event::Looking);
+            observer(&Event::CheckingHealth);
         }
         while !self.0.is_empty() {
-            let signs = H::signs(writer, &since).await;
+            let signs = H::health_checks(writer, &since).await;
             // Of what is not told any more nobody can say that it does not work.
             self.0
                 .retain(|name| signs.iter().any(|sign| sign.name == *name));
             for sign in signs {
-                let Sign {
+                let HealthCheck {
                     name,
-                    patience,
+                    grace_period: patience,
                     fault,
                 } = sign;
-                let is_over = H::now(writer).is_past(&since.later(patience));
+                let is_over = H::now(writer).has_passed(&since.plus(patience));
                 if !self.0.contains(name) || fault.is_some() && !is_over {
                     continue;
                 }
                 self.0.remove(name);
-                observer(&Event::Sign {
+                observer(&Event::HealthResult {
                     name,
                     fault: fault.clone(),
                 });
                 if let Some(fault) = fault {
-                    return Err(LostSign { name, fault });
+                    return Err(HealthLost { name, fault });
                 }
             }
             if !self.0.is_empty() {

@@ -7,19 +7,19 @@ use crate::{
         journal::{Journal, Outcome},
         lock::Lock,
         stage::Stage,
-        window::Window,
+        window::ConfirmWindow,
     },
     plan::document::Plan,
     provider::host::Host,
     run::{
-        context::Apply,
-        recover::{Newest, RecoverError},
-        rollback_run::{Ending, Persistence},
+        context::RunContext,
+        recover::{LatestRun, RecoverError},
+        rollback_run::{OnResidue, RunEnd},
     },
 };
 
 /// How long a run waits unless told otherwise, in seconds.
-const DEFAULT: u64 = 120;
+const DEFAULT_SECONDS: u64 = 120;
 
 /// Whether a run waits to be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,20 +34,20 @@ pub enum Confirm {
 
 /// How a run is to be confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vigil {
+pub struct ConfirmPolicy {
     /// How long it waits for that.
-    pub window: Window,
+    pub window: ConfirmWindow,
     /// Who may do so.
-    pub by: By,
+    pub by: ConfirmedBy,
     /// Why it waits although nobody asked for that.
     pub why: Option<String>,
 }
 
 /// Who may confirm a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum ConfirmedBy {
     /// Somebody who types it.
-    Person,
+    User,
     /// Also stead, once all that worked before is known to work.
     Pass,
     /// Also stead, once it is known that others still get in.
@@ -87,7 +87,7 @@ pub enum Decision {
     /// It waits on.
     Wait,
     /// It is kept: who confirms it.
-    Keep(By),
+    Keep(ConfirmedBy),
     /// It is taken back: who wants that, if not its time is over.
     TakeBack(Option<Refusal>),
 }
@@ -101,9 +101,9 @@ pub enum Refusal {
     Stop,
 }
 
-impl Vigil {
+impl ConfirmPolicy {
     /// Says how a run of `plan` is to be confirmed; `None` if it is not.
-    pub fn over(
+    pub fn for_plan(
         plan: &Plan,
         asked: Option<Confirm>,
         circumstances: Circumstances,
@@ -113,18 +113,24 @@ impl Vigil {
             Some(format!("{}: {why}", planned.address))
         });
         let risk = cut.filter(|_| circumstances.is_remote);
-        let by = if risk.is_some() { By::Proof } else { By::Pass };
+        let confirmed_by = if risk.is_some() {
+            ConfirmedBy::Proof
+        } else {
+            ConfirmedBy::Pass
+        };
         let (seconds, by, why) = match (asked, risk) {
             (Some(Confirm::Off), _) | (None, None) => return Ok(None),
-            (Some(Confirm::Within(seconds)), _) => (seconds, By::Person, None),
-            (Some(Confirm::Auto(seconds)), _) => (seconds.unwrap_or(DEFAULT), by, None),
-            (None, risk) => (DEFAULT, by, risk),
+            (Some(Confirm::Within(seconds)), _) => (seconds, ConfirmedBy::User, None),
+            (Some(Confirm::Auto(seconds)), _) => {
+                (seconds.unwrap_or(DEFAULT_SECONDS), confirmed_by, None)
+            }
+            (None, risk) => (DEFAULT_SECONDS, confirmed_by, risk),
         };
         if !circumstances.is_guarded {
             return Err(Unguarded);
         }
         Ok(Some(Self {
-            window: Window { seconds },
+            window: ConfirmWindow { seconds },
             by,
             why,
         }))
@@ -132,7 +138,7 @@ impl Vigil {
 
     /// Whether there is anything to wait for where somebody can be asked, or nobody.
     pub fn is_awaited(&self, can_ask: bool) -> bool {
-        can_ask || self.by != By::Person
+        can_ask || self.by != ConfirmedBy::User
     }
 
     /// Says what is to become of a run that waits: no counts more than time, and time more than yes.
@@ -146,13 +152,13 @@ impl Vigil {
             return Decision::TakeBack(refusal);
         }
         if known.answer == Some(true) {
-            return Decision::Keep(By::Person);
+            return Decision::Keep(ConfirmedBy::User);
         }
         match self.by {
             // A run waits only after all that worked before was seen to work.
-            By::Pass => Decision::Keep(By::Pass),
-            By::Proof if known.is_proven => Decision::Keep(By::Proof),
-            By::Person | By::Proof => Decision::Wait,
+            ConfirmedBy::Pass => Decision::Keep(ConfirmedBy::Pass),
+            ConfirmedBy::Proof if known.is_proven => Decision::Keep(ConfirmedBy::Proof),
+            ConfirmedBy::User | ConfirmedBy::Proof => Decision::Wait,
         }
     }
 }
@@ -160,10 +166,10 @@ impl Vigil {
 /// Keeps the newest run if it waits for that. It does so until it goes back, even if its time is over: whoever has the lock first decides.
 /// Returns the run and what has become of it; `None` if there was no run yet.
 pub async fn confirm<H: Host>(
-    apply: &Apply<'_, H>,
+    apply: &RunContext<'_, H>,
     _lock: &Lock,
 ) -> Result<Option<(u64, Stage)>, RecoverError> {
-    let Some(newest) = Newest::find(apply.state)? else {
+    let Some(newest) = LatestRun::load(apply.state)? else {
         return Ok(None);
     };
     let run = newest.run;
@@ -172,40 +178,40 @@ pub async fn confirm<H: Host>(
     };
     let mut journal = Journal::open(apply.state, run)?;
     let outcome = Outcome::Done { run };
-    let ending = Ending {
+    let end = RunEnd {
         run,
         window: newest.window,
         after: pending.after,
     };
-    if ending.write(&mut journal, &outcome).is_err() {
+    if end.write(&mut journal, &outcome).is_err() {
         // The file system may be full: what is kept for going back is not needed any more.
-        apply.state.release();
-        ending.write(&mut journal, &outcome)?;
+        apply.state.release_reserve();
+        end.write(&mut journal, &outcome)?;
     }
-    ending.disarm(apply).await;
+    end.disarm(apply).await;
     Ok(Some((run, Stage::Ended(outcome))))
 }
 
 /// Takes the newest run back if it has not ended, `because` somebody asked for that or its time is over. Returns the run and what has become
 /// of it; `None` if there was no run yet.
 pub async fn revert<H: Host>(
-    apply: &Apply<'_, H>,
+    apply: &RunContext<'_, H>,
     lock: &Lock,
     because: Option<&str>,
 ) -> Result<Option<(u64, Stage)>, RecoverError> {
-    let Some(newest) = Newest::find(apply.state)? else {
+    let Some(newest) = LatestRun::load(apply.state)? else {
         return Ok(None);
     };
     let run = newest.run;
-    if because.is_none() && !newest.stage.is_due(&H::now(apply.writer)) {
+    if because.is_none() && !newest.stage.is_rollback_due(&H::now(apply.writer)) {
         return Ok(Some((run, newest.stage)));
     }
     if !matches!(newest.stage, Stage::Ended(_)) {
         newest
-            .take_back(apply, lock, Persistence::TriesAgain, because)
+            .roll_back_run(apply, lock, OnResidue::Retry, because)
             .await?;
     }
-    Ok(Newest::find(apply.state)?.map(|newest| (run, newest.stage)))
+    Ok(LatestRun::load(apply.state)?.map(|newest| (run, newest.stage)))
 }
 
 #[cfg(test)]
@@ -217,30 +223,30 @@ mod tests {
             change::{Change, Effects},
             state::State,
         },
-        plan::document::{Because, Comparison, PlannedChange, Readings},
+        plan::document::{Diff, PlannedChange, Reason, StateDigests},
     };
 
     /// A plan of one change that may cut the network, or of one that may not.
     fn plan(may_cut_network: Option<&str>) -> Plan {
-        let mut comparison = Comparison::default();
+        let mut comparison = Diff::default();
         comparison.changes.push(PlannedChange {
             address: Address::new("iptables-policy", "filter/INPUT"),
             change: Change::Delete {
                 before: State::default(),
             },
-            because: Because::Undo { run: 1 },
+            reason: Reason::Undo { run: 1 },
             cause: None,
             effects: Effects {
                 may_cut_network: may_cut_network.map(str::to_owned),
                 ..Effects::default()
             },
         });
-        Plan::of("host".to_owned(), vec![], comparison, Readings::new())
+        Plan::new("host".to_owned(), vec![], comparison, StateDigests::new())
     }
 
-    fn vigil(seconds: u64, by: By, why: Option<&str>) -> Vigil {
-        Vigil {
-            window: Window { seconds },
+    fn policy(seconds: u64, by: ConfirmedBy, why: Option<&str>) -> ConfirmPolicy {
+        ConfirmPolicy {
+            window: ConfirmWindow { seconds },
             by,
             why: why.map(str::to_owned),
         }
@@ -248,14 +254,14 @@ mod tests {
 
     #[test]
     fn run_waits_if_that_was_asked_for_or_if_it_may_cut_off_whoever_came_by_network() {
-        let check = |cut: Option<&str>, asked, is_remote, expected: Option<Vigil>| {
+        let check = |cut: Option<&str>, asked, is_remote, expected: Option<ConfirmPolicy>| {
             let there = |is_guarded| Circumstances {
                 is_remote,
                 is_guarded,
             };
-            let found = Vigil::over(&plan(cut), asked, there(true));
+            let found = ConfirmPolicy::for_plan(&plan(cut), asked, there(true));
             assert_eq!(found, Ok(expected.clone()), "{cut:?} {asked:?} {is_remote}");
-            let unguarded = Vigil::over(&plan(cut), asked, there(false));
+            let unguarded = ConfirmPolicy::for_plan(&plan(cut), asked, there(false));
             let refused = if expected.is_some() {
                 Err(Unguarded)
             } else {
@@ -267,21 +273,36 @@ mod tests {
         let why = Some("iptables-policy:filter/INPUT: it drops what comes in");
         check(None, None, true, None);
         check(cut, None, false, None);
-        check(cut, None, true, Some(vigil(120, By::Proof, why)));
+        check(cut, None, true, Some(policy(120, ConfirmedBy::Proof, why)));
         check(cut, Some(Confirm::Off), true, None);
-        let within = Some(vigil(7, By::Person, None));
+        let within = Some(policy(7, ConfirmedBy::User, None));
         check(cut, Some(Confirm::Within(7)), true, within.clone());
         check(None, Some(Confirm::Within(7)), false, within);
         let auto = |seconds| Some(Confirm::Auto(seconds));
-        check(cut, auto(None), true, Some(vigil(120, By::Proof, None)));
-        check(cut, auto(Some(7)), false, Some(vigil(7, By::Pass, None)));
-        check(None, auto(Some(7)), true, Some(vigil(7, By::Pass, None)));
+        check(
+            cut,
+            auto(None),
+            true,
+            Some(policy(120, ConfirmedBy::Proof, None)),
+        );
+        check(
+            cut,
+            auto(Some(7)),
+            false,
+            Some(policy(7, ConfirmedBy::Pass, None)),
+        );
+        check(
+            None,
+            auto(Some(7)),
+            true,
+            Some(policy(7, ConfirmedBy::Pass, None)),
+        );
     }
 
     #[test]
     fn run_is_kept_by_whoever_may_confirm_it_unless_somebody_refuses_or_time_is_over() {
         let check = |by, known: Known, expected| {
-            let found = vigil(120, by, None).decide(known);
+            let found = policy(120, by, None).decide(known);
             assert_eq!(found, expected, "{by:?} {known:?}");
         };
         let nothing = Known::default();
@@ -289,12 +310,20 @@ mod tests {
             is_proven: true,
             ..nothing
         };
-        check(By::Person, nothing, Decision::Wait);
-        check(By::Person, proven, Decision::Wait);
-        check(By::Pass, nothing, Decision::Keep(By::Pass));
-        check(By::Proof, nothing, Decision::Wait);
-        check(By::Proof, proven, Decision::Keep(By::Proof));
-        for by in [By::Person, By::Pass, By::Proof] {
+        check(ConfirmedBy::User, nothing, Decision::Wait);
+        check(ConfirmedBy::User, proven, Decision::Wait);
+        check(
+            ConfirmedBy::Pass,
+            nothing,
+            Decision::Keep(ConfirmedBy::Pass),
+        );
+        check(ConfirmedBy::Proof, nothing, Decision::Wait);
+        check(
+            ConfirmedBy::Proof,
+            proven,
+            Decision::Keep(ConfirmedBy::Proof),
+        );
+        for by in [ConfirmedBy::User, ConfirmedBy::Pass, ConfirmedBy::Proof] {
             let yes = Known {
                 answer: Some(true),
                 ..proven
@@ -311,7 +340,7 @@ mod tests {
                 is_due: true,
                 ..yes
             };
-            check(by, yes, Decision::Keep(By::Person));
+            check(by, yes, Decision::Keep(ConfirmedBy::User));
             check(by, no, Decision::TakeBack(Some(Refusal::Answer)));
             check(by, stopped, Decision::TakeBack(Some(Refusal::Stop)));
             check(by, due, Decision::TakeBack(None));
@@ -320,10 +349,10 @@ mod tests {
 
     #[test]
     fn only_a_run_that_nobody_can_confirm_here_is_not_awaited() {
-        for by in [By::Person, By::Pass, By::Proof] {
-            let vigil = vigil(120, by, None);
-            assert!(vigil.is_awaited(true), "{by:?}");
-            assert_eq!(vigil.is_awaited(false), by != By::Person, "{by:?}");
+        for by in [ConfirmedBy::User, ConfirmedBy::Pass, ConfirmedBy::Proof] {
+            let policy = policy(120, by, None);
+            assert!(policy.is_awaited(true), "{by:?}");
+            assert_eq!(policy.is_awaited(false), by != ConfirmedBy::User, "{by:?}");
         }
     }
 }

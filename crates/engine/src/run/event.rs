@@ -51,9 +51,11 @@ pub enum Event {
         fault: Option<String>,
     },
     /// It is looked whether what worked before the run still does.
-    Looking,
+    #[serde(rename = "looking")]
+    CheckingHealth,
     /// It was seen whether something that worked before the run still does.
-    Sign {
+    #[serde(rename = "sign")]
+    HealthResult {
         /// What, as the subject of a sentence.
         name: &'static str,
         /// Why it does not, if it does not. Then the run goes back.
@@ -65,7 +67,8 @@ pub enum Event {
         cause: Vec<String>,
     },
     /// A resource is put back.
-    Reverting {
+    #[serde(rename = "reverting")]
+    Restoring {
         /// Which.
         address: Address,
     },
@@ -73,18 +76,18 @@ pub enum Event {
 
 /// What a provider tells of the step that it carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum StepProgress {
     /// How far a download is.
     Downloading(Download),
     /// What it waits for.
     Waiting(Wait),
 }
 
-impl From<News> for Event {
-    fn from(news: News) -> Self {
+impl From<StepProgress> for Event {
+    fn from(news: StepProgress) -> Self {
         match news {
-            News::Downloading(download) => Self::Downloading(download),
-            News::Waiting(wait) => Self::Waiting(wait),
+            StepProgress::Downloading(download) => Self::Downloading(download),
+            StepProgress::Waiting(wait) => Self::Waiting(wait),
         }
     }
 }

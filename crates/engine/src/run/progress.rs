@@ -3,62 +3,62 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    history::window::Window,
+    history::window::ConfirmWindow,
     model::{address::Address, schema::Schema, state::State},
     plan::{
-        dependencies::Needs,
+        dependencies::Dependencies,
         document::{Plan, PlannedChange},
         merge,
         observe::Observed,
     },
-    run::rollback::Begun,
+    run::rollback::StartedStep,
 };
 
 /// A run under way.
-pub(crate) struct Running<'a> {
+pub(crate) struct RunProgress<'a> {
     /// Its number.
     pub(crate) run: u64,
     /// How long it waits for its confirmation, if it does.
-    pub(crate) window: Option<Window>,
+    pub(crate) window: Option<ConfirmWindow>,
     pub(crate) plan: &'a Plan,
-    pub(crate) needs: Needs<'a>,
+    pub(crate) dependencies: Dependencies<'a>,
     /// What was there when it began.
-    pub(crate) start: Observed,
+    pub(crate) start_states: Observed,
     /// The steps that have begun.
-    pub(crate) begun: Vec<Begun>,
+    pub(crate) started: Vec<StartedStep>,
     /// What they have changed.
     pub(crate) changed: BTreeSet<Address>,
 }
 
-impl Running<'_> {
+impl RunProgress<'_> {
     /// Whether the run has changed anything that `address` needs.
-    pub(crate) fn is_disturbed(&self, address: &Address) -> bool {
-        self.needs
-            .is_any(address, |need| self.changed.contains(need))
+    pub(crate) fn depends_on_changed(&self, address: &Address) -> bool {
+        self.dependencies
+            .depends_on_any(address, |need| self.changed.contains(need))
     }
 
     /// Notes what is there just before a change.
-    pub(crate) fn note(
+    pub(crate) fn record_before(
         &mut self,
-        begun: &mut Begun,
+        step: &mut StartedStep,
         schema: &Schema,
         address: &Address,
         before: Option<&State>,
     ) {
-        let start = self.start.get(address).cloned().flatten();
-        let is_moved = !merge::is_same_reading(schema, start.as_ref(), before);
+        let start = self.start_states.get(address).cloned().flatten();
+        let is_moved = !merge::is_same_state(schema, start.as_ref(), before);
         if is_moved && !self.changed.contains(address) {
-            begun.moved.insert(address.clone(), start);
+            step.start_states.insert(address.clone(), start);
         }
-        begun.before.push((address.clone(), before.cloned()));
+        step.before.push((address.clone(), before.cloned()));
         self.changed.insert(address.clone());
     }
 }
 
 /// What a verification found.
-pub(crate) enum Verified {
+pub(crate) enum Verification {
     /// All is as planned; this is what is there.
-    Reached(BTreeMap<Address, Option<State>>),
+    Converged(BTreeMap<Address, Option<State>>),
     /// The steps of the run have moved these, which need them.
-    Moved(Vec<PlannedChange>),
+    Diverged(Vec<PlannedChange>),
 }

@@ -4,17 +4,17 @@ use jiff::Timestamp;
 
 use crate::{
     history::{
-        journal::{self, Journal, JournalError, Outcome, Reason, Record},
+        journal::{self, Journal, JournalError, Outcome, Record, RollbackReason},
         lock::Lock,
         stage::Stage,
-        state_dir::{StateFolder, StateFolderError},
-        window::Window,
+        state_dir::{StateDir, StateDirError},
+        window::ConfirmWindow,
     },
     provider::host::Host,
-    run::{context::Apply, event::Event, rollback::Begun, rollback_run::GoingBack},
+    run::{context::RunContext, event::Event, rollback::StartedStep, rollback_run::RollbackRun},
 };
 
-pub use crate::run::rollback_run::Persistence;
+pub use crate::run::rollback_run::OnResidue;
 
 /// An unfinished run cannot be finished.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum RecoverError {
     },
     /// Its folder.
     #[error(transparent)]
-    Folder(#[from] StateFolderError),
+    Folder(#[from] StateDirError),
     /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -41,23 +41,23 @@ pub enum RecoverError {
 /// # Errors
 /// A run that waits for its confirmation still, beside what cannot be read or written.
 pub async fn recover<H: Host>(
-    apply: &Apply<'_, H>,
+    apply: &RunContext<'_, H>,
     lock: &Lock,
-    persistence: Persistence,
+    on_residue: OnResidue,
 ) -> Result<Option<Outcome>, RecoverError> {
-    let Some(newest) = Newest::find_open(apply.state)? else {
+    let Some(newest) = LatestRun::load_unfinished(apply.state)? else {
         return Ok(None);
     };
     match &newest.stage {
         Stage::Ended(_) => Ok(None),
-        Stage::Pending(pending) if !newest.stage.is_due(&H::now(apply.writer)) => {
+        Stage::Pending(pending) if !newest.stage.is_rollback_due(&H::now(apply.writer)) => {
             Err(RecoverError::Pending {
                 run: newest.run,
                 until: pending.until,
             })
         }
         _ => newest
-            .take_back(apply, lock, persistence, None)
+            .roll_back_run(apply, lock, on_residue, None)
             .await
             .map(Some),
     }
@@ -65,40 +65,40 @@ pub async fn recover<H: Host>(
 
 /// The newest run, as its journal has it: the only one that may not have ended.
 #[derive(Debug)]
-pub struct Newest {
+pub struct LatestRun {
     /// Its number.
     pub run: u64,
     /// What is to become of it.
     pub stage: Stage,
     /// How long it waits for its confirmation, if it does.
-    pub window: Option<Window>,
-    steps: Vec<Begun>,
+    pub window: Option<ConfirmWindow>,
+    steps: Vec<StartedStep>,
     /// How many records of its journal nobody can read any more.
-    damaged: usize,
+    damaged_records: usize,
 }
 
-impl Newest {
+impl LatestRun {
     /// Reads it; `None` if there was no run yet.
-    pub fn find(folder: &StateFolder) -> Result<Option<Self>, RecoverError> {
+    pub fn load(folder: &StateDir) -> Result<Option<Self>, RecoverError> {
         let Some(run) = folder.latest_run()? else {
             return Ok(None);
         };
         let records = journal::read(folder, run)?;
-        let stage = Stage::of(&records);
+        let stage = Stage::from_records(&records);
         let window = match records.first() {
             Some(Record::Started { window, .. }) => *window,
             _ => None,
         };
-        let damaged = journal::damaged(&records);
+        let damaged = journal::damaged_count(&records);
         let steps = records.into_iter().filter_map(|record| match record {
             Record::Step {
                 before,
-                moved,
-                left,
-            } => Some(Begun {
+                start_states: moved,
+                remnants: left,
+            } => Some(StartedStep {
                 before,
-                moved,
-                left,
+                start_states: moved,
+                remnants: left,
             }),
             _ => None,
         });
@@ -107,32 +107,32 @@ impl Newest {
             stage,
             window,
             steps: steps.collect(),
-            damaged,
+            damaged_records: damaged,
         }))
     }
 
     /// Reads it if it has not ended.
-    pub fn find_open(folder: &StateFolder) -> Result<Option<Self>, RecoverError> {
+    pub fn load_unfinished(folder: &StateDir) -> Result<Option<Self>, RecoverError> {
         match folder.latest_run()? {
             Some(run) if journal::has_ended(folder, run)? => Ok(None),
-            _ => Self::find(folder),
+            _ => Self::load(folder),
         }
     }
 
     /// Takes it back, and says why: `because` somebody asked for that, or because of what its journal says.
-    pub(crate) async fn take_back<H: Host>(
+    pub(crate) async fn roll_back_run<H: Host>(
         self,
-        apply: &Apply<'_, H>,
+        apply: &RunContext<'_, H>,
         _lock: &Lock,
-        persistence: Persistence,
+        on_residue: OnResidue,
         because: Option<&str>,
     ) -> Result<Outcome, RecoverError> {
         (apply.observer)(&Event::Recovering { run: self.run });
         let (reason, cause, tried) = match self.stage {
-            Stage::GoingBack {
+            Stage::RollingBack {
                 cause,
                 reason,
-                left,
+                retry: left,
             } => (reason, cause, Some(left.map_or(0, |left| left.tries))),
             Stage::Pending(pending) => {
                 let is_another_boot = H::now(apply.writer).boot != pending.deadline.boot;
@@ -143,28 +143,30 @@ impl Newest {
                     }
                     None => format!("the run was not confirmed by {}", pending.until),
                 };
-                (Reason::Unconfirmed, cause, None)
+                (RollbackReason::Unconfirmed, cause, None)
             }
-            Stage::Begun | Stage::Ended(_) => {
-                (Reason::Failed, "the run was interrupted".to_owned(), None)
-            }
+            Stage::Started | Stage::Ended(_) => (
+                RollbackReason::Failed,
+                "the run was interrupted".to_owned(),
+                None,
+            ),
         };
-        let mut back = GoingBack {
+        let mut rollback = RollbackRun {
             run: self.run,
             cause: vec![cause],
             reason,
             window: self.window,
-            persistence,
-            tried,
-            damaged: self.damaged,
+            on_residue,
+            earlier_tries: tried,
+            damaged_records: self.damaged_records,
         };
         let mut journal = Journal::open(apply.state, self.run)?;
-        if back.tried.is_none() && because.is_some() {
+        if rollback.earlier_tries.is_none() && because.is_some() {
             // Whoever asked is there to ask again. A run that is half back, and whose journal does not say so, could be confirmed.
-            apply.state.release();
-            back.record(&mut journal)?;
-            back.tried = Some(0);
+            apply.state.release_reserve();
+            rollback.record(&mut journal)?;
+            rollback.earlier_tries = Some(0);
         }
-        Ok(back.carry_out(apply, &self.steps, &mut journal).await)
+        Ok(rollback.execute(apply, &self.steps, &mut journal).await)
     }
 }

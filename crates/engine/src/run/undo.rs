@@ -6,7 +6,7 @@ use crate::{
     history::{
         journal::{self, Outcome, Record},
         runs::{self, HistoryError},
-        state_dir::StateFolder,
+        state_dir::StateDir,
     },
     model::{
         address::Address,
@@ -14,16 +14,16 @@ use crate::{
         state::{Desired, State},
     },
     plan::{
-        document::{Because, Comparison, Plan, PlannedChange, Wanted},
+        document::{DesiredResource, Diff, Plan, PlannedChange, Reason},
         merge,
         observe::{ObserveError, observe},
-        state_digests::readings,
+        state_digests::state_digests,
     },
     provider::{
         host::Host,
         registry::{Registry, UnknownKind},
     },
-    run::rollback::{is_restart, leaves_traces},
+    run::rollback::{is_restart, outlives_parent},
 };
 
 /// A run cannot be taken back.
@@ -56,10 +56,10 @@ pub enum UndoError {
 pub async fn undo<H: Host>(
     registry: &Registry<H>,
     reader: &H::Reader,
-    state: &StateFolder,
+    state: &StateDir,
     run: u64,
 ) -> Result<Plan, UndoError> {
-    let history = runs::show(state, run)?;
+    let history = runs::load(state, run)?;
     let Some(Record::Ended {
         outcome: Outcome::Done { .. },
         after,
@@ -68,36 +68,36 @@ pub async fn undo<H: Host>(
     else {
         return Err(UndoError::NothingDone(run));
     };
-    if journal::damaged(&history.records) > 0 {
+    if journal::damaged_count(&history.records) > 0 {
         return Err(UndoError::Damaged(run));
     }
-    let before = found(registry, &history.records);
+    let before = original_states(registry, &history.records);
     let observed = observe(registry, reader, before.iter().map(|(address, _)| address)).await?;
     let host = history
         .plan
         .as_ref()
         .map_or_else(String::new, |plan| plan.host.clone());
 
-    let mut comparison = Comparison::default();
+    let mut comparison = Diff::default();
     let mut wanted = vec![];
     let mut conflicts = vec![];
     for (address, before) in &before {
-        let kind = registry.of(address)?;
+        let kind = registry.provider_of(address)?;
         let schema = kind.schema();
         let now = &observed[address];
-        let because = Because::Undo { run };
+        let because = Reason::Undo { run };
         let desired = before.clone().map_or(Desired::Absent, Desired::present);
-        wanted.push(Wanted {
+        wanted.push(DesiredResource {
             address: address.clone(),
             desired,
             needs: vec![],
-            because: because.clone(),
+            reason: because.clone(),
         });
-        if merge::is_same_reading(&schema, now.as_ref(), before.as_ref()) {
+        if merge::is_same_state(&schema, now.as_ref(), before.as_ref()) {
             continue;
         }
         let left = after.get(address).cloned().flatten();
-        if !merge::is_same_reading(&schema, now.as_ref(), left.as_ref()) {
+        if !merge::is_same_state(&schema, now.as_ref(), left.as_ref()) {
             conflicts.push(address.clone());
             continue;
         }
@@ -106,7 +106,7 @@ pub async fn undo<H: Host>(
         comparison.changes.push(PlannedChange {
             address: address.clone(),
             change,
-            because,
+            reason: because,
             cause: None,
             effects,
         });
@@ -114,22 +114,30 @@ pub async fn undo<H: Host>(
     if !conflicts.is_empty() {
         return Err(UndoError::Conflicts(conflicts));
     }
-    let readings = readings(registry, &observed);
-    Ok(Plan::of(host, wanted, comparison, readings))
+    let readings = state_digests(registry, &observed);
+    Ok(Plan::new(host, wanted, comparison, readings))
 }
 
 /// Returns what a run found of all that it changed, in the order of going back: newest first, and restarts last. What came to be
 /// with something that the run made goes with it, and is left out unless it leaves traces.
-fn found<H: Host>(registry: &Registry<H>, records: &[Record]) -> Vec<(Address, Option<State>)> {
+fn original_states<H: Host>(
+    registry: &Registry<H>,
+    records: &[Record],
+) -> Vec<(Address, Option<State>)> {
     let mut seen = BTreeSet::new();
     let mut found = vec![];
     for record in records {
-        let Record::Step { before, moved, .. } = record else {
+        let Record::Step {
+            before,
+            start_states: moved,
+            ..
+        } = record
+        else {
             continue;
         };
         for (address, before) in before.iter().filter(|(address, _)| seen.insert(address)) {
             match moved.get(address) {
-                Some(None) if !leaves_traces(registry, address) => {}
+                Some(None) if !outlives_parent(registry, address) => {}
                 Some(start) => found.push((address.clone(), start.clone())),
                 None => found.push((address.clone(), before.clone())),
             }

@@ -8,19 +8,22 @@ use crate::{
 };
 
 /// Fails at the only step of a run, with nothing made of it, where cleaning up is refused `times` times.
-fn fail(times: usize) -> Outcome {
+fn run_with_failed_cleanup(times: usize) -> Outcome {
     let site = Site::new(Tree::new());
     let leaf = Address::new("leaf", "x");
     let plan = site.plan(&spec(vec![(leaf, present(&Leaf::default()))]));
     site.host.lock().faults.insert(0, Fault::Refused);
-    site.host.lock().unclean.insert("x".to_owned(), times);
-    site.with(async |apply, lock| apply.run(lock, &plan, None).await.unwrap())
+    site.host
+        .lock()
+        .cleanup_failures
+        .insert("x".to_owned(), times);
+    site.with_lock(async |apply, lock| apply.run(lock, &plan, None).await.unwrap())
         .expect("nobody is killed")
 }
 
 #[test]
-fn what_cannot_be_cleaned_up_is_residue_though_the_state_is_as_before() {
-    let outcome = fail(usize::MAX);
+fn failed_cleanup_is_reported_as_residue() {
+    let outcome = run_with_failed_cleanup(usize::MAX);
     let Outcome::Residue { residue, .. } = &outcome else {
         panic!("{outcome:?}");
     };
@@ -32,8 +35,8 @@ fn what_cannot_be_cleaned_up_is_residue_though_the_state_is_as_before() {
 }
 
 #[test]
-fn cleaning_up_is_tried_again() {
+fn cleanup_is_retried() {
     // Once for the step, once for its only change; then comes the second pass.
-    let outcome = fail(2);
+    let outcome = run_with_failed_cleanup(2);
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
 }

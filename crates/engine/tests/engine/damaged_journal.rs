@@ -12,7 +12,7 @@ use stead_engine::{
 
 use crate::{
     promises::{Site, present, spec},
-    world::{Fault, Folder, Leaf, Node, Tree},
+    world::{Directory, Fault, Leaf, Node, Tree},
 };
 
 /// A world with a folder and three things, and what is wanted: two changes in two steps, one removal, one thing more.
@@ -22,14 +22,14 @@ fn site() -> (Site, stead_engine::language::spec::Spec) {
         text: Some(text.to_owned()),
     };
     let mut tree = Tree::new();
-    tree.insert("a".to_owned(), Node::Folder(Folder::default()));
+    tree.insert("a".to_owned(), Node::Directory(Directory::default()));
     for name in ["a/x", "y", "gone"] {
         tree.insert(name.to_owned(), Node::Leaf(text("old")));
     }
     let wishes = vec![
         (Address::new("leaf", "a/x"), present(&text("new"))),
         (Address::new("leaf", "y"), present(&text("new"))),
-        (Address::new("folder", "b"), present(&Folder::default())),
+        (Address::new("folder", "b"), present(&Directory::default())),
         (Address::new("leaf", "b/z"), present(&text("new"))),
         (Address::new("leaf", "gone"), Desired::Absent),
     ];
@@ -38,7 +38,7 @@ fn site() -> (Site, stead_engine::language::spec::Spec) {
 
 /// Breaks one record of the journal of run 1. Returns what it was, or `None` if there is none.
 fn damage(site: &Site, number: usize) -> Option<String> {
-    let path = site.state().run(1).join("journal");
+    let path = site.state().run_dir(1).join("journal");
     let journal = std::fs::read_to_string(&path).unwrap();
     let mut lines: Vec<_> = journal.lines().map(str::to_owned).collect();
     let line = lines.get_mut(number)?;
@@ -47,13 +47,13 @@ fn damage(site: &Site, number: usize) -> Option<String> {
     Some(was)
 }
 
-fn records(site: &Site) -> usize {
-    let path = site.state().run(1).join("journal");
+fn record_count(site: &Site) -> usize {
+    let path = site.state().run_dir(1).join("journal");
     std::fs::read_to_string(path).unwrap().lines().count()
 }
 
 #[test]
-fn a_lost_record_hides_no_other_step() {
+fn recover_undoes_other_steps_despite_a_lost_record() {
     let mut lost_steps = 0;
     for number in 0..100 {
         let (site, spec) = site();
@@ -64,7 +64,7 @@ fn a_lost_record_hides_no_other_step() {
         assert_eq!(site.apply(&plan), None);
         assert_ne!(site.host.lock().tree, start);
         // Nobody can tell the newest one from one that was torn, whose step never began.
-        let Some(was) = damage(&site, number).filter(|_| number + 1 < records(&site)) else {
+        let Some(was) = damage(&site, number).filter(|_| number + 1 < record_count(&site)) else {
             break;
         };
         let outcome = site.recover().unwrap();
@@ -88,7 +88,7 @@ fn a_lost_record_hides_no_other_step() {
 }
 
 #[test]
-fn a_run_with_a_lost_record_is_not_undone() {
+fn undo_refuses_a_run_with_a_lost_record() {
     let (site, spec) = site();
     let plan = site.plan(&spec);
     assert!(matches!(site.apply(&plan), Some(Outcome::Done { run: 1 })));

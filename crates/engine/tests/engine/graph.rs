@@ -8,7 +8,7 @@ use stead_engine::{
     language::{
         provenance::Provenance,
         source::{Source, Span},
-        spec::{Basis, Resource, Spec},
+        spec::{Resource, Spec, SpecSources},
     },
     model::{address::Address, state::Desired},
     plan::graph::{Edge, Graph},
@@ -16,7 +16,7 @@ use stead_engine::{
 
 use crate::{
     promises::case,
-    world::{Folder, registry},
+    world::{Directory, registry},
 };
 
 /// Makes a spec of lines `NAME [absent] [needs NAME]…`, each a folder.
@@ -44,7 +44,7 @@ fn spec(text: &str) -> Spec {
             desired: if words.contains(&"absent") {
                 Desired::Absent
             } else {
-                Desired::present(serde_json::to_value(Folder::default()).unwrap())
+                Desired::present(serde_json::to_value(Directory::default()).unwrap())
             },
             implied_by: None,
             requires: needs
@@ -59,7 +59,7 @@ fn spec(text: &str) -> Spec {
     Spec {
         host: "world".into(),
         resources: text.lines().map(resource).collect(),
-        basis: Basis::default(),
+        sources: SpecSources::default(),
     }
 }
 
@@ -73,7 +73,7 @@ fn check_order(text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn what_a_thing_needs_is_sorted_and_named_once() {
+fn graph_lists_needs_sorted_and_once() {
     let graph = Graph::build(
         spec("p/b\na\np\np/c needs a needs p needs p/b"),
         &registry(),
@@ -98,7 +98,7 @@ fn what_a_thing_needs_is_sorted_and_named_once() {
         .map(|(from, to, edge)| (from.name.as_str(), to.name.as_str(), edge))
         .collect();
     // What is written says more than what is so by nature.
-    assert!(needed.contains(&("p/c", "p", Edge::Written)), "{needed:?}");
+    assert!(needed.contains(&("p/c", "p", Edge::Explicit)), "{needed:?}");
     assert!(needed.contains(&("p/b", "p", Edge::Implied)), "{needed:?}");
 }
 
@@ -113,22 +113,22 @@ fn rendered_error(text: &str) -> String {
 }
 
 #[test]
-fn what_is_needed_comes_first_and_the_rest_as_written() {
+fn graph_orders_dependencies_first_then_as_written() {
     check_order("c needs a\nb\na", &["b", "a", "c"]);
 }
 
 #[test]
-fn a_folder_is_needed_by_what_is_in_it() {
+fn directory_precedes_its_entries() {
     check_order("p/q/r\np/q\np", &["p", "p/q", "p/q/r"]);
 }
 
 #[test]
-fn absent_ones_come_last_and_against_the_order() {
+fn absent_resources_come_last_in_reverse_order() {
     check_order("p absent\np/q absent\nz", &["z", "p/q", "p"]);
 }
 
 #[test]
-fn a_cycle_labels_every_member() {
+fn cycle_error_labels_every_member() {
     insta::assert_snapshot!(rendered_error("a needs b\nb needs c\nc needs a\nd needs a"), @"
     spec::cycle
 
@@ -150,7 +150,7 @@ fn a_cycle_labels_every_member() {
 }
 
 #[test]
-fn a_thing_that_needs_itself_is_a_cycle() {
+fn self_dependency_is_a_cycle() {
     insta::assert_snapshot!(rendered_error("a needs a"), @"
     spec::cycle
 
@@ -165,7 +165,7 @@ fn a_thing_that_needs_itself_is_a_cycle() {
 }
 
 #[test]
-fn a_thing_within_what_shall_not_exist_is_refused() {
+fn resource_within_absent_parent_is_rejected() {
     insta::assert_snapshot!(rendered_error("p absent\np/q"), @"
     spec::needs-absent
 
@@ -183,7 +183,7 @@ fn a_thing_within_what_shall_not_exist_is_refused() {
 
 proptest! {
     #[test]
-    fn the_order_keeps_every_edge(case in case()) {
+    fn graph_order_respects_every_edge(case in case()) {
         let graph = Graph::build(case.spec.clone(), &registry()).unwrap();
         let order: BTreeMap<_, _> =
             graph.resources().enumerate().map(|(place, resource)| (&resource.address, (place, &resource.desired))).collect();

@@ -7,7 +7,7 @@ use stead_engine::{
     import::{
         ignore::{Ignores, Pattern},
         importer::{Imported, import},
-        options::{Apart, Import},
+        options::{ImportOptions, MachineSpecific},
     },
     language::{error::SpecErrors, format::format, resolve::decode, source::Source, spec::Spec},
     plan::graph::Graph,
@@ -18,18 +18,18 @@ use crate::{
     world::{Node, Tree, registry},
 };
 
-static NOTHING: Ignores = Ignores::none();
+static NO_IGNORES: Ignores = Ignores::empty();
 
-fn everything() -> Import<'static> {
-    Import {
+fn import_all() -> ImportOptions<'static> {
+    ImportOptions {
         host: "world",
         path: Path::new("host.kdl"),
-        beside: None,
-        apart: Apart::No,
+        files_dir: None,
+        machine_specific: MachineSpecific::Inline,
         only: &[],
         except: &[],
-        ignores: &NOTHING,
-        against: None,
+        ignores: &NO_IGNORES,
+        existing: None,
     }
 }
 
@@ -37,11 +37,11 @@ fn source(text: &str) -> Arc<Source> {
     Arc::new(Source::new("host.kdl", text.to_owned()))
 }
 
-fn read(text: &str) -> Result<Spec, SpecErrors> {
+fn decode_spec(text: &str) -> Result<Spec, SpecErrors> {
     decode(&source(text), &registry())
 }
 
-fn imported(site: &Site, wish: &Import<'_>) -> Imported {
+fn run_import(site: &Site, wish: &ImportOptions<'_>) -> Imported {
     site.runtime
         .block_on(import(&registry(), &site.host, wish))
         .unwrap()
@@ -78,63 +78,63 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_written_down_plans_nothing_and_is_the_same_each_time(start in odd_tree()) {
+    fn import_is_reproducible_and_plans_nothing(start in odd_tree()) {
         let site = Site::new(start);
-        let first = imported(&site, &everything());
+        let first = run_import(&site, &import_all());
         prop_assert_eq!(first.resources, site.host.tree().len());
         prop_assert!(first.coverage.is_complete());
-        prop_assert!(site.plan(&read(&first.spec).unwrap()).is_empty());
+        prop_assert!(site.plan(&decode_spec(&first.spec).unwrap()).is_empty());
         prop_assert_eq!(&format(&source(&first.spec)).unwrap(), &first.spec, "laid out");
-        prop_assert_eq!(imported(&site, &everything()).spec, first.spec);
+        prop_assert_eq!(run_import(&site, &import_all()).spec, first.spec);
         prop_assert_eq!(site.host.lock().writes, 0);
     }
 
     #[test]
-    fn another_world_becomes_the_same(start in odd_tree()) {
-        let text = imported(&Site::new(start.clone()), &everything()).spec;
+    fn import_recreates_the_host_elsewhere(start in odd_tree()) {
+        let text = run_import(&Site::new(start.clone()), &import_all()).spec;
         let other = Site::new(Tree::new());
-        other.apply(&other.plan(&read(&text).unwrap())).unwrap();
+        other.apply(&other.plan(&decode_spec(&text).unwrap())).unwrap();
         prop_assert_eq!(other.host.tree(), start);
-        prop_assert_eq!(imported(&other, &everything()).spec, text);
+        prop_assert_eq!(run_import(&other, &import_all()).spec, text);
     }
 
     #[test]
-    fn what_was_applied_and_what_is_imported_say_the_same(case in case()) {
+    fn import_agrees_with_the_applied_spec(case in case()) {
         let Case { start, spec } = case;
         let site = Site::new(start);
         site.apply(&site.plan(&spec));
-        let text = imported(&site, &everything()).spec;
+        let text = run_import(&site, &import_all()).spec;
         let other = Site::new(site.host.tree());
-        prop_assert!(other.plan(&read(&text).unwrap()).is_empty());
+        prop_assert!(other.plan(&decode_spec(&text).unwrap()).is_empty());
         prop_assert_eq!(other.plan(&spec).is_empty(), site.plan(&spec).is_empty());
     }
 
     #[test]
-    fn no_line_is_idle(start in odd_tree()) {
+    fn import_writes_no_redundant_line(start in odd_tree()) {
         let site = Site::new(start);
-        let text = imported(&site, &everything()).spec;
+        let text = run_import(&site, &import_all()).spec;
         for (line, rest) in without_each_line(&text) {
-            let Ok(spec) = read(&rest) else { continue };
+            let Ok(spec) = decode_spec(&rest) else { continue };
             let graph = Graph::build(spec.clone(), &registry()).unwrap();
-            let against = Import { against: Some(&graph), ..everything() };
-            let unsaid = imported(&site, &against);
+            let against = ImportOptions { existing: Some(&graph), ..import_all() };
+            let unsaid = run_import(&site, &against);
             prop_assert!(unsaid.resources > 0 || !site.plan(&spec).is_empty(), "{}\n{}", line, rest);
         }
     }
 
     #[test]
-    fn what_a_spec_says_is_not_said_again(start in odd_tree()) {
+    fn import_omits_what_the_given_spec_declares(start in odd_tree()) {
         let site = Site::new(start);
-        let spec = read(&imported(&site, &everything()).spec).unwrap();
+        let spec = decode_spec(&run_import(&site, &import_all()).spec).unwrap();
         let graph = Graph::build(spec, &registry()).unwrap();
-        let against = Import { against: Some(&graph), ..everything() };
-        prop_assert_eq!(imported(&site, &against).resources, 0);
+        let against = ImportOptions { existing: Some(&graph), ..import_all() };
+        prop_assert_eq!(run_import(&site, &against).resources, 0);
     }
 
     #[test]
-    fn what_has_drifted_from_a_spec_is_what_is_added_to_it(start in odd_tree(), at in any::<prop::sample::Index>()) {
+    fn import_adds_only_drifted_resources(start in odd_tree(), at in any::<prop::sample::Index>()) {
         let site = Site::new(start);
-        let spec = read(&imported(&site, &everything()).spec).unwrap();
+        let spec = decode_spec(&run_import(&site, &import_all()).spec).unwrap();
         let graph = Graph::build(spec, &registry()).unwrap();
         let drifted = {
             let mut world = site.host.lock();
@@ -143,7 +143,7 @@ proptest! {
                 .iter_mut()
                 .filter_map(|(path, node)| match node {
                     Node::Leaf(leaf) => Some((path.clone(), leaf)),
-                    Node::Folder(_) => None,
+                    Node::Directory(_) => None,
                 })
                 .collect();
             prop_assume!(!leaves.is_empty());
@@ -151,20 +151,20 @@ proptest! {
             leaf.text = Some("drift".to_owned());
             path.clone()
         };
-        let against = Import { against: Some(&graph), ..everything() };
-        let found = imported(&site, &against);
+        let against = ImportOptions { existing: Some(&graph), ..import_all() };
+        let found = run_import(&site, &against);
         prop_assert_eq!(found.resources, 1);
         let leaf = format!("leaf \"{drifted}\" mode=");
         prop_assert!(found.spec.contains(&leaf) && found.spec.contains("text=\"drift\""), "{}", found.spec);
     }
 
     #[test]
-    fn what_is_left_out_is_named(start in tree()) {
+    fn import_reports_ignored_resources(start in tree()) {
         let site = Site::new(start);
         let ignores = Ignores::parse(&source("ignore \"leaf:a/*\" reason=\"why not\"\n")).unwrap();
-        let except = [Pattern::of("folder:d")];
-        let wish = Import { ignores: &ignores, except: &except, ..everything() };
-        let found = imported(&site, &wish);
+        let except = [Pattern::new("folder:d")];
+        let wish = ImportOptions { ignores: &ignores, except: &except, ..import_all() };
+        let found = run_import(&site, &wish);
         let tree = site.host.tree();
         let ignored = |kind: &str, rule: &str| {
             found.coverage.0[kind].ignored.get(rule).map_or(0, std::collections::BTreeSet::len)
@@ -177,7 +177,7 @@ proptest! {
 }
 
 #[test]
-fn what_no_spec_can_hold_is_named_and_the_rest_is_written() {
+fn import_reports_unrepresentable_resources() {
     let leaf = |text: &str| {
         Node::Leaf(crate::world::Leaf {
             mode: Some("1".into()),
@@ -189,7 +189,7 @@ fn what_no_spec_can_hold_is_named_and_the_rest_is_written() {
         ("y\n".to_owned(), leaf("a")),
         ("z".to_owned(), leaf("a")),
     ]);
-    let found = imported(&Site::new(tree), &everything());
+    let found = run_import(&Site::new(tree), &import_all());
     let leaves = &found.coverage.0["leaf"];
     assert!(!found.coverage.is_complete());
     assert_eq!(leaves.managed.iter().collect::<Vec<_>>(), ["z"]);

@@ -8,11 +8,11 @@ use std::{
 
 use proptest::prelude::*;
 use stead_engine::{
-    history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
+    history::{journal::Outcome, lock::Lock, state_dir::StateDir},
     language::{
         provenance::Provenance,
         source::{Source, Span},
-        spec::{Basis, Resource, Spec},
+        spec::{Resource, Spec, SpecSources},
     },
     model::{address::Address, state::Desired},
     plan::{
@@ -21,19 +21,21 @@ use stead_engine::{
         planner::plan,
     },
     run::{
-        context::Apply,
-        recover::{Persistence, recover},
+        context::RunContext,
+        recover::{OnResidue, recover},
         undo::{UndoError, undo},
     },
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::world::{Fault, Folder, Handle, Leaf, Memory, Node, Tree, differing, parents, registry};
+use crate::world::{
+    Directory, Fault, Handle, Leaf, MemoryHost, Node, Tree, differing_paths, parents, registry,
+};
 
 /// Where state folders are: what matters is which bytes are on disk, not when.
 const IN_MEMORY: &str = "/dev/shm";
-const FOLDERS: [&str; 4] = ["a", "a/b", "a/b/c", "d"];
+const DIRECTORIES: [&str; 4] = ["a", "a/b", "a/b/c", "d"];
 const LEAVES: [&str; 6] = ["x", "a/x", "a/y", "a/b/x", "a/b/c/x", "d/x"];
 
 pub(crate) struct Case {
@@ -45,7 +47,7 @@ pub(crate) struct Case {
 pub(crate) struct Site {
     pub(crate) runtime: Runtime,
     pub(crate) host: Handle,
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Site {
@@ -58,16 +60,16 @@ impl Site {
         Self {
             runtime,
             host: Handle::new(tree),
-            folder: tempfile::tempdir_in(IN_MEMORY).unwrap(),
+            dir: tempfile::tempdir_in(IN_MEMORY).unwrap(),
         }
     }
 
-    pub(crate) fn state(&self) -> StateFolder {
-        StateFolder::create(&self.state_path()).unwrap()
+    pub(crate) fn state(&self) -> StateDir {
+        StateDir::create(&self.state_path()).unwrap()
     }
 
     fn state_path(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.dir.path().join("state")
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test looks at its own folder")]
@@ -84,13 +86,13 @@ impl Site {
 
     /// Applies, or returns `None` if the process was killed on the way.
     pub(crate) fn apply(&self, plan: &Plan) -> Option<Outcome> {
-        self.with(async |apply, lock| apply.run(lock, plan, None).await.unwrap())
+        self.with_lock(async |apply, lock| apply.run(lock, plan, None).await.unwrap())
     }
 
     /// Recovers, or returns `None` if the process was killed on the way.
     pub(crate) fn recover(&self) -> Option<Outcome> {
-        self.with(async |apply, lock| {
-            recover(apply, lock, Persistence::Ends)
+        self.with_lock(async |apply, lock| {
+            recover(apply, lock, OnResidue::Stop)
                 .await
                 .unwrap()
                 .expect("a killed run is unfinished")
@@ -98,20 +100,20 @@ impl Site {
     }
 
     pub(crate) fn undo(&self, run: u64) -> Result<Plan, UndoError> {
-        let state = StateFolder::at(&self.state_path());
+        let state = StateDir::new(&self.state_path());
         self.runtime
             .block_on(undo(&registry(), &self.host, &state, run))
     }
 
     /// Acts as one process does, or returns `None` if it was killed on the way.
-    pub(crate) fn with<T>(
+    pub(crate) fn with_lock<T>(
         &self,
-        act: impl AsyncFnOnce(&Apply<'_, Memory>, &mut Lock) -> T,
+        act: impl AsyncFnOnce(&RunContext<'_, MemoryHost>, &mut Lock) -> T,
     ) -> Option<T> {
         let state = self.state();
-        let mut lock = Lock::acquire(&self.folder.path().join("lock"), &state).unwrap();
+        let mut lock = Lock::acquire(&self.dir.path().join("lock"), &state).unwrap();
         let registry = registry();
-        let apply = Apply {
+        let apply = RunContext {
             registry: &registry,
             writer: &self.host,
             state: &state,
@@ -152,7 +154,7 @@ pub(crate) fn spec(wishes: Vec<(Address, Desired)>) -> Spec {
     Spec {
         host: "world".into(),
         resources: wishes.into_iter().map(resource).collect(),
-        basis: Basis::default(),
+        sources: SpecSources::default(),
     }
 }
 
@@ -166,15 +168,15 @@ fn text() -> impl Strategy<Value = String> {
 
 /// A tree without orphans.
 pub(crate) fn tree() -> impl Strategy<Value = Tree> {
-    let folders = prop::collection::vec(prop::option::of(text()), FOLDERS.len());
+    let folders = prop::collection::vec(prop::option::of(text()), DIRECTORIES.len());
     let leaves = prop::collection::vec(prop::option::of((text(), text())), LEAVES.len());
     (folders, leaves).prop_map(|(folders, leaves)| {
         let mut tree = Tree::new();
-        for (path, mode) in FOLDERS.iter().zip(folders) {
+        for (path, mode) in DIRECTORIES.iter().zip(folders) {
             if let Some(mode) = mode {
                 tree.insert(
                     (*path).to_owned(),
-                    Node::Folder(Folder { mode: Some(mode) }),
+                    Node::Directory(Directory { mode: Some(mode) }),
                 );
             }
         }
@@ -196,12 +198,12 @@ pub(crate) fn tree() -> impl Strategy<Value = Tree> {
 }
 
 /// A spec that asks for any mixture, in any order, and never for something within what shall not exist.
-fn wishes() -> impl Strategy<Value = Vec<(Address, Desired)>> {
+fn desired_resources() -> impl Strategy<Value = Vec<(Address, Desired)>> {
     let wish = prop_oneof![3 => Just(Some(true)), 1 => Just(Some(false)), 1 => Just(None)];
     let details = (wish, prop::option::of(text()), prop::option::of(text()));
-    prop::collection::vec(details, FOLDERS.len() + LEAVES.len())
+    prop::collection::vec(details, DIRECTORIES.len() + LEAVES.len())
         .prop_map(|details| {
-            let folders = FOLDERS.map(|path| ("folder", path));
+            let folders = DIRECTORIES.map(|path| ("folder", path));
             let leaves = LEAVES.map(|path| ("leaf", path));
             let mut wishes: BTreeMap<&str, (Address, Desired)> = BTreeMap::new();
             for ((kind, path), (wish, mode, text)) in folders.into_iter().chain(leaves).zip(details)
@@ -211,7 +213,7 @@ fn wishes() -> impl Strategy<Value = Vec<(Address, Desired)>> {
                 let desired = match wish {
                     None => continue,
                     Some(true) if !is_inside_absent && kind == "folder" => {
-                        present(&Folder { mode })
+                        present(&Directory { mode })
                     }
                     Some(true) if !is_inside_absent => present(&Leaf { mode, text }),
                     Some(_) => Desired::Absent,
@@ -224,7 +226,7 @@ fn wishes() -> impl Strategy<Value = Vec<(Address, Desired)>> {
 }
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
-    (tree(), wishes()).prop_map(|(start, wishes)| Case {
+    (tree(), desired_resources()).prop_map(|(start, wishes)| Case {
         start,
         spec: spec(wishes),
     })
@@ -268,7 +270,7 @@ fn apply_and_recover(site: &Site, plan: &Plan) -> Outcome {
 }
 
 fn check_outcome(site: &Site, start: &Tree, outcome: &Outcome, spec: &Spec) {
-    let moved = differing(start, &site.host.tree());
+    let moved = differing_paths(start, &site.host.tree());
     match outcome {
         Outcome::Done { .. } => assert!(site.plan(spec).is_empty()),
         Outcome::Failed { .. } => assert_eq!(moved, BTreeSet::new(), "{outcome:?}"),
@@ -289,14 +291,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_an_apply_the_plan_is_empty(case in case()) {
+    fn apply_leaves_an_empty_plan(case in case()) {
         let site = Site::new(case.start.clone());
         let outcome = site.apply(&site.plan(&case.spec)).unwrap();
         check_outcome(&site, &case.start, &outcome, &case.spec);
     }
 
     #[test]
-    fn a_fault_or_a_kill_anywhere_leaves_the_start_or_an_exact_residue(
+    fn faults_and_kills_leave_the_start_or_exact_residue(
         case in case(),
         faults in prop::collection::btree_map(0_usize..24, fault(), 1..4),
     ) {
@@ -308,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn a_single_fault_leaves_nothing(case in case(), at in 0_usize..10, fault in fault()) {
+    fn single_fault_leaves_no_residue(case in case(), at in 0_usize..10, fault in fault()) {
         let site = Site::new(case.start.clone());
         let plan = site.plan(&case.spec);
         site.host.lock().faults = [(at, fault)].into();
@@ -319,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn undo_returns_to_the_start_and_undoing_that_to_the_end(case in case()) {
+    fn undo_restores_the_start_and_its_undo_the_end(case in case()) {
         let site = Site::new(case.start.clone());
         if let Some(Outcome::Done { run }) = site.apply(&site.plan(&case.spec)) {
             let end = site.host.tree();
@@ -333,8 +335,8 @@ proptest! {
     }
 
     #[test]
-    fn a_rollback_takes_children_before_parents(start in tree(), at in 0_usize..10) {
-        let wishes = FOLDERS.map(|path| (Address::new("folder", path), present(&Folder::default())));
+    fn rollback_removes_children_before_parents(start in tree(), at in 0_usize..10) {
+        let wishes = DIRECTORIES.map(|path| (Address::new("folder", path), present(&Directory::default())));
         let leaves = LEAVES.map(|path| (Address::new("leaf", path), present(&Leaf::default())));
         let spec = spec(leaves.into_iter().chain(wishes).collect());
         let site = Site::new(start.clone());
@@ -355,7 +357,7 @@ proptest! {
     }
 
     #[test]
-    fn what_cannot_be_undone_comes_last_but_for_what_has_to_come_after_it(case in case()) {
+    fn irreversible_changes_run_last_except_for_their_dependents(case in case()) {
         let plan = Site::new(case.start.clone()).plan(&case.spec);
         let first = plan.point_of_no_return().unwrap_or(plan.changes.len());
         let is_final = |planned: &PlannedChange| planned.effects.irreversible.is_some();
@@ -366,13 +368,13 @@ proptest! {
     }
 
     #[test]
-    fn a_host_that_moved_since_the_plan_is_refused_and_left_untouched(case in case(), pick in any::<prop::sample::Index>()) {
+    fn stale_plan_is_refused_without_writes(case in case(), pick in any::<prop::sample::Index>()) {
         let site = Site::new(case.start.clone());
         let plan = site.plan(&case.spec);
-        prop_assume!(!plan.readings.is_empty());
-        let address = pick.get(&plan.readings.keys().collect::<Vec<_>>()).to_owned().clone();
+        prop_assume!(!plan.state_digests.is_empty());
+        let address = pick.get(&plan.state_digests.keys().collect::<Vec<_>>()).to_owned().clone();
         let moved = match address.kind.as_str() {
-            "folder" => Node::Folder(Folder { mode: Some("moved".into()) }),
+            "folder" => Node::Directory(Directory { mode: Some("moved".into()) }),
             _ => Node::Leaf(Leaf { mode: Some("moved".into()), text: None }),
         };
         site.host.lock().tree.insert(address.name.to_string(), moved);
@@ -381,15 +383,15 @@ proptest! {
         prop_assert_eq!(outcome, Outcome::Stale { addresses: vec![address] });
         prop_assert_eq!(site.host.tree(), before);
         prop_assert_eq!(site.host.lock().writes, 0);
-        prop_assert_eq!(StateFolder::at(&site.state_path()).runs().unwrap(), Vec::<u64>::new());
+        prop_assert_eq!(StateDir::new(&site.state_path()).run_numbers().unwrap(), Vec::<u64>::new());
     }
 
     #[test]
-    fn planning_writes_nothing_and_says_the_same_twice(case in case()) {
+    fn plan_writes_nothing_and_is_deterministic(case in case()) {
         let site = Site::new(case.start.clone());
         let (one, two) = (site.plan(&case.spec), site.plan(&case.spec));
         prop_assert_eq!(serde_json::to_string(&one).unwrap(), serde_json::to_string(&two).unwrap());
-        prop_assert!(one.is_intact());
+        prop_assert!(one.has_valid_fingerprint());
         prop_assert_eq!(site.host.lock().writes, 0);
         prop_assert_eq!(site.host.tree(), case.start);
         prop_assert!(!site.has_state());
@@ -397,7 +399,7 @@ proptest! {
 }
 
 #[test]
-fn undo_refuses_a_host_that_moved_since_and_names_what_moved() {
+fn undo_refuses_a_changed_host_and_names_conflicts() {
     let site = Site::new(Tree::new());
     let leaf = |text: &str| Leaf {
         mode: None,
@@ -419,10 +421,10 @@ fn undo_refuses_a_host_that_moved_since_and_names_what_moved() {
 }
 
 #[test]
-fn a_plan_that_was_tampered_with_is_refused() {
+fn tampered_plan_has_an_invalid_fingerprint() {
     let site = Site::new(Tree::new());
     let spec = spec(vec![(Address::new("leaf", "x"), present(&Leaf::default()))]);
     let mut plan = site.plan(&spec);
     plan.changes.clear();
-    assert!(!plan.is_intact());
+    assert!(!plan.has_valid_fingerprint());
 }

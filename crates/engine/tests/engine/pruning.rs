@@ -17,46 +17,46 @@ use crate::{
 
 impl Site {
     /// Applies a leaf with a text, and returns the run.
-    fn put(&self, name: &str, text: &str, scope: Scope) -> u64 {
+    fn apply_leaf(&self, name: &str, text: &str, scope: Scope) -> u64 {
         let leaf = Leaf {
             mode: None,
             text: Some(text.to_owned()),
         };
         let wanted = vec![(Address::new("leaf", name), present(&leaf))];
-        self.done(&self.plan(&spec(wanted)).scoped(scope))
+        self.apply_done(&self.plan(&spec(wanted)).with_scope(scope))
     }
 
-    fn done(&self, plan: &stead_engine::plan::document::Plan) -> u64 {
-        match self.with(async |apply, lock| apply.run(lock, plan, None).await.unwrap()) {
+    fn apply_done(&self, plan: &stead_engine::plan::document::Plan) -> u64 {
+        match self.with_lock(async |apply, lock| apply.run(lock, plan, None).await.unwrap()) {
             Some(Outcome::Done { run }) => run,
             other => panic!("{other:?}"),
         }
     }
 
-    fn undo_it(&self, run: u64) -> u64 {
-        self.done(&self.undo(run).unwrap())
+    fn undo_done(&self, run: u64) -> u64 {
+        self.apply_done(&self.undo(run).unwrap())
     }
 }
 
 #[test]
-fn old_runs_go_but_none_that_something_needs() {
+fn pruning_keeps_runs_that_are_still_needed() {
     let site = Site::new(Tree::new());
     let [needed, stray] = ["a", "b"].map(|digit| digit.repeat(64));
-    let whole = site.put("x", &needed, Scope::Whole);
-    let part = site.put("y", "1", Scope::Part);
-    let undo = site.undo_it(part);
-    let redo = site.undo_it(undo);
-    let gone = site.put("z", "0", Scope::Part);
+    let whole = site.apply_leaf("x", &needed, Scope::Whole);
+    let part = site.apply_leaf("y", "1", Scope::Part);
+    let undo = site.undo_done(part);
+    let redo = site.undo_done(undo);
+    let gone = site.apply_leaf("z", "0", Scope::Part);
     let state = site.state();
-    std::fs::create_dir(state.blobs()).unwrap();
+    std::fs::create_dir(state.blobs_dir()).unwrap();
     for digest in [&needed, &stray] {
-        std::fs::write(state.blobs().join(digest), "contents").unwrap();
+        std::fs::write(state.blobs_dir().join(digest), "contents").unwrap();
     }
     let before = committed(&state).unwrap();
 
-    let newest = (1..=110).map(|text| site.put("z", &text.to_string(), Scope::Part));
+    let newest = (1..=110).map(|text| site.apply_leaf("z", &text.to_string(), Scope::Part));
     let newest: Vec<u64> = newest.collect();
-    let runs = state.runs().unwrap();
+    let runs = state.run_numbers().unwrap();
     for kept in [whole, part, undo, redo].iter().chain(&newest[20..]) {
         assert!(runs.contains(kept), "{kept} is not in {runs:?}");
     }
@@ -64,7 +64,7 @@ fn old_runs_go_but_none_that_something_needs() {
         !runs.contains(&gone) && !runs.contains(&newest[0]),
         "{runs:?}"
     );
-    let names = |wanted: &Option<(String, Vec<stead_engine::plan::document::Wanted>)>| {
+    let names = |wanted: &Option<(String, Vec<stead_engine::plan::document::DesiredResource>)>| {
         let wanted = &wanted.as_ref().unwrap().1;
         wanted
             .iter()
@@ -77,6 +77,6 @@ fn old_runs_go_but_none_that_something_needs() {
         panic!("it is wanted");
     };
     assert_eq!(z["text"], "110");
-    assert!(state.blobs().join(&needed).exists());
-    assert!(!state.blobs().join(&stray).exists());
+    assert!(state.blobs_dir().join(&needed).exists());
+    assert!(!state.blobs_dir().join(&stray).exists());
 }

@@ -8,10 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stead_engine::{
-    history::{journal::Outcome, lock::Lock, state_dir::StateFolder},
+    history::{journal::Outcome, lock::Lock, state_dir::StateDir},
     model::{
         address::Address,
-        boot_time::Moment,
+        boot_time::BootTime,
         change::Change,
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
@@ -21,11 +21,11 @@ use stead_engine::{
         capabilities::Removable,
         erased::Capabilities,
         error::ProviderError,
-        host::{Guard, GuardError, Host},
+        host::{Host, Watchdog, WatchdogError},
         registry::Registry,
         traits::Provider,
     },
-    run::{context::Apply, undo::undo},
+    run::{context::RunContext, undo::undo},
 };
 use tempfile::TempDir;
 
@@ -33,16 +33,16 @@ use crate::promises::spec;
 
 /// What is installed, and the settings that somebody put beside it; those stay when it goes.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct World {
+struct PackageState {
     installed: BTreeSet<String>,
     settings: BTreeMap<String, String>,
 }
 
-type Handle = Arc<Mutex<World>>;
+type Handle = Arc<Mutex<PackageState>>;
 
-struct Shared;
+struct InMemory;
 
-impl Host for Shared {
+impl Host for InMemory {
     type Reader = Handle;
     type Writer = Handle;
     type Trigger = ();
@@ -51,19 +51,19 @@ impl Host for Shared {
         writer.clone()
     }
 
-    fn boot(_reader: &Self::Reader) -> String {
+    fn boot_id(_reader: &Self::Reader) -> String {
         String::new()
     }
 
-    fn now(_writer: &Handle) -> Moment {
-        Moment::default()
+    fn now(_writer: &Handle) -> BootTime {
+        BootTime::default()
     }
 
-    async fn arm(_writer: &Handle, _guard: &Guard<'_>) -> Result<(), GuardError> {
+    async fn arm(_writer: &Handle, _guard: &Watchdog<'_>) -> Result<(), WatchdogError> {
         unreachable!("no run here waits to be confirmed")
     }
 
-    async fn disarm(_writer: &Handle, _run: u64) -> Result<(), GuardError> {
+    async fn disarm(_writer: &Handle, _run: u64) -> Result<(), WatchdogError> {
         unreachable!("no run here waits to be confirmed")
     }
 }
@@ -85,7 +85,7 @@ const SCHEMA: Schema = Schema {
 
 struct Package;
 
-impl Provider<Shared> for Package {
+impl Provider<InMemory> for Package {
     const KIND: &'static str = "package";
     type State = State;
 
@@ -122,9 +122,9 @@ impl Provider<Shared> for Package {
 /// A service is there as long as its package is, or settings of it are. `b` is an instance of `a`.
 struct Service;
 
-impl Provider<Shared> for Service {
+impl Provider<InMemory> for Service {
     const KIND: &'static str = "service";
-    const CAPABILITIES: Capabilities<Shared, Self> = Capabilities::new().removable();
+    const CAPABILITIES: Capabilities<InMemory, Self> = Capabilities::new().removable();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -195,7 +195,7 @@ impl Provider<Shared> for Service {
     }
 }
 
-impl Removable<Shared> for Service {
+impl Removable<InMemory> for Service {
     async fn prepare_absent(&self, host: &Handle, name: &str) -> Result<(), Vec<Problem>> {
         if host.lock().unwrap().installed.contains(name) {
             return Err(vec![Problem::new("a package brings it").at("absent")]);
@@ -204,7 +204,7 @@ impl Removable<Shared> for Service {
     }
 }
 
-fn registry() -> Registry<Shared> {
+fn registry() -> Registry<InMemory> {
     Registry::default().with(Package).with(Service)
 }
 
@@ -213,7 +213,7 @@ fn present(setting: Option<&str>) -> Desired {
 }
 
 /// Plans and applies.
-async fn apply(
+async fn plan_and_apply(
     host: &Handle,
     folder: &TempDir,
     wishes: Vec<(&str, &str, Desired)>,
@@ -222,17 +222,17 @@ async fn apply(
     let wishes = wishes.map(|(kind, name, desired)| (Address::new(kind, name), desired));
     let graph = Graph::build(spec(wishes.collect()), &registry()).unwrap();
     let plan = plan(&registry(), host, &graph).await?;
-    Ok(run(host, folder, &plan).await)
+    Ok(apply_plan(host, folder, &plan).await)
 }
 
-async fn run(
+async fn apply_plan(
     host: &Handle,
     folder: &TempDir,
     plan: &stead_engine::plan::document::Plan,
 ) -> Outcome {
-    let state = StateFolder::create(&folder.path().join("state")).unwrap();
+    let state = StateDir::create(&folder.path().join("state")).unwrap();
     let mut lock = Lock::acquire(&folder.path().join("lock"), &state).unwrap();
-    let apply = Apply {
+    let apply = RunContext {
         registry: &registry(),
         writer: host,
         state: &state,
@@ -243,7 +243,7 @@ async fn run(
 }
 
 #[tokio::test]
-async fn traces_beside_what_a_run_made_are_taken_back_with_it() {
+async fn rollback_removes_remnants_of_created_resources() {
     let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
     let both = || {
         vec![
@@ -253,45 +253,46 @@ async fn traces_beside_what_a_run_made_are_taken_back_with_it() {
     };
     let mut failing = both();
     failing.push(("service", "broken", present(Some("1"))));
-    let outcome = apply(&host, &folder, failing).await.unwrap();
+    let outcome = plan_and_apply(&host, &folder, failing).await.unwrap();
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
-    assert_eq!(*host.lock().unwrap(), World::default());
+    assert_eq!(*host.lock().unwrap(), PackageState::default());
 
-    let Outcome::Done { run: number } = apply(&host, &folder, both()).await.unwrap() else {
+    let Outcome::Done { run: number } = plan_and_apply(&host, &folder, both()).await.unwrap()
+    else {
         panic!("nothing stands against it")
     };
     assert_eq!(host.lock().unwrap().settings["a"], "1");
-    let state = StateFolder::at(&folder.path().join("state"));
+    let state = StateDir::new(&folder.path().join("state"));
     let back = undo(&registry(), &host, &state, number).await.unwrap();
-    let outcome = run(&host, &folder, &back).await;
+    let outcome = apply_plan(&host, &folder, &back).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
-    assert_eq!(*host.lock().unwrap(), World::default());
+    assert_eq!(*host.lock().unwrap(), PackageState::default());
 }
 
 #[tokio::test]
-async fn what_one_of_a_step_needs_another_may_bring() {
+async fn step_members_may_satisfy_each_others_requirements() {
     let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
     let wishes = vec![
         ("package", "b", present(None)),
         ("service", "a", present(Some("1"))),
         ("service", "b", present(Some("2"))),
     ];
-    let outcome = apply(&host, &folder, wishes).await.unwrap();
+    let outcome = plan_and_apply(&host, &folder, wishes).await.unwrap();
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     assert_eq!(host.lock().unwrap().settings["b"], "2");
     let alone = vec![("service", "b", present(Some("3")))];
     host.lock().unwrap().settings.remove("a");
-    let refused = apply(&host, &folder, alone).await;
+    let refused = plan_and_apply(&host, &folder, alone).await;
     assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_absent_is_said_before_anything_is_done() {
+async fn impossible_absence_is_rejected_at_planning() {
     let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
     host.lock().unwrap().installed.insert("a".to_owned());
-    let refused = apply(&host, &folder, vec![("service", "a", Desired::Absent)]).await;
+    let refused = plan_and_apply(&host, &folder, vec![("service", "a", Desired::Absent)]).await;
     assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
-    apply(&host, &folder, vec![("service", "b", Desired::Absent)])
+    plan_and_apply(&host, &folder, vec![("service", "b", Desired::Absent)])
         .await
         .unwrap();
 }

@@ -8,44 +8,44 @@ use proptest::{
 };
 use serde::Deserialize;
 use stead_engine::{
-    history::{journal::Outcome, stage::Stage, window::Window},
+    history::{journal::Outcome, stage::Stage, window::ConfirmWindow},
     language::spec::Spec,
     model::state::Desired,
     run::{
         confirm::{confirm, revert},
-        recover::Newest,
+        recover::LatestRun,
     },
 };
 
 use crate::{
     promises::{Case, Site, case, fault},
-    world::{Fault, Folder, Leaf, Node, Tree, differing},
+    world::{Directory, Fault, Leaf, Node, Tree, differing_paths},
 };
 
 /// How many cases there are unless `STEAD_CASES` says so.
 const CASES: u64 = 10_000;
 /// How many there are with `STEAD_EXHAUSTIVE`.
-const MANY_CASES: u64 = 100_000;
+const EXHAUSTIVE_CASES: u64 = 100_000;
 /// How many threads share them.
-const PARTS: u64 = 2;
+const THREADS: u64 = 2;
 /// More looks after a run than faults can make necessary.
-const LOOKS: usize = 20;
+const MAX_REVERTS: usize = 20;
 
 /// What becomes of a run that waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
+enum ConfirmCase {
     /// It does not wait.
-    Plain,
+    NotPending,
     Confirmed,
     Reverted,
     /// Nobody says anything.
-    Forgotten,
+    TimedOut,
     /// The host is started anew.
     Rebooted,
 }
 
 /// What a spec leads to from a tree, if all of it can be done.
-fn goal(start: &Tree, spec: &Spec) -> Tree {
+fn expected_tree(start: &Tree, spec: &Spec) -> Tree {
     let mut tree = start.clone();
     for resource in &spec.resources {
         let path = resource.address.name.to_string();
@@ -55,12 +55,12 @@ fn goal(start: &Tree, spec: &Spec) -> Tree {
             continue;
         };
         let node = if kind == "folder" {
-            let wish: Folder = Deserialize::deserialize(&**state).unwrap();
+            let wish: Directory = Deserialize::deserialize(&**state).unwrap();
             let before = match tree.get(&path) {
-                Some(Node::Folder(before)) => before.clone(),
-                _ => Folder::default(),
+                Some(Node::Directory(before)) => before.clone(),
+                _ => Directory::default(),
             };
-            Node::Folder(Folder {
+            Node::Directory(Directory {
                 mode: wish.mode.or(before.mode),
             })
         } else {
@@ -80,50 +80,60 @@ fn goal(start: &Tree, spec: &Spec) -> Tree {
 }
 
 /// Runs a case to its end, whoever is killed on the way, and returns how it ended.
-fn run(site: &Site, case: &Case, faults: BTreeMap<usize, Fault>, end: End) -> Option<Outcome> {
+fn run_to_its_end(
+    site: &Site,
+    case: &Case,
+    faults: BTreeMap<usize, Fault>,
+    end: ConfirmCase,
+) -> Option<Outcome> {
     let plan = site.plan(&case.spec);
     if plan.is_empty() {
         return None;
     }
     site.host.lock().faults = faults;
-    let window = (end != End::Plain).then_some(Window { seconds: 60 });
-    let outcome = site.with(async |apply, lock| apply.run(lock, &plan, window).await.unwrap());
+    let window = (end != ConfirmCase::NotPending).then_some(ConfirmWindow { seconds: 60 });
+    let outcome = site.with_lock(async |apply, lock| apply.run(lock, &plan, window).await.unwrap());
     if let Some(Outcome::Pending { .. }) = outcome {
         match end {
-            End::Confirmed => drop(site.with(async |apply, lock| confirm(apply, lock).await)),
-            End::Reverted => {
-                drop(site.with(async |apply, lock| revert(apply, lock, Some("me")).await));
+            ConfirmCase::Confirmed => {
+                drop(site.with_lock(async |apply, lock| confirm(apply, lock).await));
             }
-            End::Rebooted => site.host.lock().boot += 1,
-            End::Plain | End::Forgotten => {}
+            ConfirmCase::Reverted => {
+                drop(site.with_lock(async |apply, lock| revert(apply, lock, Some("me")).await));
+            }
+            ConfirmCase::Rebooted => site.host.lock().boot += 1,
+            ConfirmCase::NotPending | ConfirmCase::TimedOut => {}
         }
     }
-    for _ in 0..LOOKS {
-        let newest = Newest::find(&site.state()).unwrap().unwrap();
+    for _ in 0..MAX_REVERTS {
+        let newest = LatestRun::load(&site.state()).unwrap().unwrap();
         if let Stage::Ended(outcome) = newest.stage {
             return Some(outcome);
         }
         site.host.lock().uptime += Duration::from_mins(10);
-        site.with(async |apply, lock| revert(apply, lock, None).await.unwrap());
+        site.with_lock(async |apply, lock| revert(apply, lock, None).await.unwrap());
     }
     panic!("the run does not end");
 }
 
-fn check(case: &Case, faults: BTreeMap<usize, Fault>, end: End) {
+fn check_end(case: &Case, faults: BTreeMap<usize, Fault>, end: ConfirmCase) {
     let site = Site::new(case.start.clone());
-    let outcome = run(&site, case, faults, end);
+    let outcome = run_to_its_end(&site, case, faults, end);
     let now = site.host.tree();
     assert_eq!(site.host.lock().armed, None, "{outcome:?}");
     match outcome {
         None | Some(Outcome::Failed { .. }) => assert_eq!(now, case.start),
         Some(Outcome::Done { .. }) => {
-            assert!(matches!(end, End::Plain | End::Confirmed));
-            assert_eq!(now, goal(&case.start, &case.spec));
+            assert!(matches!(
+                end,
+                ConfirmCase::NotPending | ConfirmCase::Confirmed
+            ));
+            assert_eq!(now, expected_tree(&case.start, &case.spec));
         }
         Some(Outcome::NotConfirmed { .. }) => {
             assert!(matches!(
                 end,
-                End::Reverted | End::Forgotten | End::Rebooted
+                ConfirmCase::Reverted | ConfirmCase::TimedOut | ConfirmCase::Rebooted
             ));
             assert_eq!(now, case.start);
         }
@@ -133,7 +143,7 @@ fn check(case: &Case, faults: BTreeMap<usize, Fault>, end: End) {
                 .map(|residue| residue.address.name.to_string());
             assert_eq!(
                 named.collect::<std::collections::BTreeSet<_>>(),
-                differing(&case.start, &now)
+                differing_paths(&case.start, &now)
             );
         }
         Some(outcome) => panic!("{outcome:?}"),
@@ -141,19 +151,19 @@ fn check(case: &Case, faults: BTreeMap<usize, Fault>, end: End) {
 }
 
 #[test]
-fn every_end_is_the_start_or_the_goal_or_an_exact_residue() {
+fn every_run_ends_at_start_goal_or_exact_residue() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
-    let seed: u64 = number("STEAD_SEED").unwrap_or_else(seed_of_now);
+    let seed: u64 = number("STEAD_SEED").unwrap_or_else(seed_from_clock);
     let usual = if std::env::var_os("STEAD_EXHAUSTIVE").is_some() {
-        MANY_CASES
+        EXHAUSTIVE_CASES
     } else {
         CASES
     };
     let cases = number("STEAD_CASES").unwrap_or(usual);
     println!("{cases} cases; the same again: STEAD_SEED={seed}");
     std::thread::scope(|scope| {
-        for part in 0..PARTS {
-            scope.spawn(move || check_all(seed, part, cases.div_ceil(PARTS)));
+        for part in 0..THREADS {
+            scope.spawn(move || check_all(seed, part, cases.div_ceil(THREADS)));
         }
     });
 }
@@ -171,15 +181,15 @@ fn check_all(seed: u64, part: u64, cases: u64) {
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(config, random);
     let ends = prop::sample::select(vec![
-        End::Plain,
-        End::Confirmed,
-        End::Reverted,
-        End::Forgotten,
-        End::Rebooted,
+        ConfirmCase::NotPending,
+        ConfirmCase::Confirmed,
+        ConfirmCase::Reverted,
+        ConfirmCase::TimedOut,
+        ConfirmCase::Rebooted,
     ]);
     let faults = prop::collection::btree_map(0_usize..24, fault(), 0..4);
     let found = runner.run(&(case(), faults, ends), |(case, faults, end)| {
-        check(&case, faults, end);
+        check_end(&case, faults, end);
         Ok(())
     });
     if let Err(found) = found {
@@ -188,7 +198,7 @@ fn check_all(seed: u64, part: u64, cases: u64) {
 }
 
 /// Returns a seed that was not there before.
-fn seed_of_now() -> u64 {
+fn seed_from_clock() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     u64::try_from(now.unwrap().as_micros()).unwrap()
 }

@@ -13,7 +13,7 @@ use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         address::Address,
-        boot_time::Moment,
+        boot_time::BootTime,
         change::{Change, Effects},
         drift::{Drift, Evidence},
         listing::Listing,
@@ -23,7 +23,7 @@ use stead_engine::{
         capabilities::{Importable, Reversible, Watchable},
         erased::Capabilities,
         error::ProviderError,
-        host::{Guard, GuardError, Host, Sign},
+        host::{HealthCheck, Host, Watchdog, WatchdogError},
         registry::Registry,
         traits::Provider,
     },
@@ -37,7 +37,7 @@ pub(crate) type Tree = BTreeMap<String, Node>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     /// Holds others.
-    Folder(Folder),
+    Directory(Directory),
     /// Holds a text.
     Leaf(Leaf),
 }
@@ -46,7 +46,7 @@ pub(crate) enum Node {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Folder {
+pub(crate) struct Directory {
     #[serde(default)]
     pub(crate) mode: Option<String>,
 }
@@ -94,19 +94,19 @@ pub(crate) struct World {
     /// How long ago that began when time began to pass.
     pub(crate) uptime: Duration,
     /// When time began to pass.
-    begun: Option<Instant>,
+    clock_start: Option<Instant>,
     /// The run that is looked after.
     pub(crate) armed: Option<u64>,
     /// Whether nobody can be armed.
-    pub(crate) is_guardless: bool,
+    pub(crate) cannot_arm: bool,
     /// How often what a killed step left beside a thing cannot be removed yet.
-    pub(crate) unclean: BTreeMap<String, usize>,
+    pub(crate) cleanup_failures: BTreeMap<String, usize>,
     /// What is known of who moved what, by path.
     pub(crate) evidence: BTreeMap<String, Evidence>,
     /// What a boot loses, by path.
     pub(crate) volatile: BTreeSet<String>,
     /// Why the world is cut off, once something stands at this path.
-    pub(crate) cut_by: Option<String>,
+    pub(crate) cut_off_by: Option<String>,
 }
 
 /// A handle to a world: its reader and its writer.
@@ -117,9 +117,9 @@ pub(crate) struct Handle {
 }
 
 /// Worlds in memory.
-pub(crate) struct Memory;
+pub(crate) struct MemoryHost;
 
-impl Host for Memory {
+impl Host for MemoryHost {
     type Reader = Handle;
     type Writer = Handle;
     type Trigger = ();
@@ -128,24 +128,24 @@ impl Host for Memory {
         writer.clone()
     }
 
-    fn boot(reader: &Handle) -> String {
+    fn boot_id(reader: &Handle) -> String {
         reader.lock().boot.to_string()
     }
 
-    fn now(writer: &Handle) -> Moment {
+    fn now(writer: &Handle) -> BootTime {
         let mut world = writer.lock();
-        let begun = *world.begun.get_or_insert_with(Instant::now);
-        let moment = Moment {
+        let begun = *world.clock_start.get_or_insert_with(Instant::now);
+        let moment = BootTime {
             boot: world.boot.to_string(),
             milliseconds: 0,
         };
-        moment.later(world.uptime + begun.elapsed())
+        moment.plus(world.uptime + begun.elapsed())
     }
 
-    async fn arm(writer: &Handle, guard: &Guard<'_>) -> Result<(), GuardError> {
+    async fn arm(writer: &Handle, guard: &Watchdog<'_>) -> Result<(), WatchdogError> {
         let mut world = writer.lock();
-        if world.is_guardless {
-            return Err(GuardError {
+        if world.cannot_arm {
+            return Err(WatchdogError {
                 attempted: "arm".to_owned(),
                 source: "a fault of the test".into(),
             });
@@ -155,19 +155,19 @@ impl Host for Memory {
         Ok(())
     }
 
-    async fn disarm(writer: &Handle, run: u64) -> Result<(), GuardError> {
+    async fn disarm(writer: &Handle, run: u64) -> Result<(), WatchdogError> {
         let armed = writer.lock().armed.take();
         assert!(armed.is_none_or(|armed| armed == run), "another is armed");
         Ok(())
     }
 
-    async fn signs(writer: &Handle, _since: &Moment) -> Vec<Sign> {
+    async fn health_checks(writer: &Handle, _since: &BootTime) -> Vec<HealthCheck> {
         let world = writer.lock();
-        let cut = world.cut_by.as_ref();
+        let cut = world.cut_off_by.as_ref();
         let cut = cut.filter(|path| world.tree.contains_key(*path));
-        vec![Sign {
+        vec![HealthCheck {
             name: "the world",
-            patience: Duration::from_secs(15),
+            grace_period: Duration::from_secs(15),
             fault: cut.map(|path| format!("{path} is in the way")),
         }]
     }
@@ -190,8 +190,8 @@ impl Handle {
 }
 
 /// Returns the kinds of the world.
-pub(crate) fn registry() -> Registry<Memory> {
-    Registry::default().with(Folders).with(Leaves)
+pub(crate) fn registry() -> Registry<MemoryHost> {
+    Registry::default().with(Directories).with(Leaves)
 }
 
 /// The folders of a path, nearest first.
@@ -199,18 +199,18 @@ pub(crate) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(end, _)| &path[..end])
 }
 
-struct Folders;
+struct Directories;
 struct Leaves;
 
 /// What the two kinds differ in.
-trait Thing: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static {
+trait KindState: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static {
     const KIND: &'static str;
     const BATCH: usize;
     const ATTRIBUTES: &'static [Attribute];
-    fn of(node: &Node) -> Option<&Self>;
+    fn from_node(node: &Node) -> Option<&Self>;
     fn into_node(self) -> Node;
     /// What is there when only half of the change from `before` to `self` was made.
-    fn half(self, before: Option<&Self>) -> Self;
+    fn half_done(self, before: Option<&Self>) -> Self;
 }
 
 const fn attribute(name: &'static str) -> Attribute {
@@ -223,38 +223,38 @@ const fn attribute(name: &'static str) -> Attribute {
     }
 }
 
-impl Thing for Folder {
+impl KindState for Directory {
     const KIND: &'static str = "folder";
     const BATCH: usize = 1;
     const ATTRIBUTES: &'static [Attribute] = &[attribute("mode")];
 
-    fn of(node: &Node) -> Option<&Self> {
+    fn from_node(node: &Node) -> Option<&Self> {
         match node {
-            Node::Folder(folder) => Some(folder),
+            Node::Directory(folder) => Some(folder),
             Node::Leaf(_) => None,
         }
     }
 
     fn into_node(self) -> Node {
-        Node::Folder(self)
+        Node::Directory(self)
     }
 
-    fn half(self, before: Option<&Self>) -> Self {
+    fn half_done(self, before: Option<&Self>) -> Self {
         before.cloned().unwrap_or_else(|| Self {
             mode: Some("half".into()),
         })
     }
 }
 
-impl Thing for Leaf {
+impl KindState for Leaf {
     const KIND: &'static str = "leaf";
     const BATCH: usize = 3;
     const ATTRIBUTES: &'static [Attribute] = &[attribute("mode"), attribute("text")];
 
-    fn of(node: &Node) -> Option<&Self> {
+    fn from_node(node: &Node) -> Option<&Self> {
         match node {
             Node::Leaf(leaf) => Some(leaf),
-            Node::Folder(_) => None,
+            Node::Directory(_) => None,
         }
     }
 
@@ -262,7 +262,7 @@ impl Thing for Leaf {
         Node::Leaf(self)
     }
 
-    fn half(self, before: Option<&Self>) -> Self {
+    fn half_done(self, before: Option<&Self>) -> Self {
         Self {
             mode: before.map_or(Some("half".into()), |before| before.mode.clone()),
             ..self
@@ -272,9 +272,9 @@ impl Thing for Leaf {
 
 macro_rules! provider {
     ($provider:ty, $state:ty) => {
-        impl Provider<Memory> for $provider {
-            const KIND: &'static str = <$state as Thing>::KIND;
-            const CAPABILITIES: Capabilities<Memory, Self> =
+        impl Provider<MemoryHost> for $provider {
+            const KIND: &'static str = <$state as KindState>::KIND;
+            const CAPABILITIES: Capabilities<MemoryHost, Self> =
                 Capabilities::new().reversible().importable().watchable();
             type State = $state;
 
@@ -283,9 +283,9 @@ macro_rules! provider {
                     summary: "Something in memory.",
                     name: "path",
                     main: None,
-                    attributes: <$state as Thing>::ATTRIBUTES,
+                    attributes: <$state as KindState>::ATTRIBUTES,
                     lifecycle: Lifecycle {
-                        max_batch: <$state as Thing>::BATCH,
+                        max_batch: <$state as KindState>::BATCH,
                         ..Lifecycle::DEFAULT
                     },
                     absence: Absence::Allowed,
@@ -301,7 +301,7 @@ macro_rules! provider {
                 let world = host.lock();
                 Ok(names
                     .iter()
-                    .map(|name| world.tree.get(*name).and_then(<$state>::of).cloned())
+                    .map(|name| world.tree.get(*name).and_then(<$state>::from_node).cloned())
                     .collect())
             }
 
@@ -333,10 +333,14 @@ macro_rules! provider {
             }
         }
 
-        impl Reversible<Memory> for $provider {
+        impl Reversible<MemoryHost> for $provider {
             async fn remove_partial(&self, host: &Handle, name: &str) -> Result<(), ProviderError> {
                 let mut world = host.lock();
-                let Some(left) = world.unclean.get_mut(name).filter(|left| **left > 0) else {
+                let Some(left) = world
+                    .cleanup_failures
+                    .get_mut(name)
+                    .filter(|left| **left > 0)
+                else {
                     return Ok(());
                 };
                 *left -= 1;
@@ -349,19 +353,19 @@ macro_rules! provider {
             }
         }
 
-        impl Importable<Memory> for $provider {
+        impl Importable<MemoryHost> for $provider {
             async fn list(&self, host: &Handle) -> Result<Listing, ProviderError> {
                 let world = host.lock();
                 let mine = world
                     .tree
                     .iter()
-                    .filter(|(_, node)| <$state>::of(node).is_some());
+                    .filter(|(_, node)| <$state>::from_node(node).is_some());
                 let names = mine.map(|(name, _)| name.clone());
-                Ok(Listing::of("Things in memory.", names))
+                Ok(Listing::new("Things in memory.", names))
             }
         }
 
-        impl Watchable<Memory> for $provider {
+        impl Watchable<MemoryHost> for $provider {
             async fn attribute_drift(
                 &self,
                 host: &Handle,
@@ -370,10 +374,10 @@ macro_rules! provider {
             ) -> Option<Evidence> {
                 let is_unmoved = |left: &$state| drift.change.before() == Some(left);
                 assert!(
-                    !drift.left.as_ref().is_some_and(is_unmoved),
+                    !drift.after_run.as_ref().is_some_and(is_unmoved),
                     "nobody is asked who moved what nobody moved"
                 );
-                assert!(drift.touched >= drift.since);
+                assert!(drift.modified_at >= drift.since);
                 let world = host.lock();
                 let is_lost = world.volatile.contains(name) && drift.change.before().is_none();
                 if is_lost && drift.rebooted == Some(true) {
@@ -385,10 +389,10 @@ macro_rules! provider {
     };
 }
 
-provider!(Folders, Folder);
+provider!(Directories, Directory);
 provider!(Leaves, Leaf);
 
-async fn write<T: Thing>(
+async fn write<T: KindState>(
     host: &Handle,
     name: &str,
     change: Change<T>,
@@ -400,7 +404,7 @@ async fn write<T: Thing>(
         world.faults.get(&number).copied()
     };
     if fault == Some(Fault::KilledBefore) {
-        die::<()>(host).await;
+        report_kill::<()>(host).await;
     }
     let refused = || {
         Err(ProviderError::new(
@@ -413,43 +417,47 @@ async fn write<T: Thing>(
         return refused();
     }
     let change = match fault {
-        Some(Fault::Half | Fault::KilledHalf) => halve(change),
+        Some(Fault::Half | Fault::KilledHalf) => half_change(change),
         _ => Some(change),
     };
     if let Some(change) = change {
-        commit(&mut host.lock(), name, change)
+        apply_change(&mut host.lock(), name, change)
             .map_err(|fact| ProviderError::new(Address::new(T::KIND, name), "write", fact))?;
     }
     match fault {
-        Some(Fault::KilledHalf | Fault::KilledAfter) => die(host).await,
+        Some(Fault::KilledHalf | Fault::KilledAfter) => report_kill(host).await,
         Some(Fault::Half | Fault::Whole) => refused(),
         _ => Ok(()),
     }
 }
 
-async fn die<T>(host: &Handle) -> T {
+async fn report_kill<T>(host: &Handle) -> T {
     host.killed.notify_one();
     pending().await
 }
 
-fn halve<T: Thing>(change: Change<T>) -> Option<Change<T>> {
+fn half_change<T: KindState>(change: Change<T>) -> Option<Change<T>> {
     match change {
         Change::Create { after } => Some(Change::Create {
-            after: after.half(None),
+            after: after.half_done(None),
         }),
         Change::Update { before, after } => {
-            let after = after.half(Some(&before));
+            let after = after.half_done(Some(&before));
             Some(Change::Update { before, after })
         }
         Change::Delete { .. } => None,
     }
 }
 
-fn commit<T: Thing>(world: &mut World, name: &str, change: Change<T>) -> Result<(), String> {
+fn apply_change<T: KindState>(
+    world: &mut World,
+    name: &str,
+    change: Change<T>,
+) -> Result<(), String> {
     let there = world.tree.get(name);
     let is_as_told = match (there, change.before()) {
         (None, None) => true,
-        (Some(node), Some(before)) => T::of(node) == Some(before),
+        (Some(node), Some(before)) => T::from_node(node) == Some(before),
         _ => false,
     };
     if !is_as_told {
@@ -459,7 +467,7 @@ fn commit<T: Thing>(world: &mut World, name: &str, change: Change<T>) -> Result<
     }
     if let Some(orphan) = parents(name)
         .next()
-        .filter(|parent| !matches!(world.tree.get(*parent), Some(Node::Folder(_))))
+        .filter(|parent| !matches!(world.tree.get(*parent), Some(Node::Directory(_))))
     {
         return Err(format!("{orphan} is no folder"));
     }
@@ -480,7 +488,7 @@ fn commit<T: Thing>(world: &mut World, name: &str, change: Change<T>) -> Result<
 }
 
 /// Names what differs between two trees, as addresses of either kind.
-pub(crate) fn differing(one: &Tree, other: &Tree) -> BTreeSet<String> {
+pub(crate) fn differing_paths(one: &Tree, other: &Tree) -> BTreeSet<String> {
     let paths: BTreeSet<_> = one.keys().chain(other.keys()).collect();
     paths
         .into_iter()

@@ -8,7 +8,7 @@ use crate::host::{HostError, Meta, MetaKind, Reader, Writer};
 const SKELETON: &str = "/etc/skel";
 
 /// Whether a folder holds the same as /etc/skel and belongs to this user and group alone.
-pub(crate) fn is_untouched(
+pub(crate) fn is_unmodified(
     host: &Reader,
     home: &Path,
     uid: i64,
@@ -16,8 +16,8 @@ pub(crate) fn is_untouched(
 ) -> Result<bool, HostError> {
     let is_theirs = |meta: &Meta| i64::from(meta.uid) == uid && i64::from(meta.gid) == gid;
     match host.stat(home)? {
-        Some(meta) if meta.kind == MetaKind::Folder && is_theirs(&meta) => {
-            is_same_folder(host, home, Path::new(SKELETON), &is_theirs)
+        Some(meta) if meta.kind == MetaKind::Directory && is_theirs(&meta) => {
+            is_same_dir(host, home, Path::new(SKELETON), &is_theirs)
         }
         _ => Ok(false),
     }
@@ -28,14 +28,14 @@ pub(crate) fn remove(host: &Writer, home: &Path) -> Result<(), HostError> {
     remove_copy(host, &Reader::new(host.root()), home, Path::new(SKELETON))
 }
 
-fn is_same_folder(
+fn is_same_dir(
     host: &Reader,
     copy: &Path,
     original: &Path,
     is_theirs: &impl Fn(&Meta) -> bool,
 ) -> Result<bool, HostError> {
-    let names = host.list_folder(copy)?;
-    if names != host.list_folder(original)? {
+    let names = host.list_dir(copy)?;
+    if names != host.list_dir(original)? {
         return Ok(false);
     }
     for name in names {
@@ -51,7 +51,7 @@ fn is_same_folder(
                 MetaKind::File => {
                     one.size == other.size && host.digest(&copy)? == host.digest(&original)?
                 }
-                MetaKind::Folder => is_same_folder(host, &copy, &original, is_theirs)?,
+                MetaKind::Directory => is_same_dir(host, &copy, &original, is_theirs)?,
                 MetaKind::Symlink => host.read_link(&copy)? == host.read_link(&original)?,
                 MetaKind::Other => false,
             };
@@ -68,21 +68,21 @@ fn remove_copy(
     copy: &Path,
     original: &Path,
 ) -> Result<(), HostError> {
-    for name in reader.list_folder(original)? {
+    for name in reader.list_dir(original)? {
         let (copy, original) = (copy.join(&name), original.join(&name));
         match reader.stat(&copy)?.map(|meta| meta.kind) {
-            Some(MetaKind::Folder) => remove_copy(host, reader, &copy, &original)?,
+            Some(MetaKind::Directory) => remove_copy(host, reader, &copy, &original)?,
             Some(_) => host.remove_file(&copy)?,
             None => {}
         }
     }
-    host.remove_folder(copy)
+    host.remove_dir(copy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const SKEL: [(&str, &str); 2] = [
         ("/etc/skel/.profile", "umask 022\n"),
@@ -93,18 +93,18 @@ mod tests {
         ("/home/anna/.config/a", "b"),
     ];
 
-    fn is_home_untouched(files: &[(&str, &str)], uid: i64) -> bool {
-        let root = Root::new(files);
+    fn is_home_unmodified(files: &[(&str, &str)], uid: i64) -> bool {
+        let root = TestRoot::new(files);
         let gid = i64::from(nix::unistd::getegid().as_raw());
-        is_untouched(&root.reader(), Path::new("/home/anna"), uid, gid).unwrap()
+        is_unmodified(&root.reader(), Path::new("/home/anna"), uid, gid).unwrap()
     }
 
     #[test]
-    fn a_home_is_untouched_while_it_is_a_copy_of_the_skeleton() {
+    fn home_is_unmodified_while_it_equals_the_skeleton() {
         let uid = i64::from(nix::unistd::geteuid().as_raw());
         let check = |more: &[(&str, &str)], expected: bool| {
             let files = [&SKEL[..], &COPY[..], more].concat();
-            assert_eq!(is_home_untouched(&files, uid), expected, "{more:?}");
+            assert_eq!(is_home_unmodified(&files, uid), expected, "{more:?}");
         };
         check(&[], true);
         check(&[("/home/anna/.profile", "umask 077\n")], false);
@@ -112,19 +112,19 @@ mod tests {
         check(&[("/home/anna/.config/b", "")], false);
         check(&[("/etc/skel/.bashrc", "")], false);
         let files = [&SKEL[..], &COPY[..]].concat();
-        assert!(!is_home_untouched(&files, uid + 1), "it is another's");
-        assert!(!is_home_untouched(&SKEL, uid), "there is none");
+        assert!(!is_home_unmodified(&files, uid + 1), "it is another's");
+        assert!(!is_home_unmodified(&SKEL, uid), "there is none");
     }
 
     #[test]
-    fn a_home_that_is_removed_takes_nothing_else_along() {
-        let root = Root::new(&[&SKEL[..], &COPY[..]].concat());
+    fn remove_deletes_the_home_but_no_user_files() {
+        let root = TestRoot::new(&[&SKEL[..], &COPY[..]].concat());
         remove(&root.writer(), Path::new("/home/anna")).unwrap();
         let there = |path: &str| root.reader().stat(Path::new(path)).unwrap().is_some();
         assert!(!there("/home/anna") && there("/home") && there("/etc/skel/.config/a"));
 
         let letter = ("/home/anna/letter", "dear");
-        let root = Root::new(&[&SKEL[..], &COPY[..], &[letter]].concat());
+        let root = TestRoot::new(&[&SKEL[..], &COPY[..], &[letter]].concat());
         assert!(remove(&root.writer(), Path::new("/home/anna")).is_err());
         assert_eq!(root.text(letter.0).as_deref(), Some("dear"));
     }

@@ -12,9 +12,9 @@ use crate::host::{HostError, Reader};
 /// The largest file that is read, in bytes.
 const LIMIT: u64 = 64 << 20;
 /// Longest name of an account in bytes: useradd(8), CAVEATS.
-const LONGEST: usize = 32;
+const MAX_NAME: usize = 32;
 /// The first number that useradd gives to people: login.defs(5), `UID_MIN`.
-pub(crate) const FIRST_OF_PEOPLE: i64 = 1000;
+pub(crate) const FIRST_USER_UID: i64 = 1000;
 
 /// Users and groups of one moment.
 #[derive(Debug, Default)]
@@ -54,12 +54,12 @@ impl Accounts {
             users: users
                 .iter()
                 .flat_map(|text| text.lines())
-                .filter_map(user)
+                .filter_map(parse_user)
                 .collect(),
             groups: groups
                 .iter()
                 .flat_map(|text| text.lines())
-                .filter_map(group)
+                .filter_map(parse_group)
                 .collect(),
         })
     }
@@ -91,7 +91,7 @@ impl Accounts {
 }
 
 /// Lines that are none of an account, such as `+::::::` for NIS, are nobody's.
-fn user(line: &str) -> Option<User> {
+fn parse_user(line: &str) -> Option<User> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, uid, gid, comment, home, shell] = fields[..] else {
         return None;
@@ -106,7 +106,7 @@ fn user(line: &str) -> Option<User> {
     })
 }
 
-fn group(line: &str) -> Option<Group> {
+fn parse_group(line: &str) -> Option<Group> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, gid, members] = fields[..] else {
         return None;
@@ -123,7 +123,7 @@ fn group(line: &str) -> Option<Group> {
 }
 
 /// Returns what a file such as /etc/subuid gives a user, each as `FIRST:COUNT`: subuid(5).
-pub(crate) fn subordinates(
+pub(crate) fn subordinate_ids(
     host: &Reader,
     path: &str,
     user: &User,
@@ -152,20 +152,20 @@ pub(crate) fn has_password(host: &Reader, user: &str) -> Result<Option<bool>, Ho
 }
 
 /// The last number that useradd gives to people: login.defs(5), `UID_MAX`.
-const LAST_OF_PEOPLE: i64 = 60_000;
+const LAST_USER_UID: i64 = 60_000;
 /// The first number of the system that Debian itself does not give: base-passwd, Debian Policy 9.2.2.
-const FIRST_OF_SYSTEM: i64 = 100;
+const FIRST_SYSTEM_UID: i64 = 100;
 /// What nobody owns: the same.
-const NOBODY: i64 = 65_534;
+const NOBODY_UID: i64 = 65_534;
 /// Where packages say which accounts they make: sysusers.d(5), and what they run when they are installed.
-const SCRIPTS: [&str; 2] = ["/usr/lib/sysusers.d", "/var/lib/dpkg/info"];
+const SCRIPT_DIRS: [&str; 2] = ["/usr/lib/sysusers.d", "/var/lib/dpkg/info"];
 
 /// Accounts that programs make when they are installed by other means than packages.
-const OF_PROGRAMS: [(&str, &str); 2] = [("microk8s", "MicroK8s"), ("lxd", "LXD")];
+const KNOWN_PROGRAM_ACCOUNTS: [(&str, &str); 2] = [("microk8s", "MicroK8s"), ("lxd", "LXD")];
 
 /// Who made an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Maker {
+pub(crate) enum AccountOrigin {
     /// A person.
     Person,
     /// Debian itself: every host has it.
@@ -176,36 +176,44 @@ pub(crate) enum Maker {
 
 impl Accounts {
     /// Says who made an account of a name and number. Among the numbers of the system packages name theirs in their scripts.
-    pub(crate) fn maker(host: &Reader, name: &str, number: i64) -> Result<Maker, HostError> {
-        let program = OF_PROGRAMS.iter().find(|(known, _)| *known == name);
+    pub(crate) fn origin(
+        host: &Reader,
+        name: &str,
+        number: i64,
+    ) -> Result<AccountOrigin, HostError> {
+        let program = KNOWN_PROGRAM_ACCOUNTS
+            .iter()
+            .find(|(known, _)| *known == name);
         if let Some((_, program)) = program {
-            return Ok(Maker::Program(program));
+            return Ok(AccountOrigin::Program(program));
         }
         Ok(match number {
-            NOBODY => Maker::Base,
-            number if number < FIRST_OF_SYSTEM => Maker::Base,
-            number if number > LAST_OF_PEOPLE => {
-                Maker::Program("snapd, systemd or another program with its own range of numbers")
+            NOBODY_UID => AccountOrigin::Base,
+            number if number < FIRST_SYSTEM_UID => AccountOrigin::Base,
+            number if number > LAST_USER_UID => AccountOrigin::Program(
+                "snapd, systemd or another program with its own range of numbers",
+            ),
+            number if number >= FIRST_USER_UID => AccountOrigin::Person,
+            _ if PackageScripts::read(host)?.names.contains(name) => {
+                AccountOrigin::Program("packages")
             }
-            number if number >= FIRST_OF_PEOPLE => Maker::Person,
-            _ if Scripts::read(host)?.names.contains(name) => Maker::Program("packages"),
-            _ => Maker::Person,
+            _ => AccountOrigin::Person,
         })
     }
 }
 
 /// All words of all scripts of packages.
 #[derive(Debug)]
-struct Scripts {
+struct PackageScripts {
     names: BTreeSet<String>,
 }
 
-impl Scripts {
+impl PackageScripts {
     fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
-        host.once(|| {
+        host.memoize(|| {
             let mut names = BTreeSet::new();
-            for folder in SCRIPTS.map(Path::new) {
-                for file in host.list_folder(folder)? {
+            for folder in SCRIPT_DIRS.map(Path::new) {
+                for file in host.list_dir(folder)? {
                     let path = folder.join(&file);
                     let is_script = path.extension().is_some_and(|extension| {
                         ["conf", "postinst", "preinst", "config"]
@@ -225,7 +233,7 @@ impl Scripts {
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"_-.".contains(c));
-    words.filter(|word| !word.is_empty() && word.len() <= LONGEST)
+    words.filter(|word| !word.is_empty() && word.len() <= MAX_NAME)
 }
 
 /// Says what is wrong with the name of an account that is to be made.
@@ -236,12 +244,12 @@ pub(crate) fn check_new(name: &str, what: &str) -> Result<(), Problem> {
         b'0'..=b'9' | b'-' => index > 0,
         _ => false,
     });
-    if is_plain && !plain.is_empty() && name.len() <= LONGEST {
+    if is_plain && !plain.is_empty() && name.len() <= MAX_NAME {
         return Ok(());
     }
     Err(
         Problem::new(format!("`{name}` is not the name of a {what}")).help(format!(
-            "write at most {LONGEST} lower-case letters, digits, `_` and `-`, starting with a letter"
+            "write at most {MAX_NAME} lower-case letters, digits, `_` and `-`, starting with a letter"
         )),
     )
 }
@@ -279,7 +287,7 @@ pub(crate) fn check_number(attribute: &str, number: Option<i64>) -> Option<Probl
 }
 
 /// The files that hold accounts.
-pub(crate) fn places() -> Vec<String> {
+pub(crate) fn managed_paths() -> Vec<String> {
     let names = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
     names.iter().map(|name| format!("/etc/{name}")).collect()
 }
@@ -287,11 +295,11 @@ pub(crate) fn places() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[test]
-    fn accounts_are_read_from_the_files_of_the_host() {
-        let root = Root::new(&[
+    fn accounts_are_read_from_passwd_and_group() {
+        let root = TestRoot::new(&[
             (
                 "/etc/passwd",
                 "root:x:0:0:root:/root:/bin/bash\n+::::::\nbroken\nanna:x:1000:1000:Anna,,,:/home/anna:\n",
@@ -318,13 +326,13 @@ mod tests {
         assert_eq!(accounts.groups_of("anna"), ["adm", "wheel"]);
         assert_eq!(accounts.group_name(10), "wheel");
         assert_eq!(accounts.group_name(11), "11");
-        let nobody = Accounts::read(&Root::new(&[]).reader()).unwrap();
+        let nobody = Accounts::read(&TestRoot::new(&[]).reader()).unwrap();
         assert!(nobody.users.is_empty() && nobody.groups.is_empty());
     }
 
     #[test]
-    fn it_is_known_who_made_an_account() {
-        let root = Root::new(&[
+    fn account_origin_is_derived_from_name_and_id() {
+        let root = TestRoot::new(&[
             (
                 "/usr/lib/sysusers.d/dbus.conf",
                 "u messagebus - \"D-Bus\"\n",
@@ -336,25 +344,28 @@ mod tests {
             ("/var/lib/dpkg/info/x.list", "/etc/backup\n"),
         ]);
         let host = root.reader();
-        let maker = |name, number| Accounts::maker(&host, name, number).unwrap();
-        let packages = Maker::Program("packages");
+        let maker = |name, number| Accounts::origin(&host, name, number).unwrap();
+        let packages = AccountOrigin::Program("packages");
         for (name, number, expected) in [
-            ("root", 0, Maker::Base),
-            ("nobody", 65_534, Maker::Base),
+            ("root", 0, AccountOrigin::Base),
+            ("nobody", 65_534, AccountOrigin::Base),
             ("messagebus", 101, packages),
             ("docker", 999, packages),
-            ("backup", 998, Maker::Person),
-            ("anna", 1000, Maker::Person),
-            ("microk8s", 997, Maker::Program("MicroK8s")),
+            ("backup", 998, AccountOrigin::Person),
+            ("anna", 1000, AccountOrigin::Person),
+            ("microk8s", 997, AccountOrigin::Program("MicroK8s")),
         ] {
             assert_eq!(maker(name, number), expected, "{name}");
         }
-        assert!(matches!(maker("snap_daemon", 584_788), Maker::Program(_)));
+        assert!(matches!(
+            maker("snap_daemon", 584_788),
+            AccountOrigin::Program(_)
+        ));
     }
 
     #[test]
-    fn ranges_are_found_by_name_and_by_number() {
-        let root = Root::new(&[
+    fn subordinate_ranges_match_user_name_and_uid() {
+        let root = TestRoot::new(&[
             ("/etc/passwd", "anna:x:1000:1000::/:/bin/sh\n"),
             (
                 "/etc/subuid",
@@ -362,16 +373,16 @@ mod tests {
             ),
         ]);
         let accounts = Accounts::read(&root.reader()).unwrap();
-        let ranges = |path| subordinates(&root.reader(), path, &accounts.users[0]).unwrap();
+        let ranges = |path| subordinate_ids(&root.reader(), path, &accounts.users[0]).unwrap();
         assert_eq!(ranges("/etc/subuid"), ["100000:65536", "300000:10"]);
         assert!(ranges("/etc/subgid").is_empty());
     }
 
     #[test]
-    fn that_there_is_a_password_is_known_and_nothing_more() {
+    fn has_password_is_true_only_with_a_hash() {
         let shadow =
             "a:$y$j9T$x:1::::::\nb:!$y$j9T$x:1::::::\nc:!:1::::::\nd:*:1::::::\ne::1::::::\n";
-        let root = Root::new(&[("/etc/shadow", shadow)]);
+        let root = TestRoot::new(&[("/etc/shadow", shadow)]);
         let known = |user| has_password(&root.reader(), user).unwrap();
         for (user, expected) in [
             ("a", true),
@@ -386,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_that_useradd_takes() {
+    fn account_names_follow_useradd_rules() {
         for name in ["anna", "_apt", "www-data", "pc1$", "a", &"a".repeat(32)] {
             check_new(name, "user").unwrap();
         }
@@ -411,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_that_the_kernel_has() {
+    fn account_ids_are_limited_to_the_kernel_range() {
         for number in [None, Some(0), Some(4_294_967_294)] {
             assert_eq!(check_number("uid", number), None);
         }

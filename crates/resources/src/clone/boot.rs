@@ -11,37 +11,37 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stead_engine::rehearsal::difference::Features;
+use stead_engine::rehearsal::difference::Snapshot;
 
 use crate::clone::{
-    diff::files,
-    enter::Entry,
-    error::{CloneError, find, program, refused},
-    host_state::Layers,
+    diff::changed_files,
+    enter::CloneEntry,
+    error::{CloneError, find_program, refused, require_program},
+    host_state::OverlayDirs,
     namespaces,
-    overlay::{self, Tree},
+    overlay::{self, CloneTree},
 };
 
 /// How long the clone may take to come up.
-const UP: Duration = Duration::from_mins(3);
+const BOOT_TIMEOUT: Duration = Duration::from_mins(3);
 /// How long after that its services may take to start.
-const STARTED: Duration = Duration::from_mins(3);
-static NEXT: AtomicU32 = AtomicU32::new(0);
+const SERVICES_TIMEOUT: Duration = Duration::from_mins(3);
+static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// How often it is looked.
-const PAUSE: Duration = Duration::from_millis(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(30);
 /// How much of the console goes into an error, in bytes.
-const TAIL: usize = 2000;
+const CONSOLE_TAIL: usize = 2000;
 /// Folders of which the init of the clone has its own: what lies there on the host is shown to it one by one.
-const OWN_FOLDERS: [&str; 2] = ["/tmp", "/dev"];
+const INIT_DIRS: [&str; 2] = ["/tmp", "/dev"];
 
 /// A clone of this host.
 #[derive(Debug)]
 pub struct HostClone {
-    folder: PathBuf,
-    tree: Tree,
+    dir: PathBuf,
+    tree: CloneTree,
     /// What its init shows, with where.
-    shown: Vec<(PathBuf, PathBuf)>,
+    binds: Vec<(PathBuf, PathBuf)>,
     has_init: bool,
     container: Child,
     init: u32,
@@ -54,35 +54,35 @@ impl HostClone {
     ///
     /// # Errors
     /// If something that it needs is not here, or it does not come up.
-    pub fn boot(layers: Option<&Layers>, shown: &[&Path]) -> Result<Self, CloneError> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    pub fn boot(layers: Option<&OverlayDirs>, shown: &[&Path]) -> Result<Self, CloneError> {
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         if number == 0 {
-            overlay::mount_memory(Path::new("/run"))?;
+            overlay::mount_tmpfs(Path::new("/run"))?;
         }
         let folder = &Path::new("/run").join(format!("clone-{number}"));
         fs::create_dir(folder).map_err(refused("create a directory for the clone"))?;
-        let mounted = overlay::mounted()?;
+        let mounted = overlay::read_mounts()?;
         match layers {
-            None => overlay::mount_memory(folder)?,
+            None => overlay::mount_tmpfs(folder)?,
             Some(layers) => {
                 let own = layers.path().join(number.to_string());
                 fs::create_dir(&own).map_err(refused("create a directory for the overlay"))?;
-                overlay::bind(&own, folder)?;
+                overlay::bind_mount(&own, folder)?;
             }
         }
-        let mut tree = Tree::make(folder, &mounted)?;
-        give_identity(&tree)?;
-        let is_hidden = |path: &&&Path| OWN_FOLDERS.iter().any(|own| path.starts_with(own));
+        let mut tree = CloneTree::create(folder, &mounted)?;
+        renew_identity(&tree)?;
+        let is_hidden = |path: &&&Path| INIT_DIRS.iter().any(|own| path.starts_with(own));
         let mut binds = vec![];
         for path in shown.iter().filter(is_hidden) {
             binds.push(if path.is_dir() {
-                (tree.show(folder, path)?, path.to_path_buf())
+                (tree.layer_for_bind(folder, path)?, path.to_path_buf())
             } else {
                 (path.to_path_buf(), path.to_path_buf())
             });
         }
         let shown = binds;
-        let has_init = match why_no_init() {
+        let has_init = match boot_blocker() {
             None => true,
             Some((why, help)) => {
                 tree.differences.push(format!(
@@ -92,19 +92,19 @@ impl HostClone {
             }
         };
         let container = if has_init {
-            start(folder, &tree, &shown)?
+            start_nspawn(folder, &tree, &shown)?
         } else {
-            namespaces::start(&tree.root, &shown)?
+            namespaces::start_namespaces(&tree.root, &shown)?
         };
         let mut clone = Self {
             has_init,
-            folder: folder.to_owned(),
+            dir: folder.to_owned(),
             tree,
-            shown,
+            binds: shown,
             container,
             init: 0,
         };
-        clone.wait(0)?;
+        clone.wait_until_up(0)?;
         Ok(clone)
     }
 
@@ -121,11 +121,11 @@ impl HostClone {
         let before = self.init;
         // Whoever is asked to reboot may be gone before it has answered.
         drop(self.command(&["systemctl", "reboot"])?.output());
-        self.wait(before)
+        self.wait_until_up(before)
     }
 
     /// Waits for an init that is not `before`, and until it has started everything.
-    fn wait(&mut self, before: u32) -> Result<(), CloneError> {
+    fn wait_until_up(&mut self, before: u32) -> Result<(), CloneError> {
         let begin = Instant::now();
         loop {
             if let Some(init) = self.find_init().filter(|init| *init != before) {
@@ -137,16 +137,16 @@ impl HostClone {
                 .try_wait()
                 .map_err(refused("wait for the clone"))?;
             if ended.is_some() && before == 0 {
-                return Err(self.down("did not start"));
+                return Err(self.down_error("did not start"));
             }
             if ended.is_some() {
                 // systemd-nspawn sometimes ends where it should boot again.
-                self.container = start(&self.folder, &self.tree, &self.shown)?;
+                self.container = start_nspawn(&self.dir, &self.tree, &self.binds)?;
             }
-            if begin.elapsed() > UP {
-                return Err(self.down("did not come up"));
+            if begin.elapsed() > BOOT_TIMEOUT {
+                return Err(self.down_error("did not come up"));
             }
-            sleep(PAUSE);
+            sleep(POLL_INTERVAL);
         }
         if !self.has_init {
             return Ok(());
@@ -157,15 +157,15 @@ impl HostClone {
             let said = said.map_err(refused("ask the clone whether it is up"))?;
             match String::from_utf8_lossy(&said.stdout).trim() {
                 "running" | "degraded" | "maintenance" => return Ok(()),
-                _ if begin.elapsed() > STARTED => {
-                    return Err(self.down("did not start its services"));
+                _ if begin.elapsed() > SERVICES_TIMEOUT => {
+                    return Err(self.down_error("did not start its services"));
                 }
                 _ => {}
             }
             if self.find_init() != Some(self.init) {
-                return Err(self.down("ended while it started"));
+                return Err(self.down_error("ended while it started"));
             }
-            sleep(PAUSE);
+            sleep(POLL_INTERVAL);
         }
     }
 
@@ -190,9 +190,9 @@ impl HostClone {
         })
     }
 
-    fn down(&self, what: &str) -> CloneError {
-        let console = fs::read(self.folder.join("console")).unwrap_or_default();
-        let tail = &console[console.len().saturating_sub(TAIL)..];
+    fn down_error(&self, what: &str) -> CloneError {
+        let console = fs::read(self.dir.join("console")).unwrap_or_default();
+        let tail = &console[console.len().saturating_sub(CONSOLE_TAIL)..];
         CloneError::Down {
             what: format!("{what}: {}", String::from_utf8_lossy(tail).trim()),
         }
@@ -203,9 +203,9 @@ impl HostClone {
     /// # Errors
     /// If the way in cannot be found.
     pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Result<Command, CloneError> {
-        let entry = Entry {
+        let entry = CloneEntry {
             cgroup: if self.has_init {
-                cgroup_of(self.init)?
+                cgroup_procs_file(self.init)?
             } else {
                 // It stays where this process is.
                 PathBuf::from("/dev/null")
@@ -228,9 +228,9 @@ impl HostClone {
     ///
     /// # Errors
     /// If a layer cannot be read.
-    pub fn files(&self) -> Result<Features, CloneError> {
+    pub fn changed_files(&self) -> Result<Snapshot, CloneError> {
         let layers = self.tree.layers.iter();
-        files(
+        changed_files(
             layers.map(|(place, upper)| (place.as_path(), upper.as_path())),
             Path::new("/"),
         )
@@ -241,16 +241,16 @@ impl HostClone {
     ///
     /// # Errors
     /// If something of it stays.
-    pub fn end(mut self) -> Result<(), CloneError> {
+    pub fn shut_down(mut self) -> Result<(), CloneError> {
         drop(self.container.kill());
         self.container.wait().map_err(refused("stop the clone"))?;
         overlay::unmount(&self.tree.root)?;
-        overlay::unmount(&self.folder)
+        overlay::unmount(&self.dir)
     }
 }
 
 /// The kernel knows machines by these numbers, and so do others in the network.
-fn give_identity(tree: &Tree) -> Result<(), CloneError> {
+fn renew_identity(tree: &CloneTree) -> Result<(), CloneError> {
     let number = fs::read_to_string("/proc/sys/kernel/random/uuid")
         .map_err(refused("create an ID for the clone"))?;
     let machine = tree.at(Path::new("/etc/machine-id"));
@@ -271,7 +271,7 @@ fn give_identity(tree: &Tree) -> Result<(), CloneError> {
         }
     }
     if had_keys {
-        let status = Command::new(program("ssh-keygen", "openssh-client")?)
+        let status = Command::new(require_program("ssh-keygen", "openssh-client")?)
             .args(["-A", "-f"])
             .arg(&tree.root)
             .stdin(Stdio::null())
@@ -284,11 +284,11 @@ fn give_identity(tree: &Tree) -> Result<(), CloneError> {
 }
 
 /// Says why a clone of this host cannot have an init, and what to install, if so.
-pub fn why_no_init() -> Option<(&'static str, &'static str)> {
+pub fn boot_blocker() -> Option<(&'static str, &'static str)> {
     let inits = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
     if !inits.iter().any(|init| Path::new(init).is_file()) {
         Some(("this host has no systemd", "install the package `systemd`"))
-    } else if find("systemd-nspawn").is_none() {
+    } else if find_program("systemd-nspawn").is_none() {
         Some((
             "systemd-nspawn is not installed",
             "install the package `systemd-container`",
@@ -301,10 +301,14 @@ pub fn why_no_init() -> Option<(&'static str, &'static str)> {
 }
 
 /// Boots it.
-fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Child, CloneError> {
+fn start_nspawn(
+    folder: &Path,
+    tree: &CloneTree,
+    shown: &[(PathBuf, PathBuf)],
+) -> Result<Child, CloneError> {
     let console = File::create(folder.join("console")).map_err(refused("create a console"))?;
     let other = console.try_clone().map_err(refused("create a console"))?;
-    let mut command = Command::new(program("systemd-nspawn", "systemd-container")?);
+    let mut command = Command::new(require_program("systemd-nspawn", "systemd-container")?);
     command
         .env_clear()
         .envs([
@@ -353,7 +357,7 @@ fn start(folder: &Path, tree: &Tree, shown: &[(PathBuf, PathBuf)]) -> Result<Chi
 }
 
 /// Returns the file that takes whoever writes to it into the cgroup of a process.
-fn cgroup_of(pid: u32) -> Result<PathBuf, CloneError> {
+fn cgroup_procs_file(pid: u32) -> Result<PathBuf, CloneError> {
     let own = fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .map_err(refused::<io::Error>("find the cgroup of the clone"))?;
     let own = own
@@ -361,7 +365,7 @@ fn cgroup_of(pid: u32) -> Result<PathBuf, CloneError> {
         .find_map(|line| line.strip_prefix("0::/"))
         .unwrap_or_default();
     let hierarchy = crate::clone::host_state::hierarchies("cgroup2").pop();
-    let hierarchy = hierarchy.ok_or_else(|| CloneError::Lacks {
+    let hierarchy = hierarchy.ok_or_else(|| CloneError::Missing {
         what: "cgroup v2 is not mounted".to_owned(),
         help: "mount it on /sys/fs/cgroup".to_owned(),
     })?;

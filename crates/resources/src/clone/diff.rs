@@ -8,10 +8,10 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use stead_engine::rehearsal::difference::{FOLDER, Features};
+use stead_engine::rehearsal::difference::{FOLDER, Snapshot};
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
-const NOISE: [&str; 25] = [
+const IGNORED_PATHS: [&str; 25] = [
     "/etc/.updated",
     "/var/.updated",
     "/etc/machine-id",
@@ -40,18 +40,23 @@ const NOISE: [&str; 25] = [
     "/root/.cache",
 ];
 /// The largest file of which a digest is taken, in bytes; a larger one counts by its size and its time.
-const LARGEST: u64 = 16 << 20;
+const MAX_DIGESTED: u64 = 16 << 20;
 
 /// Adds what was written to a layer, by its path in the clone, unless it is as on the host below `host`: overlayfs copies a file for
 /// any change of it, and the folders above it too.
-fn walk(upper: &Path, place: &Path, host: &Path, found: &mut Features) -> io::Result<()> {
+fn collect_changes(
+    upper: &Path,
+    place: &Path,
+    host: &Path,
+    found: &mut Snapshot,
+) -> io::Result<()> {
     for entry in fs::read_dir(upper)? {
         let entry = entry?;
         let path = place.join(entry.file_name());
         let Some(name) = path.to_str() else { continue };
-        if NOISE
+        if IGNORED_PATHS
             .iter()
-            .any(|noise| crate::values::glob::fits(noise, name))
+            .any(|noise| crate::values::glob::matches(noise, name))
         {
             continue;
         }
@@ -67,7 +72,7 @@ fn walk(upper: &Path, place: &Path, host: &Path, found: &mut Features) -> io::Re
             found.insert(name.to_owned(), value);
         }
         if meta.is_dir() {
-            walk(&entry.path(), &path, host, found)?;
+            collect_changes(&entry.path(), &path, host, found)?;
         }
     }
     Ok(())
@@ -83,7 +88,7 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
     } else if file_type.is_char_device() && meta.rdev() == 0 {
         // How overlayfs notes that something of the layer below is removed.
         "removed".to_owned()
-    } else if file_type.is_file() && meta.len() <= LARGEST {
+    } else if file_type.is_file() && meta.len() <= MAX_DIGESTED {
         let digest = Sha256::digest(fs::read(path)?);
         format!(
             "{} bytes, {access}, {}",
@@ -106,13 +111,13 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
 ///
 /// # Errors
 /// If a layer cannot be read.
-pub(super) fn files<'a>(
+pub(super) fn changed_files<'a>(
     layers: impl IntoIterator<Item = (&'a Path, &'a Path)>,
     host: &Path,
-) -> io::Result<Features> {
-    let mut found = Features::new();
+) -> io::Result<Snapshot> {
+    let mut found = Snapshot::new();
     for (place, upper) in layers {
-        walk(upper, place, host, &mut found)?;
+        collect_changes(upper, place, host, &mut found)?;
     }
     Ok(found)
 }
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_named_by_its_path_in_the_clone_without_noise() {
+    fn clone_diff_lists_written_paths_without_noise() {
         let folder = tempfile::tempdir().unwrap();
         let (upper, host) = (folder.path().join("upper"), folder.path().join("host"));
         for folder in [&upper, &host] {
@@ -133,7 +138,7 @@ mod tests {
         fs::write(upper.join("etc/motd"), "hello").unwrap();
         fs::write(upper.join("etc/ssh/ssh_host_rsa_key"), "x").unwrap();
         std::os::unix::fs::symlink("/nowhere", upper.join("etc/link")).unwrap();
-        let look = || files([(Path::new("/"), upper.as_path())], &host).unwrap();
+        let look = || changed_files([(Path::new("/"), upper.as_path())], &host).unwrap();
         let before = look();
         let names: Vec<_> = before.keys().map(String::as_str).collect();
         assert_eq!(names, ["/etc/link", "/etc/motd", "/var", "/var/log"]);

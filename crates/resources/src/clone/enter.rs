@@ -7,11 +7,11 @@ use nix::{
     unistd::Pid,
 };
 
-use super::error::{CloneError, program, refused};
+use super::error::{CloneError, refused, require_program};
 
 /// The way into a clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct CloneEntry {
     /// The file that takes whoever writes to it into a cgroup of the clone: systemd there asks in which one somebody is.
     pub cgroup: PathBuf,
     /// The init of the clone, as it is seen from outside.
@@ -33,11 +33,11 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 
 /// What nobody in the clone may do: it would be done to the host. Root enters with all that the kernel has; systemd-nspawn takes these
 /// away from its own processes only.
-const FORBIDDEN: &str = "-sys_module,-mknod,-sys_rawio,-sys_time,-sys_boot,-syslog,-mac_admin,-mac_override,-wake_alarm,-block_suspend,-bpf,-perfmon";
+const DROPPED_CAPABILITIES: &str = "-sys_module,-mknod,-sys_rawio,-sys_time,-sys_boot,-syslog,-mac_admin,-mac_override,-wake_alarm,-block_suspend,-bpf,-perfmon";
 
 /// Takes this process into the clone, where it becomes another program. Returns only if that fails.
-pub fn enter(entry: &Entry, argv: &[OsString]) -> CloneError {
-    let nsenter = match program("nsenter", "util-linux") {
+pub fn enter(entry: &CloneEntry, argv: &[OsString]) -> CloneError {
+    let nsenter = match require_program("nsenter", "util-linux") {
         Ok(path) => path,
         Err(error) => return error,
     };
@@ -48,7 +48,7 @@ pub fn enter(entry: &Entry, argv: &[OsString]) -> CloneError {
         .args(["--all", "--wdns=/", "--target"])
         .arg(entry.init.to_string())
         .args(["--", "setpriv", "--inh-caps=-all", "--ambient-caps=-all"])
-        .args(["--bounding-set", FORBIDDEN, "--"])
+        .args(["--bounding-set", DROPPED_CAPABILITIES, "--"])
         .args(argv)
         .env_clear()
         .envs(ENVIRONMENT)

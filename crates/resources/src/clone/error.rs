@@ -10,7 +10,7 @@ use std::{
 pub enum CloneError {
     /// Something that the clone needs is not on this host.
     #[error("cannot clone this host: {what}; {help}")]
-    Lacks {
+    Missing {
         /// What is not there.
         what: String,
         /// What to do about it.
@@ -45,14 +45,14 @@ pub(super) fn refused<E: Into<io::Error>>(
 }
 
 /// Returns the path of a program of the host.
-pub(super) fn program(name: &str, package: &str) -> Result<PathBuf, CloneError> {
-    find(name).ok_or_else(|| CloneError::Lacks {
+pub(super) fn require_program(name: &str, package: &str) -> Result<PathBuf, CloneError> {
+    find_program(name).ok_or_else(|| CloneError::Missing {
         what: format!("the program `{name}` is not installed"),
         help: format!("install the package `{package}`"),
     })
 }
 
-pub(super) fn find(name: &str) -> Option<PathBuf> {
+pub(super) fn find_program(name: &str) -> Option<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
         .map(|folder| Path::new(folder).join(name))

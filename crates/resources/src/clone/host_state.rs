@@ -14,29 +14,29 @@ use nix::fcntl::{Flock, FlockArg};
 use super::error::{CloneError, refused};
 
 /// The folder that whoever rehearses has locked.
-const PLACE: &str = "/run/stead/rehearsal";
+const LOCK_DIR: &str = "/run/stead/rehearsal";
 /// The name of its cgroup and of its layers, and the beginning of that of its unit.
-pub const NAME: &str = "stead-rehearsal";
+pub const REHEARSAL_NAME: &str = "stead-rehearsal";
 /// How long the last processes of a clone may take to go after they were killed.
-const GONE: Duration = Duration::from_secs(20);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is there as long as this is.
 #[derive(Debug)]
-pub struct Traces {
-    made_above: bool,
-    _claim: Flock<fs::File>,
+pub struct HostState {
+    created_parent: bool,
+    _lock: Flock<fs::File>,
 }
 
-impl Traces {
+impl HostState {
     /// Makes them, after removing what a kill has left. `None` if another rehearsal is under way.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn make(needs_cgroup: bool) -> Result<Option<Self>, CloneError> {
-        let place = Path::new(PLACE);
+    pub fn create(needs_cgroup: bool) -> Result<Option<Self>, CloneError> {
+        let place = Path::new(LOCK_DIR);
         let above = place.parent().expect("it has one");
-        let made_above = make_folder(above, 0o700)?;
-        make_folder(place, 0o700)?;
+        let made_above = create_dir(above, 0o700)?;
+        create_dir(place, 0o700)?;
         let folder =
             fs::File::open(place).map_err(refused("open the directory of the rehearsal"))?;
         let Ok(claim) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) else {
@@ -44,17 +44,17 @@ impl Traces {
         };
         remove_cgroups()?;
         let traces = Self {
-            made_above,
-            _claim: claim,
+            created_parent: made_above,
+            _lock: claim,
         };
         if needs_cgroup {
             let hierarchy = hierarchies("cgroup2")
                 .pop()
-                .ok_or_else(|| CloneError::Lacks {
+                .ok_or_else(|| CloneError::Missing {
                     what: "cgroup v2 is not mounted".to_owned(),
                     help: "mount it on /sys/fs/cgroup".to_owned(),
                 })?;
-            fs::create_dir(hierarchy.join(NAME)).map_err(refused("create a cgroup"))?;
+            fs::create_dir(hierarchy.join(REHEARSAL_NAME)).map_err(refused("create a cgroup"))?;
         }
         Ok(Some(traces))
     }
@@ -63,9 +63,9 @@ impl Traces {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn enter() -> Result<(), CloneError> {
+    pub fn enter_cgroup() -> Result<(), CloneError> {
         for hierarchy in hierarchies("cgroup2") {
-            let file = hierarchy.join(NAME).join("cgroup.procs");
+            let file = hierarchy.join(REHEARSAL_NAME).join("cgroup.procs");
             if file.exists() {
                 fs::write(file, "0").map_err(refused::<io::Error>("enter the cgroup"))?;
             }
@@ -79,18 +79,18 @@ impl Traces {
     /// If something of the clone is still there.
     pub fn remove(self) -> Result<(), CloneError> {
         remove_cgroups()?;
-        fs::remove_dir(PLACE).map_err(refused("remove the directory of the rehearsal"))?;
-        if self.made_above {
+        fs::remove_dir(LOCK_DIR).map_err(refused("remove the directory of the rehearsal"))?;
+        if self.created_parent {
             // Something else may have come to need it.
             drop(fs::remove_dir(
-                Path::new(PLACE).parent().expect("it has one"),
+                Path::new(LOCK_DIR).parent().expect("it has one"),
             ));
         }
         Ok(())
     }
 }
 
-fn make_folder(path: &Path, mode: u32) -> Result<bool, CloneError> {
+fn create_dir(path: &Path, mode: u32) -> Result<bool, CloneError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -103,13 +103,13 @@ fn remove_cgroups() -> Result<(), CloneError> {
     let begin = Instant::now();
     let mut places = hierarchies("cgroup2");
     places.extend(hierarchies("cgroup"));
-    for place in places.iter().map(|place| place.join(NAME)) {
+    for place in places.iter().map(|place| place.join(REHEARSAL_NAME)) {
         if !place.exists() {
             continue;
         }
         drop(fs::write(place.join("cgroup.kill"), "1"));
         while let Err(error) = remove_cgroup(&place) {
-            if begin.elapsed() > GONE {
+            if begin.elapsed() > EXIT_TIMEOUT {
                 return Err(refused("remove the cgroup of the clone")(error));
             }
             sleep(Duration::from_millis(20));
@@ -141,17 +141,17 @@ pub(super) fn hierarchies(version: &str) -> Vec<PathBuf> {
 
 /// A folder on a disk for what clones write.
 #[derive(Debug)]
-pub struct Layers(PathBuf);
+pub struct OverlayDirs(PathBuf);
 
-impl Layers {
+impl OverlayDirs {
     /// Makes it in a directory, after removing what a kill has left there.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn make(folder: &Path) -> Result<Self, CloneError> {
-        let own = Self(folder.join(NAME));
+    pub fn create(folder: &Path) -> Result<Self, CloneError> {
+        let own = Self(folder.join(REHEARSAL_NAME));
         own.clear()?;
-        make_folder(&own.0, 0o700)?;
+        create_dir(&own.0, 0o700)?;
         Ok(own)
     }
 

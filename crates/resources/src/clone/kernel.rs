@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    host::{HostError, Query, Reader, Writer},
-    netfilter::Column,
+    host::{HostError, ReadOnlyCommand, Reader, Writer},
+    netfilter::TableVariant,
 };
 
 /// The largest setting that is copied, in bytes.
@@ -17,7 +17,7 @@ const LIMIT: u64 = 4096;
 
 /// Settings of the kernel and rules of iptables.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Settings {
+pub struct KernelSettings {
     /// By their files.
     sysctls: BTreeMap<PathBuf, String>,
     /// What the program that reads them back takes, by its name.
@@ -28,11 +28,11 @@ pub struct Settings {
 ///
 /// # Errors
 /// If the rules cannot be read.
-pub async fn settings(reader: &Reader) -> Result<Settings, HostError> {
+pub async fn read_settings(reader: &Reader) -> Result<KernelSettings, HostError> {
     let sysctls = settings_below(reader, Path::new("/proc/sys/net"))?;
     let mut rules = BTreeMap::new();
-    for column in Column::ALL {
-        let query: Query = column.query();
+    for column in TableVariant::ALL {
+        let query: ReadOnlyCommand = column.query();
         if !reader.has_program(query.program()) {
             continue;
         }
@@ -40,14 +40,18 @@ pub async fn settings(reader: &Reader) -> Result<Settings, HostError> {
         let restore = query.program().replace("-save", "-restore");
         rules.insert(restore, String::from_utf8_lossy(&text).into_owned());
     }
-    Ok(Settings { sysctls, rules })
+    Ok(KernelSettings { sysctls, rules })
 }
 
 /// Makes the settings and rules hold here. What this namespace does not have, such as an interface, is passed over.
 ///
 /// # Errors
 /// If rules are refused.
-pub async fn set(writer: &Writer, reader: &Reader, settings: &Settings) -> Result<(), HostError> {
+pub async fn apply_settings(
+    writer: &Writer,
+    reader: &Reader,
+    settings: &KernelSettings,
+) -> Result<(), HostError> {
     for (program, text) in &settings.rules {
         // A table of the legacy back end that was never used is not to be made by looking.
         if text.lines().any(|line| line.starts_with('*')) {
@@ -60,7 +64,7 @@ pub async fn set(writer: &Writer, reader: &Reader, settings: &Settings) -> Resul
     sorted.sort_by_key(|(path, _)| (path.components().count(), !is_for_all(path)));
     for (path, value) in sorted {
         if here.get(path).is_some_and(|now| now != value) {
-            drop(writer.put_kernel(path, value.as_bytes()));
+            drop(writer.write_kernel_file(path, value.as_bytes()));
         }
     }
     Ok(())
@@ -77,12 +81,12 @@ pub(super) fn settings_below(
     folder: &Path,
 ) -> Result<BTreeMap<PathBuf, String>, HostError> {
     let mut found = BTreeMap::new();
-    for name in reader.list_folder(folder)? {
+    for name in reader.list_dir(folder)? {
         let path = folder.join(name);
         let Some(meta) = reader.stat(&path)? else {
             continue;
         };
-        if meta.kind == crate::host::MetaKind::Folder {
+        if meta.kind == crate::host::MetaKind::Directory {
             found.extend(settings_below(reader, &path)?);
         } else if meta.mode & 0o222 != 0
             && let Ok(Some(value)) = reader.read_text(&path, LIMIT)

@@ -6,7 +6,7 @@ use nix::sys::statvfs::statvfs;
 
 /// Returns how much memory the clone takes, in bytes: what all other processes of this PID namespace have for themselves, `Pss` of
 /// `proc_pid_smaps(5)`, and the layers that are kept in memory. `None` if that cannot be measured here.
-pub fn memory() -> Option<u64> {
+pub fn memory_used() -> Option<u64> {
     let own = std::process::id().to_string();
     let processes = fs::read_dir("/proc").ok()?;
     let mut total = None;

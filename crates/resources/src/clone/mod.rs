@@ -13,17 +13,17 @@ pub(crate) mod overlay;
 pub(crate) mod snapshot;
 pub(crate) mod supervisor;
 
-pub use boot::{HostClone, why_no_init};
-pub use enter::{Entry, enter, kill_inside};
+pub use boot::{HostClone, boot_blocker};
+pub use enter::{CloneEntry, enter, kill_inside};
 pub use error::CloneError;
-pub use host_state::{Layers, NAME, Traces};
-pub use kernel::{Settings, set, settings};
-pub use memory::memory;
-pub use namespaces::idle;
-pub use snapshot::look;
-pub use supervisor::Holder;
+pub use host_state::{HostState, OverlayDirs, REHEARSAL_NAME};
+pub use kernel::{KernelSettings, apply_settings, read_settings};
+pub use memory::memory_used;
+pub use namespaces::idle_init;
+pub use snapshot::take_snapshot;
+pub use supervisor::Supervisor;
 
 /// Whether a path fits a pattern of [`stead_engine::provider::capabilities::Footprint::managed_paths`].
-pub fn is_place(pattern: &str, path: &str) -> bool {
-    crate::values::glob::fits(pattern, path)
+pub fn matches_path(pattern: &str, path: &str) -> bool {
+    crate::values::glob::matches(pattern, path)
 }

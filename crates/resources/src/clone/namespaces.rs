@@ -13,20 +13,23 @@ use nix::{
     unistd::{chdir, pivot_root, sethostname},
 };
 
-use super::error::{CloneError, program, refused};
-use crate::clone::overlay::bind;
+use super::error::{CloneError, refused, require_program};
+use crate::clone::overlay::bind_mount;
 
 /// What says that the clone is ready, in the clone.
-const READY: &str = "run/clone-is-ready";
+const READY_FILE: &str = "run/clone-is-ready";
 /// Devices that every program may need, and that lead nowhere.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// What the kernel keeps for the host and the clone: seen, not written. Its settings of the network are the clone's own.
-const READ_ONLY: [&str; 4] = ["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus"];
+const READ_ONLY_PATHS: [&str; 4] = ["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus"];
 
 /// Starts it: this program in namespaces of its own, doing nothing.
-pub(super) fn start(root: &Path, shown: &[(PathBuf, PathBuf)]) -> Result<Child, CloneError> {
+pub(super) fn start_namespaces(
+    root: &Path,
+    shown: &[(PathBuf, PathBuf)],
+) -> Result<Child, CloneError> {
     let own = std::env::current_exe().map_err(refused("find this program"))?;
-    let mut command = Command::new(program("unshare", "util-linux")?);
+    let mut command = Command::new(require_program("unshare", "util-linux")?);
     command
         .args(["--mount", "--net", "--ipc", "--uts", "--pid", "--fork"])
         .args(["--kill-child", "--propagation", "private", "--"])
@@ -45,7 +48,7 @@ pub(super) fn start(root: &Path, shown: &[(PathBuf, PathBuf)]) -> Result<Child, 
 /// Whether the clone that a process holds is ready.
 pub(super) fn is_ready(init: u32) -> bool {
     Path::new(&format!("/proc/{init}/root"))
-        .join(READY)
+        .join(READY_FILE)
         .exists()
 }
 
@@ -53,33 +56,33 @@ pub(super) fn is_ready(init: u32) -> bool {
 ///
 /// # Errors
 /// If the kernel refuses; else it does not return.
-pub fn idle(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
-    set_up(root, shown)?;
+pub fn idle_init(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
+    enter_root(root, shown)?;
     loop {
         thread::park();
     }
 }
 
-fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
-    let ip = program("ip", "iproute2")?;
+fn enter_root(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
+    let ip = require_program("ip", "iproute2")?;
     let up = Command::new(ip).args(["link", "set", "lo", "up"]).status();
     up.map_err(refused("bring up the network of the clone"))?;
     sethostname(nix::unistd::gethostname().unwrap_or_default())
         .map_err(refused("name the clone"))?;
     let nothing = MsFlags::empty();
-    file_system("proc", &root.join("proc"), MsFlags::MS_NOSUID, None)?;
-    file_system("sysfs", &root.join("sys"), MsFlags::MS_RDONLY, None)?;
+    mount_file_system("proc", &root.join("proc"), MsFlags::MS_NOSUID, None)?;
+    mount_file_system("sysfs", &root.join("sys"), MsFlags::MS_RDONLY, None)?;
     for (place, mode) in [
         ("run", "mode=0755"),
         ("tmp", "mode=1777"),
         ("dev", "mode=0755"),
     ] {
-        file_system("tmpfs", &root.join(place), nothing, Some(mode))?;
+        mount_file_system("tmpfs", &root.join(place), nothing, Some(mode))?;
     }
     for device in DEVICES {
         let target = root.join("dev").join(device);
         File::create(&target).map_err(refused("create a device"))?;
-        bind(&Path::new("/dev").join(device), &target)?;
+        bind_mount(&Path::new("/dev").join(device), &target)?;
     }
     for (link, target) in [
         ("fd", "/proc/self/fd"),
@@ -90,14 +93,14 @@ fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
         symlink(target, root.join("dev").join(link)).map_err(refused("create a device"))?;
     }
     fs::create_dir(root.join("dev/shm")).map_err(refused("create a directory"))?;
-    for place in READ_ONLY {
+    for place in READ_ONLY_PATHS {
         let place = root.join(place);
         if !place.exists() {
             continue;
         }
-        bind(&place, &place)?;
+        bind_mount(&place, &place)?;
         if place.ends_with("proc/sys") {
-            bind(&place.join("net"), &place.join("net"))?;
+            bind_mount(&place.join("net"), &place.join("net"))?;
         }
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, &place, None::<&str>, flags, None::<&str>)
@@ -112,18 +115,19 @@ fn set_up(root: &Path, shown: &[PathBuf]) -> Result<(), CloneError> {
             fs::create_dir_all(above).map_err(refused("create a directory"))?;
             File::create(&target).map_err(refused("create a file"))?;
         }
-        bind(&pair[0], &target)?;
+        bind_mount(&pair[0], &target)?;
     }
     // The old root lies upon the new one for a moment: pivot_root(2), NOTES.
     chdir(root).map_err(refused("enter the clone"))?;
     pivot_root(".", ".").map_err(refused("enter the clone"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(refused("leave the host"))?;
     chdir("/").map_err(refused("enter the clone"))?;
-    File::create(Path::new("/").join(READY)).map_err(refused("report that the clone is ready"))?;
+    File::create(Path::new("/").join(READY_FILE))
+        .map_err(refused("report that the clone is ready"))?;
     Ok(())
 }
 
-fn file_system(
+fn mount_file_system(
     kind: &str,
     place: &Path,
     flags: MsFlags,

@@ -10,9 +10,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use super::error::{CloneError, refused};
 
 /// Folders that the init of the clone fills itself.
-const OF_THE_INIT: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+const INIT_MOUNTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 /// Folders whose contents are layers of overlayfs themselves, or are to be: a layer over them does not work. They begin empty.
-const FRESH: [(&str, &str); 3] = [
+const EMPTIED_DIRS: [(&str, &str); 3] = [
     (
         "/var/lib/docker",
         "Docker has no images and no containers in it",
@@ -27,11 +27,11 @@ const FRESH: [(&str, &str); 3] = [
     ),
 ];
 /// File systems that hold files of the host, and can lie below a layer.
-const LAYERED: [&str; 10] = [
+const OVERLAY_FILE_SYSTEMS: [&str; 10] = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "overlay", "tmpfs",
 ];
 /// File systems that nobody writes to, or that cannot lie below a layer.
-const READ_ONLY: [&str; 6] = [
+const READ_ONLY_FILE_SYSTEMS: [&str; 6] = [
     "squashfs",
     "erofs",
     "iso9660",
@@ -42,14 +42,14 @@ const READ_ONLY: [&str; 6] = [
 
 /// A mount of the host.
 #[derive(Debug, PartialEq, Eq)]
-struct Mounted {
-    place: PathBuf,
+struct MountEntry {
+    mount_point: PathBuf,
     file_system: String,
 }
 
 /// The files of the clone, all of them below one folder.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct CloneTree {
     /// Its root folder.
     pub(super) root: PathBuf,
     /// The upper folder of each layer, with the place of the layer in the clone.
@@ -58,9 +58,9 @@ pub(super) struct Tree {
     pub(super) differences: Vec<String>,
 }
 
-impl Tree {
+impl CloneTree {
     /// Makes it in `folder`, which is empty and not below a layer.
-    pub(super) fn make(folder: &Path, mounts: &str) -> Result<Self, CloneError> {
+    pub(super) fn create(folder: &Path, mounts: &str) -> Result<Self, CloneError> {
         let root = folder.join("root");
         fs::create_dir(&root).map_err(refused("create the root directory of the clone"))?;
         let mut tree = Self {
@@ -68,12 +68,16 @@ impl Tree {
             layers: vec![],
             differences: vec![],
         };
-        tree.layer(folder, Path::new("/"))?;
-        let fresh = tree.freshen(folder)?;
-        for Mounted { place, file_system } in parse(mounts) {
+        tree.add_layer(folder, Path::new("/"))?;
+        let fresh = tree.mount_empty_dirs(folder)?;
+        for MountEntry {
+            mount_point: place,
+            file_system,
+        } in parse_mounts(mounts)
+        {
             let is_below = |folder: &str| place.starts_with(folder);
             if place == Path::new("/")
-                || OF_THE_INIT.into_iter().any(is_below)
+                || INIT_MOUNTS.into_iter().any(is_below)
                 || fresh.iter().any(|fresh| is_below(fresh))
                 || place.starts_with(folder)
             {
@@ -86,9 +90,13 @@ impl Tree {
             };
             let is_folder = here.is_dir() && there.is_dir();
             match file_system.as_str() {
-                kind if LAYERED.contains(&kind) && is_folder => tree.layer(folder, &place)?,
-                kind if LAYERED.contains(&kind) || READ_ONLY.contains(&kind) => {
-                    bind_read_only(&place, &target)?;
+                kind if OVERLAY_FILE_SYSTEMS.contains(&kind) && is_folder => {
+                    tree.add_layer(folder, &place)?;
+                }
+                kind if OVERLAY_FILE_SYSTEMS.contains(&kind)
+                    || READ_ONLY_FILE_SYSTEMS.contains(&kind) =>
+                {
+                    bind_mount_read_only(&place, &target)?;
                 }
                 kind => tree.differences.push(format!(
                     "{} is empty in it, because a {kind} cannot be cloned",
@@ -105,15 +113,15 @@ impl Tree {
     }
 
     /// Mounts a layer over what is at `place` on the host.
-    fn layer(&mut self, folder: &Path, place: &Path) -> Result<(), CloneError> {
+    fn add_layer(&mut self, folder: &Path, place: &Path) -> Result<(), CloneError> {
         let target = self.at(place);
-        match self.layer_at(folder, place, &target) {
+        match self.mount_layer(folder, place, &target) {
             Err(_) if place != Path::new("/") => {
                 self.differences.push(format!(
                     "{} is read-only in it, because overlayfs cannot cover it",
                     place.display()
                 ));
-                bind_read_only(place, &target)
+                bind_mount_read_only(place, &target)
             }
             mounted => mounted,
         }
@@ -121,14 +129,23 @@ impl Tree {
 
     /// Mounts a layer over what is at `place` on the host somewhere else, for the init of the clone to show. So a socket there is none
     /// in the clone: what is bound to it is bound to the file below.
-    pub(super) fn show(&mut self, folder: &Path, place: &Path) -> Result<PathBuf, CloneError> {
+    pub(super) fn layer_for_bind(
+        &mut self,
+        folder: &Path,
+        place: &Path,
+    ) -> Result<PathBuf, CloneError> {
         let target = folder.join("shown").join(self.layers.len().to_string());
         fs::create_dir_all(&target).map_err(refused("create a directory for the clone"))?;
-        self.layer_at(folder, place, &target)?;
+        self.mount_layer(folder, place, &target)?;
         Ok(target)
     }
 
-    fn layer_at(&mut self, folder: &Path, place: &Path, target: &Path) -> Result<(), CloneError> {
+    fn mount_layer(
+        &mut self,
+        folder: &Path,
+        place: &Path,
+        target: &Path,
+    ) -> Result<(), CloneError> {
         let own = folder.join("layers").join(self.layers.len().to_string());
         let (upper, work) = (own.join("upper"), own.join("work"));
         for folder in [&upper, &work] {
@@ -156,16 +173,16 @@ impl Tree {
     }
 
     /// Puts empty folders over what cannot be cloned.
-    fn freshen(&mut self, folder: &Path) -> Result<Vec<&'static str>, CloneError> {
+    fn mount_empty_dirs(&mut self, folder: &Path) -> Result<Vec<&'static str>, CloneError> {
         let mut fresh = vec![];
-        for (place, difference) in FRESH {
+        for (place, difference) in EMPTIED_DIRS {
             let target = self.at(Path::new(place));
             if !target.is_dir() {
                 continue;
             }
             let own = folder.join("fresh").join(fresh.len().to_string());
             fs::create_dir_all(&own).map_err(refused("create an empty directory"))?;
-            bind(&own, &target)?;
+            bind_mount(&own, &target)?;
             fresh.push(place);
             self.differences.push(difference.to_owned());
         }
@@ -174,14 +191,14 @@ impl Tree {
 }
 
 /// Shows a folder or a file at another place.
-pub(super) fn bind(from: &Path, to: &Path) -> Result<(), CloneError> {
+pub(super) fn bind_mount(from: &Path, to: &Path) -> Result<(), CloneError> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(refused(format!("show {} in the clone", from.display())))
 }
 
 /// The same, but nobody can write to it there.
-fn bind_read_only(from: &Path, to: &Path) -> Result<(), CloneError> {
-    bind(from, to)?;
+fn bind_mount_read_only(from: &Path, to: &Path) -> Result<(), CloneError> {
+    bind_mount(from, to)?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     mount(None::<&str>, to, None::<&str>, flags, None::<&str>).map_err(refused(format!(
         "make {} read-only in the clone",
@@ -190,7 +207,7 @@ fn bind_read_only(from: &Path, to: &Path) -> Result<(), CloneError> {
 }
 
 /// Mounts a file system in memory that only root may enter.
-pub(super) fn mount_memory(place: &Path) -> Result<(), CloneError> {
+pub(super) fn mount_tmpfs(place: &Path) -> Result<(), CloneError> {
     let flags = MsFlags::empty();
     mount(
         Some("stead"),
@@ -220,8 +237,8 @@ fn escape(path: &Path) -> String {
 }
 
 /// Reads `/proc/self/mountinfo`: `proc_pid_mountinfo(5)`. What is mounted over something else comes after it, and alone counts.
-fn parse(mounts: &str) -> Vec<Mounted> {
-    let mut all: Vec<Mounted> = vec![];
+fn parse_mounts(mounts: &str) -> Vec<MountEntry> {
+    let mut all: Vec<MountEntry> = vec![];
     for line in mounts.lines() {
         let mut halves = line.splitn(2, " - ");
         let place = halves.next().and_then(|half| half.split(' ').nth(4));
@@ -230,9 +247,9 @@ fn parse(mounts: &str) -> Vec<Mounted> {
             continue;
         };
         let place = PathBuf::from(unescape(place));
-        all.retain(|other| !other.place.starts_with(&place) || place == Path::new("/"));
-        all.push(Mounted {
-            place,
+        all.retain(|other| !other.mount_point.starts_with(&place) || place == Path::new("/"));
+        all.push(MountEntry {
+            mount_point: place,
             file_system: file_system.to_owned(),
         });
     }
@@ -254,7 +271,7 @@ fn unescape(word: &str) -> String {
 }
 
 /// Returns what is mounted here now.
-pub(super) fn mounted() -> Result<String, CloneError> {
+pub(super) fn read_mounts() -> Result<String, CloneError> {
     fs::read_to_string("/proc/self/mountinfo").map_err(refused::<io::Error>("read the mounts"))
 }
 
@@ -263,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_read_with_their_blanks_and_the_last_one_at_a_place_counts() {
+    fn mountinfo_is_unescaped_and_last_mount_at_a_path_wins() {
         let text = "\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:5 / /home rw - ext4 /dev/vdb rw
@@ -271,17 +288,17 @@ mod tests {
 32 22 0:7 / /home rw - xfs /dev/vdc rw
 33 22 0:8 / /snap/core22/1 ro - squashfs /dev/loop0 ro
 ";
-        let mounted: Vec<_> = parse(text)
+        let mounted: Vec<_> = parse_mounts(text)
             .into_iter()
-            .map(|mounted| format!("{} {}", mounted.place.display(), mounted.file_system))
+            .map(|mounted| format!("{} {}", mounted.mount_point.display(), mounted.file_system))
             .collect();
         assert_eq!(mounted, ["/ ext4", "/home xfs", "/snap/core22/1 squashfs"]);
-        let one = &parse(&text.lines().take(3).collect::<Vec<_>>().join("\n"))[2];
-        assert_eq!(one.place, Path::new("/home/my disk"));
+        let one = &parse_mounts(&text.lines().take(3).collect::<Vec<_>>().join("\n"))[2];
+        assert_eq!(one.mount_point, Path::new("/home/my disk"));
     }
 
     #[test]
-    fn a_path_with_signs_of_overlayfs_stays_one_path() {
+    fn escape_quotes_overlayfs_separators() {
         assert_eq!(escape(Path::new("/a,b:c\\d")), "/a\\,b\\:c\\\\d");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stead_engine::rehearsal::difference::{Features, START};
+use stead_engine::rehearsal::difference::{START_PREFIX, Snapshot};
 
 use super::kernel::settings_below;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 /// What counts and is no setting.
 const COUNTERS: [&str; 2] = ["net.netfilter.nf_conntrack_count", "net.ipv4.route.flush"];
 /// Units that come and go by themselves.
-const PASSING: [&str; 11] = [
+const TRANSIENT_UNITS: [&str; 11] = [
     "systemd-timedated*",
     "systemd-hostnamed*",
     "systemd-localed*",
@@ -33,16 +33,16 @@ const PASSING: [&str; 11] = [
 ///
 /// # Errors
 /// If something of it cannot be read.
-pub async fn look(reader: &Reader) -> Result<Features, HostError> {
-    let mut features = Features::new();
+pub async fn take_snapshot(reader: &Reader) -> Result<Snapshot, HostError> {
+    let mut features = Snapshot::new();
     for (path, value) in settings_below(reader, Path::new("/proc/sys/net"))? {
-        let name = name_of(&path);
+        let name = sysctl_name(&path);
         if !COUNTERS.contains(&name.as_str()) {
             features.insert(format!("sysctl:{name}"), value);
         }
     }
     let tables = Tables::read(reader).await?;
-    for (column, saved) in tables.seen() {
+    for (column, saved) in tables.readable() {
         let place = format!("{}-{}", column.family.word(), column.backend.word());
         for (table, chains) in &saved.tables {
             for (chain, found) in chains {
@@ -64,10 +64,10 @@ pub async fn look(reader: &Reader) -> Result<Features, HostError> {
         }
     }
     if reader.has_systemd()? {
-        units(reader, &mut features).await?;
+        add_units(reader, &mut features).await?;
     }
-    if client::is_there(reader).unwrap_or(false)
-        && let Ok(snaps) = client::installed(reader, &[]).await
+    if client::is_present(reader).unwrap_or(false)
+        && let Ok(snaps) = client::installed_snaps(reader, &[]).await
     {
         for (name, snap) in snaps {
             features.insert(
@@ -79,19 +79,19 @@ pub async fn look(reader: &Reader) -> Result<Features, HostError> {
     Ok(features)
 }
 
-async fn units(reader: &Reader, features: &mut Features) -> Result<(), HostError> {
+async fn add_units(reader: &Reader, features: &mut Snapshot) -> Result<(), HostError> {
     for state in ["active", "failed"] {
         for pattern in ["*.service", "*.socket", "*.timer", "*.mount", "*.path"] {
-            for name in reader.units_in(&[state], pattern).await? {
-                if PASSING
+            for name in reader.list_units_in(&[state], pattern).await? {
+                if TRANSIENT_UNITS
                     .iter()
-                    .any(|passing| crate::values::glob::fits(passing, &name))
+                    .any(|passing| crate::values::glob::matches(passing, &name))
                 {
                     continue;
                 }
                 if state == "active" && pattern == "*.service" {
-                    let start = reader.unit(&name).await?.invocation;
-                    features.insert(format!("{START}{name}"), start);
+                    let start = reader.unit(&name).await?.invocation_id;
+                    features.insert(format!("{START_PREFIX}{name}"), start);
                 }
                 features.insert(format!("unit:{name}"), state.to_owned());
             }
@@ -101,7 +101,7 @@ async fn units(reader: &Reader, features: &mut Features) -> Result<(), HostError
 }
 
 /// Returns the key of a file below /proc/sys.
-fn name_of(path: &Path) -> String {
+fn sysctl_name(path: &Path) -> String {
     let parts = path.strip_prefix("/proc/sys").unwrap_or(path);
     let parts = parts.to_string_lossy();
     let swapped = parts.chars().map(|character| match character {

@@ -8,13 +8,13 @@ use std::{
 };
 
 use super::{
-    error::{CloneError, program, refused},
-    host_state::NAME,
+    error::{CloneError, refused, require_program},
+    host_state::REHEARSAL_NAME,
 };
 
 /// What is to be started.
 #[derive(Debug)]
-pub struct Holder(Command);
+pub struct Supervisor(Command);
 
 /// Namespaces that go with their first process, which goes when `unshare` does.
 const NAMESPACES: [&str; 7] = [
@@ -27,19 +27,19 @@ const NAMESPACES: [&str; 7] = [
     "private",
 ];
 
-impl Holder {
+impl Supervisor {
     /// Makes it: this program with these arguments. systemd-nspawn needs a cgroup that it may divide; systemd gives it one.
     ///
     /// # Errors
     /// If a program that it needs is not installed.
     pub fn new(has_systemd: bool, arguments: Vec<OsString>) -> Result<Self, CloneError> {
         let own = std::env::current_exe().map_err(refused("find this program"))?;
-        let unshare = program("unshare", "util-linux")?;
+        let unshare = require_program("unshare", "util-linux")?;
         let mut command = if has_systemd {
-            let mut command = Command::new(program("systemd-run", "systemd")?);
+            let mut command = Command::new(require_program("systemd-run", "systemd")?);
             command
                 .args(["--quiet", "--wait", "--pipe", "--collect"])
-                .arg(format!("--unit={NAME}-{}", std::process::id()))
+                .arg(format!("--unit={REHEARSAL_NAME}-{}", std::process::id()))
                 .args(["--property=Delegate=yes", "--property=TasksMax=infinity"])
                 .arg("--description=A clone of this host, made by stead rehearse");
             for name in ["NO_COLOR", "TERM", "CLICOLOR_FORCE"] {

@@ -2,31 +2,31 @@
 
 use crate::{
     doctor::{
-        context::{Look, Patient},
-        finding::Ailment,
+        context::{CheckResult, DoctorContext},
+        finding::FindingRule,
     },
     microk8s::layout,
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "args-twice",
     fact: "an argument of Kubernetes is set twice, with different values",
     why: "The last one applies. A change of the first one has no effect.",
-    looks_at: "The argument files of MicroK8s: a flag that occurs more than once, with different values.",
+    criterion: "The argument files of MicroK8s: a flag that occurs more than once, with different values.",
     by_hand: &["remove the lines that do not apply"],
     spec: &[],
 };
 
-pub(super) fn look(patient: &Patient<'_>) -> Look {
-    let Some(layout) = patient.microk8s()? else {
+pub(super) fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let Some(layout) = context.microk8s()? else {
         return Ok(None);
     };
     let mut evidence = vec![];
     for file in layout::files() {
-        let Some(args) = layout.read_args(patient.host, file)? else {
+        let Some(args) = layout.read_args(context.host, file)? else {
             continue;
         };
-        for (flag, values) in args.contradictions() {
+        for (flag, values) in args.conflicting_flags() {
             let path = layout.args(file);
             evidence.push(format!(
                 "{}: --{flag} is {}",
@@ -38,5 +38,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if evidence.is_empty() {
         return Ok(None);
     }
-    Ok(Some(AILMENT.seen(evidence)))
+    Ok(Some(RULE.found(evidence)))
 }

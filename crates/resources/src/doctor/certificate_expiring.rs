@@ -6,36 +6,36 @@ use jiff::Timestamp;
 
 use crate::{
     doctor::{
-        context::{Look, Patient},
-        finding::{Ailment, Finding},
+        context::{CheckResult, DoctorContext},
+        finding::{Finding, FindingRule},
     },
     files::certificate::Certificate,
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "certificate-expiring",
     fact: "a certificate of MicroK8s expires",
     why: "When it has expired, clients reject it: kubectl, the kubelet and all programs in the cluster lose the API server. MicroK8s issues certificates for a year, and renews them only when the addresses of the host change.",
-    looks_at: "The certificates that `microk8s refresh-certs` issues: one that has expired, or expires within 30 days.",
+    criterion: "The certificates that `microk8s refresh-certs` issues: one that has expired, or expires within 30 days.",
     by_hand: &["microk8s refresh-certs --cert FILE   (restarts the API server)"],
     spec: &[],
 };
 /// They are in the folder `certs` of the data: `certs` in MicroK8s' `scripts/wrappers/refresh_certs.py`.
 pub(super) const SERVER: &str = "certs/server.crt";
-const FILES: [&str; 3] = ["certs/ca.crt", SERVER, "certs/front-proxy-client.crt"];
+const CERTIFICATES: [&str; 3] = ["certs/ca.crt", SERVER, "certs/front-proxy-client.crt"];
 /// From so many days on it is said.
-const SOON: i64 = 30;
+const WARN_DAYS: i64 = 30;
 /// The largest certificate that is read, in bytes.
 pub(super) const LIMIT: u64 = 64 << 10;
 
-pub(super) fn look(patient: &Patient<'_>) -> Look {
-    let Some(layout) = patient.microk8s()? else {
+pub(super) fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let Some(layout) = context.microk8s()? else {
         return Ok(None);
     };
     let mut found = vec![];
-    for file in FILES {
+    for file in CERTIFICATES {
         let path = layout.data.join(file);
-        let text = patient.host.read(&path, LIMIT)?.unwrap_or_default();
+        let text = context.host.read(&path, LIMIT)?.unwrap_or_default();
         if let Some(certificate) = Certificate::parse(&text) {
             found.push((path, certificate));
         }
@@ -43,10 +43,10 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     let found = found
         .iter()
         .map(|(path, certificate)| (path.as_path(), certificate));
-    Ok(judge(found, Timestamp::now()))
+    Ok(evaluate(found, Timestamp::now()))
 }
 
-fn judge<'a>(
+fn evaluate<'a>(
     certificates: impl Iterator<Item = (&'a Path, &'a Certificate)>,
     now: Timestamp,
 ) -> Option<Finding> {
@@ -54,7 +54,7 @@ fn judge<'a>(
     let mut files = vec![];
     for (path, certificate) in certificates {
         let days = certificate.expires.duration_since(now).as_hours() / 24;
-        if days >= SOON {
+        if days >= WARN_DAYS {
             continue;
         }
         let verb = if certificate.expires <= now {
@@ -67,7 +67,7 @@ fn judge<'a>(
         files.push(path.file_name()?.to_string_lossy().into_owned());
     }
     let is_any = !evidence.is_empty();
-    is_any.then(|| AILMENT.seen(evidence).with("FILE", &files))
+    is_any.then(|| RULE.found(evidence).substitute("FILE", &files))
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
             addresses: BTreeSet::new(),
         };
         let now = "2026-06-01T12:00:00Z".parse().unwrap();
-        let found = judge(
+        let found = evaluate(
             [(Path::new("/x/server.crt"), &certificate)].into_iter(),
             now,
         );
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_thirty_days_of_a_certificate_are_told_and_what_comes_after() {
+    fn certificate_expiring_reports_the_last_thirty_days() {
         check("2026-07-02T12:00:00Z", None);
         check("2026-07-01T12:00:00Z", None);
         check(

@@ -4,18 +4,18 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     doctor::{
-        context::{Look, Patient},
-        finding::{Ailment, Finding},
+        context::{CheckResult, DoctorContext},
+        finding::{Finding, FindingRule},
     },
     host::{Clock, HostError, Reader},
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "clock-adrift",
     fact: "the clock of this host is not synchronized",
     why: "An unsynchronized clock drifts by seconds each day. Then certificates and tokens are expired or not yet valid for the snap store and the API server, and logs of several machines do not match.",
-    looks_at: "The state of the clock by systemd-timedated, from ten minutes after the boot on. Not checked in a container, which has the clock of its machine, nor where the guest tools of VMware or VirtualBox set the clock.",
-    by_hand: &[INSTALL, ENABLE, ASK],
+    criterion: "The state of the clock by systemd-timedated, from ten minutes after the boot on. Not checked in a container, which has the clock of its machine, nor where the guest tools of VMware or VirtualBox set the clock.",
+    by_hand: &[INSTALL, ENABLE, INSPECT],
     spec: &[
         "package \"systemd-timesyncd\"",
         "unit \"systemd-timesyncd.service\" enabled=#true running=#true",
@@ -26,50 +26,50 @@ const INSTALL: &str = "apt-get install systemd-timesyncd   (if CanNTP is no)";
 /// Where one is, and is not enabled.
 const ENABLE: &str = "timedatectl set-ntp true   (if NTP is no)";
 /// Where one is enabled, in vain.
-const ASK: &str = "journalctl --unit systemd-timesyncd --unit chrony --lines 50   (if NTP is yes: shows which server does not answer)";
+const INSPECT: &str = "journalctl --unit systemd-timesyncd --unit chrony --lines 50   (if NTP is yes: shows which server does not answer)";
 /// What systemd-timesyncd makes when it has set the clock: systemd-timesyncd.service(8).
-const SET: &str = "/run/systemd/timesync/synchronized";
+const SYNCHRONIZED_FILE: &str = "/run/systemd/timesync/synchronized";
 /// What systemd writes in a container: <https://systemd.io/CONTAINER_INTERFACE>.
-const CONTAINER: &str = "/run/systemd/container";
+const CONTAINER_FILE: &str = "/run/systemd/container";
 /// So long after the boot the clock may still be on its way.
-const EARLY: Duration = Duration::from_mins(10);
+const BOOT_GRACE: Duration = Duration::from_mins(10);
 /// Programs by which the host of a virtual machine may keep its clock right, which the kernel does not know.
-const GUESTS: [&str; 4] = [
+const GUEST_UNITS: [&str; 4] = [
     "open-vm-tools.service",
     "vmtoolsd.service",
     "virtualbox-guest-utils.service",
     "vboxadd-service.service",
 ];
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let host = patient.host;
-    if !host.has_systemd()? || has(host, CONTAINER)? || has(host, SET)? {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let host = context.host;
+    if !host.has_systemd()? || exists(host, CONTAINER_FILE)? || exists(host, SYNCHRONIZED_FILE)? {
         return Ok(None);
     }
     let up = Duration::from_millis(host.now().milliseconds);
-    if up < EARLY {
+    if up < BOOT_GRACE {
         return Ok(None);
     }
-    let Some(finding) = judge(host.clock().await?, up) else {
+    let Some(finding) = evaluate(host.clock().await?, up) else {
         return Ok(None);
     };
-    for unit in GUESTS {
-        if host.unit(unit).await?.active == "active" {
+    for unit in GUEST_UNITS {
+        if host.unit(unit).await?.active_state == "active" {
             return Ok(None);
         }
     }
     Ok(Some(finding))
 }
 
-fn has(host: &Reader, path: &str) -> Result<bool, HostError> {
+fn exists(host: &Reader, path: &str) -> Result<bool, HostError> {
     Ok(host.stat(Path::new(path))?.is_some())
 }
 
-fn judge(clock: Clock, up: Duration) -> Option<Finding> {
+fn evaluate(clock: Clock, up: Duration) -> Option<Finding> {
     let Clock {
         is_synchronised,
-        can_be,
-        is_kept,
+        can_sync: can_be,
+        is_sync_enabled: is_kept,
     } = clock;
     if is_synchronised {
         return None;
@@ -77,11 +77,11 @@ fn judge(clock: Clock, up: Duration) -> Option<Finding> {
     let word = |is| if is { "yes" } else { "no" };
     let (can, kept) = (word(can_be), word(is_kept));
     let minutes = up.as_secs() / 60;
-    let finding = AILMENT.seen(vec![format!(
+    let finding = RULE.found(vec![format!(
         "systemd-timedated: NTPSynchronized is no, {minutes} minutes after the boot; CanNTP is {can}, NTP is {kept}"
     )]);
     let way = match (can_be, is_kept) {
-        (_, true) => ASK,
+        (_, true) => INSPECT,
         (true, false) => ENABLE,
         (false, false) => INSTALL,
     };
@@ -101,32 +101,32 @@ mod tests {
     fn check(is_synchronised: bool, can_be: bool, is_kept: bool, expected: Option<(&str, usize)>) {
         let clock = Clock {
             is_synchronised,
-            can_be,
-            is_kept,
+            can_sync: can_be,
+            is_sync_enabled: is_kept,
         };
-        let found = judge(clock, Duration::from_hours(1));
+        let found = evaluate(clock, Duration::from_hours(1));
         let told = found.as_ref();
         let told = told.map(|found| (found.by_hand[0].as_str(), found.spec.len()));
         assert_eq!(told, expected, "{clock:?}");
     }
 
     #[test]
-    fn the_way_to_a_right_clock_depends_on_who_keeps_it() {
+    fn clock_adrift_fix_depends_on_the_ntp_service() {
         check(true, true, true, None);
         check(true, false, false, None);
-        check(false, true, true, Some((ASK, 0)));
+        check(false, true, true, Some((INSPECT, 0)));
         check(false, true, false, Some((ENABLE, 0)));
         check(false, false, false, Some((INSTALL, 2)));
     }
 
     #[test]
-    fn the_evidence_is_what_systemd_timedated_says() {
+    fn clock_adrift_evidence_quotes_timedated() {
         let clock = Clock {
             is_synchronised: false,
-            can_be: true,
-            is_kept: false,
+            can_sync: true,
+            is_sync_enabled: false,
         };
-        let found = judge(clock, Duration::from_hours(1)).unwrap();
+        let found = evaluate(clock, Duration::from_hours(1)).unwrap();
         assert_eq!(
             found.evidence,
             [

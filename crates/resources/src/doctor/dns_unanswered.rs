@@ -10,18 +10,18 @@ use k8s_openapi::{
 
 use crate::{
     doctor::{
-        context::{Hidden, Look, Patient},
-        finding::Ailment,
+        context::{CheckError, CheckResult, DoctorContext},
+        finding::FindingRule,
     },
     host::{Pod, Service},
     microk8s::layout::Layout,
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "dns-unanswered",
     fact: "the DNS server of the cluster does not answer",
     why: "Every pod asks it first for every name. Without it programs in pods reach neither each other nor the internet, and report an unknown name or a timeout.",
-    looks_at: "The Service kube-dns: it does not answer a query of this host (also from the address of the host in the pod network, if it has one), over UDP and TCP, within two seconds. Not checked if its pods became unready less than two minutes ago.",
+    criterion: "The Service kube-dns: it does not answer a query of this host (also from the address of the host in the pod network, if it has one), over UDP and TCP, within two seconds. Not checked if its pods became unready less than two minutes ago.",
     by_hand: &[
         "fix the other findings first: the policy of FORWARD, forwarding and rules can block it, too",
         "microk8s kubectl get pods --namespace kube-system   (whether CoreDNS runs)",
@@ -33,13 +33,13 @@ const NAMESPACE: &str = "kube-system";
 const SERVICE: &str = "kube-dns";
 const PORT: u16 = 53;
 /// So long a pod may take until it is ready.
-const STARTING: SignedDuration = SignedDuration::from_mins(2);
+const STARTUP_GRACE: SignedDuration = SignedDuration::from_mins(2);
 /// What a cluster is called unless its kubelet says otherwise.
-const DOMAIN: &str = "cluster.local";
+const DEFAULT_DOMAIN: &str = "cluster.local";
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let host = patient.host;
-    let Some((layout, kubeconfig)) = patient.control_plane()? else {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let host = context.host;
+    let Some((layout, kubeconfig)) = context.control_plane()? else {
         return Ok(None);
     };
     let Some(service) = host.service(&kubeconfig, NAMESPACE, SERVICE).await? else {
@@ -51,16 +51,16 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let pods = host.pods(&kubeconfig).await?;
     let pods = Pods::of(&service, &pods);
     if pods.may_be_starting(&service, Timestamp::now()) {
-        return Err(Hidden("CoreDNS is starting".to_owned()));
+        return Err(CheckError("CoreDNS is starting".to_owned()));
     }
     let flags = layout.flags(host, "kubelet")?;
     let domain = flags.get("cluster-domain").cloned().flatten();
-    let domain = domain.unwrap_or_else(|| DOMAIN.to_owned());
+    let domain = domain.unwrap_or_else(|| DEFAULT_DOMAIN.to_owned());
     let name = format!("kubernetes.default.svc.{}", domain.trim_end_matches('.'));
     let mut evidence = vec![];
-    let own = own_address(patient, layout)?;
+    let own = own_address(context, layout)?;
     for from in [None].into_iter().chain(own.map(Some)) {
-        if let Err(fault) = host.ask_name_server(server, &name, from).await {
+        if let Err(fault) = host.query_name_server(server, &name, from).await {
             let who = match from {
                 Some(from) => format!("from {from}, in the pod network"),
                 None => "from this host".to_owned(),
@@ -71,8 +71,8 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if evidence.is_empty() {
         return Ok(None);
     }
-    evidence.push(pods.told());
-    Ok(Some(AILMENT.seen(evidence)))
+    evidence.push(pods.describe());
+    Ok(Some(RULE.found(evidence)))
 }
 
 fn address(service: &Service) -> Option<SocketAddr> {
@@ -81,8 +81,8 @@ fn address(service: &Service) -> Option<SocketAddr> {
 }
 
 /// Returns an address of this host in the network of pods.
-fn own_address(patient: &Patient<'_>, layout: &Layout) -> Result<Option<IpAddr>, Hidden> {
-    let args = layout.read_args(patient.host, "kube-proxy")?;
+fn own_address(context: &DoctorContext<'_>, layout: &Layout) -> Result<Option<IpAddr>, CheckError> {
+    let args = layout.read_args(context.host, "kube-proxy")?;
     let flags = args.map(|args| args.flags()).unwrap_or_default();
     let networks = flags.get("cluster-cidr").cloned().flatten();
     let networks = networks.unwrap_or_default();
@@ -90,7 +90,7 @@ fn own_address(patient: &Patient<'_>, layout: &Layout) -> Result<Option<IpAddr>,
         .split(',')
         .filter_map(|network| network.trim().parse().ok())
         .collect();
-    let addresses = patient.host.addresses()?.into_iter();
+    let addresses = context.host.addresses()?.into_iter();
     let mut own = addresses.map(|(_, address)| address).filter(|address| {
         address.is_ipv4() && networks.iter().any(|network| network.contains(address))
     });
@@ -119,10 +119,10 @@ impl<'a> Pods<'a> {
 
     /// Whether none is ready, and that only since a while ago.
     fn may_be_starting(&self, service: &Service, now: Timestamp) -> bool {
-        let is_new = |since: Timestamp| now.duration_since(since) < STARTING;
+        let is_new = |since: Timestamp| now.duration_since(since) < STARTUP_GRACE;
         let made = |made: &Option<Time>| made.as_ref().map(|at| at.0);
         let since = |pod: &Pod| {
-            let since = ready(pod).and_then(|(_, since)| since);
+            let since = readiness(pod).and_then(|(_, since)| since);
             since.or(made(&pod.metadata.creation_timestamp))
         };
         if self.0.is_empty() {
@@ -132,7 +132,7 @@ impl<'a> Pods<'a> {
         !pods.clone().any(|pod| is_ready(pod)) && pods.any(|pod| since(pod).is_some_and(is_new))
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         if self.0.is_empty() {
             return "it has no pod".to_owned();
         }
@@ -150,11 +150,11 @@ impl<'a> Pods<'a> {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    ready(pod).is_some_and(|(is, _)| is)
+    readiness(pod).is_some_and(|(is, _)| is)
 }
 
 /// Whether a pod is ready, and since when it is so.
-fn ready(pod: &Pod) -> Option<(bool, Option<Timestamp>)> {
+fn readiness(pod: &Pod) -> Option<(bool, Option<Timestamp>)> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let ready = conditions
         .iter()
@@ -190,11 +190,11 @@ mod tests {
         let pods = [pod];
         let pods = Pods::of(&service(), &pods);
         assert_eq!(pods.may_be_starting(&service(), now), is_starting, "{told}");
-        assert_eq!(pods.told(), told);
+        assert_eq!(pods.describe(), told);
     }
 
     #[test]
-    fn a_server_that_has_just_been_started_is_given_time() {
+    fn dns_pod_without_time_to_start_is_not_reported() {
         let (new, old) = ("2026-06-01T11:59:00Z", "2026-06-01T11:50:00Z");
         check(
             pod("kube-dns", "False", new),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_an_address_is_not_asked() {
+    fn headless_service_has_no_address() {
         let server = address(&service()).map(|server| server.to_string());
         assert_eq!(server.as_deref(), Some("10.152.183.10:53"));
         let mut headless = service();

@@ -2,17 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::doctor::finding::Ailment;
+use crate::doctor::finding::FindingRule;
 use futures::future::join_all;
 
 use super::dns_loop::{corefile, forwarders, is_loopback, resolver, servers};
-use crate::doctor::context::{Look, Patient};
+use crate::doctor::context::{CheckResult, DoctorContext};
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "dns-upstream",
     fact: "no upstream DNS server of CoreDNS answers",
     why: "Names of Services resolve in pods, external names do not: downloads, updates and mails of programs time out. A network may allow only its own servers, and a laptop may have moved to another network.",
-    looks_at: "The servers that CoreDNS forwards to, by its ConfigMap and by the resolv.conf that the kubelet gives to its pod: none answers a query of this host, over UDP and TCP, within two seconds. Servers that are asked another way, such as over TLS, are not checked.",
+    criterion: "The servers that CoreDNS forwards to, by its ConfigMap and by the resolv.conf that the kubelet gives to its pod: none answers a query of this host, over UDP and TCP, within two seconds. Servers that are asked another way, such as over TLS, are not checked.",
     by_hand: &[
         "resolvectl query example.org   (shows whether this host has a server that answers)",
         "microk8s disable dns && microk8s enable dns SERVERS   (with servers that answer here)",
@@ -24,16 +24,16 @@ const PORT: u16 = 53;
 /// A name that is kept for examples: RFC 2606.
 const NAME: &str = "example.org";
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let Some(layout) = patient.microk8s()? else {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let Some(layout) = context.microk8s()? else {
         return Ok(None);
     };
-    let corefile = corefile(patient, layout).await?;
+    let corefile = corefile(context, layout).await?;
     let mut targets = vec![];
     for target in forwarders(&corefile) {
         if target.starts_with('/') {
-            let path = resolver(patient, layout)?;
-            targets.extend(servers(patient, &path)?);
+            let path = resolver(context, layout)?;
+            targets.extend(servers(context, &path)?);
         } else {
             targets.push(target.to_owned());
         }
@@ -43,15 +43,15 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     let Some(addresses) = addresses(&targets) else {
         return Ok(None);
     };
-    let host = patient.host;
+    let host = context.host;
     let asked = addresses.iter().map(async |address| {
-        let said = host.ask_name_server(*address, NAME, None).await;
+        let said = host.query_name_server(*address, NAME, None).await;
         said.err().map(|fault| format!("{address}: {fault}"))
     });
     let faults: Option<Vec<String>> = join_all(asked).await.into_iter().collect();
     Ok(faults
         .filter(|faults| !faults.is_empty())
-        .map(|faults| AILMENT.seen(faults)))
+        .map(|faults| RULE.found(faults)))
 }
 
 /// Returns where these servers listen; `None` if one of them cannot be asked as servers are asked.
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_asked_where_coredns_asks_them() {
+    fn upstream_addresses_match_coredns_targets() {
         check("192.0.2.1", Some("192.0.2.1:53"));
         check("192.0.2.1:5353", Some("192.0.2.1:5353"));
         check("dns://192.0.2.1", Some("192.0.2.1:53"));

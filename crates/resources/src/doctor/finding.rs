@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Something that is known to go wrong: the page about it, from which its findings are made.
 #[derive(Clone, Copy, Debug)]
-pub struct Ailment {
+pub struct FindingRule {
     /// Its stable name.
     pub name: &'static str,
     /// The fact, in one line.
@@ -13,16 +13,16 @@ pub struct Ailment {
     /// Why that matters, for people.
     pub why: &'static str,
     /// What is looked at, and from when on it is a finding.
-    pub looks_at: &'static str,
+    pub criterion: &'static str,
     /// How to mend it by hand. A word in capitals stands for what is only known once it was seen.
     pub by_hand: &'static [&'static str],
     /// How to mend it for good: nodes of a spec, with words in capitals as well. Empty where no kind can.
     pub spec: &'static [&'static str],
 }
 
-impl Ailment {
+impl FindingRule {
     /// Makes the finding of it on a host where this was seen.
-    pub fn seen(&self, evidence: Vec<String>) -> Finding {
+    pub fn found(&self, evidence: Vec<String>) -> Finding {
         let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
         Finding {
             name: self.name,
@@ -55,7 +55,7 @@ pub struct Finding {
 impl Finding {
     /// Puts values in the place of a word in capitals: what has that word is there once for each of them, and for none not at all.
     #[must_use]
-    pub fn with<T: AsRef<str>>(mut self, word: &str, values: &[T]) -> Self {
+    pub fn substitute<T: AsRef<str>>(mut self, word: &str, values: &[T]) -> Self {
         for list in [&mut self.by_hand, &mut self.spec] {
             let texts = std::mem::take(list).into_iter();
             let filled = texts.flat_map(|text| {
@@ -75,25 +75,29 @@ impl Finding {
 
 /// What came of looking for everything that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Examination {
+#[schemars(rename = "Examination")]
+pub struct DoctorReport {
     /// What goes wrong.
     pub findings: Vec<Finding>,
     /// Names of what was looked for and is not so.
-    pub fine: Vec<&'static str>,
+    #[serde(rename = "fine")]
+    pub passed: Vec<&'static str>,
     /// What could not be looked at, with the reason.
-    pub unseen: Vec<Unseen>,
+    #[serde(rename = "unseen")]
+    pub inconclusive: Vec<Inconclusive>,
 }
 
 /// Something that could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Unseen {
+#[schemars(rename = "Unseen")]
+pub struct Inconclusive {
     /// The name that the finding would have.
     pub name: &'static str,
     /// Why not.
     pub why: String,
 }
 
-impl Examination {
+impl DoctorReport {
     /// Returns a spec of all lines that mend what was found; `None` if no kind can mend any of it.
     pub fn spec(&self) -> Option<String> {
         let mut nodes: Vec<&str> = vec![];
@@ -116,24 +120,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_has_the_texts_of_its_page_with_what_was_seen_in_them() {
-        let ailment = Ailment {
+    fn finding_substitutes_evidence_into_rule_text() {
+        let rule = FindingRule {
             name: "x",
             fact: "it is so",
             why: "It matters.",
-            looks_at: "It.",
+            criterion: "It.",
             by_hand: &["stop UNIT", "think"],
             spec: &["unit \"UNIT\"", "hook \"HOOK\""],
         };
-        let finding = ailment.seen(vec!["there".to_owned()]);
-        let finding = finding.with("UNIT", &["a", "b"]).with::<&str>("HOOK", &[]);
+        let finding = rule.found(vec!["there".to_owned()]);
+        let finding = finding
+            .substitute("UNIT", &["a", "b"])
+            .substitute::<&str>("HOOK", &[]);
         assert_eq!(finding.by_hand, ["stop a", "stop b", "think"]);
         assert_eq!(finding.spec, ["unit \"a\"", "unit \"b\""]);
         assert_eq!((&*finding.fact, &*finding.why), ("it is so", "It matters."));
     }
 
     #[test]
-    fn what_mends_several_findings_stands_in_the_spec_once() {
+    fn doctor_report_spec_lists_each_fix_once() {
         let finding = |spec: &[&str]| Finding {
             name: "x",
             fact: String::new(),
@@ -142,7 +148,7 @@ mod tests {
             by_hand: vec![],
             spec: spec.iter().map(|&line| line.to_owned()).collect(),
         };
-        let mut examination = Examination::default();
+        let mut examination = DoctorReport::default();
         assert_eq!(examination.spec(), None);
         examination.findings = vec![
             finding(&["a \"b\"", "c \"d\" {\n    e\n}"]),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::forward_refused::tables;
-use crate::doctor::context::{Look, Patient};
-use crate::{doctor::finding::Ailment, host::Query};
+use crate::doctor::context::{CheckResult, DoctorContext};
+use crate::{doctor::finding::FindingRule, host::ReadOnlyCommand};
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "firewalld-refused",
     fact: "firewalld rejects the packets of pods",
     why: "firewalld has its own table in nftables beside those of iptables, and a packet must pass all of them. A packet that no zone accepts is rejected there, whatever the rules of iptables accept, so pods cannot reach each other or the DNS server.",
-    looks_at: "Where MicroK8s runs: firewalld is active, its chain filter_FORWARD ends with a reject or drop, and no rule before it can accept a packet from one pod to another.",
+    criterion: "Where MicroK8s runs: firewalld is active, its chain filter_FORWARD ends with a reject or drop, and no rule before it can accept a packet from one pod to another.",
     by_hand: &[
         "firewall-cmd --permanent --zone=trusted --add-source=NETWORK && firewall-cmd --reload",
     ],
@@ -23,38 +23,38 @@ const UNIT: &str = "firewalld.service";
 const TABLE: &str = "table inet firewalld {";
 /// Its chain for packets that are forwarded, and how the names of those begin to which that jumps.
 const CHAIN: &str = "filter_FORWARD";
-const FURTHER: &str = "filter_FWD_";
+const SUBCHAIN_PREFIX: &str = "filter_FWD_";
 /// How the names of network devices of pods begin.
-const DEVICES: [&str; 6] = ["cali", "cni", "vxlan", "flannel", "lxc", "cilium"];
+const POD_DEVICES: [&str; 6] = ["cali", "cni", "vxlan", "flannel", "lxc", "cilium"];
 /// How rules begin that accept no packet which begins a connection of pods.
 const HARMLESS: [&str; 3] = ["ct state ", "ct status dnat ", "iifname \"lo\" "];
 /// The network of pods unless kube-proxy is told another.
-const NETWORK: &str = "10.1.0.0/16";
+const DEFAULT_POD_CIDR: &str = "10.1.0.0/16";
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let Some(layout) = patient.microk8s()? else {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let Some(layout) = context.microk8s()? else {
         return Ok(None);
     };
-    let host = patient.host;
-    if !host.has_systemd()? || host.unit(UNIT).await?.active != "active" {
+    let host = context.host;
+    if !host.has_systemd()? || host.unit(UNIT).await?.active_state != "active" {
         return Ok(None);
     }
     // Whoever sees those of iptables sees all.
-    drop(tables(patient).await?);
-    let rules = host.query(Query::NftList).await?;
+    drop(tables(context).await?);
+    let rules = host.query(ReadOnlyCommand::NftList).await?;
     let rules = String::from_utf8_lossy(&rules);
     let Some(refusal) = refusal(&rules) else {
         return Ok(None);
     };
     let args = layout.read_args(host, "kube-proxy")?;
     let networks = args.and_then(|args| args.flags().get("cluster-cidr").cloned().flatten());
-    let networks = networks.unwrap_or_else(|| NETWORK.to_owned());
+    let networks = networks.unwrap_or_else(|| DEFAULT_POD_CIDR.to_owned());
     let networks: Vec<_> = networks.split(',').collect();
     let evidence = format!(
         "nft list chain inet firewalld {CHAIN}: the last rule is `{refusal}`, and no rule before it accepts packets from one pod to another"
     );
     Ok(Some(
-        AILMENT.seen(vec![evidence]).with("NETWORK", &networks),
+        RULE.found(vec![evidence]).substitute("NETWORK", &networks),
     ))
 }
 
@@ -65,7 +65,7 @@ fn refusal(ruleset: &str) -> Option<&str> {
     let is_refusal = last == "drop" || last.starts_with("reject");
     let mut forwarding = chains
         .iter()
-        .filter(|(name, _)| name.starts_with(CHAIN) || name.starts_with(FURTHER))
+        .filter(|(name, _)| name.starts_with(CHAIN) || name.starts_with(SUBCHAIN_PREFIX))
         .flat_map(|(_, rules)| rules);
     let accepts = forwarding.any(|rule| may_accept_pods(rule));
     (is_refusal && !accepts).then_some(last)
@@ -80,7 +80,7 @@ fn may_accept_pods(rule: &str) -> bool {
     let mut devices = rule.split('"').skip(1).step_by(2).peekable();
     let is_of_devices = rule.contains("ifname ") && devices.peek().is_some();
     let is_of_pods = |device: &str| {
-        device.contains('*') || DEVICES.iter().any(|begin| device.starts_with(begin))
+        device.contains('*') || POD_DEVICES.iter().any(|begin| device.starts_with(begin))
     };
     let is_elsewhere = is_of_devices && !devices.any(is_of_pods);
     !is_elsewhere && !HARMLESS.iter().any(|begin| rule.starts_with(begin))
@@ -117,7 +117,7 @@ mod tests {
         \tchain filter_FWD_public_allow {\n\t}\n}\ntable inet other {\n\tchain filter_FWD_x {\n\t\taccept\n\t}\n}\n";
 
     #[test]
-    fn only_what_no_rule_could_accept_is_refused() {
+    fn refusal_requires_that_no_rule_accepts_pods() {
         let check = |rule: &str, is_refused: bool| {
             let begin = "chain filter_FWD_public_allow {\n";
             let rules = RULES.replace(begin, &format!("{begin}\t\t{rule}\n"));

@@ -2,17 +2,17 @@
 
 use crate::{
     doctor::{
-        context::{Hidden, Look, Patient, program},
-        finding::Ailment,
+        context::{CheckError, CheckResult, DoctorContext, program_name},
+        finding::FindingRule,
     },
-    netfilter::{Column, Family, Saved, Tables, known_writers},
+    netfilter::{Family, SavedTables, TableVariant, Tables, known_writers},
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "forward-drop",
     fact: "the policy of FORWARD drops packets of pods",
     why: "This host forwards the packets between pods, and from pods to the DNS server. With this policy only packets that a rule accepts pass, so pods cannot resolve names or reach each other, and no log says why. Docker sets it when it enables forwarding, and ufw unless it allows routed packets.",
-    looks_at: "Where MicroK8s runs: the policy of FORWARD for IPv4 is DROP, in either back end of iptables.",
+    criterion: "Where MicroK8s runs: the policy of FORWARD for IPv4 is DROP, in either back end of iptables.",
     by_hand: &[
         "PROGRAM -P FORWARD ACCEPT   (until the next boot or the next start of Docker)",
         "ufw default allow routed   (ufw remembers it)",
@@ -23,17 +23,17 @@ pub(super) const AILMENT: Ailment = Ailment {
 /// Who has a way of its own to say otherwise.
 const UFW: &str = "ufw";
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    if patient.microk8s()?.is_none() {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    if context.microk8s()?.is_none() {
         return Ok(None);
     }
-    let dropping = dropping(patient).await?;
+    let dropping = forward_drops(context).await?;
     if dropping.is_empty() {
         return Ok(None);
     }
     let programs: Vec<_> = dropping
         .iter()
-        .map(|(column, _)| program(*column))
+        .map(|(column, _)| program_name(*column))
         .collect();
     let is_ufws = dropping.iter().any(|(_, actors)| actors.contains(&UFW));
     let evidence = dropping.iter().map(|(column, actors)| {
@@ -41,25 +41,27 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
             [] => String::new(),
             actors => format!(", which {} sets", actors.join(" or ")),
         };
-        format!("{} -S FORWARD: -P FORWARD DROP{by}", program(*column))
+        format!("{} -S FORWARD: -P FORWARD DROP{by}", program_name(*column))
     });
-    let mut finding = AILMENT.seen(evidence.collect());
+    let mut finding = RULE.found(evidence.collect());
     if !is_ufws {
         finding.by_hand.retain(|way| !way.starts_with(UFW));
     }
-    Ok(Some(finding.with("PROGRAM", &programs)))
+    Ok(Some(finding.substitute("PROGRAM", &programs)))
 }
 
 /// Returns the columns of IPv4 in which FORWARD drops what no rule decides about, each with those at work there who set that.
-async fn dropping(patient: &Patient<'_>) -> Result<Vec<(Column, Vec<&'static str>)>, Hidden> {
-    let tables = super::forward_refused::tables(patient).await?;
-    let drops = |(column, saved): (Column, &Saved)| {
+async fn forward_drops(
+    context: &DoctorContext<'_>,
+) -> Result<Vec<(TableVariant, Vec<&'static str>)>, CheckError> {
+    let tables = super::forward_refused::tables(context).await?;
+    let drops = |(column, saved): (TableVariant, &SavedTables)| {
         let chain = saved.chain("filter", "FORWARD")?;
         let is_so = column.family == Family::Ipv4 && chain.policy.as_deref() == Some("DROP");
         is_so.then(|| {
-            let actors = known_writers::setting_policy(saved, "filter", "FORWARD");
+            let actors = known_writers::all_of_policy(saved, "filter", "FORWARD");
             (column, actors.collect())
         })
     };
-    Ok(Tables::seen(&tables).filter_map(drops).collect())
+    Ok(Tables::readable(&tables).filter_map(drops).collect())
 }

@@ -4,29 +4,29 @@ use std::sync::Arc;
 
 use crate::{
     doctor::{
-        context::{Hidden, Look, Patient, program},
-        finding::{Ailment, Finding},
+        context::{CheckError, CheckResult, DoctorContext, program_name},
+        finding::{Finding, FindingRule},
     },
     netfilter::{SavedRule, Tables},
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "forward-refused",
     fact: "a rule rejects the packets of pods before another accepts them",
     why: "Rules are evaluated in order. Packets that this rule rejects never reach the rules that MicroK8s adds for its pods, whatever the policy is. /etc/iptables or the files of a firewall may add the rule again.",
-    looks_at: "Where MicroK8s runs: a rule in FORWARD that drops or rejects every packet comes before the rules that MicroK8s adds for its pods.",
+    criterion: "Where MicroK8s runs: a rule in FORWARD that drops or rejects every packet comes before the rules that MicroK8s adds for its pods.",
     by_hand: &["PROGRAM -D FORWARD PLACE"],
     spec: &[],
 };
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    if patient.microk8s()?.is_none() {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    if context.microk8s()?.is_none() {
         return Ok(None);
     }
-    let tables = tables(patient).await?;
+    let tables = tables(context).await?;
     let mut evidence = vec![];
     let mut by_hand = vec![];
-    for (column, saved) in tables.seen() {
+    for (column, saved) in tables.readable() {
         let Some(chain) = saved.chain("filter", "FORWARD") else {
             continue;
         };
@@ -35,14 +35,14 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
         if let (Some(refused), Some(accepted)) = (refused, accepted)
             && refused < accepted
         {
-            let program = program(column);
+            let program = program_name(column);
             let text = &chain.rules[refused].text;
             let place = refused + 1;
             evidence.push(format!(
                 "{program} -S FORWARD: rule {place} is `{text}`, before the rules that accept pods, from rule {} on",
                 accepted + 1
             ));
-            let command = AILMENT.by_hand[0].replace("PROGRAM", program);
+            let command = RULE.by_hand[0].replace("PROGRAM", program);
             by_hand.push(command.replace("PLACE", &place.to_string()));
         }
     }
@@ -51,15 +51,15 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     }
     Ok(Some(Finding {
         by_hand,
-        ..AILMENT.seen(evidence)
+        ..RULE.found(evidence)
     }))
 }
 
 /// Reads the tables, if this user may.
-pub(super) async fn tables(patient: &Patient<'_>) -> Result<Arc<Tables>, Hidden> {
-    let tables = Tables::read(patient.host).await?;
-    if tables.is_hidden() {
-        return Err(Hidden(
+pub(super) async fn tables(context: &DoctorContext<'_>) -> Result<Arc<Tables>, CheckError> {
+    let tables = Tables::read(context.host).await?;
+    if tables.needs_root() {
+        return Err(CheckError(
             "only root can read the rules of iptables".to_owned(),
         ));
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_rule_without_a_match_refuses_everything() {
+    fn refuses_all_requires_a_rule_without_match() {
         for text in ["-j DROP", "-j REJECT --reject-with icmp-host-prohibited"] {
             assert!(refuses_all(text), "{text}");
         }

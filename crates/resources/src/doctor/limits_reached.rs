@@ -4,17 +4,17 @@ use std::path::Path;
 
 use crate::{
     doctor::{
-        context::{Hidden, Look, Patient},
-        finding::{Ailment, Finding},
+        context::{CheckError, CheckResult, DoctorContext},
+        finding::{Finding, FindingRule},
     },
-    host::{HostError, Reader, WatchRoom},
+    host::{HostError, InotifyLimits, Reader},
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "limits-reached",
     fact: "a limit of the kernel for watched or open files is reached",
     why: "Containers and the kubelet watch files: logs, settings, certificates. At the limit they fail with `too many open files` or `no space left on device`, or miss changes of a file, and the message does not name the limit.",
-    looks_at: "Whether root gets a few more inotify instances and watches (doctor requests and releases them), and /proc/sys/fs/file-nr: at least nine tenths of the maximum are open.",
+    criterion: "Whether root gets a few more inotify instances and watches (doctor requests and releases them), and /proc/sys/fs/file-nr: at least nine tenths of the maximum are open.",
     by_hand: &["sysctl -w SETTING=VALUE   (until the next boot)"],
     spec: &["sysctl \"SETTING\" \"VALUE\""],
 };
@@ -23,91 +23,96 @@ const INSTANCES: (&str, u64) = ("fs.inotify.max_user_instances", 1024);
 const WATCHES: (&str, u64) = ("fs.inotify.max_user_watches", 1_048_576);
 const FILES: (&str, u64) = ("fs.file-max", 1_048_576);
 /// How many files are open, how many of those are not used, how many may be: `proc_sys_fs(5)`.
-const OPEN: &str = "/proc/sys/fs/file-nr";
+const FILE_NR: &str = "/proc/sys/fs/file-nr";
 /// The largest number that is read, in bytes.
 const LIMIT: u64 = 256;
 
-pub(super) fn look(patient: &Patient<'_>) -> Look {
-    let host = patient.host;
+pub(super) fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let host = context.host;
     let mut reached = vec![];
-    if let Some(found) = open_files(host)? {
+    if let Some(found) = reached_open_files(host)? {
         reached.push(found);
     }
     // The kernel that answers is that of this machine.
     let room = if host.root() == Path::new("/") {
-        host.watch_room()
+        host.inotify_limits()
     } else {
         None
     };
     if let Some(room) = room {
-        reached.extend(watches(host, room)?);
+        reached.extend(reached_inotify_limits(host, room)?);
     }
     match room {
-        Some(room) if reached.is_empty() && room.uid != 0 => {
-            Err(Hidden("only root can test the limits of root".to_owned()))
-        }
+        Some(room) if reached.is_empty() && room.uid != 0 => Err(CheckError(
+            "only root can test the limits of root".to_owned(),
+        )),
         _ => Ok(finding(reached)),
     }
 }
 
 /// A limit that is reached.
-struct Reached {
+struct ReachedLimit {
     evidence: String,
     setting: &'static str,
     /// What would be enough.
-    enough: u64,
+    suggested: u64,
 }
 
-fn finding(reached: Vec<Reached>) -> Option<Finding> {
+fn finding(reached: Vec<ReachedLimit>) -> Option<Finding> {
     let is_any = !reached.is_empty();
-    let fill = |text: &str, reached: &Reached| {
+    let fill = |text: &str, reached: &ReachedLimit| {
         text.replace("SETTING", reached.setting)
-            .replace("VALUE", &reached.enough.to_string())
+            .replace("VALUE", &reached.suggested.to_string())
     };
-    let by_hand = reached.iter().map(|one| fill(AILMENT.by_hand[0], one));
-    let spec = reached.iter().map(|one| fill(AILMENT.spec[0], one));
+    let by_hand = reached.iter().map(|one| fill(RULE.by_hand[0], one));
+    let spec = reached.iter().map(|one| fill(RULE.spec[0], one));
     let (by_hand, spec) = (by_hand.collect(), spec.collect());
     let evidence = reached.into_iter().map(|one| one.evidence).collect();
     is_any.then(|| Finding {
         by_hand,
         spec,
-        ..AILMENT.seen(evidence)
+        ..RULE.found(evidence)
     })
 }
 
-fn watches(host: &Reader, room: WatchRoom) -> Result<Vec<Reached>, HostError> {
-    let WatchRoom {
+fn reached_inotify_limits(
+    host: &Reader,
+    limits: InotifyLimits,
+) -> Result<Vec<ReachedLimit>, HostError> {
+    let InotifyLimits {
         uid,
         has_instances,
         has_watches,
-    } = room;
+    } = limits;
     let mut reached = vec![];
     for (is_reached, what, (setting, least)) in [
         (!has_instances, "inotify instances", INSTANCES),
         (has_watches == Some(false), "inotify watches", WATCHES),
     ] {
         if is_reached {
-            let limit = number(host, setting)?;
-            reached.push(Reached {
+            let limit = read_number(host, setting)?;
+            reached.push(ReachedLimit {
                 evidence: format!(
                     "the kernel refuses user {uid} more {what}: {setting} is {limit}"
                 ),
                 setting,
-                enough: least.max(limit.saturating_mul(2)),
+                suggested: least.max(limit.saturating_mul(2)),
             });
         }
     }
     Ok(reached)
 }
 
-fn number(host: &Reader, setting: &str) -> Result<u64, HostError> {
+fn read_number(host: &Reader, setting: &str) -> Result<u64, HostError> {
     let path = crate::kernel::sysctl_d::path(setting);
     let text = host.read_text(&path, LIMIT)?.unwrap_or_default();
     Ok(text.trim().parse().unwrap_or(0))
 }
 
-fn open_files(host: &Reader) -> Result<Option<Reached>, HostError> {
-    let text = host.read_text(Path::new(OPEN), LIMIT)?.unwrap_or_default();
+fn reached_open_files(host: &Reader) -> Result<Option<ReachedLimit>, HostError> {
+    let text = host
+        .read_text(Path::new(FILE_NR), LIMIT)?
+        .unwrap_or_default();
     let numbers: Vec<u64> = text
         .split_whitespace()
         .filter_map(|word| word.parse().ok())
@@ -120,31 +125,31 @@ fn open_files(host: &Reader) -> Result<Option<Reached>, HostError> {
         return Ok(None);
     }
     let (setting, least) = FILES;
-    Ok(Some(Reached {
-        evidence: format!("{OPEN}: {used} of at most {most} files are open"),
+    Ok(Some(ReachedLimit {
+        evidence: format!("{FILE_NR}: {used} of at most {most} files are open"),
         setting,
-        enough: least.max(most.saturating_mul(2)),
+        suggested: least.max(most.saturating_mul(2)),
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[test]
-    fn what_the_kernel_refuses_is_told_with_its_limit() {
-        let root = Root::new(&[
+    fn inotify_finding_names_the_limit() {
+        let root = TestRoot::new(&[
             ("/proc/sys/fs/inotify/max_user_instances", "128\n"),
             ("/proc/sys/fs/inotify/max_user_watches", "1000000\n"),
         ]);
         let found = |has_instances, has_watches| {
-            let left = WatchRoom {
+            let left = InotifyLimits {
                 uid: 0,
                 has_instances,
                 has_watches,
             };
-            let found = finding(watches(&root.reader(), left).unwrap());
+            let found = finding(reached_inotify_limits(&root.reader(), left).unwrap());
             found.map(|found| (found.evidence, found.spec))
         };
         assert_eq!(found(true, Some(true)), None);
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nine_tenths_of_all_files_are_too_many() {
+    fn open_files_are_reported_above_nine_tenths() {
         for (text, expected) in [
             ("899\t0\t1000\n", false),
             ("901\t0\t1000\n", true),
@@ -169,16 +174,21 @@ mod tests {
             ("813\t0\t9223372036854775807\n", false),
             ("", false),
         ] {
-            let root = Root::new(&[(OPEN, text)]);
-            let found = open_files(&root.reader()).unwrap();
+            let root = TestRoot::new(&[(FILE_NR, text)]);
+            let found = reached_open_files(&root.reader()).unwrap();
             assert_eq!(found.is_some(), expected, "{text}");
         }
     }
 
     #[test]
-    fn the_way_by_hand_and_the_spec_say_the_same() {
-        let root = Root::new(&[(OPEN, "95\t0\t100\n")]);
-        let found = finding(open_files(&root.reader()).unwrap().into_iter().collect());
+    fn manual_fix_and_spec_set_the_same_limit() {
+        let root = TestRoot::new(&[(FILE_NR, "95\t0\t100\n")]);
+        let found = finding(
+            reached_open_files(&root.reader())
+                .unwrap()
+                .into_iter()
+                .collect(),
+        );
         let found = found.unwrap();
         assert_eq!(
             found.by_hand,

@@ -6,18 +6,18 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::{
     doctor::{
-        context::{Look, Patient},
-        finding::{Ailment, Finding},
+        context::{CheckResult, DoctorContext},
+        finding::{Finding, FindingRule},
     },
-    host::{Container, Pod, Resources},
+    host::{Container, Pod, ResourceRequirements},
     kernel::meminfo::{MEMINFO, Memory},
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "memory-short",
     fact: "pods request more memory than this host has",
     why: "Kubernetes does not start a pod that requests more than is left, but reserves nothing for MicroK8s itself. When memory runs out, pods are killed or the host stops responding.",
-    looks_at: "The memory requests of the unfinished pods of this node, by the API server, and 540 MB for MicroK8s itself, against MemTotal in /proc/meminfo. Swap does not count: pods cannot use it.",
+    criterion: "The memory requests of the unfinished pods of this node, by the API server, and 540 MB for MicroK8s itself, against MemTotal in /proc/meminfo. Swap does not count: pods cannot use it.",
     by_hand: &[
         "microk8s disable ADDON   (one that you do not need; `microk8s kubectl get pods -A` lists the pods)",
         "add memory to this host",
@@ -25,17 +25,17 @@ pub(super) const AILMENT: Ailment = Ailment {
     spec: &[],
 };
 /// What MicroK8s needs at least, by its own documentation: <https://microk8s.io/docs/getting-started>.
-const OWN: u64 = 540_000_000;
+const MICROK8S_MEMORY: u64 = 540_000_000;
 /// So many of those that ask for most are named.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 /// The name of this node, unless its kubelet says otherwise.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The largest file of /proc that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let host = patient.host;
-    let Some((layout, kubeconfig)) = patient.control_plane()? else {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let host = context.host;
+    let Some((layout, kubeconfig)) = context.control_plane()? else {
         return Ok(None);
     };
     let Some(memory) = Memory::read(host)? else {
@@ -49,10 +49,10 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
             .unwrap_or_default(),
     };
     let pods = host.pods(&kubeconfig).await?;
-    Ok(judge(&pods, &name.trim().to_lowercase(), memory))
+    Ok(evaluate(&pods, &name.trim().to_lowercase(), memory))
 }
 
-fn judge(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
+fn evaluate(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
     let of = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let is_here = |pod: &&Pod| of(pod).as_deref() == Some(node);
     let is_alone = pods.iter().filter_map(of).all(|name| name == node);
@@ -63,12 +63,12 @@ fn judge(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
     for pod in asked {
         let name = [&pod.metadata.namespace, &pod.metadata.name];
         let name: Vec<_> = name.into_iter().flatten().map(String::as_str).collect();
-        by_name.insert(name.join("/"), request(pod)?);
+        by_name.insert(name.join("/"), memory_request(pod)?);
     }
     let sum = by_name
         .values()
         .fold(0, |sum: u64, one| sum.saturating_add(*one));
-    if sum.saturating_add(OWN) <= memory.total {
+    if sum.saturating_add(MICROK8S_MEMORY) <= memory.total {
         return None;
     }
     let mut largest: Vec<_> = by_name
@@ -76,17 +76,17 @@ fn judge(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
         .filter(|(_, asked)| *asked > 0)
         .collect();
     largest.sort_by_key(|(_, asked)| std::cmp::Reverse(*asked));
-    largest.truncate(NAMED);
+    largest.truncate(MAX_NAMED);
     let largest: Vec<_> = largest
         .iter()
         .map(|(name, asked)| format!("{name} {} MiB", asked >> 20))
         .collect();
-    Some(AILMENT.seen(vec![
+    Some(RULE.found(vec![
         format!(
             "pods request {} MiB, most of it {}; MicroK8s itself needs {} MiB",
             sum >> 20,
             largest.join(", "),
-            OWN >> 20
+            MICROK8S_MEMORY >> 20
         ),
         format!(
             "{MEMINFO}: this host has {} MiB of memory, and {} MiB of swap",
@@ -98,7 +98,7 @@ fn judge(pods: &[Pod], node: &str, memory: Memory) -> Option<Finding> {
 
 /// Returns how much memory a pod asks for, as the scheduler counts it: its containers together, or what one that runs before them needs, if
 /// that is more. `None` if a number cannot be read.
-fn request(pod: &Pod) -> Option<u64> {
+fn memory_request(pod: &Pod) -> Option<u64> {
     let phase = pod
         .status
         .as_ref()
@@ -107,9 +107,9 @@ fn request(pod: &Pod) -> Option<u64> {
         return Some(0);
     }
     let spec = pod.spec.as_ref()?;
-    let memory = |resources: Option<&Resources>| {
+    let memory = |resources: Option<&ResourceRequirements>| {
         let requests = resources?.requests.as_ref()?;
-        requests.get("memory").map(bytes)
+        requests.get("memory").map(parse_bytes)
     };
     // One that asks as a whole asks for nothing else.
     if let Some(whole) = memory(spec.resources.as_ref()) {
@@ -132,7 +132,7 @@ fn request(pod: &Pod) -> Option<u64> {
 }
 
 /// Reads a quantity of bytes, rounded down: `quantity.go` of Kubernetes.
-fn bytes(quantity: &Quantity) -> Option<u64> {
+fn parse_bytes(quantity: &Quantity) -> Option<u64> {
     let text = quantity.0.as_str();
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -185,7 +185,7 @@ mod tests {
             ("1 Gi", None),
             ("", None),
         ] {
-            assert_eq!(bytes(&Quantity(text.to_owned())), expected, "{text}");
+            assert_eq!(parse_bytes(&Quantity(text.to_owned())), expected, "{text}");
         }
     }
 
@@ -202,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_asks_as_the_scheduler_counts() {
+    fn pod_request_is_counted_like_the_scheduler() {
         let first = |memory: &str, policy: Value| json!([{"name": "i", "restartPolicy": policy, "resources": {"requests": {"memory": memory}}}]);
-        let asked = |pod: &Pod| request(pod).unwrap();
+        let asked = |pod: &Pod| memory_request(pod).unwrap();
         let none = json!(null);
         assert_eq!(asked(&pod(None, "Running", &none, &["1k", "2k"])), 3_000);
         let once = first("5k", json!(null));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_asks_for_this_host_counts() {
+    fn memory_short_counts_only_pods_of_this_host() {
         let memory = Memory {
             total: 4 << 30,
             swap: 1 << 30,
@@ -225,7 +225,7 @@ mod tests {
         let waiting = pod(None, "Pending", &none, &["2Gi"]);
         let there = pod(Some("there"), "Running", &none, &["9Gi"]);
         let odd = pod(Some("here"), "Running", &none, &["9x"]);
-        let found = |pods: &[Pod]| judge(pods, "here", memory).map(|found| found.evidence);
+        let found = |pods: &[Pod]| evaluate(pods, "here", memory).map(|found| found.evidence);
         assert_eq!(found(std::slice::from_ref(&here)), None);
         assert_eq!(found(&[here.clone(), waiting.clone(), there]), None);
         assert_eq!(found(&[here.clone(), waiting.clone(), odd]), None);

@@ -33,75 +33,78 @@ use futures::{FutureExt, future::LocalBoxFuture};
 
 use crate::{
     doctor::{
-        context::{Hidden, Look, Patient},
-        finding::{Ailment, Examination, Unseen},
+        context::{CheckError, CheckResult, DoctorContext},
+        finding::{DoctorReport, FindingRule, Inconclusive},
     },
     host::{HostError, Reader},
 };
 
 /// Makes the line of a finding from the name of its file.
-macro_rules! known {
+macro_rules! check {
     ($file:ident) => {
-        ($file::AILMENT, |patient| {
-            std::future::ready($file::look(patient)).boxed_local()
+        ($file::RULE, |context| {
+            std::future::ready($file::check(context)).boxed_local()
         })
     };
     ($file:ident, async) => {
-        ($file::AILMENT, |patient| $file::look(patient).boxed_local())
+        ($file::RULE, |context| $file::check(context).boxed_local())
     };
 }
 
 /// Everything that is known, in the order in which it is shown.
-static KNOWN: &[(Ailment, Looking)] = &[
-    known!(forward_drop, async),
-    known!(forward_refused, async),
-    known!(firewalld_refused, async),
-    known!(forwarding_off),
-    known!(docker_forwarding, async),
-    known!(bridge_unfiltered),
-    known!(dns_loop, async),
-    known!(dns_upstream, async),
-    known!(dns_unanswered, async),
-    known!(rules_split, async),
-    known!(proxy_userspace, async),
-    known!(stale_process, async),
-    known!(args_twice),
-    known!(refresh_not_held, async),
-    known!(hook_broken),
-    known!(restart_loop, async),
-    known!(reboot_pending),
-    known!(disk_full),
-    known!(limits_reached),
-    known!(memory_short, async),
-    known!(certificate_expiring),
-    known!(certificate_address),
-    known!(addons_behind),
-    known!(addon_mistaken, async),
-    known!(clock_adrift, async),
+static CHECKS: &[(FindingRule, CheckFn)] = &[
+    check!(forward_drop, async),
+    check!(forward_refused, async),
+    check!(firewalld_refused, async),
+    check!(forwarding_off),
+    check!(docker_forwarding, async),
+    check!(bridge_unfiltered),
+    check!(dns_loop, async),
+    check!(dns_upstream, async),
+    check!(dns_unanswered, async),
+    check!(rules_split, async),
+    check!(proxy_userspace, async),
+    check!(stale_process, async),
+    check!(args_twice),
+    check!(refresh_not_held, async),
+    check!(hook_broken),
+    check!(restart_loop, async),
+    check!(reboot_pending),
+    check!(disk_full),
+    check!(limits_reached),
+    check!(memory_short, async),
+    check!(certificate_expiring),
+    check!(certificate_address),
+    check!(addons_behind),
+    check!(addon_mistaken, async),
+    check!(clock_adrift, async),
 ];
 
 /// Looks for one thing.
-type Looking = for<'a> fn(&'a Patient<'a>) -> LocalBoxFuture<'a, Look>;
+type CheckFn = for<'a> fn(&'a DoctorContext<'a>) -> LocalBoxFuture<'a, CheckResult>;
 
 /// Returns everything that is known to go wrong.
-pub fn ailments() -> impl Iterator<Item = &'static Ailment> {
-    KNOWN.iter().map(|(ailment, _)| ailment)
+pub fn rules() -> impl Iterator<Item = &'static FindingRule> {
+    CHECKS.iter().map(|(rule, _)| rule)
 }
 
 /// Looks for everything that is known. `hooks` names those that were applied on this host; `None` if this user may not know.
 ///
 /// # Errors
 /// If the host cannot be looked at. What only a part of it hides is in the examination.
-pub async fn examine(host: &Reader, hooks: Option<&[String]>) -> Result<Examination, HostError> {
-    let patient = Patient::find(host, hooks)?;
-    let mut examination = Examination::default();
-    for (ailment, look) in KNOWN {
-        let name = ailment.name;
-        match look(&patient).await {
-            Ok(Some(finding)) => examination.findings.push(finding),
-            Ok(None) => examination.fine.push(name),
-            Err(Hidden(why)) => examination.unseen.push(Unseen { name, why }),
+pub async fn run_checks(
+    host: &Reader,
+    hooks: Option<&[String]>,
+) -> Result<DoctorReport, HostError> {
+    let context = DoctorContext::read(host, hooks)?;
+    let mut report = DoctorReport::default();
+    for (rule, check) in CHECKS {
+        let name = rule.name;
+        match check(&context).await {
+            Ok(Some(finding)) => report.findings.push(finding),
+            Ok(None) => report.passed.push(name),
+            Err(CheckError(why)) => report.inconclusive.push(Inconclusive { name, why }),
         }
     }
-    Ok(examination)
+    Ok(report)
 }

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use crate::doctor::{
-    context::{Look, Patient},
-    finding::Ailment,
+    context::{CheckResult, DoctorContext},
+    finding::FindingRule,
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "reboot-pending",
     fact: "a reboot is pending",
     why: "Until then the old kernel or the old libraries run, with the bugs that the update fixed. Settings made by hand that do not survive a reboot are noticed only afterwards.",
-    looks_at: "The file /run/reboot-required, which packages create that need a reboot.",
+    criterion: "The file /run/reboot-required, which packages create that need a reboot.",
     by_hand: &["reboot when it suits you; `stead plan` shows before what would be lost"],
     spec: &[],
 };
@@ -22,11 +22,11 @@ const PACKAGES: &str = "/run/reboot-required.pkgs";
 /// The largest list that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
 
-pub(super) fn look(patient: &Patient<'_>) -> Look {
-    if patient.host.stat(Path::new(REQUIRED))?.is_none() {
+pub(super) fn check(context: &DoctorContext<'_>) -> CheckResult {
+    if context.host.stat(Path::new(REQUIRED))?.is_none() {
         return Ok(None);
     }
-    let names = patient
+    let names = context
         .host
         .read_text(Path::new(PACKAGES), LIMIT)?
         .unwrap_or_default();
@@ -37,5 +37,5 @@ pub(super) fn look(patient: &Patient<'_>) -> Look {
     if !names.is_empty() {
         evidence.push(format!("{PACKAGES}: {}", names.join(", ")));
     }
-    Ok(Some(AILMENT.seen(evidence)))
+    Ok(Some(RULE.found(evidence)))
 }

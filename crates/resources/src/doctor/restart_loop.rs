@@ -1,38 +1,44 @@
 //! A service exits and is restarted repeatedly.
 
 use crate::doctor::{
-    context::{Look, Patient},
-    finding::Ailment,
+    context::{CheckResult, DoctorContext},
+    finding::FindingRule,
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "restart-loop",
     fact: "a service keeps failing",
     why: "The service does not do its work, and each start costs CPU time and fills the journal.",
-    looks_at: "Services that systemd has restarted automatically three times or more, and that are down or about to be restarted.",
+    criterion: "Services that systemd has restarted automatically three times or more, and that are down or about to be restarted.",
     by_hand: &["journalctl --unit UNIT --lines 50   (shows why)"],
     spec: &[],
 };
 /// After so many starts by itself it is a loop.
-const LOOP: u32 = 3;
+const MIN_RESTARTS: u32 = 3;
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let host = patient.host;
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let host = context.host;
     if !host.has_systemd()? {
         return Ok(None);
     }
     let mut evidence = vec![];
     let mut units = vec![];
     for unit in host
-        .units_in(&["activating", "failed"], "*.service")
+        .list_units_in(&["activating", "failed"], "*.service")
         .await?
     {
         let status = host.unit(&unit).await?;
-        let has_given_up = status.active == "failed";
-        if status.restarts >= LOOP && (has_given_up || status.sub.starts_with("auto-restart")) {
+        let has_given_up = status.active_state == "failed";
+        if status.restarts >= MIN_RESTARTS
+            && (has_given_up || status.sub_state.starts_with("auto-restart"))
+        {
             evidence.push(format!(
                 "systemd: {unit} is {} ({}) after {} restarts; it exited with {} ({})",
-                status.active, status.sub, status.restarts, status.exit, status.result
+                status.active_state,
+                status.sub_state,
+                status.restarts,
+                status.exit_status,
+                status.result
             ));
             units.push(unit);
         }
@@ -40,5 +46,5 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if evidence.is_empty() {
         return Ok(None);
     }
-    Ok(Some(AILMENT.seen(evidence).with("UNIT", &units)))
+    Ok(Some(RULE.found(evidence).substitute("UNIT", &units)))
 }

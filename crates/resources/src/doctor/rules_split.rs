@@ -3,33 +3,33 @@
 use std::collections::BTreeMap;
 
 use super::forward_refused::tables;
-use crate::doctor::context::{Look, Patient, program};
+use crate::doctor::context::{CheckResult, DoctorContext, program_name};
 use crate::{
-    doctor::finding::Ailment,
-    netfilter::{Backend, Family, Saved, known_writers},
+    doctor::finding::FindingRule,
+    netfilter::{Backend, Family, SavedTables, known_writers},
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "rules-split",
     fact: "both back ends of iptables contain rules",
     why: "The kernel evaluates both, and a packet must pass both. A listing of one back end does not show why the other drops a packet. Programs that check for their own rules miss them and add them again.",
-    looks_at: "Rules for IPv4 in the back end nft as well as in the back end legacy, without those that MicroK8s adds to both on purpose.",
+    criterion: "Rules for IPv4 in the back end nft as well as in the back end legacy, without those that MicroK8s adds to both on purpose.",
     by_hand: &[
         "choose one with `update-alternatives --config iptables`, restart the programs that add the rules of the other, and clear that: `iptables-legacy -F`",
     ],
     spec: &[],
 };
 /// Whose rules nobody knows are.
-const SOMEBODY: &str = "somebody";
+const UNKNOWN_OWNER: &str = "somebody";
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let tables = tables(patient).await?;
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let tables = tables(context).await?;
     let mut evidence = vec![];
     for (column, saved) in tables
-        .seen()
+        .readable()
         .filter(|(column, _)| column.family == Family::Ipv4)
     {
-        let owners = owners(saved);
+        let owners = count_by_owner(saved);
         if !owners.is_empty() {
             let owners = owners
                 .iter()
@@ -37,7 +37,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
             let owners = owners.collect::<Vec<_>>().join(", ");
             evidence.push((
                 column.backend,
-                format!("{}-save: {owners}", program(column)),
+                format!("{}-save: {owners}", program_name(column)),
             ));
         }
     }
@@ -45,17 +45,17 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
     if !(has(Backend::Nft) && has(Backend::Legacy)) {
         return Ok(None);
     }
-    Ok(Some(AILMENT.seen(
+    Ok(Some(RULE.found(
         evidence.into_iter().map(|(_, text)| text).collect(),
     )))
 }
 
 /// Counts the rules of a column by who made them. Those that MicroK8s puts into both back ends on purpose say nothing.
-fn owners(saved: &Saved) -> BTreeMap<&'static str, usize> {
+fn count_by_owner(saved: &SavedTables) -> BTreeMap<&'static str, usize> {
     let mut owners = BTreeMap::new();
     for (name, chain) in saved.tables.values().flatten() {
         for rule in chain.rules.iter().filter(|rule| !rule.is_of_microk8s()) {
-            let whose = known_writers::of_rule(saved, name, rule).unwrap_or(SOMEBODY);
+            let whose = known_writers::of_rule(saved, name, rule).unwrap_or(UNKNOWN_OWNER);
             *owners.entry(whose).or_default() += 1;
         }
     }

@@ -2,29 +2,29 @@
 
 use crate::{
     doctor::{
-        context::{Look, Patient},
-        finding::Ailment,
+        context::{CheckResult, DoctorContext},
+        finding::FindingRule,
     },
     microk8s::restart,
 };
 
-pub(super) const AILMENT: Ailment = Ailment {
+pub(super) const RULE: FindingRule = FindingRule {
     name: "stale-process",
     fact: "a service of MicroK8s runs with outdated arguments",
     why: "The files look right, but have no effect until the service restarts. At the next reboot the behaviour changes unexpectedly.",
-    looks_at: "The arguments that each service of MicroK8s was started with, against its argument files.",
+    criterion: "The arguments that each service of MicroK8s was started with, against its argument files.",
     by_hand: &["systemctl restart UNIT"],
     spec: &["restart \"GROUP\""],
 };
 
-pub(super) async fn look(patient: &Patient<'_>) -> Look {
-    let Some(layout) = patient.microk8s()? else {
+pub(super) async fn check(context: &DoctorContext<'_>) -> CheckResult {
+    let Some(layout) = context.microk8s()? else {
         return Ok(None);
     };
-    if !patient.host.has_systemd()? {
+    if !context.host.has_systemd()? {
         return Ok(None);
     }
-    let due = restart::due(patient.host, layout).await?;
+    let due = restart::outdated_units(context.host, layout).await?;
     if due.is_empty() {
         return Ok(None);
     }
@@ -34,9 +34,8 @@ pub(super) async fn look(patient: &Patient<'_>) -> Look {
         format!("{unit} was started before its files in /var/snap/microk8s/current/args changed")
     });
     Ok(Some(
-        AILMENT
-            .seen(evidence.collect())
-            .with("UNIT", &units)
-            .with("GROUP", &groups),
+        RULE.found(evidence.collect())
+            .substitute("UNIT", &units)
+            .substitute("GROUP", &groups),
     ))
 }

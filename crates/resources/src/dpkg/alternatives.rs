@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use crate::host::{HostError, Reader};
 
 /// What update-alternatives knows, a file for each name: update-alternatives(1), FILES.
-const KNOWN: &str = "/var/lib/dpkg/alternatives";
+const ADMIN_DIR: &str = "/var/lib/dpkg/alternatives";
 /// Where the links are.
 const LINKS: &str = "/etc/alternatives";
 /// The largest file that is read, in bytes.
@@ -15,16 +15,16 @@ const LIMIT: u64 = 4 << 20;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Alternatives {
     /// Names of links that go along.
-    along: Vec<String>,
+    secondary_links: Vec<String>,
     /// The path of the highest priority.
     best: Option<String>,
 }
 
 /// Returns the paths of the links that somebody chose, with those that go along.
-pub(crate) fn chosen(host: &Reader) -> Result<BTreeSet<String>, HostError> {
+pub(crate) fn manual_links(host: &Reader) -> Result<BTreeSet<String>, HostError> {
     let mut chosen = BTreeSet::new();
-    for name in host.list_folder(Path::new(KNOWN))? {
-        let text = host.read_text(&Path::new(KNOWN).join(&name), LIMIT)?;
+    for name in host.list_dir(Path::new(ADMIN_DIR))? {
+        let text = host.read_text(&Path::new(ADMIN_DIR).join(&name), LIMIT)?;
         let alternatives = Alternatives::parse(&text.unwrap_or_default());
         let link = Path::new(LINKS).join(&name);
         if host.stat(&link)?.is_none() {
@@ -34,7 +34,7 @@ pub(crate) fn chosen(host: &Reader) -> Result<BTreeSet<String>, HostError> {
         if alternatives.best.is_some_and(|best| best != target) {
             let names = [name.to_string_lossy().into_owned()]
                 .into_iter()
-                .chain(alternatives.along);
+                .chain(alternatives.secondary_links);
             chosen.extend(names.map(|name| format!("{LINKS}/{name}")));
         }
     }
@@ -69,7 +69,7 @@ impl Alternatives {
             }
         }
         Self {
-            along,
+            secondary_links: along,
             best: best.map(|(_, path)| path.to_owned()),
         }
     }
@@ -79,20 +79,20 @@ impl Alternatives {
 #[expect(clippy::disallowed_methods, reason = "a test makes its own folder")]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const IPTABLES: &str = "auto\n/usr/sbin/iptables\niptables-restore\n/usr/sbin/iptables-restore\niptables-save\n/usr/sbin/iptables-save\n\n\
         /usr/sbin/iptables-legacy\n10\n/usr/sbin/iptables-legacy-restore\n/usr/sbin/iptables-legacy-save\n\
         /usr/sbin/iptables-nft\n20\n/usr/sbin/iptables-nft-restore\n\n\n";
 
     fn check(target: &str, expected: &[&str]) {
-        let root = Root::new(&[
+        let root = TestRoot::new(&[
             ("/var/lib/dpkg/alternatives/iptables", IPTABLES),
             ("/var/lib/dpkg/alternatives/gone", "auto\n/x\n\n/y\n1\n\n"),
             ("/etc/alternatives/README", ""),
         ]);
         std::os::unix::fs::symlink(target, root.at("/etc/alternatives/iptables")).unwrap();
-        let chosen = chosen(&root.reader()).unwrap();
+        let chosen = manual_links(&root.reader()).unwrap();
         assert_eq!(
             chosen.iter().map(String::as_str).collect::<Vec<_>>(),
             expected
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_chosen_where_it_does_not_point_at_the_best() {
+    fn alternative_is_chosen_unless_it_is_the_best() {
         check("/usr/sbin/iptables-nft", &[]);
         let all = ["", "-restore", "-save"].map(|end| format!("/etc/alternatives/iptables{end}"));
         check(

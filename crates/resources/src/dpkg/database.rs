@@ -23,7 +23,7 @@ const LIMIT: u64 = 256 << 20;
 
 /// A package that is on the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Installed {
+pub(crate) struct InstalledPackage {
     pub(crate) version: String,
     /// Whether dpkg has finished it and is not to remove it.
     pub(crate) is_configured: bool,
@@ -34,11 +34,11 @@ pub(crate) struct Installed {
 }
 
 /// Returns the packages of these names that are on the host, those of its own architecture.
-pub(crate) fn installed(
+pub(crate) fn installed_packages(
     host: &Reader,
     names: &[&str],
-) -> Result<BTreeMap<String, Installed>, HostError> {
-    let database = Database::read(host)?;
+) -> Result<BTreeMap<String, InstalledPackage>, HostError> {
+    let database = DpkgDatabase::read(host)?;
     let found = names.iter().filter_map(|name| {
         let package = database.packages.get(*name)?;
         Some(((*name).to_owned(), package.clone()))
@@ -48,30 +48,30 @@ pub(crate) fn installed(
 
 /// What dpkg and apt know of one moment.
 #[derive(Debug, Default)]
-pub(crate) struct Database {
+pub(crate) struct DpkgDatabase {
     /// The packages that are on the host, those of its own architecture.
-    pub(crate) packages: BTreeMap<String, Installed>,
+    pub(crate) packages: BTreeMap<String, InstalledPackage>,
     /// Names of packages that every system has: because of their priority (Debian Policy, 2.5 and 3.8), or because one of those needs them.
     pub(crate) base: BTreeSet<String>,
     /// Names of packages of other architectures.
-    pub(crate) others: BTreeSet<String>,
+    pub(crate) foreign_packages: BTreeSet<String>,
     /// The files in /etc that packages brought, removed ones too, with the MD5 of what was in them.
-    pub(crate) settings: BTreeMap<String, Setting>,
+    pub(crate) conffiles: BTreeMap<String, Conffile>,
 }
 
 /// A file in /etc of a package: dpkg(1), conffiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Setting {
+pub(crate) struct Conffile {
     /// MD5 in hexadecimal.
     pub(crate) md5: String,
     /// Whether the package as it is now has it.
     pub(crate) is_current: bool,
 }
 
-impl Database {
+impl DpkgDatabase {
     /// Reads it, once in a moment.
     pub(crate) fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
-        host.once(|| {
+        host.memoize(|| {
             let status = host
                 .read_text(Path::new(STATUS), LIMIT)?
                 .unwrap_or_default();
@@ -95,17 +95,17 @@ impl Database {
             needs
                 .entry(field(stanza, "Package").unwrap_or_default())
                 .or_default()
-                .extend(needed(stanza));
+                .extend(dependency_names(stanza));
             let name = field(stanza, "Package").unwrap_or_default().to_owned();
-            let package = installed_by(stanza);
+            let package = parse_installed(stanza);
             if is_base(stanza) {
                 database.base.insert(name.clone());
             }
             let is_there = package.is_some();
-            database.settings.extend(settings_of(stanza, is_there));
+            database.conffiles.extend(conffiles_of(stanza, is_there));
             match package {
                 Some(package) if is_native(stanza) => drop(database.packages.insert(name, package)),
-                Some(_) => drop(database.others.insert(name)),
+                Some(_) => drop(database.foreign_packages.insert(name)),
                 None => {}
             }
         }
@@ -133,7 +133,7 @@ impl Database {
 }
 
 /// Returns the names of what a package needs; of several of which one is enough, all.
-fn needed(stanza: &str) -> impl Iterator<Item = &str> {
+fn dependency_names(stanza: &str) -> impl Iterator<Item = &str> {
     let fields = ["Depends", "Pre-Depends"]
         .into_iter()
         .filter_map(|name| field(stanza, name));
@@ -142,7 +142,7 @@ fn needed(stanza: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the conffiles of a stanza: ` PATH MD5`, with a word behind for those that the package has no more.
-fn settings_of(stanza: &str, is_there: bool) -> impl Iterator<Item = (String, Setting)> {
+fn conffiles_of(stanza: &str, is_there: bool) -> impl Iterator<Item = (String, Conffile)> {
     let lines = stanza
         .lines()
         .skip_while(|line| *line != "Conffiles:")
@@ -150,7 +150,7 @@ fn settings_of(stanza: &str, is_there: bool) -> impl Iterator<Item = (String, Se
     let lines = lines.take_while(|line| line.starts_with(' '));
     lines.filter_map(move |line| {
         let mut words = line.split_whitespace();
-        let setting = |md5: &str, is_current| Setting {
+        let setting = |md5: &str, is_current| Conffile {
             md5: md5.to_owned(),
             is_current,
         };
@@ -163,14 +163,14 @@ fn settings_of(stanza: &str, is_there: bool) -> impl Iterator<Item = (String, Se
 }
 
 /// Reads what a stanza says; `None` if nothing of the package is there but its settings.
-fn installed_by(stanza: &str) -> Option<Installed> {
+fn parse_installed(stanza: &str) -> Option<InstalledPackage> {
     let mut words = field(stanza, "Status")?.split(' ');
     let (wish, flag, state) = (words.next()?, words.next()?, words.next()?);
     if matches!(state, "not-installed" | "config-files") {
         return None;
     }
     let is_complete = matches!(state, "installed" | "triggers-awaited" | "triggers-pending");
-    Some(Installed {
+    Some(InstalledPackage {
         version: field(stanza, "Version")?.to_owned(),
         is_configured: is_complete && flag == "ok" && !matches!(wish, "deinstall" | "purge"),
         is_held: wish == "hold",
@@ -186,15 +186,18 @@ fn is_base(stanza: &str) -> bool {
 
 /// Whether dpkg was killed at work, so that it must be told to go on before it does anything else.
 pub(crate) fn is_interrupted(host: &Reader) -> Result<bool, HostError> {
-    let names = host.list_folder(Path::new(UPDATES))?;
+    let names = host.list_dir(Path::new(UPDATES))?;
     let is_number = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
     Ok(names.iter().any(|name| is_number(&name.to_string_lossy())))
 }
 
 /// Returns the versions of a package that the archives have; `None` if their lists cannot be read here.
-pub(crate) fn available(host: &Reader, name: &str) -> Result<Option<BTreeSet<String>>, HostError> {
+pub(crate) fn available_versions(
+    host: &Reader,
+    name: &str,
+) -> Result<Option<BTreeSet<String>>, HostError> {
     let mut versions = BTreeSet::new();
-    for list in host.list_folder(Path::new(LISTS))? {
+    for list in host.list_dir(Path::new(LISTS))? {
         let list = list.to_string_lossy().into_owned();
         let Some((_, compression)) = list.rsplit_once("_Packages") else {
             continue;
@@ -251,7 +254,7 @@ fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const DATABASE: &str = "\
 Package: dpkg
@@ -300,22 +303,22 @@ Architecture: all
 Version: 5
 ";
 
-    fn package(version: &str) -> Installed {
-        Installed {
+    fn package(version: &str) -> InstalledPackage {
+        InstalledPackage {
             version: version.to_owned(),
             is_configured: true,
-            ..Installed::default()
+            ..InstalledPackage::default()
         }
     }
 
     #[test]
-    fn packages_are_what_the_database_says_of_them() {
+    fn installed_packages_are_read_from_dpkg_status() {
         let automatic = "Package: waits\nArchitecture: amd64\nAuto-Installed: 1\n\n\
             Package: hello\nArchitecture: i386\nAuto-Installed: 1\n\n\
             Package: half\nArchitecture: amd64\nAuto-Installed: 0\n";
-        let root = Root::new(&[(STATUS, DATABASE), (EXTENDED_STATES, automatic)]);
+        let root = TestRoot::new(&[(STATUS, DATABASE), (EXTENDED_STATES, automatic)]);
         let names = ["goes", "gone", "half", "hello", "none", "torn", "waits"];
-        let found = installed(&root.reader(), &names).unwrap();
+        let found = installed_packages(&root.reader(), &names).unwrap();
         let mut half = package("1:2~rc1");
         half.is_configured = false;
         let mut hello = package("2.10-3");
@@ -336,44 +339,47 @@ Version: 5
         let expected = expected.map(|(name, package)| (name.to_owned(), package));
         assert_eq!(found, BTreeMap::from(expected));
         assert!(
-            installed(&Root::new(&[]).reader(), &names)
+            installed_packages(&TestRoot::new(&[]).reader(), &names)
                 .unwrap()
                 .is_empty()
         );
     }
 
     #[test]
-    fn what_the_base_needs_is_of_the_base() {
+    fn base_includes_dependencies_of_essential_packages() {
         let status = "Package: dpkg\nEssential: yes\nStatus: install ok installed\nVersion: 1\nPre-Depends: libc6 (>= 2), tar | x\n\n\
             Package: libc6\nStatus: install ok installed\nVersion: 1\nDepends: libgcc-s1:any\n\n\
             Package: libgcc-s1\nStatus: install ok installed\nVersion: 1\n\n\
             Package: tool\nPriority: optional\nStatus: install ok installed\nVersion: 1\nDepends: libtool\n\n\
             Package: libtool\nStatus: install ok installed\nVersion: 1\n";
-        let database = Database::parse(status, "");
+        let database = DpkgDatabase::parse(status, "");
         let base: Vec<_> = database.base.iter().map(String::as_str).collect();
         assert_eq!(base, ["dpkg", "libc6", "libgcc-s1", "tar", "x"]);
     }
 
     #[test]
-    fn versions_are_found_in_all_lists() {
+    fn available_versions_are_read_from_all_lists() {
         let list = |name: &str| format!("{LISTS}/deb.example_dists_x_{name}");
         let (one, two) = (list("main_Packages"), list("contrib_Packages"));
         let (release, compressed) = (list("InRelease"), list("main_Packages.lz4"));
         let hello = "Package: hello\nVersion: 2\n\nPackage: hello-doc\nVersion: 3\n";
         let older = "Package: other\nVersion: 7\n\nPackage: hello\nArchitecture: all\nVersion: 1\n";
-        let root = Root::new(&[(&one, hello), (&two, older), (&release, "Version: 5")]);
-        let versions = |root: &Root, name| available(&root.reader(), name).unwrap();
+        let root = TestRoot::new(&[(&one, hello), (&two, older), (&release, "Version: 5")]);
+        let versions = |root: &TestRoot, name| available_versions(&root.reader(), name).unwrap();
         let expected = ["1", "2"].map(str::to_owned);
         assert_eq!(versions(&root, "hello"), Some(expected.into()));
         assert_eq!(versions(&root, "helo"), Some(BTreeSet::new()));
-        assert_eq!(versions(&Root::new(&[]), "hello"), Some(BTreeSet::new()));
-        let unknown = Root::new(&[(&one, hello), (&compressed, "?")]);
+        assert_eq!(
+            versions(&TestRoot::new(&[]), "hello"),
+            Some(BTreeSet::new())
+        );
+        let unknown = TestRoot::new(&[(&one, hello), (&compressed, "?")]);
         assert_eq!(versions(&unknown, "hello"), None);
     }
 
     #[test]
-    fn a_dpkg_that_was_killed_left_numbered_steps() {
-        let interrupted = |files| is_interrupted(&Root::new(files).reader()).unwrap();
+    fn is_interrupted_detects_numbered_updates() {
+        let interrupted = |files| is_interrupted(&TestRoot::new(files).reader()).unwrap();
         assert!(!interrupted(&[]));
         assert!(!interrupted(&[("/var/lib/dpkg/updates/tmp.i", "")]));
         assert!(interrupted(&[("/var/lib/dpkg/updates/0001", "")]));

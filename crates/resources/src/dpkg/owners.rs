@@ -7,12 +7,12 @@ use std::{
 };
 
 use crate::{
-    dpkg::database::Database,
+    dpkg::database::DpkgDatabase,
     host::{HostError, Reader},
 };
 
 /// A list of the files of each package: dpkg-query(1), `--listfiles`.
-const INFO: &str = "/var/lib/dpkg/info";
+const INFO_DIR: &str = "/var/lib/dpkg/info";
 /// Files that packages bring and that lie elsewhere: dpkg-divert(1).
 const DIVERSIONS: &str = "/var/lib/dpkg/diversions";
 /// What ucf(1) has put into /etc for packages, by MD5.
@@ -26,14 +26,14 @@ pub(crate) struct DpkgFiles {
     /// Every path, with the MD5 of the file where one is known.
     owned: BTreeMap<String, Option<String>>,
     /// Files that a package has now and that were there when it was unpacked.
-    current: BTreeSet<String>,
+    current_conffiles: BTreeSet<String>,
 }
 
 /// Whose a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum PathOwner {
     /// No package's.
-    Nobody,
+    NoPackage,
     /// A package's, which made a file with this MD5.
     Package(String),
     /// A package's, and nothing is known about what was in it: a directory, a link.
@@ -43,10 +43,10 @@ pub(crate) enum Owner {
 impl DpkgFiles {
     /// Reads all lists, once in a moment.
     pub(crate) fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
-        let database = Database::read(host)?;
-        host.once(|| {
+        let database = DpkgDatabase::read(host)?;
+        host.memoize(|| {
             let mut files = Self::default();
-            for list in host.list_folder(Path::new(INFO))? {
+            for list in host.list_dir(Path::new(INFO_DIR))? {
                 let list = list.to_string_lossy().into_owned();
                 if let Some(package) = list.strip_suffix(".list") {
                     files.add_package(host, package)?;
@@ -58,34 +58,34 @@ impl DpkgFiles {
                     .owned
                     .insert(path.trim().to_owned(), Some(md5.to_owned()));
             }
-            for (path, setting) in &database.settings {
+            for (path, setting) in &database.conffiles {
                 files.owned.insert(path.clone(), Some(setting.md5.clone()));
                 if setting.is_current {
-                    files.current.insert(path.clone());
+                    files.current_conffiles.insert(path.clone());
                 }
             }
-            files.divert(host)?;
+            files.apply_diversions(host)?;
             Ok(files)
         })
     }
 
     /// Says whose a path is.
-    pub(crate) fn owner(&self, path: &str) -> Owner {
+    pub(crate) fn owner(&self, path: &str) -> PathOwner {
         match self.owned.get(path) {
-            None => Owner::Nobody,
-            Some(None) => Owner::Unknown,
-            Some(Some(md5)) => Owner::Package(md5.clone()),
+            None => PathOwner::NoPackage,
+            Some(None) => PathOwner::Unknown,
+            Some(Some(md5)) => PathOwner::Package(md5.clone()),
         }
     }
 
     /// Returns the settings that packages have now: where one is not on the host, somebody removed it.
-    pub(crate) fn current(&self) -> impl Iterator<Item = &str> {
-        self.current.iter().map(String::as_str)
+    pub(crate) fn current_conffiles(&self) -> impl Iterator<Item = &str> {
+        self.current_conffiles.iter().map(String::as_str)
     }
 
     fn add_package(&mut self, host: &Reader, package: &str) -> Result<(), HostError> {
         let read = |extension: &str| {
-            let path = Path::new(INFO).join(format!("{package}.{extension}"));
+            let path = Path::new(INFO_DIR).join(format!("{package}.{extension}"));
             Ok::<_, HostError>(host.read_text(&path, LIMIT)?.unwrap_or_default())
         };
         let list = read("list")?;
@@ -110,7 +110,7 @@ impl DpkgFiles {
     }
 
     /// Three lines each: the path, where it lies instead, and for whom.
-    fn divert(&mut self, host: &Reader) -> Result<(), HostError> {
+    fn apply_diversions(&mut self, host: &Reader) -> Result<(), HostError> {
         let text = host
             .read_text(Path::new(DIVERSIONS), LIMIT)?
             .unwrap_or_default();
@@ -121,7 +121,7 @@ impl DpkgFiles {
             };
             if let Some(owner) = self.owned.remove(*path) {
                 self.owned.insert((*instead).to_owned(), owner);
-                self.current.remove(*path);
+                self.current_conffiles.remove(*path);
             }
         }
         Ok(())
@@ -131,11 +131,11 @@ impl DpkgFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[test]
-    fn every_list_of_dpkg_says_whose_a_path_is() {
-        let root = Root::new(&[
+    fn path_owner_is_found_in_all_dpkg_lists() {
+        let root = TestRoot::new(&[
             (
                 "/var/lib/dpkg/status",
                 "Package: a\nStatus: install ok installed\nVersion: 1\nConffiles:\n /etc/a.conf 11\n /etc/old 22 obsolete\nDescription: x\n\n\
@@ -153,21 +153,24 @@ mod tests {
             (UCF, "66  /etc/default/grub\n"),
         ]);
         let files = DpkgFiles::read(&root.reader()).unwrap();
-        let package = |md5: &str| Owner::Package(md5.to_owned());
+        let package = |md5: &str| PathOwner::Package(md5.to_owned());
         for (path, expected) in [
             ("/etc/a.conf", package("11")),
             ("/etc/old", package("22")),
             ("/etc/gone", package("33")),
             ("/etc/generated", package("44")),
             ("/etc/default/grub", package("66")),
-            ("/etc/a.d", Owner::Unknown),
-            ("/etc/moved.old", Owner::Unknown),
-            ("/etc/moved", Owner::Nobody),
-            ("/etc/mine", Owner::Nobody),
-            ("/usr/bin/a", Owner::Nobody),
+            ("/etc/a.d", PathOwner::Unknown),
+            ("/etc/moved.old", PathOwner::Unknown),
+            ("/etc/moved", PathOwner::NoPackage),
+            ("/etc/mine", PathOwner::NoPackage),
+            ("/usr/bin/a", PathOwner::NoPackage),
         ] {
             assert_eq!(files.owner(path), expected, "{path}");
         }
-        assert_eq!(files.current().collect::<Vec<_>>(), ["/etc/a.conf"]);
+        assert_eq!(
+            files.current_conffiles().collect::<Vec<_>>(),
+            ["/etc/a.conf"]
+        );
     }
 }

@@ -5,21 +5,23 @@ pub(crate) mod rules;
 use std::{collections::BTreeSet, ffi::OsStr, path::Path, sync::Arc};
 
 use stead_engine::{
-    language::print::is_sayable,
-    model::listing::{Concerns, Listing},
+    language::print::is_representable,
+    model::listing::{ExportTarget, Listing},
 };
 
 use crate::{
     dpkg::{
         alternatives,
-        owners::{DpkgFiles, Owner},
+        owners::{DpkgFiles, PathOwner},
     },
-    etc::rules::{BLANK, COPIES, FOREIGN, IGNORED, OWN, SECRET, rule_for},
-    files::content::LARGEST_SOURCE,
+    etc::rules::{
+        COMMENT_ONLY, FOREIGN, IGNORED, MACHINE_SPECIFIC, PACKAGE_COPIES, SECRET, rule_for,
+    },
+    files::content::MAX_SOURCE,
     host::{HostError, Meta, MetaKind, Reader},
     kernel::{modules, sysctl_d},
     systemd::{expressible, files::UNITS, name::UnitName},
-    values::glob::fits,
+    values::glob::matches,
 };
 
 /// The folder.
@@ -28,24 +30,24 @@ const ETC: &str = "/etc";
 /// Everything in /etc.
 #[derive(Debug, Default)]
 pub(crate) struct Etc {
-    entries: Vec<Entry>,
+    entries: Vec<EtcEntry>,
     /// Settings of packages that somebody removed.
     removed: BTreeSet<String>,
     /// Folders that could not be looked into.
-    closed: Vec<(String, String)>,
+    unreadable_dirs: Vec<(String, String)>,
 }
 
 /// One thing in /etc.
 #[derive(Debug)]
-struct Entry {
+struct EtcEntry {
     path: String,
     kind: MetaKind,
-    fate: Fate,
+    disposition: Disposition,
 }
 
 /// What import makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Fate {
+enum Disposition {
     Managed,
     Default,
     Foreign(&'static str),
@@ -58,26 +60,26 @@ impl Etc {
     /// Looks at all of it, once in a moment.
     pub(crate) fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
         let owned = DpkgFiles::read(host)?;
-        host.once(|| {
+        host.memoize(|| {
             let mut etc = Self::default();
             let mut walk = Walk {
                 host,
                 owned: &owned,
-                chosen: alternatives::chosen(host)?,
+                chosen_alternatives: alternatives::manual_links(host)?,
                 etc: &mut etc,
             };
-            walk.folder(Path::new(ETC))?;
+            walk.walk_dir(Path::new(ETC))?;
             let there: BTreeSet<&str> = etc
                 .entries
                 .iter()
                 .map(|entry| entry.path.as_str())
                 .collect();
             let is_hidden = |path: &str| {
-                let mut closed = etc.closed.iter();
+                let mut closed = etc.unreadable_dirs.iter();
                 closed.any(|(folder, _)| path.starts_with(folder.as_str()))
             };
             etc.removed = owned
-                .current()
+                .current_conffiles()
                 .filter(|path| {
                     path.starts_with("/etc/") && !there.contains(path) && !is_hidden(path)
                 })
@@ -89,24 +91,31 @@ impl Etc {
 
     /// Returns what there is of one kind of thing.
     pub(crate) fn listing(&self, kind: MetaKind, heading: &str) -> Listing {
-        let mut listing = Listing::of(heading, []);
+        let mut listing = Listing::new(heading, []);
         if kind == MetaKind::File {
             listing.absent.clone_from(&self.removed);
         }
-        if kind == MetaKind::Folder {
-            listing.unreadable.extend(self.closed.iter().cloned());
+        if kind == MetaKind::Directory {
+            listing
+                .unreadable
+                .extend(self.unreadable_dirs.iter().cloned());
         }
-        let is_meant = |entry: &&Entry| {
+        let is_meant = |entry: &&EtcEntry| {
             entry.kind == kind || (kind == MetaKind::File && entry.kind == MetaKind::Other)
         };
-        for Entry { path, fate, .. } in self.entries.iter().filter(is_meant) {
+        for EtcEntry {
+            path,
+            disposition: fate,
+            ..
+        } in self.entries.iter().filter(is_meant)
+        {
             match fate {
-                Fate::Managed => drop(listing.managed.insert(path.clone())),
-                Fate::Default => listing.default += 1,
-                Fate::Foreign(whose) => listing.add_foreign(*whose),
-                Fate::Ignored(rule) => listing.ignore(*rule, path),
-                Fate::Secret => drop(listing.secrets.insert(path.clone())),
-                Fate::Unreadable(why) => {
+                Disposition::Managed => drop(listing.managed.insert(path.clone())),
+                Disposition::Default => listing.default += 1,
+                Disposition::Foreign(whose) => listing.add_foreign(*whose),
+                Disposition::Ignored(rule) => listing.ignore(*rule, path),
+                Disposition::Secret => drop(listing.secrets.insert(path.clone())),
+                Disposition::Unreadable(why) => {
                     drop(listing.unreadable.insert(path.clone(), why.clone()));
                 }
             }
@@ -115,23 +124,24 @@ impl Etc {
     }
 
     /// Whether somebody decided what is in a file: no package and no known program made it as it is.
-    pub(crate) fn is_decided(&self, path: &Path) -> bool {
+    pub(crate) fn is_admin_configured(&self, path: &Path) -> bool {
         let path = path.to_str().unwrap_or_default();
         let mut entries = self.entries.iter().filter(|entry| entry.path == path);
         entries.any(|entry| {
             matches!(
-                entry.fate,
-                Fate::Managed | Fate::Ignored(SETTINGS | MODULES | OURS | UNIT)
+                entry.disposition,
+                Disposition::Managed
+                    | Disposition::Ignored(SYSCTL_RULE | MODULE_RULE | STEAD_RULE | UNIT_RULE)
             )
         })
     }
 
     /// Names the units of which somebody made or changed a file.
-    pub(crate) fn decided_units(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn admin_units(&self) -> impl Iterator<Item = &str> {
         let decided = self.entries.iter().filter(|entry| {
             matches!(
-                entry.fate,
-                Fate::Managed | Fate::Secret | Fate::Ignored(UNIT)
+                entry.disposition,
+                Disposition::Managed | Disposition::Secret | Disposition::Ignored(UNIT_RULE)
             )
         });
         decided.filter_map(|entry| unit_of(Path::new(&entry.path)))
@@ -139,22 +149,25 @@ impl Etc {
 }
 
 /// Rule for files whose every line is a resource of its own.
-const SETTINGS: &str = "recorded as sysctls";
+const SYSCTL_RULE: &str = "recorded as sysctls";
 /// Rule for lists whose every line is a resource of its own.
-const MODULES: &str = "recorded as kernel-modules";
+const MODULE_RULE: &str = "recorded as kernel-modules";
 /// Rule for links that are names of units.
-const OTHER_NAME: &str = "an alias of a unit, created by enabling it";
+const ALIAS_RULE: &str = "an alias of a unit, created by enabling it";
 /// Rule for what is written of units.
-const UNIT: &str = "recorded as a unit";
+const UNIT_RULE: &str = "recorded as a unit";
 /// Rule for files of stead.
-const OURS: &str = "written by stead for other resources";
+const STEAD_RULE: &str = "written by stead for other resources";
 
 /// Returns whom a file in /etc concerns.
-pub(crate) fn concerns(path: &str) -> Concerns {
-    if OWN.iter().any(|pattern| fits(pattern, path)) {
-        Concerns::ThisMachine
+pub(crate) fn export_target(path: &str) -> ExportTarget {
+    if MACHINE_SPECIFIC
+        .iter()
+        .any(|pattern| matches(pattern, path))
+    {
+        ExportTarget::Machine
     } else {
-        Concerns::All
+        ExportTarget::Shared
     }
 }
 
@@ -162,153 +175,167 @@ struct Walk<'a> {
     host: &'a Reader,
     owned: &'a DpkgFiles,
     /// Links of update-alternatives that somebody chose.
-    chosen: BTreeSet<String>,
+    chosen_alternatives: BTreeSet<String>,
     etc: &'a mut Etc,
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, folder: &Path) -> Result<(), HostError> {
-        let names = match self.host.list_folder(folder) {
+    fn walk_dir(&mut self, folder: &Path) -> Result<(), HostError> {
+        let names = match self.host.list_dir(folder) {
             Err(error) if error.is_not_allowed() => {
                 let why = "only its owner may read it".to_owned();
-                self.etc.closed.push((folder.display().to_string(), why));
+                self.etc
+                    .unreadable_dirs
+                    .push((folder.display().to_string(), why));
                 return Ok(());
             }
             names => names?,
         };
         for name in names {
-            self.entry(&folder.join(&name), &name)?;
+            self.walk_entry(&folder.join(&name), &name)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path, name: &OsStr) -> Result<(), HostError> {
+    fn walk_entry(&mut self, path: &Path, name: &OsStr) -> Result<(), HostError> {
         let Some(meta) = self.host.stat(path)? else {
             return Ok(());
         };
         let Some(text) = path
             .to_str()
-            .filter(|_| name.to_str().is_some_and(is_sayable))
+            .filter(|_| name.to_str().is_some_and(is_representable))
         else {
             self.add(
                 path.display().to_string(),
                 &meta,
-                Fate::Ignored(
+                Disposition::Ignored(
                     "its name is not UTF-8, or contains characters that a spec cannot contain",
                 ),
             );
             return Ok(());
         };
-        let fate = self.fate(text, path, &meta)?;
+        let fate = self.classify(text, path, &meta)?;
         let is_closed = match fate {
-            Fate::Ignored(rule) => rule != UNIT && text != "/etc/ssl/certs",
-            Fate::Foreign(_) | Fate::Secret => true,
+            Disposition::Ignored(rule) => rule != UNIT_RULE && text != "/etc/ssl/certs",
+            Disposition::Foreign(_) | Disposition::Secret => true,
             _ => false,
         };
         self.add(text.to_owned(), &meta, fate);
-        if meta.kind == MetaKind::Folder && !is_closed {
-            self.folder(path)?;
+        if meta.kind == MetaKind::Directory && !is_closed {
+            self.walk_dir(path)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, path: String, meta: &Meta, fate: Fate) {
-        self.etc.entries.push(Entry {
+    fn add(&mut self, path: String, meta: &Meta, fate: Disposition) {
+        self.etc.entries.push(EtcEntry {
             path,
             kind: meta.kind,
-            fate,
+            disposition: fate,
         });
     }
 
-    fn fate(&self, text: &str, path: &Path, meta: &Meta) -> Result<Fate, HostError> {
+    fn classify(&self, text: &str, path: &Path, meta: &Meta) -> Result<Disposition, HostError> {
         let named = |table| rule_for(table, text);
         let owner = self.owned.owner(text);
-        if meta.kind == MetaKind::Folder {
+        if meta.kind == MetaKind::Directory {
             return Ok(match (named(FOREIGN), named(IGNORED), owner) {
-                (Some(whose), ..) => Fate::Foreign(whose),
-                (_, Some(rule), Owner::Nobody) => Fate::Ignored(rule),
-                (_, _, Owner::Nobody) if self.is_of_unit(path)? => Fate::Ignored(UNIT),
-                (_, _, Owner::Nobody) => Fate::Managed,
-                _ => Fate::Default,
+                (Some(whose), ..) => Disposition::Foreign(whose),
+                (_, Some(rule), PathOwner::NoPackage) => Disposition::Ignored(rule),
+                (_, _, PathOwner::NoPackage) if self.is_of_unit(path)? => {
+                    Disposition::Ignored(UNIT_RULE)
+                }
+                (_, _, PathOwner::NoPackage) => Disposition::Managed,
+                _ => Disposition::Default,
             });
         }
         if let Some(whose) = named(FOREIGN) {
-            return Ok(Fate::Foreign(whose));
+            return Ok(Disposition::Foreign(whose));
         }
-        if self.chosen.contains(text) && meta.kind == MetaKind::Symlink {
-            return Ok(self.link(path, &Owner::Nobody));
+        if self.chosen_alternatives.contains(text) && meta.kind == MetaKind::Symlink {
+            return Ok(self.classify_symlink(path, &PathOwner::NoPackage));
         }
-        if owner == Owner::Nobody
+        if owner == PathOwner::NoPackage
             && let Some(rule) = named(IGNORED)
         {
-            return Ok(Fate::Ignored(rule));
+            return Ok(Disposition::Ignored(rule));
         }
-        if meta.kind != MetaKind::Symlink && SECRET.iter().any(|pattern| fits(pattern, text)) {
+        if meta.kind != MetaKind::Symlink && SECRET.iter().any(|pattern| matches(pattern, text)) {
             return Ok(match owner {
-                Owner::Nobody => Fate::Secret,
-                _ => self.file(text, path, meta, &owner)?,
+                PathOwner::NoPackage => Disposition::Secret,
+                _ => self.classify_file(text, path, meta, &owner)?,
             });
         }
         Ok(match meta.kind {
-            MetaKind::Symlink if owner == Owner::Nobody && self.is_other_name(path)? => {
-                Fate::Ignored(OTHER_NAME)
+            MetaKind::Symlink if owner == PathOwner::NoPackage && self.is_unit_alias(path)? => {
+                Disposition::Ignored(ALIAS_RULE)
             }
-            MetaKind::Symlink if owner == Owner::Nobody && self.is_of_unit(path)? => {
-                Fate::Ignored(UNIT)
+            MetaKind::Symlink if owner == PathOwner::NoPackage && self.is_of_unit(path)? => {
+                Disposition::Ignored(UNIT_RULE)
             }
-            MetaKind::Symlink => self.link(path, &owner),
-            MetaKind::Other => Fate::Ignored("it is a device, a socket or a pipe"),
-            _ => self.file(text, path, meta, &owner)?,
+            MetaKind::Symlink => self.classify_symlink(path, &owner),
+            MetaKind::Other => Disposition::Ignored("it is a device, a socket or a pipe"),
+            _ => self.classify_file(text, path, meta, &owner)?,
         })
     }
 
-    fn link(&self, path: &Path, owner: &Owner) -> Fate {
+    fn classify_symlink(&self, path: &Path, owner: &PathOwner) -> Disposition {
         match self.host.read_link(path) {
-            _ if *owner != Owner::Nobody => Fate::Default,
-            Ok(target) if target.to_str().is_some_and(is_sayable) => Fate::Managed,
-            Ok(_) => Fate::Ignored(
+            _ if *owner != PathOwner::NoPackage => Disposition::Default,
+            Ok(target) if target.to_str().is_some_and(is_representable) => Disposition::Managed,
+            Ok(_) => Disposition::Ignored(
                 "its target is not UTF-8, or contains characters that a spec cannot contain",
             ),
-            Err(error) => Fate::Unreadable(error.to_string()),
+            Err(error) => Disposition::Unreadable(error.to_string()),
         }
     }
 
-    fn file(&self, text: &str, path: &Path, meta: &Meta, owner: &Owner) -> Result<Fate, HostError> {
-        if meta.size > LARGEST_SOURCE {
-            return Ok(Fate::Ignored("it is larger than 1 GiB"));
+    fn classify_file(
+        &self,
+        text: &str,
+        path: &Path,
+        meta: &Meta,
+        owner: &PathOwner,
+    ) -> Result<Disposition, HostError> {
+        if meta.size > MAX_SOURCE {
+            return Ok(Disposition::Ignored("it is larger than 1 GiB"));
         }
         let is_as_made = match owner {
-            Owner::Package(md5) => self.host.md5(path).map(|there| there.as_ref() == Some(md5)),
+            PathOwner::Package(md5) => self.host.md5(path).map(|there| there.as_ref() == Some(md5)),
             // A package brings it, and dpkg does not know what was in it.
-            Owner::Unknown => Ok(true),
-            Owner::Nobody => self.is_copy(text, path, meta),
+            PathOwner::Unknown => Ok(true),
+            PathOwner::NoPackage => self.is_unmodified(text, path, meta),
         };
         match is_as_made {
-            Ok(true) => return Ok(Fate::Default),
+            Ok(true) => return Ok(Disposition::Default),
             Err(error) if error.is_not_allowed() => {
-                return Ok(Fate::Unreadable("only its owner may read it".to_owned()));
+                return Ok(Disposition::Unreadable(
+                    "only its owner may read it".to_owned(),
+                ));
             }
             is_as_made => drop(is_as_made?),
         }
-        if sysctl_d::says_all_of(self.host, path)? {
-            return Ok(Fate::Ignored(SETTINGS));
+        if sysctl_d::fully_covers(self.host, path)? {
+            return Ok(Disposition::Ignored(SYSCTL_RULE));
         }
-        if modules::says_all_of(self.host, path)? {
-            return Ok(Fate::Ignored(MODULES));
+        if modules::fully_covers(self.host, path)? {
+            return Ok(Disposition::Ignored(MODULE_RULE));
         }
         if self.is_of_unit(path)? {
-            return Ok(Fate::Ignored(UNIT));
+            return Ok(Disposition::Ignored(UNIT_RULE));
         }
-        Ok(Fate::Managed)
+        Ok(Disposition::Managed)
     }
 
     /// Whether a path is that of a file or of the drop-ins of a unit that is written as one.
     fn is_of_unit(&self, path: &Path) -> Result<bool, HostError> {
-        unit_of(path).map_or(Ok(false), |name| expressible::takes(self.host, name))
+        unit_of(path).map_or(Ok(false), |name| {
+            expressible::is_expressible(self.host, name)
+        })
     }
 
     /// Whether a link is another name of a unit that is somewhere.
-    fn is_other_name(&self, path: &Path) -> Result<bool, HostError> {
+    fn is_unit_alias(&self, path: &Path) -> Result<bool, HostError> {
         let is_among_units = path.parent().is_some_and(|folder| {
             [UNITS, "/etc/systemd/user"].contains(&folder.to_str().unwrap_or_default())
         });
@@ -319,16 +346,13 @@ impl Walk<'_> {
         Ok(target.file_name() != path.file_name() && target != Path::new("/dev/null"))
     }
 
-    fn is_copy(&self, text: &str, path: &Path, meta: &Meta) -> Result<bool, HostError> {
-        if BLANK.iter().any(|pattern| fits(pattern, text)) {
-            let contents = self
-                .host
-                .read_text(path, LARGEST_SOURCE)?
-                .unwrap_or_default();
+    fn is_unmodified(&self, text: &str, path: &Path, meta: &Meta) -> Result<bool, HostError> {
+        if COMMENT_ONLY.iter().any(|pattern| matches(pattern, text)) {
+            let contents = self.host.read_text(path, MAX_SOURCE)?.unwrap_or_default();
             let mut lines = contents.lines().map(str::trim);
             return Ok(lines.all(|line| line.is_empty() || line.starts_with('#')));
         }
-        let originals = COPIES
+        let originals = PACKAGE_COPIES
             .iter()
             .filter(|(copy, _)| *copy == text)
             .flat_map(|(_, originals)| *originals);

@@ -1,11 +1,11 @@
 //! Files of /etc that are not configuration: each with the rule that import reports.
 
-use crate::values::glob::fits;
+use crate::values::glob::matches;
 
 /// Returns the name under which a table has a path.
 pub(crate) fn rule_for(table: &[(&'static str, &[&str])], path: &str) -> Option<&'static str> {
     let is_meant = |(_, patterns): &&(&'static str, &[&str])| {
-        patterns.iter().any(|pattern| fits(pattern, path))
+        patterns.iter().any(|pattern| matches(pattern, path))
     };
     table.iter().find(is_meant).map(|(name, _)| *name)
 }
@@ -164,7 +164,7 @@ pub(crate) const SECRET: &[&str] = &[
 ];
 
 /// What belongs to this machine and to no other.
-pub(crate) const OWN: &[&str] = &[
+pub(crate) const MACHINE_SPECIFIC: &[&str] = &[
     "/etc/hostname",
     "/etc/hosts",
     "/etc/fstab",
@@ -181,7 +181,7 @@ pub(crate) const OWN: &[&str] = &[
 ];
 
 /// What installers leave for changes that nobody has made yet: as long as there is nothing in it but comments, it says nothing.
-pub(crate) const BLANK: &[&str] = &[
+pub(crate) const COMMENT_ONLY: &[&str] = &[
     "/etc/apparmor.d/local/*",
     "/etc/apparmor.d/tunables/*",
     "/etc/default/locale",
@@ -194,7 +194,7 @@ pub(crate) const BLANK: &[&str] = &[
 ];
 
 /// What installers copy into /etc: as long as it is a copy, nobody has decided anything.
-pub(crate) const COPIES: &[(&str, &[&str])] = &[
+pub(crate) const PACKAGE_COPIES: &[(&str, &[&str])] = &[
     ("/etc/profile", &["/usr/share/base-files/profile"]),
     ("/etc/motd", &["/usr/share/base-files/motd"]),
     ("/etc/inputrc", &["/usr/share/readline/inputrc"]),

@@ -8,7 +8,7 @@ use stead_engine::model::drift::{Drift, Evidence};
 use crate::{
     evidence::{
         sudo,
-        times::{time, when},
+        times::{format_time, from_microseconds},
     },
     host::{HostError, Reader},
 };
@@ -17,62 +17,73 @@ use crate::{
 const VOLATILE: &str = "/run";
 
 /// Looks for what moved a file, folder or link.
-pub(crate) async fn of_path<S>(host: &Reader, path: &str, drift: &Drift<S>) -> Option<Evidence> {
+pub(crate) async fn path_changed<S>(
+    host: &Reader,
+    path: &str,
+    drift: &Drift<S>,
+) -> Option<Evidence> {
     let path = Path::new(path);
     if drift.change.before().is_none() {
         let is_lost = drift.rebooted == Some(true) && path.starts_with(VOLATILE);
         if is_lost {
             return Some(Evidence::Reboot);
         }
-        return sudo::removal(host, path, drift.touched).await;
+        return sudo::file_removal(host, path, drift.modified_at).await;
     }
-    of_files(host, &[path], drift.touched).await
+    files_changed(host, &[path], drift.modified_at).await
 }
 
 /// Looks for what changed some files, of which the last change counts.
-pub(crate) async fn of_files(host: &Reader, paths: &[&Path], since: Timestamp) -> Option<Evidence> {
+pub(crate) async fn files_changed(
+    host: &Reader,
+    paths: &[&Path],
+    since: Timestamp,
+) -> Option<Evidence> {
     let found = paths.iter().filter_map(|path| {
-        let times = changed(host, path).ok()??;
-        Some((times.at(since)?, path, times))
+        let times = change_times(host, path).ok()??;
+        Some((times.changed_after(since)?, path, times))
     });
     let (at, path, times) = found.max_by_key(|(at, ..)| *at)?;
-    if let Some(person) = sudo::change(host, path, at, since).await {
+    if let Some(person) = sudo::file_write(host, path, at, since).await {
         return Some(person);
     }
-    let how = if times.contents == at {
+    let how = if times.mtime == at {
         "changed"
     } else {
         "was created, or its owner or mode changed,"
     };
-    Some(Evidence::Trace {
-        fact: format!("{} {how} {}", path.display(), when(at)),
+    Some(Evidence::Modified {
+        fact: format!("{} {how} {}", path.display(), format_time(at)),
     })
 }
 
 /// When a file changed.
-pub(crate) struct Changed {
-    pub(crate) contents: Timestamp,
+pub(crate) struct ChangeTimes {
+    pub(crate) mtime: Timestamp,
     /// Its contents, its place, its owner or its mode. Nobody can set this time: inode(7).
-    pub(crate) anything: Timestamp,
+    pub(crate) ctime: Timestamp,
 }
 
-impl Changed {
+impl ChangeTimes {
     /// Returns when that was, if it was after `since`.
-    pub(super) fn at(&self, since: Timestamp) -> Option<Timestamp> {
+    pub(super) fn changed_after(&self, since: Timestamp) -> Option<Timestamp> {
         let is_later = |at: &Timestamp| *at > since;
         // What is dated into the future, or was not touched at all, shows nothing.
-        let contents = Some(self.contents).filter(|at| is_later(at) && *at <= self.anything);
-        contents.or(Some(self.anything).filter(is_later))
+        let contents = Some(self.mtime).filter(|at| is_later(at) && *at <= self.ctime);
+        contents.or(Some(self.ctime).filter(is_later))
     }
 }
 
-pub(crate) fn changed(host: &Reader, path: &Path) -> Result<Option<Changed>, HostError> {
-    let (Some(contents), Some(anything)) = (host.modified(path)?, host.touched(path)?) else {
+pub(crate) fn change_times(host: &Reader, path: &Path) -> Result<Option<ChangeTimes>, HostError> {
+    let (Some(contents), Some(anything)) = (host.modified_at(path)?, host.changed_at(path)?) else {
         return Ok(None);
     };
-    Ok(time(contents)
-        .zip(time(anything))
-        .map(|(contents, anything)| Changed { contents, anything }))
+    Ok(from_microseconds(contents)
+        .zip(from_microseconds(anything))
+        .map(|(contents, anything)| ChangeTimes {
+            mtime: contents,
+            ctime: anything,
+        }))
 }
 
 #[cfg(test)]
@@ -89,49 +100,49 @@ mod tests {
     use stead_engine::model::change::Change;
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const PATH: &str = "/etc/motd";
 
     fn drift(since: Timestamp, before: Option<()>, rebooted: bool) -> Drift<()> {
         Drift {
             since,
-            touched: since,
+            modified_at: since,
             rebooted: Some(rebooted),
-            left: None,
+            after_run: None,
             original: None,
             change: Change::between(before, Some(())).unwrap(),
         }
     }
 
-    async fn said(root: &Root, since: Timestamp) -> Option<String> {
-        let found = of_path(&root.reader(), PATH, &drift(since, Some(()), false)).await?;
-        let Evidence::Trace { fact } = found else {
+    async fn trace_fact(root: &TestRoot, since: Timestamp) -> Option<String> {
+        let found = path_changed(&root.reader(), PATH, &drift(since, Some(()), false)).await?;
+        let Evidence::Modified { fact } = found else {
             panic!("{found:?}")
         };
         Some(fact.split(" 2").next().unwrap().to_owned())
     }
 
     #[tokio::test]
-    async fn a_file_shows_when_it_changed_and_a_time_that_was_set_shows_nothing() {
+    async fn path_changed_trusts_ctime_over_a_set_mtime() {
         let hour = Duration::from_hours(1);
-        let root = Root::new(&[(PATH, "")]);
+        let root = TestRoot::new(&[(PATH, "")]);
         let now = Timestamp::now();
         let (past, future) = (now - hour, now + hour);
-        assert_eq!(said(&root, past).await.unwrap(), "/etc/motd changed");
-        assert_eq!(said(&root, future).await, None);
+        assert_eq!(trace_fact(&root, past).await.unwrap(), "/etc/motd changed");
+        assert_eq!(trace_fact(&root, future).await, None);
         let file = File::options().write(true).open(root.at(PATH)).unwrap();
         for at in [SystemTime::now() - 2 * hour, SystemTime::now() + hour] {
             file.set_times(FileTimes::new().set_modified(at)).unwrap();
             let other = "/etc/motd was created, or its owner or mode changed,";
-            assert_eq!(said(&root, past).await.unwrap(), other);
-            assert_eq!(said(&root, now + Duration::from_mins(1)).await, None);
+            assert_eq!(trace_fact(&root, past).await.unwrap(), other);
+            assert_eq!(trace_fact(&root, now + Duration::from_mins(1)).await, None);
         }
     }
 
     #[tokio::test]
-    async fn only_what_lay_in_memory_is_lost_at_a_reboot() {
-        let root = Root::new(&[(PATH, "")]);
+    async fn only_paths_below_run_are_lost_at_a_reboot() {
+        let root = TestRoot::new(&[(PATH, "")]);
         let now = Timestamp::now();
         for (path, rebooted, expected) in [
             ("/run/x", true, Some(Evidence::Reboot)),
@@ -139,7 +150,7 @@ mod tests {
             ("/etc/x", true, None),
         ] {
             let drift = drift(now, None, rebooted);
-            assert_eq!(of_path(&root.reader(), path, &drift).await, expected);
+            assert_eq!(path_changed(&root.reader(), path, &drift).await, expected);
         }
     }
 }

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stead_engine::model::drift::Evidence;
 
-use crate::{evidence::times::when, host::Reader, snapd::client};
+use crate::{evidence::times::format_time, host::Reader, snapd::client};
 
 /// Kinds of changes that move a snap to another revision, and what people call that.
-pub(crate) const MOVES: [(&str, &str); 5] = [
+pub(crate) const REVISION_CHANGES: [(&str, &str); 5] = [
     ("auto-refresh", "an automatic refresh of the snap"),
     ("refresh-snap", "a refresh of the snap"),
     ("revert-snap", "a revert of the snap"),
@@ -16,59 +16,73 @@ pub(crate) const MOVES: [(&str, &str); 5] = [
 ];
 
 /// A change of snapd that has ended well.
-pub(crate) struct Moved {
+pub(crate) struct SnapChange {
     id: String,
     pub(crate) kind: String,
     pub(crate) ready: Timestamp,
 }
 
 /// Returns what moved a snap to another revision after a time, if snapd remembers that.
-pub(crate) async fn another_revision(
+pub(crate) async fn revision_change(
     host: &Reader,
     name: &str,
     since: Timestamp,
 ) -> Option<Evidence> {
-    let changes = changes(host, name, since).await?;
-    let moves = |change: &&Moved| MOVES.iter().any(|(kind, _)| *kind == change.kind);
+    let changes = changes_since(host, name, since).await?;
+    let moves = |change: &&SnapChange| {
+        REVISION_CHANGES
+            .iter()
+            .any(|(kind, _)| *kind == change.kind)
+    };
     let newest = changes
         .iter()
         .filter(moves)
         .max_by_key(|change| change.ready)?;
-    Some(actor(newest))
+    Some(actor_evidence(newest))
 }
 
 /// Names the program or the action that made a change.
-pub(crate) fn actor(change: &Moved) -> Evidence {
-    let known = MOVES.iter().find(|(kind, _)| *kind == change.kind);
+pub(crate) fn actor_evidence(change: &SnapChange) -> Evidence {
+    let known = REVISION_CHANGES
+        .iter()
+        .find(|(kind, _)| *kind == change.kind);
     Evidence::Actor {
         name: known.map_or("snapd", |(_, name)| name).to_owned(),
-        fact: format!("change {} of snapd, {}", change.id, when(change.ready)),
+        fact: format!(
+            "change {} of snapd, {}",
+            change.id,
+            format_time(change.ready)
+        ),
     }
 }
 
 /// Says what a change did.
-pub(crate) fn trace(change: &Moved, what: &str) -> Evidence {
-    let Moved { id, ready, .. } = change;
-    Evidence::Trace {
-        fact: format!("change {id} of snapd {what} {}", when(*ready)),
+pub(crate) fn trace_evidence(change: &SnapChange, what: &str) -> Evidence {
+    let SnapChange { id, ready, .. } = change;
+    Evidence::Modified {
+        fact: format!("change {id} of snapd {what} {}", format_time(*ready)),
     }
 }
 
 /// Reads the changes of a snap that have ended well after a time; `None` if snapd does not answer.
-pub(crate) async fn changes(host: &Reader, name: &str, since: Timestamp) -> Option<Vec<Moved>> {
+pub(crate) async fn changes_since(
+    host: &Reader,
+    name: &str,
+    since: Timestamp,
+) -> Option<Vec<SnapChange>> {
     let path = format!("/v2/changes?select=all&for={name}");
     let changes = client::get(host, &path).await.ok()?;
-    Some(ended(&changes, since))
+    Some(parse_changes(&changes, since))
 }
 
 /// Reads those that ended well after a time.
-fn ended(changes: &Value, since: Timestamp) -> Vec<Moved> {
+fn parse_changes(changes: &Value, since: Timestamp) -> Vec<SnapChange> {
     let changes = changes.as_array().into_iter().flatten();
     let ended = changes.filter_map(|change| {
         let text = |field: &str| change[field].as_str();
         let ready: Timestamp = text("ready-time")?.parse().ok()?;
         let is_done = text("status") == Some("Done") && ready > since;
-        is_done.then_some(Moved {
+        is_done.then_some(SnapChange {
             id: text("id")?.to_owned(),
             kind: text("kind")?.to_owned(),
             ready,
@@ -84,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_ended_well_and_later_has_moved_anything() {
+    fn ended_returns_only_later_successful_changes() {
         let change = |id: &str, status: &str, second: u8| {
             json!({
                 "id": id, "kind": "refresh-snap", "status": status,
@@ -98,10 +112,10 @@ mod tests {
             {"id": "4", "kind": "refresh-snap", "status": "Doing"},
         ]);
         let since = "2026-11-25T11:00:20Z".parse().unwrap();
-        let [moved] = &ended(&changes, since)[..] else {
+        let [moved] = &parse_changes(&changes, since)[..] else {
             panic!("one change")
         };
-        let Evidence::Actor { name, fact } = actor(moved) else {
+        let Evidence::Actor { name, fact } = actor_evidence(moved) else {
             panic!("an actor")
         };
         assert_eq!(name, "a refresh of the snap");

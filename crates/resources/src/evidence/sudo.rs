@@ -7,8 +7,8 @@ use serde_json::Value;
 use stead_engine::model::drift::Evidence;
 
 use crate::{
-    evidence::times::{time, when},
-    host::{Query, Reader},
+    evidence::times::{format_time, from_microseconds},
+    host::{ReadOnlyCommand, Reader},
 };
 
 /// Editors, which write the file that they are called for if anything.
@@ -24,83 +24,89 @@ const COPIERS: [&str; 4] = ["cp", "install", "ln", "mv"];
 /// Programs that do what a text says.
 const SHELLS: [&str; 4] = ["sh", "bash", "dash", "zsh"];
 /// sudo, and the one in Rust.
-const PROGRAMS: [&str; 2] = ["/usr/bin/sudo", "/usr/lib/cargo/bin/sudo"];
+const SUDO_PATHS: [&str; 2] = ["/usr/bin/sudo", "/usr/lib/cargo/bin/sudo"];
 /// How long a command is taken to last whose end nobody has noted.
-const UNENDED: SignedDuration = SignedDuration::from_secs(60);
+const ASSUMED_DURATION: SignedDuration = SignedDuration::from_secs(60);
 /// How much the clock of the journal and that of the files may differ.
-const SLACK: SignedDuration = SignedDuration::from_millis(100);
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_millis(100);
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Command {
-    begun: Timestamp,
+struct SudoCommand {
+    started: Timestamp,
     /// When its session was closed; `None` if it is open.
     ended: Option<Timestamp>,
     /// Who called sudo.
-    person: String,
+    user: String,
     words: Vec<String>,
 }
 
 /// Returns who wrote a file at a time, if a command that writes it was under way then.
-pub(super) async fn change(
+pub(super) async fn file_write(
     host: &Reader,
     path: &Path,
     at: Timestamp,
     since: Timestamp,
 ) -> Option<Evidence> {
     let path = path.to_str()?;
-    let is_it = |command: &Command| {
-        let ended = command.ended.unwrap_or(command.begun + UNENDED);
-        command.writes(path) && command.begun - SLACK <= at && at <= ended + SLACK
+    let is_it = |command: &SudoCommand| {
+        let ended = command.ended.unwrap_or(command.started + ASSUMED_DURATION);
+        command.writes(path) && command.started - CLOCK_SLACK <= at && at <= ended + CLOCK_SLACK
     };
-    last(host, since, is_it).await
+    last_command(host, since, is_it).await
 }
 
 /// Returns who removed a file, if a command did that.
-pub(super) async fn removal(host: &Reader, path: &Path, since: Timestamp) -> Option<Evidence> {
+pub(super) async fn file_removal(host: &Reader, path: &Path, since: Timestamp) -> Option<Evidence> {
     let path = path.to_str()?;
-    let is_it = |command: &Command| match command.program() {
-        "rm" | "rmdir" | "unlink" => command.names(path),
-        "mv" => command.names(path) && !command.ends_with(path),
+    let is_it = |command: &SudoCommand| match command.program() {
+        "rm" | "rmdir" | "unlink" => command.mentions(path),
+        "mv" => command.mentions(path) && !command.ends_with(path),
         _ => false,
     };
-    last(host, since, is_it).await
+    last_command(host, since, is_it).await
 }
 
 /// Returns who called a program with these words beside each other, if somebody did.
-pub(crate) async fn call(
+pub(crate) async fn program_call(
     host: &Reader,
     since: Timestamp,
     is_program: impl Fn(&str) -> bool,
     words: &[&str],
 ) -> Option<Evidence> {
-    let is_it = |command: &Command| {
+    let is_it = |command: &SudoCommand| {
         let arguments: Vec<&str> = command.words.iter().skip(1).map(String::as_str).collect();
         is_program(command.program()) && arguments.windows(words.len()).any(|some| some == words)
     };
-    last(host, since, is_it).await
+    last_command(host, since, is_it).await
 }
 
 /// Returns the last command after `since` for which `is_it` holds, as evidence.
-async fn last(
+async fn last_command(
     host: &Reader,
     since: Timestamp,
-    is_it: impl Fn(&Command) -> bool,
+    is_it: impl Fn(&SudoCommand) -> bool,
 ) -> Option<Evidence> {
     if host.root() != Path::new("/") {
         return None;
     }
-    let journal = host.query(Query::SudoJournal).await.ok()?;
-    let commands = commands(&String::from_utf8_lossy(&journal));
-    let mut later = commands.into_iter().filter(|command| command.begun > since);
+    let journal = host.query(ReadOnlyCommand::SudoJournal).await.ok()?;
+    let commands = parse_journal(&String::from_utf8_lossy(&journal));
+    let mut later = commands
+        .into_iter()
+        .filter(|command| command.started > since);
     let command = later.rfind(is_it)?;
     Some(Evidence::Person {
-        fact: format!("sudo {}, {}", command.shown(), when(command.begun)),
-        name: command.person,
+        fact: format!(
+            "sudo {}, {}",
+            command.redacted(),
+            format_time(command.started)
+        ),
+        name: command.user,
     })
 }
 
-impl Command {
+impl SudoCommand {
     /// Returns the name of its program, without the folder.
     fn program(&self) -> &str {
         let path = self.words.first().map_or("", String::as_str);
@@ -110,7 +116,7 @@ impl Command {
     }
 
     /// Returns its words, without texts that it writes: those may be secrets.
-    fn shown(&self) -> String {
+    fn redacted(&self) -> String {
         match self.program() {
             "sed" => format!("{} …", self.words[0]),
             program if SHELLS.contains(&program) => format!("{} …", self.words[0]),
@@ -118,7 +124,7 @@ impl Command {
         }
     }
 
-    fn names(&self, path: &str) -> bool {
+    fn mentions(&self, path: &str) -> bool {
         self.words.iter().skip(1).any(|word| word == path)
     }
 
@@ -139,31 +145,35 @@ impl Command {
             "dd" => words.contains(&glued[2]),
             program if COPIERS.contains(&program) => self.ends_with(path),
             program => {
-                (WRITERS.contains(&program) || EDITORS.contains(&program)) && self.names(path)
+                (WRITERS.contains(&program) || EDITORS.contains(&program)) && self.mentions(path)
             }
         }
     }
 }
 
 /// Reads the entries of sudo in the journal of systemd, one JSON document a line, oldest first.
-fn commands(journal: &str) -> Vec<Command> {
-    let mut commands: Vec<(String, Command)> = vec![];
+fn parse_journal(journal: &str) -> Vec<SudoCommand> {
+    let mut commands: Vec<(String, SudoCommand)> = vec![];
     for line in journal.lines() {
         let Ok(entry) = serde_json::from_str::<Value>(line) else {
             continue;
         };
         let text = |field: &str| entry[field].as_str().unwrap_or_default();
         // Fields with this mark come from the kernel, and nobody can write others into them: systemd.journal-fields(7).
-        let is_of_sudo = PROGRAMS.contains(&text("_EXE"));
-        let Some(at) = text("__REALTIME_TIMESTAMP").parse().ok().and_then(time) else {
+        let is_of_sudo = SUDO_PATHS.contains(&text("_EXE"));
+        let Some(at) = text("__REALTIME_TIMESTAMP")
+            .parse()
+            .ok()
+            .and_then(from_microseconds)
+        else {
             continue;
         };
         let process = format!("{} {}", text("_BOOT_ID"), text("_PID"));
-        if let Some((person, words)) = command(text("MESSAGE")).filter(|_| is_of_sudo) {
-            let command = Command {
-                begun: at,
+        if let Some((person, words)) = parse_message(text("MESSAGE")).filter(|_| is_of_sudo) {
+            let command = SudoCommand {
+                started: at,
                 ended: None,
-                person,
+                user: person,
                 words,
             };
             commands.push((process, command));
@@ -178,7 +188,7 @@ fn commands(journal: &str) -> Vec<Command> {
 }
 
 /// Takes the message about a command that was allowed apart: who, and its words.
-fn command(message: &str) -> Option<(String, Vec<String>)> {
+fn parse_message(message: &str) -> Option<(String, Vec<String>)> {
     let (person, rest) = message.trim_start().split_once(" : ")?;
     let (about, command) = rest.split_once("COMMAND=")?;
     // What stands before these says why it was not allowed.
@@ -210,7 +220,7 @@ mod tests {
     const CLOSE: &str = "pam_unix(sudo:session): session closed for user root";
 
     #[test]
-    fn a_command_lasts_until_its_session_is_closed() {
+    fn sudo_command_ends_with_its_session() {
         let journal = [
             entry(1, 7, BEGIN),
             entry(1, 7, OPEN),
@@ -218,40 +228,40 @@ mod tests {
             entry(5, 7, CLOSE),
         ]
         .join("\n");
-        let [command] = &commands(&journal)[..] else {
+        let [command] = &parse_journal(&journal)[..] else {
             panic!("one command")
         };
-        assert_eq!(command.person, "alice");
+        assert_eq!(command.user, "alice");
         assert_eq!(command.program(), "vim");
         let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
-        assert_eq!(second(Some(command.begun)), Some(1));
+        assert_eq!(second(Some(command.started)), Some(1));
         assert_eq!(second(command.ended), Some(5));
     }
 
     #[test]
-    fn what_was_refused_or_came_from_another_program_is_no_command() {
+    fn commands_skips_refused_and_forged_entries() {
         let refused = BEGIN.replace("TTY", "command not allowed ; TTY");
         let other = BEGIN.replace("USER=root", "USER=bob");
         let forged = entry(1, 7, BEGIN).replace("/usr/bin/sudo", "/home/alice/sudo");
         let journal = [entry(1, 1, &refused), entry(1, 2, &other), forged].join("\n");
-        assert_eq!(commands(&journal), []);
-        assert_eq!(commands("no journal"), []);
+        assert_eq!(parse_journal(&journal), []);
+        assert_eq!(parse_journal("no journal"), []);
     }
 
     fn check(words: &str, expected: bool) {
-        let command = Command {
-            begun: Timestamp::UNIX_EPOCH,
+        let command = SudoCommand {
+            started: Timestamp::UNIX_EPOCH,
             ended: None,
-            person: String::new(),
+            user: String::new(),
             words: words.split(' ').map(str::to_owned).collect(),
         };
         assert_eq!(command.writes("/etc/motd"), expected, "{words}");
-        let is_told = command.shown().contains("hunter2");
-        assert!(!is_told, "{}", command.shown());
+        let is_told = command.redacted().contains("hunter2");
+        assert!(!is_told, "{}", command.redacted());
     }
 
     #[test]
-    fn a_command_writes_a_file_only_if_its_words_say_so() {
+    fn command_writes_file_only_if_its_arguments_say_so() {
         check("/usr/bin/nano /etc/motd", true);
         check("sudoedit /etc/motd", true);
         check("/usr/bin/tee -a /etc/motd", true);

@@ -53,7 +53,7 @@ pub(crate) mod tests {
     pub(crate) const EXAMPLE: &str = include_str!("certificate_example.pem");
 
     #[test]
-    fn a_certificate_tells_its_end_and_its_addresses() {
+    fn certificate_parse_reads_expiry_and_addresses() {
         let found = Certificate::parse(EXAMPLE.as_bytes()).unwrap();
         let addresses: Vec<_> = found.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["127.0.0.1", "192.0.2.10", "2001:db8::1"]);
@@ -61,7 +61,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_none() {
+    fn certificate_parse_rejects_other_text() {
         for text in [
             "",
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",

@@ -18,7 +18,7 @@ pub(crate) const HEADER: &str =
 const MODE: u32 = 0o644;
 
 /// One file that is read at boot.
-pub(crate) struct BootFile {
+pub(crate) struct ConfFile {
     /// Where it is.
     pub(crate) path: PathBuf,
     /// What is in it; empty where it is masked by a link to /dev/null.
@@ -26,11 +26,11 @@ pub(crate) struct BootFile {
 }
 
 /// Reads all files `*.conf` that count, in the order in which they are read at boot.
-pub(crate) fn boot_files(host: &Reader, folders: &[&str]) -> Result<Vec<BootFile>, HostError> {
+pub(crate) fn read_conf_dirs(host: &Reader, folders: &[&str]) -> Result<Vec<ConfFile>, HostError> {
     let mut names: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for folder in folders {
         // /lib is a link to /usr/lib on most hosts; that folder stands in the list itself.
-        let entries = match host.list_folder(Path::new(folder)) {
+        let entries = match host.list_dir(Path::new(folder)) {
             Err(HostError::ThroughSymlink { .. }) => continue,
             entries => entries?,
         };
@@ -42,11 +42,14 @@ pub(crate) fn boot_files(host: &Reader, folders: &[&str]) -> Result<Vec<BootFile
             names.entry(name).or_insert(path);
         }
     }
-    names.into_values().map(|path| read(host, path)).collect()
+    names
+        .into_values()
+        .map(|path| read_conf_file(host, path))
+        .collect()
 }
 
 /// Reads a file; a link in such a folder is followed as far as it is one link to a plain path.
-pub(crate) fn read(host: &Reader, path: PathBuf) -> Result<BootFile, HostError> {
+pub(crate) fn read_conf_file(host: &Reader, path: PathBuf) -> Result<ConfFile, HostError> {
     let is_link = host
         .stat(&path)?
         .is_some_and(|meta| meta.kind == MetaKind::Symlink);
@@ -63,7 +66,7 @@ pub(crate) fn read(host: &Reader, path: PathBuf) -> Result<BootFile, HostError> 
     } else {
         String::new()
     };
-    Ok(BootFile { path, text })
+    Ok(ConfFile { path, text })
 }
 
 fn resolve(link: &Path, target: &Path) -> PathBuf {
@@ -94,7 +97,7 @@ pub(crate) fn set_line(
     let reader = Reader::new(host.root());
     let there = reader.stat(path)?;
     let text = reader.read_text(path, LIMIT)?.unwrap_or_default();
-    let whole = edited(&text, is_wanted, line);
+    let whole = with_line(&text, is_wanted, line);
     if whole == text {
         return Ok(());
     }
@@ -102,11 +105,11 @@ pub(crate) fn set_line(
         return host.remove_file(path);
     }
     let mode = there.map_or(MODE, |meta| meta.mode);
-    host.put_text(path, whole.as_bytes(), mode)
+    host.write_text(path, whole.as_bytes(), mode)
 }
 
 /// Returns the text with the line in it, empty when nothing of worth is left.
-fn edited(text: &str, is_wanted: impl Fn(&str) -> bool, line: Option<&str>) -> String {
+fn with_line(text: &str, is_wanted: impl Fn(&str) -> bool, line: Option<&str>) -> String {
     let is_setting = |line: &str| !line.starts_with(['#', ';']) && !line.trim().is_empty();
     let is_old = |line: &str| is_setting(line) && is_wanted(line);
     let ends = if text.is_empty() || text.ends_with('\n') {
@@ -144,11 +147,11 @@ mod tests {
 
     fn check(text: &str, line: Option<&str>, expected: &str) {
         let is_b = |line: &str| line.starts_with('b');
-        assert_eq!(edited(text, is_b, line), expected, "{text:?} {line:?}");
+        assert_eq!(with_line(text, is_b, line), expected, "{text:?} {line:?}");
     }
 
     #[test]
-    fn one_line_is_set_and_every_other_byte_stays() {
+    fn set_line_preserves_other_bytes() {
         check("", Some("b1"), &format!("{HEADER}\nb1\n"));
         check("c\n# note\na\n", Some("b1"), "b1\nc\n# note\na\n");
         check("# bee\na\nb0\nc\n", Some("b1"), "# bee\na\nb1\nc\n");
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_the_line_out_undoes_putting_it_in() {
+    fn remove_line_is_inverse_of_set_line() {
         check(&format!("{HEADER}\nb1\n"), None, "");
         check("b1\nc\n# note\na\n", None, "c\n# note\na\n");
         check("a\nb1", None, "a");

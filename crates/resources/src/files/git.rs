@@ -16,14 +16,14 @@ pub(crate) struct Head {
 
 impl Head {
     /// Returns the name by which people call it.
-    pub(crate) fn shown(&self) -> Option<String> {
+    pub(crate) fn display_name(&self) -> Option<String> {
         let names = [&self.branch, &self.tag, &self.commit];
         names.into_iter().flatten().next().cloned()
     }
 }
 
 /// Returns what a repository has checked out; `None` if it is not there. The files are those of gitrepository-layout(5).
-pub(crate) fn head(host: &Reader, clone: &Path) -> Result<Option<Head>, HostError> {
+pub(crate) fn read_head(host: &Reader, clone: &Path) -> Result<Option<Head>, HostError> {
     let Some(text) = host.read_text(&clone.join(".git/HEAD"), LIMIT)? else {
         // What a clone leaves that was killed is there as well, and says nothing.
         let is_there = host.stat(clone)?.is_some();
@@ -37,11 +37,11 @@ pub(crate) fn head(host: &Reader, clone: &Path) -> Result<Option<Head>, HostErro
         return Ok(Some(Head {
             branch: Some(branch.to_owned()),
             tag: None,
-            commit: commit(host, clone, branch)?,
+            commit: resolve_commit(host, clone, branch)?,
         }));
     }
     let at = text.trim().to_owned();
-    let tags = references(host, clone)?.into_iter();
+    let tags = read_refs(host, clone)?.into_iter();
     let mut tags = tags.filter(|(_, commit)| *commit == at);
     let tag = tags.find_map(|(name, _)| name.strip_prefix("refs/tags/").map(str::to_owned));
     Ok(Some(Head {
@@ -52,12 +52,12 @@ pub(crate) fn head(host: &Reader, clone: &Path) -> Result<Option<Head>, HostErro
 }
 
 /// Returns the commit that a branch, a tag or a commit is.
-pub(crate) fn commit(
+pub(crate) fn resolve_commit(
     host: &Reader,
     clone: &Path,
     reference: &str,
 ) -> Result<Option<String>, HostError> {
-    let known = references(host, clone)?;
+    let known = read_refs(host, clone)?;
     let is_meant = |full: &str| {
         ["refs/heads/", "refs/tags/", "refs/remotes/origin/"]
             .iter()
@@ -72,7 +72,7 @@ pub(crate) fn commit(
 }
 
 /// Returns all references with their commits; an annotated tag stands twice, with itself and with its commit.
-fn references(host: &Reader, clone: &Path) -> Result<Vec<(String, String)>, HostError> {
+fn read_refs(host: &Reader, clone: &Path) -> Result<Vec<(String, String)>, HostError> {
     let mut found = vec![];
     let packed = host.read_text(&clone.join(".git/packed-refs"), LIMIT)?;
     let mut last = String::new();
@@ -88,7 +88,7 @@ fn references(host: &Reader, clone: &Path) -> Result<Vec<(String, String)>, Host
     }
     for kind in ["refs/heads", "refs/tags"] {
         let folder = clone.join(".git").join(kind);
-        for file in host.list_folder(&folder)? {
+        for file in host.list_dir(&folder)? {
             let path = folder.join(&file);
             let is_file = host
                 .stat(&path)?
@@ -103,7 +103,7 @@ fn references(host: &Reader, clone: &Path) -> Result<Vec<(String, String)>, Host
 }
 
 /// Returns what a repository was cloned from: `remote.origin.url` of git-config(1).
-pub(crate) fn origin(host: &Reader, clone: &Path) -> Result<Option<String>, HostError> {
+pub(crate) fn origin_url(host: &Reader, clone: &Path) -> Result<Option<String>, HostError> {
     let text = host.read_text(&clone.join(".git/config"), LIMIT)?;
     let mut is_origin = false;
     for line in text.unwrap_or_default().lines().map(str::trim) {

@@ -5,23 +5,23 @@ use std::{collections::BTreeMap, path::Path};
 use stead_engine::{model::address::Address, provider::error::ProviderError};
 
 use crate::{
-    host::{Access, HostError, Meta, MetaKind, Reader, Writer},
+    host::{FileAttributes, HostError, Meta, MetaKind, Reader, Writer},
     values::{
-        access::{Mode, Names, Owner, OwnerGroup, access},
-        path::{other_kind, refused},
+        access::{AccountNames, Mode, Owner, OwnerGroup, desired_attributes},
+        path::{kind_mismatch, provider_error},
     },
 };
 
 /// What something has besides what is in it. `None` is not wanted, or could not be seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outside {
+pub(crate) struct FileMetadata {
     pub(crate) mode: Option<Mode>,
     pub(crate) owner: Option<Owner>,
     pub(crate) group: Option<OwnerGroup>,
     pub(crate) xattrs: Option<BTreeMap<String, String>>,
 }
 
-impl Outside {
+impl FileMetadata {
     /// Returns what something has, of which `meta` is known.
     pub(crate) fn read(
         kind: &'static str,
@@ -31,16 +31,18 @@ impl Outside {
     ) -> Result<Self, ProviderError> {
         let xattrs = match host.xattrs(Path::new(name)) {
             Err(error) if error.is_not_allowed() => None,
-            xattrs => Some(xattrs.map_err(refused(kind, name, "read its extended attributes"))?),
+            xattrs => {
+                Some(xattrs.map_err(provider_error(kind, name, "read its extended attributes"))?)
+            }
         };
         Ok(Self {
             xattrs: xattrs.filter(|xattrs| !xattrs.is_empty()),
-            ..Self::of(meta, &mut Names::default())
+            ..Self::from_meta(meta, &mut AccountNames::default())
         })
     }
 
     /// Returns its mode, owner and group.
-    pub(crate) fn of(meta: &Meta, names: &mut Names) -> Self {
+    pub(crate) fn from_meta(meta: &Meta, names: &mut AccountNames) -> Self {
         Self {
             mode: Some(Mode::new(meta.mode)),
             owner: Some(names.user(meta.uid)),
@@ -50,16 +52,16 @@ impl Outside {
     }
 
     /// Returns the access that is wanted: what is wanted itself, else what is there, else the default mode.
-    pub(crate) fn access(
+    pub(crate) fn desired_attributes(
         &self,
         kind: &'static str,
         name: &str,
         there: Option<&Meta>,
         default_mode: u32,
-    ) -> Result<Access, ProviderError> {
+    ) -> Result<FileAttributes, ProviderError> {
         let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
-        let access = access(self.mode, owner, group, there, default_mode);
-        let access = access.map(|access| Access {
+        let access = desired_attributes(self.mode, owner, group, there, default_mode);
+        let access = access.map(|access| FileAttributes {
             xattrs: self.xattrs.clone(),
             ..access
         });
@@ -69,24 +71,25 @@ impl Outside {
     }
 
     /// Gives it to something that is there.
-    pub(crate) fn set(
+    pub(crate) fn apply(
         &self,
         kind: &'static str,
         host: &Writer,
         name: &str,
         expected: MetaKind,
     ) -> Result<(), ProviderError> {
-        let refused = refused(kind, name, "change its owner and mode");
+        let refused = provider_error(kind, name, "change its owner and mode");
         let gone = || HostError::Changed { path: name.into() };
-        let there = stat(kind, &Reader::new(host.root()), name, expected)?;
+        let there = stat_as(kind, &Reader::new(host.root()), name, expected)?;
         let there = there.ok_or_else(gone).map_err(&refused)?;
-        let access = self.access(kind, name, Some(&there), there.mode)?;
-        host.set_access(Path::new(name), &access).map_err(&refused)
+        let access = self.desired_attributes(kind, name, Some(&there), there.mode)?;
+        host.set_attributes(Path::new(name), &access)
+            .map_err(&refused)
     }
 }
 
 /// Looks at what stands at a path; refuses what is of another kind.
-pub(crate) fn stat(
+pub(crate) fn stat_as(
     kind: &'static str,
     host: &Reader,
     name: &str,
@@ -94,9 +97,9 @@ pub(crate) fn stat(
 ) -> Result<Option<Meta>, ProviderError> {
     let found = host
         .stat(Path::new(name))
-        .map_err(refused(kind, name, "inspect it"))?;
+        .map_err(provider_error(kind, name, "inspect it"))?;
     match found {
-        Some(meta) if meta.kind != expected => Err(other_kind(kind, name, &meta)),
+        Some(meta) if meta.kind != expected => Err(kind_mismatch(kind, name, &meta)),
         found => Ok(found),
     }
 }

@@ -3,22 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use stead_engine::model::{error_chain::chain, schema::Problem};
+use stead_engine::model::{error_chain::error_chain, schema::Problem};
 
 use crate::host::{HostError, LARGEST_SECRET, MetaKind, Reader, Secret};
 
 /// What may stand behind `(secret)`.
 pub(crate) const USAGE: &str = "write `(secret)\"file:/PATH\"`, `(secret)\"credential:NAME\"` or `(secret)\"command:PROGRAM ARGUMENT\"`";
 /// What tells this host from others and is nobody else's business: machine-id(5).
-const MACHINE: &str = "/etc/machine-id";
+const MACHINE_ID: &str = "/etc/machine-id";
 /// The longest machine-id, in bytes.
-const MACHINE_LENGTH: u64 = 256;
+const MAX_MACHINE_ID: u64 = 256;
 /// Bits of a file that everybody may read.
-const EVERYBODY: u32 = 0o004;
+const WORLD_READABLE: u32 = 0o004;
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reference {
+pub(crate) enum SecretSource {
     /// The contents of a file.
     File(PathBuf),
     /// A credential of systemd.
@@ -27,7 +27,7 @@ pub(crate) enum Reference {
     Command(Vec<String>),
 }
 
-impl Reference {
+impl SecretSource {
     /// Reads a reference.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let problem = |fact: String| Problem::new(fact).help(USAGE);
@@ -60,7 +60,7 @@ impl Reference {
     /// # Errors
     /// Where it should be and is not, or is for everybody to read.
     pub(crate) async fn read(&self, host: &Reader) -> Result<Secret, Problem> {
-        let said = |error: HostError| Problem::new(chain(&error).join(": "));
+        let said = |error: HostError| Problem::new(error_chain(&error).join(": "));
         let found = match self {
             Self::File(path) => {
                 // It belongs to the person who runs stead, wherever it is, so links to it are followed.
@@ -76,7 +76,7 @@ impl Reference {
                     let fact = format!("`{}` is {}, not a file", path.display(), meta.kind.noun());
                     return Err(Problem::new(fact));
                 }
-                if meta.mode & EVERYBODY != 0 {
+                if meta.mode & WORLD_READABLE != 0 {
                     let fact = format!("`{}` is readable by everybody", path.display());
                     return Err(Problem::new(fact).help(format!("chmod o-rwx {}", path.display())));
                 }
@@ -105,8 +105,12 @@ impl Reference {
 
 /// Returns the digest of a secret in a file, in hexadecimal: SHA-256 with what only this host and this file have, so that
 /// the same secret elsewhere has another one.
-pub(crate) fn sealed(host: &Reader, path: &str, secret: &[u8]) -> Result<String, HostError> {
-    let machine = host.read_text(Path::new(MACHINE), MACHINE_LENGTH)?;
+pub(crate) fn digest_for_path(
+    host: &Reader,
+    path: &str,
+    secret: &[u8],
+) -> Result<String, HostError> {
+    let machine = host.read_text(Path::new(MACHINE_ID), MAX_MACHINE_ID)?;
     let mut hasher = Sha256::new();
     for part in ["stead secret", machine.unwrap_or_default().trim(), path] {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -119,22 +123,22 @@ pub(crate) fn sealed(host: &Reader, path: &str, secret: &[u8]) -> Result<String,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[test]
-    fn references_are_read() {
+    fn secret_source_parses_known_schemes() {
         for (text, expected) in [
-            ("file:/etc/x", Reference::File("/etc/x".into())),
+            ("file:/etc/x", SecretSource::File("/etc/x".into())),
             (
                 "credential:token",
-                Reference::Credential("token".to_owned()),
+                SecretSource::Credential("token".to_owned()),
             ),
             (
                 "command:pass show 'my token'",
-                Reference::Command(vec!["pass".into(), "show".into(), "my token".into()]),
+                SecretSource::Command(vec!["pass".into(), "show".into(), "my token".into()]),
             ),
         ] {
-            assert_eq!(Reference::parse(text), Ok(expected), "{text}");
+            assert_eq!(SecretSource::parse(text), Ok(expected), "{text}");
         }
         for text in [
             "hunter2",
@@ -146,15 +150,17 @@ mod tests {
             "command:a 'b",
             "vault:x",
         ] {
-            assert!(Reference::parse(text).is_err(), "{text}");
+            assert!(SecretSource::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn the_same_secret_has_another_digest_elsewhere() {
-        let one = Root::new(&[("/etc/machine-id", "aaaa\n")]);
-        let other = Root::new(&[("/etc/machine-id", "bbbb\n")]);
-        let of = |root: &Root, path: &str| sealed(&root.reader(), path, b"hunter2").unwrap();
+    fn secret_digest_depends_on_path_and_machine() {
+        let one = TestRoot::new(&[("/etc/machine-id", "aaaa\n")]);
+        let other = TestRoot::new(&[("/etc/machine-id", "bbbb\n")]);
+        let of = |root: &TestRoot, path: &str| {
+            digest_for_path(&root.reader(), path, b"hunter2").unwrap()
+        };
         assert_eq!(of(&one, "/a"), of(&one, "/a"));
         assert_ne!(of(&one, "/a"), of(&one, "/b"));
         assert_ne!(of(&one, "/a"), of(&other, "/a"));

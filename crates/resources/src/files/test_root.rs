@@ -8,9 +8,9 @@ use std::{
 use crate::host::{Reader, Writer};
 
 /// The folder; it goes when this goes.
-pub(crate) struct Root(tempfile::TempDir);
+pub(crate) struct TestRoot(tempfile::TempDir);
 
-impl Root {
+impl TestRoot {
     /// Makes a host with these files, by absolute path.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         let root = Self(tempfile::tempdir().unwrap());
@@ -28,7 +28,7 @@ impl Root {
     }
 
     /// Makes a link, with its folder.
-    pub(crate) fn link(&self, path: &str, target: &str) {
+    pub(crate) fn symlink(&self, path: &str, target: &str) {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(target, path).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use stead_engine::{
-    import::{coverage::KindCoverage, translate::Wishes},
+    import::{coverage::KindCoverage, translate::ForeignSpec},
     model::address::Address,
     provider::traits::Provider,
 };
@@ -18,27 +18,27 @@ use crate::{
         iptables_rule::{DEFAULT_TABLE, IptablesRule},
     },
     netfilter::{
-        Backend, ChainName, Column, Family, Reading, Rule, SAME_BEFORE, Saved, SavedRule, TABLES,
-        Tables, comment, known_writers, saved_words, split_at_jump,
+        Backend, ChainName, DUPLICATE_RULE, Family, Rule, SavedRule, SavedTables, TABLES,
+        TableRead, TableVariant, Tables, comment, known_writers, split_at_jump, split_saved,
     },
 };
 
 /// The policy that a chain has unless somebody sets another one.
-const UNTOUCHED: &str = "ACCEPT";
+const DEFAULT_POLICY: &str = "ACCEPT";
 /// The table whose policies people set: of the others only what is not the default is worth writing.
-const DECIDING: &str = "filter";
+const POLICY_TABLE: &str = "filter";
 
 /// Adds what the files say, at most one of each family.
-pub(crate) fn add_to(wishes: &mut Wishes, files: Vec<RulesFile>, tables: Option<&Tables>) {
-    let mut found = Found::default();
+pub(crate) fn add_to(spec: &mut ForeignSpec, files: Vec<RulesFile>, tables: Option<&Tables>) {
+    let mut found = RulesCollector::default();
     for mut file in files {
-        let column = column(tables, file.family);
-        file.saved.name_others(column);
-        if let Some(Reading::Read(there)) = tables.map(|tables| tables.column(column)) {
-            take_names(&mut file.saved, there, file.family);
+        let column = default_column(tables, file.family);
+        file.saved.name_foreign_rules(column);
+        if let Some(TableRead::Read(there)) = tables.map(|tables| tables.table_read(column)) {
+            adopt_names(&mut file.saved, there, file.family);
         }
-        for (line, why) in &file.left_out {
-            found.leave_out(IptablesRule::KIND, file.place(*line), why);
+        for (line, why) in &file.skipped {
+            found.skip(IptablesRule::KIND, file.location(*line), why);
         }
         let known = |(table, _): &(&String, _)| TABLES.contains(&table.as_str());
         for (table, chains) in file.saved.tables.iter().filter(known) {
@@ -49,13 +49,13 @@ pub(crate) fn add_to(wishes: &mut Wishes, files: Vec<RulesFile>, tables: Option<
             }
         }
     }
-    found.settle(tables);
+    found.merge_families(tables);
     for (kind, heading) in HEADINGS {
-        wishes.headings.insert(kind.to_owned(), heading.to_owned());
+        spec.headings.insert(kind.to_owned(), heading.to_owned());
     }
-    wishes.resources.extend(found.resources);
+    spec.resources.extend(found.resources);
     for (kind, coverage) in found.coverage {
-        *wishes.coverage.of(&kind) = coverage;
+        *spec.coverage.kind_mut(&kind) = coverage;
     }
 }
 
@@ -76,15 +76,15 @@ const HEADINGS: [(&str, &str); 3] = [
 ];
 
 /// Returns the column that the host's own `iptables-restore` would fill: netfilter-persistent calls it.
-fn column(tables: Option<&Tables>, family: Family) -> Column {
-    Column::new(
+fn default_column(tables: Option<&Tables>, family: Family) -> TableVariant {
+    TableVariant::new(
         family,
-        tables.map_or(Backend::Nft, |tables| tables.own(family)),
+        tables.map_or(Backend::Nft, |tables| tables.default_backend(family)),
     )
 }
 
 /// Calls the rules of a file as those of the host that say the same, whatever the spelling. Each is meant once.
-fn take_names(saved: &mut Saved, there: &Saved, family: Family) {
+fn adopt_names(saved: &mut SavedTables, there: &SavedTables, family: Family) {
     for (table, chains) in &mut saved.tables {
         for (chain, known) in chains {
             let Some(on_host) = there.chain(table, chain) else {
@@ -98,24 +98,24 @@ fn take_names(saved: &mut Saved, there: &Saved, family: Family) {
                 .collect();
             let names = on_host.rules.iter().filter_map(|rule| rule.name.as_deref());
             let names: BTreeSet<&str> = names.collect();
-            let said: Vec<(Said, &SavedRule)> = on_host
+            let said: Vec<(CanonicalRule, &SavedRule)> = on_host
                 .rules
                 .iter()
-                .filter_map(|rule| Some((Said::of(rule, name, family)?, rule)))
+                .filter_map(|rule| Some((CanonicalRule::of(rule, name, family)?, rule)))
                 .collect();
-            let mut before: BTreeSet<Said> = BTreeSet::new();
+            let mut before: BTreeSet<CanonicalRule> = BTreeSet::new();
             for rule in &mut known.rules {
                 let is_there = rule.name.as_deref().is_none_or(|name| names.contains(name));
-                let Some(says) = Said::of(rule, name, family) else {
+                let Some(says) = CanonicalRule::of(rule, name, family) else {
                     continue;
                 };
-                let is_same = |(other, on_host): &&(Said, &SavedRule)| {
+                let is_same = |(other, on_host): &&(CanonicalRule, &SavedRule)| {
                     let is_free = on_host
                         .name
                         .as_ref()
                         .is_some_and(|name| !taken.contains(name));
                     is_free
-                        && other.plain == says.plain
+                        && other.canonical == says.canonical
                         && (other.comment == says.comment || on_host.is_ours)
                 };
                 if let Some((_, same)) = said.iter().find(is_same).filter(|_| !is_there) {
@@ -132,47 +132,53 @@ fn take_names(saved: &mut Saved, there: &Saved, family: Family) {
 
 /// What a rule says, however it is spelled.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Said {
-    plain: String,
+struct CanonicalRule {
+    canonical: String,
     comment: Option<String>,
 }
 
-impl Said {
+impl CanonicalRule {
     fn of(rule: &SavedRule, chain: ChainName<'_>, family: Family) -> Option<Self> {
-        let words = saved_words(&rule.text)?;
+        let words = split_saved(&rule.text)?;
         Some(Self {
-            plain: Rule::plain(&words, family).text(chain),
+            canonical: Rule::canonical(&words, family).text(chain),
             comment: comment(&rule.text),
         })
     }
 }
 
 #[derive(Default)]
-struct Found {
+struct RulesCollector {
     /// Policies by table and chain: the column, the policy, and where it stands.
-    policies: BTreeMap<String, Vec<(Column, String, String)>>,
+    policies: BTreeMap<String, Vec<(TableVariant, String, String)>>,
     /// Chains by table and chain.
-    chains: BTreeMap<String, Vec<Column>>,
+    chains: BTreeMap<String, Vec<TableVariant>>,
     resources: BTreeMap<Address, Value>,
     coverage: BTreeMap<String, KindCoverage>,
 }
 
-impl Found {
-    fn of(&mut self, kind: &str) -> &mut KindCoverage {
+impl RulesCollector {
+    fn coverage_of(&mut self, kind: &str) -> &mut KindCoverage {
         self.coverage.entry(kind.to_owned()).or_default()
     }
 
-    fn leave_out(&mut self, kind: &str, place: String, why: &str) {
-        self.of(kind).unreadable.insert(place, why.to_owned());
+    fn skip(&mut self, kind: &str, place: String, why: &str) {
+        self.coverage_of(kind)
+            .unreadable
+            .insert(place, why.to_owned());
     }
 
     fn add_foreign(&mut self, kind: &str, whose: &str) {
-        *self.of(kind).foreign.entry(whose.to_owned()).or_default() += 1;
+        *self
+            .coverage_of(kind)
+            .foreign
+            .entry(whose.to_owned())
+            .or_default() += 1;
     }
 
-    fn add_chain(&mut self, file: &RulesFile, column: Column, chain: ChainName<'_>) {
+    fn add_chain(&mut self, file: &RulesFile, column: TableVariant, chain: ChainName<'_>) {
         let ChainName { table, chain: name } = chain;
-        let place = file.place(file.line_of_chain(table, name));
+        let place = file.location(file.chain_line(table, name));
         let key = format!("{table}/{name}");
         let policy = file.saved.chain(table, name);
         let policy = policy.and_then(|chain| chain.policy.as_deref());
@@ -182,7 +188,7 @@ impl Found {
                 None => match IptablesChain.check_name(&key) {
                     Ok(()) => self.chains.entry(key).or_default().push(column),
                     Err(problem) => {
-                        self.leave_out(IptablesChain::KIND, place, &problem.to_string());
+                        self.skip(IptablesChain::KIND, place, &problem.to_string());
                     }
                 },
             }
@@ -190,13 +196,13 @@ impl Found {
         }
         let Some(policy) = policy else { return };
         let kind = IptablesPolicy::KIND;
-        if policy == UNTOUCHED && table != DECIDING {
-            self.of(kind).default += 1;
+        if policy == DEFAULT_POLICY && table != POLICY_TABLE {
+            self.coverage_of(kind).default += 1;
         } else if !["ACCEPT", "DROP"].contains(&policy) {
             let why = "a policy is ACCEPT or DROP";
-            self.leave_out(kind, place, why);
+            self.skip(kind, place, why);
         } else if let Some(whose) =
-            known_writers::of_policy(&file.saved, table, name).filter(|_| policy != UNTOUCHED)
+            known_writers::of_policy(&file.saved, table, name).filter(|_| policy != DEFAULT_POLICY)
         {
             self.add_foreign(kind, whose);
         } else {
@@ -208,7 +214,7 @@ impl Found {
     fn add_rules(
         &mut self,
         file: &RulesFile,
-        column: Column,
+        column: TableVariant,
         chain: ChainName<'_>,
         tables: Option<&Tables>,
     ) {
@@ -216,43 +222,44 @@ impl Found {
         let mut before: Option<String> = None;
         for (index, rule) in rules.iter().flat_map(|chain| &chain.rules).enumerate() {
             let kind = IptablesRule::KIND;
-            let place = file.place(file.line(chain.table, chain.chain, index));
+            let place = file.location(file.line(chain.table, chain.chain, index));
             if let Some(whose) = known_writers::of_rule(&file.saved, chain.chain, rule) {
                 self.add_foreign(kind, whose);
                 continue;
             }
             let Some(name) = &rule.name else {
-                self.of(kind).ignore(SAME_BEFORE, place);
+                self.coverage_of(kind).ignore(DUPLICATE_RULE, place);
                 continue;
             };
             let position = match &before {
                 Some(before) => Some(format!("after:{before}")),
                 None => (index == 0).then(|| "first".to_owned()),
             };
-            let words = words(tables, &[column], chain);
-            match state(chain, words, position, name, &rule.text) {
+            let words = family_and_backend(tables, &[column], chain);
+            match rule_state(chain, words, position, name, &rule.text) {
                 Ok(state) => {
                     let address = Address::new(kind, name.as_str());
                     if self.resources.contains_key(&address) {
                         let why = format!("there is another rule of the name `{name}`");
-                        self.leave_out(kind, place, &why);
+                        self.skip(kind, place, &why);
                         continue;
                     }
                     self.resources.insert(address, state);
                     before = Some(name.clone());
                 }
-                Err(why) => self.leave_out(kind, place, &why),
+                Err(why) => self.skip(kind, place, &why),
             }
         }
     }
 
     /// Writes what both families may say together.
-    fn settle(&mut self, tables: Option<&Tables>) {
+    fn merge_families(&mut self, tables: Option<&Tables>) {
         for (key, columns) in std::mem::take(&mut self.chains) {
             let Ok(chain) = ChainName::parse(&key) else {
                 continue;
             };
-            let state = with_words(json!({}), words(tables, &columns, chain));
+            let state =
+                with_family_and_backend(json!({}), family_and_backend(tables, &columns, chain));
             let address = Address::new(IptablesChain::KIND, key.as_str());
             self.resources.insert(address, state);
         }
@@ -260,9 +267,12 @@ impl Found {
             let Ok(chain) = ChainName::parse(&key) else {
                 continue;
             };
-            let is_drop = |(_, policy, _): &&(Column, String, String)| policy != UNTOUCHED;
+            let is_drop =
+                |(_, policy, _): &&(TableVariant, String, String)| policy != DEFAULT_POLICY;
             let policy = said.iter().find(is_drop).or(said.first());
-            let policy = policy.map_or(UNTOUCHED, |(_, policy, _)| policy).to_owned();
+            let policy = policy
+                .map_or(DEFAULT_POLICY, |(_, policy, _)| policy)
+                .to_owned();
             let mut columns = vec![];
             for (column, other, place) in said {
                 if other == policy {
@@ -272,9 +282,12 @@ impl Found {
                 let why = format!(
                     "a spec has one policy of {key}: {other} is not imported, because the other family has {policy}"
                 );
-                self.leave_out(IptablesPolicy::KIND, place, &why);
+                self.skip(IptablesPolicy::KIND, place, &why);
             }
-            let state = with_words(json!({"policy": policy}), words(tables, &columns, chain));
+            let state = with_family_and_backend(
+                json!({"policy": policy}),
+                family_and_backend(tables, &columns, chain),
+            );
             let address = Address::new(IptablesPolicy::KIND, key.as_str());
             self.resources.insert(address, state);
         }
@@ -282,11 +295,15 @@ impl Found {
 }
 
 /// What a spec says as `family` and `backend`.
-type Words = (Option<&'static str>, Option<&'static str>);
+type FamilyAndBackend = (Option<&'static str>, Option<&'static str>);
 
 /// Returns the plainest words for these columns.
-fn words(tables: Option<&Tables>, columns: &[Column], chain: ChainName<'_>) -> Words {
-    let known = tables.and_then(|tables| tables.words(columns, chain));
+fn family_and_backend(
+    tables: Option<&Tables>,
+    columns: &[TableVariant],
+    chain: ChainName<'_>,
+) -> FamilyAndBackend {
+    let known = tables.and_then(|tables| tables.family_and_backend(columns, chain));
     known.unwrap_or_else(|| {
         let family = match columns {
             [_, _, ..] => Some("both"),
@@ -297,7 +314,7 @@ fn words(tables: Option<&Tables>, columns: &[Column], chain: ChainName<'_>) -> W
     })
 }
 
-fn with_words(mut state: Value, (family, backend): Words) -> Value {
+fn with_family_and_backend(mut state: Value, (family, backend): FamilyAndBackend) -> Value {
     if let Some(family) = family {
         state["family"] = family.into();
     }
@@ -308,15 +325,15 @@ fn with_words(mut state: Value, (family, backend): Words) -> Value {
 }
 
 /// Returns a rule in the words of a spec, or why there are none.
-fn state(
+fn rule_state(
     chain: ChainName<'_>,
-    words: Words,
+    words: FamilyAndBackend,
     position: Option<String>,
     name: &str,
     text: &str,
 ) -> Result<Value, String> {
     let (matches, jump) = split_at_jump(text)?;
-    let mut state = with_words(json!({"chain": chain.chain}), words);
+    let mut state = with_family_and_backend(json!({"chain": chain.chain}), words);
     if chain.table != DEFAULT_TABLE {
         state["table"] = chain.table.into();
     }
@@ -347,19 +364,19 @@ fn state(
 mod tests {
     use super::*;
 
-    const NOTHING: [&str; 4] = [""; 4];
+    const EMPTY_TABLES: [&str; 4] = [""; 4];
 
-    fn wishes(v4: &str, v6: &str, tables: Option<&Tables>) -> Wishes {
+    fn foreign_spec(v4: &str, v6: &str, tables: Option<&Tables>) -> ForeignSpec {
         let file = |path: &str, family: Family, text: &str| {
             RulesFile::parse(path, family, text.as_bytes()).unwrap()
         };
         let files = vec![file("v4", Family::Ipv4, v4), file("v6", Family::Ipv6, v6)];
-        let mut wishes = Wishes::default();
+        let mut wishes = ForeignSpec::default();
         add_to(&mut wishes, files, tables);
         wishes
     }
 
-    fn written(wishes: &Wishes) -> Vec<String> {
+    fn resource_lines(wishes: &ForeignSpec) -> Vec<String> {
         let all = wishes.resources.iter();
         all.map(|(address, state)| format!("{address} {state}"))
             .collect()
@@ -370,14 +387,14 @@ mod tests {
     }
 
     #[test]
-    fn both_families_say_what_they_share_once() {
+    fn entries_shared_by_both_families_are_merged() {
         let v4 = "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:MINE - [0:0]\nCOMMIT\n*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
         let v6 = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:MINE - [0:0]\n:SIX - [0:0]\nCOMMIT\n";
-        let tables = Tables::printed(NOTHING);
+        let tables = Tables::from_saved_texts(EMPTY_TABLES);
         for tables in [None, Some(&tables)] {
-            let wishes = wishes(v4, v6, tables);
+            let wishes = foreign_spec(v4, v6, tables);
             assert_eq!(
-                written(&wishes),
+                resource_lines(&wishes),
                 [
                     r#"iptables-chain:filter/MINE {"family":"both"}"#,
                     r#"iptables-chain:filter/SIX {"family":"ipv6"}"#,
@@ -395,12 +412,12 @@ mod tests {
     }
 
     #[test]
-    fn what_known_programs_made_is_counted_and_what_no_spec_says_is_named() {
+    fn known_writers_are_counted_and_unsupported_rules_named() {
         let text = "*filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:DOCKER-USER - [0:0]\n:KUBE-FORWARD - [0:0]\n:cali-FORWARD - [0:0]\n\
             :MINE - [0:0]\n-A FORWARD -j KUBE-FORWARD\n-A FORWARD -j DOCKER-USER\n-A FORWARD -g MINE\n-A FORWARD -s 192.0.2.1/32 -j ACCEPT\n\
             -A FORWARD -s 192.0.2.1/32 -j ACCEPT\n-A FORWARD -s x.example -j ACCEPT\n-A FORWARD -j MINE\n\
             -A DOCKER-USER -s 192.0.2.9/32 -j DROP\n-A DOCKER -j ACCEPT\nCOMMIT\n";
-        let wishes = wishes(text, "", None);
+        let wishes = foreign_spec(text, "", None);
         let found = |kind: &str| &wishes.coverage.0[kind];
         assert_eq!(found("iptables-policy").foreign["Docker"], 1);
         assert_eq!(found("iptables-chain").foreign["Docker"], 2);
@@ -408,7 +425,7 @@ mod tests {
         let rules = found("iptables-rule");
         assert_eq!(rules.foreign["Kubernetes"], 1);
         assert_eq!(rules.foreign["Docker"], 2);
-        assert!(rules.ignored[SAME_BEFORE].contains("v4:12"), "{rules:?}");
+        assert!(rules.ignored[DUPLICATE_RULE].contains("v4:12"), "{rules:?}");
         let unsaid: Vec<String> = rules
             .unreadable
             .iter()
@@ -421,7 +438,7 @@ mod tests {
                 "v4:13 a spec cannot express it: `x.example` is not an address",
             ]
         );
-        let written = written(&wishes);
+        let written = resource_lines(&wishes);
         assert_eq!(written.len(), 4, "{written:?}");
         // What stands behind a rule that is left out stands behind the one before that.
         assert!(
@@ -432,24 +449,24 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_stands_on_the_host_is_called_as_there() {
+    fn rule_that_is_on_the_host_keeps_its_name() {
         let there = filter(
             "-A INPUT -p tcp -m tcp --dport 22 -m comment --comment \"by hand\" -j ACCEPT\n\
              -A INPUT -s 10.0.0.0/8 -m comment --comment \"stead:mine\" -j REJECT --reject-with icmp-port-unreachable\n",
         );
-        let tables = Tables::printed([&there, "", "", ""]);
+        let tables = Tables::from_saved_texts([&there, "", "", ""]);
         let text = filter(
             "-A INPUT -p tcp --dport 22 -j ACCEPT -m comment --comment \"by hand\"\n\
              -A INPUT -p tcp --dport 22 -m comment --comment \"by hand\" -j ACCEPT\n\
              -A INPUT -s 10.1.2.3/255.0.0.0 -j REJECT\n",
         );
         let names = |tables: Option<&Tables>| {
-            let wishes = wishes(&text, "", tables);
+            let wishes = foreign_spec(&text, "", tables);
             let rules = wishes.resources.into_keys();
             let rules = rules.filter(|address| address.kind == "iptables-rule");
             rules.map(|address| address.name).collect::<Vec<_>>()
         };
-        let Reading::Read(saved) = tables.column(Column::ALL[0]) else {
+        let TableRead::Read(saved) = tables.table_read(TableVariant::ALL[0]) else {
             unreachable!("it was printed");
         };
         let known = saved.chain("filter", "INPUT").unwrap();
@@ -461,9 +478,9 @@ mod tests {
         assert_eq!(names(Some(&tables)), known);
         assert_eq!(names(None).len(), 3, "nothing is known of a host");
         // In the other back end nothing of it stands, and there the chain has rules: so it is said which one is meant.
-        let tables = Tables::printed(["", &there, "", ""]);
-        let wishes = wishes(&text, "", Some(&tables));
-        let all = written(&wishes);
+        let tables = Tables::from_saved_texts(["", &there, "", ""]);
+        let wishes = foreign_spec(&text, "", Some(&tables));
+        let all = resource_lines(&wishes);
         let rules = all.iter().filter(|line| line.starts_with("iptables-rule"));
         assert!(rules.clone().count() == 3, "{all:?}");
         for rule in rules {
@@ -472,10 +489,10 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_is_not_utf8_is_named() {
+    fn rule_that_is_not_utf8_is_reported() {
         let bytes = b"*filter\n-A INPUT -j LOG --log-prefix \"caf\xe9\"\n-A INPUT -m comment --comment \"caf\xe9\" -j DROP\nCOMMIT\n";
         let file = RulesFile::parse("v4", Family::Ipv4, bytes).unwrap();
-        let mut wishes = Wishes::default();
+        let mut wishes = ForeignSpec::default();
         add_to(&mut wishes, vec![file], None);
         let found = &wishes.coverage.0["iptables-rule"];
         assert_eq!(found.unreadable["v4:2"], "it is not UTF-8");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use stead_engine::{import::translate::Wishes, model::address::Address};
+use stead_engine::{import::translate::ForeignSpec, model::address::Address};
 
 use crate::{
     foreign::{ForeignFormat, source::LaunchConfigError},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Keys with arguments, each with the file that they go into.
-const ARGUMENTS: [(&str, &str); 11] = [
+const ARGUMENT_KEYS: [(&str, &str); 11] = [
     ("extraKubeletArgs", "kubelet"),
     ("extraKubeAPIServerArgs", "kube-apiserver"),
     ("extraKubeProxyArgs", "kube-proxy"),
@@ -25,7 +25,7 @@ const ARGUMENTS: [(&str, &str); 11] = [
     ("extraMicroK8sAPIServerProxyArgs", "apiserver-proxy"),
 ];
 /// Keys whose values are secrets, or hold one.
-const SECRETS: [&str; 2] = ["persistentClusterToken", "join"];
+const SECRET_KEYS: [&str; 2] = ["persistentClusterToken", "join"];
 
 /// What a launch configuration asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) struct LaunchConfig {
     /// Resources, each with the attributes that a spec writes.
     resources: BTreeMap<Address, Value>,
     /// Keys that no kind says, with the reason.
-    unsaid: BTreeMap<String, String>,
+    unrepresentable: BTreeMap<String, String>,
     /// Keys that hold secrets.
     secrets: Vec<String>,
 }
@@ -51,27 +51,27 @@ impl LaunchConfig {
     }
 
     /// Adds it to what else is wished.
-    pub(super) fn add_to(self, wishes: &mut Wishes) {
-        wishes.resources.extend(self.resources);
-        if !self.unsaid.is_empty() || !self.secrets.is_empty() {
-            let found = wishes.coverage.of(ForeignFormat::LaunchConfig.word());
-            found.unreadable.extend(self.unsaid);
+    pub(super) fn add_to(self, spec: &mut ForeignSpec) {
+        spec.resources.extend(self.resources);
+        if !self.unrepresentable.is_empty() || !self.secrets.is_empty() {
+            let found = spec.coverage.kind_mut(ForeignFormat::LaunchConfig.word());
+            found.unreadable.extend(self.unrepresentable);
             found.secrets.extend(self.secrets);
         }
     }
 
     fn add(&mut self, key: &str, value: Value) -> Result<(), LaunchConfigError> {
-        if let Some((_, file)) = ARGUMENTS.iter().find(|(known, _)| *known == key) {
+        if let Some((_, file)) = ARGUMENT_KEYS.iter().find(|(known, _)| *known == key) {
             return self.add_arguments(key, file, value);
         }
         match key {
             "version" => {}
             "addons" => self.add_addons(key, &value)?,
             "addonRepositories" => self.add_repositories(key, &value)?,
-            key if SECRETS.contains(&key) => self.secrets.push(key.to_owned()),
+            key if SECRET_KEYS.contains(&key) => self.secrets.push(key.to_owned()),
             key => {
                 let why = "no kind manages it; MicroK8s reads it once, at its installation or when the file is new";
-                self.unsaid.insert(key.to_owned(), why.to_owned());
+                self.unrepresentable.insert(key.to_owned(), why.to_owned());
             }
         }
         Ok(())
@@ -83,7 +83,7 @@ impl LaunchConfig {
         file: &str,
         value: Value,
     ) -> Result<(), LaunchConfigError> {
-        let form = || LaunchConfigError::Form(key.to_owned());
+        let form = || LaunchConfigError::WrongShape(key.to_owned());
         let Value::Object(arguments) = value else {
             return Err(form());
         };
@@ -104,7 +104,7 @@ impl LaunchConfig {
     }
 
     fn add_addons(&mut self, key: &str, value: &Value) -> Result<(), LaunchConfigError> {
-        let form = || LaunchConfigError::Form(key.to_owned());
+        let form = || LaunchConfigError::WrongShape(key.to_owned());
         let state = self
             .resources
             .entry(Address::new("addons", SNAP))
@@ -122,7 +122,7 @@ impl LaunchConfig {
     }
 
     fn add_repositories(&mut self, key: &str, value: &Value) -> Result<(), LaunchConfigError> {
-        let form = || LaunchConfigError::Form(key.to_owned());
+        let form = || LaunchConfigError::WrongShape(key.to_owned());
         for repository in value.as_array().ok_or_else(form)? {
             let name = repository["name"].as_str().ok_or_else(form)?;
             let text = |field: &str| repository[field].as_str().filter(|text| !text.is_empty());
@@ -175,7 +175,7 @@ extraKubeProxyArgs:
     }
 
     #[test]
-    fn all_of_it_is_said_or_named() {
+    fn launch_config_imports_or_names_every_key() {
         let config = parse(TEXT).unwrap();
         let said = |kind: &str, name: &str| config.resources[&Address::new(kind, name)].clone();
         assert_eq!(
@@ -194,12 +194,15 @@ extraKubeProxyArgs:
             said("addon-repo", "mine"),
             json!({"url": "https://example.com/addons", "reference": "stable"})
         );
-        assert_eq!(config.unsaid.keys().collect::<Vec<_>>(), ["extraSANs"]);
+        assert_eq!(
+            config.unrepresentable.keys().collect::<Vec<_>>(),
+            ["extraSANs"]
+        );
         assert_eq!(config.secrets, ["persistentClusterToken"]);
     }
 
     #[test]
-    fn an_error_shows_no_line_of_it() {
+    fn parse_error_shows_no_file_content() {
         let error = parse("persistentClusterToken: SECRET\na: [").unwrap_err();
         let error = error.to_string();
         assert!(
@@ -209,7 +212,7 @@ extraKubeProxyArgs:
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn invalid_launch_config_is_rejected() {
         for wrong in [
             "extraKubeletArgs: [a]",
             "addons: {dns: true}",

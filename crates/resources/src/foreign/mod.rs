@@ -8,40 +8,52 @@ pub(crate) mod source;
 pub(crate) mod sysctl_d;
 
 use source::LIMIT;
-use stead_engine::import::translate::Wishes;
+use stead_engine::import::translate::ForeignSpec;
 
 use crate::{
-    foreign::{iptables_save::RulesFile, launch_config::LaunchConfig, sysctl_d::Sysctls},
+    foreign::{iptables_save::RulesFile, launch_config::LaunchConfig, sysctl_d::SysctlFiles},
     host::Reader,
     netfilter::{Family, Tables},
 };
 
-pub use source::{Contents, ForeignFormat, LaunchConfigError, PLACES, Source, SourceError};
+pub use source::{
+    Contents, ForeignFormat, ForeignSource, LAUNCH_CONFIG_PATHS, LaunchConfigError, SourceError,
+};
 
 /// Puts all that was named into the words of kinds.
 ///
 /// # Errors
 /// When a source is not what it was named as; what merely cannot be said is part of the wishes.
-pub async fn wishes(sources: Vec<Source>, host: &Reader) -> Result<Wishes, SourceError> {
-    let mut wishes = Wishes::default();
+pub async fn read_foreign(
+    sources: Vec<ForeignSource>,
+    host: &Reader,
+) -> Result<ForeignSpec, SourceError> {
+    let mut spec = ForeignSpec::default();
     let mut launch_config = LaunchConfig::default();
     let mut files: Vec<RulesFile> = vec![];
-    let mut sysctls = Sysctls::default();
+    let mut sysctls = SysctlFiles::default();
     for source in sources {
-        let Source {
-            origin,
+        let ForeignSource {
+            format: origin,
             path,
             contents,
         } = source;
         let bytes = match contents {
-            Contents::Folder(folder) if origin == ForeignFormat::Sysctl => {
-                if !sysctls.folders.contains(&folder) {
-                    sysctls.folders.push(folder);
+            Contents::Directory(folder) if origin == ForeignFormat::Sysctl => {
+                if !sysctls.dirs.contains(&folder) {
+                    sysctls.dirs.push(folder);
                 }
                 continue;
             }
-            Contents::Folder(_) => return Err(SourceError::Folder { path, origin }),
-            Contents::Bytes(bytes) if bytes.len() > LIMIT => return Err(SourceError::Large(path)),
+            Contents::Directory(_) => {
+                return Err(SourceError::IsDirectory {
+                    path,
+                    format: origin,
+                });
+            }
+            Contents::Bytes(bytes) if bytes.len() > LIMIT => {
+                return Err(SourceError::TooLarge(path));
+            }
             Contents::Bytes(bytes) => bytes,
         };
         let family = match origin {
@@ -59,16 +71,16 @@ pub async fn wishes(sources: Vec<Source>, host: &Reader) -> Result<Wishes, Sourc
             ForeignFormat::RulesV6 => Family::Ipv6,
         };
         if files.iter().any(|file| file.family == family) {
-            return Err(SourceError::Twice(origin.word()));
+            return Err(SourceError::Duplicate(origin.word()));
         }
         files.push(RulesFile::parse(&path, family, &bytes)?);
     }
-    launch_config.add_to(&mut wishes);
+    launch_config.add_to(&mut spec);
     if !files.is_empty() {
         // Where there is no iptables, or only root sees it, the file alone says how its rules are called.
         let tables = Tables::read(host).await.ok();
-        iptables::add_to(&mut wishes, files, tables.as_deref());
+        iptables::add_to(&mut spec, files, tables.as_deref());
     }
-    sysctls.add_to(&mut wishes, host)?;
-    Ok(wishes)
+    sysctls.add_to(&mut spec, host)?;
+    Ok(spec)
 }

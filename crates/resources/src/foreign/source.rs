@@ -3,7 +3,7 @@
 use crate::host::HostError;
 
 /// Where `MicroK8s` looks for one when it is installed, in this order: `snap/hooks/install`.
-pub const PLACES: [&str; 3] = [
+pub const LAUNCH_CONFIG_PATHS: [&str; 3] = [
     "/etc/microk8s.yaml",
     "/root/snap/microk8s/common/.microk8s.yaml",
     "/var/snap/microk8s/common/.microk8s.yaml",
@@ -17,7 +17,7 @@ pub enum LaunchConfigError {
     Yaml(String),
     /// A part of it has another form than `MicroK8s` takes.
     #[error("`{0}` does not have the form that MicroK8s accepts")]
-    Form(String),
+    WrongShape(String),
 }
 
 /// What a file is.
@@ -53,7 +53,7 @@ impl ForeignFormat {
     }
 
     /// Returns the family that the rules are not of.
-    fn other_family(self) -> &'static str {
+    fn describe_mismatch(self) -> &'static str {
         match self {
             Self::RulesV6 => "IPv4, and `rules-v6` is for IPv6",
             _ => "IPv6, and `rules-v4` is for IPv4",
@@ -61,9 +61,9 @@ impl ForeignFormat {
     }
 
     /// Returns where such a file usually is.
-    pub fn usual_place(self) -> &'static str {
+    pub fn usual_path(self) -> &'static str {
         match self {
-            Self::LaunchConfig => PLACES[2],
+            Self::LaunchConfig => LAUNCH_CONFIG_PATHS[2],
             Self::RulesV4 => "/etc/iptables/rules.v4",
             Self::RulesV6 => "/etc/iptables/rules.v6",
             Self::Sysctl => "/etc/sysctl.d",
@@ -73,9 +73,9 @@ impl ForeignFormat {
 
 /// A file or folder that was named.
 #[derive(Debug)]
-pub struct Source {
+pub struct ForeignSource {
     /// What it is.
-    pub origin: ForeignFormat,
+    pub format: ForeignFormat,
     /// Its path as it was named.
     pub path: String,
     /// What is in it.
@@ -88,7 +88,7 @@ pub enum Contents {
     /// The bytes of a file.
     Bytes(Vec<u8>),
     /// A folder: its real path.
-    Folder(String),
+    Directory(String),
 }
 
 /// A source is not what it was named as.
@@ -96,18 +96,18 @@ pub enum Contents {
 pub enum SourceError {
     /// A folder stands where a file is wanted.
     #[error("`{path}` is a directory")]
-    Folder {
+    IsDirectory {
         /// The path.
         path: String,
         /// What it was named as.
-        origin: ForeignFormat,
+        format: ForeignFormat,
     },
     /// A file is longer than any that is read.
     #[error("`{0}` is larger than {limit} MiB", limit = LIMIT >> 20)]
-    Large(String),
+    TooLarge(String),
     /// Rules of one family were named twice: a host loads one such file.
     #[error("`{0}` is given twice, and a host loads one such file")]
-    Twice(&'static str),
+    Duplicate(&'static str),
     /// It is no launch configuration.
     #[error("`{path}`: {error}")]
     LaunchConfig {
@@ -118,7 +118,7 @@ pub enum SourceError {
     },
     /// A line is none of those that iptables-restore reads.
     #[error("`{0}` is not a line that iptables-restore accepts here")]
-    NoRules(String),
+    NotRules(String),
     /// A table has no `COMMIT`.
     #[error(
         "`{place}`: the table {table} has no `COMMIT`, and iptables-restore rejects such a file"
@@ -130,8 +130,8 @@ pub enum SourceError {
         table: String,
     },
     /// A line is of the other family.
-    #[error("`{place}` is for {}", .named.other_family())]
-    OtherFamily {
+    #[error("`{place}` is for {}", .named.describe_mismatch())]
+    WrongFamily {
         /// Where.
         place: String,
         /// What the file was named as.
@@ -139,7 +139,7 @@ pub enum SourceError {
     },
     /// No line of a file sets a sysctl.
     #[error("`{0}` has no line `key = value`")]
-    NoSysctls(String),
+    NotSysctls(String),
     /// A folder cannot be read.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -152,21 +152,21 @@ impl SourceError {
     /// Says what to type.
     pub fn help(&self) -> String {
         let name = |origin: ForeignFormat| {
-            let (word, place) = (origin.word(), origin.usual_place());
+            let (word, place) = (origin.word(), origin.usual_path());
             format!("give a file, as in `--from {word} {place}`")
         };
         match self {
-            Self::Folder { origin, .. } => name(*origin),
-            Self::Large(_) => "remove what programs write themselves, such as the rules of Kubernetes".to_owned(),
-            Self::Twice(_) => "give one of them".to_owned(),
+            Self::IsDirectory { format: origin, .. } => name(*origin),
+            Self::TooLarge(_) => "remove what programs write themselves, such as the rules of Kubernetes".to_owned(),
+            Self::Duplicate(_) => "give one of them".to_owned(),
             Self::LaunchConfig { .. } => "give a launch configuration of MicroK8s".to_owned(),
-            Self::NoRules(_) => "give a file that `iptables-save` or `ip6tables-save` printed, such as /etc/iptables/rules.v4".to_owned(),
+            Self::NotRules(_) => "give a file that `iptables-save` or `ip6tables-save` printed, such as /etc/iptables/rules.v4".to_owned(),
             Self::NoCommit { .. } => "the file may be truncated: write it again with `netfilter-persistent save`, or end the table with `COMMIT`".to_owned(),
-            Self::OtherFamily { named, .. } => match named {
+            Self::WrongFamily { named, .. } => match named {
                 ForeignFormat::RulesV6 => "write `--from rules-v4 FILE`".to_owned(),
                 _ => "write `--from rules-v6 FILE`".to_owned(),
             },
-            Self::NoSysctls(_) => "give a file of sysctl.d or a directory, as in `--from sysctl /etc/sysctl.d`".to_owned(),
+            Self::NotSysctls(_) => "give a file of sysctl.d or a directory, as in `--from sysctl /etc/sysctl.d`".to_owned(),
             Self::Host(_) => "give a directory that you may read".to_owned(),
         }
     }

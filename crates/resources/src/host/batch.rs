@@ -9,33 +9,33 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{Digested, HostError, Meta, Reader};
+use super::{FileDigest, HostError, Meta, Reader};
 use crate::host::{
-    beneath::{LastFolder, Place},
-    meta::{digested, meta, xattrs},
+    beneath::{DirCache, PathHandle},
+    meta::{digest_file, meta, xattrs},
 };
 
 /// How many paths are worth a thread of their own.
-const SHARE: usize = 128;
+const MIN_PER_THREAD: usize = 128;
 
 /// Looks at one path after the other.
 #[derive(Debug)]
-pub(crate) struct Look<'r> {
+pub(crate) struct PathBatch<'r> {
     reader: &'r Reader,
-    last: LastFolder,
+    last: DirCache,
 }
 
 /// What stands at a path.
 #[derive(Debug)]
-pub(crate) struct Seen<'r> {
+pub(crate) struct PathEntry<'r> {
     pub(crate) meta: Meta,
-    place: Place,
+    handle: PathHandle,
     reader: &'r Reader,
 }
 
 /// A regular file that is open.
 #[derive(Debug)]
-pub(crate) struct Opened<'r> {
+pub(crate) struct OpenFile<'r> {
     pub(crate) file: File,
     path: PathBuf,
     reader: &'r Reader,
@@ -43,37 +43,43 @@ pub(crate) struct Opened<'r> {
 
 impl Reader {
     /// Looks at paths one after the other.
-    pub(crate) fn look(&self) -> Look<'_> {
-        Look {
+    pub(crate) fn batch(&self) -> PathBatch<'_> {
+        PathBatch {
             reader: self,
-            last: LastFolder::default(),
+            last: DirCache::default(),
         }
     }
 }
 
-impl<'r> Look<'r> {
+impl<'r> PathBatch<'r> {
     /// Looks at a path without following it; `None` if nothing is there.
-    pub(crate) fn at(&mut self, path: &Path) -> Result<Option<Seen<'r>>, HostError> {
-        let Some(place) = Place::find_after(&mut self.last, &self.reader.root, path)? else {
+    pub(crate) fn entry(&mut self, path: &Path) -> Result<Option<PathEntry<'r>>, HostError> {
+        let Some(place) = PathHandle::find_cached(&mut self.last, &self.reader.root, path)? else {
             return Ok(None);
         };
         let stat = place.stat()?;
-        Ok(stat.map(|stat| Seen {
+        Ok(stat.map(|stat| PathEntry {
             meta: meta(&stat),
-            place,
+            handle: place,
             reader: self.reader,
         }))
     }
 }
 
-impl<'r> Seen<'r> {
+impl<'r> PathEntry<'r> {
     /// Opens it, if it is a regular file; `None` if it has gone.
-    pub(crate) fn open(self) -> Result<Option<Opened<'r>>, HostError> {
-        let Self { place, reader, .. } = self;
+    pub(crate) fn open(self) -> Result<Option<OpenFile<'r>>, HostError> {
+        let Self {
+            handle: place,
+            reader,
+            ..
+        } = self;
         let file = place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
         Ok(file.map(|file| {
-            reader.trace.note(|| place.path.display().to_string(), None);
-            Opened {
+            reader
+                .trace
+                .record(|| place.path.display().to_string(), None);
+            OpenFile {
                 file,
                 path: place.path,
                 reader,
@@ -82,15 +88,15 @@ impl<'r> Seen<'r> {
     }
 }
 
-impl Opened<'_> {
+impl OpenFile<'_> {
     /// Notes what was read of it, for whoever wants to know.
-    pub(crate) fn note(&self, bytes: &[u8]) {
+    pub(crate) fn record_read(&self, bytes: &[u8]) {
         let place = || self.path.display().to_string();
-        self.reader.trace.note(place, Some(bytes));
+        self.reader.trace.record(place, Some(bytes));
     }
 
     /// Says that something could not be done with it.
-    pub(crate) fn refused(
+    pub(crate) fn io_error(
         &self,
         attempted: &'static str,
     ) -> impl FnOnce(std::io::Error) -> HostError + use<> {
@@ -98,46 +104,53 @@ impl Opened<'_> {
     }
 
     /// Digests what is left of it without holding it.
-    pub(crate) fn digest(&mut self) -> Result<Digested, HostError> {
-        digested(&mut self.file).map_err(self.refused("read"))
+    pub(crate) fn digest(&mut self) -> Result<FileDigest, HostError> {
+        digest_file(&mut self.file).map_err(self.io_error("read"))
     }
 
     /// Returns its extended attributes, ACLs among them; values in hexadecimal.
     pub(crate) fn xattrs(&self) -> Result<BTreeMap<String, String>, HostError> {
-        xattrs(&self.file).map_err(self.refused("read the extended attributes of"))
+        xattrs(&self.file).map_err(self.io_error("read the extended attributes of"))
     }
 }
 
 /// Works on all `names`, on several cores where there are many, and returns the answers in their order. What confines this thread confines
 /// those that it starts: landlock(7).
-pub(crate) fn shared<N: Sync, T: Send, E: Send>(
+pub(crate) fn par_chunks<N: Sync, T: Send, E: Send>(
     names: &[N],
     work: impl Fn(&[N]) -> Result<Vec<T>, E> + Sync,
 ) -> Result<Vec<T>, E> {
-    let most = if names.len() < 2 * SHARE {
+    let max_threads = if names.len() < 2 * MIN_PER_THREAD {
         1
     } else {
         thread::available_parallelism().map_or(1, usize::from)
     };
-    at_once(names, Threads { most, share: SHARE }, work)
+    par_map(
+        names,
+        Parallelism {
+            max_threads,
+            min_per_thread: MIN_PER_THREAD,
+        },
+        work,
+    )
 }
 
 /// How many threads work at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Threads {
+pub(crate) struct Parallelism {
     /// At most so many.
-    pub(crate) most: usize,
+    pub(crate) max_threads: usize,
     /// What is worth a thread of its own.
-    pub(crate) share: usize,
+    pub(crate) min_per_thread: usize,
 }
 
 /// Works on all `names` at once, and returns the answers in their order.
-pub(crate) fn at_once<N: Sync, T: Send, E: Send>(
+pub(crate) fn par_map<N: Sync, T: Send, E: Send>(
     names: &[N],
-    threads: Threads,
+    threads: Parallelism,
     work: impl Fn(&[N]) -> Result<Vec<T>, E> + Sync,
 ) -> Result<Vec<T>, E> {
-    let threads = (names.len() / threads.share).min(threads.most);
+    let threads = (names.len() / threads.min_per_thread).min(threads.max_threads);
     if threads < 2 {
         return work(names);
     }
@@ -170,20 +183,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answers_stand_in_the_order_of_the_names() {
-        for count in [0, 1, 2 * SHARE, 10 * SHARE + 1] {
+    fn par_chunks_keeps_the_order_of_names() {
+        for count in [0, 1, 2 * MIN_PER_THREAD, 10 * MIN_PER_THREAD + 1] {
             let names: Vec<_> = (0..count).collect();
             let doubled =
                 |names: &[usize]| Ok::<_, ()>(names.iter().map(|name| name * 2).collect());
             let expected: Vec<_> = names.iter().map(|name| name * 2).collect();
-            assert_eq!(shared(&names, doubled), Ok(expected));
+            assert_eq!(par_chunks(&names, doubled), Ok(expected));
         }
     }
 
     #[test]
-    fn the_first_refusal_is_told() {
-        let names: Vec<_> = (0..10 * SHARE).collect();
+    fn par_chunks_returns_the_first_error() {
+        let names: Vec<_> = (0..10 * MIN_PER_THREAD).collect();
         let refuse = |names: &[usize]| Err::<Vec<()>, _>(names[0]);
-        assert_eq!(shared(&names, refuse), Err(0));
+        assert_eq!(par_chunks(&names, refuse), Err(0));
     }
 }

@@ -19,9 +19,9 @@ use super::HostError;
 
 /// A name in an open folder.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct PathHandle {
     /// The folder.
-    pub(crate) folder: Arc<OwnedFd>,
+    pub(crate) dir: Arc<OwnedFd>,
     /// The name in it; `.` for the root folder itself.
     pub(crate) name: OsString,
     /// The whole path, for messages.
@@ -30,28 +30,28 @@ pub(crate) struct Place {
 
 /// The folder that was opened last, so that its files need not open it again.
 #[derive(Debug, Default)]
-pub(crate) struct LastFolder(Option<(PathBuf, Arc<OwnedFd>)>);
+pub(crate) struct DirCache(Option<(PathBuf, Arc<OwnedFd>)>);
 
-impl LastFolder {
+impl DirCache {
     fn open(&mut self, root: &Path, path: &Path) -> Result<Arc<OwnedFd>, Errno> {
         if let Some((_, folder)) = self.0.as_ref().filter(|(last, _)| last == path) {
             return Ok(folder.clone());
         }
-        let folder = Arc::new(open_folder(root, path)?);
+        let folder = Arc::new(open_dir(root, path)?);
         self.0 = Some((path.to_owned(), folder.clone()));
         Ok(folder)
     }
 }
 
-impl Place {
+impl PathHandle {
     /// Opens the folder of `path` below `root`; `None` if that folder does not exist.
     pub(crate) fn find(root: &Path, path: &Path) -> Result<Option<Self>, HostError> {
-        Self::find_after(&mut LastFolder::default(), root, path)
+        Self::find_cached(&mut DirCache::default(), root, path)
     }
 
     /// As [`Self::find`], after another path of the same root.
-    pub(crate) fn find_after(
-        last: &mut LastFolder,
+    pub(crate) fn find_cached(
+        last: &mut DirCache,
         root: &Path,
         path: &Path,
     ) -> Result<Option<Self>, HostError> {
@@ -59,13 +59,13 @@ impl Place {
         let folder = path.parent().unwrap_or(Path::new("/"));
         match last.open(root, folder) {
             Ok(folder) => Ok(Some(Self {
-                folder,
+                dir: folder,
                 name,
                 path: path.to_owned(),
             })),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(Errno::ELOOP) => {
-                let link = first_link(root, folder);
+                let link = first_symlink(root, folder);
                 Err(HostError::ThroughSymlink {
                     path: path.to_owned(),
                     link,
@@ -76,16 +76,16 @@ impl Place {
     }
 
     /// Opens the folder of `path`, which must exist.
-    pub(crate) fn must(root: &Path, path: &Path) -> Result<Self, HostError> {
+    pub(crate) fn find_existing(root: &Path, path: &Path) -> Result<Self, HostError> {
         Self::find(root, path)?.ok_or_else(|| {
             HostError::io("open the directory of", path)(io::Error::from(Errno::ENOENT))
         })
     }
 
     /// Names something beside this place.
-    pub(crate) fn beside(&self, name: &OsStr) -> Self {
+    pub(crate) fn sibling(&self, name: &OsStr) -> Self {
         Self {
-            folder: self.folder.clone(),
+            dir: self.dir.clone(),
             name: name.to_owned(),
             path: self.path.with_file_name(name),
         }
@@ -94,7 +94,7 @@ impl Place {
     /// Looks at what is there, without following it.
     pub(crate) fn stat(&self) -> Result<Option<FileStat>, HostError> {
         match fstatat(
-            &self.folder,
+            &self.dir,
             self.name.as_os_str(),
             AtFlags::AT_SYMLINK_NOFOLLOW,
         ) {
@@ -108,7 +108,7 @@ impl Place {
     pub(crate) fn open(&self, flags: OFlag) -> Result<Option<std::fs::File>, HostError> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match nix::fcntl::openat(
-            &self.folder,
+            &self.dir,
             self.name.as_os_str(),
             flags,
             Mode::from_bits_truncate(0o600),
@@ -121,14 +121,14 @@ impl Place {
 
     /// Returns the target of a symlink.
     pub(crate) fn read_link(&self) -> Result<PathBuf, HostError> {
-        readlinkat(&self.folder, self.name.as_os_str())
+        readlinkat(&self.dir, self.name.as_os_str())
             .map(PathBuf::from)
             .map_err(HostError::io("read the link", &self.path))
     }
 }
 
 /// Opens a folder below `root`, following no link.
-pub(crate) fn open_folder(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_dir(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let root = open(root, flags, Mode::empty())?;
     let path: PathBuf = path
@@ -144,13 +144,13 @@ pub(crate) fn open_folder(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS)
     };
     match openat2(&root, &path, how()) {
-        Err(Errno::ENOSYS) => walk(root, &path, flags),
+        Err(Errno::ENOSYS) => open_dir_stepwise(root, &path, flags),
         other => other,
     }
 }
 
 /// As `openat2` with `RESOLVE_NO_SYMLINKS`, for kernels before 5.6: openat2(2), HISTORY.
-fn walk(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+fn open_dir_stepwise(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
     let mut folder = root;
     for part in path.components() {
         let stat = fstatat(&folder, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -167,12 +167,12 @@ fn walk(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
     Ok(folder)
 }
 
-fn first_link(root: &Path, folder: &Path) -> PathBuf {
+fn first_symlink(root: &Path, folder: &Path) -> PathBuf {
     let mut ancestors: Vec<_> = folder.ancestors().collect();
     ancestors.reverse();
     ancestors
         .into_iter()
-        .find(|ancestor| matches!(open_folder(root, ancestor), Err(Errno::ELOOP)))
+        .find(|ancestor| matches!(open_dir(root, ancestor), Err(Errno::ELOOP)))
         .unwrap_or(folder)
         .to_owned()
 }
@@ -186,14 +186,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_link_on_the_way_is_followed_with_or_without_openat2() {
+    fn no_symlink_is_followed_with_or_without_openat2() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("a/b")).unwrap();
         std::os::unix::fs::symlink("a", root.path().join("link")).unwrap();
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
         let walked = |path: &str| {
             let folder = open(root.path(), flags, Mode::empty()).unwrap();
-            walk(folder, Path::new(path), flags).map(drop)
+            open_dir_stepwise(folder, Path::new(path), flags).map(drop)
         };
         for (path, expected) in [
             ("a/b", Ok(())),
@@ -201,7 +201,7 @@ mod tests {
             ("c", Err(Errno::ENOENT)),
         ] {
             assert_eq!(
-                open_folder(root.path(), Path::new(path)).map(drop),
+                open_dir(root.path(), Path::new(path)).map(drop),
                 expected,
                 "{path}"
             );
@@ -210,11 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn the_link_on_the_way_is_named() {
+    fn path_handle_error_names_the_symlink() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("a/b")).unwrap();
         std::os::unix::fs::symlink("b", root.path().join("a/link")).unwrap();
-        let error = Place::find(root.path(), Path::new("/a/link/c/d")).unwrap_err();
+        let error = PathHandle::find(root.path(), Path::new("/a/link/c/d")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`/a/link` in the path `/a/link/c/d` is a symlink; write the real path"

@@ -18,14 +18,14 @@ use super::Reader;
 /// How long a server may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// After so long a question is sent once more: packets get lost.
-const AGAIN: Duration = Duration::from_millis(700);
+const RESEND_AFTER: Duration = Duration::from_millis(700);
 /// The longest answer over UDP that is looked at, in bytes.
-const LIMIT: usize = 4096;
+const MAX_UDP_ANSWER: usize = 4096;
 
 impl Reader {
     /// Asks a server for the addresses of a name, over UDP and TCP at once, from an address of this host if one is given. Any answer will do: that
     /// there is no such name is one too. Returns why none came.
-    pub async fn ask_name_server(
+    pub async fn query_name_server(
         &self,
         server: SocketAddr,
         name: &str,
@@ -38,8 +38,8 @@ impl Reader {
         let from = from.map(|from| SocketAddr::new(from, 0));
         let asked = async {
             let (udp, tcp) = (
-                over_udp(server, &question, id, from),
-                over_tcp(server, &question, id, from),
+                query_udp(server, &question, id, from),
+                query_tcp(server, &question, id, from),
             );
             tokio::pin!(udp, tcp);
             // The one that fails first leaves the other its time.
@@ -75,7 +75,7 @@ fn is_answer(bytes: &[u8], id: u16) -> bool {
     is_response && header_buffer::id(bytes).ok() == Some(id)
 }
 
-async fn over_udp(
+async fn query_udp(
     server: SocketAddr,
     question: &[u8],
     id: u16,
@@ -89,7 +89,7 @@ async fn over_udp(
     let socket = UdpSocket::bind(from.unwrap_or(any)).await?;
     socket.connect(server).await?;
     socket.send(question).await?;
-    let mut bytes = [0; LIMIT];
+    let mut bytes = [0; MAX_UDP_ANSWER];
     loop {
         tokio::select! {
             length = socket.recv(&mut bytes) => {
@@ -97,12 +97,12 @@ async fn over_udp(
                     return Ok(());
                 }
             }
-            () = sleep(AGAIN) => drop(socket.send(question).await?),
+            () = sleep(RESEND_AFTER) => drop(socket.send(question).await?),
         }
     }
 }
 
-async fn over_tcp(
+async fn query_tcp(
     server: SocketAddr,
     question: &[u8],
     id: u16,
@@ -145,7 +145,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
         tokio::spawn(async move {
-            let mut bytes = [0; LIMIT];
+            let mut bytes = [0; MAX_UDP_ANSWER];
             while let Ok((length, from)) = socket.recv_from(&mut bytes).await {
                 let asked = Packet::parse(&bytes[..length]).unwrap();
                 assert_eq!(asked.questions[0].qname.to_string(), "example.org");
@@ -160,21 +160,21 @@ mod tests {
         at
     }
 
-    async fn ask(server: SocketAddr) -> Result<(), String> {
+    async fn query(server: SocketAddr) -> Result<(), String> {
         let reader = Reader::new(Path::new("/"));
         let from = Some("127.0.0.2".parse().unwrap());
-        reader.ask_name_server(server, "example.org", from).await
+        reader.query_name_server(server, "example.org", from).await
     }
 
     #[tokio::test]
-    async fn a_server_that_answers_is_told_from_one_that_does_not() {
-        assert_eq!(ask(server(true).await).await, Ok(()));
-        let silent = ask(server(false).await).await;
+    async fn dns_query_accepts_only_replies() {
+        assert_eq!(query(server(true).await).await, Ok(()));
+        let silent = query(server(false).await).await;
         assert_eq!(silent, Err("no answer within 2 s".to_owned()));
     }
 
     #[tokio::test]
-    async fn an_answer_over_tcp_will_do() {
+    async fn dns_query_falls_back_to_tcp() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -188,8 +188,8 @@ mod tests {
             stream.write_u16(length).await.unwrap();
             stream.write_all(&said).await.unwrap();
         });
-        assert_eq!(ask(at).await, Ok(()));
-        let refused = ask(at).await.unwrap_err();
+        assert_eq!(query(at).await, Ok(()));
+        let refused = query(at).await.unwrap_err();
         assert!(refused.contains("refused"), "{refused}");
     }
 }

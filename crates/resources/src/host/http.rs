@@ -25,7 +25,7 @@ const LIMIT: usize = 16 << 20;
 
 /// What a service answered.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct HttpResponse {
     /// The status of HTTP.
     pub status: u16,
     /// The headers, by lower case name.
@@ -34,7 +34,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-impl Reply {
+impl HttpResponse {
     /// Returns the body as JSON; `Null` if it is none.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
@@ -51,20 +51,20 @@ impl Reply {
 
 impl Reader {
     /// Asks snapd.
-    pub async fn snapd(&self, path: &str) -> Result<Reply, HostError> {
-        let reply = ask_snapd(self.root().join(SNAPD), Method::GET, path, None).await?;
+    pub async fn snapd_get(&self, path: &str) -> Result<HttpResponse, HostError> {
+        let reply = request_snapd(self.root().join(SNAPD), Method::GET, path, None).await?;
         let place = || format!("snapd (/{SNAPD}), GET {path}");
-        self.trace.note(place, Some(&reply.body));
+        self.trace.record(place, Some(&reply.body));
         Ok(reply)
     }
 
     /// Asks snapd what the store would send for a snap, without fetching it. snapd takes this question as a POST.
-    pub async fn peek_at_snap(
+    pub async fn snap_download_info(
         &self,
         name: &str,
         channel: Option<&str>,
         revision: Option<&str>,
-    ) -> Result<Reply, HostError> {
+    ) -> Result<HttpResponse, HostError> {
         let mut body = serde_json::json!({"snap-name": name, "header-peek": true});
         for (key, value) in [("channel", channel), ("revision", revision)] {
             if let Some(value) = value {
@@ -72,7 +72,7 @@ impl Reader {
             }
         }
         let socket = self.root().join(SNAPD);
-        ask_snapd(
+        request_snapd(
             socket,
             Method::POST,
             "/v2/download",
@@ -82,33 +82,42 @@ impl Reader {
     }
 
     /// Asks a service on loopback by HTTP.
-    pub async fn loopback(&self, port: u16, path: &str) -> Result<Reply, HostError> {
-        self.page("127.0.0.1", port, path).await
+    pub async fn http_get_localhost(
+        &self,
+        port: u16,
+        path: &str,
+    ) -> Result<HttpResponse, HostError> {
+        self.http_get("127.0.0.1", port, path).await
     }
 
     /// Asks for a page by HTTP.
-    pub async fn page(&self, host: &str, port: u16, path: &str) -> Result<Reply, HostError> {
+    pub async fn http_get(
+        &self,
+        host: &str,
+        port: u16,
+        path: &str,
+    ) -> Result<HttpResponse, HostError> {
         self.trace
-            .note(|| format!("http://{host}:{port}{path}"), None);
+            .record(|| format!("http://{host}:{port}{path}"), None);
         let shown = format!("http://{host}:{port}{path}");
         let asked = async {
             let stream = self.connect(host, port).await?;
             let request =
-                request(Method::GET, path, None).map_err(|error| failed(&shown, &error))?;
-            exchange(stream, request)
+                request(Method::GET, path, None).map_err(|error| service_error(&shown, &error))?;
+            send(stream, request)
                 .await
-                .map_err(|error| failed(&shown, &*error))
+                .map_err(|error| service_error(&shown, &*error))
         };
         timeout(PAGE_DEADLINE, asked)
             .await
-            .unwrap_or_else(|error| Err(failed(&shown, &error)))
+            .unwrap_or_else(|error| Err(service_error(&shown, &error)))
     }
 
     /// Connects to a port.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, HostError> {
         TcpStream::connect((host, port))
             .await
-            .map_err(|error| failed(&format!("{host}:{port}"), &error))
+            .map_err(|error| service_error(&format!("{host}:{port}"), &error))
     }
 
     /// Resolves a name as this host does.
@@ -116,62 +125,70 @@ impl Reader {
         lookup_host((name, 0))
             .await
             .map(drop)
-            .map_err(|error| failed(name, &error))
+            .map_err(|error| service_error(name, &error))
     }
 }
 
 impl Writer {
     /// Asks snapd for a change: `method` is `POST` or `PUT`.
-    pub async fn snapd(&self, method: &str, path: &str, body: &Value) -> Result<Reply, HostError> {
+    pub async fn snapd(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<HttpResponse, HostError> {
         let method = if method == "PUT" {
             Method::PUT
         } else {
             Method::POST
         };
         let socket = self.root().join(SNAPD);
-        ask_snapd(socket, method, path, Some(body.to_string().into_bytes())).await
+        request_snapd(socket, method, path, Some(body.to_string().into_bytes())).await
     }
 
     /// Sends snapd bytes of another type, such as a snap.
-    pub async fn snapd_bytes(
+    pub async fn snapd_upload(
         &self,
         path: &str,
         content_type: &str,
         body: Vec<u8>,
-    ) -> Result<Reply, HostError> {
-        let mut request =
-            request(Method::POST, path, Some(body)).map_err(|error| failed(SNAPD, &error))?;
+    ) -> Result<HttpResponse, HostError> {
+        let mut request = request(Method::POST, path, Some(body))
+            .map_err(|error| service_error(SNAPD, &error))?;
         let value = content_type
             .parse()
-            .map_err(|error| failed(SNAPD, &error))?;
+            .map_err(|error| service_error(SNAPD, &error))?;
         request.headers_mut().insert(header::CONTENT_TYPE, value);
-        ask(self.root().join(SNAPD), request).await
+        request_socket(self.root().join(SNAPD), request).await
     }
 }
 
-async fn ask_snapd(
+async fn request_snapd(
     socket: PathBuf,
     method: Method,
     path: &str,
     body: Option<Vec<u8>>,
-) -> Result<Reply, HostError> {
-    let request = request(method, path, body).map_err(|error| failed(SNAPD, &error))?;
-    ask(socket, request).await
+) -> Result<HttpResponse, HostError> {
+    let request = request(method, path, body).map_err(|error| service_error(SNAPD, &error))?;
+    request_socket(socket, request).await
 }
 
-async fn ask(socket: PathBuf, request: Request<Full<Bytes>>) -> Result<Reply, HostError> {
+async fn request_socket(
+    socket: PathBuf,
+    request: Request<Full<Bytes>>,
+) -> Result<HttpResponse, HostError> {
     let shown = socket.display().to_string();
     let asked = async {
         let stream = UnixStream::connect(&socket)
             .await
             .map_err(HostError::io("connect to", &socket))?;
-        exchange(stream, request)
+        send(stream, request)
             .await
-            .map_err(|error| failed(&shown, &*error))
+            .map_err(|error| service_error(&shown, &*error))
     };
     timeout(DEADLINE, asked)
         .await
-        .unwrap_or_else(|error| Err(failed(&shown, &error)))
+        .unwrap_or_else(|error| Err(service_error(&shown, &error)))
 }
 
 fn request(
@@ -190,10 +207,10 @@ fn request(
     builder.body(Full::new(body.unwrap_or_default().into()))
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     request: Request<Full<Bytes>>,
-) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<HttpResponse, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let served = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
@@ -207,7 +224,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     };
     served.abort();
     let headers = parts.headers.iter();
-    Ok(Reply {
+    Ok(HttpResponse {
         status: parts.status.as_u16(),
         headers: headers
             .map(|(name, value)| {
@@ -219,9 +236,9 @@ async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     })
 }
 
-fn failed(service: &str, error: &(dyn std::error::Error + 'static)) -> HostError {
+fn service_error(service: &str, error: &(dyn std::error::Error + 'static)) -> HostError {
     HostError::Service {
         service: service.to_owned(),
-        fault: stead_engine::model::error_chain::chain(error).join(": "),
+        fault: stead_engine::model::error_chain::error_chain(error).join(": "),
     }
 }

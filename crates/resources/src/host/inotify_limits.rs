@@ -9,11 +9,11 @@ use nix::{
 use super::Reader;
 
 /// How many instances are asked for, each with one file to watch. They go at once.
-const ASKED: usize = 4;
+const INSTANCES: usize = 4;
 
 /// Whether a user may watch more files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchRoom {
+pub struct InotifyLimits {
     /// Whose room it is: the user that runs this.
     pub uid: u32,
     /// Whether the kernel gives some more inotify instances.
@@ -25,11 +25,11 @@ pub struct WatchRoom {
 impl Reader {
     /// Asks the kernel for a few inotify instances and a file to watch for each, which is the only exact answer that it gives, and gives
     /// them back. `None` where it cannot be told.
-    pub fn watch_room(&self) -> Option<WatchRoom> {
+    pub fn inotify_limits(&self) -> Option<InotifyLimits> {
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
         let mut instances = vec![];
         let mut has_instances = true;
-        for _ in 0..ASKED {
+        for _ in 0..INSTANCES {
             match Inotify::init(flags) {
                 Ok(instance) => instances.push(instance),
                 // What this process may open is far from spent.
@@ -45,7 +45,7 @@ impl Reader {
                 Err(_) => return None,
             }
         }
-        Some(WatchRoom {
+        Some(InotifyLimits {
             uid: geteuid().as_raw(),
             has_instances,
             has_watches,

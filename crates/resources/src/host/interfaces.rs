@@ -11,7 +11,7 @@ use nix::ifaddrs::getifaddrs;
 use super::{HostError, Reader};
 
 /// An address far away that nobody has: RFC 5737. Nothing is sent there.
-const FAR: (&str, u16) = ("198.51.100.1", 9);
+const DOCUMENTATION_ADDR: (&str, u16) = ("198.51.100.1", 9);
 
 impl Reader {
     /// Returns the addresses of all interfaces that are up, each with the name of its interface.
@@ -28,10 +28,10 @@ impl Reader {
     }
 
     /// Returns the address with which this host goes out, by its default route; `None` if it has none.
-    pub fn address_outward(&self) -> Option<IpAddr> {
+    pub fn outbound_address(&self) -> Option<IpAddr> {
         let asked = || {
             let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-            socket.connect(FAR)?;
+            socket.connect(DOCUMENTATION_ADDR)?;
             socket.local_addr()
         };
         let asked: io::Result<SocketAddr> = asked();
@@ -44,12 +44,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_has_its_own_address() {
+    fn addresses_include_loopback_and_outward_address() {
         let reader = Reader::new(Path::new("/"));
         let found = reader.addresses().unwrap();
         let own = ("lo".to_owned(), IpAddr::from([127, 0, 0, 1]));
         assert!(found.contains(&own), "{found:?}");
-        if let Some(outward) = reader.address_outward() {
+        if let Some(outward) = reader.outbound_address() {
             assert!(found.iter().any(|(_, address)| *address == outward));
         }
     }

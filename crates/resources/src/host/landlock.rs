@@ -21,7 +21,7 @@ pub enum Confinement {
 
 /// Takes from this thread, and all that it starts, every right to write files, except below `except` and to /dev/null.
 /// There is no way back.
-pub fn read_only(except: &[&Path]) -> Result<Confinement, RulesetError> {
+pub fn forbid_writes(except: &[&Path]) -> Result<Confinement, RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_write(NEWEST))?
@@ -54,13 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_confined_thread_reads_and_cannot_write() {
+    fn confined_thread_can_read_but_not_write() {
         let folder = tempfile::tempdir().unwrap();
         let allowed = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("there"), "text").unwrap();
         let confinement = thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                let confinement = read_only(&[allowed.path()]).unwrap();
+                let confinement = forbid_writes(&[allowed.path()]).unwrap();
                 assert_eq!(
                     fs::read_to_string(folder.path().join("there")).unwrap(),
                     "text"

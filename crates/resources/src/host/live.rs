@@ -2,4 +2,4 @@
 
 /// A live Linux host.
 #[derive(Debug)]
-pub struct Live;
+pub struct LinuxHost;

@@ -29,8 +29,8 @@ pub struct Meta {
 
 impl Meta {
     /// Returns who owns it and who may do what.
-    pub fn access(&self) -> Access {
-        Access {
+    pub fn attributes(&self) -> FileAttributes {
+        FileAttributes {
             mode: self.mode,
             uid: self.uid,
             gid: self.gid,
@@ -45,7 +45,7 @@ pub enum MetaKind {
     /// A regular file.
     File,
     /// A folder.
-    Folder,
+    Directory,
     /// A symlink.
     Symlink,
     /// A device, a socket, a pipe.
@@ -57,7 +57,7 @@ impl MetaKind {
     pub fn noun(self) -> &'static str {
         match self {
             Self::File => "a file",
-            Self::Folder => "a directory",
+            Self::Directory => "a directory",
             Self::Symlink => "a symlink",
             Self::Other => "a device, socket or pipe",
         }
@@ -66,7 +66,7 @@ impl MetaKind {
 
 /// Length and SHA-256 of contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digested {
+pub struct FileDigest {
     /// SHA-256 in hexadecimal.
     pub sha256: String,
     /// Bytes.
@@ -74,8 +74,8 @@ pub struct Digested {
 }
 
 /// Digests what is left of an open file.
-pub(super) fn digested(file: &mut File) -> io::Result<Digested> {
-    let mut hasher = Hashing {
+pub(super) fn digest_file(file: &mut File) -> io::Result<FileDigest> {
+    let mut hasher = DigestWriter {
         hasher: Sha256::new(),
         size: 0,
     };
@@ -103,7 +103,7 @@ pub(super) fn xattrs(file: &File) -> io::Result<BTreeMap<String, String>> {
 pub(super) fn meta(stat: &FileStat) -> Meta {
     let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => MetaKind::File,
-        SFlag::S_IFDIR => MetaKind::Folder,
+        SFlag::S_IFDIR => MetaKind::Directory,
         SFlag::S_IFLNK => MetaKind::Symlink,
         _ => MetaKind::Other,
     };
@@ -117,21 +117,21 @@ pub(super) fn meta(stat: &FileStat) -> Meta {
 }
 
 /// A sink that digests what is written to it.
-pub(super) struct Hashing {
+pub(super) struct DigestWriter {
     pub(super) hasher: Sha256,
     pub(super) size: u64,
 }
 
-impl Hashing {
-    pub(super) fn finish(self) -> Digested {
-        Digested {
+impl DigestWriter {
+    pub(super) fn finish(self) -> FileDigest {
+        FileDigest {
             sha256: hex::encode(self.hasher.finalize()),
             size: self.size,
         }
     }
 }
 
-impl io::Write for Hashing {
+impl io::Write for DigestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
@@ -146,7 +146,7 @@ impl io::Write for Hashing {
 /// Who owns something and who may do what.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
+pub struct FileAttributes {
     /// Permission bits, 0 to 0o7777.
     pub mode: u32,
     /// The owner's number.
@@ -158,9 +158,9 @@ pub struct Access {
     pub xattrs: Option<BTreeMap<String, String>>,
 }
 
-impl Access {
+impl FileAttributes {
     /// Makes those of something of the person who runs this.
-    pub fn own(mode: u32) -> Self {
+    pub fn for_current_user(mode: u32) -> Self {
         Self {
             mode,
             uid: nix::unistd::geteuid().as_raw(),
@@ -172,7 +172,7 @@ impl Access {
 
 /// What to do with what is at a path already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
+pub enum IfExists {
     /// Nothing may be there.
     Refuse,
     /// Replace it, and keep its extended attributes and ACLs.

@@ -43,29 +43,29 @@ mod watch;
 )]
 mod writer;
 
-pub(crate) use batch::{Look, Opened, Threads, at_once, shared};
+pub(crate) use batch::{OpenFile, Parallelism, PathBatch, par_chunks, par_map};
 pub use error::HostError;
-pub use http::Reply;
-pub use inotify_limits::WatchRoom;
-pub use kubernetes::object::{ClusterObject, Identity};
-pub(crate) use kubernetes::pods::{Container, Pod, Resources, Service};
-pub use live::Live;
+pub use http::HttpResponse;
+pub use inotify_limits::InotifyLimits;
+pub use kubernetes::object::{ClusterObject, ObjectIdentity};
+pub(crate) use kubernetes::pods::{Container, Pod, ResourceRequirements, Service};
+pub use live::LinuxHost;
 pub(crate) use meta::Secret;
-pub use meta::{Access, Digested, Existing, Meta, MetaKind};
-pub use program::Call;
+pub use meta::{FileAttributes, FileDigest, IfExists, Meta, MetaKind};
+pub use program::CommandSpec;
 pub(crate) use program::OLD_IPTABLES;
-pub use query::Query;
-pub use read_log::Looked;
-pub use reader::{Reader, Space};
+pub use query::ReadOnlyCommand;
+pub use read_log::ReadRecord;
+pub use reader::{DiskSpace, Reader};
 pub(crate) use secret::LARGEST as LARGEST_SECRET;
-pub use sockets::{Connection, Knock};
-pub(crate) use staged_file::{Folders, Staged};
-pub(crate) use systemd::NewUnit;
-pub use systemd::{HeldUnit, Manager, UnitLinks, UnitStatus};
+pub use sockets::{TcpConnection, TcpProbe};
+pub(crate) use staged_file::{DirsToSync, StagedFile};
+pub(crate) use systemd::TransientUnit;
+pub use systemd::{Manager, UnitFileChange, UnitRef, UnitStatus};
 pub use timedate::Clock;
 pub use watch::{
-    Lookout,
-    process::Culprit,
-    trigger::{Stirred, Trigger},
+    Watcher,
+    process::Process,
+    trigger::{Trigger, TriggerEvent},
 };
 pub use writer::Writer;

@@ -16,20 +16,20 @@ use tokio::{
 };
 
 use super::{HostError, Reader, Writer};
-use crate::host::query::Query;
+use crate::host::query::ReadOnlyCommand;
 
 /// How long a program may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How much a program may say, in bytes.
 const OUTPUT_LIMIT: u64 = 64 << 20;
 /// How much of that has room from the start, in bytes.
-pub(super) const ROOM: usize = 64 << 10;
+pub(super) const PIPE_CAPACITY: usize = 64 << 10;
 /// Where programs are looked for; the caller's PATH is not believed.
-const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// What all programs of an iptables before 1.8 are: `iptables/Makefile.am` of 1.6.
 pub(crate) const OLD_IPTABLES: &str = "xtables-multi";
 /// Where the programs of such an iptables may be that change one thing; the crate `iptables` wants a static path.
-const OLD_PROGRAMS: [&str; 4] = [
+const OLD_IPTABLES_PATHS: [&str; 4] = [
     "/usr/sbin/iptables",
     "/usr/sbin/ip6tables",
     "/sbin/iptables",
@@ -55,11 +55,11 @@ const PFLAG_ERRORS: [&str; 5] = [
     "bad flag syntax: ",
 ];
 /// How much of what a program said goes into an error, in bytes.
-const TAIL: usize = 2_000;
+const MAX_ERROR_TEXT: usize = 2_000;
 
 /// One call of a program that changes the host.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct CommandSpec<'a> {
     /// The program.
     pub program: &'a str,
     /// Its arguments.
@@ -72,7 +72,7 @@ pub struct Call<'a> {
     pub deadline: Duration,
 }
 
-impl<'a> Call<'a> {
+impl<'a> CommandSpec<'a> {
     /// Makes a call without input that may take half a minute.
     pub fn new(program: &'a str, arguments: &'a [&'a str]) -> Self {
         Self {
@@ -87,13 +87,17 @@ impl<'a> Call<'a> {
 
 impl Reader {
     /// Runs a program that only reads, once in the moment that this reader is, and returns what it printed.
-    pub async fn query(&self, query: Query) -> Result<Arc<[u8]>, HostError> {
-        let answer = self.answer(query);
+    pub async fn query(&self, query: ReadOnlyCommand) -> Result<Arc<[u8]>, HostError> {
+        let answer = self.cached_output(query);
         answer
             .get_or_try_init(async || {
-                let said = run(self.root(), Call::new(query.program(), query.arguments())).await?;
+                let said = run(
+                    self.root(),
+                    CommandSpec::new(query.program(), query.arguments()),
+                )
+                .await?;
                 let words = [&[query.program()], query.arguments()].concat();
-                self.trace.note(|| words.join(" "), Some(&said));
+                self.trace.record(|| words.join(" "), Some(&said));
                 Ok(said.into())
             })
             .await
@@ -103,13 +107,15 @@ impl Reader {
     /// Asks a program of Kubernetes what is wrong with arguments, in its own words. `None`: nothing, or it cannot be asked. With
     /// `--help` it takes all arguments apart, complains about what it does not take, and does nothing else (`execute` in cobra's
     /// `command.go`). That stands first, where no other flag can take it for its value.
-    pub async fn complaint(&self, program: &Path, arguments: &[&str]) -> Option<String> {
+    pub async fn flag_error(&self, program: &Path, arguments: &[&str]) -> Option<String> {
         if self.root() != Path::new("/") {
             return None;
         }
         let arguments = [&["--help"], arguments].concat();
-        let call = Call::new(program.to_str()?, &arguments);
-        let Talk { complained, .. } = talk(program, call).await.ok()?;
+        let call = CommandSpec::new(program.to_str()?, &arguments);
+        let CommandOutput {
+            stderr: complained, ..
+        } = command_output(program, call).await.ok()?;
         let complained = String::from_utf8_lossy(&complained);
         let words = complained.lines().find_map(|line| {
             let from = PFLAG_ERRORS.iter().find_map(|error| line.find(error))?;
@@ -119,16 +125,16 @@ impl Reader {
     }
 
     /// Makes the error of a program that cannot be run here.
-    pub(crate) fn no_program(&self, program: &str) -> HostError {
-        match locate(self.root(), program) {
+    pub(crate) fn missing_program_error(&self, program: &str) -> HostError {
+        match find_program(self.root(), program) {
             Err(error) => error,
-            Ok(_) => missing(program),
+            Ok(_) => not_installed_error(program),
         }
     }
 
     /// Whether a program is installed.
     pub fn has_program(&self, program: &str) -> bool {
-        self.root() == Path::new("/") && find(program).is_some()
+        self.root() == Path::new("/") && program_path(program).is_some()
     }
 }
 
@@ -143,8 +149,10 @@ impl Writer {
             program: cmd.to_owned(),
             fault,
         };
-        let path = locate(self.root(), cmd.rsplit('/').next().unwrap_or(cmd))?;
-        let old = OLD_PROGRAMS.into_iter().find(|old| Path::new(old) == path);
+        let path = find_program(self.root(), cmd.rsplit('/').next().unwrap_or(cmd))?;
+        let old = OLD_IPTABLES_PATHS
+            .into_iter()
+            .find(|old| Path::new(old) == path);
         let cmd = old.unwrap_or(cmd);
         let tables = IPTables {
             cmd,
@@ -168,50 +176,50 @@ impl Writer {
         arguments: &[&str],
         input: &[u8],
     ) -> Result<Vec<u8>, HostError> {
-        let call = Call::new(program, arguments);
-        self.call(Call { input, ..call }).await
+        let call = CommandSpec::new(program, arguments);
+        self.run_command(CommandSpec { input, ..call }).await
     }
 
     /// Runs a program as the call says, and returns what it printed.
-    pub async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, HostError> {
+    pub async fn run_command(&self, call: CommandSpec<'_>) -> Result<Vec<u8>, HostError> {
         run(self.root(), call).await
     }
 }
 
 /// Returns the path of a program, which acts on the running host and so is not run for another root folder.
-pub(super) fn locate(root: &Path, program: &str) -> Result<PathBuf, HostError> {
+pub(super) fn find_program(root: &Path, program: &str) -> Result<PathBuf, HostError> {
     if root != Path::new("/") {
         return Err(HostError::Program {
             program: program.to_owned(),
             fault: format!("is not run for the host below {}", root.display()),
         });
     }
-    find(program).ok_or_else(|| missing(program))
+    program_path(program).ok_or_else(|| not_installed_error(program))
 }
 
-fn missing(program: &str) -> HostError {
+fn not_installed_error(program: &str) -> HostError {
     HostError::NoProgram {
         program: program.to_owned(),
-        package: package(program),
+        package: package_of(program),
     }
 }
 
 /// Returns the path of a program.
-fn find(program: &str) -> Option<PathBuf> {
-    installed(program).or_else(|| before_1_8(program))
+fn program_path(program: &str) -> Option<PathBuf> {
+    path_in_program_dirs(program).or_else(|| old_iptables_path(program))
 }
 
 /// Returns the path of a program of the legacy back end where iptables is older than 1.8: it has no other back end, and its programs
 /// have no other names than the plain ones, all of them links to [`OLD_IPTABLES`].
-fn before_1_8(program: &str) -> Option<PathBuf> {
+fn old_iptables_path(program: &str) -> Option<PathBuf> {
     let (family, rest) = program.split_once("-legacy")?;
-    let path = installed(&format!("{family}{rest}"))?;
+    let path = path_in_program_dirs(&format!("{family}{rest}"))?;
     let target = path.read_link().ok()?;
     (target.file_name()? == OLD_IPTABLES).then_some(path)
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
-    FOLDERS
+fn path_in_program_dirs(program: &str) -> Option<PathBuf> {
+    PROGRAM_DIRS
         .iter()
         .map(|folder| Path::new(folder).join(program))
         .find(|path| is_executable(path))
@@ -221,7 +229,7 @@ fn is_executable(path: &Path) -> bool {
     nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file()
 }
 
-fn package(program: &str) -> &'static str {
+fn package_of(program: &str) -> &'static str {
     match program {
         "modprobe" => "kmod",
         "groupadd" | "groupmod" | "groupdel" | "gpasswd" | "useradd" | "usermod" | "userdel" => {
@@ -234,15 +242,15 @@ fn package(program: &str) -> &'static str {
     }
 }
 
-async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
-    let path = locate(root, call.program)?;
-    let Talk {
+async fn run(root: &Path, call: CommandSpec<'_>) -> Result<Vec<u8>, HostError> {
+    let path = find_program(root, call.program)?;
+    let CommandOutput {
         status,
-        said,
-        complained,
-    } = talk(&path, call).await?;
+        stdout: said,
+        stderr: complained,
+    } = command_output(&path, call).await?;
     if said.len() as u64 >= OUTPUT_LIMIT {
-        return Err(failed(
+        return Err(program_error(
             &call,
             format!("printed more than {OUTPUT_LIMIT} bytes"),
         ));
@@ -253,10 +261,13 @@ async fn run(root: &Path, call: Call<'_>) -> Result<Vec<u8>, HostError> {
     // Some programs complain on their standard output.
     let complaint = Some(tail(&complained)).filter(|complaint| !complaint.is_empty());
     let complaint = complaint.unwrap_or_else(|| tail(&said));
-    Err(failed(&call, format!("failed ({status}): {complaint}")))
+    Err(program_error(
+        &call,
+        format!("failed ({status}): {complaint}"),
+    ))
 }
 
-fn failed(call: &Call<'_>, fault: String) -> HostError {
+fn program_error(call: &CommandSpec<'_>, fault: String) -> HostError {
     HostError::Program {
         program: [&[call.program], call.arguments].concat().join(" "),
         fault,
@@ -264,18 +275,21 @@ fn failed(call: &Call<'_>, fault: String) -> HostError {
 }
 
 /// How a program ended and what it said.
-pub(super) struct Talk {
+pub(super) struct CommandOutput {
     pub(super) status: ExitStatus,
-    pub(super) said: Vec<u8>,
-    pub(super) complained: Vec<u8>,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
 }
 
 /// Runs the program at `path` to its end.
-pub(super) async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError> {
+pub(super) async fn command_output(
+    path: &Path,
+    call: CommandSpec<'_>,
+) -> Result<CommandOutput, HostError> {
     let mut child = Command::new(path)
         .args(call.arguments)
         .env_clear()
-        .env("PATH", FOLDERS.join(":"))
+        .env("PATH", PROGRAM_DIRS.join(":"))
         .env("LC_ALL", "C")
         .envs(call.environment.iter().copied())
         .current_dir("/")
@@ -297,8 +311,8 @@ pub(super) async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError>
                 drop(stdin.write_all(call.input).await);
             }
         };
-        let mut said = Vec::with_capacity(ROOM);
-        let mut complained = Vec::with_capacity(ROOM);
+        let mut said = Vec::with_capacity(PIPE_CAPACITY);
+        let mut complained = Vec::with_capacity(PIPE_CAPACITY);
         let listen = stdout.expect("piped").take(OUTPUT_LIMIT);
         let hear = stderr.expect("piped").take(OUTPUT_LIMIT);
         let (mut listen, mut hear) = (listen, hear);
@@ -308,22 +322,22 @@ pub(super) async fn talk(path: &Path, call: Call<'_>) -> Result<Talk, HostError>
             hear.read_to_end(&mut complained),
             child.wait()
         );
-        one.and(two).and(status).map(|status| Talk {
+        one.and(two).and(status).map(|status| CommandOutput {
             status,
-            said,
-            complained,
+            stdout: said,
+            stderr: complained,
         })
     };
     let late = || format!("did not end within {} s", call.deadline.as_secs());
     timeout(call.deadline, talk)
         .await
-        .map_err(|_| failed(&call, late()))?
+        .map_err(|_| program_error(&call, late()))?
         .map_err(HostError::io("run", path))
 }
 
 /// Returns the end of what a program said.
 fn tail(said: &[u8]) -> String {
-    let end = &said[said.len().saturating_sub(TAIL)..];
+    let end = &said[said.len().saturating_sub(MAX_ERROR_TEXT)..];
     String::from_utf8_lossy(end).trim().to_owned()
 }
 
@@ -339,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_gets_its_arguments_as_they_are_and_its_input() {
+    async fn run_passes_arguments_verbatim_and_input() {
         assert_eq!(
             run_here("printf", &["%s", "$(id); a b"], b"")
                 .await
@@ -351,11 +365,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_finds_in_its_environment_what_the_call_says() {
+    async fn run_command_sets_only_the_given_environment() {
         let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
-        let said = writer.call(Call {
+        let said = writer.run_command(CommandSpec {
             environment: &[("DEBIAN_FRONTEND", "noninteractive")],
-            ..Call::new("env", &[])
+            ..CommandSpec::new("env", &[])
         });
         let said = String::from_utf8(said.await.unwrap()).unwrap();
         let mut names: Vec<_> = said
@@ -367,18 +381,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_takes_too_long_is_ended() {
+    async fn run_command_kills_program_after_its_deadline() {
         let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
-        let call = Call {
+        let call = CommandSpec {
             deadline: Duration::from_millis(50),
-            ..Call::new("sleep", &["60"])
+            ..CommandSpec::new("sleep", &["60"])
         };
-        let error = writer.call(call).await.unwrap_err().to_string();
+        let error = writer.run_command(call).await.unwrap_err().to_string();
         assert_eq!(error, "`sleep 60` did not end within 0 s");
     }
 
     #[tokio::test]
-    async fn a_failure_tells_the_program_its_status_and_what_it_said() {
+    async fn failure_names_program_status_and_stderr() {
         let error = run_here("ls", &["/does/not/exist"], b"").await.unwrap_err();
         assert!(
             error.contains("`ls /does/not/exist` failed (exit status: 2): ")
@@ -388,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_program_names_its_package() {
+    async fn missing_program_error_names_its_package() {
         let error = run_here("iptables-nowhere", &[], b"").await.unwrap_err();
         assert_eq!(
             error,
@@ -397,7 +411,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_below_another_root_runs_no_program_of_this_one() {
+    async fn writer_below_another_root_runs_no_host_program() {
         let writer = Writer::new(Path::new("/tmp"), Path::new("/nowhere"));
         assert!(writer.run("true", &[], b"").await.is_err());
     }

@@ -2,7 +2,7 @@
 
 /// The programs that a reader may run: those that only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
+pub enum ReadOnlyCommand {
     /// Prints the IPv4 rules of the back end nft.
     IptablesNftSave,
     /// Prints the IPv4 rules of the back end legacy.
@@ -17,7 +17,7 @@ pub enum Query {
     SudoJournal,
 }
 
-impl Query {
+impl ReadOnlyCommand {
     /// All that print rules.
     pub(crate) const RULES: [Self; 5] = [
         Self::IptablesNftSave,

@@ -3,43 +3,46 @@
 use std::sync::Mutex;
 
 /// The most of a text that is kept, in bytes: whoever wants to know reads lines.
-const KEPT: usize = 4 << 20;
+const MAX_TEXT: usize = 4 << 20;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Looked {
+pub struct ReadRecord {
     /// The file, the program with its arguments, or the socket with the question.
-    pub place: String,
+    pub source: String,
     /// What was there, if it was a text.
     pub text: Option<String>,
 }
 
 /// What was looked at, in the order in which that began; nothing while it is off.
 #[derive(Debug, Default)]
-pub(super) struct Trace(Option<Mutex<Vec<Looked>>>);
+pub(super) struct ReadLog(Option<Mutex<Vec<ReadRecord>>>);
 
-impl Trace {
-    pub(super) fn on() -> Self {
+impl ReadLog {
+    pub(super) fn enabled() -> Self {
         Self(Some(Mutex::default()))
     }
 
     /// Notes that something was looked at, each place once.
-    pub(super) fn note(&self, place: impl FnOnce() -> String, bytes: Option<&[u8]>) {
+    pub(super) fn record(&self, place: impl FnOnce() -> String, bytes: Option<&[u8]>) {
         let Some(trace) = &self.0 else { return };
         let place = place();
         let text = bytes
-            .filter(|bytes| bytes.len() <= KEPT)
+            .filter(|bytes| bytes.len() <= MAX_TEXT)
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .map(str::to_owned);
         let mut looked = trace.lock().expect("no holder panics");
-        match looked.iter_mut().find(|looked| looked.place == place) {
+        match looked.iter_mut().find(|looked| looked.source == place) {
             Some(known) if text.is_some() => known.text = text,
             Some(_) => {}
-            None => looked.push(Looked { place, text }),
+            None => looked.push(ReadRecord {
+                source: place,
+                text,
+            }),
         }
     }
 
-    pub(super) fn taken(&self) -> Vec<Looked> {
+    pub(super) fn records(&self) -> Vec<ReadRecord> {
         let looked = self.0.as_ref();
         looked.map_or_else(Vec::new, |looked| {
             looked.lock().expect("no holder panics").clone()

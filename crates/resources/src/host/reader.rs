@@ -20,47 +20,47 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use sha2::Digest;
-use stead_engine::model::boot_time::Moment;
+use stead_engine::model::boot_time::BootTime;
 use tokio::sync::OnceCell;
 
-use super::{HostError, Query};
+use super::{HostError, ReadOnlyCommand};
 use crate::host::{
-    beneath::Place,
+    beneath::PathHandle,
     kubernetes::object::ClusterObject,
-    meta::{Digested, Meta, digested, meta, xattrs},
-    read_log::{Looked, Trace},
+    meta::{FileDigest, Meta, digest_file, meta, xattrs},
+    read_log::{ReadLog, ReadRecord},
 };
 
 /// One moment of the host, read only.
 #[derive(Debug)]
 pub struct Reader {
     pub(super) root: PathBuf,
-    answers: Mutex<HashMap<Query, Answer>>,
+    outputs: Mutex<HashMap<ReadOnlyCommand, CachedOutput>>,
     /// What is in the cluster, once it was asked.
-    pub(super) cluster: OnceCell<Arc<[ClusterObject]>>,
-    findings: Mutex<HashMap<TypeId, Finding>>,
+    pub(super) cluster_objects: OnceCell<Arc<[ClusterObject]>>,
+    memoized: Mutex<HashMap<TypeId, Cached>>,
     /// The bus of the host, once it was asked.
     pub(super) bus: OnceCell<zbus::Connection>,
     /// What it has looked at, if somebody wants to know.
-    pub(super) trace: Trace,
+    pub(super) trace: ReadLog,
 }
 
 /// Something that was worked out of this moment, by its type.
-type Finding = Arc<dyn Any + Send + Sync>;
+type Cached = Arc<dyn Any + Send + Sync>;
 
 /// What a program printed, once it has run.
-type Answer = Arc<OnceCell<Arc<[u8]>>>;
+type CachedOutput = Arc<OnceCell<Arc<[u8]>>>;
 
 /// How much room a file system has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
+pub struct DiskSpace {
     /// Bytes in all.
     pub total: u64,
     /// Bytes that nobody has taken and that are not kept for root.
     pub free: u64,
 }
 
-impl Space {
+impl DiskSpace {
     /// Returns how much is taken, in percent.
     pub fn used_percent(self) -> u64 {
         let used = self.total.saturating_sub(self.free);
@@ -73,59 +73,59 @@ impl Reader {
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
-            answers: Mutex::default(),
-            cluster: OnceCell::new(),
-            findings: Mutex::default(),
+            outputs: Mutex::default(),
+            cluster_objects: OnceCell::new(),
+            memoized: Mutex::default(),
             bus: OnceCell::new(),
-            trace: Trace::default(),
+            trace: ReadLog::default(),
         }
     }
 
     /// Makes it note what it looks at, from now on.
     #[must_use]
-    pub fn traced(mut self) -> Self {
-        self.trace = Trace::on();
+    pub fn with_read_log(mut self) -> Self {
+        self.trace = ReadLog::enabled();
         self
     }
 
     /// Returns what it has looked at so far.
-    pub fn looked(&self) -> Vec<Looked> {
-        self.trace.taken()
+    pub fn read_log(&self) -> Vec<ReadRecord> {
+        self.trace.records()
     }
 
     /// Works something out of this moment that several kinds need, once.
-    pub(crate) fn once<T: Any + Send + Sync, E>(
+    pub(crate) fn memoize<T: Any + Send + Sync, E>(
         &self,
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        if let Some(known) = self.known() {
+        if let Some(known) = self.cached() {
             return Ok(known);
         }
         let found = Arc::new(work()?);
-        let mut findings = self.findings.lock().expect("no holder panics");
+        let mut findings = self.memoized.lock().expect("no holder panics");
         findings.insert(TypeId::of::<T>(), found.clone());
         Ok(found)
     }
 
-    fn known<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let findings = self.findings.lock().expect("no holder panics");
+    fn cached<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let findings = self.memoized.lock().expect("no holder panics");
         let known = findings.get(&TypeId::of::<T>()).cloned();
         known.and_then(|known| known.downcast().ok())
     }
 
-    /// As [`Self::once`], for what has to be waited for: whoever asks meanwhile waits for the same.
-    pub(crate) async fn once_awaited<T: Any + Send + Sync, E>(
+    /// As [`Self::memoize`], for what has to be waited for: whoever asks meanwhile waits for the same.
+    pub(crate) async fn memoize_async<T: Any + Send + Sync, E>(
         &self,
         work: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        let found: Arc<OnceCell<Arc<T>>> = self.once(|| Ok(OnceCell::new()))?;
+        let found: Arc<OnceCell<Arc<T>>> = self.memoize(|| Ok(OnceCell::new()))?;
         let found = found.get_or_try_init(async || work().await.map(Arc::new));
         found.await.cloned()
     }
 
     /// Returns the place for the answer to a query in this moment.
-    pub(super) fn answer(&self, query: Query) -> Answer {
-        let mut answers = self.answers.lock().expect("no holder panics");
+    pub(super) fn cached_output(&self, query: ReadOnlyCommand) -> CachedOutput {
+        let mut answers = self.outputs.lock().expect("no holder panics");
         answers.entry(query).or_default().clone()
     }
 
@@ -136,15 +136,15 @@ impl Reader {
 
     /// Looks at a path without following it; `None` if nothing is there.
     pub fn stat(&self, path: &Path) -> Result<Option<Meta>, HostError> {
-        let Some(place) = Place::find(&self.root, path)? else {
+        let Some(place) = PathHandle::find(&self.root, path)? else {
             return Ok(None);
         };
         Ok(place.stat()?.map(|stat| meta(&stat)))
     }
 
     /// Returns when the contents of a file last changed, in microseconds since 1970; `None` if nothing is there.
-    pub fn modified(&self, path: &Path) -> Result<Option<u64>, HostError> {
-        let Some(place) = Place::find(&self.root, path)? else {
+    pub fn modified_at(&self, path: &Path) -> Result<Option<u64>, HostError> {
+        let Some(place) = PathHandle::find(&self.root, path)? else {
             return Ok(None);
         };
         let modified = |stat: FileStat| in_microseconds(stat.st_mtime, stat.st_mtime_nsec);
@@ -153,8 +153,8 @@ impl Reader {
 
     /// Returns when a file was last changed in any way, its place, owner and mode included, in microseconds since 1970; `None` if nothing
     /// is there. Nobody can set that time.
-    pub fn touched(&self, path: &Path) -> Result<Option<u64>, HostError> {
-        let Some(place) = Place::find(&self.root, path)? else {
+    pub fn changed_at(&self, path: &Path) -> Result<Option<u64>, HostError> {
+        let Some(place) = PathHandle::find(&self.root, path)? else {
             return Ok(None);
         };
         let touched = |stat: FileStat| in_microseconds(stat.st_ctime, stat.st_ctime_nsec);
@@ -163,12 +163,12 @@ impl Reader {
 
     /// Opens a regular file or a file of /proc; `None` if nothing is there.
     pub fn open(&self, path: &Path) -> Result<Option<File>, HostError> {
-        let opened = match Place::find(&self.root, path)? {
+        let opened = match PathHandle::find(&self.root, path)? {
             Some(place) => place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?,
             None => None,
         };
         if opened.is_some() {
-            self.trace.note(|| path.display().to_string(), None);
+            self.trace.record(|| path.display().to_string(), None);
         }
         Ok(opened)
     }
@@ -185,7 +185,8 @@ impl Reader {
         if bytes.len() as u64 > limit {
             return Err(HostError::io("read", path)(io::Error::from(Errno::EFBIG)));
         }
-        self.trace.note(|| path.display().to_string(), Some(&bytes));
+        self.trace
+            .record(|| path.display().to_string(), Some(&bytes));
         Ok(Some(bytes))
     }
 
@@ -209,11 +210,11 @@ impl Reader {
     }
 
     /// Digests a file without holding it.
-    pub fn digest(&self, path: &Path) -> Result<Option<Digested>, HostError> {
+    pub fn digest(&self, path: &Path) -> Result<Option<FileDigest>, HostError> {
         let Some(mut file) = self.open(path)? else {
             return Ok(None);
         };
-        digested(&mut file)
+        digest_file(&mut file)
             .map(Some)
             .map_err(HostError::io("read", path))
     }
@@ -235,7 +236,7 @@ impl Reader {
 
     /// Returns the target of a symlink.
     pub fn read_link(&self, path: &Path) -> Result<PathBuf, HostError> {
-        Place::must(&self.root, path)?.read_link()
+        PathHandle::find_existing(&self.root, path)?.read_link()
     }
 
     /// Returns the path that a path leads to. Follows links, so it is not for what is managed: it finds what belongs to
@@ -245,24 +246,24 @@ impl Reader {
     }
 
     /// Returns the present moment: the boot, and the time since it, sleep included.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> BootTime {
         let boot = self.read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64);
         let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
-        let moment = Moment {
+        let moment = BootTime {
             boot: boot.ok().flatten().unwrap_or_default().trim().to_owned(),
             milliseconds: 0,
         };
-        moment.later(time)
+        moment.plus(time)
     }
 
     /// Returns the path of the program that runs.
-    pub fn own_program(&self) -> Result<PathBuf, HostError> {
+    pub fn current_exe(&self) -> Result<PathBuf, HostError> {
         std::env::current_exe().map_err(HostError::io("find", Path::new("/proc/self/exe")))
     }
 
     /// Names what is in a directory, sorted; nothing if the folder does not exist.
-    pub fn list_folder(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
-        let Some(place) = Place::find(&self.root, path)? else {
+    pub fn list_dir(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
+        let Some(place) = PathHandle::find(&self.root, path)? else {
             return Ok(vec![]);
         };
         let Some(folder) = place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY)? else {
@@ -281,12 +282,12 @@ impl Reader {
     }
 
     /// Returns how much room the file system of a folder has; `None` if the folder does not exist.
-    pub fn space(&self, path: &Path) -> Result<Option<Space>, HostError> {
+    pub fn disk_space(&self, path: &Path) -> Result<Option<DiskSpace>, HostError> {
         let Some(folder) = self.open(path)? else {
             return Ok(None);
         };
         let found = fstatvfs(&folder).map_err(HostError::io("measure", path))?;
-        Ok(Some(Space {
+        Ok(Some(DiskSpace {
             total: found.fragment_size() * found.blocks(),
             free: found.fragment_size() * found.blocks_available(),
         }))

@@ -11,17 +11,17 @@ use nix::sys::prctl::set_dumpable;
 use zeroize::Zeroizing;
 
 use super::{
-    Call, HostError, Reader,
-    program::{self, ROOM},
+    CommandSpec, HostError, Reader,
+    program::{self, PIPE_CAPACITY},
 };
 use crate::host::meta::Secret;
 
 /// The largest secret, in bytes. What is read has more room from the start: a buffer that grows leaves copies behind.
-pub(crate) const LARGEST: usize = ROOM - 1;
+pub(crate) const LARGEST: usize = PIPE_CAPACITY - 1;
 /// How long a command may take.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Where credentials are, the first counts: systemd.exec(5), `LoadCredential=`.
-const STORES: [&str; 3] = ["/run/credstore", "/etc/credstore", "/usr/lib/credstore"];
+const CREDENTIAL_STORES: [&str; 3] = ["/run/credstore", "/etc/credstore", "/usr/lib/credstore"];
 
 impl Reader {
     /// Reads a file whole that may hold a secret; `None` if nothing is there.
@@ -29,8 +29,8 @@ impl Reader {
         let Some(file) = self.open(path)? else {
             return Ok(None);
         };
-        keep_out_of_dumps();
-        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+        disable_core_dumps();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(PIPE_CAPACITY));
         file.take(LARGEST as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(HostError::io("read", path))?;
@@ -41,15 +41,16 @@ impl Reader {
     pub(crate) async fn secret_of_command(&self, words: &[String]) -> Result<Secret, HostError> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (program, arguments) = words.split_first().expect("a reference has a program");
-        keep_out_of_dumps();
-        let call = Call {
+        disable_core_dumps();
+        let call = CommandSpec {
             deadline: DEADLINE,
-            ..Call::new(program, arguments)
+            ..CommandSpec::new(program, arguments)
         };
-        let talk = program::talk(&program::locate(self.root(), program)?, call).await?;
-        let (mut said, status) = (Zeroizing::new(talk.said), talk.status);
+        let talk =
+            program::command_output(&program::find_program(self.root(), program)?, call).await?;
+        let (mut said, status) = (Zeroizing::new(talk.stdout), talk.status);
         // What it complains about may quote the secret.
-        drop(Zeroizing::new(talk.complained));
+        drop(Zeroizing::new(talk.stderr));
         if !status.success() {
             return Err(HostError::Program {
                 program: (*program).to_owned(),
@@ -65,7 +66,7 @@ impl Reader {
     /// Finds a credential: where a service gets its own, then the stores; an encrypted one is decrypted by systemd-creds(1).
     pub(crate) async fn credential(&self, name: &str) -> Result<Option<Secret>, HostError> {
         let own = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let stores = STORES.iter().map(PathBuf::from);
+        let stores = CREDENTIAL_STORES.iter().map(PathBuf::from);
         for store in own.into_iter().chain(stores.clone()) {
             if let Some(found) = self.read_secret(&store.join(name))? {
                 return Ok(Some(found));
@@ -85,7 +86,7 @@ impl Reader {
 }
 
 /// From here on the kernel writes no core dump of this process, and only root may look into it: prctl(2), `PR_SET_DUMPABLE`.
-fn keep_out_of_dumps() {
+fn disable_core_dumps() {
     // It cannot fail with this value.
     set_dumpable(false).expect("the value is one of the two");
 }

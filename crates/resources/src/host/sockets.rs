@@ -19,30 +19,30 @@ use tokio::{net::TcpSocket, time::timeout};
 use super::{HostError, Reader};
 
 /// How long a connection within the host may take.
-const KNOCK: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much the kernel sends at once, in bytes.
 const BUFFER: usize = 32 << 10;
 
 /// One end of a TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connection {
+pub struct TcpConnection {
     /// The address of this host.
-    pub here: SocketAddr,
+    pub local: SocketAddr,
     /// That of the other end; port 0 where nobody has connected yet.
-    pub there: SocketAddr,
+    pub remote: SocketAddr,
     /// Whether it only waits for others to connect.
-    pub listens: bool,
+    pub is_listening: bool,
     /// Whether it has been made; else the other end has asked for it, or is asked.
-    pub is_made: bool,
+    pub is_established: bool,
     /// How long ago a packet of the other end came in.
-    pub heard: Duration,
+    pub since_last_received: Duration,
     /// Bytes that the other end has not acknowledged.
-    pub unheard: u32,
+    pub unacked_bytes: u32,
 }
 
 impl Reader {
     /// Returns all TCP connections and those who wait for some.
-    pub fn connections(&self) -> Result<Vec<Connection>, HostError> {
+    pub fn connections(&self) -> Result<Vec<TcpConnection>, HostError> {
         let mut found = vec![];
         for (family, socket_id) in [
             (AF_INET, SocketId::new_v4()),
@@ -55,18 +55,18 @@ impl Reader {
                 states: StateFlags::ESTABLISHED | StateFlags::SYN_RECV | StateFlags::LISTEN,
                 socket_id,
             };
-            let answers = dump(request).map_err(|error| HostError::Service {
+            let answers = dump_sockets(request).map_err(|error| HostError::Service {
                 service: "the kernel's list of sockets".to_owned(),
                 fault: error.to_string(),
             })?;
-            found.extend(answers.iter().map(Connection::of));
+            found.extend(answers.iter().map(TcpConnection::from_response));
         }
         Ok(found)
     }
 
     /// Asks for a new connection to an address of this host, and says whether it is taken. It is, too, when the question arrives and only the
     /// answer does not, because a rule stops it: whoever asks from elsewhere is not in its way.
-    pub async fn knock(&self, at: SocketAddr) -> Result<Knock, HostError> {
+    pub async fn tcp_probe(&self, at: SocketAddr) -> Result<TcpProbe, HostError> {
         let failed = |error: std::io::Error| HostError::Service {
             service: at.to_string(),
             fault: error.to_string(),
@@ -80,31 +80,33 @@ impl Reader {
             };
             socket.bind(from)?;
             let here = socket.local_addr()?;
-            Ok((here, timeout(KNOCK, socket.connect(at)).await))
+            Ok((here, timeout(PROBE_TIMEOUT, socket.connect(at)).await))
         };
         let (here, said) = asked.await.map_err(failed)?;
         Ok(match said {
-            Ok(Ok(_)) => Knock::Taken,
-            Ok(Err(error)) => Knock::Refused(error.to_string()),
-            Err(_) if self.connections()?.iter().any(|one| one.there == here) => Knock::Taken,
-            Err(_) => Knock::Swallowed,
+            Ok(Ok(_)) => TcpProbe::Accepted,
+            Ok(Err(error)) => TcpProbe::Refused(error.to_string()),
+            Err(_) if self.connections()?.iter().any(|one| one.remote == here) => {
+                TcpProbe::Accepted
+            }
+            Err(_) => TcpProbe::Dropped,
         })
     }
 }
 
 /// What becomes of a question for a new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Knock {
+pub enum TcpProbe {
     /// Somebody takes it.
-    Taken,
+    Accepted,
     /// Nobody listens.
     Refused(String),
     /// A rule stops it.
-    Swallowed,
+    Dropped,
 }
 
-impl Connection {
-    fn of(answer: &InetResponse) -> Self {
+impl TcpConnection {
+    fn from_response(answer: &InetResponse) -> Self {
         let id = &answer.header.socket_id;
         // A connection of IPv4 through a socket of IPv6 has addresses such as ::ffff:192.0.2.1.
         let address = |address: IpAddr, port| SocketAddr::new(address.to_canonical(), port);
@@ -114,17 +116,17 @@ impl Connection {
         });
         let heard = info.map_or(u64::MAX, |info| u64::from(info.last_ack_recv));
         Self {
-            here: address(id.source_address, id.source_port),
-            there: address(id.destination_address, id.destination_port),
-            listens: answer.header.state == TCP_LISTEN,
-            is_made: answer.header.state == TCP_ESTABLISHED,
-            heard: Duration::from_millis(heard),
-            unheard: answer.header.send_queue,
+            local: address(id.source_address, id.source_port),
+            remote: address(id.destination_address, id.destination_port),
+            is_listening: answer.header.state == TCP_LISTEN,
+            is_established: answer.header.state == TCP_ESTABLISHED,
+            since_last_received: Duration::from_millis(heard),
+            unacked_bytes: answer.header.send_queue,
         }
     }
 }
 
-fn dump(request: InetRequest) -> std::io::Result<Vec<InetResponse>> {
+fn dump_sockets(request: InetRequest) -> std::io::Result<Vec<InetResponse>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&KernelAddress::new(0, 0))?;
@@ -171,20 +173,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_is_found_from_both_ends_and_who_listens_too() {
+    async fn connections_include_listeners_and_peers() {
         let reader = Reader::new(Path::new("/"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        assert_eq!(reader.knock(at).await.unwrap(), Knock::Taken);
+        assert_eq!(reader.tcp_probe(at).await.unwrap(), TcpProbe::Accepted);
         drop(listener.accept().await.unwrap());
         // One that stays: whoever knocks goes again.
         let client = TcpStream::connect(at).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let found = reader.connections().unwrap();
-        assert!(found.iter().any(|one| one.listens && one.here == at));
-        let mut ends = found.iter().filter(|one| one.is_made && one.here == at);
-        assert_eq!(ends.next().unwrap().there, stream.peer_addr().unwrap());
+        assert!(found.iter().any(|one| one.is_listening && one.local == at));
+        let mut ends = found
+            .iter()
+            .filter(|one| one.is_established && one.local == at);
+        assert_eq!(ends.next().unwrap().remote, stream.peer_addr().unwrap());
         drop((client, stream, listener));
-        assert!(matches!(reader.knock(at).await.unwrap(), Knock::Refused(_)));
+        assert!(matches!(
+            reader.tcp_probe(at).await.unwrap(),
+            TcpProbe::Refused(_)
+        ));
     }
 }

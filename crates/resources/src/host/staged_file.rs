@@ -13,79 +13,75 @@ use nix::{
 };
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::{Existing, HostError};
-use crate::host::beneath::Place;
+use super::{HostError, IfExists};
+use crate::host::beneath::PathHandle;
 
 /// Something that is whole beside its place. It goes when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct StagedFile {
     /// `None` once it is in its place.
-    waits: Option<Waiting>,
-    existing: Existing,
+    pending: Option<PendingRename>,
+    if_exists: IfExists,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    place: Place,
-    temporary: Place,
+struct PendingRename {
+    place: PathHandle,
+    temporary: PathHandle,
 }
 
-impl Staged {
+impl StagedFile {
     /// Takes what may be at `temporary` into care, even if it is not whole yet.
-    pub(super) fn new(place: Place, temporary: Place, existing: Existing) -> Self {
+    pub(super) fn new(place: PathHandle, temporary: PathHandle, existing: IfExists) -> Self {
         Self {
-            waits: Some(Waiting { place, temporary }),
-            existing,
+            pending: Some(PendingRename { place, temporary }),
+            if_exists: existing,
         }
     }
 
     /// Puts it into its place. That is on the disk once the folders are.
-    pub(crate) fn put(mut self, folders: &mut Folders) -> Result<(), HostError> {
-        if let Some(waiting) = &self.waits {
-            waiting.rename(self.existing)?;
+    pub(crate) fn commit(mut self, folders: &mut DirsToSync) -> Result<(), HostError> {
+        if let Some(waiting) = &self.pending {
+            waiting.rename(self.if_exists)?;
         }
-        if let Some(waiting) = self.waits.take() {
-            folders.note(waiting.place);
+        if let Some(waiting) = self.pending.take() {
+            folders.add(waiting.place);
         }
         Ok(())
     }
 
     /// Puts it into its place, on the disk.
-    pub(crate) fn finish(self) -> Result<(), HostError> {
-        let mut folders = Folders::default();
-        self.put(&mut folders)?;
+    pub(crate) fn commit_and_sync(self) -> Result<(), HostError> {
+        let mut folders = DirsToSync::default();
+        self.commit(&mut folders)?;
         folders.sync()
     }
 }
 
-impl Waiting {
-    fn rename(&self, existing: Existing) -> Result<(), HostError> {
+impl PendingRename {
+    fn rename(&self, existing: IfExists) -> Result<(), HostError> {
         let Self { place, temporary } = self;
         let (from, to) = (temporary.name.as_os_str(), place.name.as_os_str());
         match existing {
-            Existing::Replace => {
-                renameat(&temporary.folder, from, &place.folder, to).map_err(io::Error::from)
+            IfExists::Replace => {
+                renameat(&temporary.dir, from, &place.dir, to).map_err(io::Error::from)
             }
             // nix has it for the GNU C library alone.
-            Existing::Refuse => renameat_with(
-                &temporary.folder,
-                from,
-                &place.folder,
-                to,
-                RenameFlags::NOREPLACE,
-            )
-            .map_err(io::Error::from),
+            IfExists::Refuse => {
+                renameat_with(&temporary.dir, from, &place.dir, to, RenameFlags::NOREPLACE)
+                    .map_err(io::Error::from)
+            }
         }
         .map_err(HostError::io("move into place", &place.path))
     }
 }
 
-impl Drop for Staged {
+impl Drop for StagedFile {
     fn drop(&mut self) {
-        if let Some(Waiting { temporary, .. }) = &self.waits {
+        if let Some(PendingRename { temporary, .. }) = &self.pending {
             // What failed before is the one to tell; `Writer::clean` finds what is left.
             unlinkat(
-                &temporary.folder,
+                &temporary.dir,
                 temporary.name.as_os_str(),
                 UnlinkatFlags::NoRemoveDir,
             )
@@ -97,11 +93,11 @@ impl Drop for Staged {
 /// Folders with changes that may not be on the disk yet.
 #[derive(Debug, Default)]
 #[must_use = "the changes are on the disk once these are"]
-pub(crate) struct Folders(BTreeMap<PathBuf, Place>);
+pub(crate) struct DirsToSync(BTreeMap<PathBuf, PathHandle>);
 
-impl Folders {
+impl DirsToSync {
     /// Notes that the folder of a place has changed.
-    pub(super) fn note(&mut self, place: Place) {
+    pub(super) fn add(&mut self, place: PathHandle) {
         let folder = place.path.parent().unwrap_or(Path::new("/"));
         if !self.0.contains_key(folder) {
             self.0.insert(folder.to_owned(), place);
@@ -110,22 +106,22 @@ impl Folders {
 
     /// Puts their changes on the disk.
     pub(crate) fn sync(self) -> Result<(), HostError> {
-        self.0.values().try_for_each(sync_folder)
+        self.0.values().try_for_each(sync_parent_dir)
     }
 }
 
-pub(super) fn sync_folder(place: &Place) -> Result<(), HostError> {
-    fsync(&place.folder).map_err(HostError::io("sync the directory of", &place.path))
+pub(super) fn sync_parent_dir(place: &PathHandle) -> Result<(), HostError> {
+    fsync(&place.dir).map_err(HostError::io("sync the directory of", &place.path))
 }
 
 /// Removes what is at a place. That is on the disk once the folders are.
 pub(super) fn unlink(
-    place: Place,
+    place: PathHandle,
     what: UnlinkatFlags,
-    folders: &mut Folders,
+    folders: &mut DirsToSync,
 ) -> Result<(), HostError> {
-    unlinkat(&place.folder, place.name.as_os_str(), what)
+    unlinkat(&place.dir, place.name.as_os_str(), what)
         .map_err(HostError::io("remove", &place.path))?;
-    folders.note(place);
+    folders.add(place);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stead_engine::model::error_chain::chain;
+use stead_engine::model::error_chain::error_chain;
 use tokio::time::timeout;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -25,40 +25,40 @@ const BOOTED: &str = "/run/systemd/system";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitStatus {
     /// `loaded`, `not-found`, `masked`, `bad-setting`, …
-    pub load: String,
+    pub load_state: String,
     /// Why it could not be loaded; empty if it could.
-    pub fault: String,
+    pub load_error: String,
     /// Whether its files have changed since systemd read them.
     pub is_outdated: bool,
     /// `active`, `inactive`, `failed`, `activating`, …
-    pub active: String,
+    pub active_state: String,
     /// `running`, `exited`, `auto-restart`, `mounted`, …
-    pub sub: String,
+    pub sub_state: String,
     /// `enabled`, `disabled`, `static`, …; empty for a unit without a file.
-    pub file: String,
+    pub file_state: String,
     /// The number of this start, in hexadecimal; empty if it never ran.
-    pub invocation: String,
+    pub invocation_id: String,
     /// When its main process was started, or when it became active if it has none, in microseconds since 1970; 0 if it never did.
-    pub started: u64,
+    pub started_at: u64,
     /// How often it has been started again by itself.
     pub restarts: u32,
     /// The number of the job that is under way; 0 if none is.
     pub job: u32,
     /// Whether the conditions of its last start held.
-    pub may_start: bool,
+    pub conditions_met: bool,
     /// `simple`, `notify`, `oneshot`, … for a service, else empty.
-    pub kind: String,
+    pub service_type: String,
     /// Whether a service counts as active when its process has ended.
-    pub remains: bool,
+    pub remains_after_exit: bool,
     /// `success`, `exit-code`, `start-limit-hit`, … for what has results.
     pub result: String,
     /// What the main process of a service ended with: an exit code or the number of a signal.
-    pub exit: i32,
+    pub exit_status: i32,
 }
 
 /// Changes of the links by which units are enabled and masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnitLinks {
+pub enum UnitFileChange {
     /// Makes what `[Install]` says.
     Enable,
     /// Removes every link to the unit.
@@ -80,7 +80,7 @@ pub struct Manager {
 
 /// Keeps what systemd knows of a unit for as long as this lives; it forgets one that nobody needs when that has ended.
 #[derive(Debug)]
-pub struct HeldUnit {
+pub struct UnitRef {
     _connection: Connection,
 }
 
@@ -109,20 +109,24 @@ impl Reader {
     pub async fn unit(&self, name: &str) -> Result<UnitStatus, HostError> {
         let connection = self.bus.get_or_try_init(connect).await?;
         self.trace
-            .note(|| format!("systemd on D-Bus, the unit {name}"), None);
-        ask(connection, name).await
+            .record(|| format!("systemd on D-Bus, the unit {name}"), None);
+        unit_status(connection, name).await
     }
 
     /// Names the units that systemd knows whose names match a pattern with `*`.
-    pub async fn units_like(&self, pattern: &str) -> Result<Vec<String>, HostError> {
-        self.units_in(&[], pattern).await
+    pub async fn list_units(&self, pattern: &str) -> Result<Vec<String>, HostError> {
+        self.list_units_in(&[], pattern).await
     }
 
-    /// As [`Self::units_like`], of those in one of these states; in any if none is named.
-    pub async fn units_in(&self, states: &[&str], pattern: &str) -> Result<Vec<String>, HostError> {
+    /// As [`Self::list_units`], of those in one of these states; in any if none is named.
+    pub async fn list_units_in(
+        &self,
+        states: &[&str],
+        pattern: &str,
+    ) -> Result<Vec<String>, HostError> {
         let connection = self.bus.get_or_try_init(connect).await?;
         let asked = (states, &[pattern][..]);
-        let found: Vec<Listed> = call(connection, "ListUnitsByPatterns", &asked).await?;
+        let found: Vec<ListedUnit> = call(connection, "ListUnitsByPatterns", &asked).await?;
         Ok(found.into_iter().map(|listed| listed.0).collect())
     }
 }
@@ -134,7 +138,7 @@ impl Writer {
             return Ok(());
         }
         let connection = connect().await?;
-        call_nothing(&connection, "Reload", &()).await
+        call_without_result(&connection, "Reload", &()).await
     }
 
     /// Starts, stops or restarts a unit: `verb` is `StartUnit`, `StopUnit`, `RestartUnit`. Does not wait for its end.
@@ -145,10 +149,10 @@ impl Writer {
     }
 
     /// Keeps what systemd knows of a unit, so that it can be asked how that ended.
-    pub async fn hold_unit(&self, name: &str) -> Result<HeldUnit, HostError> {
+    pub async fn ref_unit(&self, name: &str) -> Result<UnitRef, HostError> {
         let connection = connect().await?;
-        call_nothing(&connection, "RefUnit", &name).await?;
-        Ok(HeldUnit {
+        call_without_result(&connection, "RefUnit", &name).await?;
+        Ok(UnitRef {
             _connection: connection,
         })
     }
@@ -156,35 +160,45 @@ impl Writer {
     /// Ends a job that is under way, such as that of a killed run. What it has begun stays as it is.
     pub async fn cancel_job(&self, job: u32) -> Result<(), HostError> {
         let connection = connect().await?;
-        call_nothing(&connection, "CancelJob", &job).await
+        call_without_result(&connection, "CancelJob", &job).await
     }
 
     /// Makes systemd forget that a unit failed, and how often.
-    pub async fn forget_failure(&self, name: &str) -> Result<(), HostError> {
+    pub async fn reset_failed(&self, name: &str) -> Result<(), HostError> {
         let connection = connect().await?;
-        call_nothing(&connection, "ResetFailedUnit", &name).await
+        call_without_result(&connection, "ResetFailedUnit", &name).await
     }
 
     /// Changes the links by which a unit is enabled or masked, on the disk before it is said to be done.
-    pub async fn link_unit(&self, links: UnitLinks, name: &str) -> Result<(), HostError> {
+    pub async fn change_unit_files(
+        &self,
+        links: UnitFileChange,
+        name: &str,
+    ) -> Result<(), HostError> {
         let connection = connect().await?;
         let (names, runtime, force) = (vec![name], false, false);
         let connection = &connection;
         let changes: Vec<LinkChange> = match links {
-            UnitLinks::Enable => {
+            UnitFileChange::Enable => {
                 let reply: (bool, Vec<LinkChange>) =
                     call(connection, "EnableUnitFiles", &(&names, runtime, force)).await?;
                 reply.1
             }
-            UnitLinks::Disable => call(connection, "DisableUnitFiles", &(&names, runtime)).await?,
-            UnitLinks::Mask => call(connection, "MaskUnitFiles", &(&names, runtime, force)).await?,
-            UnitLinks::Unmask => call(connection, "UnmaskUnitFiles", &(&names, runtime)).await?,
+            UnitFileChange::Disable => {
+                call(connection, "DisableUnitFiles", &(&names, runtime)).await?
+            }
+            UnitFileChange::Mask => {
+                call(connection, "MaskUnitFiles", &(&names, runtime, force)).await?
+            }
+            UnitFileChange::Unmask => {
+                call(connection, "UnmaskUnitFiles", &(&names, runtime)).await?
+            }
         };
         for (_, link, _) in changes {
             let folder = PathBuf::from(link).parent().map(Path::to_owned);
             // A folder that was made or removed for the link is an entry of the folder above.
             for folder in folder.iter().flat_map(|folder| folder.ancestors().take(2)) {
-                self.sync_folder(folder)?;
+                self.sync_dir(folder)?;
             }
         }
         Ok(())
@@ -192,14 +206,14 @@ impl Writer {
 }
 
 /// Properties of a unit that has no file.
-pub(crate) type NewUnit<'a> = Vec<(&'a str, Variant<'a>)>;
+pub(crate) type TransientUnit<'a> = Vec<(&'a str, Variant<'a>)>;
 
 impl Writer {
     /// Starts a unit that has no file and goes when it has ended, beside another one that it starts.
     pub(crate) async fn start_transient(
         &self,
-        unit: (&str, NewUnit<'_>),
-        other: (&str, NewUnit<'_>),
+        unit: (&str, TransientUnit<'_>),
+        other: (&str, TransientUnit<'_>),
     ) -> Result<(), HostError> {
         let connection = connect().await?;
         let (name, properties) = unit;
@@ -209,7 +223,7 @@ impl Writer {
     }
 }
 /// A unit in a list: its name, and much that is asked for elsewhere.
-type Listed = (
+type ListedUnit = (
     String,
     String,
     String,
@@ -228,7 +242,7 @@ type LinkChange = (String, String, String);
 pub(super) async fn connect() -> Result<Connection, HostError> {
     let unreachable = |error: &(dyn std::error::Error + 'static)| HostError::Service {
         service: "the system bus, which the package `dbus` provides".to_owned(),
-        fault: chain(error).join(": "),
+        fault: error_chain(error).join(": "),
     };
     timeout(DEADLINE, Connection::system())
         .await
@@ -236,9 +250,9 @@ pub(super) async fn connect() -> Result<Connection, HostError> {
         .map_err(|error| unreachable(&error))
 }
 
-async fn ask(connection: &Connection, name: &str) -> Result<UnitStatus, HostError> {
+async fn unit_status(connection: &Connection, name: &str) -> Result<UnitStatus, HostError> {
     let path: OwnedObjectPath = call(connection, "LoadUnit", &name).await?;
-    let unit = of_unit(connection, &path, "Unit").await?;
+    let unit = unit_properties(connection, &path, "Unit").await?;
     // Each type of unit has an interface of its own, with its result; that of a template or a target has nothing of interest.
     let interface = match name.rsplit_once('.') {
         Some((_, "service")) => "Service",
@@ -252,7 +266,7 @@ async fn ask(connection: &Connection, name: &str) -> Result<UnitStatus, HostErro
     };
     let own = match interface {
         "" => Properties(HashMap::new()),
-        interface => of_unit(connection, &path, interface).await?,
+        interface => unit_properties(connection, &path, interface).await?,
     };
     let (job, _) = unit
         .get::<(u32, OwnedObjectPath)>("Job")
@@ -268,27 +282,27 @@ async fn ask(connection: &Connection, name: &str) -> Result<UnitStatus, HostErro
         .filter(|at| *at > 0);
     let invocation: Vec<u8> = unit.get("InvocationID").unwrap_or_default();
     Ok(UnitStatus {
-        load: unit.text("LoadState"),
-        fault,
+        load_state: unit.text("LoadState"),
+        load_error: fault,
         is_outdated: unit.get("NeedDaemonReload").unwrap_or(false),
-        active: unit.text("ActiveState"),
-        sub: unit.text("SubState"),
-        file: unit.text("UnitFileState"),
-        invocation: hex::encode(invocation),
-        started: of_process
+        active_state: unit.text("ActiveState"),
+        sub_state: unit.text("SubState"),
+        file_state: unit.text("UnitFileState"),
+        invocation_id: hex::encode(invocation),
+        started_at: of_process
             .or_else(|| unit.get("ActiveEnterTimestamp"))
             .unwrap_or(0),
         restarts: own.get("NRestarts").unwrap_or(0),
         job,
-        may_start: !was_tried || unit.get("ConditionResult").unwrap_or(true),
-        kind: if interface == "Service" {
+        conditions_met: !was_tried || unit.get("ConditionResult").unwrap_or(true),
+        service_type: if interface == "Service" {
             own.text("Type")
         } else {
             String::new()
         },
-        remains: own.get("RemainAfterExit").unwrap_or(false),
+        remains_after_exit: own.get("RemainAfterExit").unwrap_or(false),
         result: own.text("Result"),
-        exit: own.get("ExecMainStatus").unwrap_or(0),
+        exit_status: own.get("ExecMainStatus").unwrap_or(0),
     })
 }
 
@@ -301,12 +315,19 @@ where
     let asked = connection.call_method(Some(SYSTEMD), MANAGER, interface, method, body);
     let reply = timeout(DEADLINE, asked)
         .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))?;
-    reply.body().deserialize().map_err(|error| failed(&error))
+        .map_err(|error| systemd_error(&error))?
+        .map_err(|error| systemd_error(&error))?;
+    reply
+        .body()
+        .deserialize()
+        .map_err(|error| systemd_error(&error))
 }
 
-async fn call_nothing<B>(connection: &Connection, method: &str, body: &B) -> Result<(), HostError>
+async fn call_without_result<B>(
+    connection: &Connection,
+    method: &str,
+    body: &B,
+) -> Result<(), HostError>
 where
     B: serde::Serialize + zbus::zvariant::DynamicType,
 {
@@ -327,7 +348,7 @@ impl Properties {
     }
 }
 
-async fn of_unit(
+async fn unit_properties(
     connection: &Connection,
     path: &OwnedObjectPath,
     of: &str,
@@ -346,15 +367,18 @@ pub(super) async fn properties(
     let asked = connection.call_method(Some(service), path, interface, "GetAll", &of);
     let reply = timeout(DEADLINE, asked)
         .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))?;
-    let found = reply.body().deserialize().map_err(|error| failed(&error))?;
+        .map_err(|error| systemd_error(&error))?
+        .map_err(|error| systemd_error(&error))?;
+    let found = reply
+        .body()
+        .deserialize()
+        .map_err(|error| systemd_error(&error))?;
     Ok(Properties(found))
 }
 
-fn failed(error: &(dyn std::error::Error + 'static)) -> HostError {
+fn systemd_error(error: &(dyn std::error::Error + 'static)) -> HostError {
     HostError::Service {
         service: "systemd".to_owned(),
-        fault: chain(error).join(": "),
+        fault: error_chain(error).join(": "),
     }
 }

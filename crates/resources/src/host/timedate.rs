@@ -16,9 +16,9 @@ pub struct Clock {
     /// Whether the kernel knows that it is right: somebody has told it so, and not long ago.
     pub is_synchronised: bool,
     /// Whether a program is installed that could.
-    pub can_be: bool,
+    pub can_sync: bool,
     /// Whether such a program is enabled.
-    pub is_kept: bool,
+    pub is_sync_enabled: bool,
 }
 
 impl Reader {
@@ -34,8 +34,8 @@ impl Reader {
         };
         Ok(Clock {
             is_synchronised: is("NTPSynchronized")?,
-            can_be: is("CanNTP")?,
-            is_kept: is("NTP")?,
+            can_sync: is("CanNTP")?,
+            is_sync_enabled: is("NTP")?,
         })
     }
 }

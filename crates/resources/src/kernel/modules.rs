@@ -8,12 +8,12 @@ use std::{
 use stead_engine::model::schema::Problem;
 
 use crate::{
-    files::conf_d::{BootFile, boot_files, read as read_boot_file},
+    files::conf_d::{ConfFile, read_conf_dirs, read_conf_file as read_boot_file},
     host::{HostError, Reader},
 };
 
 /// Where lists of modules to load at boot are looked for, in order of precedence: modules-load.d(5).
-const LOAD_FOLDERS: [&str; 5] = [
+const LOAD_DIRS: [&str; 5] = [
     "/etc/modules-load.d",
     "/run/modules-load.d",
     "/usr/local/lib/modules-load.d",
@@ -23,7 +23,7 @@ const LOAD_FOLDERS: [&str; 5] = [
 /// Debian's own list, older than the folders: modules(5).
 const LOAD_LIST: &str = "/etc/modules";
 /// Where options are looked for, in order of precedence: modprobe.d(5).
-const OPTION_FOLDERS: [&str; 5] = [
+const OPTION_DIRS: [&str; 5] = [
     "/etc/modprobe.d",
     "/run/modprobe.d",
     "/usr/local/lib/modprobe.d",
@@ -31,11 +31,11 @@ const OPTION_FOLDERS: [&str; 5] = [
     "/lib/modprobe.d",
 ];
 /// Our list.
-pub(crate) const OUR_LOADS: &str = "/etc/modules-load.d/stead.conf";
+pub(crate) const STEAD_LOAD_FILE: &str = "/etc/modules-load.d/stead.conf";
 /// Our options.
-pub(crate) const OUR_OPTIONS: &str = "/etc/modprobe.d/stead.conf";
+pub(crate) const STEAD_OPTIONS_FILE: &str = "/etc/modprobe.d/stead.conf";
 /// Where a kernel's modules lie. The second is the first, or a link to it, on most hosts: file-hierarchy(7).
-const TREES: [&str; 2] = ["/usr/lib/modules", "/lib/modules"];
+const MODULE_DIRS: [&str; 2] = ["/usr/lib/modules", "/lib/modules"];
 /// The largest list that is read, in bytes.
 const LIMIT: u64 = 64 << 20;
 
@@ -46,36 +46,36 @@ pub(crate) struct Modules {
     /// Those that are part of the kernel itself.
     pub(crate) built_in: BTreeSet<String>,
     /// The lists for boot.
-    pub(crate) loads: Vec<BootFile>,
-    options: Vec<BootFile>,
+    pub(crate) loads: Vec<ConfFile>,
+    options: Vec<ConfFile>,
 }
 
 /// The options that files other than ours give, those read before ours and those read after it.
-pub(crate) struct OthersOptions {
+pub(crate) struct ForeignOptions {
     before: String,
     after: String,
     files: Vec<PathBuf>,
 }
 
 /// The modules that lie ready for the running kernel.
-pub(crate) struct Tree {
+pub(crate) struct LoadableModules {
     kernel: String,
     /// Their names.
-    pub(crate) loadable: BTreeSet<String>,
+    pub(crate) names: BTreeSet<String>,
 }
 
 impl Modules {
     /// Reads all of it.
     pub(crate) fn read(host: &Reader) -> Result<Self, HostError> {
         let loaded = host.read_text(Path::new("/proc/modules"), LIMIT)?;
-        let built_in = read_tree(host, &kernel(host)?, "modules.builtin")?;
-        let mut loads = boot_files(host, &LOAD_FOLDERS)?;
+        let built_in = read_module_list(host, &kernel_release(host)?, "modules.builtin")?;
+        let mut loads = read_conf_dirs(host, &LOAD_DIRS)?;
         loads.push(read_boot_file(host, PathBuf::from(LOAD_LIST))?);
         Ok(Self {
-            loaded: listed(&loaded.unwrap_or_default()),
+            loaded: module_names(&loaded.unwrap_or_default()),
             built_in: module_files(&built_in),
             loads,
-            options: boot_files(host, &OPTION_FOLDERS)?,
+            options: read_conf_dirs(host, &OPTION_DIRS)?,
         })
     }
 
@@ -88,48 +88,50 @@ impl Modules {
     pub(crate) fn is_loaded_at_boot(&self, name: &str) -> bool {
         self.loads
             .iter()
-            .any(|file| listed(&file.text).contains(name))
+            .any(|file| module_names(&file.text).contains(name))
     }
 
     /// Returns the files other than ours that load a module at boot.
     pub(crate) fn foreign_loads(&self, name: &str) -> Vec<&Path> {
         self.loads
             .iter()
-            .filter(|file| file.path != Path::new(OUR_LOADS))
-            .filter(|file| listed(&file.text).contains(name))
+            .filter(|file| file.path != Path::new(STEAD_LOAD_FILE))
+            .filter(|file| module_names(&file.text).contains(name))
             .map(|file| file.path.as_path())
             .collect()
     }
 
     /// Returns the options that modprobe sees.
     pub(crate) fn options(&self, name: &str) -> String {
-        joined(self.options.iter().map(|file| options(&file.text, name)))
+        join_options(self.options.iter().map(|file| options(&file.text, name)))
     }
 
     /// Returns the options that modprobe would see without our file.
-    pub(crate) fn others_options(&self, name: &str) -> OthersOptions {
+    pub(crate) fn foreign_options(&self, name: &str) -> ForeignOptions {
         let (before, after): (Vec<_>, Vec<_>) = self
             .options
             .iter()
-            .filter(|file| file.path != Path::new(OUR_OPTIONS))
+            .filter(|file| file.path != Path::new(STEAD_OPTIONS_FILE))
             .map(|file| (file, options(&file.text, name)))
             .filter(|(_, options)| !options.is_empty())
-            .partition(|(file, _)| file.path.file_name() < Path::new(OUR_OPTIONS).file_name());
-        OthersOptions {
+            .partition(|(file, _)| {
+                file.path.file_name() < Path::new(STEAD_OPTIONS_FILE).file_name()
+            });
+        ForeignOptions {
             files: before
                 .iter()
                 .chain(&after)
                 .map(|(file, _)| file.path.clone())
                 .collect(),
-            before: joined(before.into_iter().map(|(_, options)| options)),
-            after: joined(after.into_iter().map(|(_, options)| options)),
+            before: join_options(before.into_iter().map(|(_, options)| options)),
+            after: join_options(after.into_iter().map(|(_, options)| options)),
         }
     }
 }
 
 /// Whether every line of a list for boot is a module that runs, so that the list says nothing else.
-pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError> {
-    let is_one = path.parent() == Some(Path::new(LOAD_FOLDERS[0]))
+pub(crate) fn fully_covers(host: &Reader, path: &Path) -> Result<bool, HostError> {
+    let is_one = path.parent() == Some(Path::new(LOAD_DIRS[0]))
         && path
             .extension()
             .is_some_and(|extension| extension == "conf");
@@ -137,7 +139,7 @@ pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError>
         return Ok(false);
     }
     let list = read_boot_file(host, path.to_owned())?;
-    let names = listed(&list.text);
+    let names = module_names(&list.text);
     let lines = list.text.lines().map(str::trim);
     let mut lines = lines.filter(|line| !line.starts_with(['#', ';']));
     if names.is_empty() || lines.any(|line| line.contains(char::is_whitespace)) {
@@ -147,10 +149,10 @@ pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError>
     Ok(names.iter().all(|name| modules.is_running(name)))
 }
 
-impl OthersOptions {
+impl ForeignOptions {
     /// Returns what modprobe sees when our file gives `ours`.
     pub(crate) fn with(&self, ours: &str) -> String {
-        joined([self.before.clone(), ours.to_owned(), self.after.clone()])
+        join_options([self.before.clone(), ours.to_owned(), self.after.clone()])
     }
 
     /// Returns what our file must give so that modprobe sees `whole`; `None` if the other files do not allow that.
@@ -161,11 +163,11 @@ impl OthersOptions {
     }
 
     /// Says that the other files are in the way.
-    pub(crate) fn problem(&self) -> Problem {
+    pub(crate) fn conflict_problem(&self) -> Problem {
         let there = self.with("");
         Problem::new(format!(
             "{} already sets `{there}`",
-            shown(self.files.iter().map(PathBuf::as_path))
+            join_paths(self.files.iter().map(PathBuf::as_path))
         ))
         .help(format!(
             "add these: `options=\"{there} …\"`, or remove them there"
@@ -173,17 +175,20 @@ impl OthersOptions {
     }
 }
 
-impl Tree {
+impl LoadableModules {
     /// Reads modules.dep(5).
     pub(crate) fn read(host: &Reader) -> Result<Self, HostError> {
-        let kernel = kernel(host)?;
-        let loadable = module_files(&read_tree(host, &kernel, "modules.dep")?);
-        Ok(Self { kernel, loadable })
+        let kernel = kernel_release(host)?;
+        let loadable = module_files(&read_module_list(host, &kernel, "modules.dep")?);
+        Ok(Self {
+            kernel,
+            names: loadable,
+        })
     }
 
     /// Says that a module is not among them, and names the nearest.
-    pub(crate) fn unknown(&self, name: &str) -> Problem {
-        if self.loadable.is_empty() {
+    pub(crate) fn unknown_module(&self, name: &str) -> Problem {
+        if self.names.is_empty() {
             let fact = format!(
                 "there are no modules for the running kernel `{}`",
                 self.kernel
@@ -195,7 +200,7 @@ impl Tree {
             self.kernel
         ));
         let near = self
-            .loadable
+            .names
             .iter()
             .map(|other| (strsim::damerau_levenshtein(other, name), other))
             .filter(|(distance, _)| *distance <= name.len().div_ceil(3))
@@ -211,14 +216,14 @@ impl Tree {
 }
 
 /// Returns the release of the running kernel.
-fn kernel(host: &Reader) -> Result<String, HostError> {
+fn kernel_release(host: &Reader) -> Result<String, HostError> {
     let release = host.read_text(Path::new("/proc/sys/kernel/osrelease"), LIMIT)?;
     Ok(release.unwrap_or_default().trim().to_owned())
 }
 
 /// Reads a list of the modules of a kernel; empty if there is none.
-fn read_tree(host: &Reader, kernel: &str, file: &str) -> Result<String, HostError> {
-    for tree in TREES {
+fn read_module_list(host: &Reader, kernel: &str, file: &str) -> Result<String, HostError> {
+    for tree in MODULE_DIRS {
         match host.read_text(&Path::new(tree).join(kernel).join(file), LIMIT) {
             Ok(None) | Err(HostError::ThroughSymlink { .. }) => {}
             text => return text.map(Option::unwrap_or_default),
@@ -228,7 +233,7 @@ fn read_tree(host: &Reader, kernel: &str, file: &str) -> Result<String, HostErro
 }
 
 /// Returns the first word of every line: of /proc/modules as of a list for boot.
-pub(crate) fn listed(text: &str) -> BTreeSet<String> {
+pub(crate) fn module_names(text: &str) -> BTreeSet<String> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.starts_with(['#', ';']))
@@ -251,7 +256,7 @@ fn module_files(text: &str) -> BTreeSet<String> {
 /// Returns what a file of modprobe.d(5) gives a module.
 fn options(text: &str, name: &str) -> String {
     let text = text.replace("\\\n", "");
-    joined(text.lines().filter_map(|line| {
+    join_options(text.lines().filter_map(|line| {
         let (module, options) = option_line(line)?;
         (module == name).then(|| canonical_options(options))
     }))
@@ -280,13 +285,13 @@ pub(crate) fn canonical_options(options: &str) -> String {
     options.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn joined(parts: impl IntoIterator<Item = String>) -> String {
+fn join_options(parts: impl IntoIterator<Item = String>) -> String {
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(" ")
 }
 
 /// Shows several paths in a sentence.
-pub(crate) fn shown<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
+pub(crate) fn join_paths<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
     let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();
     paths.join(" and ")
 }
@@ -296,7 +301,7 @@ mod tests {
     use super::*;
 
     fn check_options(whole: &str, expected: Option<&str>) {
-        let others = OthersOptions {
+        let others = ForeignOptions {
             before: "a=1".to_owned(),
             after: "z=1 y=1".to_owned(),
             files: vec![],
@@ -305,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn our_options_are_what_the_other_files_leave_to_say() {
+    fn own_options_exclude_those_of_other_files() {
         check_options("a=1 z=1 y=1", Some(""));
         check_options("a=1 b=2 c=3 z=1 y=1", Some("b=2 c=3"));
         check_options("a=12 z=1 y=1", None);
@@ -340,15 +345,15 @@ mod tests {
     }
 
     #[test]
-    fn names_of_modules_are_found_in_every_kind_of_list() {
+    fn module_names_are_read_from_every_list_format() {
         check_names(
-            listed(
+            module_names(
                 "br_netfilter 32768 0 - Live 0x0000000000000000\nbridge 4096 1 br_netfilter, Live 0x0\n",
             ),
             &["br_netfilter", "bridge"],
         );
         check_names(
-            listed("# a\n; b\n\n nf-conntrack \nlp io=1\n"),
+            module_names("# a\n; b\n\n nf-conntrack \nlp io=1\n"),
             &["lp", "nf_conntrack"],
         );
         check_names(

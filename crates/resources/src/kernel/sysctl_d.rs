@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use stead_engine::model::schema::Problem;
 
 use crate::{
-    files::conf_d::{BootFile, boot_files, read as read_boot_file, set_line},
+    files::conf_d::{ConfFile, read_conf_dirs, read_conf_file as read_boot_file, set_line},
     host::{HostError, Reader, Writer},
     values::setting::Setting,
 };
 
 /// Where files for boot are looked for, in order of precedence: sysctl.d(5).
-pub(crate) const FOLDERS: [&str; 5] = [
+pub(crate) const CONF_DIRS: [&str; 5] = [
     "/etc/sysctl.d",
     "/run/sysctl.d",
     "/usr/local/lib/sysctl.d",
@@ -19,9 +19,9 @@ pub(crate) const FOLDERS: [&str; 5] = [
     "/lib/sysctl.d",
 ];
 /// Read after all of them by procps' `sysctl --system`: sysctl(8).
-pub(crate) const LAST: &str = "/etc/sysctl.conf";
+pub(crate) const SYSCTL_CONF: &str = "/etc/sysctl.conf";
 /// Ours; its name sorts behind what packages and people usually write.
-pub(crate) const OURS: &str = "/etc/sysctl.d/99-zz-stead.conf";
+pub(crate) const STEAD_FILE: &str = "/etc/sysctl.d/99-zz-stead.conf";
 /// The largest value that is read, in bytes.
 const LIMIT: u64 = 64 << 10;
 
@@ -44,9 +44,9 @@ pub(crate) fn canonical(value: &str) -> String {
 }
 
 /// Every file that is read at boot, in its order.
-pub(crate) fn files(host: &Reader) -> Result<Vec<BootFile>, HostError> {
-    let mut files = boot_files(host, &FOLDERS)?;
-    files.push(read_boot_file(host, PathBuf::from(LAST))?);
+pub(crate) fn files(host: &Reader) -> Result<Vec<ConfFile>, HostError> {
+    let mut files = read_conf_dirs(host, &CONF_DIRS)?;
+    files.push(read_boot_file(host, PathBuf::from(SYSCTL_CONF))?);
     Ok(files)
 }
 
@@ -64,46 +64,49 @@ pub(crate) fn assignments(text: &str) -> Vec<(String, String)> {
 }
 
 /// Returns what the files give a key: the last assignment wins.
-pub(crate) fn boot(files: &[BootFile], name: &str) -> Setting {
-    deciding(files, name).map_or(Setting::Unset, |(_, value)| Setting::Value(value))
+pub(crate) fn boot_setting(files: &[ConfFile], name: &str) -> Setting {
+    effective_assignment(files, name).map_or(Setting::Unset, |(_, value)| Setting::Value(value))
 }
 
 /// Returns the file whose assignment wins, and the value that it gives a key.
-pub(crate) fn deciding<'a>(files: &'a [BootFile], name: &str) -> Option<(&'a BootFile, String)> {
+pub(crate) fn effective_assignment<'a>(
+    files: &'a [ConfFile],
+    name: &str,
+) -> Option<(&'a ConfFile, String)> {
     let mut assigning = files.iter().rev().filter_map(|file| {
-        let (value, _) = assigned(&file.text, name)?;
+        let (value, _) = last_assignment(&file.text, name)?;
         Some((file, value))
     });
     assigning.next()
 }
 
 /// Says what a boot makes of a key, if a file says that and it is something else than `wanted`.
-pub(crate) fn otherwise_at_boot(
+pub(crate) fn overridden_at_boot(
     host: &Reader,
     name: &str,
     wanted: &str,
 ) -> Result<Option<String>, HostError> {
     let files = files(host)?;
-    let other = deciding(&files, name).filter(|(_, value)| value != wanted);
+    let other = effective_assignment(&files, name).filter(|(_, value)| value != wanted);
     Ok(other
         .map(|(file, value)| format!("after a reboot: {value}, set by {}", file.path.display())))
 }
 
 /// Returns the value that the files give a key at boot.
 pub(crate) fn value_at_boot(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
-    Ok(match boot(&files(host)?, name) {
+    Ok(match boot_setting(&files(host)?, name) {
         Setting::Value(value) => Some(value),
         Setting::Unset => None,
     })
 }
 
 /// Returns the last value that a text gives a key.
-pub(crate) fn value_in(text: &str, name: &str) -> Option<String> {
-    assigned(text, name).map(|(value, _)| value)
+pub(crate) fn last_value(text: &str, name: &str) -> Option<String> {
+    last_assignment(text, name).map(|(value, _)| value)
 }
 
 /// Returns the last value that a text gives a key, and the line of it, counted from 1.
-pub(crate) fn assigned(text: &str, name: &str) -> Option<(String, usize)> {
+pub(crate) fn last_assignment(text: &str, name: &str) -> Option<(String, usize)> {
     let wanted = path(name);
     let lines = text.lines().enumerate().filter_map(|(index, line)| {
         let line = line.trim();
@@ -126,17 +129,19 @@ pub(crate) fn key_path(key: &str) -> PathBuf {
 }
 
 /// A file that is read after ours and sets the key would win at every boot.
-pub(crate) fn refuse_if_overruled(
+pub(crate) fn check_not_overridden(
     host: &Reader,
     name: &str,
     value: &str,
 ) -> Result<(), Vec<Problem>> {
     let files = files(host).map_err(|error| vec![Problem::new(error.to_string())])?;
     let later = files.iter().rev().take_while(|file| {
-        file.path.file_name() > Path::new(OURS).file_name() || file.path == Path::new(LAST)
+        file.path.file_name() > Path::new(STEAD_FILE).file_name()
+            || file.path == Path::new(SYSCTL_CONF)
     });
     for file in later {
-        if let Some((other, line)) = assigned(&file.text, name).filter(|(other, _)| other != value)
+        if let Some((other, line)) =
+            last_assignment(&file.text, name).filter(|(other, _)| other != value)
         {
             let problem = Problem::new(format!(
                 "after a reboot it would be `{other}`: {}:{line} sets it, and is read last",
@@ -157,9 +162,11 @@ pub(crate) fn set_boot(
     setting: Option<&Setting>,
 ) -> Result<(), HostError> {
     let mut others = files(&Reader::new(host.root()))?;
-    others.retain(|file| file.path != Path::new(OURS));
+    others.retain(|file| file.path != Path::new(STEAD_FILE));
     let line = match setting {
-        Some(Setting::Value(value)) if boot(&others, name) != Setting::Value(value.clone()) => {
+        Some(Setting::Value(value))
+            if boot_setting(&others, name) != Setting::Value(value.clone()) =>
+        {
             Some(format!("{name} = {value}"))
         }
         _ => None,
@@ -169,7 +176,7 @@ pub(crate) fn set_boot(
         line.split_once('=')
             .is_some_and(|(key, _)| key_path(key.trim()) == wanted)
     };
-    set_line(host, Path::new(OURS), is_wanted, line.as_deref())
+    set_line(host, Path::new(STEAD_FILE), is_wanted, line.as_deref())
 }
 
 /// Says what is wrong with the key of a sysctl, as users write it.
@@ -192,12 +199,12 @@ pub(crate) fn check_key(name: &str) -> Result<(), Problem> {
 }
 
 /// Whether every line of a file for boot holds now and is a sysctl of its own, so that the file says nothing else.
-pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError> {
-    let is_one = path.parent() == Some(Path::new(FOLDERS[0]))
+pub(crate) fn fully_covers(host: &Reader, path: &Path) -> Result<bool, HostError> {
+    let is_one = path.parent() == Some(Path::new(CONF_DIRS[0]))
         && path
             .extension()
             .is_some_and(|extension| extension == "conf");
-    if !is_one && path != Path::new(LAST) {
+    if !is_one && path != Path::new(SYSCTL_CONF) {
         return Ok(false);
     }
     let file = read_boot_file(host, path.to_owned())?;
@@ -214,7 +221,7 @@ pub(crate) fn says_all_of(host: &Reader, path: &Path) -> Result<bool, HostError>
         };
         let running = host.read_text(&self::path(&name), LIMIT)?;
         let holds = running.is_some_and(|running| canonical(&running) == value);
-        if !holds || boot(&files, &name) != Setting::Value(value) {
+        if !holds || boot_setting(&files, &name) != Setting::Value(value) {
             return Ok(false);
         }
     }

@@ -21,16 +21,16 @@ use stead_engine::{
 
 use crate::{
     files::git,
-    host::{Call, HostError, Live, Reader, Writer},
+    host::{CommandSpec, HostError, LinuxHost, Reader, Writer},
     microk8s::{
-        addons::repositories::{self, CORE, OF_SNAP, folder_of},
+        addons::repositories::{self, CORE, SNAP_PREFIX, repository_dir},
         layout::{self, COMMON, Layout, SNAP},
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// How long a clone may take.
-const CLONE: Duration = Duration::from_mins(10);
+const CLONE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The kind `addon-repo`.
 pub(crate) struct AddonRepo;
@@ -63,9 +63,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for AddonRepo {
+impl Provider<LinuxHost> for AddonRepo {
     const KIND: &'static str = repositories::KIND;
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().removable().importable().footprint();
     type State = State;
 
@@ -124,12 +124,13 @@ impl Provider<Live> for AddonRepo {
         let failed = |error: HostError| vec![Problem::new(error.to_string())];
         // A tag, a branch and a commit may be the same.
         if let Some(reference) = &desired.reference
-            && let Some(head) = git::head(host, &folder_of(name)).map_err(failed)?
+            && let Some(head) = git::read_head(host, &repository_dir(name)).map_err(failed)?
             && head.commit.is_some()
-            && git::commit(host, &folder_of(name), reference).map_err(failed)? == head.commit
+            && git::resolve_commit(host, &repository_dir(name), reference).map_err(failed)?
+                == head.commit
             && head.branch.is_none()
         {
-            desired.reference = head.shown();
+            desired.reference = head.display_name();
         }
         Ok(desired)
     }
@@ -141,15 +142,15 @@ impl Provider<Live> for AddonRepo {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let read = |name: &&str| {
             let read = || {
-                let Some(head) = git::head(host, &folder_of(name))? else {
+                let Some(head) = git::read_head(host, &repository_dir(name))? else {
                     return Ok(None);
                 };
                 Ok(Some(State {
-                    url: git::origin(host, &folder_of(name))?,
-                    reference: head.shown(),
+                    url: git::origin_url(host, &repository_dir(name))?,
+                    reference: head.display_name(),
                 }))
             };
-            read().map_err(refused(Self::KIND, name, "inspect it"))
+            read().map_err(provider_error(Self::KIND, name, "inspect it"))
         };
         names.iter().map(read).collect()
     }
@@ -178,13 +179,13 @@ impl Provider<Live> for AddonRepo {
                     }
                 }
             }
-            let call = Call {
-                deadline: CLONE,
-                ..Call::new("snap", &line)
+            let call = CommandSpec {
+                deadline: CLONE_TIMEOUT,
+                ..CommandSpec::new("snap", &line)
             };
-            host.call(call)
+            host.run_command(call)
                 .await
-                .map_err(refused(Self::KIND, name, attempted))?;
+                .map_err(provider_error(Self::KIND, name, attempted))?;
         }
         Ok(())
     }
@@ -204,7 +205,7 @@ impl Provider<Live> for AddonRepo {
     }
 }
 
-impl Removable<Live> for AddonRepo {
+impl Removable<LinuxHost> for AddonRepo {
     fn check_absent(&self, name: &str) -> Result<(), Problem> {
         if name == CORE {
             let message = "MicroK8s needs its repository `core`";
@@ -214,21 +215,21 @@ impl Removable<Live> for AddonRepo {
     }
 }
 
-impl Importable<Live> for AddonRepo {
+impl Importable<LinuxHost> for AddonRepo {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(Self::KIND, "", "list them");
+        let refused = provider_error(Self::KIND, "", "list them");
         if Layout::find(host).map_err(&refused)?.is_none() {
-            return Ok(Listing::outside(layout::NOT_INSTALLED));
+            return Ok(Listing::not_importable(layout::NOT_INSTALLED));
         }
-        let mut listing = Listing::of("Added repositories of MicroK8s addons.", []);
+        let mut listing = Listing::new("Added repositories of MicroK8s addons.", []);
         let folder = Path::new(COMMON).join("addons");
-        for name in host.list_folder(&folder).map_err(&refused)? {
+        for name in host.list_dir(&folder).map_err(&refused)? {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with('.') {
                 continue;
             }
-            match git::origin(host, &folder_of(&name)).map_err(&refused)? {
-                Some(url) if url.starts_with(OF_SNAP) => listing.default += 1,
+            match git::origin_url(host, &repository_dir(&name)).map_err(&refused)? {
+                Some(url) if url.starts_with(SNAP_PREFIX) => listing.default += 1,
                 Some(url) if has_password(&url) => drop(listing.secrets.insert(name)),
                 Some(_) => drop(listing.managed.insert(name)),
                 None => listing.ignore("it is not a git clone", name),
@@ -238,7 +239,7 @@ impl Importable<Live> for AddonRepo {
     }
 }
 
-impl Footprint<Live> for AddonRepo {
+impl Footprint<LinuxHost> for AddonRepo {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }

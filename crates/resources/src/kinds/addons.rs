@@ -8,8 +8,8 @@ use stead_engine::{
     model::{
         address::Address,
         change::{Change, Effects},
-        completion::Gap,
-        listing::{Listing, Written},
+        completion::CompletionTarget,
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -21,25 +21,25 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{HostError, Identity, Live, Reader, Writer},
+    host::{HostError, LinuxHost, ObjectIdentity, Reader, Writer},
     microk8s::{
         addons::{
-            catalog::{COMMUNITY, Catalogue, Check},
-            cluster::{Cluster, Owner, Seen, Standing},
+            catalog::{COMMUNITY, Catalog, StatusCheck},
+            cluster::{AddonStatus, Cluster, ClusterView, EnabledBy},
             export, repositories, suggest,
-            switch::{self, Leftovers, SwitchError},
+            switch::{self, AddonError, Leftovers},
         },
         layout::{KUBERNETES, Layout, SNAP},
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// Addons whose scripts restart kubelite: `addons/*/{enable,disable}` of `canonical/microk8s-core-addons`.
-const RESTARTING: [&str; 2] = ["core/dns", "core/rbac"];
+const RESTARTING_ADDONS: [&str; 2] = ["core/dns", "core/rbac"];
 /// How long it is away then, in milliseconds: an estimate for the plan.
 const OUTAGE: u64 = 20_000;
 /// Addons that others want to be there first.
-const FIRST: [&str; 4] = [
+const ENABLED_FIRST: [&str; 4] = [
     "core/community",
     "core/dns",
     "core/rbac",
@@ -67,7 +67,7 @@ pub(crate) struct State {
     addons: Option<BTreeMap<String, Option<Vec<String>>>>,
     exclusive: Option<bool>,
     /// What stead recorded of those that it enabled.
-    objects: Option<BTreeMap<String, Vec<Identity>>>,
+    objects: Option<BTreeMap<String, Vec<ObjectIdentity>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,
 }
@@ -99,9 +99,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for Addons {
+impl Provider<LinuxHost> for Addons {
     const KIND: &'static str = "addons";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .completable()
@@ -174,21 +174,21 @@ impl Provider<Live> for Addons {
             ]);
         }
         let failed = |error: HostError| vec![Problem::new(error.to_string())];
-        let Some(catalogue) = Catalogue::read(host, &layout).map_err(failed)? else {
+        let Some(catalogue) = Catalog::read(host, &layout).map_err(failed)? else {
             let message = "this MicroK8s has no repositories of addons: it is older than 1.24";
             return Err(vec![
                 Problem::new(message)
                     .help("refresh it: `snap \"microk8s\" channel=\"1.32/stable\"`"),
             ]);
         };
-        let addons = resolve(&catalogue, desired.addons.unwrap_or_default())?;
+        let addons = resolve_names(&catalogue, desired.addons.unwrap_or_default())?;
         let mut prepared = State {
             addons: Some(addons),
             ..State::default()
         };
-        if let Seen::Cluster(cluster) = Cluster::look(host).await.map_err(failed)? {
+        if let ClusterView::Cluster(cluster) = Cluster::read(host).await.map_err(failed)? {
             complete(&cluster, &mut prepared, desired.exclusive == Some(true));
-            let problems = cluster.dangers(prepared.addons.iter().flatten());
+            let problems = cluster.blocking_risks(prepared.addons.iter().flatten());
             if !problems.is_empty() {
                 return Err(problems);
             }
@@ -201,14 +201,14 @@ impl Provider<Live> for Addons {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        let seen = Cluster::look(host).await.map_err(|error| {
-            refused(Self::KIND, names[0], "list the enabled addons")(error)
+        let seen = Cluster::read(host).await.map_err(|error| {
+            provider_error(Self::KIND, names[0], "list the enabled addons")(error)
                 .help("check MicroK8s: `microk8s status --wait-ready`")
         })?;
         let state = match seen {
-            Seen::Nothing => None,
-            Seen::Unknown => Some(State::default()),
-            Seen::Cluster(cluster) => Some(observed(&cluster)),
+            ClusterView::NotInstalled => None,
+            ClusterView::Unknown => Some(State::default()),
+            ClusterView::Cluster(cluster) => Some(observed(&cluster)),
         };
         Ok(vec![state; names.len()])
     }
@@ -219,7 +219,7 @@ impl Provider<Live> for Addons {
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
         for (_, change) in changes {
-            switch_all(host, &change, Leftovers::Keep).await?;
+            apply_all(host, &change, Leftovers::Keep).await?;
         }
         Ok(())
     }
@@ -241,14 +241,14 @@ impl Provider<Live> for Addons {
     }
 
     fn effects(&self, _name: &str, change: &Change<State>) -> Effects {
-        let moves = Moves::of(change);
+        let moves = AddonChanges::of(change);
         let is_restarting = |addon: &String| {
-            RESTARTING.iter().any(|full| {
+            RESTARTING_ADDONS.iter().any(|full| {
                 *full == addon.as_str()
                     || full.split_once('/').is_some_and(|(_, bare)| bare == *addon)
             })
         };
-        let touched = || moves.gone.iter().chain(moves.come.keys());
+        let touched = || moves.disabled.iter().chain(moves.enabled.keys());
         let is_restart = touched().any(|addon| is_restarting(addon));
         Effects {
             restarts: if is_restart {
@@ -257,38 +257,38 @@ impl Provider<Live> for Addons {
                 vec![]
             },
             outage: if is_restart { OUTAGE } else { 0 },
-            irreversible: lost(change.before(), &moves),
+            irreversible: data_lost(change.before(), &moves),
             ..Effects::default()
         }
     }
 }
 
-impl Reversible<Live> for Addons {
+impl Reversible<LinuxHost> for Addons {
     async fn roll_back(
         &self,
         host: &Writer,
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
         for (_, change) in changes {
-            switch_all(host, &change, Leftovers::Remove).await?;
+            apply_all(host, &change, Leftovers::Remove).await?;
         }
         Ok(())
     }
 
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        switch::finish_all(host).await.map_err(|error| {
+        switch::clean_up_all(host).await.map_err(|error| {
             let attempted = "roll back what was half enabled".to_owned();
             failed(name, attempted, error)
         })
     }
 }
 
-impl Importable<Live> for Addons {
+impl Importable<LinuxHost> for Addons {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let attempted = "list the enabled addons";
-        export::list(host)
+        export::list_enabled(host)
             .await
-            .map_err(refused(Self::KIND, SNAP, attempted))
+            .map_err(provider_error(Self::KIND, SNAP, attempted))
     }
 
     async fn export(
@@ -296,9 +296,9 @@ impl Importable<Live> for Addons {
         host: &Reader,
         name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        let addons = export::written(host, state.addons.unwrap_or_default()).await;
-        let addons = addons.map_err(refused(Self::KIND, name, "list the enabled addons"))?;
+    ) -> Result<Export<State>, ProviderError> {
+        let addons = export::export_addons(host, state.addons.unwrap_or_default()).await;
+        let addons = addons.map_err(provider_error(Self::KIND, name, "list the enabled addons"))?;
         Ok(addons.map(|addons| State {
             addons: Some(addons),
             ..State::default()
@@ -306,29 +306,29 @@ impl Importable<Live> for Addons {
     }
 }
 
-impl Completable<Live> for Addons {
-    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+impl Completable<LinuxHost> for Addons {
+    async fn complete(&self, host: &Reader, _name: &str, gap: &CompletionTarget) -> Vec<String> {
         match gap {
-            Gap::Name => suggest::clusters(),
-            Gap::Key(_) => suggest::addons(host),
+            CompletionTarget::Name => suggest::clusters(),
+            CompletionTarget::Key(_) => suggest::addons(host),
             _ => vec![],
         }
     }
 }
 
-impl Footprint<Live> for Addons {
+impl Footprint<LinuxHost> for Addons {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }
 }
 
 /// Which addons go and come, and in which order.
-struct Moves<'a> {
-    gone: Vec<&'a String>,
-    come: BTreeMap<&'a String, &'a [String]>,
+struct AddonChanges<'a> {
+    disabled: Vec<&'a String>,
+    enabled: BTreeMap<&'a String, &'a [String]>,
 }
 
-impl<'a> Moves<'a> {
+impl<'a> AddonChanges<'a> {
     fn of(change: &'a Change<State>) -> Self {
         fn enabled(state: Option<&State>) -> BTreeMap<&String, &[String]> {
             let addons = state.and_then(|state| state.addons.as_ref());
@@ -344,31 +344,34 @@ impl<'a> Moves<'a> {
             .map(|(addon, _)| *addon)
             .collect();
         come.retain(|addon, arguments| before.get(addon) != Some(arguments));
-        Self { gone, come }
+        Self {
+            disabled: gone,
+            enabled: come,
+        }
     }
 
     /// Names those that come, those first that others want.
-    fn in_order(&self) -> Vec<&'a String> {
-        let place = |addon: &str| FIRST.iter().position(|first| *first == addon);
-        let mut addons: Vec<_> = self.come.keys().copied().collect();
-        addons.sort_by_key(|addon| (place(addon).unwrap_or(FIRST.len()), *addon));
+    fn enable_order(&self) -> Vec<&'a String> {
+        let place = |addon: &str| ENABLED_FIRST.iter().position(|first| *first == addon);
+        let mut addons: Vec<_> = self.enabled.keys().copied().collect();
+        addons.sort_by_key(|addon| (place(addon).unwrap_or(ENABLED_FIRST.len()), *addon));
         addons
     }
 }
 
 /// Says what is lost with addons that are disabled, be it only to be enabled again: what others put into what goes with them.
-fn lost(before: Option<&State>, moves: &Moves<'_>) -> Option<String> {
-    let is_holder = |object: &&Identity| {
+fn data_lost(before: Option<&State>, moves: &AddonChanges<'_>) -> Option<String> {
+    let is_holder = |object: &&ObjectIdentity| {
         matches!(
             &*object.kind,
             "Namespace" | "CustomResourceDefinition" | "PersistentVolumeClaim"
         )
     };
-    let texts = moves.gone.iter().filter_map(|addon| {
+    let texts = moves.disabled.iter().filter_map(|addon| {
         let objects = before.and_then(|before| before.objects.as_ref()?.get(*addon));
         let holders = objects.into_iter().flatten().filter(is_holder);
         let holders: Vec<_> = holders.cloned().collect();
-        let names = switch::list(&holders);
+        let names = switch::join_identities(&holders);
         (!holders.is_empty()).then(|| format!("the data in {names} is deleted with {addon}"))
     });
     let texts: Vec<_> = texts.collect();
@@ -376,8 +379,8 @@ fn lost(before: Option<&State>, moves: &Moves<'_>) -> Option<String> {
 }
 
 /// Finds the full names of what a user wrote.
-fn resolve(
-    catalogue: &Catalogue,
+fn resolve_names(
+    catalogue: &Catalog,
     written: BTreeMap<String, Option<Vec<String>>>,
 ) -> Result<BTreeMap<String, Option<Vec<String>>>, Vec<Problem>> {
     let mut addons = BTreeMap::new();
@@ -394,12 +397,12 @@ fn resolve(
             }
         };
         let addon = &catalogue.addons[&full];
-        if addon.is_to_come && wish.is_some() && !has_community {
+        if addon.needs_community && wish.is_some() && !has_community {
             let message = format!("the repository of `{full}` does not exist");
             let help = format!("add `{COMMUNITY}`: that addon provides it");
             problems.push(Problem::new(message).at(&name).help(help));
         }
-        if wish.is_none() && addon.check == Check::BuiltIn {
+        if wish.is_none() && addon.check == StatusCheck::BuiltIn {
             let message = format!("`{full}` is part of the snap and cannot be disabled");
             problems.push(Problem::new(message).at(&name).help("remove it"));
         }
@@ -419,7 +422,7 @@ fn resolve(
 fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
     let wanted = prepared.addons.get_or_insert_default();
     for (addon, wish) in wanted.iter_mut() {
-        let (Standing::Enabled(_), Some(wish)) = (cluster.standing(addon), wish) else {
+        let (AddonStatus::Enabled(_), Some(wish)) = (cluster.status(addon), wish) else {
             continue;
         };
         let there = cluster.arguments(addon);
@@ -438,13 +441,13 @@ fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
     if !is_exclusive {
         return;
     }
-    for addon in cluster.catalogue.addons.keys() {
+    for addon in cluster.catalog.addons.keys() {
         let is_wanted = wanted.contains_key(addon);
-        match cluster.standing(addon) {
-            Standing::Enabled(Owner::Stead) | Standing::Broken(_) if !is_wanted => {
+        match cluster.status(addon) {
+            AddonStatus::Enabled(EnabledBy::Stead) | AddonStatus::Broken(_) if !is_wanted => {
                 wanted.insert(addon.clone(), None);
             }
-            Standing::Enabled(Owner::Other) if !is_wanted => prepared.remarks.push(format!(
+            AddonStatus::Enabled(EnabledBy::Other) if !is_wanted => prepared.remarks.push(format!(
                 "{addon} was not enabled by stead and stays enabled"
             )),
             _ => {}
@@ -456,7 +459,9 @@ fn complete(cluster: &Cluster, prepared: &mut State, is_exclusive: bool) {
 fn observed(cluster: &Cluster) -> State {
     let (addons, mut remarks) = cluster.enabled();
     let records = cluster.records.0.iter();
-    let begun = records.clone().filter(|(_, record)| record.begun.is_some());
+    let begun = records
+        .clone()
+        .filter(|(_, record)| record.partial.is_some());
     remarks.extend(
         begun.map(|(name, _)| format!("{name} is half enabled: enabling it was not completed")),
     );
@@ -469,25 +474,25 @@ fn observed(cluster: &Cluster) -> State {
     }
 }
 
-async fn switch_all(
+async fn apply_all(
     host: &Writer,
     change: &Change<State>,
     leftovers: Leftovers,
 ) -> Result<(), ProviderError> {
-    let moves = Moves::of(change);
-    for addon in moves.gone.iter().rev() {
+    let moves = AddonChanges::of(change);
+    for addon in moves.disabled.iter().rev() {
         switch::disable(host, addon, leftovers)
             .await
             .map_err(|error| failed(SNAP, format!("disable {addon}"), error))?;
     }
-    for addon in moves.in_order() {
-        switch::enable(host, addon, moves.come[addon])
+    for addon in moves.enable_order() {
+        switch::enable(host, addon, moves.enabled[addon])
             .await
             .map_err(|error| failed(SNAP, format!("enable {addon}"), error))?;
     }
     Ok(())
 }
 
-fn failed(name: &str, attempted: String, error: SwitchError) -> ProviderError {
+fn failed(name: &str, attempted: String, error: AddonError) -> ProviderError {
     ProviderError::new(Address::new(Addons::KIND, name), attempted, error)
 }

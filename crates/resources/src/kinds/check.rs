@@ -7,7 +7,7 @@ use serde_with::skip_serializing_none;
 use stead_engine::{
     model::{
         change::Change,
-        error_chain::chain,
+        error_chain::error_chain,
         listing::Listing,
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
@@ -20,14 +20,14 @@ use stead_engine::{
 };
 use tokio::time::timeout;
 
-use crate::host::{Live, Reader, Writer};
+use crate::host::{LinuxHost, Reader, Writer};
 
 /// How long something may take to work after a run, unless written, in seconds.
-const WITHIN: i64 = 30;
+const DEFAULT_WITHIN: i64 = 30;
 /// How long one look may take.
-const LOOK: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The status that a page is expected to have, unless written.
-const STATUS: i64 = 200;
+const DEFAULT_STATUS: i64 = 200;
 
 /// The kind `check`.
 pub(crate) struct Check;
@@ -84,9 +84,10 @@ const fn attribute(name: &'static str, shape: Shape, doc: &'static str) -> Attri
     }
 }
 
-impl Provider<Live> for Check {
+impl Provider<LinuxHost> for Check {
     const KIND: &'static str = "check";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new().probeable().importable();
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
+        Capabilities::new().probeable().importable();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -128,7 +129,7 @@ impl Provider<Live> for Check {
         if desired
             .tcp
             .as_deref()
-            .is_some_and(|tcp| address(tcp).is_none())
+            .is_some_and(|tcp| parse_host_port(tcp).is_none())
         {
             problems.push(
                 Problem::new("this is not an address with a port")
@@ -139,7 +140,7 @@ impl Provider<Live> for Check {
         if desired
             .http
             .as_deref()
-            .is_some_and(|http| page(http).is_none())
+            .is_some_and(|http| parse_http_url(http).is_none())
         {
             problems.push(
                 Problem::new("this is not an `http` URL")
@@ -170,40 +171,43 @@ impl Provider<Live> for Check {
     }
 }
 
-impl Probeable<Live> for Check {
+impl Probeable<LinuxHost> for Check {
     async fn probe(
         &self,
         host: &Writer,
         _name: &str,
         desired: &State,
     ) -> Option<Result<(), String>> {
-        let looked = timeout(LOOK, look(host, desired)).await;
-        Some(looked.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOK.as_secs()))))
+        let looked = timeout(PROBE_TIMEOUT, run_check(host, desired)).await;
+        Some(
+            looked
+                .unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs()))),
+        )
     }
 
     fn probe_timeout(&self, _name: &str, desired: &State) -> Duration {
-        let seconds = desired.within.unwrap_or(WITHIN);
+        let seconds = desired.within.unwrap_or(DEFAULT_WITHIN);
         Duration::from_secs(seconds.try_into().unwrap_or(0))
     }
 }
 
-impl Importable<Live> for Check {
+impl Importable<LinuxHost> for Check {
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside(
+        Ok(Listing::not_importable(
             "not importable: checks are not host state",
         ))
     }
 }
 
-async fn look(host: &Writer, desired: &State) -> Result<(), String> {
-    let said = |error: crate::host::HostError| chain(&error).join(": ");
+async fn run_check(host: &Writer, desired: &State) -> Result<(), String> {
+    let said = |error: crate::host::HostError| error_chain(&error).join(": ");
     let reader = Reader::new(host.root());
-    if let Some((name, port)) = desired.tcp.as_deref().and_then(address) {
+    if let Some((name, port)) = desired.tcp.as_deref().and_then(parse_host_port) {
         reader.connect(name, port).await.map_err(said)?;
     }
-    if let Some((name, port, path)) = desired.http.as_deref().and_then(page) {
-        let reply = reader.page(name, port, path).await.map_err(said)?;
-        let wanted = desired.status.unwrap_or(STATUS);
+    if let Some((name, port, path)) = desired.http.as_deref().and_then(parse_http_url) {
+        let reply = reader.http_get(name, port, path).await.map_err(said)?;
+        let wanted = desired.status.unwrap_or(DEFAULT_STATUS);
         if i64::from(reply.status) != wanted {
             return Err(format!("the status is {}, not {wanted}", reply.status));
         }
@@ -219,7 +223,7 @@ async fn look(host: &Writer, desired: &State) -> Result<(), String> {
 }
 
 /// Takes `HOST:PORT` apart.
-fn address(text: &str) -> Option<(&str, u16)> {
+fn parse_host_port(text: &str) -> Option<(&str, u16)> {
     let (name, port) = text.rsplit_once(':')?;
     let name = name.trim_start_matches('[').trim_end_matches(']');
     let port = port.parse().ok()?;
@@ -227,12 +231,12 @@ fn address(text: &str) -> Option<(&str, u16)> {
 }
 
 /// Takes `http://HOST[:PORT][/PATH]` apart.
-fn page(text: &str) -> Option<(&str, u16, &str)> {
+fn parse_http_url(text: &str) -> Option<(&str, u16, &str)> {
     let rest = text.strip_prefix("http://")?;
     let at = rest.find('/').unwrap_or(rest.len());
     let (place, path) = rest.split_at(at);
     let path = if path.is_empty() { "/" } else { path };
-    let (name, port) = address(place).or((!place.is_empty()).then_some((place, 80)))?;
+    let (name, port) = parse_host_port(place).or((!place.is_empty()).then_some((place, 80)))?;
     Some((name, port, path))
 }
 
@@ -241,18 +245,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_taken_apart() {
-        assert_eq!(address("[::1]:22"), Some(("::1", 22)));
-        assert_eq!(address("22"), None);
-        assert_eq!(address(":22"), None);
-        assert_eq!(page("http://a:1/b?c"), Some(("a", 1, "/b?c")));
-        assert_eq!(page("http://a"), Some(("a", 80, "/")));
-        assert_eq!(page("https://a"), None);
-        assert_eq!(page("http:///x"), None);
+    fn targets_are_split_into_host_port_and_path() {
+        assert_eq!(parse_host_port("[::1]:22"), Some(("::1", 22)));
+        assert_eq!(parse_host_port("22"), None);
+        assert_eq!(parse_host_port(":22"), None);
+        assert_eq!(parse_http_url("http://a:1/b?c"), Some(("a", 1, "/b?c")));
+        assert_eq!(parse_http_url("http://a"), Some(("a", 80, "/")));
+        assert_eq!(parse_http_url("https://a"), None);
+        assert_eq!(parse_http_url("http:///x"), None);
     }
 
     #[test]
-    fn a_check_looks_at_one_thing() {
+    fn check_requires_exactly_one_target() {
         let check = |state: State| Check.check("a", &state).len();
         assert_eq!(check(State::default()), 1);
         let tcp = State {

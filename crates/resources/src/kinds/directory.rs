@@ -9,7 +9,7 @@ use stead_engine::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
-        listing::{Listing, Text, Written},
+        listing::{Export, ExportedState, Listing},
         schema::{Absence, Lifecycle, Problem, Schema},
     },
     provider::{
@@ -23,21 +23,21 @@ use stead_engine::{
 use crate::{
     etc::{self, Etc},
     evidence,
-    files::metadata::{Outside, stat},
-    host::{Live, MetaKind, Reader, Writer},
+    files::metadata::{FileMetadata, stat_as},
+    host::{LinuxHost, MetaKind, Reader, Writer},
     values::{
         access::{
-            GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
-            owners,
+            AccountNames, GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, account_addresses,
+            canonical_owners, omit_root,
         },
-        path::{ancestors, check, refused},
+        path::{ancestors, check, provider_error},
     },
 };
 
 /// Mode of a new directory where none is written.
 const DEFAULT_MODE: u32 = 0o755;
 /// How many entries of a directory that is not empty an error names.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 /// The kind `directory`.
 pub(crate) struct Directory;
@@ -59,9 +59,9 @@ pub(crate) struct State {
     group: Option<OwnerGroup>,
 }
 
-impl Provider<Live> for Directory {
+impl Provider<LinuxHost> for Directory {
     const KIND: &'static str = "directory";
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().importable().watchable().footprint();
     type State = State;
 
@@ -96,11 +96,11 @@ impl Provider<Live> for Directory {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        let mut accounts = Names::default();
+        let mut accounts = AccountNames::default();
         let names = names.iter();
         let read = |name: &&str| {
-            let there = stat(Self::KIND, host, name, MetaKind::Folder)?;
-            let outside = there.map(|there| Outside::of(&there, &mut accounts));
+            let there = stat_as(Self::KIND, host, name, MetaKind::Directory)?;
+            let outside = there.map(|there| FileMetadata::from_meta(&there, &mut accounts));
             Ok(outside.map(|outside| State {
                 mode: outside.mode,
                 owner: outside.owner,
@@ -120,20 +120,25 @@ impl Provider<Live> for Directory {
             let reader = Reader::new(host.root());
             match change {
                 Change::Delete { .. } => {
-                    refuse_if_full(&reader, name)?;
-                    host.remove_folder(path)
-                        .map_err(refused(Self::KIND, name, "remove it"))?;
+                    check_empty(&reader, name)?;
+                    host.remove_dir(path)
+                        .map_err(provider_error(Self::KIND, name, "remove it"))?;
                 }
                 Change::Create { after } => {
-                    let access = outside(&after).access(Self::KIND, name, None, DEFAULT_MODE)?;
-                    host.make_folder(path, &access).map_err(refused(
+                    let access = metadata(&after).desired_attributes(
+                        Self::KIND,
+                        name,
+                        None,
+                        DEFAULT_MODE,
+                    )?;
+                    host.create_dir(path, &access).map_err(provider_error(
                         Self::KIND,
                         name,
                         "create it",
                     ))?;
                 }
                 Change::Update { after, .. } => {
-                    outside(&after).set(Self::KIND, host, name, MetaKind::Folder)?;
+                    metadata(&after).apply(Self::KIND, host, name, MetaKind::Directory)?;
                 }
             }
         }
@@ -141,16 +146,16 @@ impl Provider<Live> for Directory {
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
+        let owners = account_addresses(desired.owner.as_ref(), desired.group.as_ref());
         ancestors(name).into_iter().chain(owners).collect()
     }
 }
 
-impl Importable<Live> for Directory {
+impl Importable<LinuxHost> for Directory {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "inspect it"))?;
+        let etc = Etc::read(host).map_err(provider_error(Self::KIND, "/etc", "inspect it"))?;
         Ok(etc.listing(
-            MetaKind::Folder,
+            MetaKind::Directory,
             "Directories in /etc that are not from a package.",
         ))
     }
@@ -160,18 +165,18 @@ impl Importable<Live> for Directory {
         _host: &Reader,
         name: &str,
         mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         state.mode.take_if(|mode| mode.bits() == DEFAULT_MODE);
-        leave_out_root(&mut state.owner, &mut state.group);
-        Ok(Written::Down(Text {
+        omit_root(&mut state.owner, &mut state.group);
+        Ok(Export::Write(ExportedState {
             state,
             notes: vec![],
-            concerns: etc::concerns(name),
+            target: etc::export_target(name),
         }))
     }
 }
 
-impl Watchable<Live> for Directory {
+impl Watchable<LinuxHost> for Directory {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -182,19 +187,19 @@ impl Watchable<Live> for Directory {
         if drift.change.before().is_some() {
             return None;
         }
-        evidence::paths::of_path(host, name, drift).await
+        evidence::paths::path_changed(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for Directory {
+impl Footprint<LinuxHost> for Directory {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }
 
 /// Returns what is wanted of it.
-fn outside(state: &State) -> Outside {
-    Outside {
+fn metadata(state: &State) -> FileMetadata {
+    FileMetadata {
         mode: state.mode,
         owner: state.owner.clone(),
         group: state.group.clone(),
@@ -202,20 +207,20 @@ fn outside(state: &State) -> Outside {
     }
 }
 
-fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
+fn check_empty(host: &Reader, name: &str) -> Result<(), ProviderError> {
     let entries =
-        host.list_folder(Path::new(name))
-            .map_err(refused(Directory::KIND, name, "list it"))?;
+        host.list_dir(Path::new(name))
+            .map_err(provider_error(Directory::KIND, name, "list it"))?;
     if entries.is_empty() {
         return Ok(());
     }
     let mut named: Vec<_> = entries
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMED)
         .map(|entry| entry.to_string_lossy().into_owned())
         .collect();
-    if entries.len() > NAMED {
-        named.push(format!("{} more", entries.len() - NAMED));
+    if entries.len() > MAX_NAMED {
+        named.push(format!("{} more", entries.len() - MAX_NAMED));
     }
     let fact = format!("it is not empty: {}", named.join(", "));
     Err(
@@ -233,33 +238,33 @@ fn refuse_if_full(host: &Reader, name: &str) -> Result<(), ProviderError> {
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 
-    use stead_engine::model::error_chain::chain;
+    use stead_engine::model::error_chain::error_chain;
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const NAME: &str = "/srv/data";
 
-    async fn observed(root: &Root) -> Result<Option<State>, String> {
+    async fn observed(root: &TestRoot) -> Result<Option<State>, String> {
         let states = Directory.read(&root.reader(), &[NAME]).await;
         states
             .map(|mut states| states.remove(0))
-            .map_err(|error| chain(&error).join(": "))
+            .map_err(|error| error_chain(&error).join(": "))
     }
 
-    async fn change(root: &Root, after: Option<State>) -> Result<(), String> {
+    async fn change(root: &TestRoot, after: Option<State>) -> Result<(), String> {
         let change = Change::between(observed(root).await.unwrap(), after).unwrap();
         Directory
             .apply(&root.writer(), vec![(NAME, change)])
             .await
-            .map_err(|error| chain(&error).join(": "))
+            .map_err(|error| error_chain(&error).join(": "))
     }
 
     fn state(mode: u32, uid: u32) -> State {
         State {
             mode: Some(Mode::new(mode)),
-            owner: Some(Owner::of(uid)),
-            group: Some(OwnerGroup::of(nix::unistd::getegid().as_raw())),
+            owner: Some(Owner::from_uid(uid)),
+            group: Some(OwnerGroup::from_gid(nix::unistd::getegid().as_raw())),
         }
     }
 
@@ -269,8 +274,8 @@ mod tests {
         if me.is_root() { 12345 } else { me.as_raw() }
     }
 
-    async fn check_there_and_back(files: &[(&str, &str)], after: Option<State>) {
-        let root = Root::new(files);
+    async fn check_round_trip(files: &[(&str, &str)], after: Option<State>) {
+        let root = TestRoot::new(files);
         let before = observed(&root).await.unwrap();
         change(&root, after.clone()).await.unwrap();
         assert_eq!(observed(&root).await.unwrap(), after);
@@ -279,16 +284,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_is_made_changed_and_put_back() {
+    async fn directory_is_created_changed_and_restored() {
         let above = [("/srv/other", "")];
-        check_there_and_back(&above, Some(state(0o2750, owner()))).await;
-        check_there_and_back(&above, Some(state(0o1777, owner()))).await;
-        check_there_and_back(&[("/srv/data/file", "")], Some(state(0o2700, owner()))).await;
+        check_round_trip(&above, Some(state(0o2750, owner()))).await;
+        check_round_trip(&above, Some(state(0o1777, owner()))).await;
+        check_round_trip(&[("/srv/data/file", "")], Some(state(0o2700, owner()))).await;
     }
 
     #[tokio::test]
-    async fn an_empty_folder_goes_and_comes_back_as_it_was() {
-        let root = Root::new(&[("/srv/other", "")]);
+    async fn empty_directory_is_removed_and_restored() {
+        let root = TestRoot::new(&[("/srv/other", "")]);
         change(&root, Some(state(0o2701, owner()))).await.unwrap();
         change(&root, None).await.unwrap();
         assert!(!root.at(NAME).exists());
@@ -297,9 +302,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_with_something_in_it_stays_whole() {
+    async fn removal_of_nonempty_directory_is_refused() {
         let paths = ["/srv/data/a", "/srv/data/b/c", "/srv/data/d", "/srv/data/e"];
-        let root = Root::new(&paths.map(|path| (path, path)));
+        let root = TestRoot::new(&paths.map(|path| (path, path)));
         assert_eq!(
             change(&root, None).await.unwrap_err(),
             "directory:/srv/data: cannot remove it: it is not empty: a, b, d, 1 more"
@@ -310,8 +315,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_folder_is_not_managed_as_one() {
-        let root = Root::new(&[(NAME, "a file")]);
+    async fn directory_refuses_files_and_symlinks() {
+        let root = TestRoot::new(&[(NAME, "a file")]);
         assert_eq!(
             observed(&root).await.unwrap_err(),
             "directory:/srv/data: cannot manage `/srv/data` as directory: it is a file"
@@ -327,8 +332,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_below_a_symlink_is_refused() {
-        let root = Root::new(&[("/real/data/file", "")]);
+    async fn directory_below_a_symlink_is_refused() {
+        let root = TestRoot::new(&[("/real/data/file", "")]);
         symlink("real", root.at("/srv")).unwrap();
         assert!(
             observed(&root)

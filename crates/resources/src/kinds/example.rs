@@ -12,8 +12,8 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{Live, Reader, Writer},
-    values::path::refused,
+    host::{LinuxHost, Reader, Writer},
+    values::path::provider_error,
 };
 
 /// The kind `hostname`.
@@ -28,7 +28,7 @@ pub(crate) struct State {
 
 const NAME_ATTRIBUTE: Attribute = Attribute::new("is", Shape::Text, Role::Managed, "The name.");
 
-impl Provider<Live> for Hostname {
+impl Provider<LinuxHost> for Hostname {
     const KIND: &'static str = "hostname";
     type State = State;
 
@@ -51,7 +51,7 @@ impl Provider<Live> for Hostname {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let read = |name: &&str| {
             let text = host.read_text(Path::new(name), 4096);
-            let text = text.map_err(refused(Self::KIND, name, "read it"))?;
+            let text = text.map_err(provider_error(Self::KIND, name, "read it"))?;
             let is = |text: String| Some(text.trim().to_owned());
             Ok(text.map(|text| State { is: is(text) }))
         };
@@ -68,11 +68,11 @@ impl Provider<Live> for Hostname {
             let written = match change.after() {
                 Some(after) => {
                     let text = after.is.clone().unwrap_or_default() + "\n";
-                    host.put_text(path, text.as_bytes(), 0o644)
+                    host.write_text(path, text.as_bytes(), 0o644)
                 }
                 None => host.remove_file(path),
             };
-            written.map_err(refused(Self::KIND, name, "write it"))?;
+            written.map_err(provider_error(Self::KIND, name, "write it"))?;
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ mod tests {
     use stead_engine::provider::registry::Registry;
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const NAME: &str = "/etc/hostname";
 
@@ -97,8 +97,8 @@ mod tests {
 
     #[tokio::test]
     async fn hostname_is_created_changed_and_removed_through_the_registry() {
-        let root = Root::new(&[("/etc/other", "")]);
-        let registry: Registry<Live> = Registry::default().with(Hostname);
+        let root = TestRoot::new(&[("/etc/other", "")]);
+        let registry: Registry<LinuxHost> = Registry::default().with(Hostname);
         let kind = registry.get("hostname").unwrap();
         let states = [Some(json!({"is": "vm1"})), Some(json!({"is": "vm2"})), None];
         for after in states {

@@ -8,12 +8,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use stead_engine::{
-    language::print::is_sayable,
+    language::print::is_representable,
     model::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
-        listing::{Listing, Text, Written},
+        listing::{Export, ExportedState, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -28,19 +28,19 @@ use crate::{
     etc::{self, Etc},
     evidence,
     files::{
-        content::{Content, SMALL},
-        metadata::{Outside, stat},
+        content::{Content, MAX_IMPORTED_TEXT},
+        metadata::{FileMetadata, stat_as},
     },
     host::{
-        Existing, Folders, HostError, Live, Look, MetaKind, Reader, Staged, Threads, Writer,
-        at_once, shared,
+        DirsToSync, HostError, IfExists, LinuxHost, MetaKind, Parallelism, PathBatch, Reader,
+        StagedFile, Writer, par_chunks, par_map,
     },
     values::{
         access::{
-            GROUP, MODE, Mode, Names, OWNER, Owner, OwnerGroup, canonical_owners, leave_out_root,
-            owners,
+            AccountNames, GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, account_addresses,
+            canonical_owners, omit_root,
         },
-        path::{ancestors, check, other_kind, refused},
+        path::{ancestors, check, kind_mismatch, provider_error},
         secret_patterns,
     },
 };
@@ -48,10 +48,13 @@ use crate::{
 /// Mode of a new file where none is written.
 const DEFAULT_MODE: u32 = 0o644;
 /// How much of a large file is searched for secrets, in bytes.
-const SEARCHED: u64 = 1 << 20;
+const MAX_SECRET_SCAN: u64 = 1 << 20;
 
 /// How many files wait for the disk at once, from so many of each: a journal of the disk takes what is synced at one time in one go.
-const SYNCS: Threads = Threads { most: 8, share: 4 };
+const SYNCS: Parallelism = Parallelism {
+    max_threads: 8,
+    min_per_thread: 4,
+};
 
 /// The kind `file`.
 pub(crate) struct File;
@@ -105,9 +108,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for File {
+impl Provider<LinuxHost> for File {
     const KIND: &'static str = "file";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .watchable()
@@ -149,7 +152,7 @@ impl Provider<Live> for File {
     ) -> Result<State, Vec<Problem>> {
         canonical_owners(&mut desired.owner, &mut desired.group)?;
         if let Some(source) = &desired.source {
-            let content = Content::of_source(source);
+            let content = Content::read_source(source);
             desired.content = Some(content.map_err(|problem| vec![problem.at("source")])?);
         }
         if let Some(content) = &desired.content {
@@ -165,11 +168,11 @@ impl Provider<Live> for File {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        shared(names, |names| {
-            let (mut look, mut accounts) = (host.look(), Names::default());
+        par_chunks(names, |names| {
+            let (mut batch, mut accounts) = (host.batch(), AccountNames::default());
             let names = names.iter();
             names
-                .map(|name| read(&mut look, &mut accounts, name))
+                .map(|name| read(&mut batch, &mut accounts, name))
                 .collect()
         })
     }
@@ -179,23 +182,23 @@ impl Provider<Live> for File {
         host: &Writer,
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
-        let mut folders = Folders::default();
-        let small = |change: &(&str, Change<State>)| is_small(&change.1);
+        let mut folders = DirsToSync::default();
+        let small = |change: &(&str, Change<State>)| is_batchable(&change.1);
         for neighbours in changes.chunk_by(|one, other| small(one) && small(other)) {
             let staged = stage(host, neighbours)?;
             for (written, (name, change)) in staged.into_iter().zip(neighbours) {
                 let path = Path::new(name);
                 match change {
                     Change::Delete { .. } => host
-                        .remove_file_of(path, &mut folders)
-                        .map_err(refused(Self::KIND, name, "remove it"))?,
+                        .remove_file_unsynced(path, &mut folders)
+                        .map_err(provider_error(Self::KIND, name, "remove it"))?,
                     Change::Create { after } | Change::Update { after, .. } => match written {
-                        Some(written) => written.put(&mut folders).map_err(refused(
+                        Some(written) => written.commit(&mut folders).map_err(provider_error(
                             Self::KIND,
                             name,
                             "write it",
                         ))?,
-                        None => outside(after).set(Self::KIND, host, name, MetaKind::File)?,
+                        None => metadata(after).apply(Self::KIND, host, name, MetaKind::File)?,
                     },
                 }
             }
@@ -204,16 +207,16 @@ impl Provider<Live> for File {
         let attempted = "sync it to disk";
         folders
             .sync()
-            .map_err(refused(Self::KIND, first, attempted))
+            .map_err(provider_error(Self::KIND, first, attempted))
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
+        let owners = account_addresses(desired.owner.as_ref(), desired.group.as_ref());
         ancestors(name).into_iter().chain(owners).collect()
     }
 }
 
-impl Reversible<Live> for File {
+impl Reversible<LinuxHost> for File {
     async fn back_up(
         &self,
         host: &Writer,
@@ -221,24 +224,26 @@ impl Reversible<Live> for File {
         change: &Change<State>,
     ) -> Result<(), ProviderError> {
         match change.before().and_then(|before| before.content.as_ref()) {
-            Some(content) => content.save(host, Path::new(name)).map_err(refused(
-                Self::KIND,
-                name,
-                "save its contents for rollback",
-            )),
+            Some(content) => content
+                .back_up(host, Path::new(name))
+                .map_err(provider_error(
+                    Self::KIND,
+                    name,
+                    "save its contents for rollback",
+                )),
             None => Ok(()),
         }
     }
 
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        host.clean(Path::new(name))
-            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+        host.remove_temporary(Path::new(name))
+            .map_err(provider_error(Self::KIND, name, "remove a temporary file"))
     }
 }
 
-impl Importable<Live> for File {
+impl Importable<LinuxHost> for File {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "inspect it"))?;
+        let etc = Etc::read(host).map_err(provider_error(Self::KIND, "/etc", "inspect it"))?;
         let heading = "Files in /etc that are not from a package, or differ from it.";
         Ok(etc.listing(MetaKind::File, heading))
     }
@@ -248,54 +253,56 @@ impl Importable<Live> for File {
         host: &Reader,
         name: &str,
         mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         let is_secret = match &state.content {
             None => {
-                return Ok(Written::Unreadable("only its owner may read it".to_owned()));
+                return Ok(Export::Unreadable("only its owner may read it".to_owned()));
             }
-            Some(Content::Text(text)) => secret_patterns::are_in(text),
+            Some(Content::Text(text)) => secret_patterns::contains_secret(text),
             Some(Content::Digest { .. }) => host
-                .read_head(Path::new(name), SEARCHED)
-                .map_err(refused(Self::KIND, name, "read it"))?
-                .is_some_and(|head| secret_patterns::are_in(&String::from_utf8_lossy(&head))),
+                .read_head(Path::new(name), MAX_SECRET_SCAN)
+                .map_err(provider_error(Self::KIND, name, "read it"))?
+                .is_some_and(|head| {
+                    secret_patterns::contains_secret(&String::from_utf8_lossy(&head))
+                }),
         };
         if is_secret {
-            return Ok(Written::Secret);
+            return Ok(Export::Secret);
         }
-        let is_text = |text: &str| text.len() <= SMALL && is_sayable(text);
+        let is_text = |text: &str| text.len() <= MAX_IMPORTED_TEXT && is_representable(text);
         if !matches!(&state.content, Some(Content::Text(text)) if is_text(text)) {
             state.content = None;
             state.source = Some(name.into());
         }
-        leave_out_root(&mut state.owner, &mut state.group);
-        Ok(Written::Down(Text {
+        omit_root(&mut state.owner, &mut state.group);
+        Ok(Export::Write(ExportedState {
             state,
             notes: vec![],
-            concerns: etc::concerns(name),
+            target: etc::export_target(name),
         }))
     }
 }
 
-impl Watchable<Live> for File {
+impl Watchable<LinuxHost> for File {
     async fn attribute_drift(
         &self,
         host: &Reader,
         name: &str,
         drift: &Drift<State>,
     ) -> Option<Evidence> {
-        evidence::paths::of_path(host, name, drift).await
+        evidence::paths::path_changed(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for File {
+impl Footprint<LinuxHost> for File {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }
 
 /// Returns what is wanted besides the contents.
-fn outside(state: &State) -> Outside {
-    Outside {
+fn metadata(state: &State) -> FileMetadata {
+    FileMetadata {
         mode: state.mode,
         owner: state.owner.clone(),
         group: state.group.clone(),
@@ -304,26 +311,26 @@ fn outside(state: &State) -> Outside {
 }
 
 fn read(
-    look: &mut Look<'_>,
-    accounts: &mut Names,
+    batch: &mut PathBatch<'_>,
+    accounts: &mut AccountNames,
     name: &str,
 ) -> Result<Option<State>, ProviderError> {
-    let found = look.at(Path::new(name));
-    let Some(seen) = found.map_err(refused(File::KIND, name, "inspect it"))? else {
+    let found = batch.entry(Path::new(name));
+    let Some(seen) = found.map_err(provider_error(File::KIND, name, "inspect it"))? else {
         return Ok(None);
     };
     let meta = seen.meta.clone();
     if meta.kind != MetaKind::File {
-        return Err(other_kind(File::KIND, name, &meta));
+        return Err(kind_mismatch(File::KIND, name, &meta));
     }
     let (mut content, mut xattrs) = (None, None);
     let opened = seen.open();
-    if let Some(mut opened) = seen_if_allowed(opened, name, "read it")?.flatten() {
-        let bytes = Content::of_opened(&mut opened, meta.size);
-        content = seen_if_allowed(bytes, name, "read it")?;
-        xattrs = seen_if_allowed(opened.xattrs(), name, "read its extended attributes")?;
+    if let Some(mut opened) = none_if_denied(opened, name, "read it")?.flatten() {
+        let bytes = Content::read_open(&mut opened, meta.size);
+        content = none_if_denied(bytes, name, "read it")?;
+        xattrs = none_if_denied(opened.xattrs(), name, "read its extended attributes")?;
     }
-    let outside = Outside::of(&meta, accounts);
+    let outside = FileMetadata::from_meta(&meta, accounts);
     Ok(Some(State {
         content,
         source: None,
@@ -335,19 +342,21 @@ fn read(
 }
 
 /// Takes what could be read; what only others may read is not seen.
-fn seen_if_allowed<T>(
+fn none_if_denied<T>(
     read: Result<T, HostError>,
     name: &str,
     attempted: &'static str,
 ) -> Result<Option<T>, ProviderError> {
     match read {
         Err(error) if error.is_not_allowed() => Ok(None),
-        read => read.map(Some).map_err(refused(File::KIND, name, attempted)),
+        read => read
+            .map(Some)
+            .map_err(provider_error(File::KIND, name, attempted)),
     }
 }
 
 /// Whether a change needs little room on the disk beside what it changes, so that many of them may be there at once.
-fn is_small(change: &Change<State>) -> bool {
+fn is_batchable(change: &Change<State>) -> bool {
     let content = change.after().and_then(|after| after.content.as_ref());
     !matches!(content, Some(Content::Digest { .. }))
 }
@@ -356,14 +365,14 @@ fn is_small(change: &Change<State>) -> bool {
 fn stage(
     host: &Writer,
     changes: &[(&str, Change<State>)],
-) -> Result<Vec<Option<Staged>>, ProviderError> {
-    at_once(changes, SYNCS, |changes| {
+) -> Result<Vec<Option<StagedFile>>, ProviderError> {
+    par_map(changes, SYNCS, |changes| {
         let written = changes.iter().map(|(name, change)| match change {
             Change::Delete { .. } => Ok(None),
             Change::Update { before, after } if before.content == after.content => Ok(None),
-            Change::Create { after } => stage_one(host, name, after, Existing::Refuse).map(Some),
+            Change::Create { after } => stage_one(host, name, after, IfExists::Refuse).map(Some),
             Change::Update { after, .. } => {
-                stage_one(host, name, after, Existing::Replace).map(Some)
+                stage_one(host, name, after, IfExists::Replace).map(Some)
             }
         });
         written.collect()
@@ -374,18 +383,19 @@ fn stage_one(
     host: &Writer,
     name: &str,
     after: &State,
-    existing: Existing,
-) -> Result<Staged, ProviderError> {
+    existing: IfExists,
+) -> Result<StagedFile, ProviderError> {
     let reader = Reader::new(host.root());
-    let there = stat(File::KIND, &reader, name, MetaKind::File)?;
-    let access = outside(after).access(File::KIND, name, there.as_ref(), DEFAULT_MODE)?;
+    let there = stat_as(File::KIND, &reader, name, MetaKind::File)?;
+    let access =
+        metadata(after).desired_attributes(File::KIND, name, there.as_ref(), DEFAULT_MODE)?;
     let content = after
         .content
         .clone()
         .unwrap_or(Content::Text(String::new()));
     let source = after.source.as_deref();
     let staged = content.stage(host, Path::new(name), source, &access, existing);
-    staged.map_err(refused(File::KIND, name, "write it"))
+    staged.map_err(provider_error(File::KIND, name, "write it"))
 }
 
 #[cfg(test)]
@@ -399,28 +409,28 @@ mod tests {
         os::unix::fs::{PermissionsExt, symlink},
     };
 
-    use stead_engine::model::error_chain::chain;
+    use stead_engine::model::error_chain::error_chain;
 
     use super::*;
-    use crate::files::{content::INLINE, test_root::Root};
+    use crate::files::{content::MAX_INLINE, test_root::TestRoot};
 
     const NAME: &str = "/etc/motd";
 
-    fn said_by<T>(result: Result<T, ProviderError>) -> Result<T, String> {
-        result.map_err(|error| chain(&error).join(": "))
+    fn with_error_text<T>(result: Result<T, ProviderError>) -> Result<T, String> {
+        result.map_err(|error| error_chain(&error).join(": "))
     }
 
-    async fn observed(root: &Root, name: &str) -> Result<Option<State>, String> {
-        said_by(File.read(&root.reader(), &[name]).await).map(|mut states| states.remove(0))
+    async fn observed(root: &TestRoot, name: &str) -> Result<Option<State>, String> {
+        with_error_text(File.read(&root.reader(), &[name]).await).map(|mut states| states.remove(0))
     }
 
     /// Saves and applies, as a step of the engine does.
-    async fn change(root: &Root, name: &str, after: Option<State>) -> Result<(), String> {
+    async fn change(root: &TestRoot, name: &str, after: Option<State>) -> Result<(), String> {
         let before = observed(root, name).await.unwrap();
         let host = root.writer();
         let change = Change::between(before, after).unwrap();
-        said_by(File.back_up(&host, name, &change).await)?;
-        said_by(File.apply(&host, vec![(name, change)]).await)
+        with_error_text(File.back_up(&host, name, &change).await)?;
+        with_error_text(File.apply(&host, vec![(name, change)]).await)
     }
 
     fn text(text: &str) -> State {
@@ -431,12 +441,12 @@ mod tests {
     }
 
     /// Makes a file with these bytes, lets `after` make another state of it, and goes back.
-    async fn check_there_and_back(
+    async fn check_round_trip(
         name: &str,
         bytes: Option<&[u8]>,
         after: impl FnOnce(Option<State>) -> Option<State>,
     ) {
-        let root = Root::new(&[("/etc/other", "")]);
+        let root = TestRoot::new(&[("/etc/other", "")]);
         if let Some(bytes) = bytes {
             fs::write(root.at(name), bytes).unwrap();
             fs::set_permissions(root.at(name), fs::Permissions::from_mode(0o4711)).unwrap();
@@ -464,7 +474,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_made_changed_removed_and_put_back() {
+    async fn file_is_created_changed_removed_and_restored() {
         let with = |content: &'static str, mode: u32| {
             move |before: Option<State>| {
                 Some(State {
@@ -476,22 +486,22 @@ mod tests {
                 })
             }
         };
-        let long = vec![b'x'; 1 + usize::try_from(INLINE).unwrap()];
+        let long = vec![b'x'; 1 + usize::try_from(MAX_INLINE).unwrap()];
         let longest_name = format!("/etc/{}", "x".repeat(255));
         for bytes in [&b"old\n"[..], b"", b"\xff\0\xfe", &long] {
             for name in [NAME, &longest_name] {
-                check_there_and_back(name, Some(bytes), with("new\n", 0o6750)).await;
-                check_there_and_back(name, Some(bytes), |_| None).await;
+                check_round_trip(name, Some(bytes), with("new\n", 0o6750)).await;
+                check_round_trip(name, Some(bytes), |_| None).await;
             }
         }
-        check_there_and_back(NAME, None, |_| Some(text("new"))).await;
-        check_there_and_back(&longest_name, None, with("new", 0o2600)).await;
-        check_there_and_back(NAME, Some(b"same"), with("same", 0o600)).await;
+        check_round_trip(NAME, None, |_| Some(text("new"))).await;
+        check_round_trip(&longest_name, None, with("new", 0o2600)).await;
+        check_round_trip(NAME, Some(b"same"), with("same", 0o600)).await;
     }
 
     #[tokio::test]
-    async fn what_one_cannot_write_none_of_its_neighbours_has_put_into_place() {
-        let root = Root::new(&[("/etc/0", "old")]);
+    async fn failed_write_in_a_batch_changes_no_file() {
+        let root = TestRoot::new(&[("/etc/0", "old")]);
         let names: Vec<_> = (0..40).map(|number| format!("/etc/{number}")).collect();
         let changes = |bad: &'static str| {
             let names = names.iter().map(String::as_str).chain([bad]);
@@ -502,18 +512,18 @@ mod tests {
             changes
         };
         let host = root.writer();
-        let said = said_by(File.apply(&host, changes("/none/x")).await);
+        let said = with_error_text(File.apply(&host, changes("/none/x")).await);
         assert!(said.unwrap_err().starts_with("file:/none/x: "));
         let there = fs::read_dir(root.at("/etc")).unwrap();
         assert_eq!(there.count(), 1, "nothing is left beside it");
         assert_eq!(fs::read(root.at("/etc/0")).unwrap(), b"old");
-        said_by(File.apply(&host, changes("/etc/last")).await).unwrap();
+        with_error_text(File.apply(&host, changes("/etc/last")).await).unwrap();
         assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 41);
         assert_eq!(fs::read(root.at("/etc/0")).unwrap(), b"new");
     }
 
     async fn check_content(bytes: &[u8], is_text: bool) {
-        let root = Root::new(&[(NAME, "")]);
+        let root = TestRoot::new(&[(NAME, "")]);
         fs::write(root.at(NAME), bytes).unwrap();
         let content = observed(&root, NAME).await.unwrap().unwrap().content;
         match content.unwrap() {
@@ -523,8 +533,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plan_holds_short_text_and_only_the_digest_of_all_else() {
-        let longest = usize::try_from(INLINE).unwrap();
+    async fn file_content_is_inline_only_for_short_text() {
+        let longest = usize::try_from(MAX_INLINE).unwrap();
         check_content(b"", true).await;
         check_content(&vec![b'x'; longest], true).await;
         check_content(&vec![b'x'; longest + 1], false).await;
@@ -532,31 +542,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_owner_that_changes_takes_no_mode_bits_along() {
+    async fn owner_change_keeps_mode_bits() {
         if !nix::unistd::geteuid().is_root() {
             return;
         }
-        check_there_and_back(NAME, Some(b"text"), |before| {
+        check_round_trip(NAME, Some(b"text"), |before| {
             Some(State {
-                owner: Some(Owner::of(12345)),
-                group: Some(OwnerGroup::of(12346)),
+                owner: Some(Owner::from_uid(12345)),
+                group: Some(OwnerGroup::from_gid(12346)),
                 ..before.unwrap()
             })
         })
         .await;
     }
 
-    async fn check_refused(root: &Root, name: &str, fact: &str) {
+    async fn check_refused(root: &TestRoot, name: &str, fact: &str) {
         let error = observed(root, name).await.unwrap_err();
         assert!(error.contains(fact), "{error}");
         let create = Change::Create { after: text("new") };
         let host = root.writer();
-        said_by(File.apply(&host, vec![(name, create)]).await).unwrap_err();
+        with_error_text(File.apply(&host, vec![(name, create)]).await).unwrap_err();
     }
 
     #[tokio::test]
-    async fn nothing_is_written_through_or_over_a_symlink() {
-        let root = Root::new(&[("/real/motd", "old")]);
+    async fn file_is_never_written_through_or_over_a_symlink() {
+        let root = TestRoot::new(&[("/real/motd", "old")]);
         symlink("real", root.at("/etc")).unwrap();
         symlink("motd", root.at("/real/link")).unwrap();
         let fact = "`/etc` in the path `/etc/motd` is a symlink; write the real path";
@@ -569,16 +579,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_file_is_not_managed_as_one() {
-        let root = Root::new(&[("/etc/motd/file", "")]);
+    async fn file_refuses_directories_and_pipes() {
+        let root = TestRoot::new(&[("/etc/motd/file", "")]);
         check_refused(&root, NAME, "it is a directory").await;
         nix::unistd::mkfifo(&root.at("/etc/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         check_refused(&root, "/etc/pipe", "it is a device, socket or pipe").await;
     }
 
     #[tokio::test]
-    async fn what_a_killed_write_left_is_cleaned() {
-        let root = Root::new(&[("/etc/.motd.stead-new", "half"), (NAME, "old")]);
+    async fn remove_partial_deletes_the_temporary_file() {
+        let root = TestRoot::new(&[("/etc/.motd.stead-new", "half"), (NAME, "old")]);
         File.remove_partial(&root.writer(), NAME).await.unwrap();
         assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 1);
         assert_eq!(root.text(NAME).as_deref(), Some("old"));
@@ -591,15 +601,15 @@ mod tests {
         }
     }
 
-    async fn prepared(root: &Root, source: &str) -> Result<State, Problem> {
+    async fn prepared(root: &TestRoot, source: &str) -> Result<State, Problem> {
         File.prepare(&root.reader(), NAME, from_source(root.at(source)))
             .await
             .map_err(|mut problems| problems.remove(0))
     }
 
     #[tokio::test]
-    async fn a_source_that_moved_since_the_plan_replaces_nothing() {
-        let root = Root::new(&[(NAME, "old")]);
+    async fn source_changed_since_the_plan_is_refused() {
+        let root = TestRoot::new(&[(NAME, "old")]);
         fs::write(root.at("/source"), b"\xffone").unwrap();
         let after = prepared(&root, "/source").await.unwrap();
         fs::write(root.at("/source"), b"\xfftwo").unwrap();
@@ -615,8 +625,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn contents_that_nobody_kept_are_an_error_and_not_an_empty_file() {
-        let root = Root::new(&[(NAME, "old")]);
+    async fn missing_blob_is_an_error_and_keeps_the_file() {
+        let root = TestRoot::new(&[(NAME, "old")]);
         fs::write(root.at("/source"), b"\xff").unwrap();
         let after = State {
             source: None,
@@ -627,15 +637,15 @@ mod tests {
         assert_eq!(root.text(NAME).as_deref(), Some("old"));
     }
 
-    async fn check_source(root: &Root, source: &str, fact: &str) {
+    async fn check_source(root: &TestRoot, source: &str, fact: &str) {
         let problem = prepared(root, source).await.unwrap_err();
         assert_eq!(problem.attribute.as_deref(), Some("source"));
         assert!(problem.message.contains(fact), "{}", problem.message);
     }
 
     #[tokio::test]
-    async fn a_source_that_cannot_be_used_is_a_problem_at_source() {
-        let root = Root::new(&[("/folder/file", "")]);
+    async fn unusable_source_is_reported_at_source() {
+        let root = TestRoot::new(&[("/folder/file", "")]);
         check_source(&root, "/missing", "No such file or directory").await;
         check_source(&root, "/folder", "is a directory, not a file").await;
         symlink("nowhere", root.at("/dangling")).unwrap();

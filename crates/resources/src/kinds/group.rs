@@ -6,7 +6,7 @@ use stead_engine::{
     model::{
         address::Address,
         change::Change,
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -18,9 +18,9 @@ use stead_engine::{
 };
 
 use crate::{
-    accounts::{Accounts, FIRST_OF_PEOPLE, Maker, User, check_new, check_number},
-    host::{HostError, Live, Reader, Writer},
-    values::path::refused,
+    accounts::{AccountOrigin, Accounts, FIRST_USER_UID, User, check_new, check_number},
+    host::{HostError, LinuxHost, Reader, Writer},
+    values::path::provider_error,
 };
 
 /// The kind `group`.
@@ -64,9 +64,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for Group {
+impl Provider<LinuxHost> for Group {
     const KIND: &'static str = "group";
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().removable().importable().footprint();
     type State = State;
 
@@ -101,7 +101,7 @@ impl Provider<Live> for Group {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().unwrap_or(&"");
         let accounts =
-            Accounts::read(host).map_err(refused(Self::KIND, first, "read the accounts"))?;
+            Accounts::read(host).map_err(provider_error(Self::KIND, first, "read the accounts"))?;
         let state = |name: &&str| {
             accounts.group(name).map(|group| State {
                 gid: Some(group.gid),
@@ -119,27 +119,22 @@ impl Provider<Live> for Group {
     ) -> Result<(), ProviderError> {
         for (name, change) in changes {
             if let Change::Delete { before } = &change {
-                let accounts = Accounts::read(&Reader::new(host.root())).map_err(refused(
-                    Self::KIND,
-                    name,
-                    "read the accounts",
-                ))?;
-                refuse_if_primary(&accounts, name, before)?;
+                let accounts = Accounts::read(&Reader::new(host.root()))
+                    .map_err(provider_error(Self::KIND, name, "read the accounts"))?;
+                check_not_primary(&accounts, name, before)?;
             }
-            for call in calls(name, &change) {
+            for call in commands(name, &change) {
                 let arguments: Vec<&str> = call[1..].iter().map(String::as_str).collect();
-                host.run(&call[0], &arguments, b"").await.map_err(refused(
-                    Self::KIND,
-                    name,
-                    attempted(&change),
-                ))?;
+                host.run(&call[0], &arguments, b"")
+                    .await
+                    .map_err(provider_error(Self::KIND, name, attempted(&change)))?;
             }
         }
         Ok(())
     }
 }
 
-impl Removable<Live> for Group {
+impl Removable<LinuxHost> for Group {
     fn check_absent(&self, name: &str) -> Result<(), Problem> {
         match name {
             "root" => Err(Problem::new("the host needs its root").help("remove the node")),
@@ -148,9 +143,13 @@ impl Removable<Live> for Group {
     }
 }
 
-impl Importable<Live> for Group {
+impl Importable<LinuxHost> for Group {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
+        list(host).map_err(provider_error(
+            Self::KIND,
+            "/etc/group",
+            "read the accounts",
+        ))
     }
 
     async fn export(
@@ -158,20 +157,20 @@ impl Importable<Live> for Group {
         _host: &Reader,
         _name: &str,
         mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        state.system = state.gid.filter(|gid| *gid < FIRST_OF_PEOPLE).map(|_| true);
-        Ok(Written::down(state))
+    ) -> Result<Export<State>, ProviderError> {
+        state.system = state.gid.filter(|gid| *gid < FIRST_USER_UID).map(|_| true);
+        Ok(Export::as_is(state))
     }
 }
 
-impl Footprint<Live> for Group {
+impl Footprint<LinuxHost> for Group {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
-        crate::accounts::places()
+        crate::accounts::managed_paths()
     }
 }
 
 /// groupdel refuses it too; it does not know what to write.
-fn refuse_if_primary(accounts: &Accounts, name: &str, before: &State) -> Result<(), ProviderError> {
+fn check_not_primary(accounts: &Accounts, name: &str, before: &State) -> Result<(), ProviderError> {
     let is_primary = |user: &&User| before.gid == Some(user.gid);
     let Some(user) = accounts.users.iter().find(is_primary) else {
         return Ok(());
@@ -184,7 +183,7 @@ fn refuse_if_primary(accounts: &Accounts, name: &str, before: &State) -> Result<
 }
 
 /// Returns the programs of a change, each with its arguments.
-fn calls(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
+fn commands(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
     let call = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
     match change {
         Change::Create { after } => {
@@ -219,12 +218,12 @@ fn attempted(change: &Change<State>) -> &'static str {
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
-    let mut listing = Listing::of("Groups that are not from a package.", []);
+    let mut listing = Listing::new("Groups that are not from a package.", []);
     for group in &Accounts::read(host)?.groups {
-        match Accounts::maker(host, &group.name, group.gid)? {
-            Maker::Base => listing.default += 1,
-            Maker::Program(whose) => listing.add_foreign(whose),
-            Maker::Person => drop(listing.managed.insert(group.name.clone())),
+        match Accounts::origin(host, &group.name, group.gid)? {
+            AccountOrigin::Base => listing.default += 1,
+            AccountOrigin::Program(whose) => listing.add_foreign(whose),
+            AccountOrigin::Person => drop(listing.managed.insert(group.name.clone())),
         }
     }
     Ok(listing)
@@ -233,7 +232,7 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     fn state(gid: i64, members: &[&str]) -> State {
         State {
@@ -244,8 +243,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn groups_are_read_in_the_order_of_their_names() {
-        let root = Root::new(&[("/etc/group", "media:x:2000:zoe,anna\nempty:!:7:\n")]);
+    async fn group_read_keeps_order_of_requested_names() {
+        let root = TestRoot::new(&[("/etc/group", "media:x:2000:zoe,anna\nempty:!:7:\n")]);
         let names = ["none", "empty", "media"];
         let states = Group.read(&root.reader(), &names).await.unwrap();
         assert_eq!(
@@ -260,7 +259,7 @@ mod tests {
 
     fn check_calls(before: Option<State>, after: Option<State>, expected: &[&str]) {
         let change = Change::between(before, after).unwrap();
-        let calls: Vec<_> = calls("media", &change)
+        let calls: Vec<_> = commands("media", &change)
             .iter()
             .map(|call| call.join(" "))
             .collect();
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_as_few_programs_as_it_needs() {
+    fn group_change_calls_only_needed_programs() {
         check_calls(None, Some(State::default()), &["groupadd media"]);
         let wish = State {
             gid: Some(20),
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_comes_back_has_its_members() {
+    fn recreated_group_has_its_members() {
         let back = Some(state(2000, &["anna", "zoe"]));
         check_calls(
             None,
@@ -299,16 +298,16 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_a_user_needs_says_what_to_write() {
-        let root = Root::new(&[("/etc/passwd", "zoe:x:3002:3000::/home/zoe:/bin/sh\n")]);
+    fn removal_of_primary_group_is_refused_with_help() {
+        let root = TestRoot::new(&[("/etc/passwd", "zoe:x:3002:3000::/home/zoe:/bin/sh\n")]);
         let accounts = Accounts::read(&root.reader()).unwrap();
-        let error = refuse_if_primary(&accounts, "choir", &state(3000, &[])).unwrap_err();
+        let error = check_not_primary(&accounts, "choir", &state(3000, &[])).unwrap_err();
         assert!(error.help.unwrap().contains("`needs=\"group:choir\"`"));
-        refuse_if_primary(&accounts, "choir", &state(3002, &[])).unwrap();
+        check_not_primary(&accounts, "choir", &state(3002, &[])).unwrap();
     }
 
     #[test]
-    fn root_stays_and_keeps_its_number() {
+    fn root_group_cannot_be_removed_or_renumbered() {
         assert!(Group.check_absent("root").is_err());
         Group.check_absent("media").unwrap();
         assert_eq!(Group.check("root", &state(1, &[])).len(), 1);

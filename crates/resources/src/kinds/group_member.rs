@@ -17,9 +17,9 @@ use stead_engine::{
 };
 
 use crate::{
-    accounts::{Accounts, Maker, check_existing},
-    host::{HostError, Live, Reader, Writer},
-    values::path::refused,
+    accounts::{AccountOrigin, Accounts, check_existing},
+    host::{HostError, LinuxHost, Reader, Writer},
+    values::path::provider_error,
 };
 
 /// The kind `group-member`.
@@ -35,9 +35,10 @@ pub(crate) struct GroupMember;
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {}
 
-impl Provider<Live> for GroupMember {
+impl Provider<LinuxHost> for GroupMember {
     const KIND: &'static str = "group-member";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new().importable().footprint();
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
+        Capabilities::new().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -68,7 +69,7 @@ impl Provider<Live> for GroupMember {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().unwrap_or(&"");
         let accounts =
-            Accounts::read(host).map_err(refused(Self::KIND, first, "read the accounts"))?;
+            Accounts::read(host).map_err(provider_error(Self::KIND, first, "read the accounts"))?;
         let is_member = |name: &str| {
             let (group, user) = split(name)?;
             let members = &accounts.group(group)?.members;
@@ -94,7 +95,7 @@ impl Provider<Live> for GroupMember {
             };
             host.run("gpasswd", &[option, user, group], b"")
                 .await
-                .map_err(refused(Self::KIND, name, attempted))?;
+                .map_err(provider_error(Self::KIND, name, attempted))?;
         }
         Ok(())
     }
@@ -105,21 +106,25 @@ impl Provider<Live> for GroupMember {
     }
 }
 
-impl Importable<Live> for GroupMember {
+impl Importable<LinuxHost> for GroupMember {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        list(host).map_err(refused(Self::KIND, "/etc/group", "read the accounts"))
+        list(host).map_err(provider_error(
+            Self::KIND,
+            "/etc/group",
+            "read the accounts",
+        ))
     }
 }
 
-impl Footprint<Live> for GroupMember {
+impl Footprint<LinuxHost> for GroupMember {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
-        crate::accounts::places()
+        crate::accounts::managed_paths()
     }
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
     let accounts = Accounts::read(host)?;
-    let mut listing = Listing::of("Members of groups.", []);
+    let mut listing = Listing::new("Members of groups.", []);
     for group in &accounts.groups {
         for member in &group.members {
             let name = format!("{}/{member}", group.name);
@@ -127,14 +132,16 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
                 listing.ignore("there is no such user", name);
                 continue;
             };
-            let of_user = Accounts::maker(host, member, user.uid)?;
-            let of_group = Accounts::maker(host, &group.name, group.gid)?;
+            let of_user = Accounts::origin(host, member, user.uid)?;
+            let of_group = Accounts::origin(host, &group.name, group.gid)?;
             match (of_user, of_group) {
-                (Maker::Person, _) | (_, Maker::Person) => drop(listing.managed.insert(name)),
-                (Maker::Program(whose), _) | (_, Maker::Program(whose)) => {
+                (AccountOrigin::Person, _) | (_, AccountOrigin::Person) => {
+                    listing.managed.insert(name);
+                }
+                (AccountOrigin::Program(whose), _) | (_, AccountOrigin::Program(whose)) => {
                     listing.add_foreign(whose);
                 }
-                (Maker::Base, Maker::Base) => listing.managed.extend([name]),
+                (AccountOrigin::Base, AccountOrigin::Base) => listing.managed.extend([name]),
             }
         }
     }
@@ -148,11 +155,11 @@ fn split(name: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[tokio::test]
-    async fn a_member_is_one_whom_the_group_lists() {
-        let root = Root::new(&[
+    async fn membership_is_read_from_the_group_list() {
+        let root = TestRoot::new(&[
             ("/etc/passwd", "anna:x:1000:999::/home/anna:/bin/sh\n"),
             ("/etc/group", "docker:x:999:zoe,bert\nadm:x:4:anna\n"),
         ]);
@@ -163,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_a_group_and_a_user() {
+    fn group_member_name_is_group_and_user() {
         GroupMember.check_name("adm/Debian-exim").unwrap();
         for name in [
             "docker",
@@ -178,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn group_and_user_come_first() {
+    fn group_member_requires_group_and_user() {
         let needed: Vec<_> = GroupMember
             .requires("docker/anna", &State {})
             .iter()

@@ -8,7 +8,7 @@ use stead_engine::{
     model::{
         address::Address,
         change::Change,
-        completion::Gap,
+        completion::CompletionTarget,
         digest::digest,
         drift::{Drift, Evidence},
         listing::Listing,
@@ -25,21 +25,21 @@ use stead_engine::{
 
 use crate::{
     evidence,
-    host::{HostError, Live, Reader, Writer},
+    host::{HostError, LinuxHost, Reader, Writer},
     microk8s::layout::SNAP,
-    safety::hook_files::{SNAP_HOOKS, UNIT, WATCH, WATCH_UNIT, read, wanted},
+    safety::hook_files::{SNAP_HOOKS, UNIT, WATCH, WATCH_UNIT, desired_files, read_entry},
     systemd::{
-        files::{remove, remove_empty_folder, write},
-        process::{Unknown, bring_up, stop},
+        files::{remove, remove_empty_dir, write},
+        process::{IfUnknown, ensure_running, stop},
     },
     values::{
         implied_hook::{self, BOOT, SNAP_REFRESH, implied},
-        path::refused,
+        path::provider_error,
     },
 };
 
 /// All of them.
-const NAMES: [&str; 3] = [BOOT, SNAP_REFRESH, WATCH];
+const HOOK_NAMES: [&str; 3] = [BOOT, SNAP_REFRESH, WATCH];
 
 /// The kind `hook`.
 pub(crate) struct Hook;
@@ -92,9 +92,9 @@ impl State {
     }
 }
 
-impl Provider<Live> for Hook {
+impl Provider<LinuxHost> for Hook {
     const KIND: &'static str = implied_hook::KIND;
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .completable()
@@ -134,9 +134,9 @@ impl Provider<Live> for Hook {
     ) -> Result<State, Vec<Problem>> {
         if desired.files.is_none() {
             let program = host
-                .own_program()
+                .current_exe()
                 .map_err(|error| vec![Problem::new(error.to_string())])?;
-            desired = State::of(wanted(name, &program));
+            desired = State::of(desired_files(name, &program));
             if name == WATCH {
                 let has_systemd = host
                     .has_systemd()
@@ -154,8 +154,8 @@ impl Provider<Live> for Hook {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let mut found = vec![];
         for name in names {
-            let refused = refused(Self::KIND, name, "read its files");
-            found.push(there(host, name).await.map_err(refused)?);
+            let refused = provider_error(Self::KIND, name, "read its files");
+            found.push(read_state(host, name).await.map_err(refused)?);
         }
         Ok(found)
     }
@@ -178,7 +178,7 @@ impl Provider<Live> for Hook {
                 stop(host, WATCH_UNIT).await?;
             }
             for path in before.keys().filter(|path| !after.contains_key(*path)) {
-                remove(host, Path::new(path)).map_err(refused(
+                remove(host, Path::new(path)).map_err(provider_error(
                     Self::KIND,
                     name,
                     "remove its files",
@@ -188,19 +188,19 @@ impl Provider<Live> for Hook {
                 .iter()
                 .filter(|(path, text)| before.get(*path) != Some(text))
             {
-                write(host, Path::new(path), text).map_err(refused(
+                write(host, Path::new(path), text).map_err(provider_error(
                     Self::KIND,
                     name,
                     "write its files",
                 ))?;
             }
-            host.reload_units().await.map_err(refused(
+            host.reload_units().await.map_err(provider_error(
                 Self::KIND,
                 name,
                 "make systemd read its units again",
             ))?;
             if shall_run {
-                bring_up(host, WATCH_UNIT, Unknown::Restart).await?;
+                ensure_running(host, WATCH_UNIT, IfUnknown::Restart).await?;
             }
         }
         Ok(())
@@ -214,31 +214,35 @@ impl Provider<Live> for Hook {
     }
 }
 
-impl Reversible<Live> for Hook {
+impl Reversible<LinuxHost> for Hook {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        for path in wanted(name, Path::new("")).into_keys() {
+        for path in desired_files(name, Path::new("")).into_keys() {
             let path = Path::new(&path);
-            host.clean(path)
-                .and_then(|()| remove_empty_folder(host, path))
-                .map_err(refused(Self::KIND, name, "remove what a killed run left"))?;
+            host.remove_temporary(path)
+                .and_then(|()| remove_empty_dir(host, path))
+                .map_err(provider_error(
+                    Self::KIND,
+                    name,
+                    "remove what a killed run left",
+                ))?;
         }
         Ok(())
     }
 }
 
-impl Importable<Live> for Hook {
+impl Importable<LinuxHost> for Hook {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let mut listing = Listing::of(
+        let mut listing = Listing::new(
             "Hooks that run stead again to restore what was applied.",
             [],
         );
-        let program = host
-            .own_program()
-            .map_err(refused(Self::KIND, BOOT, "find this program"))?;
-        for name in NAMES {
-            let refused = refused(Self::KIND, name, "read its files");
-            let there = there(host, name).await.map_err(refused)?;
-            let wanted = State::of(wanted(name, &program)).contents;
+        let program =
+            host.current_exe()
+                .map_err(provider_error(Self::KIND, BOOT, "find this program"))?;
+        for name in HOOK_NAMES {
+            let refused = provider_error(Self::KIND, name, "read its files");
+            let there = read_state(host, name).await.map_err(refused)?;
+            let wanted = State::of(desired_files(name, &program)).contents;
             if there.as_ref().is_some_and(|there| there.contents == wanted) {
                 listing.managed.insert(name.to_owned());
             } else if there.is_some() {
@@ -249,16 +253,16 @@ impl Importable<Live> for Hook {
     }
 }
 
-impl Completable<Live> for Hook {
-    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+impl Completable<LinuxHost> for Hook {
+    async fn complete(&self, _host: &Reader, _name: &str, gap: &CompletionTarget) -> Vec<String> {
         match gap {
-            Gap::Name => NAMES.map(str::to_owned).to_vec(),
+            CompletionTarget::Name => HOOK_NAMES.map(str::to_owned).to_vec(),
             _ => vec![],
         }
     }
 }
 
-impl Composite<Live> for Hook {
+impl Composite<LinuxHost> for Hook {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         match name {
             // Its scripts start the unit of the other.
@@ -269,7 +273,7 @@ impl Composite<Live> for Hook {
     }
 }
 
-impl Watchable<Live> for Hook {
+impl Watchable<LinuxHost> for Hook {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -283,11 +287,11 @@ impl Watchable<Live> for Hook {
             .iter()
             .filter(|(path, text)| now.get(*path) != Some(text));
         let moved: Vec<_> = moved.map(|(path, _)| Path::new(path)).collect();
-        evidence::paths::of_files(host, &moved, drift.touched).await
+        evidence::paths::files_changed(host, &moved, drift.modified_at).await
     }
 }
 
-impl Footprint<Live> for Hook {
+impl Footprint<LinuxHost> for Hook {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec![
             format!("/etc/systemd/system/{UNIT}"),
@@ -301,10 +305,10 @@ impl Footprint<Live> for Hook {
 }
 
 /// Returns a hook as it is on the host; `None` if no file of it is there.
-async fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
+async fn read_state(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
     let mut files = BTreeMap::new();
-    for path in wanted(name, Path::new("")).into_keys() {
-        let there = read(host, Path::new(&path))?;
+    for path in desired_files(name, Path::new("")).into_keys() {
+        let there = read_entry(host, Path::new(&path))?;
         files.extend(there.map(|text| (path, text)));
     }
     if files.is_empty() {
@@ -313,7 +317,10 @@ async fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
     let mut state = State::of(files);
     if name == WATCH && host.has_systemd()? {
         let status = host.unit(WATCH_UNIT).await?;
-        state.running = Some(matches!(status.active.as_str(), "active" | "activating"));
+        state.running = Some(matches!(
+            status.active_state.as_str(),
+            "active" | "activating"
+        ));
     }
     Ok(Some(state))
 }
@@ -321,13 +328,13 @@ async fn there(host: &Reader, name: &str) -> Result<Option<State>, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
     use crate::systemd::files::UNITS;
 
     #[tokio::test]
-    async fn a_hook_comes_and_goes_with_all_its_files() {
-        let root = Root::new(&[("/etc/systemd/system/ssh.service", "")]);
-        let desired = State::of(wanted(BOOT, Path::new("/usr/bin/stead")));
+    async fn hook_creates_and_removes_all_its_files() {
+        let root = TestRoot::new(&[("/etc/systemd/system/ssh.service", "")]);
+        let desired = State::of(desired_files(BOOT, Path::new("/usr/bin/stead")));
         let create = Change::Create {
             after: desired.clone(),
         };
@@ -345,15 +352,15 @@ mod tests {
         Hook.apply(&root.writer(), vec![(BOOT, delete)])
             .await
             .unwrap();
-        let left = root.reader().list_folder(Path::new(UNITS)).unwrap();
+        let left = root.reader().list_dir(Path::new(UNITS)).unwrap();
         assert_eq!(left, ["ssh.service"]);
     }
 
     #[tokio::test]
-    async fn a_hook_of_another_stead_is_a_difference() {
-        let root = Root::new(&[]);
-        let old = wanted(BOOT, Path::new("/old"));
-        let new = wanted(BOOT, Path::new("/new"));
+    async fn hook_of_another_stead_binary_differs() {
+        let root = TestRoot::new(&[]);
+        let old = desired_files(BOOT, Path::new("/old"));
+        let new = desired_files(BOOT, Path::new("/new"));
         assert_ne!(old, new);
         let prepared = Hook
             .prepare(&root.reader(), BOOT, State::default())

@@ -7,7 +7,7 @@ use stead_engine::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Schema},
         state::Desired,
     },
@@ -20,13 +20,14 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence::netfilter::{self, Since},
-    host::{Live, Reader, Trigger, Writer},
+    evidence::netfilter::{self, SinceRun},
+    host::{LinuxHost, Reader, Trigger, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
-        Tables, implied_hook, known_writers, tables_to_list, words_of,
+        BACKEND, ChainName, FAMILY, ODD_VARIANTS, PERSIST, PerVariant, SavedTables, TableRead,
+        TableVariant, Tables, VARIANT_ATTRIBUTES, family_and_backend_of, implied_hook,
+        known_writers, tables_for_import,
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// The kind `iptables-chain`.
@@ -47,16 +48,22 @@ pub(crate) struct State {
     #[serde(default)]
     persist: Option<bool>,
     #[serde(flatten)]
-    columns: Columns<bool>,
+    columns: PerVariant<bool>,
 }
 
 const ATTRIBUTES: &[Attribute] = &[
-    FAMILY, BACKEND, PERSIST, COLUMNS[0], COLUMNS[1], COLUMNS[2], COLUMNS[3],
+    FAMILY,
+    BACKEND,
+    PERSIST,
+    VARIANT_ATTRIBUTES[0],
+    VARIANT_ATTRIBUTES[1],
+    VARIANT_ATTRIBUTES[2],
+    VARIANT_ATTRIBUTES[3],
 ];
 
-impl Provider<Live> for IptablesChain {
+impl Provider<LinuxHost> for IptablesChain {
     const KIND: &'static str = "iptables-chain";
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().importable().composite().watchable();
     type State = State;
 
@@ -87,7 +94,7 @@ impl Provider<Live> for IptablesChain {
     ) -> Result<State, Vec<Problem>> {
         let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
         let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
-        let (_, columns) = Tables::chosen(host, family, backend, chain).await?;
+        let (_, columns) = Tables::resolve_variants(host, family, backend, chain).await?;
         if desired.columns.iter().next().is_none() {
             for column in columns {
                 desired.columns.set(column, true);
@@ -102,10 +109,11 @@ impl Provider<Live> for IptablesChain {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().copied().unwrap_or_default();
-        let tables =
-            Tables::read(host)
-                .await
-                .map_err(refused(Self::KIND, first, "read the tables"))?;
+        let tables = Tables::read(host).await.map_err(provider_error(
+            Self::KIND,
+            first,
+            "read the tables",
+        ))?;
         Ok(names.iter().map(|name| read(&tables, name)).collect())
     }
 
@@ -115,7 +123,7 @@ impl Provider<Live> for IptablesChain {
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
         for (name, change) in changes {
-            for column in Column::ALL {
+            for column in TableVariant::ALL {
                 let is_there = |state: Option<&State>| {
                     state.and_then(|state| state.columns.get(column).copied())
                 };
@@ -133,16 +141,16 @@ impl Provider<Live> for IptablesChain {
     }
 }
 
-impl Importable<Live> for IptablesChain {
+impl Importable<LinuxHost> for IptablesChain {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let heading = "iptables chains that are not from a known program.";
-        let refused = refused(Self::KIND, "", "read the tables");
-        let tables = match tables_to_list(host, heading).await.map_err(refused)? {
+        let refused = provider_error(Self::KIND, "", "read the tables");
+        let tables = match tables_for_import(host, heading).await.map_err(refused)? {
             Ok(tables) => tables,
             Err(listing) => return Ok(listing),
         };
-        let mut listing = Listing::of(heading, []);
-        for (_, saved) in tables.seen() {
+        let mut listing = Listing::new(heading, []);
+        for (_, saved) in tables.readable() {
             for (table, chains) in &saved.tables {
                 for (chain, _) in chains.iter().filter(|(_, rules)| rules.policy.is_none()) {
                     match known_writers::of_chain(chain) {
@@ -160,27 +168,29 @@ impl Importable<Live> for IptablesChain {
         host: &Reader,
         name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         let there = state.columns.iter().filter(|(_, is_there)| **is_there);
-        let columns: Vec<Column> = there.map(|(column, _)| column).collect();
-        Ok(match words_of(host, Self::KIND, name, &columns).await? {
-            Some((family, backend)) => Written::down(State {
-                family,
-                backend,
-                ..State::default()
-            }),
-            None => Written::Unreadable(ODD_COLUMNS.to_owned()),
-        })
+        let columns: Vec<TableVariant> = there.map(|(column, _)| column).collect();
+        Ok(
+            match family_and_backend_of(host, Self::KIND, name, &columns).await? {
+                Some((family, backend)) => Export::as_is(State {
+                    family,
+                    backend,
+                    ..State::default()
+                }),
+                None => Export::Unreadable(ODD_VARIANTS.to_owned()),
+            },
+        )
     }
 }
 
-impl Composite<Live> for IptablesChain {
+impl Composite<LinuxHost> for IptablesChain {
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
         implied_hook(desired.persist)
     }
 }
 
-impl Watchable<Live> for IptablesChain {
+impl Watchable<LinuxHost> for IptablesChain {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -188,17 +198,17 @@ impl Watchable<Live> for IptablesChain {
         drift: &Drift<State>,
     ) -> Option<Evidence> {
         let then = drift.change.after()?;
-        let has = |state: Option<&State>, column: Column| {
+        let has = |state: Option<&State>, column: TableVariant| {
             state.and_then(|state| state.columns.get(column)) == Some(&true)
         };
         let now = drift.change.before();
-        let gone = Column::ALL
+        let gone = TableVariant::ALL
             .into_iter()
             .filter(|column| has(Some(then), *column) && !has(now, *column));
         let chain = ChainName::parse(name).ok()?;
-        let is_kept = |saved: &Saved| saved.chain(chain.table, chain.chain).is_some();
+        let is_kept = |saved: &SavedTables| saved.chain(chain.table, chain.chain).is_some();
         let gone: Vec<_> = gone.collect();
-        netfilter::of_absence(host, chain.table, &gone, Since::of(drift), is_kept).await
+        netfilter::removal_evidence(host, chain.table, &gone, SinceRun::of(drift), is_kept).await
     }
 
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
@@ -213,15 +223,15 @@ fn read(tables: &Tables, name: &str) -> Option<State> {
     let mut state = State::default();
     let chain = ChainName::parse(name).expect("the name was checked");
     let mut is_hidden = false;
-    for column in Column::ALL {
-        match tables.column(column) {
-            Reading::Read(saved) => {
+    for column in TableVariant::ALL {
+        match tables.table_read(column) {
+            TableRead::Read(saved) => {
                 state
                     .columns
                     .set(column, saved.chain(chain.table, chain.chain).is_some());
             }
-            Reading::Unseen => is_hidden = true,
-            Reading::Missing => {}
+            TableRead::RootOnly => is_hidden = true,
+            TableRead::Missing => {}
         }
     }
     (is_hidden || state.columns.iter().any(|(_, is_there)| *is_there)).then_some(state)
@@ -230,12 +240,12 @@ fn read(tables: &Tables, name: &str) -> Option<State> {
 async fn set(
     host: &Writer,
     name: &str,
-    column: Column,
-    shall_be: bool,
+    column: TableVariant,
+    should_exist: bool,
 ) -> Result<(), ProviderError> {
     let (table, chain) = name.split_once('/').expect("the name was checked");
     let (table, chain) = (table.to_owned(), chain.to_owned());
-    let attempted = if shall_be {
+    let attempted = if should_exist {
         format!("create it in {}", column.name())
     } else {
         format!(
@@ -244,14 +254,14 @@ async fn set(
         )
     };
     host.iptables(column.program(), move |tables| {
-        if shall_be {
+        if should_exist {
             tables.new_chain(&table, &chain)
         } else {
             tables.delete_chain(&table, &chain)
         }
     })
     .await
-    .map_err(refused(IptablesChain::KIND, name, &attempted))
+    .map_err(provider_error(IptablesChain::KIND, name, &attempted))
 }
 
 #[cfg(test)]
@@ -259,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_has_a_name_that_iptables_takes() {
+    fn chain_name_must_be_valid_for_iptables() {
         let check = |name: &str| {
             IptablesChain
                 .check_name(name)

@@ -7,7 +7,7 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
@@ -20,17 +20,18 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence::netfilter::{self, Since},
-    host::{Live, Reader, Trigger, Writer},
+    evidence::netfilter::{self, SinceRun},
+    host::{LinuxHost, Reader, Trigger, Writer},
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, ODD_COLUMNS, PERSIST, Reading, Saved,
-        Tables, implied_hook, known_writers, tables_to_list, words_of,
+        BACKEND, ChainName, FAMILY, ODD_VARIANTS, PERSIST, PerVariant, SavedTables, TableRead,
+        TableVariant, Tables, VARIANT_ATTRIBUTES, family_and_backend_of, implied_hook,
+        known_writers, tables_for_import,
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// The policy of a chain of a table that the kernel does not have yet.
-const UNTOUCHED: &str = "ACCEPT";
+const DEFAULT_POLICY: &str = "ACCEPT";
 
 /// The kind `iptables-policy`.
 pub(crate) struct IptablesPolicy;
@@ -54,7 +55,7 @@ pub(crate) struct State {
     #[serde(default)]
     remarks: Option<Vec<String>>,
     #[serde(flatten)]
-    columns: Columns<String>,
+    columns: PerVariant<String>,
 }
 
 const ATTRIBUTES: &[Attribute] = &[
@@ -67,10 +68,10 @@ const ATTRIBUTES: &[Attribute] = &[
     FAMILY,
     BACKEND,
     PERSIST,
-    COLUMNS[0],
-    COLUMNS[1],
-    COLUMNS[2],
-    COLUMNS[3],
+    VARIANT_ATTRIBUTES[0],
+    VARIANT_ATTRIBUTES[1],
+    VARIANT_ATTRIBUTES[2],
+    VARIANT_ATTRIBUTES[3],
     Attribute::new(
         "remarks",
         Shape::List,
@@ -79,9 +80,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for IptablesPolicy {
+impl Provider<LinuxHost> for IptablesPolicy {
     const KIND: &'static str = "iptables-policy";
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().importable().composite().watchable();
     type State = State;
 
@@ -138,7 +139,7 @@ impl Provider<Live> for IptablesPolicy {
         };
         let chain = ChainName::parse(name).map_err(|problem| vec![problem])?;
         let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
-        let (_, columns) = Tables::chosen(host, family, backend, chain).await?;
+        let (_, columns) = Tables::resolve_variants(host, family, backend, chain).await?;
         if desired.persist == Some(false) {
             let mut remarks = vec![];
             for column in &columns {
@@ -159,10 +160,11 @@ impl Provider<Live> for IptablesPolicy {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().copied().unwrap_or_default();
-        let tables =
-            Tables::read(host)
-                .await
-                .map_err(refused(Self::KIND, first, "read the tables"))?;
+        let tables = Tables::read(host).await.map_err(provider_error(
+            Self::KIND,
+            first,
+            "read the tables",
+        ))?;
         Ok(names.iter().map(|name| Some(read(&tables, name))).collect())
     }
 
@@ -204,19 +206,19 @@ impl Provider<Live> for IptablesPolicy {
     }
 }
 
-impl Importable<Live> for IptablesPolicy {
+impl Importable<LinuxHost> for IptablesPolicy {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let heading = "Policies of built-in chains other than ACCEPT.";
-        let refused = refused(Self::KIND, "", "read the tables");
-        let tables = match tables_to_list(host, heading).await.map_err(refused)? {
+        let refused = provider_error(Self::KIND, "", "read the tables");
+        let tables = match tables_for_import(host, heading).await.map_err(refused)? {
             Ok(tables) => tables,
             Err(listing) => return Ok(listing),
         };
-        let mut listing = Listing::of(heading, []);
-        for (_, saved) in tables.seen() {
+        let mut listing = Listing::new(heading, []);
+        for (_, saved) in tables.readable() {
             for (table, chain, policy) in policies(saved) {
                 match known_writers::of_policy(saved, table, chain) {
-                    _ if policy == UNTOUCHED => listing.default += 1,
+                    _ if policy == DEFAULT_POLICY => listing.default += 1,
                     Some(whose) => listing.add_foreign(whose),
                     None => drop(listing.managed.insert(format!("{table}/{chain}"))),
                 }
@@ -230,35 +232,37 @@ impl Importable<Live> for IptablesPolicy {
         host: &Reader,
         name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         let dropping = state
             .columns
             .iter()
-            .filter(|(_, policy)| *policy != UNTOUCHED);
-        let columns: Vec<Column> = dropping.map(|(column, _)| column).collect();
+            .filter(|(_, policy)| *policy != DEFAULT_POLICY);
+        let columns: Vec<TableVariant> = dropping.map(|(column, _)| column).collect();
         let policy = columns
             .first()
             .and_then(|column| state.columns.get(*column))
             .cloned();
-        Ok(match words_of(host, Self::KIND, name, &columns).await? {
-            Some((family, backend)) => Written::down(State {
-                policy,
-                family,
-                backend,
-                ..State::default()
-            }),
-            None => Written::Unreadable(ODD_COLUMNS.to_owned()),
-        })
+        Ok(
+            match family_and_backend_of(host, Self::KIND, name, &columns).await? {
+                Some((family, backend)) => Export::as_is(State {
+                    policy,
+                    family,
+                    backend,
+                    ..State::default()
+                }),
+                None => Export::Unreadable(ODD_VARIANTS.to_owned()),
+            },
+        )
     }
 }
 
-impl Composite<Live> for IptablesPolicy {
+impl Composite<LinuxHost> for IptablesPolicy {
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
         implied_hook(desired.persist)
     }
 }
 
-impl Watchable<Live> for IptablesPolicy {
+impl Watchable<LinuxHost> for IptablesPolicy {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         ChainName::parse(name)
             .iter()
@@ -279,12 +283,12 @@ impl Watchable<Live> for IptablesPolicy {
         });
         let moved: Vec<_> = moved.map(|(column, now)| (column, now.as_str())).collect();
         let name = ChainName::parse(name).ok()?;
-        netfilter::of_policy(host, name, &moved, Since::of(drift)).await
+        netfilter::policy_evidence(host, name, &moved, SinceRun::of(drift)).await
     }
 }
 
 /// Returns the policies of one column: table, chain, policy.
-fn policies(saved: &Saved) -> impl Iterator<Item = (&str, &str, &str)> {
+fn policies(saved: &SavedTables) -> impl Iterator<Item = (&str, &str, &str)> {
     saved.tables.iter().flat_map(|(table, chains)| {
         chains.iter().filter_map(move |(chain, rules)| {
             Some((table.as_str(), chain.as_str(), rules.policy.as_deref()?))
@@ -295,14 +299,14 @@ fn policies(saved: &Saved) -> impl Iterator<Item = (&str, &str, &str)> {
 fn read(tables: &Tables, name: &str) -> State {
     let mut state = State::default();
     let chain = ChainName::parse(name).expect("the name was checked");
-    for column in Column::ALL {
-        if let Reading::Read(saved) = tables.column(column) {
+    for column in TableVariant::ALL {
+        if let TableRead::Read(saved) = tables.table_read(column) {
             let policy = saved
                 .chain(chain.table, chain.chain)
                 .and_then(|chain| chain.policy.clone());
             state
                 .columns
-                .set(column, policy.unwrap_or_else(|| UNTOUCHED.to_owned()));
+                .set(column, policy.unwrap_or_else(|| DEFAULT_POLICY.to_owned()));
         }
     }
     state
@@ -311,7 +315,7 @@ fn read(tables: &Tables, name: &str) -> State {
 async fn set(
     host: &Writer,
     name: &str,
-    column: Column,
+    column: TableVariant,
     policy: String,
 ) -> Result<(), ProviderError> {
     let (table, chain) = name.split_once('/').expect("the name was checked");
@@ -321,7 +325,7 @@ async fn set(
         tables.set_policy(&table, &chain, &policy)
     })
     .await
-    .map_err(refused(IptablesPolicy::KIND, name, &attempted))
+    .map_err(provider_error(IptablesPolicy::KIND, name, &attempted))
 }
 
 #[cfg(test)]
@@ -329,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_built_in_chains_have_a_policy() {
+    fn policy_requires_a_built_in_chain() {
         let check = |name: &str| {
             IptablesPolicy
                 .check_name(name)
@@ -347,12 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_survives_json() {
+    fn policy_state_round_trips_through_json() {
         let mut state = State {
             policy: Some("DROP".into()),
             ..State::default()
         };
-        state.columns.set(Column::ALL[1], "DROP".to_owned());
+        state.columns.set(TableVariant::ALL[1], "DROP".to_owned());
         let json = serde_json::to_value(&state).unwrap();
         assert_eq!(
             json,

@@ -9,8 +9,8 @@ use stead_engine::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
-        error_chain::chain,
-        listing::{Listing, Written},
+        error_chain::error_chain,
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -25,16 +25,16 @@ use crate::{
     etc::Etc,
     evidence,
     files::conf_d::set_line,
-    host::{HostError, Live, Reader, Trigger, Writer},
+    host::{HostError, LinuxHost, Reader, Trigger, Writer},
     kernel::modules::{
-        Modules, OUR_LOADS, OUR_OPTIONS, Tree, canonical_name, canonical_options, listed,
-        option_line, shown,
+        LoadableModules, Modules, STEAD_LOAD_FILE, STEAD_OPTIONS_FILE, canonical_name,
+        canonical_options, join_paths, module_names, option_line,
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// Longest name of a module in bytes: linux/moduleparam.h, `MODULE_NAME_LEN`, without the closing NUL.
-const LONGEST: usize = 55;
+const MAX_NAME: usize = 55;
 
 /// The kind `kernel-module`.
 pub(crate) struct KernelModule;
@@ -94,9 +94,9 @@ fn check_options(options: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-impl Provider<Live> for KernelModule {
+impl Provider<LinuxHost> for KernelModule {
     const KIND: &'static str = "kernel-module";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .watchable()
@@ -122,7 +122,7 @@ impl Provider<Live> for KernelModule {
         let is_module = name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if !is_module || name.is_empty() || name.len() > LONGEST {
+        if !is_module || name.is_empty() || name.len() > MAX_NAME {
             return Err(
                 Problem::new(format!("`{name}` is not the name of a kernel module"))
                     .help("such as `br_netfilter`"),
@@ -141,12 +141,12 @@ impl Provider<Live> for KernelModule {
         name: &str,
         mut desired: State,
     ) -> Result<State, Vec<Problem>> {
-        let said = |error: HostError| vec![Problem::new(chain(&error).join(": "))];
+        let said = |error: HostError| vec![Problem::new(error_chain(&error).join(": "))];
         let modules = Modules::read(host).map_err(said)?;
         if !modules.is_running(name) {
-            let tree = Tree::read(host).map_err(said)?;
-            if !tree.loadable.contains(name) {
-                return Err(vec![tree.unknown(name)]);
+            let tree = LoadableModules::read(host).map_err(said)?;
+            if !tree.names.contains(name) {
+                return Err(vec![tree.unknown_module(name)]);
             }
         }
         // What is set already is a state to go back to.
@@ -156,9 +156,9 @@ impl Provider<Live> for KernelModule {
         }
         if let Some(options) = &mut desired.options {
             *options = canonical_options(options);
-            let others = modules.others_options(name);
+            let others = modules.foreign_options(name);
             if others.ours(options).is_none() {
-                return Err(vec![others.problem().at("options")]);
+                return Err(vec![others.conflict_problem().at("options")]);
             }
         }
         Ok(desired)
@@ -169,7 +169,7 @@ impl Provider<Live> for KernelModule {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        let modules = Modules::read(host).map_err(refused(
+        let modules = Modules::read(host).map_err(provider_error(
             Self::KIND,
             names.first().unwrap_or(&""),
             "read the lists of modules",
@@ -189,28 +189,28 @@ impl Provider<Live> for KernelModule {
     }
 }
 
-impl Reversible<Live> for KernelModule {
+impl Reversible<LinuxHost> for KernelModule {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        host.clean(Path::new(OUR_LOADS))
-            .and_then(|()| host.clean(Path::new(OUR_OPTIONS)))
-            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+        host.remove_temporary(Path::new(STEAD_LOAD_FILE))
+            .and_then(|()| host.remove_temporary(Path::new(STEAD_OPTIONS_FILE)))
+            .map_err(provider_error(Self::KIND, name, "remove a temporary file"))
     }
 }
 
-impl Importable<Live> for KernelModule {
+impl Importable<LinuxHost> for KernelModule {
     /// Names what somebody chose, in /etc, and what is loaded: a module that the host could not load is no state to bring back.
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(
+        let refused = provider_error(
             Self::KIND,
             "/etc/modules-load.d",
             "read the lists of modules",
         );
         let modules = Modules::read(host).map_err(&refused)?;
         let etc = Etc::read(host).map_err(&refused)?;
-        let mut listing = Listing::of("Kernel modules that a file in /etc loads at boot.", []);
+        let mut listing = Listing::new("Kernel modules that a file in /etc loads at boot.", []);
         for file in &modules.loads {
-            for name in listed(&file.text) {
-                if !etc.is_decided(&file.path) {
+            for name in module_names(&file.text) {
+                if !etc.is_admin_configured(&file.path) {
                     listing.default += 1;
                 } else if modules.is_running(&name) {
                     listing.managed.insert(name);
@@ -227,21 +227,21 @@ impl Importable<Live> for KernelModule {
         _host: &Reader,
         _name: &str,
         mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         state.options.take_if(|options| options.is_empty());
-        Ok(Written::down(state))
+        Ok(Export::as_is(state))
     }
 }
 
-impl Watchable<Live> for KernelModule {
+impl Watchable<LinuxHost> for KernelModule {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         let loaded = Path::new("/sys/module")
             .join(canonical_name(name))
             .join("initstate");
         vec![
             Trigger::Value(loaded),
-            Trigger::Path(OUR_LOADS.into()),
-            Trigger::Path(OUR_OPTIONS.into()),
+            Trigger::Path(STEAD_LOAD_FILE.into()),
+            Trigger::Path(STEAD_OPTIONS_FILE.into()),
         ]
     }
 
@@ -255,10 +255,20 @@ impl Watchable<Live> for KernelModule {
         let then = drift.change.after()?;
         let lists = |state: &State| state.boot == Some(true);
         if lists(&now) != lists(then) && then.boot.is_some() {
-            return evidence::paths::of_files(host, &[Path::new(OUR_LOADS)], drift.touched).await;
+            return evidence::paths::files_changed(
+                host,
+                &[Path::new(STEAD_LOAD_FILE)],
+                drift.modified_at,
+            )
+            .await;
         }
         if now.options != then.options && then.options.is_some() {
-            return evidence::paths::of_files(host, &[Path::new(OUR_OPTIONS)], drift.touched).await;
+            return evidence::paths::files_changed(
+                host,
+                &[Path::new(STEAD_OPTIONS_FILE)],
+                drift.modified_at,
+            )
+            .await;
         }
         // No list loads it, so that a start of the host leaves it out.
         let is_lost = then.running == Some(true) && drift.rebooted == Some(true) && !lists(&now);
@@ -266,9 +276,9 @@ impl Watchable<Live> for KernelModule {
     }
 }
 
-impl Footprint<Live> for KernelModule {
+impl Footprint<LinuxHost> for KernelModule {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
-        vec![OUR_LOADS.to_owned(), OUR_OPTIONS.to_owned()]
+        vec![STEAD_LOAD_FILE.to_owned(), STEAD_OPTIONS_FILE.to_owned()]
     }
 
     fn blocks_rehearsal(&self, _name: &str, change: &Change<State>) -> Option<&'static str> {
@@ -284,7 +294,7 @@ fn state(modules: &Modules, name: &str) -> Option<State> {
     let options = modules.options(name);
     let running = modules.is_running(name);
     let boot = modules.is_loaded_at_boot(name);
-    let exists = running || boot || options != modules.others_options(name).with("");
+    let exists = running || boot || options != modules.foreign_options(name).with("");
     exists.then_some(State {
         options: Some(options),
         persist: None,
@@ -295,12 +305,12 @@ fn state(modules: &Modules, name: &str) -> Option<State> {
 
 /// Files first: a module that cannot be loaded or unloaded now is at least right after a reboot, and going back is the same.
 async fn apply(host: &Writer, name: &str, change: Change<State>) -> Result<(), ProviderError> {
-    let fail = |attempted: &str| refused(KernelModule::KIND, name, attempted);
+    let fail = |attempted: &str| provider_error(KernelModule::KIND, name, attempted);
     let modules = Modules::read(&Reader::new(host.root())).map_err(fail("read the lists"))?;
     let (before, after) = match change {
         Change::Create { after } => (State::default(), after),
         Change::Update { before, after } => (before, after),
-        Change::Delete { before } => (before, gone(&modules, name)?),
+        Change::Delete { before } => (before, absent_state(&modules, name)?),
     };
     if let Some(boot) = after.boot.filter(|boot| before.boot != Some(*boot)) {
         set_boot(host, &modules, name, boot)?;
@@ -325,13 +335,13 @@ async fn apply(host: &Writer, name: &str, change: Change<State>) -> Result<(), P
 }
 
 /// Returns the state of a module that is gone, if it can go.
-fn gone(modules: &Modules, name: &str) -> Result<State, ProviderError> {
+fn absent_state(modules: &Modules, name: &str) -> Result<State, ProviderError> {
     if modules.built_in.contains(name) {
         let fact = "it is built into the kernel";
-        return Err(error(name, "unload it", fact));
+        return Err(module_error(name, "unload it", fact));
     }
     Ok(State {
-        options: Some(modules.others_options(name).with("")),
+        options: Some(modules.foreign_options(name).with("")),
         persist: None,
         running: Some(false),
         boot: Some(false),
@@ -341,13 +351,13 @@ fn gone(modules: &Modules, name: &str) -> Result<State, ProviderError> {
 fn set_boot(host: &Writer, modules: &Modules, name: &str, boot: bool) -> Result<(), ProviderError> {
     let foreign = modules.foreign_loads(name);
     if !boot && !foreign.is_empty() {
-        let fact = format!("{} lists it", shown(foreign.iter().copied()));
+        let fact = format!("{} lists it", join_paths(foreign.iter().copied()));
         let help = "stead edits only its own file: remove the line there first";
-        return Err(error(name, "prevent that it is loaded at boot", &fact).help(help));
+        return Err(module_error(name, "prevent that it is loaded at boot", &fact).help(help));
     }
-    let is_wanted = |line: &str| listed(line).contains(name);
+    let is_wanted = |line: &str| module_names(line).contains(name);
     let line = (boot && foreign.is_empty()).then_some(name);
-    set_line(host, Path::new(OUR_LOADS), is_wanted, line).map_err(refused(
+    set_line(host, Path::new(STEAD_LOAD_FILE), is_wanted, line).map_err(provider_error(
         KernelModule::KIND,
         name,
         "set it for boot",
@@ -360,18 +370,20 @@ fn set_options(
     name: &str,
     options: &str,
 ) -> Result<(), ProviderError> {
-    let others = modules.others_options(name);
+    let others = modules.foreign_options(name);
     let attempted = format!("set its options to `{options}`");
     let ours = others
         .ours(options)
-        .ok_or_else(|| error(name, &attempted, &others.problem().message))?;
+        .ok_or_else(|| module_error(name, &attempted, &others.conflict_problem().message))?;
     let is_wanted = |line: &str| option_line(line).is_some_and(|(module, _)| module == name);
     let line = (!ours.is_empty()).then(|| format!("options {name} {ours}"));
-    set_line(host, Path::new(OUR_OPTIONS), is_wanted, line.as_deref()).map_err(refused(
-        KernelModule::KIND,
-        name,
-        &attempted,
-    ))
+    set_line(
+        host,
+        Path::new(STEAD_OPTIONS_FILE),
+        is_wanted,
+        line.as_deref(),
+    )
+    .map_err(provider_error(KernelModule::KIND, name, &attempted))
 }
 
 /// Unloads a module. `modprobe -r` also unloads what it needed and nobody else uses now (modprobe(8));
@@ -384,7 +396,7 @@ async fn unload(host: &Writer, modules: &Modules, name: &str) -> Result<(), Host
         if now
             .loads
             .iter()
-            .any(|file| listed(&file.text).contains(also))
+            .any(|file| module_names(&file.text).contains(also))
         {
             host.run("modprobe", &[also], b"").await?;
         }
@@ -392,14 +404,14 @@ async fn unload(host: &Writer, modules: &Modules, name: &str) -> Result<(), Host
     Ok(())
 }
 
-fn error(name: &str, attempted: &str, fact: &str) -> ProviderError {
+fn module_error(name: &str, attempted: &str, fact: &str) -> ProviderError {
     ProviderError::new(Address::new(KernelModule::KIND, name), attempted, fact)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{conf_d::HEADER, test_root::Root};
+    use crate::files::{conf_d::HEADER, test_root::TestRoot};
 
     const NAME: &str = "nf_conntrack";
     const LOADED: (&str, &str) = (
@@ -421,11 +433,11 @@ mod tests {
         ("/etc/modprobe.d/README", ""),
     ];
 
-    fn host(files: &[(&str, &str)]) -> Root {
-        Root::new(&[&FOLDERS, files].concat())
+    fn host(files: &[(&str, &str)]) -> TestRoot {
+        TestRoot::new(&[&FOLDERS, files].concat())
     }
 
-    async fn observed(root: &Root) -> Option<State> {
+    async fn observed(root: &TestRoot) -> Option<State> {
         KernelModule
             .read(&root.reader(), &[NAME])
             .await
@@ -433,12 +445,12 @@ mod tests {
             .remove(0)
     }
 
-    async fn change(root: &Root, after: Option<State>) -> Result<(), String> {
+    async fn change(root: &TestRoot, after: Option<State>) -> Result<(), String> {
         let change = Change::between(observed(root).await, after).unwrap();
         KernelModule
             .apply(&root.writer(), vec![(NAME, change)])
             .await
-            .map_err(|error| chain(&error).join(": "))
+            .map_err(|error| error_chain(&error).join(": "))
     }
 
     fn state(running: bool, boot: bool, options: &str) -> State {
@@ -455,7 +467,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_module_is_what_the_kernel_and_the_files_say() {
+    async fn module_state_combines_kernel_and_conf_files() {
         check_observed(&[], None).await;
         check_observed(&[LOADED], Some(state(true, false, ""))).await;
         check_observed(&[RELEASE, BUILT_IN], Some(state(true, false, ""))).await;
@@ -482,19 +494,15 @@ mod tests {
         )
         .await;
         check_observed(
-            &[(OUR_OPTIONS, options)],
+            &[(STEAD_OPTIONS_FILE, options)],
             Some(state(false, false, "hashsize=1")),
         )
         .await;
     }
 
-    async fn check_there_and_back(
-        files: &[(&str, &str)],
-        after: State,
-        expected: [Option<&str>; 2],
-    ) {
+    async fn check_round_trip(files: &[(&str, &str)], after: State, expected: [Option<&str>; 2]) {
         let root = host(files);
-        let ours = || [root.text(OUR_LOADS), root.text(OUR_OPTIONS)];
+        let ours = || [root.text(STEAD_LOAD_FILE), root.text(STEAD_OPTIONS_FILE)];
         let files_before = ours();
         let before = observed(&root).await;
         change(&root, Some(after.clone())).await.unwrap();
@@ -507,45 +515,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn our_files_come_and_go_and_leave_no_trace() {
+    async fn module_files_are_created_and_removed_without_trace() {
         let both = [Some("nf_conntrack\n"), Some("options nf_conntrack a=1\n")];
-        check_there_and_back(&[LOADED], state(true, true, "a=1"), both).await;
-        check_there_and_back(&[LOADED], state(true, true, ""), [both[0], None]).await;
-        check_there_and_back(&[LOADED], state(true, false, "a=1"), [None, both[1]]).await;
+        check_round_trip(&[LOADED], state(true, true, "a=1"), both).await;
+        check_round_trip(&[LOADED], state(true, true, ""), [both[0], None]).await;
+        check_round_trip(&[LOADED], state(true, false, "a=1"), [None, both[1]]).await;
         let ours = format!("{HEADER}\nbr_netfilter\noverlay\n");
-        check_there_and_back(
-            &[LOADED, (OUR_LOADS, &ours)],
+        check_round_trip(
+            &[LOADED, (STEAD_LOAD_FILE, &ours)],
             state(true, true, ""),
             [Some("br_netfilter\nnf_conntrack\noverlay\n"), None],
         )
         .await;
         let ours = format!("{HEADER}\noptions nf_conntrack a=0\n");
-        check_there_and_back(
-            &[LOADED, (OUR_OPTIONS, &ours)],
+        check_round_trip(
+            &[LOADED, (STEAD_OPTIONS_FILE, &ours)],
             state(true, true, "a=1"),
             both,
         )
         .await;
         let theirs = ("/etc/modprobe.d/a.conf", "options nf_conntrack z=1\n");
-        check_there_and_back(&[LOADED, theirs], state(true, true, "z=1 a=1"), both).await;
+        check_round_trip(&[LOADED, theirs], state(true, true, "z=1 a=1"), both).await;
     }
 
     #[tokio::test]
-    async fn absence_takes_our_lines_and_only_ours() {
+    async fn absence_removes_only_own_lines() {
         let loads = format!("{HEADER}\nnf_conntrack\noverlay\n");
         let options = format!("{HEADER}\noptions nf_conntrack a=1\n");
         let root = host(&[
-            (OUR_LOADS, &loads),
-            (OUR_OPTIONS, &options),
+            (STEAD_LOAD_FILE, &loads),
+            (STEAD_OPTIONS_FILE, &options),
             ("/etc/modprobe.d/a.conf", "options nf_conntrack z=1\n"),
         ]);
         change(&root, None).await.unwrap();
         assert_eq!(observed(&root).await, None);
-        assert_eq!(root.text(OUR_LOADS), Some(format!("{HEADER}\noverlay\n")));
-        assert_eq!(root.text(OUR_OPTIONS), None);
+        assert_eq!(
+            root.text(STEAD_LOAD_FILE),
+            Some(format!("{HEADER}\noverlay\n"))
+        );
+        assert_eq!(root.text(STEAD_OPTIONS_FILE), None);
     }
 
-    async fn check_stays(files: &[(&str, &str)], expected: &str) {
+    async fn check_not_removable(files: &[(&str, &str)], expected: &str) {
         let root = host(files);
         assert_eq!(change(&root, None).await.unwrap_err(), expected);
         for (path, text) in files {
@@ -554,14 +565,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_load_cannot_be_made_absent() {
-        check_stays(
-            &[LOADED, ("/etc/modules", "nf_conntrack\n"), (OUR_LOADS, "nf_conntrack\n")],
+    async fn module_loaded_by_others_cannot_be_absent() {
+        check_not_removable(
+            &[LOADED, ("/etc/modules", "nf_conntrack\n"), (STEAD_LOAD_FILE, "nf_conntrack\n")],
             "kernel-module:nf_conntrack: cannot prevent that it is loaded at boot: /etc/modules lists it",
         )
         .await;
-        check_stays(
-            &[RELEASE, BUILT_IN, (OUR_LOADS, "nf_conntrack\n")],
+        check_not_removable(
+            &[RELEASE, BUILT_IN, (STEAD_LOAD_FILE, "nf_conntrack\n")],
             "kernel-module:nf_conntrack: cannot unload it: it is built into the kernel",
         )
         .await;
@@ -579,7 +590,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wish_is_to_run_and_to_be_loaded_at_boot_unless_it_says_otherwise() {
+    async fn module_runs_and_loads_at_boot_by_default() {
         let files = [RELEASE, DEPENDENCIES];
         let wish = prepared(&files, NAME, State::default()).await.unwrap();
         assert_eq!(
@@ -597,7 +608,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_state_to_go_back_to_stays_as_it_is() {
+    async fn prepare_keeps_a_recorded_state() {
         let before = State {
             running: Some(true),
             boot: Some(false),
@@ -620,7 +631,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_is_said_before_anything_is_done() {
+    async fn prepare_rejects_missing_modules_and_conflicts() {
         check_problem(
             &[RELEASE, DEPENDENCIES],
             "nf_contrack",
@@ -655,7 +666,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn import_names_what_somebody_chose_and_what_runs() {
+    async fn import_lists_modules_that_are_chosen_and_loaded() {
         let root = host(&[
             LOADED,
             ("/etc/modules-load.d/a.conf", "nf-conntrack\noverlay\n"),
@@ -668,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_one_spelling() {
+    fn module_name_has_one_spelling() {
         KernelModule.check_name("8021q").unwrap();
         let help = |name: &str| KernelModule.check_name(name).unwrap_err().help.unwrap();
         assert_eq!(help("nf-conntrack"), "write `nf_conntrack`");

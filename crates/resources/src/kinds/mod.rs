@@ -27,10 +27,10 @@ pub(crate) mod user;
 
 use stead_engine::provider::registry::Registry;
 
-use crate::host::Live;
+use crate::host::LinuxHost;
 
 /// Returns all kinds.
-pub fn registry() -> Registry<Live> {
+pub fn registry() -> Registry<LinuxHost> {
     Registry::default()
         .with(addon_repo::AddonRepo)
         .with(addons::Addons)

@@ -4,7 +4,7 @@ use stead_engine::{
     model::{
         address::Address,
         change::{Change, Effects},
-        completion::Gap,
+        completion::CompletionTarget,
         listing::Listing,
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
@@ -17,12 +17,14 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{HostError, Live, Reader, Trigger, Writer},
+    host::{HostError, LinuxHost, Reader, Trigger, Writer},
     microk8s::{
         layout::{self, Layout, SNAP},
-        restart::{PENDING, STARTED, State, group, inputs, read, restart, unit},
+        restart::{
+            INVOCATION_LINK, PENDING_ARGUMENTS, State, group, inputs_digest, read, restart, unit,
+        },
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// How long such a restart takes, in milliseconds: an estimate for the plan.
@@ -46,9 +48,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for Restart {
+impl Provider<LinuxHost> for Restart {
     const KIND: &'static str = crate::microk8s::restart::KIND;
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .importable()
         .completable()
         .reactive()
@@ -110,7 +112,7 @@ impl Provider<Live> for Restart {
             let digests = layout
                 .services(group(name))
                 .into_iter()
-                .map(|(service, files)| Ok((service, inputs(host, &layout, &files)?)))
+                .map(|(service, files)| Ok((service, inputs_digest(host, &layout, &files)?)))
                 .collect::<Result<_, HostError>>()
                 .map_err(|error| vec![Problem::new(error.to_string())])?;
             desired.started_with = Some(digests);
@@ -125,7 +127,7 @@ impl Provider<Live> for Restart {
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let mut states = vec![];
         for name in names {
-            let refused = refused(
+            let refused = provider_error(
                 Self::KIND,
                 name,
                 "read the arguments that it was started with",
@@ -187,18 +189,18 @@ impl Provider<Live> for Restart {
     }
 }
 
-impl Importable<Live> for Restart {
+impl Importable<LinuxHost> for Restart {
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside(
+        Ok(Listing::not_importable(
             "not importable: added by what it restarts",
         ))
     }
 }
 
-impl Completable<Live> for Restart {
-    async fn complete(&self, _host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+impl Completable<LinuxHost> for Restart {
+    async fn complete(&self, _host: &Reader, _name: &str, gap: &CompletionTarget) -> Vec<String> {
         match gap {
-            Gap::Name => layout::groups()
+            CompletionTarget::Name => layout::groups()
                 .iter()
                 .map(|group| format!("{SNAP}/{group}"))
                 .collect(),
@@ -207,7 +209,7 @@ impl Completable<Live> for Restart {
     }
 }
 
-impl Reactive<Live> for Restart {
+impl Reactive<LinuxHost> for Restart {
     fn after_dependency_change(
         &self,
         _name: &str,
@@ -219,7 +221,7 @@ impl Reactive<Live> for Restart {
         let mut is_due = false;
         for address in by.iter().filter(|address| address.kind == "kube-args") {
             let service = layout::service(is_kubelite, &address.name);
-            started_with.insert(service, PENDING.to_owned());
+            started_with.insert(service, PENDING_ARGUMENTS.to_owned());
             is_due = true;
         }
         is_due.then_some(State {
@@ -229,15 +231,15 @@ impl Reactive<Live> for Restart {
     }
 }
 
-impl Watchable<Live> for Restart {
+impl Watchable<LinuxHost> for Restart {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         let services = layout::possible_services(group(name)).into_iter();
-        let started = services.map(|service| format!("{STARTED}{}", unit(&service)));
+        let started = services.map(|service| format!("{INVOCATION_LINK}{}", unit(&service)));
         started.map(|path| Trigger::Path(path.into())).collect()
     }
 }
 
-impl Footprint<Live> for Restart {
+impl Footprint<LinuxHost> for Restart {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }

@@ -9,7 +9,7 @@ use stead_engine::{
         address::Address,
         change::Change,
         drift::{Drift, Evidence},
-        error_chain::chain,
+        error_chain::error_chain,
         listing::Listing,
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
@@ -24,13 +24,15 @@ use stead_engine::{
 use crate::{
     evidence,
     files::{
-        metadata::{Outside, stat},
-        secret_source::{Reference, sealed},
+        metadata::{FileMetadata, stat_as},
+        secret_source::{SecretSource, digest_for_path},
     },
-    host::{Existing, HostError, Live, MetaKind, Reader, Secret, Writer},
+    host::{HostError, IfExists, LinuxHost, MetaKind, Reader, Secret, Writer},
     values::{
-        access::{GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, canonical_owners, owners},
-        path::{ancestors, check, refused},
+        access::{
+            GROUP, MODE, Mode, OWNER, Owner, OwnerGroup, account_addresses, canonical_owners,
+        },
+        path::{ancestors, check, provider_error},
     },
 };
 
@@ -63,8 +65,8 @@ pub(crate) struct State {
     xattrs: Option<BTreeMap<String, String>>,
 }
 
-fn check_reference(text: &str) -> Result<(), Problem> {
-    Reference::parse(text).map(drop)
+fn check_source(text: &str) -> Result<(), Problem> {
+    SecretSource::parse(text).map(drop)
 }
 
 const ATTRIBUTES: &[Attribute] = &[
@@ -73,7 +75,7 @@ const ATTRIBUTES: &[Attribute] = &[
         shape: Shape::Secret,
         role: Role::Input,
         doc: "Where the secret comes from: a file, a credential of systemd, or what a command prints. At most 64 KiB.",
-        check: Some(check_reference),
+        check: Some(check_source),
     },
     Attribute::new(
         "digest",
@@ -95,9 +97,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for SecretFile {
+impl Provider<LinuxHost> for SecretFile {
     const KIND: &'static str = "secret-file";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .watchable()
@@ -138,10 +140,10 @@ impl Provider<Live> for SecretFile {
         if desired.digest.is_none()
             && let Some(value) = &desired.value
         {
-            let secret = read_reference(host, value).await;
+            let secret = read_source(host, value).await;
             let secret = secret.map_err(|problem| vec![problem.at("value")])?;
-            let digest = sealed(host, name, &secret);
-            let failed = |error: HostError| vec![Problem::new(chain(&error).join(": "))];
+            let digest = digest_for_path(host, name, &secret);
+            let failed = |error: HostError| vec![Problem::new(error_chain(&error).join(": "))];
             desired.digest = Some(digest.map_err(failed)?);
         }
         Ok(desired)
@@ -164,24 +166,33 @@ impl Provider<Live> for SecretFile {
             let path = Path::new(name);
             match change {
                 Change::Delete { .. } => {
-                    host.remove_file(path)
-                        .map_err(refused(Self::KIND, name, "remove it"))?;
+                    host.remove_file(path).map_err(provider_error(
+                        Self::KIND,
+                        name,
+                        "remove it",
+                    ))?;
                 }
-                Change::Create { after } => put(host, name, &after, Existing::Refuse).await?,
+                Change::Create { after } => {
+                    write_secret(host, name, &after, IfExists::Refuse).await?;
+                }
                 Change::Update { before, after } if before.digest == after.digest => {
-                    outside(&after).set(Self::KIND, host, name, MetaKind::File)?;
+                    metadata(&after).apply(Self::KIND, host, name, MetaKind::File)?;
                 }
-                Change::Update { after, .. } => put(host, name, &after, Existing::Replace).await?,
+                Change::Update { after, .. } => {
+                    write_secret(host, name, &after, IfExists::Replace).await?;
+                }
             }
         }
         Ok(())
     }
 
     fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
-        let owners = owners(desired.owner.as_ref(), desired.group.as_ref());
-        let from = desired.value.as_deref().map(Reference::parse);
+        let owners = account_addresses(desired.owner.as_ref(), desired.group.as_ref());
+        let from = desired.value.as_deref().map(SecretSource::parse);
         let from = match from {
-            Some(Ok(Reference::File(path))) => path.to_str().map(|path| Address::new("file", path)),
+            Some(Ok(SecretSource::File(path))) => {
+                path.to_str().map(|path| Address::new("file", path))
+            }
             _ => None,
         };
         ancestors(name)
@@ -192,7 +203,7 @@ impl Provider<Live> for SecretFile {
     }
 }
 
-impl Reversible<Live> for SecretFile {
+impl Reversible<LinuxHost> for SecretFile {
     async fn back_up(
         &self,
         host: &Writer,
@@ -204,43 +215,43 @@ impl Reversible<Live> for SecretFile {
             return Ok(());
         }
         let Some(digest) = before else { return Ok(()) };
-        let refused = refused(Self::KIND, name, "save its contents for rollback");
-        keep(host, name, digest).map_err(refused)
+        let refused = provider_error(Self::KIND, name, "save its contents for rollback");
+        back_up_secret(host, name, digest).map_err(refused)
     }
 
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        host.clean(Path::new(name))
-            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+        host.remove_temporary(Path::new(name))
+            .map_err(provider_error(Self::KIND, name, "remove a temporary file"))
     }
 }
 
-impl Importable<Live> for SecretFile {
+impl Importable<LinuxHost> for SecretFile {
     async fn list(&self, _host: &Reader) -> Result<Listing, ProviderError> {
-        Ok(Listing::outside(
+        Ok(Listing::not_importable(
             "not importable: a host does not record the source of a secret",
         ))
     }
 }
 
-impl Watchable<Live> for SecretFile {
+impl Watchable<LinuxHost> for SecretFile {
     async fn attribute_drift(
         &self,
         host: &Reader,
         name: &str,
         drift: &Drift<State>,
     ) -> Option<Evidence> {
-        evidence::paths::of_path(host, name, drift).await
+        evidence::paths::path_changed(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for SecretFile {
+impl Footprint<LinuxHost> for SecretFile {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
 }
 
-async fn read_reference(host: &Reader, value: &str) -> Result<Secret, Problem> {
-    Reference::parse(value)?.read(host).await
+async fn read_source(host: &Reader, value: &str) -> Result<Secret, Problem> {
+    SecretSource::parse(value)?.read(host).await
 }
 
 fn reader(host: &Writer) -> Reader {
@@ -248,8 +259,8 @@ fn reader(host: &Writer) -> Reader {
 }
 
 /// Returns what is wanted besides the contents.
-fn outside(state: &State) -> Outside {
-    Outside {
+fn metadata(state: &State) -> FileMetadata {
+    FileMetadata {
         mode: state.mode,
         owner: state.owner.clone(),
         group: state.group.clone(),
@@ -258,23 +269,25 @@ fn outside(state: &State) -> Outside {
 }
 
 fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
-    let Some(meta) = stat(SecretFile::KIND, host, name, MetaKind::File)? else {
+    let Some(meta) = stat_as(SecretFile::KIND, host, name, MetaKind::File)? else {
         return Ok(None);
     };
     let digest = match host.read_secret(Path::new(name)) {
         Err(error) if error.is_not_allowed() => None,
         secret => {
-            let secret = secret.map_err(refused(SecretFile::KIND, name, "read it"))?;
-            let digest = secret.map(|secret| sealed(host, name, &secret)).transpose();
-            digest.map_err(refused(SecretFile::KIND, name, "digest it"))?
+            let secret = secret.map_err(provider_error(SecretFile::KIND, name, "read it"))?;
+            let digest = secret
+                .map(|secret| digest_for_path(host, name, &secret))
+                .transpose();
+            digest.map_err(provider_error(SecretFile::KIND, name, "digest it"))?
         }
     };
-    let Outside {
+    let FileMetadata {
         mode,
         owner,
         group,
         xattrs,
-    } = Outside::read(SecretFile::KIND, host, name, &meta)?;
+    } = FileMetadata::read(SecretFile::KIND, host, name, &meta)?;
     Ok(Some(State {
         value: None,
         digest,
@@ -286,32 +299,37 @@ fn read(host: &Reader, name: &str) -> Result<Option<State>, ProviderError> {
 }
 
 /// Writes the secret that has the digest: the one that was kept, else the one of the reference.
-async fn put(
+async fn write_secret(
     host: &Writer,
     name: &str,
     after: &State,
-    existing: Existing,
+    existing: IfExists,
 ) -> Result<(), ProviderError> {
-    let there = stat(SecretFile::KIND, &reader(host), name, MetaKind::File)?;
-    let access = outside(after).access(SecretFile::KIND, name, there.as_ref(), DEFAULT_MODE)?;
+    let there = stat_as(SecretFile::KIND, &reader(host), name, MetaKind::File)?;
+    let access =
+        metadata(after).desired_attributes(SecretFile::KIND, name, there.as_ref(), DEFAULT_MODE)?;
     let failed = |attempted: &str, why: Box<dyn std::error::Error + Send + Sync>| {
         ProviderError::new(Address::new(SecretFile::KIND, name), attempted, why)
     };
     let host_reader = reader(host);
     let kept = match &after.digest {
-        Some(digest) => host.kept_secret(digest),
+        Some(digest) => host.load_secret(digest),
         None => Ok(None),
     };
-    let kept = kept.map_err(refused(SecretFile::KIND, name, "find its saved contents"))?;
+    let kept = kept.map_err(provider_error(
+        SecretFile::KIND,
+        name,
+        "find its saved contents",
+    ))?;
     let secret = match (kept, &after.value) {
         (Some(kept), _) => kept,
-        (None, Some(value)) => read_reference(&host_reader, value)
+        (None, Some(value)) => read_source(&host_reader, value)
             .await
             .map_err(|problem| failed("read the secret", problem.into()))?,
         (None, None) => return Err(failed("write it", "its contents were not saved".into())),
     };
-    let digest = sealed(&host_reader, name, &secret);
-    let digest = digest.map_err(refused(SecretFile::KIND, name, "digest the secret"))?;
+    let digest = digest_for_path(&host_reader, name, &secret);
+    let digest = digest.map_err(provider_error(SecretFile::KIND, name, "digest the secret"))?;
     if after
         .digest
         .as_ref()
@@ -321,17 +339,17 @@ async fn put(
         return Err(failed("write it", why.into()));
     }
     let mut bytes = secret.as_slice();
-    host.put_file(Path::new(name), &mut bytes, None, &access, existing)
-        .map_err(refused(SecretFile::KIND, name, "write it"))
+    host.write_file(Path::new(name), &mut bytes, None, &access, existing)
+        .map_err(provider_error(SecretFile::KIND, name, "write it"))
 }
 
 /// Keeps the contents that are there, for going back, as root's alone.
-fn keep(host: &Writer, name: &str, digest: &str) -> Result<(), HostError> {
+fn back_up_secret(host: &Writer, name: &str, digest: &str) -> Result<(), HostError> {
     let reader = reader(host);
     let changed = || HostError::Changed { path: name.into() };
     let secret = reader.read_secret(Path::new(name))?.ok_or_else(changed)?;
-    if sealed(&reader, name, &secret)? != digest {
+    if digest_for_path(&reader, name, &secret)? != digest {
         return Err(changed());
     }
-    host.keep_secret(digest, &secret)
+    host.store_secret(digest, &secret)
 }

@@ -7,7 +7,7 @@ use stead_engine::{
     model::{
         address::Address,
         change::Change,
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -19,7 +19,7 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{Live, Reader, Writer},
+    host::{LinuxHost, Reader, Writer},
     snapd::client::{self, SnapdError},
     values::secret_patterns,
 };
@@ -27,7 +27,7 @@ use crate::{
 /// The name of snapd itself among snaps.
 const SYSTEM: &str = "system";
 /// Its groups of settings: overlord/configstate/configcore of snapd. Not `system`, which is the name and the clock of the host.
-const OF_SYSTEM: [&str; 13] = [
+const SYSTEM_GROUPS: [&str; 13] = [
     "cloud",
     "experimental",
     "homedirs",
@@ -43,7 +43,7 @@ const OF_SYSTEM: [&str; 13] = [
     "users",
 ];
 /// Settings that nobody chose, by snap: how their names begin. What old releases of snapd hold is said by `hold` of each snap.
-const OWN: [(&str, &str); 2] = [(SYSTEM, "refresh.hold"), (SYSTEM, "refresh.last")];
+const SNAPD_SETTINGS: [(&str, &str); 2] = [(SYSTEM, "refresh.hold"), (SYSTEM, "refresh.last")];
 
 /// The kind `snap-config`.
 pub(crate) struct SnapConfig;
@@ -71,9 +71,10 @@ const ATTRIBUTES: &[Attribute] = &[
     Attribute::new("setting", Shape::Text, Role::Derived, "The value as JSON."),
 ];
 
-impl Provider<Live> for SnapConfig {
+impl Provider<LinuxHost> for SnapConfig {
     const KIND: &'static str = "snap-config";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new().importable().footprint();
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
+        Capabilities::new().importable().footprint();
     type State = State;
 
     fn schema(&self) -> Schema {
@@ -146,7 +147,7 @@ impl Provider<Live> for SnapConfig {
             let (snap, key) = split(name);
             let setting = change.after().and_then(|after| after.setting.clone());
             let value = setting.unwrap_or_default();
-            client::set(host, snap, &json!({key: value}))
+            client::set_settings(host, snap, &json!({key: value}))
                 .await
                 .map_err(refused(name, "set it"))?;
         }
@@ -158,10 +159,10 @@ impl Provider<Live> for SnapConfig {
     }
 }
 
-impl Importable<Live> for SnapConfig {
+impl Importable<LinuxHost> for SnapConfig {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        if !client::is_there(host).map_err(|error| refused("", "find snapd")(error.into()))? {
-            return Ok(Listing::outside(crate::snapd::list::NONE));
+        if !client::is_present(host).map_err(|error| refused("", "find snapd")(error.into()))? {
+            return Ok(Listing::not_importable(crate::snapd::list::NO_SNAPD));
         }
         list(host)
             .await
@@ -173,26 +174,26 @@ impl Importable<Live> for SnapConfig {
         _host: &Reader,
         _name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         Ok(match state.setting {
-            None => Written::Default,
-            Some(setting) => Written::down(State {
-                value: Some(as_written(&setting)),
+            None => Export::Default,
+            Some(setting) => Export::as_is(State {
+                value: Some(to_snap_set(&setting)),
                 setting: None,
             }),
         })
     }
 }
 
-impl Footprint<Live> for SnapConfig {
+impl Footprint<LinuxHost> for SnapConfig {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/lib/snapd/*".to_owned(), "/var/snap/*".to_owned()]
     }
 }
 
 async fn list(host: &Reader) -> Result<Listing, SnapdError> {
-    let mut listing = Listing::of("Settings of snaps, and of snapd itself.", []);
-    let snaps = crate::snapd::list::all(host).await?;
+    let mut listing = Listing::new("Settings of snaps, and of snapd itself.", []);
+    let snaps = crate::snapd::list::all_snaps(host).await?;
     let apps = snaps
         .into_iter()
         .filter(|snap| snap.is_app && snap.has_programs);
@@ -203,10 +204,10 @@ async fn list(host: &Reader) -> Result<Listing, SnapdError> {
         for (key, value) in settings(host, &snap).await? {
             let name = format!("{snap}/{key}");
             let is_own = |(known, begin): &(&str, &str)| *known == snap && key.starts_with(begin);
-            if OWN.iter().any(is_own) {
+            if SNAPD_SETTINGS.iter().any(is_own) {
                 listing.ignore("snapd sets it itself", name);
             } else if secret_patterns::is_name_secret(&key)
-                || value.as_str().is_some_and(secret_patterns::are_in)
+                || value.as_str().is_some_and(secret_patterns::contains_secret)
             {
                 listing.secrets.insert(name);
             } else {
@@ -223,7 +224,7 @@ async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, Sna
         return crate::snapd::list::settings(host, snap).await;
     }
     let mut settings = vec![];
-    for key in OF_SYSTEM {
+    for key in SYSTEM_GROUPS {
         if let Some(value) = client::setting(host, snap, key).await? {
             crate::snapd::list::flatten(key, &value, &mut settings);
         }
@@ -232,7 +233,7 @@ async fn settings(host: &Reader, snap: &str) -> Result<Vec<(String, Value)>, Sna
 }
 
 /// Returns a value as `snap set` takes it: a text that would be taken for JSON is written as JSON.
-fn as_written(setting: &Value) -> String {
+fn to_snap_set(setting: &Value) -> String {
     match setting {
         Value::String(text) if serde_json::from_str::<Value>(text).is_err() => text.clone(),
         other => other.to_string(),
@@ -253,5 +254,5 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    client::refused(SnapConfig::KIND, name, attempted)
+    client::provider_error(SnapConfig::KIND, name, attempted)
 }

@@ -23,8 +23,8 @@ use stead_engine::{
 use crate::{
     etc::Etc,
     evidence,
-    host::{Existing, Live, MetaKind, Reader, Writer},
-    values::path::{ancestors, check, other_kind, refused},
+    host::{IfExists, LinuxHost, MetaKind, Reader, Writer},
+    values::path::{ancestors, check, kind_mismatch, provider_error},
 };
 
 /// The kind `symlink`.
@@ -58,9 +58,9 @@ fn check_target(target: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-impl Provider<Live> for Symlink {
+impl Provider<LinuxHost> for Symlink {
     const KIND: &'static str = "symlink";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .watchable()
@@ -103,16 +103,18 @@ impl Provider<Live> for Symlink {
                 let path = Path::new(name);
                 match host
                     .stat(path)
-                    .map_err(refused(Self::KIND, name, "inspect it"))?
+                    .map_err(provider_error(Self::KIND, name, "inspect it"))?
                 {
                     None => Ok(None),
                     Some(meta) if meta.kind != MetaKind::Symlink => {
-                        Err(other_kind(Self::KIND, name, &meta))
+                        Err(kind_mismatch(Self::KIND, name, &meta))
                     }
                     Some(_) => {
-                        let target =
-                            host.read_link(path)
-                                .map_err(refused(Self::KIND, name, "read it"))?;
+                        let target = host.read_link(path).map_err(provider_error(
+                            Self::KIND,
+                            name,
+                            "read it",
+                        ))?;
                         if target.to_str().is_none() {
                             let fact = format!("its target is not UTF-8: {}", target.display());
                             return Err(ProviderError::new(
@@ -139,19 +141,19 @@ impl Provider<Live> for Symlink {
             let path = Path::new(name);
             let (after, existing) = match change {
                 Change::Delete { .. } => {
-                    host.remove_file(path)
-                        .map_err(refused(Self::KIND, name, "remove it"))?;
+                    host.remove_file(path).map_err(provider_error(
+                        Self::KIND,
+                        name,
+                        "remove it",
+                    ))?;
                     continue;
                 }
-                Change::Create { after } => (after, Existing::Refuse),
-                Change::Update { after, .. } => (after, Existing::Replace),
+                Change::Create { after } => (after, IfExists::Refuse),
+                Change::Update { after, .. } => (after, IfExists::Replace),
             };
             let target = after.target.unwrap_or_default();
-            host.put_link(path, &target, existing).map_err(refused(
-                Self::KIND,
-                name,
-                "create it",
-            ))?;
+            host.write_symlink(path, &target, existing)
+                .map_err(provider_error(Self::KIND, name, "create it"))?;
         }
         Ok(())
     }
@@ -161,16 +163,16 @@ impl Provider<Live> for Symlink {
     }
 }
 
-impl Reversible<Live> for Symlink {
+impl Reversible<LinuxHost> for Symlink {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        host.clean(Path::new(name))
-            .map_err(refused(Self::KIND, name, "remove a temporary link"))
+        host.remove_temporary(Path::new(name))
+            .map_err(provider_error(Self::KIND, name, "remove a temporary link"))
     }
 }
 
-impl Importable<Live> for Symlink {
+impl Importable<LinuxHost> for Symlink {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let etc = Etc::read(host).map_err(refused(Self::KIND, "/etc", "inspect it"))?;
+        let etc = Etc::read(host).map_err(provider_error(Self::KIND, "/etc", "inspect it"))?;
         Ok(etc.listing(
             MetaKind::Symlink,
             "Symbolic links in /etc that are not from a package.",
@@ -178,18 +180,18 @@ impl Importable<Live> for Symlink {
     }
 }
 
-impl Watchable<Live> for Symlink {
+impl Watchable<LinuxHost> for Symlink {
     async fn attribute_drift(
         &self,
         host: &Reader,
         name: &str,
         drift: &Drift<State>,
     ) -> Option<Evidence> {
-        evidence::paths::of_path(host, name, drift).await
+        evidence::paths::path_changed(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for Symlink {
+impl Footprint<LinuxHost> for Symlink {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![name.to_owned()]
     }
@@ -203,21 +205,21 @@ impl Footprint<Live> for Symlink {
 mod tests {
     use std::{fs, os::unix::ffi::OsStrExt};
 
-    use stead_engine::model::error_chain::chain;
+    use stead_engine::model::error_chain::error_chain;
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const NAME: &str = "/etc/localtime";
 
-    async fn observed(root: &Root) -> Result<Option<State>, String> {
+    async fn observed(root: &TestRoot) -> Result<Option<State>, String> {
         let states = Symlink.read(&root.reader(), &[NAME]).await;
         states
             .map(|mut states| states.remove(0))
-            .map_err(|error| chain(&error).join(": "))
+            .map_err(|error| error_chain(&error).join(": "))
     }
 
-    async fn change(root: &Root, after: Option<State>) {
+    async fn change(root: &TestRoot, after: Option<State>) {
         let change = Change::between(observed(root).await.unwrap(), after).unwrap();
         Symlink
             .apply(&root.writer(), vec![(NAME, change)])
@@ -225,26 +227,26 @@ mod tests {
             .unwrap();
     }
 
-    fn link(root: &Root, target: impl AsRef<Path>) {
+    fn link(root: &TestRoot, target: impl AsRef<Path>) {
         std::os::unix::fs::symlink(target, root.at(NAME)).unwrap();
     }
 
-    fn to(target: &str) -> State {
+    fn state_with_target(target: &str) -> State {
         State {
             target: Some(PathBuf::from(target)),
         }
     }
 
-    async fn check_there_and_back(there: Option<&str>, after: Option<State>) {
-        let root = Root::new(&[("/etc/other", "")]);
+    async fn check_round_trip(there: Option<&str>, after: Option<State>) {
+        let root = TestRoot::new(&[("/etc/other", "")]);
         if let Some(target) = there {
             link(&root, target);
         }
-        assert_eq!(observed(&root).await.unwrap(), there.map(to));
+        assert_eq!(observed(&root).await.unwrap(), there.map(state_with_target));
         change(&root, after.clone()).await;
         assert_eq!(observed(&root).await.unwrap(), after);
-        change(&root, there.map(to)).await;
-        assert_eq!(observed(&root).await.unwrap(), there.map(to));
+        change(&root, there.map(state_with_target)).await;
+        assert_eq!(observed(&root).await.unwrap(), there.map(state_with_target));
         assert_eq!(
             fs::read_dir(root.at("/etc")).unwrap().count(),
             1 + there.iter().count()
@@ -252,37 +254,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_is_made_changed_removed_and_put_back() {
-        check_there_and_back(None, Some(to("../usr/x"))).await;
-        check_there_and_back(Some("/nowhere/at/all"), Some(to("other"))).await;
-        check_there_and_back(Some("other"), None).await;
+    async fn symlink_is_created_changed_removed_and_restored() {
+        check_round_trip(None, Some(state_with_target("../usr/x"))).await;
+        check_round_trip(Some("/nowhere/at/all"), Some(state_with_target("other"))).await;
+        check_round_trip(Some("other"), None).await;
     }
 
-    async fn check_refused(root: &Root, fact: &str) {
+    async fn check_refused(root: &TestRoot, fact: &str) {
         let error = observed(root).await.unwrap_err();
         assert!(error.contains(fact), "{error}");
     }
 
     #[tokio::test]
-    async fn what_is_no_link_is_not_managed_as_one() {
-        check_refused(&Root::new(&[(NAME, "")]), "it is a file").await;
+    async fn symlink_refuses_files_and_directories() {
+        check_refused(&TestRoot::new(&[(NAME, "")]), "it is a file").await;
         check_refused(
-            &Root::new(&[("/etc/localtime/file", "")]),
+            &TestRoot::new(&[("/etc/localtime/file", "")]),
             "it is a directory",
         )
         .await;
     }
 
     #[tokio::test]
-    async fn a_target_that_no_plan_can_hold_is_refused() {
-        let root = Root::new(&[("/etc/other", "")]);
+    async fn symlink_target_must_be_utf8() {
+        let root = TestRoot::new(&[("/etc/other", "")]);
         link(&root, std::ffi::OsStr::from_bytes(b"caf\xe9"));
         check_refused(&root, "its target is not UTF-8").await;
     }
 
     #[tokio::test]
-    async fn what_a_killed_write_left_is_cleaned() {
-        let root = Root::new(&[("/etc/other", "")]);
+    async fn remove_partial_deletes_the_temporary_link() {
+        let root = TestRoot::new(&[("/etc/other", "")]);
         std::os::unix::fs::symlink("x", root.at("/etc/.localtime.stead-new")).unwrap();
         Symlink.remove_partial(&root.writer(), NAME).await.unwrap();
         assert_eq!(fs::read_dir(root.at("/etc")).unwrap().count(), 1);

@@ -8,7 +8,7 @@ use stead_engine::{
     model::{
         address::Address,
         change::{Change, Effects},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -21,13 +21,13 @@ use stead_engine::{
 
 use crate::{
     accounts::{
-        self, Accounts, FIRST_OF_PEOPLE, Maker, check_existing, check_new, check_number,
-        has_password, home, subids, subordinates,
+        self, AccountOrigin, Accounts, FIRST_USER_UID, check_existing, check_new, check_number,
+        has_password, home, subids, subordinate_ids,
     },
-    host::{HostError, Live, MetaKind, Reader, Writer},
+    host::{HostError, LinuxHost, MetaKind, Reader, Writer},
     values::{
         access::Mode,
-        path::{self, refused},
+        path::{self, provider_error},
     },
 };
 
@@ -65,14 +65,14 @@ pub(crate) struct State {
     #[serde(default)]
     has_password: Option<bool>,
     #[serde(default)]
-    recorded: Option<Recorded>,
+    recorded: Option<RecordedAccount>,
 }
 
 /// What userdel takes along and useradd does not know.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Recorded {
+struct RecordedAccount {
     /// The number of the primary group.
     gid: i64,
     /// The groups that list the user.
@@ -157,9 +157,9 @@ fn check_comment(comment: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-impl Provider<Live> for User {
+impl Provider<LinuxHost> for User {
     const KIND: &'static str = "user";
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().removable().importable().footprint();
     type State = State;
 
@@ -216,7 +216,7 @@ impl Provider<Live> for User {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        let fail = |name: &str| refused(Self::KIND, name, "read the accounts");
+        let fail = |name: &str| provider_error(Self::KIND, name, "read the accounts");
         let accounts = Accounts::read(host).map_err(fail(names.first().unwrap_or(&"")))?;
         let state = |name: &&str| {
             let user = accounts.user(name);
@@ -236,11 +236,14 @@ impl Provider<Live> for User {
                 Change::Create { after } => ("create it", create(host, name, &after).await),
                 Change::Update { before, after } => {
                     let arguments = update_arguments(name, &before, &after);
-                    ("change it", run_some(host, "usermod", arguments).await)
+                    (
+                        "change it",
+                        run_unless_empty(host, "usermod", arguments).await,
+                    )
                 }
                 Change::Delete { before } => ("remove it", delete(host, name, &before).await),
             };
-            result.map_err(refused(Self::KIND, name, attempted))?;
+            result.map_err(provider_error(Self::KIND, name, attempted))?;
         }
         Ok(())
     }
@@ -260,7 +263,7 @@ impl Provider<Live> for User {
     }
 }
 
-impl Removable<Live> for User {
+impl Removable<LinuxHost> for User {
     fn check_absent(&self, name: &str) -> Result<(), Problem> {
         match name {
             "root" => Err(Problem::new("the host needs its root").help("remove the node")),
@@ -269,10 +272,14 @@ impl Removable<Live> for User {
     }
 }
 
-impl Importable<Live> for User {
+impl Importable<LinuxHost> for User {
     /// Where no group is written it is most likely the one of the same name, which cannot go before its user.
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        list(host).map_err(refused(Self::KIND, "/etc/passwd", "read the accounts"))
+        list(host).map_err(provider_error(
+            Self::KIND,
+            "/etc/passwd",
+            "read the accounts",
+        ))
     }
 
     async fn export(
@@ -280,33 +287,33 @@ impl Importable<Live> for User {
         _host: &Reader,
         name: &str,
         mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        state.system = state.uid.filter(|uid| *uid < FIRST_OF_PEOPLE).map(|_| true);
+    ) -> Result<Export<State>, ProviderError> {
+        state.system = state.uid.filter(|uid| *uid < FIRST_USER_UID).map(|_| true);
         state.home.take_if(|home| *home == format!("/home/{name}"));
         state.comment.take_if(|comment| comment.is_empty());
         state.shell.take_if(|shell| shell.is_empty());
-        Ok(Written::down(state))
+        Ok(Export::as_is(state))
     }
 }
 
-impl Footprint<Live> for User {
+impl Footprint<LinuxHost> for User {
     fn managed_paths(&self, name: &str) -> Vec<String> {
-        let mut places = crate::accounts::places();
+        let mut places = crate::accounts::managed_paths();
         places.extend([format!("/home/{name}"), format!("/home/{name}/*")]);
         places
     }
 }
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
-    let mut listing = Listing::of(
+    let mut listing = Listing::new(
         "Users that are not from a package. Their passwords are secrets and are not imported.",
         [],
     );
     for user in &Accounts::read(host)?.users {
-        match Accounts::maker(host, &user.name, user.uid)? {
-            Maker::Base => listing.default += 1,
-            Maker::Program(whose) => listing.add_foreign(whose),
-            Maker::Person => drop(listing.managed.insert(user.name.clone())),
+        match Accounts::origin(host, &user.name, user.uid)? {
+            AccountOrigin::Base => listing.default += 1,
+            AccountOrigin::Program(whose) => listing.add_foreign(whose),
+            AccountOrigin::Person => drop(listing.managed.insert(user.name.clone())),
         }
         match has_password(host, &user.name)? {
             Some(true) => drop(listing.secrets.insert(format!("password of {}", user.name))),
@@ -323,7 +330,7 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
 fn state(host: &Reader, accounts: &Accounts, user: &accounts::User) -> Result<State, HostError> {
     // A home behind a symlink, or one that nobody may look at, is not ours to touch.
     let home = host.stat(Path::new(&user.home)).ok().flatten();
-    let home = home.filter(|meta| meta.kind == MetaKind::Folder);
+    let home = home.filter(|meta| meta.kind == MetaKind::Directory);
     Ok(State {
         uid: Some(user.uid),
         group: Some(accounts.group_name(user.gid)),
@@ -333,11 +340,11 @@ fn state(host: &Reader, accounts: &Accounts, user: &accounts::User) -> Result<St
         system: None,
         create_home: None,
         has_password: has_password(host, &user.name)?,
-        recorded: Some(Recorded {
+        recorded: Some(RecordedAccount {
             gid: user.gid,
             groups: accounts.groups_of(&user.name),
-            subuids: subordinates(host, SUBUIDS, user)?,
-            subgids: subordinates(host, SUBGIDS, user)?,
+            subuids: subordinate_ids(host, SUBUIDS, user)?,
+            subgids: subordinate_ids(host, SUBGIDS, user)?,
             home_mode: home.map(|meta| Mode::new(meta.mode)),
         }),
     })
@@ -350,18 +357,18 @@ async fn create(host: &Writer, name: &str, after: &State) -> Result<(), HostErro
     }
     let home = Path::new(after.home.as_deref().unwrap_or_default());
     let has_home = after.home.is_some() && reader.stat(home)?.is_some();
-    run_some(host, "useradd", create_arguments(name, after, has_home)).await?;
+    run_unless_empty(host, "useradd", create_arguments(name, after, has_home)).await?;
     let Some(recorded) = &after.recorded else {
         return Ok(());
     };
     for arguments in subids::usermod_arguments(name, &recorded.subuids, &recorded.subgids) {
-        run_some(host, "usermod", arguments.into()).await?;
+        run_unless_empty(host, "usermod", arguments.into()).await?;
     }
     let made = reader.stat(home)?.filter(|_| !has_home);
     if let (Some(meta), Some(mode)) = (made, recorded.home_mode) {
-        let mut access = meta.access();
+        let mut access = meta.attributes();
         access.mode = mode.bits();
-        host.set_access(home, &access)?;
+        host.set_attributes(home, &access)?;
     }
     Ok(())
 }
@@ -392,7 +399,7 @@ fn is_home_disposable(host: &Reader, name: &str) -> Result<bool, HostError> {
         .filter(|other| other.home == user.home);
     let home = Path::new(&user.home);
     // What cannot be looked at stays.
-    let is_untouched = home::is_untouched(host, home, user.uid, user.gid).unwrap_or(false);
+    let is_untouched = home::is_unmodified(host, home, user.uid, user.gid).unwrap_or(false);
     Ok(homes.count() == 1 && is_untouched)
 }
 
@@ -407,7 +414,11 @@ async fn ensure_group(host: &Writer, group: &str, gid: i64) -> Result<(), HostEr
 }
 
 /// Runs a program, unless there is nothing to say to it.
-async fn run_some(host: &Writer, program: &str, arguments: Vec<String>) -> Result<(), HostError> {
+async fn run_unless_empty(
+    host: &Writer,
+    program: &str,
+    arguments: Vec<String>,
+) -> Result<(), HostError> {
     if arguments.is_empty() {
         return Ok(());
     }
@@ -418,13 +429,13 @@ async fn run_some(host: &Writer, program: &str, arguments: Vec<String>) -> Resul
 /// Returns the arguments of useradd.
 fn create_arguments(name: &str, after: &State, has_home: bool) -> Vec<String> {
     let was_of_system =
-        after.recorded.is_some() && after.uid.is_some_and(|uid| uid < FIRST_OF_PEOPLE);
+        after.recorded.is_some() && after.uid.is_some_and(|uid| uid < FIRST_USER_UID);
     let is_of_system = after.system.unwrap_or(was_of_system);
     let makes_home = match &after.recorded {
         Some(recorded) => recorded.home_mode.is_some() && !has_home,
         None => after.create_home.unwrap_or(!is_of_system),
     };
-    let mut arguments = differing(&State::default(), after);
+    let mut arguments = changed_options(&State::default(), after);
     arguments.extend(is_of_system.then(|| "--system".to_owned()));
     arguments.push(
         if makes_home {
@@ -449,7 +460,7 @@ fn create_arguments(name: &str, after: &State, has_home: bool) -> Vec<String> {
 
 /// Returns the arguments of usermod; none if nothing differs.
 fn update_arguments(name: &str, before: &State, after: &State) -> Vec<String> {
-    let mut arguments = differing(before, after);
+    let mut arguments = changed_options(before, after);
     if !arguments.is_empty() {
         arguments.push(name.to_owned());
     }
@@ -457,7 +468,7 @@ fn update_arguments(name: &str, before: &State, after: &State) -> Vec<String> {
 }
 
 /// Returns the options that useradd and usermod have in common, for what differs.
-fn differing(before: &State, after: &State) -> Vec<String> {
+fn changed_options(before: &State, after: &State) -> Vec<String> {
     let number = |uid: Option<i64>| uid.map(|uid| uid.to_string());
     let options = [
         ("-u", number(before.uid), number(after.uid)),
@@ -476,7 +487,7 @@ fn differing(before: &State, after: &State) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const FILES: [(&str, &str); 5] = [
         (
@@ -503,7 +514,7 @@ mod tests {
             shell: Some("/bin/sh".to_owned()),
             comment: Some("Anna".to_owned()),
             has_password: Some(true),
-            recorded: Some(Recorded {
+            recorded: Some(RecordedAccount {
                 gid: 1002,
                 groups: vec!["adm".to_owned(), "audio".to_owned()],
                 subuids: vec!["100000:65536".to_owned()],
@@ -515,8 +526,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_is_read_with_what_going_back_needs() {
-        let root = Root::new(&FILES);
+    async fn user_read_records_what_rollback_needs() {
+        let root = TestRoot::new(&FILES);
         let states = User.read(&root.reader(), &["none", "anna", "git"]).await;
         let states = states.unwrap();
         assert_eq!(states[0], None);
@@ -540,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_user_gets_what_is_written() {
+    fn new_user_gets_the_written_attributes() {
         let wish = State {
             group: Some("anna".to_owned()),
             ..State::default()
@@ -565,12 +576,12 @@ mod tests {
     }
 
     #[test]
-    fn a_user_that_comes_back_is_as_before() {
+    fn recreated_user_is_as_before() {
         let all = "-u 1001 -g anna -d /home/anna -s /bin/sh -c Anna";
         let rest = "--key SUB_UID_COUNT=0 --key SUB_GID_COUNT=0 --groups adm,audio anna";
         check_created(&anna(), false, &format!("{all} --create-home {rest}"));
         check_created(&anna(), true, &format!("{all} --no-create-home {rest}"));
-        let Recorded {
+        let RecordedAccount {
             subuids, subgids, ..
         } = anna().recorded.unwrap();
         let ranges = subids::usermod_arguments("anna", &subuids, &subgids);
@@ -579,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_changed() {
+    fn user_update_changes_only_differing_attributes() {
         assert!(update_arguments("anna", &anna(), &anna()).is_empty());
         let after = State {
             shell: Some("/bin/bash".to_owned()),
@@ -592,8 +603,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_user_without_a_group_is_refused_before_anything_is_done() {
-        let root = Root::new(&FILES);
+    async fn new_user_without_group_is_rejected_before_apply() {
+        let root = TestRoot::new(&FILES);
         let prepared = async |name| User.prepare(&root.reader(), name, State::default()).await;
         let problems = prepared("bert").await.unwrap_err();
         assert_eq!(
@@ -604,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn root_stays_and_keeps_its_number() {
+    fn root_user_cannot_be_removed_or_renumbered() {
         let uid = |uid| State {
             uid: Some(uid),
             ..State::default()
@@ -617,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_the_file_is_refused() {
+    fn values_that_would_break_passwd_are_rejected() {
         for comment in ["a:b", "a\nb"] {
             assert!(check_comment(comment).is_err());
         }
@@ -631,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_is_lost_is_said() {
+    fn user_deletion_warns_about_the_lost_password() {
         let effects = |before: State| {
             User.effects("anna", &Change::Delete { before })
                 .irreversible
@@ -645,9 +656,9 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_somebody_used_or_shares_stays() {
+    fn used_or_shared_home_is_not_disposable() {
         let disposable = |files: &[(&str, &str)]| {
-            is_home_disposable(&Root::new(files).reader(), "anna").unwrap()
+            is_home_disposable(&TestRoot::new(files).reader(), "anna").unwrap()
         };
         assert!(!disposable(&FILES));
         let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());

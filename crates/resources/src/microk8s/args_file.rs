@@ -15,7 +15,7 @@ pub(crate) enum Grammar {
 }
 
 /// A flag: `None` is a bare one.
-pub(crate) type Value = Option<String>;
+pub(crate) type FlagValue = Option<String>;
 
 /// A file of arguments.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +37,9 @@ struct Line {
 #[derive(Clone, Debug)]
 struct Flag {
     name: String,
-    value: Value,
+    value: FlagValue,
     /// Line and word.
-    places: Vec<(usize, usize)>,
+    positions: Vec<(usize, usize)>,
 }
 
 impl ArgsFile {
@@ -50,7 +50,7 @@ impl ArgsFile {
             words: if raw.trim().starts_with('#') {
                 vec![]
             } else {
-                words(raw, grammar)
+                split_words(raw, grammar)
             },
         });
         Self {
@@ -60,15 +60,15 @@ impl ArgsFile {
     }
 
     /// Returns the flags with their values; of several with the same name the last one counts, as pflag has it.
-    pub(crate) fn flags(&self) -> BTreeMap<String, Value> {
-        let found = self.found().into_iter();
+    pub(crate) fn flags(&self) -> BTreeMap<String, FlagValue> {
+        let found = self.flags_with_position().into_iter();
         found.map(|flag| (flag.name, flag.value)).collect()
     }
 
     /// Returns the flags that stand there several times with different values, with all of these in their order.
-    pub(crate) fn contradictions(&self) -> BTreeMap<String, Vec<String>> {
+    pub(crate) fn conflicting_flags(&self) -> BTreeMap<String, Vec<String>> {
         let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for flag in self.found() {
+        for flag in self.flags_with_position() {
             let value = flag.value.unwrap_or_else(|| "a bare flag".to_owned());
             all.entry(flag.name).or_default().push(value);
         }
@@ -83,7 +83,7 @@ impl ArgsFile {
             Some(value) => format!("--{name}={}", self.quoted(value)),
         };
         let same: Vec<_> = self
-            .found()
+            .flags_with_position()
             .into_iter()
             .filter(|flag| flag.name == name)
             .collect();
@@ -94,9 +94,12 @@ impl ArgsFile {
             });
             return;
         };
-        let mut gone: Vec<_> = others.iter().flat_map(|flag| flag.places.clone()).collect();
-        gone.extend(&last.places[1..]);
-        let (line, at) = last.places[0];
+        let mut gone: Vec<_> = others
+            .iter()
+            .flat_map(|flag| flag.positions.clone())
+            .collect();
+        gone.extend(&last.positions[1..]);
+        let (line, at) = last.positions[0];
         self.lines[line].words[at] = word;
         self.lines[line].render();
         self.drop_words(&gone);
@@ -105,10 +108,10 @@ impl ArgsFile {
     /// Takes a flag away, wherever it stands.
     pub(crate) fn unset(&mut self, name: &str) {
         let gone: Vec<_> = self
-            .found()
+            .flags_with_position()
             .into_iter()
             .filter(|flag| flag.name == name)
-            .flat_map(|flag| flag.places)
+            .flat_map(|flag| flag.positions)
             .collect();
         self.drop_words(&gone);
     }
@@ -137,7 +140,7 @@ impl ArgsFile {
         }
     }
 
-    fn found(&self) -> Vec<Flag> {
+    fn flags_with_position(&self) -> Vec<Flag> {
         let mut flags: Vec<Flag> = vec![];
         let mut may_take = false;
         for (line, Line { words, .. }) in self.lines.iter().enumerate() {
@@ -153,11 +156,11 @@ impl ArgsFile {
                     flags.push(Flag {
                         name: name.to_owned(),
                         value,
-                        places: vec![(line, at)],
+                        positions: vec![(line, at)],
                     });
                 } else if let Some(last) = flags.last_mut().filter(|_| may_take) {
                     last.value = Some(text);
-                    last.places.push((line, at));
+                    last.positions.push((line, at));
                     may_take = false;
                 }
             }
@@ -211,7 +214,7 @@ pub(crate) fn check_value(value: &str, grammar: Grammar) -> Result<(), Problem> 
 }
 
 /// Splits a line into words as they stand.
-fn words(line: &str, grammar: Grammar) -> Vec<String> {
+fn split_words(line: &str, grammar: Grammar) -> Vec<String> {
     let mut words = vec![];
     let mut word = String::new();
     let mut quote = None;
@@ -253,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn only_different_values_of_a_flag_contradict_each_other() {
+    fn conflicting_flags_requires_different_values() {
         let text = "--a=1\n--b=2\n--a 1\n--b\n--c=\"3\"\n--c=3\n";
         let args = ArgsFile::parse(text, Grammar::Kubelite);
-        let found = args.contradictions();
+        let found = args.conflicting_flags();
         let b = vec!["2".to_owned(), "a bare flag".to_owned()];
         assert_eq!(found, BTreeMap::from([("b".to_owned(), b)]));
     }
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_keeps_comments_order_and_what_it_does_not_know() {
+    fn edit_keeps_comments_order_and_unknown_lines() {
         let text = "# head\n--a=1\n\nodd\n--mode \"userspace\"\n--b=2 --c=3\n--a=9\n";
         let mut file = ArgsFile::parse(text, Grammar::Kubelite);
         file.set("mode", Some("iptables"));
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_is_what_is_read() {
+    fn set_value_is_read_back_unchanged() {
         for grammar in [Grammar::Kubelite, Grammar::Shell] {
             for value in [
                 "1",

@@ -18,7 +18,7 @@ const CONFIG: &str = "config";
 
 /// Flags that `/configz` repeats as they were written, each with the place of its value. It has the names of the fields in Go
 /// (`pkg/proxy/apis/config/types.go`); their case is not believed to stay. A release that has a field no more proves nothing by it.
-const FIELDS: [(&str, &[&str]); 12] = [
+const CONFIGZ_FIELDS: [(&str, &[&str]); 12] = [
     ("bind-address", &["bindaddress"]),
     ("cluster-cidr", &["clustercidr"]),
     ("conntrack-min", &["conntrack", "min"]),
@@ -35,16 +35,16 @@ const FIELDS: [(&str, &[&str]); 12] = [
 
 /// What came of asking.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum ProxyState {
     /// Nobody answers.
-    Nothing,
+    Silent,
     /// All that it tells is as its arguments say.
-    Same,
+    Matches,
     /// It runs with something else, and this says with what.
-    Other(String),
+    Differs(String),
 }
 
-type Flags = BTreeMap<String, args_file::Value>;
+type Flags = BTreeMap<String, args_file::FlagValue>;
 
 /// Asks the kube-proxy that runs here for its mode; `None` if nobody answers.
 pub(crate) async fn mode(host: &Reader, layout: &Layout) -> Result<Option<String>, HostError> {
@@ -52,30 +52,30 @@ pub(crate) async fn mode(host: &Reader, layout: &Layout) -> Result<Option<String
     let Some(port) = port(&flags) else {
         return Ok(None);
     };
-    let mode = page(host, port, "/proxyMode").await;
+    let mode = fetch(host, port, "/proxyMode").await;
     Ok(mode.map(|mode| String::from_utf8_lossy(&mode).trim().to_owned()))
 }
 
 /// Asks the kube-proxy that runs here.
-pub(crate) async fn ask(host: &Reader, layout: &Layout) -> Result<Told, HostError> {
+pub(crate) async fn query_state(host: &Reader, layout: &Layout) -> Result<ProxyState, HostError> {
     let flags = layout.flags(host, "kube-proxy")?;
     let Some(port) = port(&flags) else {
-        return Ok(Told::Nothing);
+        return Ok(ProxyState::Silent);
     };
     let Some(mode) = mode(host, layout).await? else {
-        return Ok(Told::Nothing);
+        return Ok(ProxyState::Silent);
     };
     let wanted = value(&flags, "proxy-mode").unwrap_or(DEFAULT_MODE);
     if mode != wanted {
         let other = format!("kube-proxy runs in the mode {mode}, not {wanted}");
-        return Ok(Told::Other(other));
+        return Ok(ProxyState::Differs(other));
     }
-    let fields = page(host, port, "/configz").await;
+    let fields = fetch(host, port, "/configz").await;
     let fields = fields.and_then(|text| serde_json::from_slice(&text).ok());
     Ok(
         match fields.and_then(|fields| difference(&fields, &flags)) {
-            Some(other) => Told::Other(other),
-            None => Told::Same,
+            Some(other) => ProxyState::Differs(other),
+            None => ProxyState::Matches,
         },
     )
 }
@@ -92,8 +92,8 @@ fn port(flags: &Flags) -> Option<u16> {
 }
 
 /// Returns a page that kube-proxy serves.
-async fn page(host: &Reader, port: u16, path: &str) -> Option<Vec<u8>> {
-    let reply = host.loopback(port, path).await.ok()?;
+async fn fetch(host: &Reader, port: u16, path: &str) -> Option<Vec<u8>> {
+    let reply = host.http_get_localhost(port, path).await.ok()?;
     (reply.status == 200).then_some(reply.body)
 }
 
@@ -103,7 +103,7 @@ fn difference(configz: &Value, flags: &Flags) -> Option<String> {
         return None;
     }
     let fields = configz.as_object()?.values().next()?;
-    FIELDS.iter().find_map(|(flag, path)| {
+    CONFIGZ_FIELDS.iter().find_map(|(flag, path)| {
         let wanted = flags.get(*flag)?.as_deref().unwrap_or("true");
         // Variables are expanded before kube-proxy sees them.
         if wanted.contains('$') {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_tells_is_held_against_its_arguments() {
+    fn difference_compares_configz_with_flags() {
         for args in [
             "",
             "--bind-address=0.0.0.0\n--cluster-cidr=10.1.0.0/16\n--oom-score-adj=-999\n--iptables-masquerade-bit=14",

@@ -19,7 +19,7 @@ const CURRENT: &str = "/var/snap/microk8s/current";
 /// Where the data of all revisions is.
 pub(crate) const COMMON: &str = "/var/snap/microk8s/common";
 /// Where its revisions are mounted.
-const MOUNTED: &str = "/snap/microk8s";
+const SNAP_MOUNT: &str = "/snap/microk8s";
 /// Why there is nothing to import without it.
 pub(crate) const NOT_INSTALLED: &str = "MicroK8s is not installed";
 /// The largest file of arguments that is read, in bytes.
@@ -27,7 +27,7 @@ pub(crate) const LIMIT: u64 = 1 << 20;
 
 /// Arguments that MicroK8s itself sets or removes at each start, by file:
 /// `microk8s-resources/wrappers/run-kubelite-with-args`.
-const OWN: [(&str, &str); 5] = [
+const SELF_MANAGED: [(&str, &str); 5] = [
     ("kubelite", "start-control-plane"),
     ("kubelet", "resolv-conf"),
     ("kubelet", "runtime-cgroups"),
@@ -127,7 +127,7 @@ impl Layout {
 
     /// Returns the folder of the snap itself, which nobody can change.
     pub(crate) fn snap(&self) -> PathBuf {
-        Path::new(MOUNTED).join(self.data.file_name().unwrap_or_default())
+        Path::new(SNAP_MOUNT).join(self.data.file_name().unwrap_or_default())
     }
 
     /// Returns the path of a file of arguments.
@@ -180,7 +180,7 @@ impl Layout {
     /// Reads and takes apart what this release has for a file of arguments before anybody changes it; nothing if it has none.
     pub(crate) fn default_args(&self, host: &Reader, file: &str) -> Result<ArgsFile, HostError> {
         let revision = self.data.file_name().unwrap_or_default();
-        let path = Path::new(MOUNTED)
+        let path = Path::new(SNAP_MOUNT)
             .join(revision)
             .join("default-args")
             .join(file);
@@ -223,8 +223,8 @@ pub(crate) fn groups() -> Vec<&'static str> {
 }
 
 /// Whether MicroK8s itself sets an argument at each start.
-pub(crate) fn is_own(file: &str, flag: &str) -> bool {
-    OWN.contains(&(file, flag))
+pub(crate) fn is_self_managed(file: &str, flag: &str) -> bool {
+    SELF_MANAGED.contains(&(file, flag))
 }
 
 /// Returns the name of the service that reads a file: `daemon-…` as snapd names it.

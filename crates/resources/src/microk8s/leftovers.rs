@@ -8,15 +8,15 @@ use std::{
 use crate::{
     host::Reader,
     microk8s::layout::SNAP,
-    netfilter::{Column, Reading, SavedRule, Tables},
+    netfilter::{SavedRule, TableRead, TableVariant, Tables},
 };
 
 /// The group that its install hook makes: `snap/hooks/install`.
 const GROUP: &str = "microk8s";
 /// A chain that every kube-proxy keeps in each table that it uses: `pkg/proxy/iptables/proxier.go` of Kubernetes.
-const CANARY: &str = "KUBE-PROXY-CANARY";
+const CANARY_CHAIN: &str = "KUBE-PROXY-CANARY";
 /// Settings that kube-proxy changes: `cmd/kube-proxy/app/conntrack.go` and `pkg/proxy/iptables/proxier.go`.
-const SETTINGS: [&str; 4] = [
+const SYSCTLS: [&str; 4] = [
     "net/ipv4/conf/all/route_localnet",
     "net/netfilter/nf_conntrack_max",
     "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
@@ -28,13 +28,13 @@ const LIMIT: u64 = 4 << 20;
 /// Names what of a snap is there now that it would leave.
 pub(crate) async fn of_snap(host: &Reader, name: &str) -> BTreeSet<String> {
     if name == SNAP {
-        leaves(host).await
+        leftovers(host).await
     } else {
         BTreeSet::new()
     }
 }
 
-async fn leaves(host: &Reader) -> BTreeSet<String> {
+async fn leftovers(host: &Reader) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let groups = host
         .read_text(Path::new("/etc/group"), LIMIT)
@@ -46,15 +46,15 @@ async fn leaves(host: &Reader) -> BTreeSet<String> {
     }
     // Where the programs are missing, nobody made chains with them.
     if let Ok(tables) = Tables::read(host).await {
-        for column in Column::ALL {
-            let Reading::Read(saved) = tables.column(column) else {
+        for column in TableVariant::ALL {
+            let TableRead::Read(saved) = tables.table_read(column) else {
                 continue;
             };
             let program = column.query().program().trim_end_matches("-save");
             if saved
                 .tables
                 .values()
-                .any(|chains| chains.contains_key(CANARY))
+                .any(|chains| chains.contains_key(CANARY_CHAIN))
             {
                 found.insert(format!("chains of kube-proxy in {program}"));
             }
@@ -65,7 +65,7 @@ async fn leaves(host: &Reader) -> BTreeSet<String> {
             }
         }
     }
-    for setting in SETTINGS {
+    for setting in SYSCTLS {
         let path = Path::new("/proc/sys").join(setting);
         if let Ok(Some(value)) = host.read_text(&path, LIMIT) {
             let key = setting.replace('/', ".");

@@ -16,31 +16,31 @@ use tokio::time::sleep;
 use crate::{
     host::{HostError, Reader, UnitStatus, Writer},
     microk8s::{
-        kube_proxy::{self, Told},
+        kube_proxy::{self, ProxyState},
         layout::{self, KUBERNETES, Layout, SNAP},
     },
     snapd::client,
-    systemd::start_record::{note, noted},
-    values::path::refused,
+    systemd::start_record::{load_start_record, store_start_record},
+    values::path::provider_error,
 };
 
 /// The kind of these restarts.
 pub(crate) const KIND: &str = "restart";
 
 /// How long after its start a service may still edit its own files, in microseconds: MicroK8s does that before it starts kubelite.
-pub(crate) const OWN_EDITS: u64 = 10_000_000;
+pub(crate) const STARTUP_EDITS: u64 = 10_000_000;
 /// What a service was started with when its files have changed since, and nobody noted what they were.
-pub(crate) const OTHER: &str = "other arguments";
+pub(crate) const OTHER_ARGUMENTS: &str = "other arguments";
 /// What a service that does not run was started with.
-pub(crate) const NOTHING: &str = "nothing: it is not running";
+pub(crate) const NOT_RUNNING: &str = "nothing: it is not running";
 /// What a service will have been started with once the run has changed its files.
-pub(crate) const PENDING: &str = "the arguments of this run";
+pub(crate) const PENDING_ARGUMENTS: &str = "the arguments of this run";
 /// How often it is looked at.
-pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// After so many starts by itself a service will not come up any more.
-pub(crate) const CRASHES: u32 = 3;
+pub(crate) const MAX_CRASHES: u32 = 3;
 /// systemd puts a link here at each start of a unit: `unit_export_invocation_id` of systemd's `core/unit.c`.
-pub(crate) const STARTED: &str = "/run/systemd/units/invocation:";
+pub(crate) const INVOCATION_LINK: &str = "/run/systemd/units/invocation:";
 
 pub(crate) fn group(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, group)| group)
@@ -51,12 +51,16 @@ pub(crate) fn unit(service: &str) -> String {
 }
 
 /// Digests what the files of a service say; comments, order and what MicroK8s itself sets do not count.
-pub(crate) fn inputs(host: &Reader, layout: &Layout, files: &[&str]) -> Result<String, HostError> {
+pub(crate) fn inputs_digest(
+    host: &Reader,
+    layout: &Layout,
+    files: &[&str],
+) -> Result<String, HostError> {
     let mut inputs = BTreeMap::new();
     for file in files {
         if let Some(args) = layout.read_args(host, file)? {
             let mut flags = args.flags();
-            flags.retain(|flag, _| !layout::is_own(file, flag));
+            flags.retain(|flag, _| !layout::is_self_managed(file, flag));
             inputs.insert(*file, flags);
         }
     }
@@ -64,7 +68,7 @@ pub(crate) fn inputs(host: &Reader, layout: &Layout, files: &[&str]) -> Result<S
 }
 
 /// Names the units that run with other arguments than their files have, by the names of their groups.
-pub(crate) async fn due(
+pub(crate) async fn outdated_units(
     host: &Reader,
     layout: &Layout,
 ) -> Result<BTreeMap<String, Vec<String>>, HostError> {
@@ -74,8 +78,8 @@ pub(crate) async fn due(
         let started_with = state.started_with.unwrap_or_default();
         for (service, files) in layout.services(group) {
             let is_with = started_with.get(&service).map(String::as_str);
-            let wanted = inputs(host, layout, &files)?;
-            if is_with.is_some_and(|with| with != NOTHING && with != wanted) {
+            let wanted = inputs_digest(host, layout, &files)?;
+            if is_with.is_some_and(|with| with != NOT_RUNNING && with != wanted) {
                 let units = due.entry(format!("{SNAP}/{group}")).or_default();
                 units.push(unit(&service));
             }
@@ -86,33 +90,33 @@ pub(crate) async fn due(
 
 /// Finds out what a process was started with: by the note of its start; else by what kube-proxy tells of itself, and by whether
 /// its files are older than it is.
-pub(crate) async fn evidence(
+pub(crate) async fn started_inputs(
     host: &Reader,
     layout: &Layout,
     service: &str,
     files: &[&str],
     status: &UnitStatus,
 ) -> Result<String, HostError> {
-    if let Some(digest) = noted(host, service, &status.invocation)? {
+    if let Some(digest) = load_start_record(host, service, &status.invocation_id)? {
         return Ok(digest);
     }
     let mut newest = 0;
     for file in files {
-        newest = newest.max(host.modified(&layout.args(file))?.unwrap_or(0));
+        newest = newest.max(host.modified_at(&layout.args(file))?.unwrap_or(0));
     }
-    if newest > status.started + OWN_EDITS {
-        return Ok(OTHER.to_owned());
+    if newest > status.started_at + STARTUP_EDITS {
+        return Ok(OTHER_ARGUMENTS.to_owned());
     }
     if files.contains(&"kube-proxy")
-        && let Told::Other(_) = kube_proxy::ask(host, layout).await?
+        && let ProxyState::Differs(_) = kube_proxy::query_state(host, layout).await?
     {
-        return Ok(OTHER.to_owned());
+        return Ok(OTHER_ARGUMENTS.to_owned());
     }
-    inputs(host, layout, files)
+    inputs_digest(host, layout, files)
 }
 
 /// Notes what the service that reads a file was started with, before that file changes: afterwards nobody could tell for sure.
-pub(crate) async fn note_start(host: &Writer, file: &str) -> Result<(), HostError> {
+pub(crate) async fn record_start(host: &Writer, file: &str) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
     let group = layout::group(file).unwrap_or(file);
     let Some(layout) = Layout::find(&reader)? else {
@@ -123,9 +127,9 @@ pub(crate) async fn note_start(host: &Writer, file: &str) -> Result<(), HostErro
     }
     for (service, files) in layout.services(group) {
         let status = reader.unit(&unit(&service)).await?;
-        if files.contains(&file) && status.active == "active" {
-            let digest = evidence(&reader, &layout, &service, &files, &status).await?;
-            note(host, &service, status.invocation, digest)?;
+        if files.contains(&file) && status.active_state == "active" {
+            let digest = started_inputs(&reader, &layout, &service, &files, &status).await?;
+            store_start_record(host, &service, status.invocation_id, digest)?;
         }
     }
     Ok(())
@@ -138,11 +142,11 @@ pub(crate) async fn restart(
     due: &[String],
     within: Option<i64>,
 ) -> Result<(), ProviderError> {
-    let patience = Duration::from_secs(within.unwrap_or(WITHIN).try_into().unwrap_or(0));
+    let timeout = Duration::from_secs(within.unwrap_or(DEFAULT_WITHIN).try_into().unwrap_or(0));
     let reader = || Reader::new(host.root());
     let shown = due.join(" and ");
     let attempted = format!("restart {shown}");
-    let refused = refused(KIND, name, &attempted);
+    let refused = provider_error(KIND, name, &attempted);
     let Some(layout) = Layout::find(&reader()).map_err(&refused)? else {
         return Ok(());
     };
@@ -150,17 +154,17 @@ pub(crate) async fn restart(
     let mut digests = vec![];
     for service in due {
         let files = services.get(service).cloned().unwrap_or_default();
-        digests.push(inputs(&reader(), &layout, &files).map_err(&refused)?);
+        digests.push(inputs_digest(&reader(), &layout, &files).map_err(&refused)?);
     }
     let names: Vec<_> = due
         .iter()
         .map(|service| format!("{SNAP}.{service}"))
         .collect();
     let address = Address::new(KIND, name);
-    client::restart(host, &names)
+    client::restart_services(host, &names)
         .await
-        .map_err(client::refused(KIND, name, &attempted))?;
-    healthy(host, &layout, group(name), due, patience)
+        .map_err(client::provider_error(KIND, name, &attempted))?;
+    wait_until_healthy(host, &layout, group(name), due, timeout)
         .await
         .map_err(|fault| {
             let log = format!("its log: `journalctl --unit {}`", unit(&due[0]));
@@ -168,32 +172,32 @@ pub(crate) async fn restart(
         })?;
     for (service, digest) in due.iter().zip(digests) {
         let status = reader().unit(&unit(service)).await.map_err(&refused)?;
-        note(host, service, status.invocation, digest).map_err(&refused)?;
+        store_start_record(host, service, status.invocation_id, digest).map_err(&refused)?;
     }
     Ok(())
 }
 
 /// Waits until services run, the API server is ready and kube-proxy tells the mode of its arguments.
-pub(crate) async fn healthy(
+pub(crate) async fn wait_until_healthy(
     writer: &Writer,
     layout: &Layout,
     group: &str,
     due: &[String],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), String> {
     let host = &Reader::new(writer.root());
     let begin = Instant::now();
-    let mut told = String::new();
+    let mut reported = String::new();
     loop {
         let mut services = vec![];
         for service in due {
             let status = host.unit(&unit(service)).await;
             services.push((service, status.map_err(|error| error.to_string())?));
         }
-        let down = services.iter().find(|(_, it)| it.active != "active");
+        let down = services.iter().find(|(_, it)| it.active_state != "active");
         let fault = match down {
-            Some((service, status)) => Some(format!("{service} is {}", status.active)),
-            None => look(host, layout, group)
+            Some((service, status)) => Some(format!("{service} is {}", status.active_state)),
+            None => health_problem(host, layout, group)
                 .await
                 .unwrap_or_else(|error| Some(error.to_string())),
         };
@@ -201,23 +205,23 @@ pub(crate) async fn healthy(
             return Ok(());
         };
         let has_given_up =
-            |status: &UnitStatus| status.active == "failed" || status.restarts >= CRASHES;
+            |status: &UnitStatus| status.active_state == "failed" || status.restarts >= MAX_CRASHES;
         if let Some((service, _)) = services.iter().find(|(_, it)| has_given_up(it)) {
             return Err(format!("{service} keeps failing: {fault}"));
         }
-        if begin.elapsed() > patience {
-            return Err(format!("after {} s {fault}", patience.as_secs()));
+        if begin.elapsed() > timeout {
+            return Err(format!("after {} s {fault}", timeout.as_secs()));
         }
-        if told != fault {
-            writer.waits_for(&fault);
-            told = fault;
+        if reported != fault {
+            writer.report_wait(&fault);
+            reported = fault;
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Says what is not as it should be yet, in a group whose services run.
-pub(crate) async fn look(
+pub(crate) async fn health_problem(
     host: &Reader,
     layout: &Layout,
     group: &str,
@@ -228,21 +232,21 @@ pub(crate) async fn look(
     if !layout.is_worker
         && let Some(kubeconfig) = layout.kubeconfig(host)?
     {
-        let said = host.ask_cluster(&kubeconfig, "/readyz").await?;
+        let said = host.cluster_get(&kubeconfig, "/readyz").await?;
         if said.trim() != "ok" {
             return Ok(Some(format!("the API server says {said:?}")));
         }
     }
-    Ok(match kube_proxy::ask(host, layout).await? {
-        Told::Same => None,
-        Told::Other(other) => Some(other),
-        Told::Nothing => Some("kube-proxy does not answer".to_owned()),
+    Ok(match kube_proxy::query_state(host, layout).await? {
+        ProxyState::Matches => None,
+        ProxyState::Differs(other) => Some(other),
+        ProxyState::Silent => Some("kube-proxy does not answer".to_owned()),
     })
 }
 
 /// How long a service may take until it is healthy, unless written, in seconds. kubelite waits for the API server for up to 360 s, but
 /// not on a host that works.
-pub(crate) const WITHIN: i64 = 180;
+pub(crate) const DEFAULT_WITHIN: i64 = 180;
 
 /// State of the services of a group.
 ///
@@ -263,11 +267,11 @@ pub(crate) async fn read(host: &Reader, layout: &Layout, group: &str) -> Result<
     let mut started_with = BTreeMap::new();
     for (service, files) in layout.services(group) {
         let status = host.unit(&unit(&service)).await?;
-        let digest = match status.active.as_str() {
+        let digest = match status.active_state.as_str() {
             "active" | "activating" | "reloading" => {
-                evidence(host, layout, &service, &files, &status).await?
+                started_inputs(host, layout, &service, &files, &status).await?
             }
-            _ => NOTHING.to_owned(),
+            _ => NOT_RUNNING.to_owned(),
         };
         started_with.insert(service, digest);
     }

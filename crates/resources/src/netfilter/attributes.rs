@@ -14,8 +14,8 @@ use stead_engine::{
 
 use crate::{
     host::{HostError, Reader},
-    netfilter::{column::Column, names::ChainName, tables::Tables},
-    values::path::refused,
+    netfilter::{column::TableVariant, names::ChainName, tables::Tables},
+    values::path::provider_error,
 };
 
 /// The attribute `family`.
@@ -52,60 +52,60 @@ pub(crate) fn implied_hook(persist: Option<bool>) -> Vec<(Address, Desired)> {
 }
 
 /// What a spec says as `family` and `backend`.
-pub(crate) type Words = (Option<String>, Option<String>);
+pub(crate) type FamilyAndBackend = (Option<String>, Option<String>);
 
 /// Returns the plainest words that mean just these columns for a chain; `None` if there are none.
-pub(crate) async fn words_of(
+pub(crate) async fn family_and_backend_of(
     host: &Reader,
     kind: &str,
     name: &str,
-    columns: &[Column],
-) -> Result<Option<Words>, ProviderError> {
+    columns: &[TableVariant],
+) -> Result<Option<FamilyAndBackend>, ProviderError> {
     let tables = Tables::read(host)
         .await
-        .map_err(refused(kind, name, "read the tables"))?;
+        .map_err(provider_error(kind, name, "read the tables"))?;
     let chain = ChainName::parse(name).expect("the name was checked");
-    let words = tables.words(columns, chain);
+    let words = tables.family_and_backend(columns, chain);
     Ok(words.map(|(family, backend)| (family.map(str::to_owned), backend.map(str::to_owned))))
 }
 
 /// Why there is nothing to import where no back end is installed.
 pub(crate) const NOT_INSTALLED: &str = "iptables is not installed";
 /// Why a resource that stands in some columns cannot be written.
-pub(crate) const ODD_COLUMNS: &str = "no `family` and `backend` describe exactly its tables";
+pub(crate) const ODD_VARIANTS: &str = "no `family` and `backend` describe exactly its tables";
 /// Why the tables could not be seen.
-pub(super) const FOR_ROOT: &str = "only root can read the tables";
+pub(super) const ROOT_ONLY: &str = "only root can read the tables";
 
 /// Reads the tables for a listing; where there are none, or none that may be seen, returns a listing that says so.
-pub(crate) async fn tables_to_list(
+pub(crate) async fn tables_for_import(
     host: &Reader,
     heading: &str,
 ) -> Result<Result<Arc<Tables>, Listing>, HostError> {
-    if !Column::ALL
+    if !TableVariant::ALL
         .into_iter()
         .any(|column| host.has_program(column.query().program()))
     {
-        return Ok(Err(Listing::outside(NOT_INSTALLED)));
+        return Ok(Err(Listing::not_importable(NOT_INSTALLED)));
     }
     let tables = Tables::read(host).await?;
-    if tables.is_hidden() {
-        let mut listing = Listing::of(heading, []);
+    if tables.needs_root() {
+        let mut listing = Listing::new(heading, []);
         listing
             .unreadable
-            .insert("*".to_owned(), FOR_ROOT.to_owned());
+            .insert("*".to_owned(), ROOT_ONLY.to_owned());
         return Ok(Err(listing));
     }
     Ok(Ok(tables))
 }
 
 /// The attributes that hold what stands in each column.
-pub(crate) const COLUMNS: [Attribute; 4] = [
-    column_attribute("ipv4-nft", "Its state in `iptables-nft`."),
-    column_attribute("ipv4-legacy", "Its state in `iptables-legacy`."),
-    column_attribute("ipv6-nft", "Its state in `ip6tables-nft`."),
-    column_attribute("ipv6-legacy", "Its state in `ip6tables-legacy`."),
+pub(crate) const VARIANT_ATTRIBUTES: [Attribute; 4] = [
+    variant_attribute("ipv4-nft", "Its state in `iptables-nft`."),
+    variant_attribute("ipv4-legacy", "Its state in `iptables-legacy`."),
+    variant_attribute("ipv6-nft", "Its state in `ip6tables-nft`."),
+    variant_attribute("ipv6-legacy", "Its state in `ip6tables-legacy`."),
 ];
-pub(super) const fn column_attribute(name: &'static str, doc: &'static str) -> Attribute {
+pub(super) const fn variant_attribute(name: &'static str, doc: &'static str) -> Attribute {
     Attribute {
         name,
         shape: Shape::Text,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use crate::host::Query;
+use crate::host::ReadOnlyCommand;
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub(crate) enum Backend {
 
 /// One of the four places that a setting can stand in: a back end of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
+pub(crate) struct TableVariant {
     /// The family.
     pub(crate) family: Family,
     /// The back end.
@@ -34,7 +34,7 @@ pub(crate) struct Column {
 
 impl Family {
     /// Returns the families that a word of the attribute `family` means; not written means IPv4.
-    pub(crate) fn of(word: Option<&str>) -> &'static [Self] {
+    pub(crate) fn from_word(word: Option<&str>) -> &'static [Self] {
         match word {
             Some("ipv6") => &[Self::Ipv6],
             Some("both") => &[Self::Ipv4, Self::Ipv6],
@@ -69,7 +69,7 @@ impl Backend {
     }
 }
 
-impl Column {
+impl TableVariant {
     /// All four, in the order in which they are shown.
     pub(crate) const ALL: [Self; 4] = [
         Self::new(Family::Ipv4, Backend::Nft),
@@ -94,12 +94,12 @@ impl Column {
     }
 
     /// Returns the query for all its tables.
-    pub(crate) fn query(self) -> Query {
+    pub(crate) fn query(self) -> ReadOnlyCommand {
         self.pick([
-            Query::IptablesNftSave,
-            Query::IptablesLegacySave,
-            Query::Ip6tablesNftSave,
-            Query::Ip6tablesLegacySave,
+            ReadOnlyCommand::IptablesNftSave,
+            ReadOnlyCommand::IptablesLegacySave,
+            ReadOnlyCommand::Ip6tablesNftSave,
+            ReadOnlyCommand::Ip6tablesLegacySave,
         ])
     }
 
@@ -137,14 +137,14 @@ impl Column {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Columns<T> {
+pub(crate) struct PerVariant<T> {
     ipv4_nft: Option<T>,
     ipv4_legacy: Option<T>,
     ipv6_nft: Option<T>,
     ipv6_legacy: Option<T>,
 }
 
-impl<T> Default for Columns<T> {
+impl<T> Default for PerVariant<T> {
     fn default() -> Self {
         Self {
             ipv4_nft: None,
@@ -155,9 +155,9 @@ impl<T> Default for Columns<T> {
     }
 }
 
-impl<T> Columns<T> {
+impl<T> PerVariant<T> {
     /// Returns the value of a column.
-    pub(crate) fn get(&self, column: Column) -> Option<&T> {
+    pub(crate) fn get(&self, column: TableVariant) -> Option<&T> {
         column
             .pick([
                 &self.ipv4_nft,
@@ -169,7 +169,7 @@ impl<T> Columns<T> {
     }
 
     /// Sets the value of a column.
-    pub(crate) fn set(&mut self, column: Column, value: T) {
+    pub(crate) fn set(&mut self, column: TableVariant, value: T) {
         *column.pick([
             &mut self.ipv4_nft,
             &mut self.ipv4_legacy,
@@ -179,8 +179,8 @@ impl<T> Columns<T> {
     }
 
     /// Returns the columns that have a value, with it.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Column, &T)> {
-        Column::ALL
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TableVariant, &T)> {
+        TableVariant::ALL
             .into_iter()
             .filter_map(|column| Some((column, self.get(column)?)))
     }

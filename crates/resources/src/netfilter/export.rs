@@ -3,33 +3,33 @@
 use stead_engine::model::listing::Listing;
 
 use super::{
-    ChainName, Column, ODD_COLUMNS, Reading, Tables, Words,
-    saved::{Saved, SavedRule},
-    tables_to_list,
-    words::saved_words,
+    ChainName, FamilyAndBackend, ODD_VARIANTS, TableRead, TableVariant, Tables,
+    saved::{SavedRule, SavedTables},
+    tables_for_import,
+    words::split_saved,
 };
 use crate::host::{HostError, Reader};
 use crate::netfilter::known_writers;
 
 /// Why a rule is passed over that stands in its chain already.
-pub(crate) const SAME_BEFORE: &str = "the same rule precedes it, so it has no effect";
+pub(crate) const DUPLICATE_RULE: &str = "the same rule precedes it, so it has no effect";
 
 /// Lists the rules of all columns.
 pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
     let heading = "iptables rules that are not from a known program. `#` and a digest identify a rule without a name.";
-    let tables = match tables_to_list(host, heading).await? {
+    let tables = match tables_for_import(host, heading).await? {
         Ok(tables) => tables,
         Err(listing) => return Ok(listing),
     };
-    let mut listing = Listing::of(heading, []);
-    for (_, saved) in tables.seen() {
+    let mut listing = Listing::new(heading, []);
+    for (_, saved) in tables.readable() {
         for (chain, rule) in rules(saved) {
             match (known_writers::of_rule(saved, chain, rule), &rule.name) {
                 (Some(whose), _) => listing.add_foreign(whose),
                 (None, Some(name)) => drop(listing.managed.insert(name.clone())),
                 (None, None) => {
                     let text = format!("{chain} {}", rule.text);
-                    listing.ignore(SAME_BEFORE, text);
+                    listing.ignore(DUPLICATE_RULE, text);
                 }
             }
         }
@@ -38,31 +38,35 @@ pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
 }
 
 /// Returns all rules of one column, with their chains.
-fn rules(saved: &Saved) -> impl Iterator<Item = (&str, &SavedRule)> {
+fn rules(saved: &SavedTables) -> impl Iterator<Item = (&str, &SavedRule)> {
     let chains = saved.tables.values().flatten();
     chains.flat_map(|(name, chain)| chain.rules.iter().map(move |rule| (name.as_str(), rule)))
 }
 
 /// A rule in the words of a spec.
-pub(crate) struct Spoken {
-    pub(crate) words: Words,
+pub(crate) struct SpecRule {
+    pub(crate) words: FamilyAndBackend,
     pub(crate) position: Option<String>,
     pub(crate) matches: Option<Vec<String>>,
     pub(crate) jump: Option<Vec<String>>,
 }
 
-impl Spoken {
+impl SpecRule {
     /// Finds the words for a rule with this text that stands at these places of a chain; says why there are none.
-    pub(crate) fn of(
+    pub(crate) fn from_text(
         tables: &Tables,
-        places: &[(Column, usize)],
+        places: &[(TableVariant, usize)],
         chain: ChainName<'_>,
         text: &str,
     ) -> Result<Self, &'static str> {
-        let columns: Vec<Column> = places.iter().map(|(column, _)| *column).collect();
-        let (family, backend) = tables.words(&columns, chain).ok_or(ODD_COLUMNS)?;
+        let columns: Vec<TableVariant> = places.iter().map(|(column, _)| *column).collect();
+        let (family, backend) = tables
+            .family_and_backend(&columns, chain)
+            .ok_or(ODD_VARIANTS)?;
         let (matches, jump) = split_at_jump(text)?;
-        let positions = places.iter().map(|place| position(tables, *place, chain));
+        let positions = places
+            .iter()
+            .map(|place| spec_position(tables, *place, chain));
         let mut positions: Vec<_> = positions.collect();
         positions.dedup();
         let position = match positions.as_slice() {
@@ -79,11 +83,11 @@ impl Spoken {
 }
 
 /// Words, if there are any.
-type List = Option<Vec<String>>;
+type WordList = Option<Vec<String>>;
 
 /// Splits the text of a rule into what a spec says as `match` and as `jump`; says why it cannot.
-pub(crate) fn split_at_jump(text: &str) -> Result<(List, List), &'static str> {
-    let words = saved_words(text).ok_or("its text is ambiguous")?;
+pub(crate) fn split_at_jump(text: &str) -> Result<(WordList, WordList), &'static str> {
+    let words = split_saved(text).ok_or("its text is ambiguous")?;
     let words = without_comments(words);
     let is_jump = |word: &String| ["-j", "--jump", "-g", "--goto"].contains(&word.as_str());
     let jump = words.iter().position(is_jump).unwrap_or(words.len());
@@ -101,12 +105,12 @@ pub(crate) fn split_at_jump(text: &str) -> Result<(List, List), &'static str> {
 }
 
 /// Says where a rule stands among those that are written: first of all, or after another.
-fn position(
+fn spec_position(
     tables: &Tables,
-    (column, index): (Column, usize),
+    (column, index): (TableVariant, usize),
     name: ChainName<'_>,
 ) -> Option<String> {
-    let Reading::Read(saved) = tables.column(column) else {
+    let TableRead::Read(saved) = tables.table_read(column) else {
         return None;
     };
     if index == 1 {

@@ -1,51 +1,51 @@
 //! Known programs that write into the tables, and how their chains and rules are recognized.
 
-use super::saved::{Saved, SavedRule};
+use super::saved::{SavedRule, SavedTables};
 use crate::netfilter::saved::comment;
 
 /// A program that writes chains and rules of its own.
-struct Actor {
+struct KnownWriter {
     name: &'static str,
     /// How the names of its chains begin.
-    chains: &'static [&'static str],
+    chain_prefixes: &'static [&'static str],
     /// How the names of its chains end.
-    ends: &'static [&'static str],
+    chain_suffixes: &'static [&'static str],
     /// What stands in the comments of its rules.
-    comments: &'static [&'static str],
+    comment_prefixes: &'static [&'static str],
     /// How the names of its network devices begin.
-    devices: &'static [&'static str],
+    device_prefixes: &'static [&'static str],
     /// Built-in chains of the table `filter` whose policy it sets to DROP.
-    policies: &'static [&'static str],
+    drop_policies: &'static [&'static str],
 }
 
-const ACTORS: &[Actor] = &[
-    Actor {
+const KNOWN_WRITERS: &[KnownWriter] = &[
+    KnownWriter {
         name: DOCKER,
-        chains: &["DOCKER"],
-        ends: &[],
-        comments: &[],
-        devices: &["docker0", "docker_gwbridge", "br-"],
-        policies: &["FORWARD"],
+        chain_prefixes: &["DOCKER"],
+        chain_suffixes: &[],
+        comment_prefixes: &[],
+        device_prefixes: &["docker0", "docker_gwbridge", "br-"],
+        drop_policies: &["FORWARD"],
     },
-    Actor {
+    KnownWriter {
         name: "MicroK8s",
-        chains: &[],
-        ends: &[],
-        comments: &["generated for MicroK8s pods"],
-        devices: &[],
-        policies: &[],
+        chain_prefixes: &[],
+        chain_suffixes: &[],
+        comment_prefixes: &["generated for MicroK8s pods"],
+        device_prefixes: &[],
+        drop_policies: &[],
     },
-    Actor {
+    KnownWriter {
         name: "Kubernetes",
-        chains: &["KUBE-"],
-        ends: &[],
-        comments: &["kubernetes "],
-        devices: &[],
-        policies: &[],
+        chain_prefixes: &["KUBE-"],
+        chain_suffixes: &[],
+        comment_prefixes: &["kubernetes "],
+        device_prefixes: &[],
+        drop_policies: &[],
     },
-    Actor {
+    KnownWriter {
         name: "a network of containers (CNI)",
-        chains: &[
+        chain_prefixes: &[
             "CNI-",
             "cali-",
             "FLANNEL-",
@@ -54,29 +54,29 @@ const ACTORS: &[Actor] = &[
             "WEAVE-",
             "NETAVARK",
         ],
-        ends: &[],
-        comments: &[
+        chain_suffixes: &[],
+        comment_prefixes: &[
             "cali:",
             "flanneld ",
             "cilium-feeder:",
             "generated for LXD network",
             "generated for Incus network",
         ],
-        devices: &["cali", "cni0", "lxdbr", "incusbr", "podman"],
-        policies: &[],
+        device_prefixes: &["cali", "cni0", "lxdbr", "incusbr", "podman"],
+        drop_policies: &[],
     },
-    Actor {
+    KnownWriter {
         name: "ufw",
-        chains: &["ufw-", "ufw6-"],
-        ends: &[],
-        comments: &[],
-        devices: &[],
-        policies: &["INPUT", "FORWARD", "OUTPUT"],
+        chain_prefixes: &["ufw-", "ufw6-"],
+        chain_suffixes: &[],
+        comment_prefixes: &[],
+        device_prefixes: &[],
+        drop_policies: &["INPUT", "FORWARD", "OUTPUT"],
     },
-    Actor {
+    KnownWriter {
         name: "firewalld",
-        chains: &["IN_", "FWDI_", "FWDO_", "FWD_", "PRE_", "POST_", "OUT_"],
-        ends: &[
+        chain_prefixes: &["IN_", "FWDI_", "FWDO_", "FWD_", "PRE_", "POST_", "OUT_"],
+        chain_suffixes: &[
             "_direct",
             "_ZONES",
             "_ZONES_SOURCE",
@@ -85,57 +85,60 @@ const ACTORS: &[Actor] = &[
             "_POLICIES_pre",
             "_POLICIES_post",
         ],
-        comments: &[],
-        devices: &[],
-        policies: &[],
+        comment_prefixes: &[],
+        device_prefixes: &[],
+        drop_policies: &[],
     },
-    Actor {
+    KnownWriter {
         name: "fail2ban",
-        chains: &["f2b-", "fail2ban-"],
-        ends: &[],
-        comments: &[],
-        devices: &[],
-        policies: &[],
+        chain_prefixes: &["f2b-", "fail2ban-"],
+        chain_suffixes: &[],
+        comment_prefixes: &[],
+        device_prefixes: &[],
+        drop_policies: &[],
     },
-    Actor {
+    KnownWriter {
         name: "libvirt",
-        chains: &["LIBVIRT_"],
-        ends: &[],
-        comments: &[],
-        devices: &["virbr"],
-        policies: &[],
+        chain_prefixes: &["LIBVIRT_"],
+        chain_suffixes: &[],
+        comment_prefixes: &[],
+        device_prefixes: &["virbr"],
+        drop_policies: &[],
     },
-    Actor {
+    KnownWriter {
         name: "Tailscale",
-        chains: &["ts-"],
-        ends: &[],
-        comments: &[],
-        devices: &[],
-        policies: &[],
+        chain_prefixes: &["ts-"],
+        chain_suffixes: &[],
+        comment_prefixes: &[],
+        device_prefixes: &[],
+        drop_policies: &[],
     },
 ];
 
 /// The name of Docker.
 const DOCKER: &str = "Docker";
 /// The chain that Docker makes for people: only what it puts there itself is its own.
-const FOR_PEOPLE: &str = "DOCKER-USER";
+const USER_CHAIN: &str = "DOCKER-USER";
 
 /// Returns who makes a chain of this name, if somebody known does.
 pub(crate) fn of_chain(chain: &str) -> Option<&'static str> {
-    let makes = |actor: &&Actor| {
-        actor.chains.iter().any(|begin| chain.starts_with(begin))
-            || actor.ends.iter().any(|end| chain.ends_with(end))
+    let makes = |actor: &&KnownWriter| {
+        actor
+            .chain_prefixes
+            .iter()
+            .any(|begin| chain.starts_with(begin))
+            || actor.chain_suffixes.iter().any(|end| chain.ends_with(end))
     };
-    ACTORS.iter().find(makes).map(|actor| actor.name)
+    KNOWN_WRITERS.iter().find(makes).map(|actor| actor.name)
 }
 
 /// Returns who made a rule, if somebody known did; `saved` is the column that it stands in.
-pub(crate) fn of_rule(saved: &Saved, chain: &str, rule: &SavedRule) -> Option<&'static str> {
+pub(crate) fn of_rule(saved: &SavedTables, chain: &str, rule: &SavedRule) -> Option<&'static str> {
     if rule.is_ours {
         return None;
     }
     let text = rule.text.as_str();
-    if let Some(whose) = of_chain(chain).filter(|_| chain != FOR_PEOPLE || text == "-j RETURN") {
+    if let Some(whose) = of_chain(chain).filter(|_| chain != USER_CHAIN || text == "-j RETURN") {
         return Some(whose);
     }
     let words: Vec<&str> = text.split(' ').collect();
@@ -154,19 +157,24 @@ pub(crate) fn of_rule(saved: &Saved, chain: &str, rule: &SavedRule) -> Option<&'
     }
     let comment = comment(text).unwrap_or_default();
     let devices = value_of(&["-i", "-o"]);
-    let made = |actor: &&Actor| {
+    let made = |actor: &&KnownWriter| {
         let by_comment = actor
-            .comments
+            .comment_prefixes
             .iter()
             .any(|begin| comment.starts_with(begin));
-        let is_its = |device: &&str| actor.devices.iter().any(|begin| device.starts_with(begin));
+        let is_its = |device: &&str| {
+            actor
+                .device_prefixes
+                .iter()
+                .any(|begin| device.starts_with(begin))
+        };
         by_comment || (devices.iter().any(is_its) && has_chains(saved, actor))
     };
-    ACTORS.iter().find(made).map(|actor| actor.name)
+    KNOWN_WRITERS.iter().find(made).map(|actor| actor.name)
 }
 
 /// Whether a rule lets a container of Docker reach itself by its published port: Docker puts it beside the one that leads there.
-fn is_hairpin(saved: &Saved, words: &[&str]) -> bool {
+fn is_hairpin(saved: &SavedTables, words: &[&str]) -> bool {
     let [_, source, "-d", destination, .., "MASQUERADE"] = words else {
         return false;
     };
@@ -177,34 +185,34 @@ fn is_hairpin(saved: &Saved, words: &[&str]) -> bool {
 }
 
 /// Returns who set the policy of a built-in chain to DROP, if somebody known did.
-pub(crate) fn of_policy(saved: &Saved, table: &str, chain: &str) -> Option<&'static str> {
-    setting_policy(saved, table, chain).next()
+pub(crate) fn of_policy(saved: &SavedTables, table: &str, chain: &str) -> Option<&'static str> {
+    all_of_policy(saved, table, chain).next()
 }
 
 /// Returns all who are at work in a column and set the policy of a built-in chain to DROP.
-pub(crate) fn setting_policy<'a>(
-    saved: &'a Saved,
+pub(crate) fn all_of_policy<'a>(
+    saved: &'a SavedTables,
     table: &str,
     chain: &'a str,
 ) -> impl Iterator<Item = &'static str> + use<'a> {
     let is_filter = table == "filter";
-    let set = move |actor: &&Actor| {
-        is_filter && actor.policies.contains(&chain) && has_chains(saved, actor)
+    let set = move |actor: &&KnownWriter| {
+        is_filter && actor.drop_policies.contains(&chain) && has_chains(saved, actor)
     };
-    ACTORS.iter().filter(set).map(|actor| actor.name)
+    KNOWN_WRITERS.iter().filter(set).map(|actor| actor.name)
 }
 
 /// Whether a program is one that sets the policy of a built-in chain, and is at work in a column.
-pub(crate) fn is_policy_of(saved: &Saved, name: &str, table: &str, chain: &str) -> bool {
-    let mut actors = ACTORS.iter().filter(|actor| actor.name == name);
+pub(crate) fn is_policy_of(saved: &SavedTables, name: &str, table: &str, chain: &str) -> bool {
+    let mut actors = KNOWN_WRITERS.iter().filter(|actor| actor.name == name);
     table == "filter"
-        && actors.any(|actor| actor.policies.contains(&chain) && has_chains(saved, actor))
+        && actors.any(|actor| actor.drop_policies.contains(&chain) && has_chains(saved, actor))
 }
 
 /// Whether a program is at work in a column: nobody else calls a chain so.
-fn has_chains(saved: &Saved, actor: &Actor) -> bool {
+fn has_chains(saved: &SavedTables, actor: &KnownWriter) -> bool {
     let mut chains = saved.tables.values().flat_map(|chains| chains.keys());
-    actor.chains.is_empty() || chains.any(|chain| of_chain(chain) == Some(actor.name))
+    actor.chain_prefixes.is_empty() || chains.any(|chain| of_chain(chain) == Some(actor.name))
 }
 
 #[cfg(test)]
@@ -214,13 +222,13 @@ mod tests {
     const TABLES: &str = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:DOCKER-USER - [0:0]\nCOMMIT\n";
 
     fn check(chain: &str, text: &str, expected: Option<&str>) {
-        let saved = Saved::parse(&format!("{TABLES}*filter\n-A {chain} {text}\nCOMMIT\n"));
+        let saved = SavedTables::parse(&format!("{TABLES}*filter\n-A {chain} {text}\nCOMMIT\n"));
         let rule = &saved.tables["filter"][chain].rules[0];
         assert_eq!(of_rule(&saved, chain, rule), expected, "{chain} {text}");
     }
 
     #[test]
-    fn rules_of_known_programs_are_known() {
+    fn known_programs_are_recognized_by_their_rules() {
         check("FORWARD", "-o docker0 -j DOCKER", Some("Docker"));
         check(
             "FORWARD",
@@ -254,19 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_reaches_itself_is_docker_s() {
+    fn hairpin_rule_is_attributed_to_docker() {
         let rule = "-s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 80 -j MASQUERADE";
         let lead = "-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8001 -j DNAT --to-destination 172.17.0.2:80\n";
         for (lead, expected) in [(lead, Some(DOCKER)), ("", None)] {
             let text = format!("*nat\n:DOCKER - [0:0]\n{lead}-A POSTROUTING {rule}\nCOMMIT\n");
-            let saved = Saved::parse(&text);
+            let saved = SavedTables::parse(&text);
             let rule = &saved.tables["nat"]["POSTROUTING"].rules[0];
             assert_eq!(of_rule(&saved, "POSTROUTING", rule), expected);
         }
     }
 
     #[test]
-    fn rules_of_people_are_theirs() {
+    fn user_rules_have_no_known_writer() {
         check("INPUT", "-p tcp -m tcp --dport 22 -j ACCEPT", None);
         check("DOCKER-USER", "-s 192.0.2.1/32 -j DROP", None);
         check("INPUT", "-i virbr0 -j ACCEPT", None);
@@ -283,16 +291,16 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_docker_s_only_where_docker_is() {
-        let saved = Saved::parse(TABLES);
+    fn policy_is_attributed_to_docker_only_with_its_chains() {
+        let saved = SavedTables::parse(TABLES);
         assert_eq!(of_policy(&saved, "filter", "FORWARD"), Some("Docker"));
         assert_eq!(of_policy(&saved, "filter", "INPUT"), None);
-        let both = Saved::parse(&format!(
+        let both = SavedTables::parse(&format!(
             "{TABLES}*filter\n:ufw-before-input - [0:0]\nCOMMIT\n"
         ));
-        let setting: Vec<_> = setting_policy(&both, "filter", "FORWARD").collect();
+        let setting: Vec<_> = all_of_policy(&both, "filter", "FORWARD").collect();
         assert_eq!(setting, ["Docker", "ufw"]);
-        let bare = Saved::parse("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n");
+        let bare = SavedTables::parse("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n");
         assert_eq!(of_policy(&bare, "filter", "FORWARD"), None);
     }
 }

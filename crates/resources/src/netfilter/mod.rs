@@ -12,13 +12,14 @@ mod tables;
 mod words;
 
 pub(crate) use attributes::{
-    BACKEND, COLUMNS, FAMILY, ODD_COLUMNS, PERSIST, Words, implied_hook, tables_to_list, words_of,
+    BACKEND, FAMILY, FamilyAndBackend, ODD_VARIANTS, PERSIST, VARIANT_ATTRIBUTES,
+    family_and_backend_of, implied_hook, tables_for_import,
 };
-pub(crate) use column::{Backend, Column, Columns, Family};
-pub(crate) use export::{SAME_BEFORE, Spoken, list_rules, split_at_jump};
+pub(crate) use column::{Backend, Family, PerVariant, TableVariant};
+pub(crate) use export::{DUPLICATE_RULE, SpecRule, list_rules, split_at_jump};
 pub(crate) use names::{ChainName, TABLES};
-pub(crate) use restore_script::{Insert, Spot, script};
-pub(crate) use rule::{Rule, check_words, quoted, split};
-pub(crate) use saved::{MARK, Saved, SavedRule, comment};
-pub(crate) use tables::{Reading, Tables, preferred};
-pub(crate) use words::{saved_words, with_single_blanks};
+pub(crate) use restore_script::{Insert, RulePosition, build_restore_script};
+pub(crate) use rule::{Rule, check_words, quote, split_words};
+pub(crate) use saved::{COMMENT_PREFIX, SavedRule, SavedTables, comment};
+pub(crate) use tables::{TableRead, Tables, detect_default_backend};
+pub(crate) use words::{collapse_blanks, split_saved};

@@ -29,19 +29,15 @@ impl<'a> ChainName<'a> {
             return Err(Problem::new(format!("`{text}` is not TABLE/CHAIN"))
                 .help("write it as in `filter/FORWARD`"));
         };
-        Self::of(table, chain)
+        Self::new(table, chain)
     }
 
     /// Puts the two together.
-    pub(crate) fn of(table: &'a str, chain: &'a str) -> Result<Self, Problem> {
+    pub(crate) fn new(table: &'a str, chain: &'a str) -> Result<Self, Problem> {
         if !TABLES.contains(&table) {
-            return Err(
-                Problem::new(format!("unknown table `{table}`")).help(suggest::help(
-                    "the tables are",
-                    table,
-                    TABLES.iter().copied(),
-                )),
-            );
+            return Err(Problem::new(format!("unknown table `{table}`")).help(
+                suggest::did_you_mean("the tables are", table, TABLES.iter().copied()),
+            ));
         }
         check_chain_word(chain)?;
         Ok(Self { table, chain })
@@ -115,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chain_names_are_checked() {
+    fn chain_name_rejects_invalid_tables_and_names() {
         let long = format!("filter/{}", "a".repeat(29));
         for text in [
             "FORWARD",
@@ -136,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_chain_is_neither_built_in_nor_a_target() {
+    fn user_chain_is_neither_built_in_nor_a_target() {
         let check = |text| ChainName::parse(text).unwrap().check_user_chain().is_ok();
         assert!(!check("filter/INPUT"));
         assert!(!check("filter/ACCEPT"));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::Saved;
+use super::SavedTables;
 
 /// A rule to be put into a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +16,14 @@ pub(crate) struct Insert {
     /// The name.
     pub(crate) name: String,
     /// Where.
-    pub(crate) spot: Spot,
+    pub(crate) position: RulePosition,
 }
 
 /// Where a rule goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Spot {
+pub(crate) enum RulePosition {
     /// Where it stood: the place in the chain, counted from 1, or the end if the chain is shorter now.
-    Place(usize),
+    Index(usize),
     /// Before all others.
     First,
     /// Behind all others.
@@ -37,7 +37,7 @@ pub(crate) enum Spot {
 /// A rule that another one shall stand beside does not stand in that chain.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no rule `{beside}` in {table}/{chain} for the position")]
-pub(crate) struct NoSuchNeighbour {
+pub(crate) struct AnchorNotFound {
     beside: String,
     table: String,
     chain: String,
@@ -45,11 +45,11 @@ pub(crate) struct NoSuchNeighbour {
 
 /// Writes the input that removes the rules with the names of `removed` and puts in `inserted`.
 /// First all go, then those come that know their place, from the first place on, then the others in order: so all places are right.
-pub(crate) fn script(
-    saved: &Saved,
+pub(crate) fn build_restore_script(
+    saved: &SavedTables,
     removed: &[&str],
     inserted: &[Insert],
-) -> Result<String, NoSuchNeighbour> {
+) -> Result<String, AnchorNotFound> {
     let mut chains: BTreeMap<(String, String), Vec<Option<String>>> = BTreeMap::new();
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (table, names) in &saved.tables {
@@ -70,8 +70,8 @@ pub(crate) fn script(
         }
     }
     let mut sorted: Vec<&Insert> = inserted.iter().collect();
-    sorted.sort_by_key(|insert| match insert.spot {
-        Spot::Place(place) => place,
+    sorted.sort_by_key(|insert| match insert.position {
+        RulePosition::Index(place) => place,
         _ => usize::MAX,
     });
     for Insert {
@@ -79,7 +79,7 @@ pub(crate) fn script(
         chain,
         text,
         name,
-        spot,
+        position: spot,
     } in sorted
     {
         let rules = chains.entry((table.clone(), chain.clone())).or_default();
@@ -87,18 +87,18 @@ pub(crate) fn script(
             rules
                 .iter()
                 .position(|rule| rule.as_ref() == Some(name))
-                .ok_or_else(|| NoSuchNeighbour {
+                .ok_or_else(|| AnchorNotFound {
                     beside: name.clone(),
                     table: table.clone(),
                     chain: chain.clone(),
                 })
         };
         let index = match spot {
-            Spot::Place(place) => place.saturating_sub(1).min(rules.len()),
-            Spot::First => 0,
-            Spot::Last => rules.len(),
-            Spot::Before(name) => beside(name)?,
-            Spot::After(name) => beside(name)? + 1,
+            RulePosition::Index(place) => place.saturating_sub(1).min(rules.len()),
+            RulePosition::First => 0,
+            RulePosition::Last => rules.len(),
+            RulePosition::Before(name) => beside(name)?,
+            RulePosition::After(name) => beside(name)? + 1,
         };
         let line = if index == rules.len() {
             format!("-A {chain} {text}")
@@ -125,55 +125,58 @@ mod tests {
         -A INPUT -j DROP\n\
         -A INPUT -m comment --comment \"stead:b\" -j ACCEPT\nCOMMIT\n";
 
-    fn insert(name: &str, spot: Spot) -> Insert {
+    fn insert(name: &str, spot: RulePosition) -> Insert {
         Insert {
             table: "filter".into(),
             chain: "INPUT".into(),
             text: name.into(),
             name: name.into(),
-            spot,
+            position: spot,
         }
     }
 
     fn check(removed: &[&str], inserted: &[Insert], expected: &[&str]) {
-        let script = script(&Saved::parse(SAVED), removed, inserted).unwrap();
+        let script = build_restore_script(&SavedTables::parse(SAVED), removed, inserted).unwrap();
         let lines: Vec<_> = script.lines().collect();
         assert_eq!(&lines[1..lines.len() - 1], expected);
     }
 
     #[test]
-    fn rules_come_back_to_their_places_in_whatever_order_they_are_named() {
+    fn script_restores_rules_at_places_in_any_order() {
         let gone = [
             "-D INPUT -m comment --comment \"stead:a\" -j ACCEPT",
             "-D INPUT -m comment --comment \"stead:b\" -j ACCEPT",
         ];
         check(
             &["a", "b"],
-            &[insert("b", Spot::Place(2)), insert("a", Spot::Place(1))],
+            &[
+                insert("b", RulePosition::Index(2)),
+                insert("a", RulePosition::Index(1)),
+            ],
             &[gone[0], gone[1], "-I INPUT 1 a", "-I INPUT 2 b"],
         );
     }
 
     #[test]
-    fn positions_follow_what_the_batch_itself_has_put_in() {
+    fn positions_account_for_earlier_inserts_of_the_batch() {
         check(
             &[],
             &[
-                insert("c", Spot::First),
-                insert("d", Spot::After("c".into())),
-                insert("e", Spot::Before("b".into())),
-                insert("f", Spot::Last),
+                insert("c", RulePosition::First),
+                insert("d", RulePosition::After("c".into())),
+                insert("e", RulePosition::Before("b".into())),
+                insert("f", RulePosition::Last),
             ],
             &["-I INPUT 1 c", "-I INPUT 2 d", "-I INPUT 5 e", "-A INPUT f"],
         );
     }
 
     #[test]
-    fn a_neighbour_that_is_not_there_is_named() {
-        let error = script(
-            &Saved::parse(SAVED),
+    fn missing_anchor_rule_is_named() {
+        let error = build_restore_script(
+            &SavedTables::parse(SAVED),
             &[],
-            &[insert("c", Spot::After("x".into()))],
+            &[insert("c", RulePosition::After("x".into()))],
         )
         .unwrap_err();
         assert_eq!(
@@ -183,8 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_is_not_there_yet_is_filled_from_the_start() {
-        let script = script(&Saved::default(), &[], &[insert("c", Spot::Place(7))]).unwrap();
+    fn new_chain_is_filled_from_the_start() {
+        let script = build_restore_script(
+            &SavedTables::default(),
+            &[],
+            &[insert("c", RulePosition::Index(7))],
+        )
+        .unwrap();
         assert_eq!(script, "*filter\n-A INPUT c\nCOMMIT\n");
     }
 }

@@ -51,7 +51,7 @@ const FORBIDDEN: [&str; 36] = [
 ];
 
 /// Matches whose options say that they are there.
-const IMPLIED: [&str; 24] = [
+const IMPLIED_MATCHES: [&str; 24] = [
     "tcp",
     "udp",
     "sctp",
@@ -79,7 +79,7 @@ const IMPLIED: [&str; 24] = [
 ];
 
 /// Long names, each with the name that `iptables-save` prints.
-const NAMES: [(&str, &str); 26] = [
+const LONG_NAMES: [(&str, &str); 26] = [
     ("--source", "-s"),
     ("--src", "-s"),
     ("--destination", "-d"),
@@ -135,18 +135,18 @@ const ICMP: [(&str, &str, &str); 8] = [
 /// A rule without its table, chain and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
-    options: Vec<Word>,
+    options: Vec<RuleOption>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Word {
+struct RuleOption {
     is_negated: bool,
     name: String,
     values: Vec<String>,
 }
 
 /// One word with blanks is a line of words.
-pub(crate) fn split(words: Option<&[String]>) -> Vec<String> {
+pub(crate) fn split_words(words: Option<&[String]>) -> Vec<String> {
     match words {
         Some([line]) => shlex::split(line).unwrap_or_else(|| vec![line.clone()]),
         Some(words) => words.to_vec(),
@@ -155,7 +155,7 @@ pub(crate) fn split(words: Option<&[String]>) -> Vec<String> {
 }
 
 /// Writes a word as `iptables-restore` reads it.
-pub(crate) fn quoted(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,!+%@=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
@@ -192,21 +192,22 @@ pub(crate) fn check_words(attribute: &str, words: &[String], families: &[Family]
 
 impl Rule {
     /// Makes the plain form of a rule in the words of a user or of `iptables-save`.
-    pub(crate) fn plain(words: &[String], family: Family) -> Self {
+    pub(crate) fn canonical(words: &[String], family: Family) -> Self {
         let mut rule = parse(words);
         rule.options.retain(|option| {
             !(option.name == "-m"
                 && option.values.len() == 1
-                && IMPLIED.contains(&option.values[0].as_str()))
+                && IMPLIED_MATCHES.contains(&option.values[0].as_str()))
         });
         rule.options.retain(|option| option.name != "--comment");
         for option in &mut rule.options {
-            option.settle(family);
+            option.canonicalize(family);
         }
-        rule.options.retain(|option| !option.is_everything());
+        rule.options.retain(|option| !option.matches_all());
         rule.add_defaults(family);
-        rule.options
-            .sort_by(|one, other| (one.rank(), &one.name).cmp(&(other.rank(), &other.name)));
+        rule.options.sort_by(|one, other| {
+            (one.sort_key(), &one.name).cmp(&(other.sort_key(), &other.name))
+        });
         rule
     }
 
@@ -239,17 +240,17 @@ impl Rule {
                 Family::Ipv4 => "icmp-port-unreachable",
                 Family::Ipv6 => "icmp6-port-unreachable",
             };
-            self.options.push(Word::new("--reject-with", with));
+            self.options.push(RuleOption::new("--reject-with", with));
         }
         if has(self, "--limit") && !has(self, "--limit-burst") {
-            self.options.push(Word::new("--limit-burst", "5"));
+            self.options.push(RuleOption::new("--limit-burst", "5"));
         }
     }
 }
 
 /// Splits words into options with their values; nothing is judged.
 fn parse(words: &[String]) -> Rule {
-    let mut options: Vec<Word> = vec![];
+    let mut options: Vec<RuleOption> = vec![];
     let mut is_negated = false;
     for word in words {
         if word == "!" {
@@ -258,11 +259,11 @@ fn parse(words: &[String]) -> Rule {
             && word.len() > 1
             && !word[1..].starts_with(|c: char| c.is_ascii_digit())
         {
-            let name = NAMES
+            let name = LONG_NAMES
                 .iter()
                 .find(|(long, _)| long == word)
                 .map_or(word.as_str(), |(_, name)| *name);
-            options.push(Word {
+            options.push(RuleOption {
                 is_negated: std::mem::take(&mut is_negated),
                 name: name.to_owned(),
                 values: vec![],
@@ -276,7 +277,7 @@ fn parse(words: &[String]) -> Rule {
     Rule { options }
 }
 
-impl Word {
+impl RuleOption {
     fn new(name: &str, value: &str) -> Self {
         Self {
             is_negated: false,
@@ -286,7 +287,7 @@ impl Word {
     }
 
     /// The place in the line: what people look for first stands first, the target last.
-    fn rank(&self) -> u8 {
+    fn sort_key(&self) -> u8 {
         match self.name.as_str() {
             "-s" => 0,
             "-d" => 1,
@@ -300,7 +301,7 @@ impl Word {
     }
 
     /// Whether the option lets everything pass and so is not printed.
-    fn is_everything(&self) -> bool {
+    fn matches_all(&self) -> bool {
         let is = |name: &str, value: &str| self.name == name && self.values.iter().eq([value]);
         !self.is_negated
             && (is("-s", "0.0.0.0/0")
@@ -311,7 +312,7 @@ impl Word {
     }
 
     /// Brings the values into the form that `iptables-save` prints.
-    fn settle(&mut self, family: Family) {
+    fn canonicalize(&mut self, family: Family) {
         if self.name == "--syn" {
             "--tcp-flags".clone_into(&mut self.name);
             self.values = vec!["FIN,SYN,RST,ACK".to_owned(), "SYN".to_owned()];
@@ -321,7 +322,7 @@ impl Word {
                 "-s" | "-d" => address(value),
                 "-p" => protocol(value),
                 "--ctstate" | "--state" | "--src-type" | "--dst-type" | "--tcp-flags" => {
-                    sorted(value)
+                    sort_list(value)
                 }
                 "--sport" | "--dport" => ports(value),
                 "--icmp-type" => icmp(value, family),
@@ -414,7 +415,7 @@ fn protocol(value: &str) -> String {
         .map_or(lower.clone(), |(_, name)| (*name).to_owned())
 }
 
-fn sorted(value: &str) -> String {
+fn sort_list(value: &str) -> String {
     let mut parts: Vec<_> = value.split(',').collect();
     parts.sort_unstable();
     parts.join(",")
@@ -500,12 +501,12 @@ mod tests {
     }
 
     fn check(written: &str, saved: &str) {
-        let plain = |text| Rule::plain(&words(text), Family::Ipv4);
+        let plain = |text| Rule::canonical(&words(text), Family::Ipv4);
         assert_eq!(plain(written), plain(saved));
     }
 
     #[test]
-    fn what_is_written_is_what_is_printed() {
+    fn canonical_rule_equals_the_printed_rule() {
         check(
             "-s 10.0.0.1 -p tcp --dport 22 -j ACCEPT",
             "-s 10.0.0.1/32 -p tcp -m tcp --dport 22 -j ACCEPT",
@@ -528,7 +529,7 @@ mod tests {
 
     #[test]
     fn different_rules_stay_different() {
-        let plain = |text| Rule::plain(&words(text), Family::Ipv4);
+        let plain = |text| Rule::canonical(&words(text), Family::Ipv4);
         for (one, other) in [
             ("-s 10.0.0.1", "-d 10.0.0.1"),
             ("! -s 10.0.0.1", "-s 10.0.0.1"),
@@ -538,13 +539,13 @@ mod tests {
         }
     }
 
-    fn refused(written: &str, families: &[Family]) -> Option<String> {
+    fn first_problem(written: &str, families: &[Family]) -> Option<String> {
         let problems = check_words("match", &words(written), families);
         problems.into_iter().next().map(|problem| problem.message)
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn check_words_names_mistakes() {
         let ipv4 = &[Family::Ipv4];
         for (written, expected) in [
             ("-s 10.0.0.300", "`10.0.0.300` is not an address"),
@@ -556,7 +557,7 @@ mod tests {
             ("-A INPUT", "`-A` does not belong in a `match`"),
         ] {
             assert_eq!(
-                refused(written, ipv4).as_deref(),
+                first_problem(written, ipv4).as_deref(),
                 Some(expected),
                 "{written}"
             );
@@ -566,7 +567,7 @@ mod tests {
             "-m multiport --dports 1,2:3",
             "--dport :1024",
         ] {
-            assert_eq!(refused(written, ipv4), None, "{written}");
+            assert_eq!(first_problem(written, ipv4), None, "{written}");
         }
     }
 
@@ -578,18 +579,18 @@ mod tests {
             ("a\"b\\", "\"a\\\"b\\\\\""),
             ("", "\"\""),
         ] {
-            assert_eq!(quoted(word), expected);
+            assert_eq!(quote(word), expected);
         }
     }
 
     #[test]
-    fn one_line_is_split_and_several_words_are_not() {
+    fn split_words_splits_only_a_single_line() {
         assert_eq!(
-            split(Some(&["-p tcp --dport 22".to_owned()])),
+            split_words(Some(&["-p tcp --dport 22".to_owned()])),
             ["-p", "tcp", "--dport", "22"]
         );
         assert_eq!(
-            split(Some(&["--log-prefix".to_owned(), "a b".to_owned()])),
+            split_words(Some(&["--log-prefix".to_owned(), "a b".to_owned()])),
             ["--log-prefix", "a b"]
         );
     }

@@ -1,15 +1,15 @@
 //! The four saved tables of one snapshot, read at most once, and the choice of back end.
 
-use stead_engine::model::{error_chain::chain, schema::Problem};
+use stead_engine::model::{error_chain::error_chain, schema::Problem};
 
 use std::{path::Path, sync::Arc};
 
 use nix::unistd::geteuid;
 
 use super::{
-    Backend, Column, Family,
+    Backend, Family, TableVariant,
     names::ChainName,
-    saved::{Chain, Saved},
+    saved::{SavedChain, SavedTables},
 };
 use crate::host::{HostError, OLD_IPTABLES, Reader};
 
@@ -19,59 +19,63 @@ const NAMES_LIMIT: u64 = 4096;
 /// The saved tables of all columns.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    columns: [Reading; 4],
-    preferred: [Option<Backend>; 2],
+    reads: [TableRead; 4],
+    default_backends: [Option<Backend>; 2],
 }
 
 /// What could be read of one column.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) enum TableRead {
     /// The programs of the back end are not installed.
     Missing,
     /// Only root may read it.
-    Unseen,
+    RootOnly,
     /// Its tables.
-    Read(Saved),
+    Read(SavedTables),
 }
 
 impl Tables {
     /// Reads all columns at once: at most one child process for each in one moment of the host.
     pub(crate) async fn read(reader: &Reader) -> Result<Arc<Self>, HostError> {
-        let read = reader.once_awaited(async || {
-            let [a, b, c, d] = Column::ALL.map(|column| read(reader, column));
+        let read = reader.memoize_async(async || {
+            let [a, b, c, d] = TableVariant::ALL.map(|column| read(reader, column));
             let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
             let columns = [a, b, c, d];
             if columns
                 .iter()
-                .all(|column| matches!(column, Reading::Missing))
+                .all(|column| matches!(column, TableRead::Missing))
             {
-                return Err(reader.no_program(Column::ALL[0].query().program()));
+                return Err(reader.missing_program_error(TableVariant::ALL[0].query().program()));
             }
-            let preferred = [Family::Ipv4, Family::Ipv6].map(|family| preferred(reader, family));
-            Ok(Self { columns, preferred })
+            let preferred =
+                [Family::Ipv4, Family::Ipv6].map(|family| detect_default_backend(reader, family));
+            Ok(Self {
+                reads: columns,
+                default_backends: preferred,
+            })
         });
         read.await
     }
 
     /// Makes tables of what the four programs print, for a host whose own back end is nft.
     #[cfg(test)]
-    pub(crate) fn printed(texts: [&str; 4]) -> Self {
-        let mut columns = texts.map(|text| Reading::Read(Saved::parse(text)));
-        for (column, reading) in Column::ALL.into_iter().zip(&mut columns) {
-            if let Reading::Read(saved) = reading {
-                saved.name_others(column);
+    pub(crate) fn from_saved_texts(texts: [&str; 4]) -> Self {
+        let mut columns = texts.map(|text| TableRead::Read(SavedTables::parse(text)));
+        for (column, reading) in TableVariant::ALL.into_iter().zip(&mut columns) {
+            if let TableRead::Read(saved) = reading {
+                saved.name_foreign_rules(column);
             }
         }
         Self {
-            columns,
-            preferred: [Some(Backend::Nft); 2],
+            reads: columns,
+            default_backends: [Some(Backend::Nft); 2],
         }
     }
 
     /// Returns the plainest words that mean just these columns for a chain: what a spec says as `family` and `backend`.
-    pub(crate) fn words(
+    pub(crate) fn family_and_backend(
         &self,
-        columns: &[Column],
+        columns: &[TableVariant],
         name: ChainName<'_>,
     ) -> Option<(Option<&'static str>, Option<&'static str>)> {
         let families = [None, Some("ipv6"), Some("both")];
@@ -80,79 +84,81 @@ impl Tables {
             .into_iter()
             .flat_map(|family| backends.into_iter().map(move |backend| (family, backend)));
         // Elsewhere `auto` means the host's own back end, so only that one goes without saying.
-        let is_own = |column: &Column| {
-            column.backend == self.preferred[column.family as usize].unwrap_or(Backend::Nft)
+        let is_own = |column: &TableVariant| {
+            column.backend == self.default_backends[column.family as usize].unwrap_or(Backend::Nft)
         };
         words.find(|(family, backend)| {
             if backend.is_none() && !columns.iter().all(is_own) {
                 return false;
             }
-            let meant = self.choose(*family, *backend, name).unwrap_or_default();
+            let meant = self
+                .select_variants(*family, *backend, name)
+                .unwrap_or_default();
             meant.len() == columns.len() && meant.iter().all(|column| columns.contains(column))
         })
     }
 
     /// Returns the columns that could be read.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = (Column, &Saved)> {
-        Column::ALL
+    pub(crate) fn readable(&self) -> impl Iterator<Item = (TableVariant, &SavedTables)> {
+        TableVariant::ALL
             .into_iter()
-            .filter_map(|column| match self.column(column) {
-                Reading::Read(saved) => Some((column, saved)),
-                Reading::Missing | Reading::Unseen => None,
+            .filter_map(|column| match self.table_read(column) {
+                TableRead::Read(saved) => Some((column, saved)),
+                TableRead::Missing | TableRead::RootOnly => None,
             })
     }
 
     /// Whether something there is for root alone to see.
-    pub(crate) fn is_hidden(&self) -> bool {
-        self.columns
+    pub(crate) fn needs_root(&self) -> bool {
+        self.reads
             .iter()
-            .any(|column| matches!(column, Reading::Unseen))
+            .any(|column| matches!(column, TableRead::RootOnly))
     }
 
     /// Reads all columns, and chooses those that `family` and `backend` mean for a chain.
-    pub(crate) async fn chosen(
+    pub(crate) async fn resolve_variants(
         reader: &Reader,
         family: Option<&str>,
         backend: Option<&str>,
         name: ChainName<'_>,
-    ) -> Result<(Arc<Self>, Vec<Column>), Vec<Problem>> {
+    ) -> Result<(Arc<Self>, Vec<TableVariant>), Vec<Problem>> {
         let tables = Self::read(reader)
             .await
-            .map_err(|error| vec![Problem::new(chain(&error).join(": "))])?;
+            .map_err(|error| vec![Problem::new(error_chain(&error).join(": "))])?;
         let columns = tables
-            .choose(family, backend, name)
+            .select_variants(family, backend, name)
             .map_err(|problem| vec![problem])?;
         Ok((tables, columns))
     }
 
     /// Returns the back end of the host's own program of a family.
-    pub(crate) fn own(&self, family: Family) -> Backend {
-        self.preferred[family as usize].unwrap_or(Backend::Nft)
+    pub(crate) fn default_backend(&self, family: Family) -> Backend {
+        self.default_backends[family as usize].unwrap_or(Backend::Nft)
     }
 
     /// Returns what could be read of a column.
-    pub(crate) fn column(&self, column: Column) -> &Reading {
-        &self.columns[column.index()]
+    pub(crate) fn table_read(&self, column: TableVariant) -> &TableRead {
+        &self.reads[column.index()]
     }
 
     /// Chooses the columns that the attributes `family` and `backend` mean for a chain.
-    fn choose(
+    fn select_variants(
         &self,
         family: Option<&str>,
         backend: Option<&str>,
         name: ChainName<'_>,
-    ) -> Result<Vec<Column>, Problem> {
+    ) -> Result<Vec<TableVariant>, Problem> {
         let mut columns = vec![];
-        for family in Family::of(family) {
+        for family in Family::from_word(family) {
             let asked: &[Backend] = match backend {
                 Some("nft") => &[Backend::Nft],
                 Some("legacy") => &[Backend::Legacy],
                 Some("both") => &[Backend::Nft, Backend::Legacy],
-                _ => &[self.automatic(*family, name)?],
+                _ => &[self.auto_backend(*family, name)?],
             };
             for backend in asked {
-                let column = Column::new(*family, *backend);
-                if matches!(self.column(column), Reading::Missing) {
+                let column = TableVariant::new(*family, *backend);
+                if matches!(self.table_read(column), TableRead::Missing) {
                     return Err(not_installed(column));
                 }
                 columns.push(column);
@@ -162,19 +168,19 @@ impl Tables {
     }
 
     /// Returns the back end that holds rules in a chain; if neither does, the only one that has the chain; else the host's own.
-    fn automatic(&self, family: Family, name: ChainName<'_>) -> Result<Backend, Problem> {
+    fn auto_backend(&self, family: Family, name: ChainName<'_>) -> Result<Backend, Problem> {
         let backends = [Backend::Nft, Backend::Legacy];
-        let that = |test: fn(&Chain) -> bool| {
+        let that = |test: fn(&SavedChain) -> bool| {
             backends.into_iter().filter(move |backend| {
-                let chain = self.chain(Column::new(family, *backend), name);
+                let chain = self.chain(TableVariant::new(family, *backend), name);
                 chain.is_some_and(test)
             })
         };
-        let holding: Vec<_> = that(|chain| chain.telling_rules() > 0).collect();
+        let holding: Vec<_> = that(|chain| chain.effective_rules() > 0).collect();
         let [nft, legacy] =
             backends.map(
-                |backend| match self.chain(Column::new(family, backend), name) {
-                    Some(chain) => chain.telling_rules(),
+                |backend| match self.chain(TableVariant::new(family, backend), name) {
+                    Some(chain) => chain.effective_rules(),
                     None => 0,
                 },
             );
@@ -192,38 +198,41 @@ impl Tables {
         let there: Vec<_> = backends
             .into_iter()
             .filter(|backend| {
-                !matches!(self.column(Column::new(family, *backend)), Reading::Missing)
+                !matches!(
+                    self.table_read(TableVariant::new(family, *backend)),
+                    TableRead::Missing
+                )
             })
             .collect();
         match (&holding[..], &having[..], &there[..]) {
             ([only], _, _) | (_, [only], _) | (_, _, [only]) => Ok(*only),
-            (_, _, []) => Err(not_installed(Column::new(family, Backend::Nft))),
-            _ => Ok(self.preferred[family as usize].unwrap_or(Backend::Nft)),
+            (_, _, []) => Err(not_installed(TableVariant::new(family, Backend::Nft))),
+            _ => Ok(self.default_backends[family as usize].unwrap_or(Backend::Nft)),
         }
     }
 
-    fn chain(&self, column: Column, name: ChainName<'_>) -> Option<&Chain> {
-        match self.column(column) {
-            Reading::Read(saved) => saved.chain(name.table, name.chain),
-            Reading::Missing | Reading::Unseen => None,
+    fn chain(&self, column: TableVariant, name: ChainName<'_>) -> Option<&SavedChain> {
+        match self.table_read(column) {
+            TableRead::Read(saved) => saved.chain(name.table, name.chain),
+            TableRead::Missing | TableRead::RootOnly => None,
         }
     }
 }
 
-async fn read(reader: &Reader, column: Column) -> Result<Reading, HostError> {
+async fn read(reader: &Reader, column: TableVariant) -> Result<TableRead, HostError> {
     if !reader.has_program(column.query().program()) {
-        return Ok(Reading::Missing);
+        return Ok(TableRead::Missing);
     }
     if !geteuid().is_root() {
-        return Ok(Reading::Unseen);
+        return Ok(TableRead::RootOnly);
     }
     if column.backend == Backend::Legacy && !has_legacy_tables(reader, column.family)? {
-        return Ok(Reading::Read(Saved::default()));
+        return Ok(TableRead::Read(SavedTables::default()));
     }
     let text = reader.query(column.query()).await?;
-    let mut saved = Saved::parse(&String::from_utf8_lossy(&text));
-    saved.name_others(column);
-    Ok(Reading::Read(saved))
+    let mut saved = SavedTables::parse(&String::from_utf8_lossy(&text));
+    saved.name_foreign_rules(column);
+    Ok(TableRead::Read(saved))
 }
 
 /// Whether the kernel has a table of the legacy back end; printing one that it has not would make it.
@@ -241,7 +250,7 @@ fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError>
 
 /// Returns the back end of the program of a family, where it is installed: alternatives(8) chose it, or else it is a link to the program
 /// of all names, `xtables-nft-multi`, `xtables-legacy-multi`, or [`OLD_IPTABLES`] before there were two.
-pub(crate) fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
+pub(crate) fn detect_default_backend(reader: &Reader, family: Family) -> Option<Backend> {
     let mut links = ["/etc/alternatives", "/usr/sbin", "/sbin"]
         .map(|folder| Path::new(folder).join(family.program()))
         .into_iter();
@@ -256,7 +265,7 @@ pub(crate) fn preferred(reader: &Reader, family: Family) -> Option<Backend> {
     })
 }
 
-fn not_installed(column: Column) -> Problem {
+fn not_installed(column: TableVariant) -> Problem {
     Problem::new(format!(
         "the back end {} is not installed: there is no `{}`",
         column.backend.word(),
@@ -281,17 +290,17 @@ mod tests {
         chain: &str,
     ) -> Result<Vec<&'static str>, String> {
         let tables = Tables {
-            columns: [nft, legacy, NONE, NONE].map(|text| Reading::Read(Saved::parse(text))),
-            preferred: [Some(Backend::Legacy), None],
+            reads: [nft, legacy, NONE, NONE].map(|text| TableRead::Read(SavedTables::parse(text))),
+            default_backends: [Some(Backend::Legacy), None],
         };
         tables
-            .choose(None, Some(backend), ChainName::parse(chain).unwrap())
-            .map(|columns| columns.into_iter().map(Column::name).collect())
+            .select_variants(None, Some(backend), ChainName::parse(chain).unwrap())
+            .map(|columns| columns.into_iter().map(TableVariant::name).collect())
             .map_err(|problem| problem.message)
     }
 
     #[test]
-    fn auto_means_the_back_end_that_holds_rules_in_the_chain() {
+    fn auto_picks_the_backend_with_rules_in_the_chain() {
         assert_eq!(
             choose(RULES, NONE, "auto", "filter/INPUT").unwrap(),
             ["ipv4-nft"]
@@ -303,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_means_the_only_back_end_that_has_the_chain() {
+    fn auto_picks_the_only_backend_with_the_chain() {
         assert_eq!(
             choose(MINE, NONE, "auto", "filter/MINE").unwrap(),
             ["ipv4-nft"]
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_means_the_hosts_own_where_nothing_stands() {
+    fn auto_picks_the_default_backend_without_rules() {
         assert_eq!(
             choose(NONE, NONE, "auto", "filter/INPUT").unwrap(),
             ["ipv4-legacy"]

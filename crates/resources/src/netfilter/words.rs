@@ -2,7 +2,7 @@
 //! shell takes them in another way: in quotes a backslash stands before any character, and outside of them nothing is special.
 
 /// Splits a line into words; `None` if a quote is not closed.
-pub(crate) fn saved_words(text: &str) -> Option<Vec<String>> {
+pub(crate) fn split_saved(text: &str) -> Option<Vec<String>> {
     let mut words = vec![];
     let mut word = String::new();
     let mut quote = Quote::Outside;
@@ -34,7 +34,7 @@ pub(crate) fn saved_words(text: &str) -> Option<Vec<String>> {
 }
 
 /// Makes runs of blanks outside of quotes one blank, as `iptables-save` prints them.
-pub(crate) fn with_single_blanks(text: &str) -> String {
+pub(crate) fn collapse_blanks(text: &str) -> String {
     let mut tidy = String::new();
     let (mut is_quoted, mut is_escaped) = (false, false);
     for c in text.trim().chars() {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Option<&[&str]>) {
-        let words = saved_words(text);
+        let words = split_saved(text);
         let words: Option<Vec<&str>> = words
             .as_ref()
             .map(|words| words.iter().map(String::as_str).collect());
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_those_of_iptables_restore() {
+    fn split_saved_follows_quoting_of_iptables_restore() {
         check(
             r#"-j LOG --log-prefix "it\'s \"a\" \\ #x: ""#,
             Some(&["-j", "LOG", "--log-prefix", "it's \"a\" \\ #x: "]),
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn blanks_in_quotes_stay() {
-        let tidy = with_single_blanks("  -p  tcp\t--comment \"a  \\\"  b\"  -j   X ");
+        let tidy = collapse_blanks("  -p  tcp\t--comment \"a  \\\"  b\"  -j   X ");
         assert_eq!(tidy, "-p tcp --comment \"a  \\\"  b\" -j X");
     }
 }

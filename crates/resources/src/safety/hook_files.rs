@@ -16,7 +16,7 @@ pub(crate) const WATCH_UNIT: &str = "stead-watch.service";
 /// The unit that runs stead. It is a template with an instance for each reason, so that none is lost while another is at work.
 pub(crate) const UNIT: &str = "stead-restore@.service";
 /// Units that overwrite tables, settings or arguments when they start. The hook comes after them, each time.
-const OVERWRITERS: [&str; 6] = [
+const OVERWRITING_UNITS: [&str; 6] = [
     "docker.service",
     "netfilter-persistent.service",
     "ufw.service",
@@ -36,28 +36,29 @@ const SCRIPT: &str = "50-stead";
 const LIMIT: u64 = 64 << 10;
 
 /// Returns the instance of the unit for a reason.
-fn instance(reason: &str) -> String {
+fn unit_instance(reason: &str) -> String {
     UNIT.replace('@', &format!("@{reason}"))
 }
 
 /// Has an interrupted run taken back, by a process that what it takes back does not end.
-pub async fn have_recovered(host: &Writer) -> Result<(), HostError> {
-    host.unit_job("StartUnit", &instance(INTERRUPTED)).await
+pub async fn start_recovery_unit(host: &Writer) -> Result<(), HostError> {
+    host.unit_job("StartUnit", &unit_instance(INTERRUPTED))
+        .await
 }
 
 /// Whether what a hook is run for is left to the one that watches, which also knows what is to be left alone.
-pub async fn is_left_to_watch(host: &Reader, reason: &str) -> bool {
+pub async fn defers_to_watch(host: &Reader, reason: &str) -> bool {
     if OWN_REASONS.contains(&reason) {
         return false;
     }
     let watch = host.unit(WATCH_UNIT).await;
-    watch.is_ok_and(|watch| watch.active == "active")
+    watch.is_ok_and(|watch| watch.active_state == "active")
 }
 
 /// Returns the files of a hook for a stead at `program`.
-pub(crate) fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
+pub(crate) fn desired_files(name: &str, program: &Path) -> BTreeMap<String, String> {
     if name == SNAP_REFRESH {
-        let start = format!("systemctl start --no-block {}", instance(SNAP_REFRESH));
+        let start = format!("systemctl start --no-block {}", unit_instance(SNAP_REFRESH));
         let after = format!("#!/bin/sh\n{HEADER}\nexec {start}\n");
         // A revert runs no hook of a refresh; that the revision is another one is seen here.
         let again = format!(
@@ -70,7 +71,7 @@ pub(crate) fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
             (format!("{SNAP_HOOKS}/reconcile.d/{SCRIPT}"), again),
         ]);
     }
-    let after = OVERWRITERS.join(" ");
+    let after = OVERWRITING_UNITS.join(" ");
     let program = program.display();
     if name == WATCH {
         let unit = format!(
@@ -92,19 +93,19 @@ pub(crate) fn wanted(name: &str, program: &Path) -> BTreeMap<String, String> {
          [Service]\nType=oneshot\nExecStart={program} watch --once --because %i\nTimeoutStartSec=20min\n"
     );
     let mut files = BTreeMap::from([(format!("{UNITS}/{UNIT}"), unit)]);
-    for starter in OVERWRITERS.iter().chain(&["multi-user.target"]) {
+    for starter in OVERWRITING_UNITS.iter().chain(&["multi-user.target"]) {
         let reason = starter.rsplit_once('.').map_or(*starter, |(stem, _)| stem);
-        let link = format!("{UNITS}/{starter}.wants/{}", instance(reason));
+        let link = format!("{UNITS}/{starter}.wants/{}", unit_instance(reason));
         files.insert(link, format!("-> ../{UNIT}"));
     }
     files
 }
 
 /// Says what is missing of a hook that should be there.
-pub(crate) fn faults(host: &Reader, name: &str) -> Result<Vec<String>, HostError> {
+pub(crate) fn missing_files(host: &Reader, name: &str) -> Result<Vec<String>, HostError> {
     let mut faults = vec![];
-    for path in wanted(name, Path::new("")).into_keys() {
-        match read(host, Path::new(&path))?.as_deref() {
+    for path in desired_files(name, Path::new("")).into_keys() {
+        match read_entry(host, Path::new(&path))?.as_deref() {
             None => faults.push(format!("{path} is missing")),
             Some("-> /dev/null") => {
                 faults.push(format!("{path} leads to /dev/null, which masks it"));
@@ -115,7 +116,7 @@ pub(crate) fn faults(host: &Reader, name: &str) -> Result<Vec<String>, HostError
     Ok(faults)
 }
 
-pub(crate) fn read(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
+pub(crate) fn read_entry(host: &Reader, path: &Path) -> Result<Option<String>, HostError> {
     match host.stat(path)? {
         Some(meta) if meta.kind == MetaKind::Symlink => {
             Ok(Some(format!("-> {}", host.read_link(path)?.display())))

@@ -8,21 +8,21 @@ use std::{
     sync::OnceLock,
 };
 
-use stead_engine::model::boot_time::Moment;
+use stead_engine::model::boot_time::BootTime;
 
-use crate::host::{HostError, Query, Reader};
+use crate::host::{HostError, ReadOnlyCommand, Reader};
 
 /// The variable that sshd gives to a session: `ssh(1)`, ENVIRONMENT.
-const VARIABLE: &str = "SSH_CONNECTION=";
+const SSH_CONNECTION: &str = "SSH_CONNECTION=";
 /// Programs that serve sessions.
-const SERVERS: [&str; 3] = ["sshd", "sshd-session", "dropbear"];
+const SERVER_PROGRAMS: [&str; 3] = ["sshd", "sshd-session", "dropbear"];
 /// How far up the processes are followed.
-const DEPTH: usize = 64;
+const MAX_ANCESTORS: usize = 64;
 /// The largest environment that is read, in bytes.
 const LIMIT: u64 = 4 << 20;
 /// Words by which a rule tells a packet of a connection that is made already from one that asks for a new one:
 /// `iptables-extensions(8)`, `nft(8)`.
-const TELLING: [&str; 16] = [
+const STATE_MATCHES: [&str; 16] = [
     "--ctstate",
     "--state",
     "--ctstatus",
@@ -43,7 +43,7 @@ const TELLING: [&str; 16] = [
 
 /// A session over SSH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct SshSession {
     /// The client's end.
     pub client: SocketAddr,
     /// This host's end.
@@ -56,29 +56,30 @@ pub enum ConnectionOrigin {
     /// Not over SSH.
     Local,
     /// Over SSH; the session, if its connection is found.
-    Ssh(Option<Session>),
+    Ssh(Option<SshSession>),
 }
 
 impl ConnectionOrigin {
     /// Looks once in the life of this process: its parents may go.
-    pub fn of_this(host: &Reader) -> Self {
+    pub fn of_this_process(host: &Reader) -> Self {
         static ORIGIN: OnceLock<ConnectionOrigin> = OnceLock::new();
-        *ORIGIN.get_or_init(|| Self::find(host).unwrap_or(Self::Local))
+        *ORIGIN.get_or_init(|| Self::detect(host).unwrap_or(Self::Local))
     }
 
     /// Follows the processes from this one up, since sudo takes the variable away, and a terminal that outlives sessions keeps that of an
     /// old one.
-    fn find(host: &Reader) -> Result<Self, HostError> {
+    fn detect(host: &Reader) -> Result<Self, HostError> {
         let made = host.connections()?;
-        let is_made = |session: &Session| {
-            made.iter()
-                .any(|one| one.is_made && one.here == session.server && one.there == session.client)
+        let is_made = |session: &SshSession| {
+            made.iter().any(|one| {
+                one.is_established && one.local == session.server && one.remote == session.client
+            })
         };
         let mut is_over_ssh = false;
         let mut process = PathBuf::from(format!("/proc/{}", std::process::id()));
-        let network = network(host, &process);
-        for _ in 0..DEPTH {
-            if network != self::network(host, &process) {
+        let network = network_namespace(host, &process);
+        for _ in 0..MAX_ANCESTORS {
+            if network != self::network_namespace(host, &process) {
                 // Whoever is in another network does not lose its own with this one.
                 break;
             }
@@ -87,15 +88,15 @@ impl ConnectionOrigin {
             let environment = environment.ok().flatten().unwrap_or_default();
             let told = environment
                 .split(|byte| *byte == 0)
-                .filter_map(|entry| str::from_utf8(entry).ok()?.strip_prefix(VARIABLE))
-                .find_map(Session::parse);
+                .filter_map(|entry| str::from_utf8(entry).ok()?.strip_prefix(SSH_CONNECTION))
+                .find_map(SshSession::parse);
             if let Some(session) = told.filter(is_made) {
                 return Ok(Self::Ssh(Some(session)));
             }
             let Some((name, parent)) = status(host, &process)? else {
                 break;
             };
-            is_over_ssh |= told.is_some() || SERVERS.contains(&name.as_str());
+            is_over_ssh |= told.is_some() || SERVER_PROGRAMS.contains(&name.as_str());
             if parent == 0 {
                 break;
             }
@@ -109,8 +110,8 @@ impl ConnectionOrigin {
     }
 }
 
-impl Session {
-    /// Reads `CLIENT PORT SERVER PORT`.
+impl SshSession {
+    /// Reads `CLIENT_SSH PORT SERVER PORT`.
     fn parse(text: &str) -> Option<Self> {
         let words: Vec<_> = text.split(' ').collect();
         let [client, client_port, server, server_port] = words.as_slice() else {
@@ -129,7 +130,7 @@ impl Session {
 }
 
 /// Returns the network namespace of a process.
-fn network(host: &Reader, process: &Path) -> Option<PathBuf> {
+fn network_namespace(host: &Reader, process: &Path) -> Option<PathBuf> {
     host.read_link(&process.join("ns/net")).ok()
 }
 
@@ -149,73 +150,76 @@ fn status(host: &Reader, process: &Path) -> Result<Option<(String, u32)>, HostEr
 
 /// Looks out for what proves that others still get in.
 #[derive(Debug)]
-pub struct Witness {
-    session: Option<Session>,
-    since: Moment,
-    known: BTreeSet<(SocketAddr, SocketAddr)>,
-    tells_apart: bool,
+pub struct Reachability {
+    session: Option<SshSession>,
+    since: BootTime,
+    initial: BTreeSet<(SocketAddr, SocketAddr)>,
+    has_stateful_rules: bool,
 }
 
-impl Witness {
+impl Reachability {
     /// Begins to look, from `since` on: the end of the last step.
-    pub async fn begin(host: &Reader, origin: ConnectionOrigin, since: Moment) -> Self {
+    pub async fn start(host: &Reader, origin: ConnectionOrigin, since: BootTime) -> Self {
         Self {
             session: match origin {
                 ConnectionOrigin::Local => None,
                 ConnectionOrigin::Ssh(session) => session,
             },
             since,
-            known: made(host).unwrap_or_default(),
-            tells_apart: tells_apart(host).await,
+            initial: established(host).unwrap_or_default(),
+            has_stateful_rules: has_stateful_rules(host).await,
         }
     }
 
     /// Returns why it is known that others get in, if it is.
     pub fn proof(&self, host: &Reader) -> Option<String> {
         let port = self.session.map_or(22, |session| session.server.port());
-        let new = made(host).ok()?.into_iter().find(|one| {
-            one.0.port() == port && !self.known.contains(one) && one.0.ip() != one.1.ip()
+        let new = established(host).ok()?.into_iter().find(|one| {
+            one.0.port() == port && !self.initial.contains(one) && one.0.ip() != one.1.ip()
         });
         if let Some((_, there)) = new {
             return Some(format!("a new connection came in from {}", there.ip()));
         }
         let session = self.session?;
-        (!self.tells_apart && session.is_heard(host, &self.since).ok()? == Some(true)).then(|| {
-            "packets of this session still arrive, and no rule treats a new connection differently".to_owned()
+        (!self.has_stateful_rules
+            && session.receives_packets(host, &self.since).ok()? == Some(true))
+        .then(|| {
+            "packets of this session still arrive, and no rule treats a new connection differently"
+                .to_owned()
         })
     }
 }
 
-impl Session {
+impl SshSession {
     /// Whether a packet of the client has come in since; `None` if that cannot be told, because nothing went out that it would answer.
-    pub(crate) fn is_heard(
+    pub(crate) fn receives_packets(
         &self,
         host: &Reader,
-        since: &Moment,
+        since: &BootTime,
     ) -> Result<Option<bool>, HostError> {
         let connections = host.connections()?;
         let now = host.now();
         let ours = connections
             .iter()
-            .find(|one| one.here == self.server && one.there == self.client);
+            .find(|one| one.local == self.server && one.remote == self.client);
         Ok(ours.and_then(|one| {
-            let is_heard = now.is_past(&since.later(one.heard)) && now != *since;
-            (is_heard || one.unheard > 0).then_some(is_heard)
+            let is_heard = now.has_passed(&since.plus(one.since_last_received)) && now != *since;
+            (is_heard || one.unacked_bytes > 0).then_some(is_heard)
         }))
     }
 }
 
 /// Returns all connections that have been made, by both ends.
-fn made(host: &Reader) -> Result<BTreeSet<(SocketAddr, SocketAddr)>, HostError> {
+fn established(host: &Reader) -> Result<BTreeSet<(SocketAddr, SocketAddr)>, HostError> {
     let connections = host.connections()?.into_iter();
-    let made = connections.filter(|one| one.is_made);
-    Ok(made.map(|one| (one.here, one.there)).collect())
+    let made = connections.filter(|one| one.is_established);
+    Ok(made.map(|one| (one.local, one.remote)).collect())
 }
 
 /// Whether any rule of this host treats a packet of a connection that is made already otherwise than one that asks for a new one. If that cannot
 /// be told, one may.
-async fn tells_apart(host: &Reader) -> bool {
-    for query in Query::RULES {
+async fn has_stateful_rules(host: &Reader) -> bool {
+    for query in ReadOnlyCommand::RULES {
         if !host.has_program(query.program()) {
             continue;
         }
@@ -223,7 +227,7 @@ async fn tells_apart(host: &Reader) -> bool {
             return true;
         };
         let rules = String::from_utf8_lossy(&said);
-        if TELLING.iter().any(|word| rules.contains(word)) {
+        if STATE_MATCHES.iter().any(|word| rules.contains(word)) {
             return true;
         }
     }
@@ -235,20 +239,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_of_a_session_is_read() {
-        let session = Session::parse("192.0.2.1 50000 192.0.2.10 22").unwrap();
+    fn session_parses_the_ssh_connection_variable() {
+        let session = SshSession::parse("192.0.2.1 50000 192.0.2.10 22").unwrap();
         assert_eq!(session.client, "192.0.2.1:50000".parse().unwrap());
         assert_eq!(session.server, "192.0.2.10:22".parse().unwrap());
-        let mapped = Session::parse("::ffff:192.0.2.1 1 fe80::1%eth0 22").unwrap();
+        let mapped = SshSession::parse("::ffff:192.0.2.1 1 fe80::1%eth0 22").unwrap();
         assert_eq!(mapped.client, "192.0.2.1:1".parse().unwrap());
         assert_eq!(mapped.server, "[fe80::1]:22".parse().unwrap());
         for wrong in ["", "a 1 b 2", "192.0.2.1 50000 192.0.2.10"] {
-            assert_eq!(Session::parse(wrong), None, "{wrong}");
+            assert_eq!(SshSession::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
-    fn this_process_has_a_parent() {
+    fn status_reads_name_and_parent_of_a_process() {
         let reader = Reader::new(Path::new("/"));
         let (name, parent) = status(
             &reader,

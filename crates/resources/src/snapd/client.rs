@@ -8,36 +8,36 @@ use std::{
 
 use serde_json::{Value, json};
 use stead_engine::{
-    model::{address::Address, error_chain::chain, schema::Problem},
+    model::{address::Address, error_chain::error_chain, schema::Problem},
     provider::error::ProviderError,
-    run::event::{Download, News},
+    run::event::{Download, StepProgress},
 };
 use tokio::time::sleep;
 
-use crate::host::{HostError, Reader, Reply, Writer};
+use crate::host::{HostError, HttpResponse, Reader, Writer};
 
 /// The program of snapd, on Debian and on Fedora; where it is missing, nobody will ever listen.
 const PROGRAMS: [&str; 2] = ["/usr/lib/snapd/snapd", "/usr/libexec/snapd/snapd"];
 /// The unit that listens for it.
 const SOCKET_UNIT: &str = "snapd.socket";
 /// How often a change is looked at, as the command `snap` does.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long snapd may be gone: it restarts itself in the middle of a change.
-const GONE: Duration = Duration::from_secs(15);
+const SOCKET_RETRY: Duration = Duration::from_secs(15);
 /// How long another change of the same snap may take before ours is given up.
-const CONFLICT: Duration = Duration::from_mins(5);
+const CONFLICT_TIMEOUT: Duration = Duration::from_mins(5);
 /// How the kinds of refusals end that another change causes: `snap-change-conflict`, `quota-change-conflict`.
-const CONFLICTING: &str = "-change-conflict";
+const CONFLICT_SUFFIX: &str = "-change-conflict";
 /// How long a change may take: a slow line and a large snap.
-const CHANGE: Duration = Duration::from_hours(1);
+const CHANGE_TIMEOUT: Duration = Duration::from_hours(1);
 /// How long the changes of others are waited for.
-const SETTLED: Duration = Duration::from_mins(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// The first release that can hold a single snap.
-const HOLDS_SNAPS: (u32, u32) = (2, 58);
+const FIRST_WITH_HOLD: (u32, u32) = (2, 58);
 
 /// A snap that is installed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Installed {
+pub(crate) struct InstalledSnap {
     /// The current revision: a number, or `x1` for a file without assertions.
     pub(crate) revision: String,
     /// The channel that it follows; empty for a file without assertions.
@@ -53,7 +53,7 @@ pub(crate) struct Installed {
     /// Until when its automatic refresh is held, RFC 3339.
     pub(crate) hold: Option<String>,
     /// All revisions that are kept.
-    pub(crate) kept: Vec<String>,
+    pub(crate) revisions: Vec<String>,
 }
 
 /// What went wrong with snapd.
@@ -67,7 +67,7 @@ pub(crate) enum SnapdError {
     Masked,
     /// It is installed, and nobody answers.
     #[error("snapd does not answer")]
-    Away(#[source] HostError),
+    Unreachable(#[source] HostError),
     /// It is not installed.
     #[error("this host has no snapd")]
     Missing,
@@ -84,7 +84,7 @@ pub(crate) enum SnapdError {
     Failed(String),
     /// It took too long.
     #[error("{0} after {1} s")]
-    Late(&'static str, u64),
+    TimedOut(&'static str, u64),
 }
 
 impl SnapdError {
@@ -97,8 +97,8 @@ impl SnapdError {
     }
 
     /// Whether there was no answer at all.
-    pub(crate) fn is_silence(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Masked | Self::Missing)
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Masked | Self::Missing)
     }
 
     /// Says what to do about it, where that is known.
@@ -106,13 +106,13 @@ impl SnapdError {
         match self {
             Self::Missing => Some("install the package `snapd`"),
             Self::Masked => Some("`systemctl unmask --now snapd.socket snapd.service`"),
-            Self::Away(_) => Some("see `systemctl status snapd.socket snapd.service`"),
+            Self::Unreachable(_) => Some("see `systemctl status snapd.socket snapd.service`"),
             _ => match self.kind() {
                 "snap-needs-classic" => {
                     Some("write `classic=#true`: this snap needs classic confinement")
                 }
                 "insufficient-disk-space" => Some("free disk space"),
-                kind if kind.ends_with(CONFLICTING) => {
+                kind if kind.ends_with(CONFLICT_SUFFIX) => {
                     Some("`snap changes` shows it; apply again when it has ended")
                 }
                 _ => None,
@@ -122,7 +122,7 @@ impl SnapdError {
 
     /// Makes a problem of it, for what is known before anything changes.
     pub(crate) fn problem(&self) -> Problem {
-        let problem = Problem::new(chain(self).join(": "));
+        let problem = Problem::new(error_chain(self).join(": "));
         match self.help() {
             Some(help) => problem.help(help),
             None => problem,
@@ -131,7 +131,7 @@ impl SnapdError {
 }
 
 /// Makes the error of a resource out of what went wrong with snapd.
-pub(crate) fn refused<'a>(
+pub(crate) fn provider_error<'a>(
     kind: &'static str,
     name: &'a str,
     attempted: &'a str,
@@ -147,7 +147,7 @@ pub(crate) fn refused<'a>(
 }
 
 /// Whether snapd is there at all.
-pub(crate) fn is_there(host: &Reader) -> Result<bool, HostError> {
+pub(crate) fn is_present(host: &Reader) -> Result<bool, HostError> {
     Ok(host.stat(Path::new("/run/snapd.socket"))?.is_some() || has_program(host)?)
 }
 
@@ -161,23 +161,23 @@ fn has_program(host: &Reader) -> Result<bool, HostError> {
 }
 
 /// Returns the snaps of these names that are installed.
-pub(crate) async fn installed(
+pub(crate) async fn installed_snaps(
     host: &Reader,
     names: &[&str],
-) -> Result<BTreeMap<String, Installed>, SnapdError> {
+) -> Result<BTreeMap<String, InstalledSnap>, SnapdError> {
     let path = format!("/v2/snaps?select=all&snaps={}", names.join(","));
     let list = get(host, &path).await?;
-    let mut snaps: BTreeMap<String, Installed> = BTreeMap::new();
+    let mut snaps: BTreeMap<String, InstalledSnap> = BTreeMap::new();
     let text = |snap: &Value, field: &str| snap[field].as_str().unwrap_or_default().to_owned();
     // Without an active revision, a disabled snap is the one that was installed last.
     let mut revisions: Vec<&Value> = list.as_array().into_iter().flatten().collect();
     revisions.sort_by_key(|snap| (snap["status"] == "active", text(snap, "install-date")));
     for snap in revisions {
         let there = snaps.entry(text(snap, "name")).or_default();
-        let mut kept = std::mem::take(&mut there.kept);
+        let mut kept = std::mem::take(&mut there.revisions);
         kept.push(text(snap, "revision"));
         kept.sort();
-        *there = Installed {
+        *there = InstalledSnap {
             revision: text(snap, "revision"),
             channel: text(snap, "tracking-channel"),
             version: text(snap, "version"),
@@ -185,7 +185,7 @@ pub(crate) async fn installed(
             devmode: snap["devmode"] == true,
             enabled: snap["status"] == "active",
             hold: snap["hold"].as_str().map(str::to_owned),
-            kept,
+            revisions: kept,
         };
     }
     Ok(snaps)
@@ -194,12 +194,12 @@ pub(crate) async fn installed(
 /// Ends the changes of a snap that a killed run has begun, and waits until snapd has gone back.
 pub(crate) async fn abort_changes(host: &Writer, snap: &str) -> Result<(), SnapdError> {
     let reader = Reader::new(host.root());
-    if !is_there(&reader)? {
+    if !is_present(&reader)? {
         return Ok(());
     }
     let begin = Instant::now();
     let mut aborted = BTreeSet::new();
-    while begin.elapsed() < SETTLED {
+    while begin.elapsed() < SETTLE_TIMEOUT {
         let path = format!("/v2/changes?select=in-progress&for={snap}");
         let changes = get(&reader, &path).await?;
         let ids = changes.as_array().into_iter().flatten();
@@ -217,11 +217,11 @@ pub(crate) async fn abort_changes(host: &Writer, snap: &str) -> Result<(), Snapd
                 );
             }
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
-    Err(SnapdError::Late(
+    Err(SnapdError::TimedOut(
         "snapd has not rolled back",
-        SETTLED.as_secs(),
+        SETTLE_TIMEOUT.as_secs(),
     ))
 }
 
@@ -229,14 +229,14 @@ pub(crate) async fn abort_changes(host: &Writer, snap: &str) -> Result<(), Snapd
 /// Gives up after some minutes, and at once where there is no snapd.
 pub async fn wait_until_settled(host: &Reader) {
     let begin = Instant::now();
-    while begin.elapsed() < SETTLED {
-        let changes = match is_there(host) {
+    while begin.elapsed() < SETTLE_TIMEOUT {
+        let changes = match is_present(host) {
             Ok(true) => get(host, "/v2/changes?select=in-progress&for=microk8s").await,
             _ => return,
         };
         match changes {
             Ok(changes) if changes.as_array().is_some_and(|list| !list.is_empty()) => {
-                sleep(PAUSE).await;
+                sleep(POLL_INTERVAL).await;
             }
             _ => return,
         }
@@ -250,11 +250,11 @@ pub(crate) async fn version(host: &Reader) -> Result<String, SnapdError> {
 }
 
 /// Whether this snapd can hold a single snap.
-pub(crate) async fn holds_snaps(host: &Reader) -> Result<bool, SnapdError> {
+pub(crate) async fn supports_hold(host: &Reader) -> Result<bool, SnapdError> {
     let version = version(host).await?;
     let mut parts = version.split(['.', '+', '-', '~']);
     let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
-    Ok((number(), number()) >= HOLDS_SNAPS)
+    Ok((number(), number()) >= FIRST_WITH_HOLD)
 }
 
 /// Returns a setting of a snap, or of snapd itself as `system`; `None` if it is not set.
@@ -271,14 +271,18 @@ pub(crate) async fn setting(
 }
 
 /// Sets settings of a snap; null unsets.
-pub(crate) async fn set(host: &Writer, snap: &str, settings: &Value) -> Result<(), SnapdError> {
+pub(crate) async fn set_settings(
+    host: &Writer,
+    snap: &str,
+    settings: &Value,
+) -> Result<(), SnapdError> {
     change(host, "PUT", &format!("/v2/snaps/{snap}/conf"), settings)
         .await
         .map(drop)
 }
 
 /// Asks for a change of a snap and waits for its end. `body` has the members of the action.
-pub(crate) async fn act(
+pub(crate) async fn snap_action(
     host: &Writer,
     snap: &str,
     action: &str,
@@ -289,7 +293,7 @@ pub(crate) async fn act(
 }
 
 /// Restarts services, `SNAP.APP` each, and waits until snapd is done with it.
-pub(crate) async fn restart(host: &Writer, services: &[String]) -> Result<(), SnapdError> {
+pub(crate) async fn restart_services(host: &Writer, services: &[String]) -> Result<(), SnapdError> {
     let body = json!({"action": "restart", "names": services});
     change(host, "POST", "/v2/apps", &body).await.map(drop)
 }
@@ -301,11 +305,11 @@ pub(crate) async fn change(
     path: &str,
     body: &Value,
 ) -> Result<Value, SnapdError> {
-    change_after(host, method, path, body, CONFLICT).await
+    change_within(host, method, path, body, CONFLICT_TIMEOUT).await
 }
 
 /// As [`change`]; waits so long for others.
-async fn change_after(
+async fn change_within(
     host: &Writer,
     method: &str,
     path: &str,
@@ -319,18 +323,18 @@ async fn change_after(
         let reply = match host.snapd(method, path, body).await {
             Ok(reply) => reply,
             Err(error) => {
-                may_ask_again(&reader, since, error).await?;
+                wait_to_retry(&reader, since, error).await?;
                 continue;
             }
         };
         since = Instant::now();
-        match understand(&reply) {
-            Ok(reply) => return settle(host, &reply).await,
-            Err(error) if error.kind().ends_with(CONFLICTING) => {
+        match parse_response(&reply) {
+            Ok(reply) => return wait_for_change(host, &reply).await,
+            Err(error) if error.kind().ends_with(CONFLICT_SUFFIX) => {
                 if begin.elapsed() > others {
                     return Err(error);
                 }
-                sleep(PAUSE * 5).await;
+                sleep(POLL_INTERVAL * 5).await;
             }
             Err(error) => return Err(error),
         }
@@ -338,16 +342,16 @@ async fn change_after(
 }
 
 /// Waits for the end of the change that an answer names, if it names one.
-pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdError> {
+pub(crate) async fn wait_for_change(host: &Writer, reply: &Value) -> Result<Value, SnapdError> {
     let Some(id) = reply["change"].as_str() else {
         return Ok(Value::Null);
     };
     let begin = Instant::now();
-    let mut told = Told::default();
-    while begin.elapsed() < CHANGE {
+    let mut told = LastProgress::default();
+    while begin.elapsed() < CHANGE_TIMEOUT {
         let reader = Reader::new(host.root());
         let change = get(&reader, &format!("/v2/changes/{id}")).await?;
-        tell(host, &change, &mut told);
+        report_progress(host, &change, &mut told);
         if change["ready"] == true {
             return match change["status"].as_str() {
                 Some("Done") => Ok(change["data"].clone()),
@@ -361,32 +365,32 @@ pub(crate) async fn settle(host: &Writer, reply: &Value) -> Result<Value, SnapdE
                 )),
             };
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
-    Err(SnapdError::Late(
+    Err(SnapdError::TimedOut(
         "the change has not ended",
-        CHANGE.as_secs(),
+        CHANGE_TIMEOUT.as_secs(),
     ))
 }
 
 /// What was told last of a change.
 #[derive(Default)]
-struct Told {
+struct LastProgress {
     /// The hundredth of each download.
-    hundredths: BTreeMap<String, u64>,
+    percents: BTreeMap<String, u64>,
     /// What snapd is doing.
-    doing: String,
+    task: String,
 }
 
 /// Tells how far the downloads of a change are, and what snapd is doing.
-fn tell(host: &Writer, change: &Value, told: &mut Told) {
+fn report_progress(host: &Writer, change: &Value, told: &mut LastProgress) {
     let tasks = change["tasks"].as_array().into_iter().flatten();
     for task in tasks.filter(|task| task["status"] == "Doing" || task["kind"] == "download-snap") {
         if task["kind"] != "download-snap" {
             let doing = task["summary"].as_str().unwrap_or_default();
-            if told.doing != doing {
-                host.waits_for(format!("snapd: {doing}"));
-                doing.clone_into(&mut told.doing);
+            if told.task != doing {
+                host.report_wait(format!("snapd: {doing}"));
+                doing.clone_into(&mut told.task);
             }
             continue;
         }
@@ -399,9 +403,9 @@ fn tell(host: &Writer, change: &Value, told: &mut Told) {
         }
         let hundredth = done.saturating_mul(100) / total;
         let id = task["id"].as_str().unwrap_or_default().to_owned();
-        if told.hundredths.insert(id, hundredth) != Some(hundredth) {
+        if told.percents.insert(id, hundredth) != Some(hundredth) {
             let label = progress["label"].as_str().unwrap_or_default().to_owned();
-            host.tell(News::Downloading(Download { label, done, total }));
+            host.emit(StepProgress::Downloading(Download { label, done, total }));
         }
     }
 }
@@ -410,15 +414,15 @@ fn tell(host: &Writer, change: &Value, told: &mut Told) {
 pub(crate) async fn get(host: &Reader, path: &str) -> Result<Value, SnapdError> {
     let since = Instant::now();
     loop {
-        match host.snapd(path).await {
-            Ok(reply) => return Ok(understand(&reply)?["result"].clone()),
-            Err(error) => may_ask_again(host, since, error).await?,
+        match host.snapd_get(path).await {
+            Ok(reply) => return Ok(parse_response(&reply)?["result"].clone()),
+            Err(error) => wait_to_retry(host, since, error).await?,
         }
     }
 }
 
 /// Waits a little if it makes sense to ask again: snapd is installed, and has not been away for long.
-async fn may_ask_again(host: &Reader, since: Instant, error: HostError) -> Result<(), SnapdError> {
+async fn wait_to_retry(host: &Reader, since: Instant, error: HostError) -> Result<(), SnapdError> {
     let is_away = matches!(error, HostError::Io { .. } | HostError::Service { .. });
     if !is_away {
         return Err(error.into());
@@ -430,10 +434,10 @@ async fn may_ask_again(host: &Reader, since: Instant, error: HostError) -> Resul
     if is_masked(host).await {
         return Err(SnapdError::Masked);
     }
-    if since.elapsed() > GONE {
-        return Err(SnapdError::Away(error));
+    if since.elapsed() > SOCKET_RETRY {
+        return Err(SnapdError::Unreachable(error));
     }
-    sleep(PAUSE).await;
+    sleep(POLL_INTERVAL).await;
     Ok(())
 }
 
@@ -443,11 +447,11 @@ async fn is_masked(host: &Reader) -> bool {
         return false;
     }
     let socket = host.unit(SOCKET_UNIT).await;
-    socket.is_ok_and(|socket| socket.load == "masked" && socket.active != "active")
+    socket.is_ok_and(|socket| socket.load_state == "masked" && socket.active_state != "active")
 }
 
 /// Takes an answer apart: the whole document, or what was refused.
-pub(crate) fn understand(reply: &Reply) -> Result<Value, SnapdError> {
+pub(crate) fn parse_response(reply: &HttpResponse) -> Result<Value, SnapdError> {
     let document = reply.json();
     if document["type"] == "error" || reply.status >= 400 {
         let result = &document["result"];
@@ -466,27 +470,29 @@ pub(crate) fn understand(reply: &Reply) -> Result<Value, SnapdError> {
 
 #[cfg(test)]
 mod tests {
-    use e2e::{FakeSnapd, Fault, Offer, World};
+    use e2e::{FakeSnapd, Offer, SnapdFault, SnapdState};
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[tokio::test]
-    async fn another_change_is_waited_for_and_not_for_ever() {
-        let root = Root::new(&[("/run/none", "")]);
+    async fn conflicting_change_is_awaited_until_the_deadline() {
+        let root = TestRoot::new(&[("/run/none", "")]);
         let offer = Offer::microk8s("1.32/stable", "7");
-        let world = World::new((2, 68), vec![offer]);
+        let world = SnapdState::new((2, 68), vec![offer]);
         let fake = FakeSnapd::start(&root.at("/run/snapd.socket"), world);
         for _ in 0..20 {
-            fake.inject(Fault::Conflict);
+            fake.inject(SnapdFault::Conflict);
         }
         let install = json!({"action": "install", "classic": true, "channel": "1.32/stable"});
         let path = "/v2/snaps/microk8s";
         let (begin, deadline) = (Instant::now(), Duration::from_secs(1));
-        let refused = change_after(&root.writer(), "POST", path, &install, deadline).await;
+        let refused = change_within(&root.writer(), "POST", path, &install, deadline).await;
         assert_eq!(refused.unwrap_err().kind(), "snap-change-conflict");
         assert!(begin.elapsed() >= deadline, "it has waited");
-        let found = installed(&root.reader(), &["microk8s"]).await.unwrap();
+        let found = installed_snaps(&root.reader(), &["microk8s"])
+            .await
+            .unwrap();
         assert!(found.is_empty(), "{found:?}");
     }
 }

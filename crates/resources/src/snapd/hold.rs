@@ -9,7 +9,7 @@ pub(crate) const NOT_HELD: &str = "none";
 pub(crate) fn is_held(until: &str) -> bool {
     until
         .parse::<Timestamp>()
-        .is_ok_and(|until| until.duration_since(Timestamp::now()) > LEAST_HOLD)
+        .is_ok_and(|until| until.duration_since(Timestamp::now()) > MIN_HOLD)
 }
 
 /// Gives the end of a hold its one spelling.
@@ -18,7 +18,7 @@ pub(crate) fn canonical_hold(hold: Option<&str>) -> String {
         return NOT_HELD.to_owned();
     };
     let left = until.duration_since(Timestamp::now());
-    if left > SignedDuration::from_hours(FOR_EVER_YEARS * 365 * 24) {
+    if left > SignedDuration::from_hours(FOREVER_YEARS * 365 * 24) {
         "forever".to_owned()
     } else if left.is_positive() {
         until.to_string()
@@ -28,6 +28,6 @@ pub(crate) fn canonical_hold(hold: Option<&str>) -> String {
 }
 
 /// A hold that ends after more years than this is one for ever: snapd then counts as far as its clock goes.
-pub(crate) const FOR_EVER_YEARS: i64 = 50;
+pub(crate) const FOREVER_YEARS: i64 = 50;
 /// What ends sooner is no decision of anybody: snapd holds all snaps of a new device for two hours.
-pub(crate) const LEAST_HOLD: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const MIN_HOLD: SignedDuration = SignedDuration::from_hours(24);

@@ -8,11 +8,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Why there is nothing to import without it.
-pub(crate) const NONE: &str = "this host has no snapd";
+pub(crate) const NO_SNAPD: &str = "this host has no snapd";
 
 /// A snap as a listing needs it.
 #[derive(Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ListedSnap {
     /// Its name.
     pub(crate) name: String,
     /// Whether it is a program, and not a base, a kernel or snapd itself.
@@ -22,12 +22,12 @@ pub(crate) struct Listed {
 }
 
 /// Returns all snaps, each once.
-pub(crate) async fn all(host: &Reader) -> Result<Vec<Listed>, SnapdError> {
+pub(crate) async fn all_snaps(host: &Reader) -> Result<Vec<ListedSnap>, SnapdError> {
     let list = get(host, "/v2/snaps?select=all").await?;
-    let mut all: BTreeMap<String, Listed> = BTreeMap::new();
+    let mut all: BTreeMap<String, ListedSnap> = BTreeMap::new();
     for snap in list.as_array().into_iter().flatten() {
         let name = snap["name"].as_str().unwrap_or_default().to_owned();
-        let listed = Listed {
+        let listed = ListedSnap {
             name: name.clone(),
             is_app: snap["type"] == "app",
             has_programs: snap["apps"].as_array().is_some_and(|apps| !apps.is_empty()),

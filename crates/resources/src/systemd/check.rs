@@ -7,15 +7,18 @@ use stead_engine::model::{schema::Problem, suggest};
 use crate::{
     host::{HostError, Reader},
     systemd::{
-        files::{Found, TRANSIENT, UNITS, UnitFile, find, known, path_of, text_of},
+        files::{
+            TRANSIENT_DIR, UNITS, UnitFile, UnitFileLocation, find_unit_files, unit_names,
+            unit_path, unit_text,
+        },
         name::UnitName,
-        state::State,
+        state::UnitState,
         text::UnitText,
     },
 };
 
 /// Units that carry the network; without them it may be gone. The name stands before `@` and the type.
-const NETWORK: [&str; 12] = [
+const NETWORK_UNITS: [&str; 12] = [
     "NetworkManager",
     "connman",
     "dhcpcd",
@@ -30,7 +33,7 @@ const NETWORK: [&str; 12] = [
     "wpa_supplicant",
 ];
 /// Units that decide which packets pass, from their start on.
-const FIREWALLS: [&str; 6] = [
+const FIREWALL_UNITS: [&str; 6] = [
     "firewalld",
     "iptables",
     "netfilter-persistent",
@@ -40,7 +43,7 @@ const FIREWALLS: [&str; 6] = [
 ];
 
 /// Finds wishes that contradict each other, or the name.
-pub(crate) fn check_together(name: &str, desired: &State) -> Vec<Problem> {
+pub(crate) fn check_consistency(name: &str, desired: &UnitState) -> Vec<Problem> {
     let mut problems = vec![];
     let has_file = desired.content.is_some() || desired.source.is_some();
     if desired.content.is_some() && desired.source.is_some() {
@@ -101,7 +104,7 @@ pub(crate) fn check_together(name: &str, desired: &State) -> Vec<Problem> {
 }
 
 /// Finds drop-ins that cannot be.
-pub(crate) fn check_drop_ins(desired: &State) -> Vec<Problem> {
+pub(crate) fn check_drop_ins(desired: &UnitState) -> Vec<Problem> {
     let mut problems = vec![];
     for (name, file) in desired.drop_ins.iter().flatten() {
         let problem = if let Some(plain) = name.strip_suffix(".conf") {
@@ -129,7 +132,7 @@ pub(crate) fn check_drop_ins(desired: &State) -> Vec<Problem> {
 }
 
 /// Finds what a unit with such files cannot be. `text` is what they say together.
-pub(crate) fn check_text(name: &str, desired: &State, text: &UnitText) -> Vec<Problem> {
+pub(crate) fn check_text(name: &str, desired: &UnitState, text: &UnitText) -> Vec<Problem> {
     let mut problems = vec![];
     let Ok(unit) = UnitName::parse(name) else {
         return problems;
@@ -175,7 +178,7 @@ pub(crate) fn check_text(name: &str, desired: &State, text: &UnitText) -> Vec<Pr
         );
         problems.push(Problem::new(fact).at("enabled").help(help));
     }
-    let also = text.also();
+    let also = text.also_units();
     if desired.enabled.is_some() && content.is_some() && !also.is_empty() {
         let fact = format!(
             "`Also=` would enable and disable {} too",
@@ -200,25 +203,25 @@ pub(crate) fn check_text(name: &str, desired: &State, text: &UnitText) -> Vec<Pr
 pub(crate) fn check_host(
     host: &Reader,
     name: &str,
-    desired: &mut State,
+    desired: &mut UnitState,
 ) -> Result<(), Vec<Problem>> {
     let said = |error: HostError| vec![Problem::new(error.to_string())];
     let template = UnitName::parse(name).ok().and_then(UnitName::template);
-    let mut found = find(host, name).map_err(said)?;
+    let mut found = find_unit_files(host, name).map_err(said)?;
     if found.is_empty()
         && let Some(template) = &template
     {
-        found = find(host, template).map_err(said)?;
+        found = find_unit_files(host, template).map_err(said)?;
     }
     let Some(first) = found.first() else {
         if desired.content.is_none() {
             return Err(vec![
-                unknown(host, name, template.as_deref()).map_err(said)?,
+                unknown_unit(host, name, template.as_deref()).map_err(said)?,
             ]);
         }
         return check_files(host, name, desired);
     };
-    refuse_foreign(name, template.as_deref(), first).map_err(|problem| vec![problem])?;
+    check_not_foreign(name, template.as_deref(), first).map_err(|problem| vec![problem])?;
     if first.is_mask() {
         let is_ours = first.is_in(UNITS);
         if is_ours && desired.content.is_some() {
@@ -230,7 +233,7 @@ pub(crate) fn check_host(
             desired.content.is_some()
         };
         if !is_lifted {
-            refuse_masked(name, first, desired).map_err(|problem| vec![problem])?;
+            check_not_masked(name, first, desired).map_err(|problem| vec![problem])?;
         }
     }
     if first.is_generated() && desired.content.is_none() && desired.enabled.is_some() {
@@ -239,7 +242,7 @@ pub(crate) fn check_host(
             "remove `enabled`, and change that file: /etc/fstab, or a script in /etc/init.d",
         )]);
     }
-    let is_file = first.path == path_of(name) && first.link.is_none();
+    let is_file = first.path == unit_path(name) && first.link.is_none();
     if desired.masked == Some(true) && is_file {
         let fact = format!(
             "`{}` is a file, and a mask would take its place",
@@ -253,9 +256,9 @@ pub(crate) fn check_host(
 }
 
 /// Checks what the files of a unit will say together.
-fn check_files(host: &Reader, name: &str, desired: &State) -> Result<(), Vec<Problem>> {
+fn check_files(host: &Reader, name: &str, desired: &UnitState) -> Result<(), Vec<Problem>> {
     let content = desired.content.as_ref().and_then(UnitFile::text);
-    let text = match text_of(host, name, content, desired.drop_ins.as_ref()) {
+    let text = match unit_text(host, name, content, desired.drop_ins.as_ref()) {
         // Root will see them.
         Err(error) if error.is_not_allowed() => return Ok(()),
         text => text.map_err(|error| vec![Problem::new(error.to_string())])?,
@@ -281,7 +284,7 @@ fn check_files(host: &Reader, name: &str, desired: &State) -> Result<(), Vec<Pro
 }
 
 /// Says so where systemd does not run.
-pub(crate) fn must_have_systemd(host: &Reader) -> Result<(), Problem> {
+pub(crate) fn require_systemd(host: &Reader) -> Result<(), Problem> {
     match host.has_systemd() {
         Ok(true) => Ok(()),
         Ok(false) => Err(Problem::new("systemd is not running on this host")
@@ -290,8 +293,8 @@ pub(crate) fn must_have_systemd(host: &Reader) -> Result<(), Problem> {
     }
 }
 
-fn unknown(host: &Reader, name: &str, template: Option<&str>) -> Result<Problem, HostError> {
-    let known = known(host)?;
+fn unknown_unit(host: &Reader, name: &str, template: Option<&str>) -> Result<Problem, HostError> {
+    let known = unit_names(host)?;
     let what = template.unwrap_or(name);
     let problem = Problem::new(format!("this host has no unit `{what}`"));
     Ok(
@@ -305,8 +308,12 @@ fn unknown(host: &Reader, name: &str, template: Option<&str>) -> Result<Problem,
 }
 
 /// Refuses names that are not the unit's own, and units that are none of the administrator's.
-fn refuse_foreign(name: &str, template: Option<&str>, found: &Found) -> Result<(), Problem> {
-    if found.is_in(TRANSIENT) {
+fn check_not_foreign(
+    name: &str,
+    template: Option<&str>,
+    found: &UnitFileLocation,
+) -> Result<(), Problem> {
+    if found.is_in(TRANSIENT_DIR) {
         let fact = format!("`{name}` is transient: a program created it");
         return Err(Problem::new(fact).help("stop it, and write its `content` under another name"));
     }
@@ -338,7 +345,11 @@ fn refuse_foreign(name: &str, template: Option<&str>, found: &Found) -> Result<(
 }
 
 /// Refuses to start what is masked.
-fn refuse_masked(name: &str, found: &Found, desired: &State) -> Result<(), Problem> {
+fn check_not_masked(
+    name: &str,
+    found: &UnitFileLocation,
+    desired: &UnitState,
+) -> Result<(), Problem> {
     let wish = [("enabled", desired.enabled), ("running", desired.running)];
     let Some((attribute, _)) = wish.into_iter().find(|(_, wish)| *wish == Some(true)) else {
         return Ok(());
@@ -358,10 +369,10 @@ fn refuse_masked(name: &str, found: &Found, desired: &State) -> Result<(), Probl
 
 /// Says what stands against a unit's not existing here.
 pub(crate) fn check_absent_here(host: &Reader, name: &str) -> Result<(), Problem> {
-    let found = find(host, name).map_err(|error| Problem::new(error.to_string()))?;
-    let is_ours = |found: &&Found| found.is_in(UNITS);
+    let found = find_unit_files(host, name).map_err(|error| Problem::new(error.to_string()))?;
+    let is_ours = |found: &&UnitFileLocation| found.is_in(UNITS);
     if let Some(ours) = found.iter().find(is_ours) {
-        refuse_foreign(name, None, ours)?;
+        check_not_foreign(name, None, ours)?;
     }
     let Some(other) = found.iter().find(|found| !is_ours(found)) else {
         return Ok(());
@@ -382,20 +393,20 @@ pub(crate) fn check_absent_here(host: &Reader, name: &str) -> Result<(), Problem
 /// Says how starting, stopping or restarting a unit may cut the network, if it may.
 pub(crate) fn may_cut_network(name: &str, is_up: bool) -> Option<String> {
     let stem = UnitName::parse(name).ok()?.stem;
-    if FIREWALLS.contains(&stem) {
+    if FIREWALL_UNITS.contains(&stem) {
         return Some("it filters packets".to_owned());
     }
     let reason = match stem {
         "ssh" | "sshd" => "this host may be reachable only through it",
         _ => "the network depends on it",
     };
-    (is_up && NETWORK.contains(&stem)).then(|| reason.to_owned())
+    (is_up && NETWORK_UNITS.contains(&stem)).then(|| reason.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{content::Content, test_root::Root};
+    use crate::files::{content::Content, test_root::TestRoot};
 
     const PACKAGED: (&str, &str) = (
         "/usr/lib/systemd/system/ssh.service",
@@ -406,20 +417,20 @@ mod tests {
         "[Service]\nExecStart=/bin/work\n[Install]\nWantedBy=multi-user.target\n",
     );
 
-    fn root(files: &[(&str, &str)], links: &[(&str, &str)]) -> Root {
-        let root = Root::new(&[&[PACKAGED, WORK], files].concat());
+    fn root(files: &[(&str, &str)], links: &[(&str, &str)]) -> TestRoot {
+        let root = TestRoot::new(&[&[PACKAGED, WORK], files].concat());
         for (path, target) in links {
-            root.link(path, target);
+            root.symlink(path, target);
         }
         root
     }
 
-    fn wish(text: &str) -> State {
+    fn desired_state(text: &str) -> UnitState {
         serde_json::from_str(text).unwrap()
     }
 
-    fn check(root: &Root, name: &str, desired: &str, expected: Option<&str>) {
-        let result = check_host(&root.reader(), name, &mut wish(desired));
+    fn check(root: &TestRoot, name: &str, desired: &str, expected: Option<&str>) {
+        let result = check_host(&root.reader(), name, &mut desired_state(desired));
         let said = result.map_err(|problems| problems[0].message.clone());
         match expected {
             None => assert_eq!(said, Ok(()), "{name}"),
@@ -434,7 +445,7 @@ mod tests {
     const ENABLED: &str = r#"{"enabled": true}"#;
 
     #[test]
-    fn a_unit_must_be_there_under_its_own_name() {
+    fn unit_must_exist_under_its_own_name() {
         let root = root(
             &[
                 ("/run/systemd/transient/brief.service", ""),
@@ -482,13 +493,13 @@ mod tests {
         ] {
             check(&root, name, desired, Some(said));
         }
-        let unknown = check_host(&root.reader(), "sshh.service", &mut State::default());
+        let unknown = check_host(&root.reader(), "sshh.service", &mut UnitState::default());
         let help = unknown.unwrap_err().remove(0).help;
         assert_eq!(help.as_deref(), Some("did you mean `ssh.service`?"));
     }
 
     #[test]
-    fn what_is_masked_does_not_start() {
+    fn masked_unit_cannot_be_started() {
         let root = root(
             &[("/usr/lib/systemd/system/b.service", PACKAGED.1)],
             &[
@@ -521,13 +532,13 @@ mod tests {
             Some("a mask would take its place"),
         );
         // Contents of its own take the place of the mask.
-        let mut desired = wish(r#"{"content": "[Service]\nExecStart=/bin/a\n"}"#);
+        let mut desired = desired_state(r#"{"content": "[Service]\nExecStart=/bin/a\n"}"#);
         check_host(&root.reader(), "ssh.service", &mut desired).unwrap();
         assert_eq!(desired.masked, Some(false));
     }
 
     #[test]
-    fn what_the_files_say_together_counts() {
+    fn unit_check_merges_all_unit_files() {
         let root = root(
             &[
                 (
@@ -573,17 +584,17 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_file_is_a_text() {
-        let desired = State {
+    fn empty_unit_file_is_rejected() {
+        let desired = UnitState {
             content: Some(UnitFile::File(Content::Text(String::new()))),
-            ..State::default()
+            ..UnitState::default()
         };
         let problems = check_text("a.service", &desired, &UnitText::default());
         assert_eq!(problems[0].help.as_deref(), Some("write `masked=#true`"));
     }
 
     #[test]
-    fn only_what_is_in_etc_can_be_absent() {
+    fn unit_can_be_absent_only_if_in_etc() {
         let root = root(
             &[
                 ("/usr/lib/systemd/system/own.service", ""),
@@ -610,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn what_carries_the_network_is_known() {
+    fn may_cut_network_recognizes_network_units() {
         for (name, is_up, expected) in [
             ("ssh.service", true, true),
             ("ssh.service", false, false),

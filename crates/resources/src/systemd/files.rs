@@ -10,17 +10,17 @@ use serde_json::Value;
 
 use crate::{
     files::{
-        conf_d::{self, boot_files},
+        conf_d::{self, read_conf_dirs},
         content::Content,
     },
-    host::{Access, Existing, HostError, MetaKind, Reader, Writer},
+    host::{FileAttributes, HostError, IfExists, MetaKind, Reader, Writer},
     systemd::{name::UnitName, text::UnitText},
 };
 
 /// Where units of the administrator are; nothing is changed anywhere else.
 pub(crate) const UNITS: &str = "/etc/systemd/system";
 /// Where units are that programs have asked for; they go when they end.
-pub(crate) const TRANSIENT: &str = "/run/systemd/transient";
+pub(crate) const TRANSIENT_DIR: &str = "/run/systemd/transient";
 /// Where units are that systemd makes of other files, such as fstab, at boot.
 const GENERATORS: [&str; 3] = [
     "/run/systemd/generator.early",
@@ -28,10 +28,10 @@ const GENERATORS: [&str; 3] = [
     "/run/systemd/generator.late",
 ];
 /// Where systemd looks for unit files, the first place first: systemd.unit(5), "Unit File Load Path".
-const FOLDERS: [&str; 10] = [
+const UNIT_DIRS: [&str; 10] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
-    TRANSIENT,
+    TRANSIENT_DIR,
     GENERATORS[0],
     UNITS,
     "/run/systemd/system",
@@ -41,9 +41,9 @@ const FOLDERS: [&str; 10] = [
     GENERATORS[2],
 ];
 /// Endings of the folders whose links say what starts with what.
-const LINK_FOLDERS: [&str; 3] = ["wants", "requires", "upholds"];
+const LINK_DIR_SUFFIXES: [&str; 3] = ["wants", "requires", "upholds"];
 /// Where the link of a masked unit leads.
-const MASK: &str = "/dev/null";
+const MASK_TARGET: &str = "/dev/null";
 
 /// What stands in the place of a file of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +56,12 @@ pub(crate) enum UnitFile {
     /// A file.
     File(Content),
     /// A value in a spec that no file can have.
-    Wrong(Value),
+    Invalid(Value),
 }
 
 impl UnitFile {
     /// Nothing.
-    pub(crate) const NOTHING: Self = Self::Unset { unset: true };
+    pub(crate) const ABSENT: Self = Self::Unset { unset: true };
 
     /// Returns the text, if that is what it is.
     pub(crate) fn text(&self) -> Option<&str> {
@@ -77,7 +77,7 @@ pub(crate) type DropIns = BTreeMap<String, Option<UnitFile>>;
 
 /// What is in `/etc/systemd/system` of a unit.
 #[derive(Debug, Default)]
-pub(crate) struct Own {
+pub(crate) struct AdminFiles {
     /// The unit file; `None` if this user may not read it.
     pub(crate) content: Option<UnitFile>,
     /// The drop-ins; `None` if this user may not read them.
@@ -85,28 +85,28 @@ pub(crate) struct Own {
     /// Whether a link to /dev/null stands in its place.
     pub(crate) is_masked: bool,
     /// Who owns the files and who may do what, by path.
-    pub(crate) access: BTreeMap<String, Access>,
+    pub(crate) access: BTreeMap<String, FileAttributes>,
     /// When the newest of them was changed, in microseconds since 1970.
-    pub(crate) newest: u64,
+    pub(crate) newest_change: u64,
 }
 
-impl Own {
+impl AdminFiles {
     /// Reads it.
     pub(crate) fn read(host: &Reader, name: &str) -> Result<Self, HostError> {
         let mut own = Self::default();
-        let content = own.file(host, &path_of(name))?;
+        let content = own.read_file(host, &unit_path(name))?;
         own.is_masked = is_mask(content.as_ref());
         own.content = if own.is_masked {
-            Some(UnitFile::NOTHING)
+            Some(UnitFile::ABSENT)
         } else {
             content
         };
         let mut drop_ins = Some(DropIns::new());
-        for file in host.list_folder(&folder_of(name))? {
+        for file in host.list_dir(&drop_in_dir(name))? {
             let Some(drop_in) = file.to_str().and_then(|file| file.strip_suffix(".conf")) else {
                 continue;
             };
-            let read = own.file(host, &drop_in_of(name, drop_in))?;
+            let read = own.read_file(host, &drop_in_path(name, drop_in))?;
             drop_ins = drop_ins.zip(read).map(|(mut drop_ins, read)| {
                 drop_ins.insert(drop_in.to_owned(), Some(read));
                 drop_ins
@@ -124,18 +124,18 @@ impl Own {
     }
 
     /// Whether there is anything.
-    pub(crate) fn is_any(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.is_masked
-            || self.content != Some(UnitFile::NOTHING)
+            || self.content != Some(UnitFile::ABSENT)
             || self.drop_ins.as_ref().is_none_or(|there| !there.is_empty())
     }
 
     /// Reads a file of a unit; `None` if this user may not.
-    fn file(&mut self, host: &Reader, path: &Path) -> Result<Option<UnitFile>, HostError> {
+    fn read_file(&mut self, host: &Reader, path: &Path) -> Result<Option<UnitFile>, HostError> {
         let Some(meta) = host.stat(path)? else {
-            return Ok(Some(UnitFile::NOTHING));
+            return Ok(Some(UnitFile::ABSENT));
         };
-        self.newest = self.newest.max(host.modified(path)?.unwrap_or(0));
+        self.newest_change = self.newest_change.max(host.modified_at(path)?.unwrap_or(0));
         if meta.kind == MetaKind::Symlink {
             let link = host.read_link(path)?;
             return Ok(Some(UnitFile::Link { link }));
@@ -145,46 +145,46 @@ impl Own {
             content => content?,
         };
         let xattrs = host.xattrs(path)?;
-        let access = Access {
+        let access = FileAttributes {
             xattrs: (!xattrs.is_empty()).then_some(xattrs),
-            ..meta.access()
+            ..meta.attributes()
         };
-        if access != Access::own(0o644) {
+        if access != FileAttributes::for_current_user(0o644) {
             self.access.insert(path.display().to_string(), access);
         }
-        Ok(Some(content.map_or(UnitFile::NOTHING, UnitFile::File)))
+        Ok(Some(content.map_or(UnitFile::ABSENT, UnitFile::File)))
     }
 }
 
 fn is_mask(file: Option<&UnitFile>) -> bool {
-    matches!(file, Some(UnitFile::Link { link }) if link == Path::new(MASK))
+    matches!(file, Some(UnitFile::Link { link }) if link == Path::new(MASK_TARGET))
 }
 
 /// Returns the path of the unit file of the administrator.
-pub(crate) fn path_of(name: &str) -> PathBuf {
+pub(crate) fn unit_path(name: &str) -> PathBuf {
     Path::new(UNITS).join(name)
 }
 
 /// Returns the folder of the drop-ins of the administrator.
-pub(crate) fn folder_of(name: &str) -> PathBuf {
+pub(crate) fn drop_in_dir(name: &str) -> PathBuf {
     Path::new(UNITS).join(format!("{name}.d"))
 }
 
 /// Returns the path of a drop-in of the administrator.
-pub(crate) fn drop_in_of(name: &str, drop_in: &str) -> PathBuf {
-    folder_of(name).join(format!("{drop_in}.conf"))
+pub(crate) fn drop_in_path(name: &str, drop_in: &str) -> PathBuf {
+    drop_in_dir(name).join(format!("{drop_in}.conf"))
 }
 
 /// A unit file as systemd finds it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct UnitFileLocation {
     /// Where.
     pub(crate) path: PathBuf,
     /// Where it leads, if it is a link.
     pub(crate) link: Option<PathBuf>,
 }
 
-impl Found {
+impl UnitFileLocation {
     /// Whether it is in a folder.
     pub(crate) fn is_in(&self, folder: &str) -> bool {
         self.path.parent() == Some(Path::new(folder))
@@ -192,7 +192,7 @@ impl Found {
 
     /// Whether it is a link to /dev/null.
     pub(crate) fn is_mask(&self) -> bool {
-        self.link.as_deref() == Some(Path::new(MASK))
+        self.link.as_deref() == Some(Path::new(MASK_TARGET))
     }
 
     /// Whether systemd made it of another file.
@@ -202,9 +202,12 @@ impl Found {
 }
 
 /// Finds the files of a name in all folders, the one that counts first.
-pub(crate) fn find(host: &Reader, name: &str) -> Result<Vec<Found>, HostError> {
+pub(crate) fn find_unit_files(
+    host: &Reader,
+    name: &str,
+) -> Result<Vec<UnitFileLocation>, HostError> {
     let mut found = vec![];
-    for folder in FOLDERS {
+    for folder in UNIT_DIRS {
         let path = Path::new(folder).join(name);
         let link = match host.stat(&path) {
             Ok(Some(meta)) if meta.kind == MetaKind::Symlink => Some(host.read_link(&path)?),
@@ -212,16 +215,16 @@ pub(crate) fn find(host: &Reader, name: &str) -> Result<Vec<Found>, HostError> {
             Ok(None) | Err(HostError::ThroughSymlink { .. }) => continue,
             Err(error) => return Err(error),
         };
-        found.push(Found { path, link });
+        found.push(UnitFileLocation { path, link });
     }
     Ok(found)
 }
 
 /// Names all units that have a file.
-pub(crate) fn known(host: &Reader) -> Result<BTreeSet<String>, HostError> {
+pub(crate) fn unit_names(host: &Reader) -> Result<BTreeSet<String>, HostError> {
     let mut known = BTreeSet::new();
-    for folder in FOLDERS {
-        let names = match host.list_folder(Path::new(folder)) {
+    for folder in UNIT_DIRS {
+        let names = match host.list_dir(Path::new(folder)) {
             Err(HostError::ThroughSymlink { .. }) => continue,
             names => names?,
         };
@@ -232,7 +235,7 @@ pub(crate) fn known(host: &Reader) -> Result<BTreeSet<String>, HostError> {
 }
 
 /// Returns what the files of a unit say together; those of `content` and `drop_ins` as if they were there.
-pub(crate) fn text_of(
+pub(crate) fn unit_text(
     host: &Reader,
     name: &str,
     content: Option<&str>,
@@ -246,18 +249,20 @@ pub(crate) fn text_of(
     let mut unit = content.map(str::to_owned);
     for name in &names {
         if unit.is_none()
-            && let Some(found) = find(host, name)?.into_iter().find(|found| !found.is_mask())
+            && let Some(found) = find_unit_files(host, name)?
+                .into_iter()
+                .find(|found| !found.is_mask())
         {
-            unit = Some(conf_d::read(host, found.path)?.text);
+            unit = Some(conf_d::read_conf_file(host, found.path)?.text);
         }
     }
     let folders: Vec<String> = names
         .iter()
-        .flat_map(|name| FOLDERS.map(|folder| format!("{folder}/{name}.d")))
+        .flat_map(|name| UNIT_DIRS.map(|folder| format!("{folder}/{name}.d")))
         .collect();
     let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
     let mut texts = BTreeMap::new();
-    for file in boot_files(host, &folders)? {
+    for file in read_conf_dirs(host, &folders)? {
         let name = file.path.file_stem().unwrap_or_default().to_string_lossy();
         texts.insert(name.into_owned(), file.text);
     }
@@ -273,63 +278,63 @@ pub(crate) fn text_of(
 }
 
 /// Returns what the files of a unit say; nothing if this user may not read them.
-pub(crate) fn seen_text_of(host: &Reader, name: &str) -> Result<UnitText, HostError> {
-    match text_of(host, name, None, None) {
+pub(crate) fn unit_text_if_readable(host: &Reader, name: &str) -> Result<UnitText, HostError> {
+    match unit_text(host, name, None, None) {
         Err(error) if error.is_not_allowed() => Ok(UnitText::default()),
         text => text,
     }
 }
 
 /// Returns the folders of links that say what starts with what.
-pub(crate) fn link_folders(host: &Reader) -> Result<Vec<PathBuf>, HostError> {
+pub(crate) fn link_dirs(host: &Reader) -> Result<Vec<PathBuf>, HostError> {
     let mut folders = vec![];
-    for entry in host.list_folder(Path::new(UNITS))? {
+    for entry in host.list_dir(Path::new(UNITS))? {
         let folder = Path::new(UNITS).join(entry);
         let is_folder = host
             .stat(&folder)?
-            .is_some_and(|meta| meta.kind == MetaKind::Folder);
-        if is_folder && has_ending(&folder, &LINK_FOLDERS) {
+            .is_some_and(|meta| meta.kind == MetaKind::Directory);
+        if is_folder && has_suffix(&folder, &LINK_DIR_SUFFIXES) {
             folders.push(folder);
         }
     }
     Ok(folders)
 }
 
-fn has_ending(path: &Path, endings: &[&str]) -> bool {
+fn has_suffix(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| endings.contains(&ending))
 }
 
 /// Puts a file of a unit where it belongs, with its folder.
-pub(crate) fn put(
+pub(crate) fn write_unit_file(
     host: &Writer,
     path: &Path,
     file: &UnitFile,
-    access: Option<&Access>,
-    existing: Existing,
+    access: Option<&FileAttributes>,
+    existing: IfExists,
 ) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
     let UnitFile::File(content) = file else {
         return match file {
-            UnitFile::Link { link } => put_link(host, path, link),
+            UnitFile::Link { link } => write_symlink(host, path, link),
             _ => remove(host, path),
         };
     };
     let there = reader.stat(path)?;
     let access = match (access, &there) {
         (Some(access), _) => access.clone(),
-        (None, Some(meta)) if meta.kind == MetaKind::File => meta.access(),
-        (None, _) => Access::own(0o644),
+        (None, Some(meta)) if meta.kind == MetaKind::File => meta.attributes(),
+        (None, _) => FileAttributes::for_current_user(0o644),
     };
-    make_folders(host, path)?;
+    create_parent_dirs(host, path)?;
     let staged = content.stage(host, path, None, &access, existing)?;
-    staged.finish()
+    staged.commit_and_sync()
 }
 
 /// Puts a link where it belongs, with its folder.
-pub(crate) fn put_link(host: &Writer, path: &Path, target: &Path) -> Result<(), HostError> {
-    make_folders(host, path)?;
-    host.put_link(path, target, Existing::Replace)
+pub(crate) fn write_symlink(host: &Writer, path: &Path, target: &Path) -> Result<(), HostError> {
+    create_parent_dirs(host, path)?;
+    host.write_symlink(path, target, IfExists::Replace)
 }
 
 /// Removes a file or a link, if it is there, and its folder if nothing else is in it; to systemd such a folder says nothing.
@@ -337,53 +342,53 @@ pub(crate) fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
     if Reader::new(host.root()).stat(path)?.is_some() {
         host.remove_file(path)?;
     }
-    remove_empty_folder(host, path)
+    remove_empty_dir(host, path)
 }
 
 /// Makes the folders on the way to a path that are missing.
-pub(crate) fn make_folders(host: &Writer, path: &Path) -> Result<(), HostError> {
+pub(crate) fn create_parent_dirs(host: &Writer, path: &Path) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
     let folders: Vec<_> = path.ancestors().skip(1).collect();
     for folder in folders.into_iter().rev() {
         if reader.stat(folder)?.is_none() {
-            host.make_folder(folder, &Access::own(0o755))?;
+            host.create_dir(folder, &FileAttributes::for_current_user(0o755))?;
         }
     }
     Ok(())
 }
 
 /// Removes the folder of drop-ins or of links that a path is in, if nothing is.
-pub(crate) fn remove_empty_folder(host: &Writer, path: &Path) -> Result<(), HostError> {
+pub(crate) fn remove_empty_dir(host: &Writer, path: &Path) -> Result<(), HostError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let is_of_units = folder.parent() == Some(Path::new(UNITS))
-        && (has_ending(folder, &LINK_FOLDERS) || has_ending(folder, &["d"]));
+        && (has_suffix(folder, &LINK_DIR_SUFFIXES) || has_suffix(folder, &["d"]));
     let reader = Reader::new(host.root());
-    if is_of_units && reader.stat(folder)?.is_some() && reader.list_folder(folder)?.is_empty() {
-        host.remove_folder(folder)?;
+    if is_of_units && reader.stat(folder)?.is_some() && reader.list_dir(folder)?.is_empty() {
+        host.remove_dir(folder)?;
     }
     Ok(())
 }
 
 /// Removes what a killed run left in the folders of units, and the folder of drop-ins of one if nothing is in it.
-pub(crate) fn clean(host: &Writer, name: &str) -> Result<(), HostError> {
+pub(crate) fn remove_remnants(host: &Writer, name: &str) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
-    for folder in link_folders(&reader)? {
-        host.clean_folder(&folder)?;
+    for folder in link_dirs(&reader)? {
+        host.remove_temporaries(&folder)?;
     }
-    host.clean_folder(Path::new(UNITS))?;
-    host.clean_folder(&folder_of(name))?;
-    remove_empty_folder(host, &drop_in_of(name, "any"))
+    host.remove_temporaries(Path::new(UNITS))?;
+    host.remove_temporaries(&drop_in_dir(name))?;
+    remove_empty_dir(host, &drop_in_path(name, "any"))
 }
 
 /// Writes a file of systemd, or a link where the text is `-> TARGET`, with the folders that it needs.
 pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
     // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
-    make_folders(host, path)?;
+    create_parent_dirs(host, path)?;
     if let Some(target) = text.strip_prefix("-> ") {
-        return host.put_link(path, &PathBuf::from(target), Existing::Replace);
+        return host.write_symlink(path, &PathBuf::from(target), IfExists::Replace);
     }
     let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
-    host.put_text(path, text.as_bytes(), mode)
+    host.write_text(path, text.as_bytes(), mode)
 }
 
 #[cfg(test)]
@@ -395,7 +400,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const NAME: &str = "a.service";
     const PATH: &str = "/etc/systemd/system/a.service";
@@ -405,42 +410,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_etc_is_read_as_it_is() {
-        let root = Root::new(&[
+    fn admin_files_are_read_verbatim_from_etc() {
+        let root = TestRoot::new(&[
             (PATH, "[Service]\n"),
             ("/etc/systemd/system/a.service.d/10-x.conf", "[Unit]\n"),
             ("/etc/systemd/system/a.service.d/notes", ""),
             ("/usr/lib/systemd/system/a.service.d/20-y.conf", ""),
         ]);
-        root.link("/etc/systemd/system/a.service.d/30-z.conf", "/dev/null");
+        root.symlink("/etc/systemd/system/a.service.d/30-z.conf", "/dev/null");
         fs::set_permissions(root.at(PATH), fs::Permissions::from_mode(0o600)).unwrap();
-        let own = Own::read(&root.reader(), NAME).unwrap();
+        let own = AdminFiles::read(&root.reader(), NAME).unwrap();
         assert_eq!(own.content, Some(file("[Service]\n")));
-        let link = UnitFile::Link { link: MASK.into() };
+        let link = UnitFile::Link {
+            link: MASK_TARGET.into(),
+        };
         let drop_ins = [("10-x", file("[Unit]\n")), ("30-z", link)];
         let drop_ins = drop_ins.map(|(name, file)| (name.to_owned(), Some(file)));
         assert_eq!(own.drop_ins, Some(drop_ins.into()));
         assert_eq!(own.access.keys().collect::<Vec<_>>(), [PATH]);
         assert_eq!(own.access[PATH].mode, 0o600);
-        assert!(own.newest > 0 && own.is_any() && !own.is_masked);
+        assert!(own.newest_change > 0 && own.exists() && !own.is_masked);
 
-        let nothing = Own::read(&root.reader(), "b.service").unwrap();
-        assert_eq!(nothing.content, Some(UnitFile::NOTHING));
-        assert!(!nothing.is_any());
-        root.link("/etc/systemd/system/c.service", MASK);
-        let masked = Own::read(&root.reader(), "c.service").unwrap();
-        assert_eq!(masked.content, Some(UnitFile::NOTHING));
-        assert!(masked.is_masked && masked.is_any());
+        let nothing = AdminFiles::read(&root.reader(), "b.service").unwrap();
+        assert_eq!(nothing.content, Some(UnitFile::ABSENT));
+        assert!(!nothing.exists());
+        root.symlink("/etc/systemd/system/c.service", MASK_TARGET);
+        let masked = AdminFiles::read(&root.reader(), "c.service").unwrap();
+        assert_eq!(masked.content, Some(UnitFile::ABSENT));
+        assert!(masked.is_masked && masked.exists());
     }
 
-    fn starts(root: &Root, name: &str, content: Option<&str>, drop_ins: &DropIns) -> String {
-        let text = text_of(&root.reader(), name, content, Some(drop_ins)).unwrap();
+    fn exec_paths(
+        root: &TestRoot,
+        name: &str,
+        content: Option<&str>,
+        drop_ins: &DropIns,
+    ) -> String {
+        let text = unit_text(&root.reader(), name, content, Some(drop_ins)).unwrap();
         text.paths().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn systemd_reads_the_first_unit_file_and_all_drop_ins_by_name() {
-        let root = Root::new(&[
+    fn unit_text_merges_first_unit_file_and_all_drop_ins() {
+        let root = TestRoot::new(&[
             (
                 "/usr/lib/systemd/system/a.service",
                 "[Service]\nExecStart=/lib/a\n",
@@ -467,25 +479,25 @@ mod tests {
             ),
         ]);
         let none = DropIns::new();
-        assert_eq!(starts(&root, NAME, None, &none), "/lib/a /10 /20");
+        assert_eq!(exec_paths(&root, NAME, None, &none), "/lib/a /10 /20");
         assert_eq!(
-            starts(&root, NAME, Some("[Service]\nExecStart=/new\n"), &none),
+            exec_paths(&root, NAME, Some("[Service]\nExecStart=/new\n"), &none),
             "/new /10 /20"
         );
-        assert_eq!(starts(&root, "w@1.service", None, &none), "/lib/w /20");
+        assert_eq!(exec_paths(&root, "w@1.service", None, &none), "/lib/w /20");
         let wish = [
             ("10", None),
             ("15", Some(file("[Service]\nExecStart=/15\n"))),
         ];
         let wish: DropIns = wish.map(|(name, file)| (name.to_owned(), file)).into();
-        assert_eq!(starts(&root, NAME, None, &wish), "/lib/a /15 /20");
-        root.link("/run/systemd/system/a.service", MASK);
-        assert_eq!(starts(&root, NAME, None, &none), "/lib/a /10 /20");
+        assert_eq!(exec_paths(&root, NAME, None, &wish), "/lib/a /15 /20");
+        root.symlink("/run/systemd/system/a.service", MASK_TARGET);
+        assert_eq!(exec_paths(&root, NAME, None, &none), "/lib/a /10 /20");
     }
 
     #[test]
-    fn what_a_killed_run_left_is_cleaned() {
-        let root = Root::new(&[
+    fn remove_remnants_deletes_temporary_unit_files() {
+        let root = TestRoot::new(&[
             (PATH, ""),
             ("/etc/systemd/system/.a.service.stead-new", ""),
             ("/etc/systemd/system/a.service.d/.x.conf.stead-new", ""),
@@ -496,9 +508,9 @@ mod tests {
             ),
             ("/etc/systemd/system/x.target.wants/b.service", ""),
         ]);
-        clean(&root.writer(), NAME).unwrap();
+        remove_remnants(&root.writer(), NAME).unwrap();
         let reader = root.reader();
-        let left = |folder: &str| reader.list_folder(&Path::new(UNITS).join(folder)).unwrap();
+        let left = |folder: &str| reader.list_dir(&Path::new(UNITS).join(folder)).unwrap();
         assert_eq!(left(""), ["a.service", "b.service.d", "x.target.wants"]);
         assert_eq!(left("b.service.d"), ["x.conf"]);
         assert_eq!(left("x.target.wants"), ["b.service"]);

@@ -5,7 +5,7 @@ use stead_engine::model::digest::digest;
 use crate::{
     host::{HostError, Reader},
     systemd::{
-        files::{Own, UnitFile},
+        files::{AdminFiles, UnitFile},
         name::UnitName,
         text::UnitText,
     },
@@ -13,25 +13,25 @@ use crate::{
 
 /// What the files of a unit, and those of its template, give to its process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Inputs {
+pub(crate) struct StartInputs {
     /// A digest of it.
     pub(crate) digest: String,
     /// When the newest of the files was changed, in microseconds since 1970.
     pub(crate) newest: u64,
 }
 
-impl Inputs {
+impl StartInputs {
     /// Reads them; `None` if this user may not.
     pub(crate) fn read(host: &Reader, name: &str) -> Result<Option<Self>, HostError> {
-        let own = Own::read(host, name)?;
+        let own = AdminFiles::read(host, name)?;
         let template = UnitName::parse(name).ok().and_then(UnitName::template);
         let template = template
-            .map(|template| Own::read(host, &template))
+            .map(|template| AdminFiles::read(host, &template))
             .transpose()?;
-        let mut newest = own.newest;
+        let mut newest = own.newest_change;
         let mut files = vec![];
         if let Some(template) = template {
-            newest = newest.max(template.newest);
+            newest = newest.max(template.newest_change);
             let Some(of_template) = template.files() else {
                 return Ok(None);
             };
@@ -41,14 +41,14 @@ impl Inputs {
             return Ok(None);
         };
         files.extend(of_unit);
-        let digest = digest_of(files.iter());
+        let digest = digest_files(files.iter());
         Ok(Some(Self { digest, newest }))
     }
 }
 
 /// Digests what files of a unit give to its process, in the order in which they count.
-pub(crate) fn digest_of<'a>(files: impl Iterator<Item = &'a UnitFile> + Clone) -> String {
-    let is_text = |file: &UnitFile| *file == UnitFile::NOTHING || file.text().is_some();
+pub(crate) fn digest_files<'a>(files: impl Iterator<Item = &'a UnitFile> + Clone) -> String {
+    let is_text = |file: &UnitFile| *file == UnitFile::ABSENT || file.text().is_some();
     if files.clone().all(is_text) {
         return UnitText::parse(files.filter_map(UnitFile::text)).digest();
     }
@@ -58,15 +58,18 @@ pub(crate) fn digest_of<'a>(files: impl Iterator<Item = &'a UnitFile> + Clone) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     fn digest(files: &[(&str, &str)], name: &str) -> String {
-        let root = Root::new(files);
-        Inputs::read(&root.reader(), name).unwrap().unwrap().digest
+        let root = TestRoot::new(files);
+        StartInputs::read(&root.reader(), name)
+            .unwrap()
+            .unwrap()
+            .digest
     }
 
     #[test]
-    fn all_files_of_a_unit_and_of_its_template_count() {
+    fn inputs_digest_covers_unit_and_template_files() {
         let own = (
             "/etc/systemd/system/w@1.service.d/a.conf",
             "[Service]\nNice=1\n",
@@ -94,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_counts_too() {
-        let root = Root::new(&[("/etc/systemd/system/a.service", "[Service]\n")]);
-        let before = Inputs::read(&root.reader(), "a.service").unwrap();
-        root.link("/etc/systemd/system/a.service.d/x.conf", "/dev/null");
-        let after = Inputs::read(&root.reader(), "a.service").unwrap();
+    fn inputs_digest_covers_symlinked_drop_ins() {
+        let root = TestRoot::new(&[("/etc/systemd/system/a.service", "[Service]\n")]);
+        let before = StartInputs::read(&root.reader(), "a.service").unwrap();
+        root.symlink("/etc/systemd/system/a.service.d/x.conf", "/dev/null");
+        let after = StartInputs::read(&root.reader(), "a.service").unwrap();
         assert_ne!(before.unwrap().digest, after.unwrap().digest);
     }
 }

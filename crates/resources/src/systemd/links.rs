@@ -8,7 +8,7 @@ use std::{
 use crate::{
     host::{HostError, MetaKind, Reader},
     systemd::{
-        files::{UNITS, link_folders, seen_text_of},
+        files::{UNITS, link_dirs, unit_text_if_readable},
         name::UnitName,
     },
 };
@@ -21,10 +21,10 @@ impl Links {
     /// Reads all of them.
     pub(crate) fn read(host: &Reader) -> Result<Self, HostError> {
         let mut links = BTreeMap::new();
-        let mut folders = link_folders(host)?;
+        let mut folders = link_dirs(host)?;
         folders.push(UNITS.into());
         for folder in folders {
-            for entry in host.list_folder(&folder)? {
+            for entry in host.list_dir(&folder)? {
                 let path = folder.join(entry);
                 let is_link = host
                     .stat(&path)?
@@ -56,11 +56,11 @@ impl Links {
     }
 
     /// Returns the links of a unit.
-    pub(crate) fn of(&self, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn of_unit(&self, name: &str) -> BTreeMap<String, String> {
         let mine = self
             .0
             .iter()
-            .filter(|(path, target)| is_link_of(name, path, target));
+            .filter(|(path, target)| enables(name, path, target));
         mine.map(|(path, target)| (path.clone(), target.clone()))
             .collect()
     }
@@ -68,7 +68,7 @@ impl Links {
 
 /// Whether a link enables a unit: by its name among what another unit wants, or as another name that leads to it.
 /// Those of all instances are of their template too.
-pub(crate) fn is_link_of(name: &str, path: &str, target: &str) -> bool {
+pub(crate) fn enables(name: &str, path: &str, target: &str) -> bool {
     let (path, target) = (Path::new(path), Path::new(target));
     let has_name = |path: &Path| {
         let file = path.file_name().and_then(|file| file.to_str());
@@ -83,10 +83,10 @@ pub(crate) fn is_link_of(name: &str, path: &str, target: &str) -> bool {
 }
 
 /// Returns the name under which a unit is enabled: its own, and for a template that of its default instance, if it has one.
-pub(crate) fn enabled_as(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
+pub(crate) fn enabled_name(host: &Reader, name: &str) -> Result<Option<String>, HostError> {
     match UnitName::parse(name) {
         Ok(unit) if unit.is_template() => {
-            let text = seen_text_of(host, name)?;
+            let text = unit_text_if_readable(host, name)?;
             Ok(text
                 .default_instance()
                 .map(|instance| unit.of_instance(instance)))
@@ -96,15 +96,15 @@ pub(crate) fn enabled_as(host: &Reader, name: &str) -> Result<Option<String>, Ho
 }
 
 /// Names the units that are enabled and disabled together with one, itself among them.
-pub(crate) fn together(host: &Reader, name: &str) -> Result<BTreeSet<String>, HostError> {
+pub(crate) fn also_units(host: &Reader, name: &str) -> Result<BTreeSet<String>, HostError> {
     let mut seen = BTreeSet::new();
     let mut next = vec![name.to_owned()];
     while let Some(name) = next.pop() {
         if UnitName::parse(&name).is_err() || !seen.insert(name.clone()) {
             continue;
         }
-        let text = seen_text_of(host, &name)?;
-        next.extend(text.also().into_iter().map(str::to_owned));
+        let text = unit_text_if_readable(host, &name)?;
+        next.extend(text.also_units().into_iter().map(str::to_owned));
     }
     Ok(seen)
 }
@@ -112,12 +112,12 @@ pub(crate) fn together(host: &Reader, name: &str) -> Result<BTreeSet<String>, Ho
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const TOP: &str = "/etc/systemd/system";
 
-    fn root() -> Root {
-        let root = Root::new(&[
+    fn root() -> TestRoot {
+        let root = TestRoot::new(&[
             (
                 "/usr/lib/systemd/system/a.service",
                 "[Install]\nAlso=a.socket b.service %i.service\n",
@@ -152,13 +152,13 @@ mod tests {
                 "/usr/lib/systemd/system/w@.service",
             ),
         ] {
-            root.link(&format!("{TOP}/{path}"), target);
+            root.symlink(&format!("{TOP}/{path}"), target);
         }
         root
     }
 
     fn check(name: &str, expected: &[&str]) {
-        let links = Links::read(&root().reader()).unwrap().of(name);
+        let links = Links::read(&root().reader()).unwrap().of_unit(name);
         let links: Vec<_> = links
             .keys()
             .map(|path| path.trim_start_matches(TOP))
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn links_belong_to_whom_they_enable() {
+    fn links_belong_to_the_unit_they_enable() {
         check(
             "a.service",
             &[
@@ -187,9 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_enabled_together_is_found() {
+    fn also_units_are_collected_recursively() {
         let root = root();
-        let names = together(&root.reader(), "a.service").unwrap();
+        let names = also_units(&root.reader(), "a.service").unwrap();
         assert_eq!(
             names,
             ["a.service", "a.socket", "b.service"]
@@ -201,7 +201,7 @@ mod tests {
             ("w@.service", Some("w@1.service")),
             ("v@.service", None),
         ] {
-            let enabled_as = enabled_as(&root.reader(), name).unwrap();
+            let enabled_as = enabled_name(&root.reader(), name).unwrap();
             assert_eq!(enabled_as.as_deref(), expected, "{name}");
         }
     }

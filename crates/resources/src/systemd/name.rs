@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_apart() {
+    fn unit_name_parses_stem_instance_and_kind() {
         for (name, stem, instance, kind) in [
             ("ssh.service", "ssh", None, "service"),
             ("getty@.service", "getty", Some(""), "service"),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_refused_with_what_to_write() {
+    fn invalid_unit_name_is_refused_with_help() {
         for (name, help) in [
             ("nginx", "write `nginx.service`"),
             ("nginx.conf", "write `nginx.conf.service`"),

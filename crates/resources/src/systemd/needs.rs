@@ -5,26 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use stead_engine::model::address::Address;
 
 use crate::systemd::{
-    files::{UnitFile, path_of},
+    files::{UnitFile, unit_path},
     name::UnitName,
-    state::{KIND, State},
+    state::{KIND, UnitState},
     text::UnitText,
 };
 
 /// Returns what the wishes of a spec say together, without a look at the host.
-pub(crate) fn wish_text(desired: &State, content: &str) -> UnitText {
+pub(crate) fn desired_text(desired: &UnitState, content: &str) -> UnitText {
     let drop_ins = desired.drop_ins.iter().flat_map(BTreeMap::values).flatten();
     UnitText::parse(std::iter::once(content).chain(drop_ins.filter_map(UnitFile::text)))
 }
 
 /// Returns what a unit needs first, if the spec has it: who brings its file, and what its file names.
-pub(crate) fn needs(name: &str, desired: &State) -> BTreeSet<Address> {
+pub(crate) fn needs(name: &str, desired: &UnitState) -> BTreeSet<Address> {
     let Ok(unit) = UnitName::parse(name) else {
         return BTreeSet::new();
     };
     let mut needs = BTreeSet::new();
     if desired.content.is_none() && desired.source.is_none() {
-        let path = path_of(name).display().to_string();
+        let path = unit_path(name).display().to_string();
         needs.insert(Address::new("file", path));
         needs.insert(Address::new("package", unit.stem));
         let of_snap = unit.stem.strip_prefix("snap.");
@@ -35,7 +35,7 @@ pub(crate) fn needs(name: &str, desired: &State) -> BTreeSet<Address> {
         needs.insert(Address::new(KIND, template));
     }
     let content = desired.content.as_ref().and_then(UnitFile::text);
-    let text = wish_text(desired, content.unwrap_or_default());
+    let text = desired_text(desired, content.unwrap_or_default());
     for path in text.paths().chain(text.mount_point()) {
         needs.extend(["file", "directory", "symlink"].map(|kind| Address::new(kind, path)));
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use stead_engine::{
-    model::{address::Address, error_chain::chain},
+    model::{address::Address, error_chain::error_chain},
     provider::error::ProviderError,
 };
 use tokio::time::sleep;
@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use crate::{
     host::{HostError, Reader, UnitStatus, Writer},
     systemd::{
-        inputs::Inputs,
-        start_record::{note, noted},
+        inputs::StartInputs,
+        start_record::{load_start_record, store_start_record},
         state::KIND,
     },
 };
@@ -20,15 +20,15 @@ use crate::{
 /// How long a job may take. systemd gives a service 90 s unless its unit file says otherwise.
 const DEADLINE: Duration = Duration::from_mins(5);
 /// How often it is looked at.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a service must run until it counts as started, where systemd itself waits for no sign of it.
-const SETTLED: Duration = Duration::from_secs(1);
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// The exit code of a process that could not execute its program: systemd.exec(5), "Process Exit Codes".
-const NO_PROGRAM: i32 = 203;
+const EXEC_FAILED: i32 = 203;
 
 /// Whether a unit runs; `None` for a service that runs for a moment and is over when its work is done.
 pub(crate) fn is_running(status: &UnitStatus) -> Option<bool> {
-    if status.kind == "oneshot" && !status.remains {
+    if status.service_type == "oneshot" && !status.remains_after_exit {
         return None;
     }
     Some(is_up(status))
@@ -36,9 +36,9 @@ pub(crate) fn is_running(status: &UnitStatus) -> Option<bool> {
 
 /// Whether a unit is active or on its way to be. One that waits until it is started once more is not.
 pub(crate) fn is_up(status: &UnitStatus) -> bool {
-    match status.active.as_str() {
+    match status.active_state.as_str() {
         "active" | "reloading" | "refreshing" => true,
-        "activating" => !status.sub.starts_with("auto-restart"),
+        "activating" => !status.sub_state.starts_with("auto-restart"),
         _ => false,
     }
 }
@@ -54,45 +54,45 @@ pub(crate) fn is_stale(
     if !is_up(status) || !has_process.iter().any(|ending| name.ends_with(ending)) {
         return Ok(Some(status.is_outdated));
     }
-    let noted = match noted(host, name, &status.invocation) {
+    let noted = match load_start_record(host, name, &status.invocation_id) {
         Err(error) if error.is_not_allowed() => return Ok(None),
         noted => noted?,
     };
-    let inputs = Inputs::read(host, name)?;
+    let inputs = StartInputs::read(host, name)?;
     Ok(inputs.map(|inputs| match noted {
         Some(digest) => digest != inputs.digest,
-        None => status.is_outdated || inputs.newest > status.started,
+        None => status.is_outdated || inputs.newest > status.started_at,
     }))
 }
 
 /// Notes what the process of a unit was started with, if that is what its files say. Once they have changed nobody can tell for sure.
-pub(crate) async fn note_start(host: &Writer, name: &str) -> Result<(), ProviderError> {
+pub(crate) async fn record_start(host: &Writer, name: &str) -> Result<(), ProviderError> {
     let reader = Reader::new(host.root());
     let noted = async {
         let status = reader.unit(name).await?;
         if is_up(&status) && is_stale(&reader, name, &status)? == Some(false) {
-            note_inputs(host, name, &status)?;
+            record_inputs(host, name, &status)?;
         }
         Ok(())
     };
     noted
         .await
-        .map_err(failed(name, "record what it was started with"))
+        .map_err(systemd_error(name, "record what it was started with"))
 }
 
 /// Notes that the process of a unit was started with what its files say.
-fn note_inputs(host: &Writer, name: &str, status: &UnitStatus) -> Result<(), HostError> {
-    match Inputs::read(&Reader::new(host.root()), name)? {
-        Some(inputs) => note(host, name, status.invocation.clone(), inputs.digest),
+fn record_inputs(host: &Writer, name: &str, status: &UnitStatus) -> Result<(), HostError> {
+    match StartInputs::read(&Reader::new(host.root()), name)? {
+        Some(inputs) => store_start_record(host, name, status.invocation_id.clone(), inputs.digest),
         None => Ok(()),
     }
 }
 
 /// What to do with a process whose start nobody noted, and which may run with older settings than its files have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unknown {
+pub(crate) enum IfUnknown {
     /// Restart it if its files are newer.
-    Judge,
+    CompareTimes,
     /// Restart it.
     Restart,
     /// It was so before. Leave it alone.
@@ -100,10 +100,10 @@ pub(crate) enum Unknown {
 }
 
 /// Sees to it that a unit runs, with the settings that its files have.
-pub(crate) async fn bring_up(
+pub(crate) async fn ensure_running(
     host: &Writer,
     name: &str,
-    unknown: Unknown,
+    unknown: IfUnknown,
 ) -> Result<(), ProviderError> {
     let reader = Reader::new(host.root());
     let is_due = async {
@@ -111,55 +111,58 @@ pub(crate) async fn bring_up(
         if !is_up(&status) {
             return Ok(true);
         }
-        let noted = noted(&reader, name, &status.invocation)?;
+        let noted = load_start_record(&reader, name, &status.invocation_id)?;
         Ok(match unknown {
-            Unknown::Restart if noted.is_none() => true,
-            Unknown::Leave if noted.is_none() => false,
+            IfUnknown::Restart if noted.is_none() => true,
+            IfUnknown::Leave if noted.is_none() => false,
             _ => is_stale(&reader, name, &status)? == Some(true),
         })
     };
     if is_due
         .await
-        .map_err(failed(name, "read what it was started with"))?
+        .map_err(systemd_error(name, "read what it was started with"))?
     {
-        start(host, name).await?;
+        start_and_wait(host, name).await?;
     }
     Ok(())
 }
 
 /// Starts a unit that is not running, or restarts one that is, and waits until it runs. Notes what it was started with.
-async fn start(host: &Writer, name: &str) -> Result<(), ProviderError> {
+async fn start_and_wait(host: &Writer, name: &str) -> Result<(), ProviderError> {
     let reader = Reader::new(host.root());
     let before = reader
         .unit(name)
         .await
-        .map_err(failed(name, "inspect it"))?;
+        .map_err(systemd_error(name, "inspect it"))?;
     let (verb, attempted) = if is_up(&before) {
         ("RestartUnit", "restart it")
     } else {
         ("StartUnit", "start it")
     };
     let _held = host
-        .hold_unit(name)
+        .ref_unit(name)
         .await
-        .map_err(failed(name, attempted))?;
+        .map_err(systemd_error(name, attempted))?;
     // It may have ended or been started too often for systemd's liking (systemd.unit(5), `StartLimitBurst=`), but not by itself.
-    host.forget_failure(name)
+    host.reset_failed(name)
         .await
-        .map_err(failed(name, attempted))?;
+        .map_err(systemd_error(name, attempted))?;
     host.unit_job(verb, name)
         .await
-        .map_err(failed(name, attempted))?;
-    let started = wait(host, name, attempted).await?;
-    let now = settle(&reader, name, started.clone())
+        .map_err(systemd_error(name, attempted))?;
+    let started = wait_for_job(host, name, attempted).await?;
+    let now = wait_until_stable(&reader, name, started.clone())
         .await
-        .map_err(failed(name, attempted))?;
-    let is_there = matches!(now.active.as_str(), "active" | "reloading" | "refreshing");
-    if !is_there || now.invocation != started.invocation || now.restarts > 0 {
-        let fact = why_not(&now, before.invocation != now.invocation);
-        return Err(refusal(name, attempted, fact));
+        .map_err(systemd_error(name, attempted))?;
+    let is_there = matches!(
+        now.active_state.as_str(),
+        "active" | "reloading" | "refreshing"
+    );
+    if !is_there || now.invocation_id != started.invocation_id || now.restarts > 0 {
+        let fact = failure_reason(&now, before.invocation_id != now.invocation_id);
+        return Err(unit_error(name, attempted, fact));
     }
-    note_inputs(host, name, &now).map_err(failed(name, "record what it was started with"))
+    record_inputs(host, name, &now).map_err(systemd_error(name, "record what it was started with"))
 }
 
 /// Stops a unit, if it is not, and waits until it has stopped.
@@ -169,37 +172,37 @@ pub(crate) async fn stop(host: &Writer, name: &str) -> Result<(), ProviderError>
     let before = reader
         .unit(name)
         .await
-        .map_err(failed(name, "inspect it"))?;
-    if before.job == 0 && matches!(before.active.as_str(), "inactive" | "failed") {
+        .map_err(systemd_error(name, "inspect it"))?;
+    if before.job == 0 && matches!(before.active_state.as_str(), "inactive" | "failed") {
         return Ok(());
     }
     host.unit_job("StopUnit", name)
         .await
-        .map_err(failed(name, attempted))?;
-    let now = wait(host, name, attempted).await?;
+        .map_err(systemd_error(name, attempted))?;
+    let now = wait_for_job(host, name, attempted).await?;
     if is_up(&now) {
-        let fact = format!("systemd reports it as {}", now.active);
-        return Err(refusal(name, attempted, fact));
+        let fact = format!("systemd reports it as {}", now.active_state);
+        return Err(unit_error(name, attempted, fact));
     }
     Ok(())
 }
 
 /// Makes systemd forget that a unit failed, if it has.
-pub(crate) async fn forget_failure(host: &Writer, name: &str) -> Result<(), ProviderError> {
+pub(crate) async fn reset_failed(host: &Writer, name: &str) -> Result<(), ProviderError> {
     let forgotten = async {
         let status = Reader::new(host.root()).unit(name).await?;
-        if status.active == "failed" {
-            host.forget_failure(name).await?;
+        if status.active_state == "failed" {
+            host.reset_failed(name).await?;
         }
         Ok(())
     };
     forgotten
         .await
-        .map_err(failed(name, "reset its failed state"))
+        .map_err(systemd_error(name, "reset its failed state"))
 }
 
 /// Ends the job of a unit that a killed run has left under way, and makes systemd read what it may not have read yet.
-pub(crate) async fn clean(host: &Writer, name: &str) -> Result<(), HostError> {
+pub(crate) async fn cancel_remnants(host: &Writer, name: &str) -> Result<(), HostError> {
     let status = Reader::new(host.root()).unit(name).await?;
     if status.job != 0 {
         host.cancel_job(status.job).await?;
@@ -214,64 +217,75 @@ pub(crate) async fn clean(host: &Writer, name: &str) -> Result<(), HostError> {
 pub(crate) async fn check_loaded(host: &Writer, name: &str) -> Result<(), ProviderError> {
     let attempted = "load it";
     let status = Reader::new(host.root()).unit(name).await;
-    let status = status.map_err(failed(name, attempted))?;
-    match status.load.as_str() {
-        "bad-setting" | "error" => Err(refusal(name, attempted, status.fault)),
+    let status = status.map_err(systemd_error(name, attempted))?;
+    match status.load_state.as_str() {
+        "bad-setting" | "error" => Err(unit_error(name, attempted, status.load_error)),
         _ => Ok(()),
     }
 }
 
 /// Waits until no job of a unit is under way.
-async fn wait(host: &Writer, name: &str, attempted: &str) -> Result<UnitStatus, ProviderError> {
+async fn wait_for_job(
+    host: &Writer,
+    name: &str,
+    attempted: &str,
+) -> Result<UnitStatus, ProviderError> {
     let reader = Reader::new(host.root());
     let begin = Instant::now();
     let mut told = None;
     loop {
-        let status = reader.unit(name).await.map_err(failed(name, attempted))?;
+        let status = reader
+            .unit(name)
+            .await
+            .map_err(systemd_error(name, attempted))?;
         if status.job == 0 {
             return Ok(status);
         }
         if begin.elapsed() > DEADLINE {
             let seconds = DEADLINE.as_secs();
-            let fact = format!("after {seconds} s it is still {}", status.active);
-            return Err(refusal(name, attempted, fact));
+            let fact = format!("after {seconds} s it is still {}", status.active_state);
+            return Err(unit_error(name, attempted, fact));
         }
-        if told.as_ref() != Some(&status.active) {
-            host.waits_for(format!("{name}, which is {}", status.active));
-            told = Some(status.active);
+        if told.as_ref() != Some(&status.active_state) {
+            host.report_wait(format!("{name}, which is {}", status.active_state));
+            told = Some(status.active_state);
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Waits for a moment whether a service stays, if systemd has not waited for a sign of it.
-async fn settle(host: &Reader, name: &str, started: UnitStatus) -> Result<UnitStatus, HostError> {
-    if !matches!(started.kind.as_str(), "simple" | "exec" | "idle") {
+async fn wait_until_stable(
+    host: &Reader,
+    name: &str,
+    started: UnitStatus,
+) -> Result<UnitStatus, HostError> {
+    if !matches!(started.service_type.as_str(), "simple" | "exec" | "idle") {
         return Ok(started);
     }
     let begin = Instant::now();
     let mut now = started.clone();
-    while now.active == "active"
-        && now.invocation == started.invocation
-        && begin.elapsed() < SETTLED
+    while now.active_state == "active"
+        && now.invocation_id == started.invocation_id
+        && begin.elapsed() < STABLE_AFTER
     {
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
         now = host.unit(name).await?;
     }
     Ok(now)
 }
 
 /// Says why a unit does not run that was to be started.
-fn why_not(status: &UnitStatus, has_begun: bool) -> String {
-    if status.load != "loaded" {
-        return match status.fault.as_str() {
-            "" => format!("systemd reports it as {}", status.load),
+fn failure_reason(status: &UnitStatus, has_begun: bool) -> String {
+    if status.load_state != "loaded" {
+        return match status.load_error.as_str() {
+            "" => format!("systemd reports it as {}", status.load_state),
             fault => fault.to_owned(),
         };
     }
-    match (status.result.as_str(), status.exit) {
-        _ if !status.may_start => "its conditions are not met on this host".to_owned(),
-        ("exit-code", NO_PROGRAM) => "its program cannot be executed".to_owned(),
+    match (status.result.as_str(), status.exit_status) {
+        _ if !status.conditions_met => "its conditions are not met on this host".to_owned(),
+        ("exit-code", EXEC_FAILED) => "its program cannot be executed".to_owned(),
         ("exit-code", code) => format!("it exited with {code}"),
         ("signal" | "core-dump", signal) => format!("it was killed by signal {signal}"),
         ("timeout", _) => "it took too long".to_owned(),
@@ -282,38 +296,38 @@ fn why_not(status: &UnitStatus, has_begun: bool) -> String {
     }
 }
 
-fn refusal(name: &str, attempted: &str, fact: String) -> ProviderError {
+fn unit_error(name: &str, attempted: &str, fact: String) -> ProviderError {
     let log = format!("its log: `journalctl --unit {name}`");
     ProviderError::new(Address::new(KIND, name), attempted, fact).help(log)
 }
 
 /// Makes the error of something that systemd refused.
-fn failed(name: &str, attempted: &str) -> impl Fn(HostError) -> ProviderError + use<> {
+fn systemd_error(name: &str, attempted: &str) -> impl Fn(HostError) -> ProviderError + use<> {
     let (name, attempted) = (name.to_owned(), attempted.to_owned());
-    move |error| refusal(&name, &attempted, chain(&error).join(": "))
+    move |error| unit_error(&name, &attempted, error_chain(&error).join(": "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const NAME: &str = "a.service";
 
     fn status(active: &str, sub: &str) -> UnitStatus {
         UnitStatus {
-            load: "loaded".to_owned(),
-            active: active.to_owned(),
-            sub: sub.to_owned(),
-            invocation: "1".to_owned(),
-            started: u64::MAX,
-            may_start: true,
+            load_state: "loaded".to_owned(),
+            active_state: active.to_owned(),
+            sub_state: sub.to_owned(),
+            invocation_id: "1".to_owned(),
+            started_at: u64::MAX,
+            conditions_met: true,
             ..UnitStatus::default()
         }
     }
 
     #[test]
-    fn what_runs_is_what_is_active_or_will_be() {
+    fn is_running_includes_starting_units() {
         for (active, sub, expected) in [
             ("active", "running", true),
             ("active", "exited", true),
@@ -328,15 +342,15 @@ mod tests {
             assert_eq!(is_running(&status(active, sub)), Some(expected), "{sub}");
         }
         let mut oneshot = status("activating", "start");
-        oneshot.kind = "oneshot".to_owned();
+        oneshot.service_type = "oneshot".to_owned();
         assert_eq!(is_running(&oneshot), None);
-        oneshot.remains = true;
+        oneshot.remains_after_exit = true;
         assert_eq!(is_running(&oneshot), Some(true));
     }
 
     #[test]
-    fn a_process_is_stale_by_its_note_or_else_by_its_files() {
-        let root = Root::new(&[
+    fn is_stale_prefers_the_start_record_over_file_times() {
+        let root = TestRoot::new(&[
             ("/etc/systemd/system/a.service", "[Service]\nNice=1\n"),
             ("/run/stead/any", ""),
         ]);
@@ -346,7 +360,7 @@ mod tests {
         };
         let running = status("active", "running");
         let older = UnitStatus {
-            started: 1,
+            started_at: 1,
             ..running.clone()
         };
         let outdated = UnitStatus {
@@ -359,31 +373,32 @@ mod tests {
         check(&status("inactive", "dead"), false);
 
         // A note counts more than the times of the files, and only for its own start.
-        note_inputs(&root.writer(), NAME, &older).unwrap();
+        record_inputs(&root.writer(), NAME, &older).unwrap();
         check(&older, false);
         check(&outdated, false);
         let again = UnitStatus {
-            invocation: "2".to_owned(),
+            invocation_id: "2".to_owned(),
             ..older.clone()
         };
         check(&again, true);
         let path = std::path::Path::new("/etc/systemd/system/a.service");
         let host = root.writer();
-        host.put_text(path, b"[Service]\nNice=2\n", 0o644).unwrap();
+        host.write_text(path, b"[Service]\nNice=2\n", 0o644)
+            .unwrap();
         check(&running, true);
     }
 
     #[test]
-    fn why_a_unit_does_not_run_is_said() {
+    fn failure_reason_explains_failed_starts() {
         let failed = |result: &str, exit: i32| UnitStatus {
             result: result.to_owned(),
-            exit,
+            exit_status: exit,
             ..status("failed", "failed")
         };
         let mut unmet = failed("success", 0);
-        unmet.may_start = false;
+        unmet.conditions_met = false;
         let mut masked = failed("success", 0);
-        masked.load = "masked".to_owned();
+        masked.load_state = "masked".to_owned();
         for (status, has_begun, expected) in [
             (failed("exit-code", 3), true, "it exited with 3"),
             (
@@ -403,7 +418,7 @@ mod tests {
             (unmet, false, "its conditions are not met on this host"),
             (masked, false, "systemd reports it as masked"),
         ] {
-            assert_eq!(why_not(&status, has_begun), expected);
+            assert_eq!(failure_reason(&status, has_begun), expected);
         }
     }
 }

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use crate::{
-    host::Access,
+    host::FileAttributes,
     systemd::{
         files::{DropIns, UnitFile},
-        inputs::digest_of,
-        links::is_link_of,
+        inputs::digest_files,
+        links::enables,
     },
 };
 
@@ -32,7 +32,7 @@ pub(crate) const KIND: &str = "unit";
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct State {
+pub(crate) struct UnitState {
     pub(crate) content: Option<UnitFile>,
     pub(crate) source: Option<PathBuf>,
     #[serde(rename = "drop-ins")]
@@ -42,18 +42,18 @@ pub(crate) struct State {
     pub(crate) masked: Option<bool>,
     pub(crate) stale: Option<bool>,
     pub(crate) links: Option<BTreeMap<String, String>>,
-    pub(crate) access: Option<BTreeMap<String, Access>>,
+    pub(crate) access: Option<BTreeMap<String, FileAttributes>>,
     /// Those of a template that run.
     pub(crate) instances: Option<BTreeSet<String>>,
     /// Only what was read has it.
     pub(crate) active: Option<String>,
 }
 
-impl State {
+impl UnitState {
     /// What is left of a unit that shall not exist.
-    pub(crate) fn gone() -> Self {
+    pub(crate) fn absent() -> Self {
         Self {
-            content: Some(UnitFile::NOTHING),
+            content: Some(UnitFile::ABSENT),
             drop_ins: Some(DropIns::new()),
             enabled: Some(false),
             running: Some(false),
@@ -63,9 +63,9 @@ impl State {
     }
 
     /// Digests what its own files give to its process.
-    pub(crate) fn inputs(&self) -> String {
+    pub(crate) fn inputs_digest(&self) -> String {
         let drop_ins = self.drop_ins.iter().flat_map(BTreeMap::values).flatten();
-        digest_of(self.content.iter().chain(drop_ins))
+        digest_files(self.content.iter().chain(drop_ins))
     }
 
     /// Names the units whose processes its files are for: itself, and the instances of a template.
@@ -83,14 +83,14 @@ impl State {
             .drop_ins
             .as_ref()
             .and_then(|all| all.get(name)?.as_ref());
-        found.unwrap_or(&UnitFile::NOTHING)
+        found.unwrap_or(&UnitFile::ABSENT)
     }
 
     /// Whether the recorded links are those that make it enabled or not, as it is wanted. `name` is how it is enabled.
-    pub(crate) fn has_its_links(&self, name: Option<&str>) -> bool {
+    pub(crate) fn has_recorded_links(&self, name: Option<&str>) -> bool {
         let is_enabled = |links: &BTreeMap<String, String>| {
             let mut links = links.iter();
-            name.is_some_and(|name| links.any(|(path, target)| is_link_of(name, path, target)))
+            name.is_some_and(|name| links.any(|(path, target)| enables(name, path, target)))
         };
         let links = self.links.as_ref();
         links.is_some_and(|links| Some(is_enabled(links)) == self.enabled)

@@ -9,7 +9,7 @@ use crate::systemd::name::UnitName;
 pub(crate) struct UnitText(Vec<(String, String, String)>);
 
 /// Settings that make a link when a unit is enabled.
-const LINKS: [&str; 4] = ["WantedBy", "RequiredBy", "UpheldBy", "Alias"];
+const LINK_KEYS: [&str; 4] = ["WantedBy", "RequiredBy", "UpheldBy", "Alias"];
 /// The section that says how a unit is enabled. systemd itself does not read it.
 const INSTALL: &str = "Install";
 /// The section of a service.
@@ -21,7 +21,7 @@ impl UnitText {
         let mut assignments = vec![];
         for text in texts {
             let mut section = String::new();
-            for line in whole_lines(text) {
+            for line in logical_lines(text) {
                 if let Some(name) = line
                     .strip_prefix('[')
                     .and_then(|rest| rest.strip_suffix(']'))
@@ -38,39 +38,44 @@ impl UnitText {
 
     /// Whether enabling the unit makes a link of its own.
     pub(crate) fn can_be_enabled(&self) -> bool {
-        LINKS.iter().any(|key| !self.words(INSTALL, key).is_empty())
+        LINK_KEYS
+            .iter()
+            .any(|key| !self.words(INSTALL, key).is_empty())
     }
 
     /// Returns the instance that enabling a template enables.
     pub(crate) fn default_instance(&self) -> Option<&str> {
-        self.last(INSTALL, "DefaultInstance")
+        self.effective_value(INSTALL, "DefaultInstance")
     }
 
     /// Names the units that are enabled together with this one.
-    pub(crate) fn also(&self) -> Vec<&str> {
+    pub(crate) fn also_units(&self) -> Vec<&str> {
         self.words(INSTALL, "Also")
     }
 
     /// Whether it is a service with nothing to do, which systemd refuses to load: systemd.service(5), `ExecStart=`.
     pub(crate) fn does_nothing(&self) -> bool {
-        let has = |key| self.last(SERVICE, key).is_some();
-        let may_do_nothing = self.remains() && (has("ExecStop") || has("SuccessAction"));
+        let has = |key| self.effective_value(SERVICE, key).is_some();
+        let may_do_nothing = self.remains_after_exit() && (has("ExecStop") || has("SuccessAction"));
         !has("ExecStart") && !may_do_nothing
     }
 
     /// Whether it is a service that is over when its work is done: systemd.service(5), `Type=`.
     pub(crate) fn ends_by_itself(&self) -> bool {
-        let is_oneshot = match self.last(SERVICE, "Type") {
+        let is_oneshot = match self.effective_value(SERVICE, "Type") {
             Some(kind) => kind == "oneshot",
             None => {
-                self.last(SERVICE, "ExecStart").is_none() && self.last(SERVICE, "BusName").is_none()
+                self.effective_value(SERVICE, "ExecStart").is_none()
+                    && self.effective_value(SERVICE, "BusName").is_none()
             }
         };
-        is_oneshot && !self.remains()
+        is_oneshot && !self.remains_after_exit()
     }
 
-    fn remains(&self) -> bool {
-        let value = self.last(SERVICE, "RemainAfterExit").unwrap_or_default();
+    fn remains_after_exit(&self) -> bool {
+        let value = self
+            .effective_value(SERVICE, "RemainAfterExit")
+            .unwrap_or_default();
         let value = value.to_ascii_lowercase();
         matches!(value.as_str(), "1" | "yes" | "y" | "true" | "t" | "on")
     }
@@ -79,7 +84,7 @@ impl UnitText {
     pub(crate) fn starts(&self) -> Option<&str> {
         ["Timer", "Path"]
             .into_iter()
-            .find_map(|section| self.last(section, "Unit"))
+            .find_map(|section| self.effective_value(section, "Unit"))
     }
 
     /// Names the units without which it cannot run. Those that start it are none of them, whatever it says.
@@ -97,7 +102,7 @@ impl UnitText {
     pub(crate) fn mount_point(&self) -> Option<&str> {
         ["Mount", "Automount"]
             .into_iter()
-            .find_map(|section| self.last(section, "Where"))
+            .find_map(|section| self.effective_value(section, "Where"))
     }
 
     /// Names the absolute paths that a service runs, or reads and must have.
@@ -106,7 +111,7 @@ impl UnitText {
             let is_read = matches!(key, "EnvironmentFile" | "WorkingDirectory");
             key.starts_with("Exec") || is_read && !value.starts_with('-')
         };
-        self.of(SERVICE)
+        self.in_section(SERVICE)
             .filter(move |(key, value)| is_named(key, value))
             .flat_map(|(_, value)| value.split_ascii_whitespace())
             .map(|word| {
@@ -120,7 +125,8 @@ impl UnitText {
 
     /// Returns the user and the group that a service runs as, where they are written.
     pub(crate) fn accounts(&self) -> [(&'static str, Option<&str>); 2] {
-        [("user", "User"), ("group", "Group")].map(|(kind, key)| (kind, self.last(SERVICE, key)))
+        [("user", "User"), ("group", "Group")]
+            .map(|(kind, key)| (kind, self.effective_value(SERVICE, key)))
     }
 
     /// Digests what a process is started with: everything but comments and how the unit is enabled.
@@ -133,7 +139,10 @@ impl UnitText {
         digest(&inputs)
     }
 
-    fn of<'a>(&'a self, section: &'a str) -> impl DoubleEndedIterator<Item = (&'a str, &'a str)> {
+    fn in_section<'a>(
+        &'a self,
+        section: &'a str,
+    ) -> impl DoubleEndedIterator<Item = (&'a str, &'a str)> {
         self.0
             .iter()
             .filter(move |(of, ..)| of == section)
@@ -141,8 +150,8 @@ impl UnitText {
     }
 
     /// Returns the value that counts of a setting that has one; an empty one takes it back.
-    fn last<'a>(&'a self, section: &'a str, key: &str) -> Option<&'a str> {
-        let mut values = self.of(section).filter(|(of, _)| *of == key);
+    fn effective_value<'a>(&'a self, section: &'a str, key: &str) -> Option<&'a str> {
+        let mut values = self.in_section(section).filter(|(of, _)| *of == key);
         values
             .next_back()
             .map(|(_, value)| value)
@@ -152,7 +161,7 @@ impl UnitText {
     /// Returns all words of a setting that has several; an empty value takes those before it back.
     fn words<'a>(&'a self, section: &'a str, key: &str) -> Vec<&'a str> {
         let mut words = vec![];
-        for (_, value) in self.of(section).filter(|(of, _)| *of == key) {
+        for (_, value) in self.in_section(section).filter(|(of, _)| *of == key) {
             if value.is_empty() {
                 words.clear();
             }
@@ -163,7 +172,7 @@ impl UnitText {
 }
 
 /// Returns the lines that say something, those that a backslash continues as one.
-fn whole_lines(text: &str) -> Vec<String> {
+fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = vec![];
     let mut begun: Option<String> = None;
     for line in text.lines() {
@@ -191,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_continued_and_comments_say_nothing() {
+    fn unit_text_joins_lines_and_skips_comments() {
         let text = "# [Service]\n[Service]\nExecStart=/bin/a \\\n  ; between\n  b\nNonsense\n\nUser = anna\n[Install]";
         let expected = [
             ("Service", "ExecStart", "/bin/a  b"),
@@ -202,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_in_adds_to_the_unit_and_an_empty_value_takes_back() {
+    fn drop_in_adds_values_and_empty_value_resets_them() {
         let unit = "[Service]\nType=oneshot\n[Install]\nWantedBy=a.target b.target\n";
         assert!(parse(unit).can_be_enabled());
         let together = UnitText::parse([
@@ -217,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_enabled_by_what_makes_a_link() {
+    fn can_be_enabled_requires_an_install_link() {
         for (install, expected) in [
             ("WantedBy=a.target", true),
             ("RequiredBy=a.target", true),
@@ -231,13 +240,13 @@ mod tests {
             assert_eq!(text.can_be_enabled(), expected, "{install}");
         }
         assert_eq!(
-            parse("[Install]\nAlso=a.socket\nAlso=b.path").also(),
+            parse("[Install]\nAlso=a.socket\nAlso=b.path").also_units(),
             ["a.socket", "b.path"]
         );
     }
 
     #[test]
-    fn a_oneshot_ends_by_itself_unless_it_remains() {
+    fn oneshot_ends_by_itself_unless_it_remains() {
         for (service, expected) in [
             ("Type=oneshot\nExecStart=/bin/a", true),
             ("Type=oneshot\nExecStart=/bin/a\nRemainAfterExit=no", true),
@@ -252,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_a_program_does_nothing() {
+    fn service_without_a_program_does_nothing() {
         for (service, expected) in [
             ("ExecStart=/bin/a", false),
             ("ExecStrat=/bin/a", true),
@@ -267,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_runs_and_reads_is_found() {
+    fn paths_include_programs_and_files_of_a_service() {
         let text = parse(
             "[Service]\nUser=anna\nExecStartPre=-/bin/a --config=/etc/a.conf\nExecStart=@/usr/bin/b \"/srv/c\" d\n\
              EnvironmentFile=/etc/env\nEnvironmentFile=-/etc/perhaps\nWorkingDirectory=/srv\nStandardOutput=file:/var/log/x\n",
@@ -286,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_enabling_start_no_process_anew() {
+    fn unit_text_digest_ignores_comments_and_install() {
         let text = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/a\n";
         let same = format!("# why\n{text}\n[Install]\nWantedBy=a.target\n");
         assert_eq!(parse(text).digest(), parse(&same).digest());

@@ -9,7 +9,7 @@ use stead_engine::model::{
     schema::{Attribute, Problem, Role, Shape},
 };
 
-use crate::host::{Access, Meta};
+use crate::host::{FileAttributes, Meta};
 
 /// Permission bits, written as four octal digits: `0644`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ pub(crate) const GROUP: Attribute = Attribute {
 
 impl Owner {
     /// Names the user of a number.
-    pub(crate) fn of(uid: u32) -> Self {
+    pub(crate) fn from_uid(uid: u32) -> Self {
         let name = User::from_uid(Uid::from_raw(uid))
             .ok()
             .flatten()
@@ -120,7 +120,7 @@ impl Owner {
 
     /// Brings a written user into its canonical spelling.
     pub(crate) fn canonical(&self) -> Result<Self, Problem> {
-        Ok(Self::of(self.uid()?))
+        Ok(Self::from_uid(self.uid()?))
     }
 
     /// Returns the number of the user.
@@ -139,7 +139,7 @@ impl Owner {
 
 impl OwnerGroup {
     /// Names the group of a number.
-    pub(crate) fn of(gid: u32) -> Self {
+    pub(crate) fn from_gid(gid: u32) -> Self {
         let name = Group::from_gid(Gid::from_raw(gid))
             .ok()
             .flatten()
@@ -149,7 +149,7 @@ impl OwnerGroup {
 
     /// Brings a written group into its canonical spelling.
     pub(crate) fn canonical(&self) -> Result<Self, Problem> {
-        Ok(Self::of(self.gid()?))
+        Ok(Self::from_gid(self.gid()?))
     }
 
     /// Returns the number of the group.
@@ -168,22 +168,22 @@ impl OwnerGroup {
 
 /// The names of users and groups in one moment, each looked up once.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct AccountNames {
     users: BTreeMap<u32, Owner>,
     groups: BTreeMap<u32, OwnerGroup>,
 }
 
-impl Names {
+impl AccountNames {
     /// Names the user of a number.
     pub(crate) fn user(&mut self, uid: u32) -> Owner {
         let known = self.users.entry(uid);
-        known.or_insert_with(|| Owner::of(uid)).clone()
+        known.or_insert_with(|| Owner::from_uid(uid)).clone()
     }
 
     /// Names the group of a number.
     pub(crate) fn group(&mut self, gid: u32) -> OwnerGroup {
         let known = self.groups.entry(gid);
-        known.or_insert_with(|| OwnerGroup::of(gid)).clone()
+        known.or_insert_with(|| OwnerGroup::from_gid(gid)).clone()
     }
 }
 
@@ -213,27 +213,27 @@ pub(crate) fn canonical_owners(
 }
 
 /// Returns the accounts that must be there before something can be given to them.
-pub(crate) fn owners(owner: Option<&Owner>, group: Option<&OwnerGroup>) -> Vec<Address> {
+pub(crate) fn account_addresses(owner: Option<&Owner>, group: Option<&OwnerGroup>) -> Vec<Address> {
     let user = owner.map(|owner| Address::new("user", &owner.0));
     let group = group.map(|group| Address::new("group", &group.0));
     user.into_iter().chain(group).collect()
 }
 
 /// Leaves out what whoever runs stead gives anyway.
-pub(crate) fn leave_out_root(owner: &mut Option<Owner>, group: &mut Option<OwnerGroup>) {
+pub(crate) fn omit_root(owner: &mut Option<Owner>, group: &mut Option<OwnerGroup>) {
     owner.take_if(|owner| owner.0 == "root");
     group.take_if(|group| group.0 == "root");
 }
 
 /// Returns the access that is wanted: what is written, else what is there, else the default.
-pub(crate) fn access(
+pub(crate) fn desired_attributes(
     mode: Option<Mode>,
     owner: Option<&Owner>,
     group: Option<&OwnerGroup>,
     there: Option<&Meta>,
     default_mode: u32,
-) -> Result<Access, Problem> {
-    Ok(Access {
+) -> Result<FileAttributes, Problem> {
+    Ok(FileAttributes {
         mode: mode.map_or_else(|| there.map_or(default_mode, |meta| meta.mode), Mode::bits),
         uid: match owner {
             Some(owner) => owner.uid()?,
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_has_one_spelling() {
+    fn mode_has_one_spelling() {
         for (text, expected) in [
             ("644", Some("0644")),
             ("0644", Some("0644")),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_has_a_name_is_the_name() {
+    fn canonical_owner_prefers_the_name() {
         assert_eq!(Owner("0".into()).canonical().unwrap(), Owner("root".into()));
         assert_eq!(
             OwnerGroup("0".into()).canonical().unwrap(),

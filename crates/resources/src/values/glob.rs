@@ -1,7 +1,7 @@
 //! Patterns of paths: `*` matches anything, `?` one character.
 
 /// Whether a path fits a pattern.
-pub(crate) fn fits(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let (mut pattern, mut path) = (pattern.chars(), path.chars());
     let mut back = None;
     loop {
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_and_question_marks_stand_for_what_they_say() {
+    fn glob_matches_stars_and_question_marks() {
         for (pattern, path) in [
             ("/etc/a", "/etc/a"),
             ("/etc/*", "/etc/a/b"),
@@ -43,7 +43,7 @@ mod tests {
             ("*a*b*", "xaxxbx"),
             ("/etc/a*", "/etc/a"),
         ] {
-            assert!(fits(pattern, path), "{pattern} {path}");
+            assert!(matches(pattern, path), "{pattern} {path}");
         }
         for (pattern, path) in [
             ("/etc/a", "/etc/ab"),
@@ -52,7 +52,7 @@ mod tests {
             ("*.conf", "/etc/a.conf2"),
             ("", "a"),
         ] {
-            assert!(!fits(pattern, path), "{pattern} {path}");
+            assert!(!matches(pattern, path), "{pattern} {path}");
         }
     }
 }

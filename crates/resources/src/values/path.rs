@@ -58,7 +58,7 @@ pub(crate) fn ancestors(path: &str) -> Vec<Address> {
 }
 
 /// Makes the error of a path at which something else stands than the kind manages.
-pub(crate) fn other_kind(kind: &str, path: &str, there: &Meta) -> ProviderError {
+pub(crate) fn kind_mismatch(kind: &str, path: &str, there: &Meta) -> ProviderError {
     ProviderError::new(
         Address::new(kind, path),
         format!("manage `{path}` as {kind}"),
@@ -68,7 +68,7 @@ pub(crate) fn other_kind(kind: &str, path: &str, there: &Meta) -> ProviderError 
 }
 
 /// Makes the error of something that the host refused.
-pub(crate) fn refused(
+pub(crate) fn provider_error(
     kind: &str,
     path: &str,
     attempted: &str,
@@ -76,7 +76,7 @@ pub(crate) fn refused(
     let address = Address::new(kind, path);
     let attempted = attempted.to_owned();
     move |error| {
-        let help = help(&error);
+        let help = help_for(&error);
         let error = ProviderError::new(address.clone(), attempted.clone(), error);
         match help {
             Some(help) => error.help(help),
@@ -85,7 +85,7 @@ pub(crate) fn refused(
     }
 }
 
-fn help(error: &HostError) -> Option<String> {
+fn help_for(error: &HostError) -> Option<String> {
     let HostError::Io { source, path, .. } = error else {
         return None;
     };
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_one_spelling() {
+    fn path_has_one_spelling() {
         check("/etc/motd").unwrap();
         check_help("etc/motd", Some("write `/etc/motd`"));
         check_help("/etc//motd/", Some("write `/etc/motd`"));
@@ -121,10 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn help_names_the_path_that_refused_and_not_the_resource() {
+    fn help_names_the_refused_path() {
         let path = std::path::Path::new("/etc/sysctl.d/99-zz-stead.conf");
         let error = HostError::io("remove", path)(nix::errno::Errno::EPERM);
-        let error = refused("sysctl", "net.ipv4.ip_forward", "set it for boot")(error);
+        let error = provider_error("sysctl", "net.ipv4.ip_forward", "set it for boot")(error);
         assert_eq!(
             error.help.as_deref(),
             Some("it may be immutable: `lsattr -d /etc/sysctl.d/99-zz-stead.conf` shows it")
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folders_on_the_way_are_needed_first() {
+    fn ancestors_lists_parent_directories() {
         let needed: Vec<_> = ancestors("/a/b/c")
             .iter()
             .map(ToString::to_string)

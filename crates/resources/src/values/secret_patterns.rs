@@ -1,7 +1,7 @@
 //! Patterns of secrets, which import names and leaves out.
 
 /// What stands only in files that hold a key or a token.
-const MARKS: [&str; 6] = [
+const KEY_MARKERS: [&str; 6] = [
     "PRIVATE KEY-----",
     "client-key-data:",
     "PuTTY-User-Key-File",
@@ -10,7 +10,7 @@ const MARKS: [&str; 6] = [
     "\"private_key\"",
 ];
 /// What a setting with a secret in it is called; its name ends so.
-const NAMES: [&str; 16] = [
+const SECRET_NAMES: [&str; 16] = [
     "password",
     "passwd",
     "passphrase",
@@ -29,7 +29,7 @@ const NAMES: [&str; 16] = [
     "wepkey",
 ];
 /// How tokens of well-known services begin.
-const TOKENS: [&str; 8] = [
+const TOKEN_PREFIXES: [&str; 8] = [
     "ghp_",
     "github_pat_",
     "glpat-",
@@ -43,8 +43,8 @@ const TOKENS: [&str; 8] = [
 const SHORTEST_TOKEN: usize = 20;
 
 /// Whether a text holds a secret, as far as that can be seen.
-pub(crate) fn are_in(text: &str) -> bool {
-    MARKS.iter().any(|mark| text.contains(mark)) || text.lines().any(is_line_secret)
+pub(crate) fn contains_secret(text: &str) -> bool {
+    KEY_MARKERS.iter().any(|mark| text.contains(mark)) || text.lines().any(is_line_secret)
 }
 
 /// Whether the value of a setting is a secret by the name of the setting.
@@ -52,7 +52,7 @@ pub(crate) fn is_name_secret(name: &str) -> bool {
     let name = name
         .trim_matches(|c: char| c.is_whitespace() || "\"'-".contains(c))
         .to_lowercase();
-    NAMES.iter().any(|known| name.ends_with(known))
+    SECRET_NAMES.iter().any(|known| name.ends_with(known))
 }
 
 fn is_line_secret(line: &str) -> bool {
@@ -62,7 +62,7 @@ fn is_line_secret(line: &str) -> bool {
     }
     let mut words = line.split(|c: char| c.is_whitespace() || "\"'=:,".contains(c));
     if words.any(|word| {
-        word.len() >= SHORTEST_TOKEN && TOKENS.iter().any(|token| word.starts_with(token))
+        word.len() >= SHORTEST_TOKEN && TOKEN_PREFIXES.iter().any(|token| word.starts_with(token))
     }) {
         return true;
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_seen_in_the_forms_that_files_have() {
+    fn contains_secret_detects_common_file_formats() {
         for text in [
             "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
             "-----BEGIN RSA PRIVATE KEY-----",
@@ -117,12 +117,12 @@ mod tests {
             "{\"auth\": \"x\", \"secret\": \"y\"}\n  \"password\": \"hunter2\",",
             "machine x\n  header ghp_0123456789abcdefghij\n",
         ] {
-            assert!(are_in(text), "{text}");
+            assert!(contains_secret(text), "{text}");
         }
     }
 
     #[test]
-    fn what_only_speaks_of_secrets_is_none() {
+    fn contains_secret_ignores_mere_mentions() {
         for text in [
             "passwd:         files systemd\nshadow: files\n",
             "# password = x\n; token=y\n",
@@ -135,7 +135,7 @@ mod tests {
             "Environment=SNAP_REEXEC=0 PASSWORD_FILE=/root/x\n",
             "Description: the token of the day\n",
         ] {
-            assert!(!are_in(text), "{text}");
+            assert!(!contains_secret(text), "{text}");
         }
     }
 }

@@ -5,25 +5,25 @@ pub(crate) mod step_by_step;
 pub(crate) mod supervise;
 mod trial;
 
-use stead_resources::clone::{Entry, enter, idle};
+use stead_resources::clone::{CloneEntry, enter, idle_init};
 
-use crate::{args::Clone, context::Session, error::Failure, exit::Exit};
+use crate::{args::CloneCommand, context::Context, error::CommandError, exit::Exit};
 
 /// Does one part of a rehearsal.
-pub(crate) fn run(session: &Session, command: Clone) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &Context, command: CloneCommand) -> Result<Exit, CommandError> {
     match command {
-        Clone::Hold(args) => supervise::hold(session, &args),
-        Clone::Enter { cgroup, init, argv } => {
-            let error = enter(&Entry { cgroup, init }, &argv);
-            Err(Failure::of(Exit::Failed, &error))
+        CloneCommand::Supervise(args) => supervise::supervise(context, &args),
+        CloneCommand::Enter { cgroup, init, argv } => {
+            let error = enter(&CloneEntry { cgroup, init }, &argv);
+            Err(CommandError::from_error(Exit::Failed, &error))
         }
-        Clone::Idle { root, shown } => {
-            idle(&root, &shown)?;
+        CloneCommand::Init { root, shown } => {
+            idle_init(&root, &shown)?;
             Ok(Exit::Done)
         }
-        Clone::Look => inside::look(session),
-        Clone::Set => inside::set(session),
-        Clone::Plan => inside::plan(session),
-        Clone::Apply => inside::apply(session),
+        CloneCommand::Snapshot => inside::snapshot(context),
+        CloneCommand::Configure => inside::configure(context),
+        CloneCommand::Plan => inside::plan(context),
+        CloneCommand::Apply => inside::apply(context),
     }
 }

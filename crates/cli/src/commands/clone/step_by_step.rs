@@ -9,10 +9,10 @@ use serde_json::Value;
 use stead_engine::{history::journal::Outcome, model::address::Address, plan::document::Plan};
 use stead_resources::clone::{HostClone, kill_inside};
 
-use crate::{error::Failure, exit::Exit};
+use crate::{error::CommandError, exit::Exit};
 
 /// A run in the clone.
-pub(super) struct Paced {
+pub(super) struct SteppedRun {
     child: Child,
     input: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
@@ -20,7 +20,7 @@ pub(super) struct Paced {
 
 /// What a run waits at, or ended with.
 #[derive(Debug)]
-pub(super) enum Pause {
+pub(super) enum StepEvent {
     /// Before a step.
     Before(Vec<Address>),
     /// After a step.
@@ -29,12 +29,12 @@ pub(super) enum Pause {
     End(Result<Outcome, String>),
 }
 
-impl Paced {
+impl SteppedRun {
     /// Begins to carry out a plan.
-    pub(super) fn begin(clone: &HostClone, own: &str, plan: &Plan) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
+    pub(super) fn start(clone: &HostClone, exe: &str, plan: &Plan) -> Result<Self, CommandError> {
+        let failed = |error: std::io::Error| CommandError::from_error(Exit::Failed, &error);
         let mut child = clone
-            .command(&[own, "clone", "apply"])?
+            .command(&[exe, "clone", "apply"])?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -42,14 +42,14 @@ impl Paced {
             .map_err(failed)?;
         let input = child.stdin.take();
         let output = child.stdout.take().expect("piped");
-        let mut paced = Self {
+        let mut run = Self {
             child,
             input,
             lines: BufReader::new(output).lines(),
         };
         let plan = serde_json::to_string(plan).expect("a plan has string keys");
-        paced.send(&plan).map_err(failed)?;
-        Ok(paced)
+        run.send(&plan).map_err(failed)?;
+        Ok(run)
     }
 
     fn send(&mut self, line: &str) -> std::io::Result<()> {
@@ -60,13 +60,13 @@ impl Paced {
     }
 
     /// Lets it go on after a pause.
-    pub(super) fn go_on(&mut self) {
+    pub(super) fn resume(&mut self) {
         // One that has ended says so by its output.
         drop(self.send(""));
     }
 
     /// Waits for the next pause, or for the end.
-    pub(super) fn next(&mut self) -> Pause {
+    pub(super) fn next_event(&mut self) -> StepEvent {
         let mut last = None;
         for line in self.lines.by_ref() {
             let Ok(line) = line else { break };
@@ -76,12 +76,12 @@ impl Paced {
             match value["event"].as_str() {
                 Some("step") => {
                     let addresses = serde_json::from_value(value["addresses"].clone());
-                    return Pause::Before(addresses.unwrap_or_default());
+                    return StepEvent::Before(addresses.unwrap_or_default());
                 }
-                Some("step-done") => return Pause::After,
+                Some("step-done") => return StepEvent::After,
                 Some("outcome") => {
                     let outcome = serde_json::from_value(value);
-                    return Pause::End(outcome.map_err(|error| error.to_string()));
+                    return StepEvent::End(outcome.map_err(|error| error.to_string()));
                 }
                 _ => last = Some(value),
             }
@@ -91,7 +91,7 @@ impl Paced {
             Value::String(message) => message.clone(),
             _ => value.to_string(),
         });
-        Pause::End(Err(format!(
+        StepEvent::End(Err(format!(
             "the run ended without an outcome ({}): {}",
             status.unwrap_or_default(),
             said.unwrap_or_default()

@@ -10,70 +10,77 @@ use std::{
 
 use stead_engine::{
     plan::{
-        document::{Plan, Wanted},
-        planner::wanted,
+        document::{DesiredResource, Plan},
+        planner::desired_resources,
     },
     rehearsal::{
-        difference::Features,
-        report::{Rehearsal, ms},
+        difference::Snapshot,
+        report::{Rehearsal, to_millis},
     },
 };
-use stead_resources::clone::{self, HostClone, Layers, Settings, Traces, memory};
+use stead_resources::clone::{
+    self, HostClone, HostState, KernelSettings, OverlayDirs, memory_used,
+};
 
-use super::{inside::possible, trial::Trial};
+use super::{inside::plan_possible, trial::Trial};
 use crate::{
-    args::Rehearse,
-    context::Session,
-    error::Failure,
+    args::RehearseArgs,
+    context::Context,
+    error::CommandError,
     exit::Exit,
     json::RehearsalDocument,
     render,
-    spec_input::{SpecTexts, Told},
+    spec_input::{SpecOverrides, SpecTexts},
 };
 
 /// Makes a clone, tries the spec in it, and says what came of it.
-pub(super) fn hold(session: &Session, args: &Rehearse) -> Result<Exit, Failure> {
+pub(super) fn supervise(context: &Context, args: &RehearseArgs) -> Result<Exit, CommandError> {
     let begin = Instant::now();
-    end_with_the_caller();
-    Traces::enter()?;
+    exit_with_caller();
+    HostState::enter_cgroup()?;
     let spec = args
         .spec
         .spec
         .as_deref()
         .unwrap_or(Path::new("/etc/stead/host.kdl"));
-    let told = Told::of(&args.spec.values)?;
-    let graph = session.graph(&SpecTexts::read(spec)?, &told)?;
-    let layers = args.overlay_dir.as_deref().map(Layers::make).transpose()?;
-    let mut rehearsal = InClones {
-        session,
+    let overrides = SpecOverrides::of(&args.spec.values)?;
+    let graph = context.graph(&SpecTexts::read(spec)?, &overrides)?;
+    let overlay = args
+        .overlay_dir
+        .as_deref()
+        .map(OverlayDirs::create)
+        .transpose()?;
+    let mut rehearsal = RehearsalRunner {
+        context,
         args,
         spec,
-        wanted: Arc::new((graph.host().to_owned(), wanted(&graph))),
-        own: std::env::current_exe().map_err(|error| Failure::of(Exit::Failed, &error))?,
-        layers: layers.as_ref(),
-        settings: Settings::default(),
+        wanted: Arc::new((graph.host().to_owned(), desired_resources(&graph))),
+        exe: std::env::current_exe()
+            .map_err(|error| CommandError::from_error(Exit::Failed, &error))?,
+        overlay: overlay.as_ref(),
+        settings: KernelSettings::default(),
         report: Rehearsal::default(),
     };
     rehearsal.run(begin)?;
     let report = rehearsal.report;
-    if let Some(layers) = layers {
-        layers.remove()?;
+    if let Some(overlay) = overlay {
+        overlay.remove()?;
     }
-    let exit = if report.holds() {
+    let exit = if report.succeeded() {
         Exit::Done
     } else {
         Exit::Failed
     };
     if args.json {
-        render::data(&RehearsalDocument::text(report));
+        render::print_data(&RehearsalDocument::text(report));
     } else {
-        render::page(&render::rehearsal(&report));
+        render::print_text(&render::rehearsal(&report));
     }
     Ok(exit)
 }
 
 /// Whoever called holds the other end of standard input. The kernel ends all of this PID namespace with its first process.
-fn end_with_the_caller() {
+fn exit_with_caller() {
     thread::spawn(|| {
         let mut rest = [0; 64];
         while matches!(std::io::stdin().read(&mut rest), Ok(read) if read > 0) {}
@@ -82,40 +89,45 @@ fn end_with_the_caller() {
 }
 
 /// A rehearsal under way.
-struct InClones<'a> {
-    session: &'a Session,
-    args: &'a Rehearse,
+struct RehearsalRunner<'a> {
+    context: &'a Context,
+    args: &'a RehearseArgs,
     spec: &'a Path,
-    wanted: Arc<(String, Vec<Wanted>)>,
-    own: PathBuf,
-    layers: Option<&'a Layers>,
-    settings: Settings,
+    wanted: Arc<(String, Vec<DesiredResource>)>,
+    exe: PathBuf,
+    overlay: Option<&'a OverlayDirs>,
+    settings: KernelSettings,
     report: Rehearsal,
 }
 
-impl<'a> InClones<'a> {
-    fn run(&mut self, begin: Instant) -> Result<(), Failure> {
+impl<'a> RehearsalRunner<'a> {
+    fn run(&mut self, begin: Instant) -> Result<(), CommandError> {
         let (host, wanted) = self.wanted.as_ref();
-        let here = possible(self.session, host, wanted.clone(), &[], true)?;
-        let failed = |error: &(dyn std::error::Error + 'static)| Failure::of(Exit::Failed, error);
-        let (settings, host) = self.session.confined(async |_, reader| {
-            (clone::settings(reader).await, clone::look(reader).await)
+        let here = plan_possible(self.context, host, wanted.clone(), &[], true)?;
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            CommandError::from_error(Exit::Failed, error)
+        };
+        let (settings, host) = self.context.run_read_only(async |_, reader| {
+            (
+                clone::read_settings(reader).await,
+                clone::take_snapshot(reader).await,
+            )
         })?;
         self.settings = settings.map_err(|error| failed(&error))?;
         let host = host.map_err(|error| failed(&error))?;
         self.report.refused = here.refused;
         self.report.left_out = here.left_out;
 
-        self.say("Cloning this host and booting the clone");
+        self.print_progress("Cloning this host and booting the clone");
         let mut trial = self.boot()?;
-        self.report.up_ms = ms(begin.elapsed());
-        self.report.memory = memory();
+        self.report.up_ms = to_millis(begin.elapsed());
+        self.report.memory = memory_used();
         self.report.differences = trial.clone.differences().to_vec();
-        trial.set(&self.settings)?;
-        let before = trial.at_rest()?;
+        trial.configure(&self.settings)?;
+        let before = trial.wait_until_quiet()?;
         self.report
             .differences
-            .extend(failures(&host, &before.features));
+            .extend(new_failed_units(&host, &before.features));
 
         let known = self.report.untried();
         let there = trial.plan(&known)?;
@@ -125,7 +137,7 @@ impl<'a> InClones<'a> {
         let known = self.report.untried();
         let plan = there.plan;
         if !plan.is_empty() {
-            self.say(&format!(
+            self.print_progress(&format!(
                 "Applying {} changes in the clone",
                 plan.changes.len()
             ));
@@ -133,26 +145,26 @@ impl<'a> InClones<'a> {
         }
         let is_done = self.report.is_applied();
         if is_done {
-            self.say("Planning again in the clone");
+            self.print_progress("Planning again in the clone");
             self.report.pending = trial.plan(&known)?.pending();
         }
         if self.args.reboot && is_done {
-            self.say("Rebooting the clone");
+            self.print_progress("Rebooting the clone");
             self.report.reboot = Some(trial.reboot(&known)?);
         }
-        trial.clone.end()?;
+        trial.clone.shut_down()?;
         if self.args.kill_at.is_some() {
             self.kill_in_each_step(&plan)?;
         }
         Ok(())
     }
 
-    fn kill_in_each_step(&mut self, plan: &Plan) -> Result<(), Failure> {
+    fn kill_in_each_step(&mut self, plan: &Plan) -> Result<(), CommandError> {
         let steps = self.report.steps.clone();
         let mut kept: Option<Trial<'_>> = None;
         for (index, step) in steps.iter().enumerate() {
             let names: Vec<String> = step.addresses.iter().map(ToString::to_string).collect();
-            self.say(&format!(
+            self.print_progress(&format!(
                 "Killing the run in step {} of {}: {}",
                 index + 1,
                 steps.len(),
@@ -162,47 +174,47 @@ impl<'a> InClones<'a> {
                 trial
             } else {
                 let trial = self.boot()?;
-                trial.set(&self.settings)?;
+                trial.configure(&self.settings)?;
                 trial
             };
             let fault = trial.kill_in(index + 1, step, plan)?;
             let is_clean = fault.is_clean();
-            self.report.faults.push(fault);
+            self.report.kill_tests.push(fault);
             if is_clean {
                 kept = Some(trial);
             } else {
-                trial.clone.end()?;
+                trial.clone.shut_down()?;
             }
         }
         if let Some(trial) = kept {
-            trial.clone.end()?;
+            trial.clone.shut_down()?;
         }
         Ok(())
     }
 
-    fn boot(&self) -> Result<Trial<'a>, Failure> {
+    fn boot(&self) -> Result<Trial<'a>, CommandError> {
         let folder = self.spec.parent().unwrap_or(Path::new("/"));
-        let shown = [self.own.as_path(), folder];
-        let clone = HostClone::boot(self.layers, &shown)?;
+        let shown = [self.exe.as_path(), folder];
+        let clone = HostClone::boot(self.overlay, &shown)?;
         Ok(Trial {
-            session: self.session,
+            context: self.context,
             clone,
-            own: self.own.display().to_string(),
+            exe: self.exe.display().to_string(),
             wanted: self.wanted.clone(),
         })
     }
 
-    fn say(&self, text: &str) {
+    fn print_progress(&self, text: &str) {
         if !self.args.json {
-            render::message(&format!("{text}\n"));
+            render::eprint_message(&format!("{text}\n"));
         }
     }
 }
 
 /// Names units that fail in the clone and not on the host.
-fn failures(host: &Features, clone: &Features) -> Vec<String> {
+fn new_failed_units(host: &Snapshot, clone: &Snapshot) -> Vec<String> {
     let fails =
-        |features: &Features, name: &String| features.get(name).is_some_and(|is| is == "failed");
+        |features: &Snapshot, name: &String| features.get(name).is_some_and(|is| is == "failed");
     clone
         .keys()
         .filter(|name| fails(clone, name) && !fails(host, name))

@@ -13,44 +13,44 @@ use std::{
 use stead_engine::{
     history::journal::Outcome,
     model::address::Address,
-    plan::document::{Plan, Wanted},
+    plan::document::{DesiredResource, Plan},
     rehearsal::{
-        difference::{Look, Own},
-        planning::Possible,
-        report::{Fault, LeftOut, Reboot, Rehearsal, Step, ms},
+        difference::{HostSnapshot, Own},
+        planning::RehearsalPlan,
+        report::{KillTest, Reboot, Rehearsal, Skipped, Step, to_millis},
         returning::Returning,
     },
 };
-use stead_resources::clone::{HostClone, Settings, is_place, memory};
+use stead_resources::clone::{HostClone, KernelSettings, matches_path, memory_used};
 
 use crate::{
-    commands::clone::step_by_step::{Paced, Pause},
-    context::Session,
-    error::Failure,
+    commands::clone::step_by_step::{StepEvent, SteppedRun},
+    context::Context,
+    error::CommandError,
     exit::Exit,
 };
 
 /// How long a clone may take to come to rest.
-const REST: Duration = Duration::from_secs(20);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it has to be as it is to count as at rest.
-const QUIET: Duration = Duration::from_millis(700);
+const QUIET_PERIOD: Duration = Duration::from_millis(700);
 /// How often memory is measured during a step.
-const MEASURE: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A clone and what is tried in it.
 pub(super) struct Trial<'a> {
-    pub(super) session: &'a Session,
+    pub(super) context: &'a Context,
     pub(super) clone: HostClone,
-    pub(super) own: String,
+    pub(super) exe: String,
     /// The name of the host and what the spec wants of it, resolved on the host itself.
-    pub(super) wanted: Arc<(String, Vec<Wanted>)>,
+    pub(super) wanted: Arc<(String, Vec<DesiredResource>)>,
 }
 
 impl Trial<'_> {
     /// Runs this program in the clone, with a line for it to read, and returns what it printed.
-    fn ask(&self, words: &[&str], input: &str) -> Result<String, Failure> {
-        let failed = |error: std::io::Error| Failure::of(Exit::Failed, &error);
-        let mut argv = vec![self.own.as_str()];
+    fn run_inside(&self, words: &[&str], input: &str) -> Result<String, CommandError> {
+        let failed = |error: std::io::Error| CommandError::from_error(Exit::Failed, &error);
+        let mut argv = vec![self.exe.as_str()];
         argv.extend(words);
         let mut child = self
             .clone
@@ -68,50 +68,50 @@ impl Trial<'_> {
         if said.status.success() {
             return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
         }
-        let complaint = String::from_utf8_lossy(&said.stderr);
-        Err(Failure::new(
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        Err(CommandError::new(
             Exit::Failed,
             format!(
                 "in the clone: {}",
-                complaint.trim().trim_start_matches("error: ")
+                stderr.trim().trim_start_matches("error: ")
             ),
             "the host is as before",
         ))
     }
 
     /// Makes the settings of the host hold in the clone.
-    pub(super) fn set(&self, settings: &Settings) -> Result<(), Failure> {
+    pub(super) fn configure(&self, settings: &KernelSettings) -> Result<(), CommandError> {
         let text = serde_json::to_string(settings).expect("they have string keys");
-        self.ask(&["clone", "set"], &text).map(drop)
+        self.run_inside(&["clone", "set"], &text).map(drop)
     }
 
     /// Plans what can be tried in the clone, without what is left out.
-    pub(super) fn plan(&self, left_out: &[LeftOut]) -> Result<Possible, Failure> {
+    pub(super) fn plan(&self, left_out: &[Skipped]) -> Result<RehearsalPlan, CommandError> {
         let (host, wanted) = self.wanted.as_ref();
         let input = serde_json::to_string(&(host, wanted, left_out));
         let input = input.expect("it has string keys");
-        let text = self.ask(&["clone", "plan"], &input)?;
-        serde_json::from_str(&text).map_err(|error| Failure::of(Exit::Failed, &error))
+        let text = self.run_inside(&["clone", "plan"], &input)?;
+        serde_json::from_str(&text).map_err(|error| CommandError::from_error(Exit::Failed, &error))
     }
 
-    fn look(&self) -> Result<Look, Failure> {
-        let text = self.ask(&["clone", "look"], "")?;
-        let features =
-            serde_json::from_str(&text).map_err(|error| Failure::of(Exit::Failed, &error))?;
-        Ok(Look {
-            files: self.clone.files()?,
+    fn snapshot(&self) -> Result<HostSnapshot, CommandError> {
+        let text = self.run_inside(&["clone", "look"], "")?;
+        let features = serde_json::from_str(&text)
+            .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
+        Ok(HostSnapshot {
+            files: self.clone.changed_files()?,
             features,
         })
     }
 
     /// Waits until nothing moves in the clone any more, and looks.
-    pub(super) fn at_rest(&self) -> Result<Look, Failure> {
+    pub(super) fn wait_until_quiet(&self) -> Result<HostSnapshot, CommandError> {
         let begin = Instant::now();
-        let mut last = self.look()?;
+        let mut last = self.snapshot()?;
         loop {
-            sleep(QUIET);
-            let now = self.look()?;
-            if now == last || begin.elapsed() > REST {
+            sleep(QUIET_PERIOD);
+            let now = self.snapshot()?;
+            if now == last || begin.elapsed() > QUIET_TIMEOUT {
                 return Ok(now);
             }
             last = now;
@@ -121,39 +121,39 @@ impl Trial<'_> {
     /// Carries a plan out, and says what each step did.
     pub(super) fn apply(
         &self,
-        before: &Look,
+        before: &HostSnapshot,
         plan: &Plan,
         report: &mut Rehearsal,
-    ) -> Result<(), Failure> {
-        let mut run = Paced::begin(&self.clone, &self.own, plan)?;
-        let mut pause = run.next();
+    ) -> Result<(), CommandError> {
+        let mut run = SteppedRun::start(&self.clone, &self.exe, plan)?;
+        let mut event = run.next_event();
         let outcome = loop {
-            match pause {
-                Pause::End(outcome) => break outcome,
-                Pause::After => {
-                    run.go_on();
-                    pause = run.next();
+            match event {
+                StepEvent::End(outcome) => break outcome,
+                StepEvent::After => {
+                    run.resume();
+                    event = run.next_event();
                 }
-                Pause::Before(addresses) => {
-                    let last = self.clone.files()?;
-                    let (begin, gauge) = (Instant::now(), Gauge::start());
-                    run.go_on();
-                    pause = run.next();
+                StepEvent::Before(addresses) => {
+                    let last = self.clone.changed_files()?;
+                    let (begin, sampler) = (Instant::now(), MemorySampler::start());
+                    run.resume();
+                    event = run.next_event();
                     let mut step = Step {
-                        ms: ms(begin.elapsed()),
-                        memory: gauge.stop(),
-                        is_done: matches!(pause, Pause::After),
+                        ms: to_millis(begin.elapsed()),
+                        memory: sampler.stop(),
+                        is_done: matches!(event, StepEvent::After),
                         files: vec![],
                         addresses,
                     };
                     let own = self.own(&step.addresses);
-                    step.files = own.beyond(&last, &self.clone.files()?);
+                    step.files = own.unplanned_changes(&last, &self.clone.changed_files()?);
                     report.steps.push(step);
                 }
             }
         };
-        report.outcome = Some(outcome.map_err(lost)?);
-        let after = self.at_rest()?;
+        report.outcome = Some(outcome.map_err(host_unchanged_error)?);
+        let after = self.wait_until_quiet()?;
         let own = self.own(plan.changes.iter().map(|planned| &planned.address));
         report.unplanned = before.unplanned(&after, plan, &own, &report.steps);
         report.restarts = before.restarts(&after);
@@ -162,11 +162,11 @@ impl Trial<'_> {
 
     /// Finds the files that belong to addresses.
     fn own<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> Own {
-        Own::of(&self.session.registry, addresses, is_place)
+        Own::of(&self.context.registry, addresses, matches_path)
     }
 
     /// Reboots, and waits until everything is as described again.
-    pub(super) fn reboot(&mut self, left_out: &[LeftOut]) -> Result<Reboot, Failure> {
+    pub(super) fn reboot(&mut self, left_out: &[Skipped]) -> Result<Reboot, CommandError> {
         let begin = Instant::now();
         self.clone.reboot()?;
         let mut returning = Returning::begin(begin.elapsed(), Instant::now());
@@ -181,7 +181,7 @@ impl Trial<'_> {
                 Err(failure) if returning.is_over(Instant::now()) => return Err(failure),
                 Err(_) => {}
             }
-            sleep(QUIET);
+            sleep(QUIET_PERIOD);
         }
     }
 
@@ -191,53 +191,53 @@ impl Trial<'_> {
         number: usize,
         step: &Step,
         plan: &Plan,
-    ) -> Result<Fault, Failure> {
-        let before = self.at_rest()?;
-        let mut run = Paced::begin(&self.clone, &self.own, plan)?;
-        let mut begun = 0;
+    ) -> Result<KillTest, CommandError> {
+        let before = self.wait_until_quiet()?;
+        let mut run = SteppedRun::start(&self.clone, &self.exe, plan)?;
+        let mut started = 0;
         let fault = loop {
-            match run.next() {
-                Pause::Before(_) => {
-                    begun += 1;
-                    run.go_on();
-                    if begun == number {
+            match run.next_event() {
+                StepEvent::Before(_) => {
+                    started += 1;
+                    run.resume();
+                    if started == number {
                         sleep(Duration::from_millis(step.ms / 2));
                         run.kill();
                         break None;
                     }
                 }
-                Pause::After => run.go_on(),
-                Pause::End(Ok(_)) => break Some("the run ended before this step".to_owned()),
-                Pause::End(Err(fault)) => break Some(fault),
+                StepEvent::After => run.resume(),
+                StepEvent::End(Ok(_)) => break Some("the run ended before this step".to_owned()),
+                StepEvent::End(Err(fault)) => break Some(fault),
             }
         };
-        let said = self.ask(&["recover", "--json"], "")?;
+        let said = self.run_inside(&["recover", "--json"], "")?;
         let last = said.lines().rev().find_map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).ok()?;
             serde_json::from_value::<Outcome>(value).ok()
         });
-        let after = self.at_rest()?;
-        Ok(Fault {
+        let after = self.wait_until_quiet()?;
+        Ok(KillTest {
             addresses: step.addresses.clone(),
             outcome: last,
-            left: before.left(&after),
-            fault,
+            differences: before.left(&after),
+            error: fault,
         })
     }
 }
 
-fn lost(fault: String) -> Failure {
-    Failure::new(Exit::Failed, fault, "the host is as before")
+fn host_unchanged_error(fault: String) -> CommandError {
+    CommandError::new(Exit::Failed, fault, "the host is as before")
 }
 
 /// Measures memory for as long as a step lasts.
-struct Gauge {
+struct MemorySampler {
     stop: Arc<AtomicBool>,
     peak: Arc<AtomicU64>,
     thread: thread::JoinHandle<()>,
 }
 
-impl Gauge {
+impl MemorySampler {
     fn start() -> Self {
         let (stop, peak) = (
             Arc::new(AtomicBool::new(false)),
@@ -246,8 +246,8 @@ impl Gauge {
         let (stopped, highest) = (stop.clone(), peak.clone());
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                highest.fetch_max(memory().unwrap_or_default(), Ordering::Relaxed);
-                thread::park_timeout(MEASURE);
+                highest.fetch_max(memory_used().unwrap_or_default(), Ordering::Relaxed);
+                thread::park_timeout(SAMPLE_INTERVAL);
             }
         });
         Self { stop, peak, thread }

@@ -6,59 +6,62 @@ use stead_engine::model::{
     schema::{Absence, Schema},
     suggest,
 };
-use stead_resources::doctor::ailments;
+use stead_resources::doctor::rules;
 
 use crate::{
-    args::Explain,
+    args::ExplainArgs,
     commands::explain::resource::explain_address,
-    context::Session,
-    error::Failure,
+    context::Context,
+    error::CommandError,
     exit::Exit,
-    render::{self, line, paint},
+    render::{self, push_line, style},
 };
 
 /// Explains a kind, what `stead doctor` may find, or one resource.
-pub(crate) fn explain(session: &Session, args: &Explain) -> Result<Exit, Failure> {
+pub(crate) fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, CommandError> {
     let name = args.name.as_str();
     if name.contains(':') {
-        return explain_address(session, args);
+        return explain_address(context, args);
     }
-    if let Some(kind) = session.registry.get(name) {
-        render::page(&text(name, &kind.schema()));
-    } else if let Some(ailment) = ailments().find(|ailment| ailment.name == name) {
-        render::page(&render::ailment(ailment));
+    if let Some(kind) = context.registry.get(name) {
+        render::print_text(&kind_text(name, &kind.schema()));
+    } else if let Some(rule) = rules().find(|rule| rule.name == name) {
+        render::print_text(&render::finding_rule(rule));
     } else {
-        return Err(unknown(session, name));
+        return Err(unknown_name(context, name));
     }
     Ok(Exit::Done)
 }
 
-fn unknown(session: &Session, name: &str) -> Failure {
-    let kinds = || session.registry.iter().map(|(name, _)| name);
-    let findings = || ailments().map(|ailment| ailment.name);
+fn unknown_name(context: &Context, name: &str) -> CommandError {
+    let kinds = || context.registry.iter().map(|(name, _)| name);
+    let findings = || rules().map(|rule| rule.name);
     let is_kind = suggest::nearest(name, kinds()).is_some();
     let (what, help) = match suggest::nearest(name, findings()) {
         Some(_) if !is_kind => (
             "finding",
-            suggest::help("the findings are", name, findings()),
+            suggest::did_you_mean("the findings are", name, findings()),
         ),
-        _ => ("kind", suggest::help("the kinds are", name, kinds())),
+        _ => (
+            "kind",
+            suggest::did_you_mean("the kinds are", name, kinds()),
+        ),
     };
-    Failure::usage(format!("unknown {what} `{name}`"), help)
+    CommandError::usage(format!("unknown {what} `{name}`"), help)
 }
 
-fn text(name: &str, schema: &Schema) -> String {
-    let mut text = format!("{}: {}\n\n", paint::bold(name), schema.summary);
+fn kind_text(name: &str, schema: &Schema) -> String {
+    let mut text = format!("{}: {}\n\n", style::bold(name), schema.summary);
     for example in schema.example.lines() {
-        line(&mut text, format_args!("    {example}"));
+        push_line(&mut text, format_args!("    {example}"));
     }
-    line(&mut text, format_args!("\nName: {}.", schema.name));
-    line(&mut text, format_args!("\nAttributes:"));
+    push_line(&mut text, format_args!("\nName: {}.", schema.name));
+    push_line(&mut text, format_args!("\nAttributes:"));
     let written = || {
         schema
             .attributes
             .iter()
-            .filter(|attribute| attribute.role.is_written())
+            .filter(|attribute| attribute.role.is_user_written())
     };
     let width = written()
         .map(|attribute| attribute.name.len())
@@ -66,18 +69,18 @@ fn text(name: &str, schema: &Schema) -> String {
         .unwrap_or(0)
         .max("absent".len());
     for attribute in written() {
-        let shape = render::shape(attribute.shape);
-        line(
+        let shape = render::shape_text(attribute.shape);
+        push_line(
             &mut text,
             format_args!(
                 "  {:width$}  {} ({shape})",
                 attribute.name,
-                render::meaning(schema, attribute)
+                render::attribute_text(schema, attribute)
             ),
         );
     }
     match schema.absence {
-        Absence::Allowed => line(
+        Absence::Allowed => push_line(
             &mut text,
             format_args!(
                 "  {:width$}  Makes it not exist. (#true or #false)",
@@ -85,13 +88,13 @@ fn text(name: &str, schema: &Schema) -> String {
             ),
         ),
         Absence::Refused(why) => {
-            line(
+            push_line(
                 &mut text,
                 format_args!("  {:width$}  Not possible: {why}.", "absent"),
             );
         }
     }
-    line(
+    push_line(
         &mut text,
         format_args!(
             "  {:width$}  What must exist first. (\"KIND:NAME\")",
@@ -110,22 +113,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_means_one_finding_or_one_kind() {
+    fn rule_and_kind_names_are_distinct() {
         let registry = stead_resources::registry();
         let kinds = registry.iter().map(|(name, _)| name);
-        let names: Vec<_> = ailments()
-            .map(|ailment| ailment.name)
-            .chain(kinds)
-            .collect();
+        let names: Vec<_> = rules().map(|rule| rule.name).chain(kinds).collect();
         let once: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), once.len(), "{names:?}");
     }
 
     #[test]
-    fn what_a_finding_shows_can_be_written_into_a_spec() {
+    fn rule_fixes_decode_as_a_spec() {
         let registry = stead_resources::registry();
-        for ailment in ailments().filter(|ailment| !ailment.spec.is_empty()) {
-            let nodes = ailment.spec.join("\n");
+        for rule in rules().filter(|rule| !rule.spec.is_empty()) {
+            let nodes = rule.spec.join("\n");
             let nodes = nodes
                 .replace("HOOK", "boot")
                 .replace("GROUP", "microk8s/kubernetes");
@@ -135,7 +135,7 @@ mod tests {
                 format!("host \"x\" {{\n{nodes}\n}}\n"),
             ));
             let decoded = decode(&source, &registry);
-            assert!(decoded.is_ok(), "{}: {decoded:?}", ailment.name);
+            assert!(decoded.is_ok(), "{}: {decoded:?}", rule.name);
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stead_engine::{
     history::{
         runs::{self, Run},
-        state_dir::StateFolder,
+        state_dir::StateDir,
     },
     language::{
         provenance::{ValueOrigin, Via},
@@ -17,7 +17,7 @@ use stead_engine::{
     model::{
         address::Address,
         change::Change,
-        error_chain::chain,
+        error_chain::error_chain,
         schema::{Role, Schema, Shape},
         state::{Desired, State},
         suggest,
@@ -25,30 +25,30 @@ use stead_engine::{
     plan::graph::{Edge, Graph},
     provider::error::ProviderError,
 };
-use stead_resources::host::{Looked, Reader};
+use stead_resources::host::{ReadRecord, Reader};
 
 use crate::{
-    args::Explain,
-    context::Session,
-    error::Failure,
+    args::ExplainArgs,
+    context::Context,
+    error::CommandError,
     exit::Exit,
-    render::{self, line, paint, plain, time, value},
-    spec_input::{SpecTexts, Told, spec_path},
+    render::{self, escape_control, format_time, format_value, push_line, style},
+    spec_input::{SpecOverrides, SpecTexts, find_spec},
 };
 
 /// The most lines of one place that are shown.
-const LINES: usize = 6;
+const MAX_LINES: usize = 6;
 /// The longest line or value that is shown, in characters.
-const WIDTH: usize = 160;
+const MAX_CHARS: usize = 160;
 
 /// Explains one resource.
-pub(super) fn explain_address(session: &Session, args: &Explain) -> Result<Exit, Failure> {
-    let address = address(session, &args.name)?;
-    let mut text = format!("{}\n", paint::bold(&plain(&address.to_string())));
-    let wanted = match (&args.spec.spec, spec_path(args.spec.spec.as_deref())) {
+pub(super) fn explain_address(context: &Context, args: &ExplainArgs) -> Result<Exit, CommandError> {
+    let address = parse_address(context, &args.name)?;
+    let mut text = format!("{}\n", style::bold(&escape_control(&address.to_string())));
+    let wanted = match (&args.spec.spec, find_spec(args.spec.spec.as_deref())) {
         (_, Ok(path)) => {
-            let told = Told::of(&args.spec.values)?;
-            Some((session.graph(&SpecTexts::read(&path)?, &told)?, path))
+            let overrides = SpecOverrides::of(&args.spec.values)?;
+            Some((context.graph(&SpecTexts::read(&path)?, &overrides)?, path))
         }
         // Without a spec there is still the host.
         (None, Err(_)) => None,
@@ -59,42 +59,42 @@ pub(super) fn explain_address(session: &Session, args: &Explain) -> Result<Exit,
             .resources()
             .find(|resource| resource.address == address)
     });
-    let live = live(session, &address, resource)?;
-    let schema = session.registry.get(&address.kind).expect("looked up");
+    let observed = observe_resource(context, &address, resource)?;
+    let schema = context.registry.get(&address.kind).expect("looked up");
     let schema = schema.schema();
     match (&wanted, resource) {
         (Some((graph, _)), Some(resource)) => {
-            line(&mut text, format_args!("\nWanted"));
-            text += &wish(&schema, graph, resource, live.prepared.as_ref());
+            push_line(&mut text, format_args!("\nWanted"));
+            text += &desired_table(&schema, graph, resource, observed.prepared.as_ref());
         }
-        (Some((graph, path)), None) => text += &not_wanted(&address, graph, path),
-        (None, _) => line(&mut text, format_args!("\nNo spec is given or found here.")),
+        (Some((graph, path)), None) => text += &not_declared(&address, graph, path),
+        (None, _) => push_line(&mut text, format_args!("\nNo spec is given or found here.")),
     }
-    line(&mut text, format_args!("\nFound"));
-    text += &found(&address, &schema, &live);
-    text += &runs(session, &address);
-    render::page(&text);
+    push_line(&mut text, format_args!("\nFound"));
+    text += &observed_table(&address, &schema, &observed);
+    text += &run_history(context, &address);
+    render::print_text(&text);
     Ok(Exit::Done)
 }
 
-fn address(session: &Session, text: &str) -> Result<Address, Failure> {
+fn parse_address(context: &Context, text: &str) -> Result<Address, CommandError> {
     let address: Result<Address, _> = text.parse();
     let kind = text.split(':').next().unwrap_or_default();
-    let kinds = || session.registry.iter().map(|(name, _)| name);
+    let kinds = || context.registry.iter().map(|(name, _)| name);
     match address {
-        Ok(address) if session.registry.get(&address.kind).is_some() => Ok(address),
-        Ok(_) => Err(Failure::usage(
+        Ok(address) if context.registry.get(&address.kind).is_some() => Ok(address),
+        Ok(_) => Err(CommandError::usage(
             format!("unknown kind `{kind}`"),
-            suggest::help("the kinds are", kind, kinds()),
+            suggest::did_you_mean("the kinds are", kind, kinds()),
         )),
-        Err(_) => Err(Failure::usage(
+        Err(_) => Err(CommandError::usage(
             format!("`{text}` is not an address"),
             "write `KIND:NAME`, for instance `sysctl:net.ipv4.ip_forward`",
         )),
     }
 }
 
-fn not_wanted(address: &Address, graph: &Graph, path: &Path) -> String {
+fn not_declared(address: &Address, graph: &Graph, path: &Path) -> String {
     let mut text = String::new();
     let known: Vec<_> = graph
         .resources()
@@ -102,7 +102,7 @@ fn not_wanted(address: &Address, graph: &Graph, path: &Path) -> String {
         .collect();
     let meant = suggest::nearest(&address.to_string(), known.iter().map(String::as_str));
     let meant = meant.map_or_else(String::new, |meant| format!(" Did you mean `{meant}`?"));
-    line(
+    push_line(
         &mut text,
         format_args!("\n{} does not declare it.{meant}", path.display()),
     );
@@ -110,67 +110,75 @@ fn not_wanted(address: &Address, graph: &Graph, path: &Path) -> String {
 }
 
 /// What is there, where that was read, and what the spec comes to here.
-struct Live {
+struct ObservedResource {
     state: Result<Option<State>, String>,
     prepared: Option<State>,
-    looked: Vec<Looked>,
+    reads: Vec<ReadRecord>,
 }
 
-fn live(
-    session: &Session,
+fn observe_resource(
+    context: &Context,
     address: &Address,
     resource: Option<&Resource>,
-) -> Result<Live, Failure> {
+) -> Result<ObservedResource, CommandError> {
     let desired = resource.and_then(|resource| resource.desired.state().cloned());
-    session.confined(async |registry, reader| {
+    context.run_read_only(async |registry, reader| {
         let kind = registry.get(&address.kind).expect("looked up");
-        let traced = Reader::new(reader.root()).traced();
+        let traced = Reader::new(reader.root()).with_read_log();
         let name = address.name.as_str();
         let state = kind.read(&traced, &[name]).await;
         let state = state
             .map(|mut states| states.pop().flatten())
-            .map_err(|error: ProviderError| chain(&error).join(": "));
-        let looked = traced.looked();
+            .map_err(|error: ProviderError| error_chain(&error).join(": "));
+        let reads = traced.read_log();
         let prepared = match desired {
             Some(desired) => kind.prepare(reader, name, desired).await.ok(),
             None => None,
         };
-        Live {
+        ObservedResource {
             state,
             prepared,
-            looked,
+            reads,
         }
     })
 }
 
-fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&State>) -> String {
+fn desired_table(
+    schema: &Schema,
+    graph: &Graph,
+    resource: &Resource,
+    prepared: Option<&State>,
+) -> String {
     let mut text = String::new();
     match &resource.implied_by {
-        Some(by) => line(
+        Some(by) => push_line(
             &mut text,
-            format_args!("  not declared; added by {by} ({})", place(&resource.span)),
+            format_args!(
+                "  not declared; added by {by} ({})",
+                location(&resource.span)
+            ),
         ),
-        None => line(&mut text, format_args!("  {}", place(&resource.span))),
+        None => push_line(&mut text, format_args!("  {}", location(&resource.span))),
     }
-    for step in resource.provenance.steps.iter() {
+    for step in resource.provenance.via.iter() {
         let step = match step {
-            Via::Include(span) => format!("included at {}", place(span)),
-            Via::Use(span) => format!("used at {}", place(span)),
-            Via::When { span, held } => format!("when {held} ({})", place(span)),
+            Via::Include(span) => format!("included at {}", location(span)),
+            Via::Use(span) => format!("used at {}", location(span)),
+            Via::When { span, condition } => format!("when {condition} ({})", location(span)),
         };
-        line(&mut text, format_args!("    {}", plain(&step)));
+        push_line(&mut text, format_args!("    {}", escape_control(&step)));
     }
     if let Some(base) = &resource.provenance.replaces {
-        line(&mut text, format_args!("    overrides {}", place(base)));
+        push_line(&mut text, format_args!("    overrides {}", location(base)));
     }
     let rows = match &resource.desired {
         Desired::Absent => {
-            let at = resource.place_of("absent");
-            vec![("absent".to_owned(), "true".to_owned(), place(at))]
+            let at = resource.attribute_span("absent");
+            vec![("absent".to_owned(), "true".to_owned(), location(at))]
         }
-        Desired::Present(state) => rows(schema, resource, state, prepared),
+        Desired::Present(state) => desired_rows(schema, resource, state, prepared),
     };
-    table(&mut text, &rows);
+    push_table(&mut text, &rows);
     let needs = |of: &dyn Fn(&Address, &Address) -> Option<Address>| {
         let edges = graph.needs();
         let found = edges.filter_map(|(from, to, edge)| Some((of(from, to)?, edge)));
@@ -182,63 +190,63 @@ fn wish(schema: &Schema, graph: &Graph, resource: &Resource, prepared: Option<&S
     for (what, addresses) in [("needs", first), ("needed by", then)] {
         for (other, edge) in addresses {
             let why = match edge {
-                Edge::Written => "",
+                Edge::Explicit => "",
                 Edge::Implied => " (implicitly)",
             };
-            line(&mut text, format_args!("  {what} {other}{why}"));
+            push_line(&mut text, format_args!("  {what} {other}{why}"));
         }
     }
     text
 }
 
 /// Returns name, value and origin of each attribute: those that are written, then those that follow.
-fn rows(
+fn desired_rows(
     schema: &Schema,
     resource: &Resource,
     state: &State,
     prepared: Option<&State>,
 ) -> Vec<(String, String, String)> {
     let mut rows = vec![];
-    for (name, wanted) in unfolded(schema, state) {
-        let span = resource.place_of(&name);
+    for (name, wanted) in flatten(schema, state) {
+        let span = resource.attribute_span(&name);
         let values = &resource.provenance.values;
-        let origin = values.iter().find(|origin| is_part(&origin.at, span));
-        let from = origin.map_or_else(|| place(span), from);
-        rows.push((name, short(&value(&wanted)), from));
+        let origin = values.iter().find(|origin| overlaps(&origin.at, span));
+        let from = origin.map_or_else(|| location(span), origin_text);
+        rows.push((name, truncate(&format_value(&wanted)), from));
     }
-    let follows = prepared.map_or_else(Vec::new, |prepared| unfolded(schema, prepared));
+    let follows = prepared.map_or_else(Vec::new, |prepared| flatten(schema, prepared));
     for (name, wanted) in follows {
         let role = |attribute: &stead_engine::model::schema::Attribute| {
             attribute.name == name && matches!(attribute.role, Role::Context | Role::Remark)
         };
         let is_told = rows.iter().any(|(known, ..)| *known == name);
         if !is_told && !schema.attributes.iter().any(role) {
-            let wanted = short(&value(&wanted));
+            let wanted = truncate(&format_value(&wanted));
             rows.push((name, wanted, "computed on this host".to_owned()));
         }
     }
     rows
 }
 
-fn is_part(inner: &Span, outer: &Span) -> bool {
+fn overlaps(inner: &Span, outer: &Span) -> bool {
     std::sync::Arc::ptr_eq(&inner.source, &outer.source)
         && inner.offset < outer.offset + outer.length
         && outer.offset < inner.offset + inner.length
 }
 
-fn from(origin: &ValueOrigin) -> String {
-    let mut text = place(&origin.at);
+fn origin_text(origin: &ValueOrigin) -> String {
+    let mut text = location(&origin.at);
     for (span, what) in &origin.from {
         text.push_str(" ← ");
         text.push_str(what);
         text.push_str(", ");
-        text.push_str(&place(span));
+        text.push_str(&location(span));
     }
     text
 }
 
 /// Returns the attributes of a state that are something, maps of settings by their keys.
-fn unfolded(schema: &Schema, state: &State) -> Vec<(String, Value)> {
+fn flatten(schema: &Schema, state: &State) -> Vec<(String, Value)> {
     let mut found = vec![];
     for attribute in schema.attributes {
         let Some(value) = state.get(attribute.name).filter(|value| !value.is_null()) else {
@@ -255,26 +263,26 @@ fn unfolded(schema: &Schema, state: &State) -> Vec<(String, Value)> {
 }
 
 /// Cuts a value down to a line that can be read: a plan shows all of it.
-fn short(value: &str) -> String {
+fn truncate(value: &str) -> String {
     let count = value.chars().count();
-    if count <= WIDTH {
+    if count <= MAX_CHARS {
         return value.to_owned();
     }
-    let begin: String = value.chars().take(WIDTH).collect();
+    let begin: String = value.chars().take(MAX_CHARS).collect();
     format!("{begin}… ({count} characters)")
 }
 
-fn table(text: &mut String, rows: &[(String, String, String)]) {
+fn push_table(text: &mut String, rows: &[(String, String, String)]) {
     let names = rows.iter().map(|(name, ..)| name.chars().count()).max();
     let values = rows.iter().map(|(_, value, _)| value.chars().count()).max();
     let (names, values) = (names.unwrap_or(0), values.unwrap_or(0).min(40));
     for (name, value, from) in rows {
-        let (name, value) = (plain(name), plain(value));
+        let (name, value) = (escape_control(name), escape_control(value));
         if from.is_empty() {
-            line(text, format_args!("  {name:names$}  {value}"));
+            push_line(text, format_args!("  {name:names$}  {value}"));
         } else {
-            let from = paint::faint(&plain(from));
-            line(
+            let from = style::faint(&escape_control(from));
+            push_line(
                 text,
                 format_args!("  {name:names$}  {value:values$}  {from}"),
             );
@@ -282,37 +290,37 @@ fn table(text: &mut String, rows: &[(String, String, String)]) {
     }
 }
 
-fn found(address: &Address, schema: &Schema, live: &Live) -> String {
+fn observed_table(address: &Address, schema: &Schema, observed: &ObservedResource) -> String {
     let mut text = String::new();
-    match &live.state {
-        Err(why) => line(
+    match &observed.state {
+        Err(why) => push_line(
             &mut text,
-            format_args!("  could not be read: {}", plain(why)),
+            format_args!("  could not be read: {}", escape_control(why)),
         ),
-        Ok(None) => line(&mut text, format_args!("  does not exist")),
+        Ok(None) => push_line(&mut text, format_args!("  does not exist")),
         Ok(Some(state)) => {
-            let rows: Vec<_> = unfolded(schema, state)
+            let rows: Vec<_> = flatten(schema, state)
                 .into_iter()
-                .map(|(name, found)| (name, short(&value(&found)), String::new()))
+                .map(|(name, found)| (name, truncate(&format_value(&found)), String::new()))
                 .collect();
-            table(&mut text, &rows);
+            push_table(&mut text, &rows);
         }
     }
-    let marks = marks(address, live);
-    for looked in &live.looked {
-        line(
+    let marks = search_terms(address, observed);
+    for read in &observed.reads {
+        push_line(
             &mut text,
-            format_args!("  read from {}", plain(&looked.place)),
+            format_args!("  read from {}", escape_control(&read.source)),
         );
         // What is in the file itself is shown above, and may be nobody else's business.
-        if looked.place == address.name {
+        if read.source == address.name {
             continue;
         }
-        for shown in lines(looked, &marks, &live.state) {
-            let shown: String = shown.chars().take(WIDTH).collect();
-            line(
+        for shown in relevant_lines(read, &marks, &observed.state) {
+            let shown: String = shown.chars().take(MAX_CHARS).collect();
+            push_line(
                 &mut text,
-                format_args!("    {}", paint::faint(&plain(&shown))),
+                format_args!("    {}", style::faint(&escape_control(&shown))),
             );
         }
     }
@@ -320,10 +328,10 @@ fn found(address: &Address, schema: &Schema, live: &Live) -> String {
 }
 
 /// Returns the words by which the lines about a resource are known.
-fn marks(address: &Address, live: &Live) -> Vec<String> {
+fn search_terms(address: &Address, observed: &ObservedResource) -> Vec<String> {
     let last = address.name.rsplit('/').next().unwrap_or(&address.name);
     let mut marks = vec![address.name.to_string(), last.to_owned()];
-    if let Ok(Some(Value::Object(state))) = &live.state {
+    if let Ok(Some(Value::Object(state))) = &observed.state {
         let maps = state.values().filter_map(Value::as_object);
         marks.extend(maps.flat_map(|map| map.keys().cloned()));
     }
@@ -332,8 +340,12 @@ fn marks(address: &Address, live: &Live) -> Vec<String> {
 }
 
 /// Returns the lines or fields of what was looked at that are about the resource.
-fn lines(looked: &Looked, marks: &[String], state: &Result<Option<State>, String>) -> Vec<String> {
-    let Some(text) = &looked.text else {
+fn relevant_lines(
+    read: &ReadRecord,
+    marks: &[String],
+    state: &Result<Option<State>, String>,
+) -> Vec<String> {
+    let Some(text) = &read.text else {
         return vec![];
     };
     if let (Ok(document), Ok(Some(state))) = (serde_json::from_str::<Value>(text), state)
@@ -341,8 +353,8 @@ fn lines(looked: &Looked, marks: &[String], state: &Result<Option<State>, String
     {
         let mut fields = vec![];
         let known: Vec<&str> = leaves(state);
-        fields_of(&document, "", &known, &mut fields);
-        fields.truncate(LINES);
+        collect_fields(&document, "", &known, &mut fields);
+        fields.truncate(MAX_LINES);
         return fields;
     }
     let all: Vec<_> = text.lines().enumerate().collect();
@@ -352,7 +364,7 @@ fn lines(looked: &Looked, marks: &[String], state: &Result<Option<State>, String
     let is_meant = |line: &str| marks.iter().any(|mark| line.contains(mark.as_str()));
     all.into_iter()
         .filter(|(_, line)| is_meant(line))
-        .take(LINES)
+        .take(MAX_LINES)
         .map(|(at, line)| format!("{}: {}", at + 1, line.trim_end()))
         .collect()
 }
@@ -367,16 +379,16 @@ fn leaves(state: &Value) -> Vec<&str> {
 }
 
 /// Collects the fields of a document whose values are part of the state.
-fn fields_of(document: &Value, path: &str, known: &[&str], fields: &mut Vec<String>) {
+fn collect_fields(document: &Value, path: &str, known: &[&str], fields: &mut Vec<String>) {
     match document {
         Value::Object(map) => {
             for (key, value) in map {
-                fields_of(value, &format!("{path}/{key}"), known, fields);
+                collect_fields(value, &format!("{path}/{key}"), known, fields);
             }
         }
         Value::Array(values) => {
             for (at, value) in values.iter().enumerate() {
-                fields_of(value, &format!("{path}/{at}"), known, fields);
+                collect_fields(value, &format!("{path}/{at}"), known, fields);
             }
         }
         Value::String(text) if known.contains(&text.as_str()) => {
@@ -387,13 +399,13 @@ fn fields_of(document: &Value, path: &str, known: &[&str], fields: &mut Vec<Stri
 }
 
 /// Tells the runs that touched it, oldest first.
-fn runs(session: &Session, address: &Address) -> String {
+fn run_history(context: &Context, address: &Address) -> String {
     let mut text = String::new();
-    let runs = match runs::list(&StateFolder::at(&session.state)) {
+    let runs = match runs::list(&StateDir::new(&context.state_dir)) {
         Ok(runs) => runs,
         Err(error) => {
-            let why = chain(&error).join(": ");
-            line(&mut text, format_args!("\nThe runs cannot be read: {why}"));
+            let why = error_chain(&error).join(": ");
+            push_line(&mut text, format_args!("\nThe runs cannot be read: {why}"));
             return text;
         }
     };
@@ -406,29 +418,29 @@ fn runs(session: &Session, address: &Address) -> String {
         })
         .collect();
     if touched.is_empty() {
-        line(&mut text, format_args!("\nNo run has changed it."));
+        push_line(&mut text, format_args!("\nNo run has changed it."));
         return text;
     }
-    line(&mut text, format_args!("\nRuns"));
+    push_line(&mut text, format_args!("\nRuns"));
     for (run, change) in touched {
-        line(&mut text, format_args!("  {}", told(run, change)));
+        push_line(&mut text, format_args!("  {}", run_line(run, change)));
     }
     text
 }
 
-fn told(run: &Run, change: &Change<State>) -> String {
+fn run_line(run: &Run, change: &Change<State>) -> String {
     let what = match change {
         Change::Create { .. } => "created",
         Change::Update { .. } => "changed",
         Change::Delete { .. } => "removed",
     };
-    let at = run.started.map_or_else(String::new, time);
-    let end = render::end_of(run);
+    let at = run.started.map_or_else(String::new, format_time);
+    let end = render::outcome_word(run);
     format!("{} {at}  {what}; {end}", run.run)
 }
 
 /// Returns the place of a span as people write it; what stands in no file, as it is.
-fn place(span: &Span) -> String {
+fn location(span: &Span) -> String {
     let path = span.source.path.display();
     if span.source.is_file {
         format!("{path}:{}", span.line())

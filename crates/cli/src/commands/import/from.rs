@@ -6,44 +6,44 @@ use stead_engine::{
     import::{importer::Imported, translate::translate},
     model::suggest,
 };
-use stead_resources::foreign::{Contents, ForeignFormat, Source, wishes};
+use stead_resources::foreign::{Contents, ForeignFormat, ForeignSource, read_foreign};
 
-use crate::{context::Session, error::Failure, spec_input::read_input};
+use crate::{context::Context, error::CommandError, spec_input::read_input};
 
 /// Writes what was named as a spec for `host`.
 pub(crate) fn import_from(
-    session: &Session,
+    context: &Context,
     host: &str,
-    from: &crate::args::sources::Sources,
-) -> Result<Imported, Failure> {
+    from: &crate::args::sources::ForeignSources,
+) -> Result<Imported, CommandError> {
     let mut sources = vec![];
     for (word, paths) in &from.0 {
-        let origin = origin(word)?;
+        let origin = parse_format(word)?;
         for path in paths {
-            sources.push(source(origin, path)?);
+            sources.push(read_source(origin, path)?);
         }
     }
-    let wishes = session
-        .confined(async |_, reader| wishes(sources, reader).await)?
-        .map_err(|error| Failure::usage(error.to_string(), error.help()))?;
-    let (spec, coverage) = translate(&session.registry, host, wishes);
+    let wishes = context
+        .run_read_only(async |_, reader| read_foreign(sources, reader).await)?
+        .map_err(|error| CommandError::usage(error.to_string(), error.help()))?;
+    let (spec, coverage) = translate(&context.registry, host, wishes);
     Ok(Imported {
         spec,
-        own: None,
+        machine_spec: None,
         sources: vec![],
         resources: 0,
         coverage,
     })
 }
 
-fn origin(word: &str) -> Result<ForeignFormat, Failure> {
+fn parse_format(word: &str) -> Result<ForeignFormat, CommandError> {
     let words = ForeignFormat::ALL.map(ForeignFormat::word);
     let found = ForeignFormat::ALL
         .into_iter()
         .find(|origin| origin.word() == word);
     found.ok_or_else(|| {
-        let help = suggest::help("write `--from KIND FILE`; the kinds are", word, words);
-        Failure::usage(
+        let help = suggest::did_you_mean("write `--from KIND FILE`; the kinds are", word, words);
+        CommandError::usage(
             format!("`--from` does not know `{}`", word.escape_debug()),
             help,
         )
@@ -54,7 +54,7 @@ fn origin(word: &str) -> Result<ForeignFormat, Failure> {
     clippy::disallowed_methods,
     reason = "what is named is input, not the host"
 )]
-fn source(origin: ForeignFormat, path: &Path) -> Result<Source, Failure> {
+fn read_source(origin: ForeignFormat, path: &Path) -> Result<ForeignSource, CommandError> {
     let contents = if path.is_dir() {
         let folder = path.canonicalize().ok();
         let folder = folder.and_then(|folder| folder.to_str().map(str::to_owned));
@@ -63,14 +63,14 @@ fn source(origin: ForeignFormat, path: &Path) -> Result<Source, Failure> {
                 "the path of the directory `{}` is not UTF-8",
                 path.display()
             );
-            Failure::usage(fact, "name the files in it")
+            CommandError::usage(fact, "name the files in it")
         })?;
-        Contents::Folder(folder)
+        Contents::Directory(folder)
     } else {
         Contents::Bytes(read_input(path)?)
     };
-    Ok(Source {
-        origin,
+    Ok(ForeignSource {
+        format: origin,
         path: path.display().to_string(),
         contents,
     })

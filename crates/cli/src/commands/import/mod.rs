@@ -8,66 +8,66 @@ use std::{
 };
 
 use stead_engine::{
-    history::{runs::committed, state_dir::StateFolder},
+    history::{runs::committed, state_dir::StateDir},
     import::{
         ignore::{Ignores, Pattern},
         importer::{Imported, import as import_host},
-        options::{Apart, Import, ImportError},
+        options::{ImportError, ImportOptions, MachineSpecific},
     },
     language::load::load,
     model::{schema::Shape, suggest},
-    plan::{document::Wanted, graph::Graph},
+    plan::{document::DesiredResource, graph::Graph},
     provider::erased::DynProvider,
 };
 use stead_resources::{
-    foreign::PLACES,
-    host::{Access, Existing, Reader, Writer},
+    foreign::LAUNCH_CONFIG_PATHS,
+    host::{FileAttributes, IfExists, Reader, Writer},
 };
 
 use crate::{
     args,
     commands::import::from::import_from,
-    context::Session,
-    error::Failure,
+    context::Context,
+    error::CommandError,
     exit::Exit,
     json::ImportDocument,
     render,
-    spec_input::{SpecTexts, Told, read_input},
+    spec_input::{SpecOverrides, SpecTexts, read_input},
 };
 
 /// What import passes over, where it is looked for.
-const IGNORES: &str = "/etc/stead/import-ignore.kdl";
+const IGNORE_FILE: &str = "/etc/stead/import-ignore.kdl";
 /// The name of the host where no file gives one.
-const HOST: &str = "host";
+const DEFAULT_HOST: &str = "host";
 
 /// Writes the host down, if the plan of that is empty; writes nothing but what was asked for.
-pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Failure> {
+pub(crate) fn import(context: &Context, args: &args::ImportArgs) -> Result<Exit, CommandError> {
     if !args.from.0.is_empty() {
-        let place = args.out.as_deref().map(Place::of).transpose()?;
-        let host = place.as_ref().map_or(HOST, |place| &place.stem);
-        let imported = import_from(session, host, &args.from)?;
-        return hand_over(session, args, place.as_ref(), &imported);
+        let output = args.out.as_deref().map(OutputPaths::new).transpose()?;
+        let host = output.as_ref().map_or(DEFAULT_HOST, |output| &output.stem);
+        let imported = import_from(context, host, &args.from)?;
+        return write_result(context, args, output.as_ref(), &imported);
     }
-    let only = patterns(session, &args.only)?;
-    let except = patterns(session, &args.except)?;
-    let mut ignores = ignores(session, args.ignore.as_deref())?;
-    leave_secrets_out(session, &mut ignores);
+    let only = parse_patterns(context, &args.only)?;
+    let except = parse_patterns(context, &args.except)?;
+    let mut ignores = load_ignores(context, args.ignore.as_deref())?;
+    ignore_secrets(context, &mut ignores);
     if args.missing_from.is_none() && !args.values.is_empty() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "`--var` and `--vars` need a spec",
             "name it: `--missing-from SPEC`",
         ));
     }
-    let told = Told::of(&args.values)?;
+    let overrides = SpecOverrides::of(&args.values)?;
     let against = args
         .missing_from
         .as_deref()
-        .map(|path| session.graph(&SpecTexts::read(path)?, &told))
+        .map(|path| context.graph(&SpecTexts::read(path)?, &overrides))
         .transpose()?;
-    let place = args.out.as_deref().map(Place::of).transpose()?;
-    let imported = prove(
-        session,
-        place.as_ref(),
+    let output = args.out.as_deref().map(OutputPaths::new).transpose()?;
+    let imported = import_verified(
+        context,
+        output.as_ref(),
         &only,
         &except,
         &ignores,
@@ -75,8 +75,8 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
     )?;
     let imported = match imported {
         Err(ImportError::NotEmpty(plan)) => {
-            render::message(&session.page_of(&plan));
-            return Err(Failure::new(
+            render::eprint_message(&context.render_plan(&plan));
+            return Err(CommandError::new(
                 Exit::Failed,
                 "the imported spec would change this host, so nothing was written",
                 "if something changed during the import, try again; otherwise exclude it with `--except KIND:NAME`",
@@ -84,26 +84,26 @@ pub(crate) fn import(session: &Session, args: &args::Import) -> Result<Exit, Fai
         }
         imported => imported?,
     };
-    mention_launch_configs(session);
-    hand_over(session, args, place.as_ref(), &imported)
+    mention_launch_configs(context);
+    write_result(context, args, output.as_ref(), &imported)
 }
 
 /// Writes what was imported where it was asked for, and tells the rest.
-fn hand_over(
-    session: &Session,
-    args: &args::Import,
-    place: Option<&Place>,
+fn write_result(
+    context: &Context,
+    args: &args::ImportArgs,
+    output: Option<&OutputPaths>,
     imported: &Imported,
-) -> Result<Exit, Failure> {
-    if let Some(place) = place {
-        place.write(session, imported)?;
+) -> Result<Exit, CommandError> {
+    if let Some(output) = output {
+        output.write(context, imported)?;
     }
     if args.json {
-        render::data(&ImportDocument::text(imported));
-    } else if place.is_none() {
-        render::data(&imported.spec);
+        render::print_data(&ImportDocument::text(imported));
+    } else if output.is_none() {
+        render::print_data(&imported.spec);
     }
-    render::message(&render::coverage(&imported.coverage));
+    render::eprint_message(&render::coverage(&imported.coverage));
     Ok(if imported.coverage.is_complete() {
         Exit::Done
     } else {
@@ -111,52 +111,52 @@ fn hand_over(
     })
 }
 
-fn mention_launch_configs(session: &Session) {
-    let reader = Reader::new(&session.root);
-    for place in PLACES.map(Path::new) {
+fn mention_launch_configs(context: &Context) {
+    let reader = Reader::new(&context.root);
+    for place in LAUNCH_CONFIG_PATHS.map(Path::new) {
         if let Ok(Some(_)) = reader.stat(place) {
             let place = place.display();
-            render::message(&format!(
+            render::eprint_message(&format!(
                 "MicroK8s has read {place}; `stead import --from launch-config {place}` imports it too.\n"
             ));
         }
     }
 }
 
-fn prove(
-    session: &Session,
-    place: Option<&Place>,
+fn import_verified(
+    context: &Context,
+    output: Option<&OutputPaths>,
     only: &[Pattern],
     except: &[Pattern],
     ignores: &Ignores,
     against: Option<&Graph>,
-) -> Result<Result<Imported, ImportError>, Failure> {
-    let wish = Import {
-        host: place.map_or(HOST, |place| &place.stem),
-        path: place.map_or(Path::new("-"), |place| &place.spec),
-        beside: place.map(|place| place.beside.as_str()),
-        apart: if place.is_some() {
-            Apart::Yes
+) -> Result<Result<Imported, ImportError>, CommandError> {
+    let options = ImportOptions {
+        host: output.map_or(DEFAULT_HOST, |output| &output.stem),
+        path: output.map_or(Path::new("-"), |output| &output.spec),
+        files_dir: output.map(|output| output.files_dir.as_str()),
+        machine_specific: if output.is_some() {
+            MachineSpecific::Separate
         } else {
-            Apart::No
+            MachineSpecific::Inline
         },
         only,
         except,
         ignores,
-        against,
+        existing: against,
     };
-    session.confined(async |registry, reader| import_host(registry, reader, &wish).await)
+    context.run_read_only(async |registry, reader| import_host(registry, reader, &options).await)
 }
 
-fn patterns(session: &Session, words: &[String]) -> Result<Vec<Pattern>, Failure> {
+fn parse_patterns(context: &Context, words: &[String]) -> Result<Vec<Pattern>, CommandError> {
     let pattern = |word: &String| {
-        let pattern = Pattern::of(word);
-        if session.registry.get(pattern.kind()).is_some() {
+        let pattern = Pattern::new(word);
+        if context.registry.get(pattern.kind()).is_some() {
             return Ok(pattern);
         }
-        let kinds = session.registry.iter().map(|(name, _)| name);
-        let help = suggest::help("the kinds are", pattern.kind(), kinds);
-        Err(Failure::usage(
+        let kinds = context.registry.iter().map(|(name, _)| name);
+        let help = suggest::did_you_mean("the kinds are", pattern.kind(), kinds);
+        Err(CommandError::usage(
             format!("unknown kind `{}`", pattern.kind()),
             help,
         ))
@@ -168,8 +168,8 @@ fn patterns(session: &Session, words: &[String]) -> Result<Vec<Pattern>, Failure
     clippy::disallowed_methods,
     reason = "a list of ignores is input, not the host"
 )]
-fn ignores(session: &Session, named: Option<&Path>) -> Result<Ignores, Failure> {
-    let usual = session.root.join(IGNORES.trim_start_matches('/'));
+fn load_ignores(context: &Context, named: Option<&Path>) -> Result<Ignores, CommandError> {
+    let usual = context.root.join(IGNORE_FILE.trim_start_matches('/'));
     let path = match named {
         Some(path) => path.to_owned(),
         None if usual.exists() => usual,
@@ -180,12 +180,15 @@ fn ignores(session: &Session, named: Option<&Path>) -> Result<Ignores, Failure> 
 }
 
 /// Passes over what stead itself has written as a secret: to every other kind it is a text like any other.
-fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
+fn ignore_secrets(context: &Context, ignores: &mut Ignores) {
     // Whoever may not read the runs may not read the secrets either.
-    let committed = committed(&StateFolder::at(&session.state));
+    let committed = committed(&StateDir::new(&context.state_dir));
     let wanted = committed.ok().flatten().into_iter();
-    for Wanted { address, .. } in wanted.flat_map(|(_, wanted)| wanted) {
-        let schema = session.registry.of(&address).map(DynProvider::schema);
+    for DesiredResource { address, .. } in wanted.flat_map(|(_, wanted)| wanted) {
+        let schema = context
+            .registry
+            .provider_of(&address)
+            .map(DynProvider::schema);
         let is_secret = schema.is_ok_and(|schema| {
             let mut attributes = schema.attributes.iter();
             attributes.any(|attribute| attribute.shape == Shape::Secret)
@@ -194,9 +197,9 @@ fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
             continue;
         }
         let name = &address.name;
-        for (kind, there) in session.registry.iter() {
+        for (kind, there) in context.registry.iter() {
             if there.managed_paths(name) == [name.as_str()] {
-                let pattern = Pattern::of(&format!("{kind}:{name}"));
+                let pattern = Pattern::new(&format!("{kind}:{name}"));
                 ignores.add(pattern, format!("the secret of {address} is not imported"));
             }
         }
@@ -204,25 +207,25 @@ fn leave_secrets_out(session: &Session, ignores: &mut Ignores) {
 }
 
 /// Where the spec goes, and what goes beside it.
-struct Place {
+struct OutputPaths {
     /// The file that was named.
     spec: PathBuf,
     /// Its name without the extension: that of the host.
     stem: String,
     /// The name of the folder beside it.
-    beside: String,
+    files_dir: String,
     /// The folder that they are all in.
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
-impl Place {
+impl OutputPaths {
     #[expect(
         clippy::disallowed_methods,
         reason = "the spec is output, not the host"
     )]
-    fn of(spec: &Path) -> Result<Self, Failure> {
+    fn new(spec: &Path) -> Result<Self, CommandError> {
         let wrong = |fact: String| {
-            Failure::usage(fact, "write `--out host.kdl`, in a directory that exists")
+            CommandError::usage(fact, "write `--out host.kdl`, in a directory that exists")
         };
         let name = spec.file_stem().and_then(|stem| stem.to_str());
         let Some(stem) = name.filter(|_| !spec.is_dir()) else {
@@ -241,64 +244,64 @@ impl Place {
         Ok(Self {
             spec: spec.to_owned(),
             stem: stem.to_owned(),
-            beside: format!("{stem}.d"),
-            folder,
+            files_dir: format!("{stem}.d"),
+            dir: folder,
         })
     }
 
     /// Returns the path of the spec of what concerns this machine alone.
-    fn own(&self) -> PathBuf {
+    fn machine_spec(&self) -> PathBuf {
         self.spec.with_file_name(format!("{}-own.kdl", self.stem))
     }
 
     /// Writes the sources first, so that a spec never names what is not there. Each file is whole or as before.
-    fn write(&self, session: &Session, imported: &Imported) -> Result<(), Failure> {
-        let writer = Writer::new(&self.folder, &self.folder);
-        let failed = |error| Failure::of(Exit::Failed, &error);
+    fn write(&self, context: &Context, imported: &Imported) -> Result<(), CommandError> {
+        let writer = Writer::new(&self.dir, &self.dir);
+        let failed = |error| CommandError::from_error(Exit::Failed, &error);
         for source in &imported.sources {
             let to = Path::new("/").join(&source.to);
             let folders: Vec<_> = to.ancestors().skip(1).collect();
             for folder in folders.into_iter().rev().skip(1) {
-                if Reader::new(&self.folder)
+                if Reader::new(&self.dir)
                     .stat(folder)
                     .map_err(failed)?
                     .is_none()
                 {
                     writer
-                        .make_folder(folder, &Access::own(0o700))
+                        .create_dir(folder, &FileAttributes::for_current_user(0o700))
                         .map_err(failed)?;
                 }
             }
-            let host = Reader::new(&session.root);
+            let host = Reader::new(&context.root);
             let digested = host.digest(&source.from).map_err(failed)?;
             let mut bytes: Option<File> = host.open(&source.from).map_err(failed)?;
             let Some(bytes) = &mut bytes else {
                 let message = format!("`{}` was removed meanwhile", source.from.display());
-                return Err(Failure::new(Exit::Failed, message, "try again"));
+                return Err(CommandError::new(Exit::Failed, message, "try again"));
             };
             writer
-                .put_file(
+                .write_file(
                     &to,
                     bytes,
                     digested.as_ref(),
-                    &Access::own(0o600),
-                    Existing::Replace,
+                    &FileAttributes::for_current_user(0o600),
+                    IfExists::Replace,
                 )
                 .map_err(failed)?;
         }
-        Self::put(&writer, &self.spec, &imported.spec)?;
-        match &imported.own {
-            Some(own) => Self::put(&writer, &self.own(), own),
+        Self::write_text(&writer, &self.spec, &imported.spec)?;
+        match &imported.machine_spec {
+            Some(own) => Self::write_text(&writer, &self.machine_spec(), own),
             None => Ok(()),
         }
     }
 
-    fn put(writer: &Writer, path: &Path, text: &str) -> Result<(), Failure> {
+    fn write_text(writer: &Writer, path: &Path, text: &str) -> Result<(), CommandError> {
         let at = Path::new("/").join(path.file_name().unwrap_or_default());
         writer
-            .put_text(&at, text.as_bytes(), 0o600)
-            .map_err(|error| Failure::of(Exit::Failed, &error))?;
-        render::message(&format!("Wrote {}.\n", path.display()));
+            .write_text(&at, text.as_bytes(), 0o600)
+            .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
+        render::eprint_message(&format!("Wrote {}.\n", path.display()));
         Ok(())
     }
 }

@@ -3,19 +3,19 @@
 use std::{fmt::Write, path::Path};
 
 use jiff::Timestamp;
-use stead_engine::watch::backoff::{Bout, Bouts};
-use stead_resources::host::{Culprit, HostError, Writer};
+use stead_engine::watch::backoff::{AddressHistory, RestoreHistory};
+use stead_resources::host::{HostError, Process, Writer};
 
 /// Where the figures are, for root.
-const OWN: &str = "/run/stead/watch.prom";
+const METRICS_PATH: &str = "/run/stead/watch.prom";
 
 /// What is counted beside the bouts.
 #[derive(Debug)]
-pub(super) struct Figures {
+pub(super) struct Metrics {
     /// How many resources are watched.
     pub(super) watched: usize,
     /// Number of times that the host was planned.
-    pub(super) looks: u64,
+    pub(super) checks: u64,
     /// How many runs of the watch have failed.
     pub(super) failures: u64,
     /// When the host was last seen to be as applied; `None` if not yet.
@@ -23,18 +23,18 @@ pub(super) struct Figures {
 }
 
 /// Writes the text of the figures for root, and for everybody where somebody wants it. Returns why it could not.
-pub(super) fn write(writer: &Writer, wanted: Option<&Path>, text: &str) -> Vec<HostError> {
-    let own = (Path::new(OWN), 0o600);
-    let files = [Some(own), wanted.map(|path| (path, 0o644))];
+pub(super) fn write(writer: &Writer, public: Option<&Path>, text: &str) -> Vec<HostError> {
+    let own = (Path::new(METRICS_PATH), 0o600);
+    let files = [Some(own), public.map(|path| (path, 0o644))];
     let written = files
         .into_iter()
         .flatten()
-        .map(|(path, mode)| writer.put_text(path, text.as_bytes(), mode));
+        .map(|(path, mode)| writer.write_text(path, text.as_bytes(), mode));
     written.filter_map(Result::err).collect()
 }
 
 /// Returns the text of all figures.
-pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
+pub(super) fn text(metrics: &Metrics, history: &RestoreHistory<Process>) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, values: &[(String, String)]| {
         let name = format!("stead_watch_{name}");
@@ -49,38 +49,38 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
         "resources",
         "gauge",
         "Number of watched resources.",
-        &plain(figures.watched.to_string()),
+        &plain(metrics.watched.to_string()),
     );
     put(
         "looks_total",
         "counter",
         "Number of times that the host was planned.",
-        &plain(figures.looks.to_string()),
+        &plain(metrics.checks.to_string()),
     );
     put(
         "failures_total",
         "counter",
         "Number of failed runs of the watch.",
-        &plain(figures.failures.to_string()),
+        &plain(metrics.failures.to_string()),
     );
-    let last_good = figures.last_good.map_or(0, Timestamp::as_second);
+    let last_good = metrics.last_good.map_or(0, Timestamp::as_second);
     put(
         "last_good_timestamp_seconds",
         "gauge",
         "Time when the host last matched what was applied.",
         &plain(last_good.to_string()),
     );
-    let labelled = |value: fn(&Bout<Culprit>) -> u64| -> Vec<_> {
-        let values = bouts
+    let labelled = |value: fn(&AddressHistory<Process>) -> u64| -> Vec<_> {
+        let values = history
             .iter()
-            .filter(|(_, bout)| bout.total > 0 || bout.given_up.is_some());
+            .filter(|(_, entry)| entry.total > 0 || entry.given_up.is_some());
         values
-            .map(|(address, bout)| {
+            .map(|(address, entry)| {
                 let label = address
                     .to_string()
                     .replace('\\', "\\\\")
                     .replace('"', "\\\"");
-                (format!("{{address=\"{label}\"}}"), value(bout).to_string())
+                (format!("{{address=\"{label}\"}}"), value(entry).to_string())
             })
             .collect()
     };
@@ -88,13 +88,13 @@ pub(super) fn text(figures: &Figures, bouts: &Bouts<Culprit>) -> String {
         "mends_total",
         "counter",
         "Number of times that a resource was restored.",
-        &labelled(|bout| bout.total),
+        &labelled(|entry| entry.total),
     );
     put(
         "given_up",
         "gauge",
         "1 if a resource is no longer restored because another program keeps changing it.",
-        &labelled(|bout| bout.given_up.is_some().into()),
+        &labelled(|entry| entry.given_up.is_some().into()),
     );
     text
 }
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_in_the_format_of_prometheus() {
-        let mut bouts = Bouts::default();
+    fn metrics_use_the_prometheus_text_format() {
+        let mut bouts = RestoreHistory::default();
         let odd = Address::new("iptables-rule", "a \"b\"");
-        bouts.count(&odd);
-        bouts.give_up(&odd, "somebody sets it back".to_owned());
-        let figures = Figures {
+        bouts.count_restore(&odd);
+        bouts.suspend(&odd, "somebody sets it back".to_owned());
+        let figures = Metrics {
             watched: 3,
-            looks: 7,
+            checks: 7,
             failures: 0,
             last_good: Timestamp::from_second(1_700_000_000).ok(),
         };

@@ -5,45 +5,45 @@ use std::collections::BTreeSet;
 use stead_engine::import::coverage::{Coverage, KindCoverage};
 
 use crate::render::{
-    format::plain,
-    print::{line, paint},
-    terminal::wrapped_aside,
+    format::escape_control,
+    print::{push_line, style},
+    terminal::wrap_for_stderr,
 };
 
 /// How many names are shown before the rest is counted.
-const SHOWN: usize = 6;
+const MAX_NAMES: usize = 6;
 
 /// Reports what was written and left out, a line for each kind and each rule.
 pub(crate) fn coverage(coverage: &Coverage) -> String {
     let mut text = String::new();
     let width = coverage.0.keys().map(String::len).max().unwrap_or(0);
     for (kind, found) in &coverage.0 {
-        let counts = match (&found.outside, counts(found)) {
-            (Some(why), _) => plain(why),
+        let counts = match (&found.not_importable, counts(found)) {
+            (Some(why), _) => escape_control(why),
             (None, counts) if counts.is_empty() => "nothing".to_owned(),
             (None, counts) => counts.join(", "),
         };
-        let kind = paint::bold(&format!("{kind:width$}"));
-        let row = wrapped_aside(&format!("  {kind}  {counts}"));
-        line(&mut text, format_args!("{row}"));
-        let mut tell = |what: String, names: String| {
-            let row = wrapped_aside(&format!("  {:width$}    {what}: {names}", ""));
-            line(&mut text, format_args!("{row}"));
+        let kind = style::bold(&format!("{kind:width$}"));
+        let row = wrap_for_stderr(&format!("  {kind}  {counts}"));
+        push_line(&mut text, format_args!("{row}"));
+        let mut add_row = |what: String, names: String| {
+            let row = wrap_for_stderr(&format!("  {:width$}    {what}: {names}", ""));
+            push_line(&mut text, format_args!("{row}"));
         };
         for (whose, count) in &found.foreign {
-            tell(format!("made by {whose}"), count.to_string());
+            add_row(format!("made by {whose}"), count.to_string());
         }
         for (rule, names) in &found.ignored {
-            tell(plain(rule), shown(names));
+            add_row(escape_control(rule), join_limited(names));
         }
         if !found.secrets.is_empty() {
-            tell("secrets, left out".to_owned(), shown(&found.secrets));
+            add_row("secrets, left out".to_owned(), join_limited(&found.secrets));
         }
         for (name, why) in &found.unreadable {
-            let name = plain(name);
-            tell(
-                paint::warning("not written"),
-                format!("{name}: {}", plain(why)),
+            let name = escape_control(name);
+            add_row(
+                style::warning("not written"),
+                format!("{name}: {}", escape_control(why)),
             );
         }
     }
@@ -67,10 +67,14 @@ fn counts(found: &KindCoverage) -> Vec<String> {
         .collect()
 }
 
-fn shown(names: &BTreeSet<String>) -> String {
-    let mut shown: Vec<String> = names.iter().take(SHOWN).map(|name| plain(name)).collect();
-    if names.len() > SHOWN {
-        shown.push(format!("{} more", names.len() - SHOWN));
+fn join_limited(names: &BTreeSet<String>) -> String {
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(|name| escape_control(name))
+        .collect();
+    if names.len() > MAX_NAMES {
+        shown.push(format!("{} more", names.len() - MAX_NAMES));
     }
     shown.join(", ")
 }

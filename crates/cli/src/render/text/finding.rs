@@ -1,14 +1,14 @@
 //! The findings of `stead doctor` as text.
 
-use stead_resources::doctor::finding::{Ailment, Examination, Finding};
+use stead_resources::doctor::finding::{DoctorReport, Finding, FindingRule};
 
 use crate::render::{
-    print::{line, paint},
-    terminal::wrapped,
+    print::{push_line, style},
+    terminal::wrap_for_stdout,
 };
 
 /// Shows all findings, and how many checks there were.
-pub(crate) fn examination(examination: &Examination) -> String {
+pub(crate) fn doctor_report(examination: &DoctorReport) -> String {
     let mut text = String::new();
     for found in &examination.findings {
         finding(&mut text, found);
@@ -18,14 +18,14 @@ pub(crate) fn examination(examination: &Examination) -> String {
         1 => "1 problem found".to_owned(),
         count => format!("{count} problems found"),
     };
-    let checks = match examination.findings.len() + examination.fine.len() {
+    let checks = match examination.findings.len() + examination.passed.len() {
         1 => "1 check".to_owned(),
         checks => format!("{checks} checks"),
     };
-    line(&mut text, format_args!("{count} ({checks})."));
-    for unseen in &examination.unseen {
-        let note = paint::warning("not checked:");
-        line(
+    push_line(&mut text, format_args!("{count} ({checks})."));
+    for unseen in &examination.inconclusive {
+        let note = style::warning("not checked:");
+        push_line(
             &mut text,
             format_args!("{note} {}: {}", unseen.name, unseen.why),
         );
@@ -35,7 +35,7 @@ pub(crate) fn examination(examination: &Examination) -> String {
         .iter()
         .any(|finding| !finding.spec.is_empty())
     {
-        line(
+        push_line(
             &mut text,
             format_args!("Run `stead doctor --show-fix` for a spec that fixes them, and its plan."),
         );
@@ -44,36 +44,33 @@ pub(crate) fn examination(examination: &Examination) -> String {
 }
 
 /// Shows the page of a finding.
-pub(crate) fn ailment(ailment: &Ailment) -> String {
+pub(crate) fn finding_rule(rule: &FindingRule) -> String {
     let mut text = String::new();
-    let name = paint::bold(ailment.name);
-    line(&mut text, format_args!("{name}: {}", ailment.fact));
-    line(
-        &mut text,
-        format_args!("  checks       {}", ailment.looks_at),
-    );
-    mending(&mut text, &ailment.seen(vec![]));
+    let name = style::bold(rule.name);
+    push_line(&mut text, format_args!("{name}: {}", rule.fact));
+    push_line(&mut text, format_args!("  checks       {}", rule.criterion));
+    push_fix(&mut text, &rule.found(vec![]));
     text
 }
 
 fn finding(text: &mut String, finding: &Finding) {
-    let name = paint::error(finding.name);
-    let fact = wrapped(&format!("{name}: {}", finding.fact));
-    line(text, format_args!("{fact}"));
+    let name = style::error(finding.name);
+    let fact = wrap_for_stdout(&format!("{name}: {}", finding.fact));
+    push_line(text, format_args!("{fact}"));
     for seen in &finding.evidence {
-        let seen = wrapped(&format!("  evidence     {seen}"));
-        line(text, format_args!("{seen}"));
+        let seen = wrap_for_stdout(&format!("  evidence     {seen}"));
+        push_line(text, format_args!("{seen}"));
     }
-    mending(text, finding);
-    line(text, format_args!(""));
+    push_fix(text, finding);
+    push_line(text, format_args!(""));
 }
 
 /// Shows why it matters, and how to fix it.
-fn mending(text: &mut String, finding: &Finding) {
-    let why = wrapped(&format!("  why          {}", finding.why));
-    line(text, format_args!("{why}"));
+fn push_fix(text: &mut String, finding: &Finding) {
+    let why = wrap_for_stdout(&format!("  why          {}", finding.why));
+    push_line(text, format_args!("{why}"));
     for way in &finding.by_hand {
-        line(text, format_args!("  fix now      {way}"));
+        push_line(text, format_args!("  fix now      {way}"));
     }
     let rows = finding.spec.iter().flat_map(|node| node.lines());
     for (number, row) in rows.enumerate() {
@@ -82,6 +79,6 @@ fn mending(text: &mut String, finding: &Finding) {
         } else {
             "           "
         };
-        line(text, format_args!("  {label}  {row}"));
+        push_line(text, format_args!("  {label}  {row}"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{Timestamp, tz::TimeZone};
 use stead_engine::{
     history::{
-        journal::{Left, Outcome, Residue},
+        journal::{Outcome, Residue, RetryState},
         runs::Run,
         stage::Stage,
     },
@@ -18,9 +18,9 @@ use stead_engine::{
 use crate::{
     exit::Exit,
     render::{
-        format::plain,
-        print::{line, paint},
-        terminal::wrapped,
+        format::escape_control,
+        print::{push_line, style},
+        terminal::wrap_for_stdout,
     },
 };
 
@@ -33,23 +33,23 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Outcome::Pending { run, until } => format!(
             "{} Run {run} waits for `stead confirm`; `stead revert` rolls it back now.\n\
              Without either it is rolled back at {}.\n",
-            paint::bold("Applied and verified, not confirmed yet."),
-            time(*until)
+            style::bold("Applied and verified, not confirmed yet."),
+            format_time(*until)
         ),
         Outcome::Failed {
             run,
             cause,
-            reverted,
+            restored: reverted,
         }
         | Outcome::NotConfirmed {
             run,
             cause,
-            reverted,
+            restored: reverted,
         }
         | Outcome::CheckFailed {
             run,
             cause,
-            reverted,
+            restored: reverted,
         } => {
             let back = match reverted.len() {
                 0 => String::new(),
@@ -59,7 +59,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             format!(
                 "{}{} to the state before run {run}{back}.\n",
                 causes(*run, cause),
-                paint::bold("Rolled back")
+                style::bold("Rolled back")
             )
         }
         Outcome::Residue {
@@ -69,50 +69,56 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             ..
         } => {
             let mut text = causes(*run, cause);
-            line(
+            push_line(
                 &mut text,
                 format_args!(
                     "{} not everything could be rolled back:",
-                    paint::error("residue:")
+                    style::error("residue:")
                 ),
             );
             residues(&mut text, residue);
             text + &format!(
                 "  {} fix these by hand; `stead show {run}` shows the states before the run\n",
-                paint::help("help:")
+                style::help("help:")
             )
         }
         Outcome::Stale { addresses } => {
             let mut text = format!(
                 "{} the host has changed since the plan was made\n",
-                paint::error("error:")
+                style::error("error:")
             );
             for address in addresses {
-                line(&mut text, format_args!("  {}", plain(&address.to_string())));
+                push_line(
+                    &mut text,
+                    format_args!("  {}", escape_control(&address.to_string())),
+                );
             }
-            text + &format!("  {} nothing was done; plan again\n", paint::help("help:"))
+            text + &format!("  {} nothing was done; plan again\n", style::help("help:"))
         }
     }
 }
 
 /// Says that a run is being rolled back, and what is not restored yet.
-pub(crate) fn going_back(run: u64, stage: Option<&Stage>) -> String {
+pub(crate) fn rolling_back(run: u64, stage: Option<&Stage>) -> String {
     let mut text = format!(
         "{} run {run} is being rolled back\n",
-        paint::error("error:")
+        style::error("error:")
     );
-    if let Some(Stage::GoingBack { cause, left, .. }) = stage {
-        line(&mut text, format_args!("  {}", plain(cause)));
-        text += &left.as_ref().map_or_else(String::new, still_left);
+    if let Some(Stage::RollingBack {
+        cause, retry: left, ..
+    }) = stage
+    {
+        push_line(&mut text, format_args!("  {}", escape_control(cause)));
+        text += &left.as_ref().map_or_else(String::new, pending_residue);
     }
     text
 }
 
 /// Says what a rollback has not restored yet.
-pub(crate) fn still_left(left: &Left) -> String {
+pub(crate) fn pending_residue(left: &RetryState) -> String {
     let mut text = format!(
         "{} not everything is restored yet; the rollback is retried ({} {} so far):\n",
-        paint::warning("left:"),
+        style::warning("left:"),
         left.tries,
         if left.tries == 1 {
             "attempt"
@@ -123,38 +129,38 @@ pub(crate) fn still_left(left: &Left) -> String {
     residues(&mut text, &left.residue);
     text + &format!(
         "  {} fix the cause, or end the rollback with `stead recover`\n",
-        paint::help("help:")
+        style::help("help:")
     )
 }
 
 fn residues(text: &mut String, residues: &[Residue]) {
     for residue in residues {
-        let address = plain(&residue.address.to_string());
-        line(
+        let address = escape_control(&residue.address.to_string());
+        push_line(
             text,
-            format_args!("  {address}: {}", plain(&residue.reason)),
+            format_args!("  {address}: {}", escape_control(&residue.reason)),
         );
     }
 }
 
 /// Shows a time.
-pub(crate) fn time(at: Timestamp) -> String {
+pub(crate) fn format_time(at: Timestamp) -> String {
     at.to_zoned_datetime(TimeZone::system())
         .strftime("%Y-%m-%d %H:%M:%S %Z")
         .to_string()
 }
 
 fn causes(run: u64, cause: &[String]) -> String {
-    let mut text = format!("{} run {run} failed\n", paint::error("error:"));
+    let mut text = format!("{} run {run} failed\n", style::error("error:"));
     for reason in cause {
-        let reason = wrapped(&format!("  {}", plain(reason)));
-        line(&mut text, format_args!("{reason}"));
+        let reason = wrap_for_stdout(&format!("  {}", escape_control(reason)));
+        push_line(&mut text, format_args!("{reason}"));
     }
     text
 }
 
 /// Returns the code that the command of a run ended with, or would have if it had not been cut off; `None` before its end.
-pub(crate) fn exit_of(run: &Run) -> Option<u8> {
+pub(crate) fn exit_code(run: &Run) -> Option<u8> {
     let ended = run.outcome.as_ref();
     ended
         .filter(|outcome| !matches!(outcome, Outcome::Pending { .. }))
@@ -162,9 +168,9 @@ pub(crate) fn exit_of(run: &Run) -> Option<u8> {
 }
 
 /// Says in a word how a run ended.
-pub(crate) fn end_of(run: &Run) -> &'static str {
+pub(crate) fn outcome_word(run: &Run) -> &'static str {
     match &run.outcome {
-        None if run.left.is_some() => "rolling back",
+        None if run.retry.is_some() => "rolling back",
         None => "not ended",
         Some(Outcome::Pending { .. }) => "not confirmed yet",
         Some(Outcome::NotConfirmed { .. }) => "not confirmed",
@@ -177,24 +183,26 @@ pub(crate) fn end_of(run: &Run) -> &'static str {
 }
 
 /// Shows a run in one line of the history.
-pub(crate) fn summary_of_run(run: &Run) -> String {
-    let when = run.started.map_or_else(|| "never started".to_owned(), time);
-    let ended = end_of(run);
+pub(crate) fn run_summary(run: &Run) -> String {
+    let when = run
+        .started
+        .map_or_else(|| "never started".to_owned(), format_time);
+    let ended = outcome_word(run);
     let what = run.plan.as_ref().map_or_else(String::new, |plan| {
         format!(
             "+{} ~{} -{}  {}",
             plan.summary.create,
             plan.summary.change,
             plan.summary.remove,
-            plain(&plan.host)
+            escape_control(&plan.host)
         )
     });
     let undoes = run
         .undoes
         .map_or_else(String::new, |other| format!("  (undoes run {other})"));
-    let exit = exit_of(run).map_or_else(|| "-".to_owned(), |exit| exit.to_string());
-    let left = run.left.as_ref().map_or_else(String::new, still_left);
-    let because = run.plan.as_ref().map_or_else(String::new, brought_back);
+    let exit = exit_code(run).map_or_else(|| "-".to_owned(), |exit| exit.to_string());
+    let left = run.retry.as_ref().map_or_else(String::new, pending_residue);
+    let because = run.plan.as_ref().map_or_else(String::new, restore_causes);
     format!(
         "{:>5}  {when:23}  {ended:19}  {exit}  {what}{undoes}{because}\n{left}",
         run.run
@@ -202,7 +210,7 @@ pub(crate) fn summary_of_run(run: &Run) -> String {
 }
 
 /// Says who or what made a run of the hooks necessary, as far as that is known.
-fn brought_back(plan: &Plan) -> String {
+fn restore_causes(plan: &Plan) -> String {
     let causes = plan
         .changes
         .iter()
@@ -211,13 +219,13 @@ fn brought_back(plan: &Plan) -> String {
         .filter_map(|cause| match cause {
             Cause::Reboot { .. } => Some("a reboot"),
             Cause::Actor { actor, .. } => Some(actor.as_str()),
-            Cause::Hand { person, .. } => Some(person.as_str()),
+            Cause::Manual { person, .. } => Some(person.as_str()),
             _ => None,
         })
         .collect();
     if plan.scope != Scope::Restore || names.is_empty() {
         return String::new();
     }
-    let names: Vec<_> = names.into_iter().map(plain).collect();
+    let names: Vec<_> = names.into_iter().map(escape_control).collect();
     format!("  (caused by {})", names.join(", "))
 }

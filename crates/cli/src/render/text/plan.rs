@@ -3,35 +3,35 @@
 use std::{fmt, path::Path, time::Duration};
 
 use stead_engine::{model::change::Effects, plan::document::Plan, provider::registry::Registry};
-use stead_resources::host::Live;
+use stead_resources::host::LinuxHost;
 
 use crate::render::{
-    format::{bytes, one_line, plain, took},
-    plan_view::{self, Detail, Shown, Side, Symbol, Unified, Words},
-    print::{line, paint},
-    terminal::wrapped,
+    format::{escape_control, format_bytes, format_duration, one_line},
+    plan_view::{self, AttributeDiff, ChangeView, Detail, Side, Symbol, UnifiedDiff},
+    print::{push_line, style},
+    terminal::wrap_for_stdout,
 };
 
 /// As many changes of one kind in a row are shown folded; the rest is counted.
-const ALIKE: usize = 8;
+const MAX_ALIKE: usize = 8;
 
 /// Shows a plan: each change with its reason, then what it all costs.
-pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> String {
+pub(crate) fn plan(registry: &Registry<LinuxHost>, plan: &Plan, detail: Detail) -> String {
     let mut text = String::new();
     let changes = plan_view::changes(registry, plan);
     let mut left = changes.as_slice();
     while let Some(first) = left.first() {
         if first.is_point_of_no_return {
-            let mark = paint::warning("── point of no return ──");
-            line(
+            let mark = style::warning("── point of no return ──");
+            push_line(
                 &mut text,
                 format_args!("  {mark} what follows cannot be undone\n"),
             );
         }
-        let (alike, others) = left.split_at(alike(left));
+        let (alike, others) = left.split_at(count_alike(left));
         let shown = match detail {
             // One more line says as much as the change that it stands for.
-            Detail::Folded if alike.len() > ALIKE + 1 => ALIKE,
+            Detail::Folded if alike.len() > MAX_ALIKE + 1 => MAX_ALIKE,
             _ => alike.len(),
         };
         for shown in &alike[..shown] {
@@ -41,7 +41,7 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> St
         if shown < alike.len() {
             let symbol = symbol(first.symbol);
             let (count, kind) = (alike.len() - shown, &first.planned.address.kind);
-            line(
+            push_line(
                 &mut text,
                 format_args!(
                     "  {symbol} {count} more of the kind {kind}; `--verbose` shows them\n"
@@ -52,7 +52,7 @@ pub(crate) fn plan(registry: &Registry<Live>, plan: &Plan, detail: Detail) -> St
     }
     text += &costs(plan);
     text += &remarks(plan);
-    text += &unseen(plan);
+    text += &unobserved(plan);
     text += &plan_view::summary(plan);
     text.push('\n');
     text
@@ -65,18 +65,18 @@ pub(crate) fn no_changes(plan: &Plan, source: &Path, time: Duration) -> String {
     format!(
         "{}{}No changes. The host matches {} ({count} {noun} read in {} ms).\n",
         remarks(plan),
-        unseen(plan),
+        unobserved(plan),
         source.display(),
         time.as_millis()
     )
 }
 
 /// Counts how many changes from the first on are of one kind, go the same way, and cost nothing that has to be read.
-fn alike(changes: &[Shown<'_>]) -> usize {
+fn count_alike(changes: &[ChangeView<'_>]) -> usize {
     let Some(first) = changes.first() else {
         return 0;
     };
-    let like = |shown: &&Shown<'_>| {
+    let like = |shown: &&ChangeView<'_>| {
         shown.planned.address.kind == first.planned.address.kind
             && shown.symbol == first.symbol
             && shown.planned.effects == Effects::default()
@@ -88,24 +88,24 @@ fn alike(changes: &[Shown<'_>]) -> usize {
 fn symbol(symbol: Symbol) -> String {
     let character = symbol.character();
     match symbol {
-        Symbol::Create => paint::added(character),
-        Symbol::Update | Symbol::Restart => paint::changed(character),
-        Symbol::Delete => paint::removed(character),
+        Symbol::Create => style::added(character),
+        Symbol::Update | Symbol::Restart => style::changed(character),
+        Symbol::Delete => style::removed(character),
     }
 }
 
 /// Shows one change.
-pub(crate) fn change(shown: &Shown<'_>, detail: Detail) -> String {
+pub(crate) fn change(shown: &ChangeView<'_>, detail: Detail) -> String {
     let address = one_line(&shown.planned.address.to_string());
     let symbol = symbol(shown.symbol);
-    let mut text = format!("  {symbol} {}\n", paint::bold(&address));
+    let mut text = format!("  {symbol} {}\n", style::bold(&address));
     let names = shown.attributes.iter().map(|(name, ..)| name.len());
     let width = names.max().unwrap_or(0);
     for (name, old, new) in &shown.attributes {
         text += &attribute(name, width, *old, *new, detail);
     }
-    let because = format!("      {}", one_line(&plan_view::because(shown.planned)));
-    text + &format!("{}\n", paint::faint(&wrapped(&because)))
+    let because = format!("      {}", one_line(&plan_view::explanation(shown.planned)));
+    text + &format!("{}\n", style::faint(&wrap_for_stdout(&because)))
 }
 
 /// Shows one attribute, old and new.
@@ -116,12 +116,12 @@ pub(super) fn attribute(
     new: Side<'_>,
     detail: Detail,
 ) -> String {
-    let (old, new) = match plan_view::words(old, new, detail) {
-        Words::Text(unified) => return format!("      {name}\n{}", diff(&unified)),
-        Words::Line { old, new } => (old, new),
+    let (old, new) = match plan_view::attribute_diff(old, new, detail) {
+        AttributeDiff::Multiline(unified) => return format!("      {name}\n{}", diff(&unified)),
+        AttributeDiff::Inline { old, new } => (old, new),
     };
-    let old = old.map(|old| paint::removed(&old));
-    let new = new.map(|new| paint::added(&new));
+    let old = old.map(|old| style::removed(&old));
+    let new = new.map(|new| style::added(&new));
     let line = match (old, new) {
         (Some(old), Some(new)) => format!("{old} → {new}"),
         (one, other) => one.or(other).unwrap_or_default(),
@@ -129,23 +129,23 @@ pub(super) fn attribute(
     format!("      {name:width$}  {line}\n")
 }
 
-fn diff(unified: &Unified) -> String {
+fn diff(unified: &UnifiedDiff) -> String {
     let mut text = String::new();
     for shown in &unified.lines {
         let shown = match shown.chars().next() {
-            Some('+') => paint::added(shown),
-            Some('-') => paint::removed(shown),
-            Some('@') => paint::faint(shown),
+            Some('+') => style::added(shown),
+            Some('-') => style::removed(shown),
+            Some('@') => style::faint(shown),
             _ => shown.clone(),
         };
-        line(&mut text, format_args!("        {shown}"));
+        push_line(&mut text, format_args!("        {shown}"));
     }
-    if unified.left > 0 {
-        line(
+    if unified.omitted > 0 {
+        push_line(
             &mut text,
             format_args!(
                 "        … {} more lines; `--verbose` shows them",
-                unified.left
+                unified.omitted
             ),
         );
     }
@@ -158,10 +158,10 @@ fn costs(plan: &Plan) -> String {
         let address = one_line(&cost.address.to_string());
         let said = one_line(&cost.text);
         match cost.warning {
-            None => row(&mut text, format_args!("  {address} {said}")),
+            None => push_row(&mut text, format_args!("  {address} {said}")),
             Some(warning) => {
-                let warning = paint::warning(&format!("{warning}:"));
-                row(&mut text, format_args!("  {warning} {address}: {said}"));
+                let warning = style::warning(&format!("{warning}:"));
+                push_row(&mut text, format_args!("  {warning} {address}: {said}"));
             }
         }
     }
@@ -174,8 +174,8 @@ fn costs(plan: &Plan) -> String {
 fn remarks(plan: &Plan) -> String {
     let mut text = String::new();
     for remark in &plan.remarks {
-        let said = plain(&remark.text);
-        row(
+        let said = escape_control(&remark.text);
+        push_row(
             &mut text,
             format_args!("  note: {}: {said}", remark.address),
         );
@@ -186,10 +186,10 @@ fn remarks(plan: &Plan) -> String {
     text
 }
 
-fn unseen(plan: &Plan) -> String {
+fn unobserved(plan: &Plan) -> String {
     let mut text = String::new();
-    for unseen in &plan.unseen {
-        row(
+    for unseen in &plan.unobserved {
+        push_row(
             &mut text,
             format_args!(
                 "  could not be read: {} of {}",
@@ -198,7 +198,7 @@ fn unseen(plan: &Plan) -> String {
         );
     }
     if !text.is_empty() {
-        row(
+        push_row(
             &mut text,
             format_args!("  only root can read them: run `sudo stead plan`"),
         );
@@ -208,8 +208,8 @@ fn unseen(plan: &Plan) -> String {
 }
 
 /// Adds a line of prose.
-fn row(text: &mut String, row: fmt::Arguments<'_>) {
-    line(text, format_args!("{}", wrapped(&row.to_string())));
+fn push_row(text: &mut String, row: fmt::Arguments<'_>) {
+    push_line(text, format_args!("{}", wrap_for_stdout(&row.to_string())));
 }
 
 /// Asks whether to carry out a plan, and says what has to be known before.
@@ -220,13 +220,13 @@ pub(crate) fn question(plan: &Plan) -> String {
     if restarts > 0 {
         let noun = if restarts == 1 { "service" } else { "services" };
         let outage: u64 = effects().map(|effects| effects.outage).sum();
-        let outage = took(Duration::from_millis(outage));
+        let outage = format_duration(Duration::from_millis(outage));
         matters.push(format!(
             "restarts {restarts} {noun} (away for about {outage})"
         ));
     }
     if plan.summary.download > 0 {
-        matters.push(format!("downloads {}", bytes(plan.summary.download)));
+        matters.push(format!("downloads {}", format_bytes(plan.summary.download)));
     }
     if effects().any(|effects| effects.may_cut_network.is_some()) {
         matters.push("may cut the network".to_owned());
@@ -280,25 +280,25 @@ mod tests {
     }
 
     #[test]
-    fn many_of_a_kind_are_folded() {
+    fn plan_folds_many_changes_of_one_kind() {
         let registry = stead_resources::registry();
         let show = |plan_of: &Plan, detail| plan(&registry, plan_of, detail);
         let paragraphs = |text: &str| text.matches("from host.kdl").count();
         let folded = show(&plan_of(30, &json!({})), Detail::Folded);
-        assert_eq!(paragraphs(&folded), ALIKE);
+        assert_eq!(paragraphs(&folded), MAX_ALIKE);
         let rest = "22 more of the kind file; `--verbose` shows them";
         assert!(folded.contains(rest), "{folded}");
         let whole = show(&plan_of(30, &json!({})), Detail::Whole);
         assert_eq!(paragraphs(&whole), 30);
         // What costs something is never folded away, and neither is a single one.
         let costly = plan_of(30, &json!({ "irreversible": "it is gone" }));
-        assert_eq!(paragraphs(&show(&costly, Detail::Folded)), 1 + ALIKE);
-        let few = plan_of(ALIKE + 1, &json!({}));
-        assert_eq!(paragraphs(&show(&few, Detail::Folded)), ALIKE + 1);
+        assert_eq!(paragraphs(&show(&costly, Detail::Folded)), 1 + MAX_ALIKE);
+        let few = plan_of(MAX_ALIKE + 1, &json!({}));
+        assert_eq!(paragraphs(&show(&few, Detail::Folded)), MAX_ALIKE + 1);
     }
 
     #[test]
-    fn the_question_says_what_matters() {
+    fn question_names_restarts_downloads_and_risks() {
         let check = |effects: Value, expected: &str| {
             assert_eq!(question(&plan_of(2, &effects)), expected);
         };

@@ -15,45 +15,45 @@ use stead_engine::{
 };
 
 use crate::{
-    json::{EventDocument, Last, Line},
+    json::{EventDocument, FinalEvent, Line},
     render::{
-        format::{bytes, plain, took},
+        format::{escape_control, format_bytes, format_duration},
         plan_view,
-        print::{data, message},
-        terminal::{has_letters, lettered, moves},
+        print::{eprint_message, print_data},
+        terminal::{supports_cursor, supports_unicode, to_terminal_charset},
         text::outcome::outcome,
     },
 };
 
 /// A step that took longer is told from others where nothing is drawn.
-const LONG: Duration = Duration::from_secs(1);
+const SLOW_STEP: Duration = Duration::from_secs(1);
 
 /// Whoever sits before a run.
 pub(crate) struct Progress {
-    manner: Manner,
-    scene: Mutex<Scene>,
+    mode: ProgressMode,
+    state: Mutex<ProgressState>,
 }
 
 /// How they are told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum ProgressMode {
     /// People see each step.
-    Shown,
+    Interactive,
     /// People are told how it ended.
     Quiet,
     /// A program reads a line for each event.
-    Lines,
-    /// As [`Self::Lines`], and each step waits for whoever reads, before and after.
-    Paced,
+    Json,
+    /// As [`Self::Json`], and each step waits for whoever reads, before and after.
+    JsonStepped,
 }
 
 /// What is drawn on a terminal, or was said where there is none.
-struct Scene {
-    all: MultiProgress,
+struct ProgressState {
+    bars: MultiProgress,
     steps: Option<ProgressBar>,
     download: Option<ProgressBar>,
     /// The tenth of each download that was said last.
-    said: BTreeMap<String, u64>,
+    last_tenths: BTreeMap<String, u64>,
     /// What the running step changes, and when it began.
     step: Option<(String, Instant)>,
     /// What the run is to do, and when it began.
@@ -64,40 +64,40 @@ struct Scene {
 
 impl Progress {
     pub(crate) fn new(as_json: bool) -> Self {
-        Self::in_manner(if as_json {
-            Manner::Lines
+        Self::with_mode(if as_json {
+            ProgressMode::Json
         } else {
-            Manner::Shown
+            ProgressMode::Interactive
         })
     }
 
     /// For somebody who looks at the host between two steps: each waits for a line on standard input.
-    pub(crate) fn paced() -> Self {
-        Self::in_manner(Manner::Paced)
+    pub(crate) fn step_by_step() -> Self {
+        Self::with_mode(ProgressMode::JsonStepped)
     }
 
     /// For somebody who only wants to know how runs end.
     pub(crate) fn quiet(as_json: bool) -> Self {
-        Self::in_manner(if as_json {
-            Manner::Lines
+        Self::with_mode(if as_json {
+            ProgressMode::Json
         } else {
-            Manner::Quiet
+            ProgressMode::Quiet
         })
     }
 
-    fn in_manner(manner: Manner) -> Self {
-        let target = if moves() {
+    fn with_mode(manner: ProgressMode) -> Self {
+        let target = if supports_cursor() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         Self {
-            manner,
-            scene: Mutex::new(Scene {
-                all: MultiProgress::with_draw_target(target),
+            mode: manner,
+            state: Mutex::new(ProgressState {
+                bars: MultiProgress::with_draw_target(target),
                 steps: None,
                 download: None,
-                said: BTreeMap::new(),
+                last_tenths: BTreeMap::new(),
                 step: None,
                 run: None,
                 stops: 0,
@@ -106,18 +106,18 @@ impl Progress {
     }
 
     /// Notes what the run is to do, to say afterwards that it is done.
-    pub(crate) fn begin(&self, summary: &Summary) {
-        self.scene().run = Some((summary.clone(), Instant::now()));
+    pub(crate) fn start(&self, summary: &Summary) {
+        self.lock_state().run = Some((summary.clone(), Instant::now()));
     }
 
     /// Shows an event.
     pub(crate) fn show(&self, event: &Event) {
-        match self.manner {
-            Manner::Shown => self.scene().show(event),
-            Manner::Quiet => {}
-            Manner::Lines => self.line(Line::Event(event.clone())),
-            Manner::Paced => {
-                self.line(Line::Event(event.clone()));
+        match self.mode {
+            ProgressMode::Interactive => self.lock_state().show(event),
+            ProgressMode::Quiet => {}
+            ProgressMode::Json => self.print_json(Line::Event(event.clone())),
+            ProgressMode::JsonStepped => {
+                self.print_json(Line::Event(event.clone()));
                 if matches!(event, Event::Step { .. } | Event::StepDone { .. }) {
                     // Whoever has gone lets everything go on.
                     drop(std::io::stdin().read_line(&mut String::new()));
@@ -127,54 +127,57 @@ impl Progress {
     }
 
     /// Says what comes of Ctrl-C.
-    pub(crate) fn stopping(&self) {
-        if self.manner != Manner::Quiet {
-            self.scene().stopping();
+    pub(crate) fn show_stopping(&self) {
+        if self.mode != ProgressMode::Quiet {
+            self.lock_state().show_stopping();
         }
     }
 
     /// Says that there was nothing to do.
-    pub(crate) fn unchanged(&self) {
-        self.line(Line::Last(Last::Unchanged));
+    pub(crate) fn show_unchanged(&self) {
+        self.print_json(Line::Final(FinalEvent::Unchanged));
     }
 
     /// Shows how an interrupted run was put back.
-    pub(crate) fn recovered(&self, ended: &Outcome) {
-        self.line(Line::Last(Last::Recovered {
+    pub(crate) fn show_recovered(&self, ended: &Outcome) {
+        self.print_json(Line::Final(FinalEvent::Recovered {
             outcome: ended.clone(),
         }));
-        self.scene().clear();
-        message(&outcome(ended));
+        self.lock_state().clear();
+        eprint_message(&outcome(ended));
     }
 
     /// Shows how it ended.
-    pub(crate) fn end(&self, ended: &Outcome) {
-        let mut scene = self.scene();
-        scene.clear();
-        self.line(Line::Last(Last::Outcome {
+    pub(crate) fn show_outcome(&self, ended: &Outcome) {
+        let mut state = self.lock_state();
+        state.clear();
+        self.print_json(Line::Final(FinalEvent::Outcome {
             outcome: ended.clone(),
         }));
-        let run = scene.run.take();
-        if let (Manner::Shown, Outcome::Done { .. } | Outcome::Pending { .. }, Some(run)) =
-            (self.manner, ended, run)
+        let run = state.run.take();
+        if let (
+            ProgressMode::Interactive,
+            Outcome::Done { .. } | Outcome::Pending { .. },
+            Some(run),
+        ) = (self.mode, ended, run)
         {
-            message(&done(&run.0, run.1.elapsed()));
+            eprint_message(&done_text(&run.0, run.1.elapsed()));
         }
-        message(&outcome(ended));
+        eprint_message(&outcome(ended));
     }
 
-    fn scene(&self) -> MutexGuard<'_, Scene> {
-        self.scene.lock().expect("no holder panics")
+    fn lock_state(&self) -> MutexGuard<'_, ProgressState> {
+        self.state.lock().expect("no holder panics")
     }
 
-    fn line(&self, line: Line) {
-        if matches!(self.manner, Manner::Lines | Manner::Paced) {
-            data(&EventDocument::line(line));
+    fn print_json(&self, line: Line) {
+        if matches!(self.mode, ProgressMode::Json | ProgressMode::JsonStepped) {
+            print_data(&EventDocument::json_line(line));
         }
     }
 }
 
-impl Scene {
+impl ProgressState {
     fn show(&mut self, event: &Event) {
         if let Event::Downloading(download) = event {
             return self.show_download(download);
@@ -183,9 +186,9 @@ impl Scene {
             self.end_download();
         }
         match event {
-            Event::Started { steps, .. } => self.steps = Some(self.all.add(new_bar(*steps))),
+            Event::Started { steps, .. } => self.steps = Some(self.bars.add(new_step_bar(*steps))),
             Event::Step { addresses, .. } => {
-                self.step = Some((several(addresses), Instant::now()));
+                self.step = Some((summarize_addresses(addresses), Instant::now()));
                 if let Some(bar) = &self.steps {
                     bar.reset_elapsed();
                 }
@@ -193,37 +196,43 @@ impl Scene {
             Event::StepDone { .. } => self.end_step(),
             _ => {}
         }
-        let text = words(event);
+        let text = event_text(event);
         if !text.is_empty() {
-            self.say(event, &text);
+            self.print_line(event, &text);
         }
     }
 
     /// Draws what happens in its place, or says it.
-    fn say(&self, event: &Event, text: &str) {
-        if self.all.is_hidden() {
-            return message(&format!("{text}\n"));
+    fn print_line(&self, event: &Event, text: &str) {
+        if self.bars.is_hidden() {
+            return eprint_message(&format!("{text}\n"));
         }
         match (event, &self.steps) {
             // What went wrong stays to be read.
-            (Event::Checked { .. } | Event::Sign { .. } | Event::RollingBack { .. }, _)
-            | (_, None) => self.leave(text),
+            (Event::Checked { .. } | Event::HealthResult { .. } | Event::RollingBack { .. }, _)
+            | (_, None) => self.print_above(text),
             (Event::Waiting(_), Some(bar)) => {
                 let step = self.step.as_ref().map_or("", |(step, _)| step);
-                bar.set_message(lettered(&format!("{step}, {text}"), &std::io::stderr()));
+                bar.set_message(to_terminal_charset(
+                    &format!("{step}, {text}"),
+                    &std::io::stderr(),
+                ));
             }
             (Event::Step { .. }, Some(bar)) => {
                 let step = self.step.as_ref().map_or("", |(step, _)| step);
-                bar.set_message(lettered(step, &std::io::stderr()));
+                bar.set_message(to_terminal_charset(step, &std::io::stderr()));
             }
-            (_, Some(bar)) => bar.set_message(lettered(text, &std::io::stderr())),
+            (_, Some(bar)) => bar.set_message(to_terminal_charset(text, &std::io::stderr())),
         }
     }
 
     /// Leaves a line above what is drawn.
-    fn leave(&self, text: &str) {
+    fn print_above(&self, text: &str) {
         // Whoever sat there may have gone.
-        drop(self.all.println(lettered(text, &std::io::stderr())));
+        drop(
+            self.bars
+                .println(to_terminal_charset(text, &std::io::stderr())),
+        );
     }
 
     fn end_step(&mut self) {
@@ -231,10 +240,10 @@ impl Scene {
             return;
         };
         let time = begin.elapsed();
-        if !self.all.is_hidden() {
-            self.leave(&format!("  done  {step} ({})", took(time)));
-        } else if time >= LONG {
-            message(&format!("  took {}\n", took(time)));
+        if !self.bars.is_hidden() {
+            self.print_above(&format!("  done  {step} ({})", format_duration(time)));
+        } else if time >= SLOW_STEP {
+            eprint_message(&format!("  took {}\n", format_duration(time)));
         }
         if let Some(bar) = &self.steps {
             bar.inc(1);
@@ -244,21 +253,21 @@ impl Scene {
     /// Draws how far a download is; without a terminal it is said for each tenth.
     fn show_download(&mut self, download: &Download) {
         let Download { label, done, total } = download;
-        let (label, end) = (plain(label), bytes(*total));
-        if self.all.is_hidden() {
+        let (label, end) = (escape_control(label), format_bytes(*total));
+        if self.bars.is_hidden() {
             let tenth = done.saturating_mul(10) / total.max(&1);
-            if self.said.insert(label.clone(), tenth) != Some(tenth) {
-                let done = bytes(*done);
-                message(&format!("downloading {label}: {done} of {end}\n"));
+            if self.last_tenths.insert(label.clone(), tenth) != Some(tenth) {
+                let done = format_bytes(*done);
+                eprint_message(&format!("downloading {label}: {done} of {end}\n"));
             }
             return;
         }
-        let all = &self.all;
+        let all = &self.bars;
         let bar = self
             .download
             .get_or_insert_with(|| all.add(new_download_bar()));
-        let text = format!("downloading {label}: {} of {end}", bytes(*done));
-        bar.set_message(lettered(&text, &std::io::stderr()));
+        let text = format!("downloading {label}: {} of {end}", format_bytes(*done));
+        bar.set_message(to_terminal_charset(&text, &std::io::stderr()));
         bar.set_length(*total);
         bar.set_position(*done);
         if done == total {
@@ -272,7 +281,7 @@ impl Scene {
         }
     }
 
-    fn stopping(&mut self) {
+    fn show_stopping(&mut self) {
         self.stops += 1;
         let process = std::process::id();
         let text = match (self.stops, &self.run) {
@@ -284,10 +293,10 @@ impl Scene {
             ),
             _ => return,
         };
-        if self.all.is_hidden() {
-            message(&format!("{text}\n"));
+        if self.bars.is_hidden() {
+            eprint_message(&format!("{text}\n"));
         } else {
-            self.leave(&text);
+            self.print_above(&text);
         }
     }
 
@@ -306,10 +315,10 @@ fn new_download_bar() -> ProgressBar {
     ProgressBar::no_length().with_style(style)
 }
 
-fn new_bar(steps: usize) -> ProgressBar {
+fn new_step_bar(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} [{pos}/{len}] {elapsed} {wide_msg}")
         .expect("the template is fixed");
-    let style = if has_letters(&std::io::stderr()) {
+    let style = if supports_unicode(&std::io::stderr()) {
         style
     } else {
         style.tick_chars("-\\|/ ")
@@ -320,10 +329,10 @@ fn new_bar(steps: usize) -> ProgressBar {
 }
 
 /// Names the first of what a step changes.
-fn several(addresses: &[Address]) -> String {
+fn summarize_addresses(addresses: &[Address]) -> String {
     let first = addresses
         .first()
-        .map_or_else(String::new, |address| plain(&address.to_string()));
+        .map_or_else(String::new, |address| escape_control(&address.to_string()));
     match addresses.len() {
         0 | 1 => first,
         count => format!("{first} and {} more", count - 1),
@@ -331,7 +340,7 @@ fn several(addresses: &[Address]) -> String {
 }
 
 /// Says what a run has done.
-fn done(summary: &Summary, time: Duration) -> String {
+fn done_text(summary: &Summary, time: Duration) -> String {
     let Summary {
         create,
         change,
@@ -347,15 +356,15 @@ fn done(summary: &Summary, time: Duration) -> String {
     ]);
     parts.extend(plan_view::restarts(*restarts));
     if *download > 0 {
-        parts.push(format!("{} to download", bytes(*download)));
+        parts.push(format!("{} to download", format_bytes(*download)));
     }
     if parts.is_empty() {
         parts.push("nothing changed".to_owned());
     }
-    format!("{} in {}.\n", parts.join(", "), took(time))
+    format!("{} in {}.\n", parts.join(", "), format_duration(time))
 }
 
-fn words(event: &Event) -> String {
+fn event_text(event: &Event) -> String {
     match event {
         Event::Recovering { run } => {
             format!("run {run} was interrupted; rolling it back")
@@ -365,23 +374,34 @@ fn words(event: &Event) -> String {
         | Event::StepDone { .. }
         | Event::Downloading(_)
         | Event::Checked { fault: None, .. }
-        | Event::Sign { fault: None, .. } => String::new(),
-        Event::Step { step, addresses } => format!("step {step}: {}", several(addresses)),
-        Event::Waiting(Wait { what }) => format!("waiting for {}", plain(what)),
+        | Event::HealthResult { fault: None, .. } => String::new(),
+        Event::Step { step, addresses } => {
+            format!("step {step}: {}", summarize_addresses(addresses))
+        }
+        Event::Waiting(Wait { what }) => format!("waiting for {}", escape_control(what)),
         Event::Verifying => "verifying".to_owned(),
         Event::Checked {
             address,
             fault: Some(fault),
-        } => format!("{} fails: {}", plain(&address.to_string()), plain(fault)),
-        Event::Looking => "running health checks".to_owned(),
-        Event::Sign {
+        } => format!(
+            "{} fails: {}",
+            escape_control(&address.to_string()),
+            escape_control(fault)
+        ),
+        Event::CheckingHealth => "running health checks".to_owned(),
+        Event::HealthResult {
             name,
             fault: Some(fault),
-        } => format!("{name} worked before and fails now: {}", plain(fault)),
+        } => format!(
+            "{name} worked before and fails now: {}",
+            escape_control(fault)
+        ),
         Event::RollingBack { cause } => format!(
             "rolling back: {}",
-            plain(cause.first().map_or("", String::as_str))
+            escape_control(cause.first().map_or("", String::as_str))
         ),
-        Event::Reverting { address } => format!("restoring {}", plain(&address.to_string())),
+        Event::Restoring { address } => {
+            format!("restoring {}", escape_control(&address.to_string()))
+        }
     }
 }

@@ -4,56 +4,56 @@ use std::time::Duration;
 
 use stead_engine::{
     history::journal::Outcome,
-    rehearsal::report::{Fault, LeftOut, Moved, Reboot, Rehearsal, Step},
+    rehearsal::report::{Difference, KillTest, Reboot, Rehearsal, Skipped, Step},
 };
 
 use crate::render::{
-    format::{bytes, took},
-    print::{line, paint},
+    format::{format_bytes, format_duration},
+    print::{push_line, style},
     text::outcome::outcome,
 };
 
 /// How many files are named for one step; the rest is counted.
-const SHOWN: usize = 10;
+const MAX_FILES: usize = 10;
 
 /// Shows everything that was seen.
 pub(crate) fn rehearsal(report: &Rehearsal) -> String {
     let mut text = String::new();
     let memory = report
         .memory
-        .map(|memory| format!(", with {} of memory", bytes(memory)));
-    line(
+        .map(|memory| format!(", with {} of memory", format_bytes(memory)));
+    push_line(
         &mut text,
         format_args!(
             "The clone was up after {}{}.",
-            milliseconds(report.up_ms),
+            format_ms(report.up_ms),
             memory.unwrap_or_default()
         ),
     );
     for difference in &report.differences {
-        line(
+        push_line(
             &mut text,
-            format_args!("{} {difference}", paint::warning("note:")),
+            format_args!("{} {difference}", style::warning("note:")),
         );
     }
     for left in &report.refused {
-        left_out(&mut text, &paint::error("refused:"), left);
+        skipped(&mut text, &style::error("refused:"), left);
     }
     for left in &report.left_out {
-        left_out(&mut text, &paint::warning("not rehearsed:"), left);
+        skipped(&mut text, &style::warning("not rehearsed:"), left);
     }
     for done in &report.steps {
         step(&mut text, done);
     }
     unplanned(&mut text, report);
     if !report.restarts.is_empty() {
-        line(
+        push_line(
             &mut text,
             format_args!("Restarted: {}", report.restarts.join(", ")),
         );
     }
     match &report.outcome {
-        None => line(&mut text, format_args!("There was nothing to change.")),
+        None => push_line(&mut text, format_args!("There was nothing to change.")),
         Some(Outcome::Done { .. }) => {}
         Some(ended) => text.push_str(&outcome(ended)),
     }
@@ -63,41 +63,43 @@ pub(crate) fn rehearsal(report: &Rehearsal) -> String {
     if let Some(seen) = &report.reboot {
         reboot(&mut text, seen);
     }
-    for fault in &report.faults {
-        killed(&mut text, fault);
+    for fault in &report.kill_tests {
+        kill_test(&mut text, fault);
     }
-    let verdict = if report.holds() {
+    let verdict = if report.succeeded() {
         "Rehearsal passed; this host is unchanged."
     } else {
         "Rehearsal failed; this host is unchanged."
     };
-    line(&mut text, format_args!("{verdict}"));
+    push_line(&mut text, format_args!("{verdict}"));
     text
 }
 
-fn left_out(text: &mut String, word: &str, left: &LeftOut) {
-    line(text, format_args!("{word} {}: {}", left.address, left.why));
+fn skipped(text: &mut String, word: &str, left: &Skipped) {
+    push_line(text, format_args!("{word} {}: {}", left.address, left.why));
 }
 
 fn step(text: &mut String, step: &Step) {
     let names: Vec<String> = step.addresses.iter().map(ToString::to_string).collect();
     let sign = if step.is_done { "done" } else { "FAILED" };
-    let memory = step.memory.map(|memory| format!(", {}", bytes(memory)));
-    line(
+    let memory = step
+        .memory
+        .map(|memory| format!(", {}", format_bytes(memory)));
+    push_line(
         text,
         format_args!(
             "  {sign}  {} ({}{})",
             names.join(", "),
-            milliseconds(step.ms),
+            format_ms(step.ms),
             memory.unwrap_or_default()
         ),
     );
-    for moved in step.files.iter().take(SHOWN) {
-        line(text, format_args!("        also {}", change(moved)));
+    for moved in step.files.iter().take(MAX_FILES) {
+        push_line(text, format_args!("        also {}", change(moved)));
     }
-    if step.files.len() > SHOWN {
-        let more = step.files.len() - SHOWN;
-        line(
+    if step.files.len() > MAX_FILES {
+        let more = step.files.len() - MAX_FILES;
+        push_line(
             text,
             format_args!("        and {more} more; `--json` names them"),
         );
@@ -108,18 +110,18 @@ fn unplanned(text: &mut String, report: &Rehearsal) {
     if report.unplanned.is_empty() {
         return;
     }
-    line(text, format_args!("Changed although not in the plan:"));
-    for moved in report.unplanned.iter().take(3 * SHOWN) {
-        line(text, format_args!("  {}", change(moved)));
+    push_line(text, format_args!("Changed although not in the plan:"));
+    for moved in report.unplanned.iter().take(3 * MAX_FILES) {
+        push_line(text, format_args!("  {}", change(moved)));
     }
-    if report.unplanned.len() > 3 * SHOWN {
-        let more = report.unplanned.len() - 3 * SHOWN;
-        line(text, format_args!("  and {more} more; `--json` names them"));
+    if report.unplanned.len() > 3 * MAX_FILES {
+        let more = report.unplanned.len() - 3 * MAX_FILES;
+        push_line(text, format_args!("  and {more} more; `--json` names them"));
     }
 }
 
-fn change(moved: &Moved) -> String {
-    let Moved {
+fn change(moved: &Difference) -> String {
+    let Difference {
         name,
         before,
         after,
@@ -135,66 +137,66 @@ fn change(moved: &Moved) -> String {
     }
 }
 
-fn pending(text: &mut String, subject: &str, pending: &[LeftOut]) {
+fn pending(text: &mut String, subject: &str, pending: &[Skipped]) {
     if pending.is_empty() {
-        line(text, format_args!("{subject} is empty."));
+        push_line(text, format_args!("{subject} is empty."));
         return;
     }
-    line(text, format_args!("{subject} is not empty:"));
+    push_line(text, format_args!("{subject} is not empty:"));
     for left in pending {
-        line(text, format_args!("  {}: {}", left.address, left.why));
+        push_line(text, format_args!("  {}: {}", left.address, left.why));
     }
 }
 
 fn reboot(text: &mut String, reboot: &Reboot) {
-    line(
+    push_line(
         text,
         format_args!(
             "The clone was up {} after a reboot.",
-            milliseconds(reboot.up_ms)
+            format_ms(reboot.up_ms)
         ),
     );
-    if let Some(settled) = reboot.settled_ms.filter(|_| !reboot.came_back.is_empty()) {
-        let names: Vec<String> = reboot.came_back.iter().map(ToString::to_string).collect();
-        line(
+    if let Some(settled) = reboot.settled_ms.filter(|_| !reboot.restored.is_empty()) {
+        let names: Vec<String> = reboot.restored.iter().map(ToString::to_string).collect();
+        push_line(
             text,
             format_args!(
                 "  restored within {}: {}",
-                milliseconds(settled),
+                format_ms(settled),
                 names.join(", ")
             ),
         );
     }
     if reboot.lost.is_empty() {
-        line(text, format_args!("The plan after the reboot is empty."));
+        push_line(text, format_args!("The plan after the reboot is empty."));
     } else {
         pending(text, "The plan after the reboot", &reboot.lost);
     }
 }
 
-fn killed(text: &mut String, fault: &Fault) {
+fn kill_test(text: &mut String, fault: &KillTest) {
     let names: Vec<String> = fault.addresses.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
     if fault.is_clean() {
-        line(
+        push_line(
             text,
             format_args!("Killed in {names}: rolled back completely."),
         );
         return;
     }
-    line(
+    push_line(
         text,
-        format_args!("Killed in {names}: {}", paint::error("not rolled back:")),
+        format_args!("Killed in {names}: {}", style::error("not rolled back:")),
     );
-    if let Some(fault) = &fault.fault {
-        line(text, format_args!("  {fault}"));
+    if let Some(fault) = &fault.error {
+        push_line(text, format_args!("  {fault}"));
     }
-    for moved in &fault.left {
-        line(text, format_args!("  {}", change(moved)));
+    for moved in &fault.differences {
+        push_line(text, format_args!("  {}", change(moved)));
     }
 }
 
 /// Writes milliseconds as people read them.
-fn milliseconds(ms: u64) -> String {
-    took(Duration::from_millis(ms))
+fn format_ms(ms: u64) -> String {
+    format_duration(Duration::from_millis(ms))
 }

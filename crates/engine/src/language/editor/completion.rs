@@ -2,11 +2,11 @@
 
 use crate::{
     language::editor::{
-        keywords::{Part, holds_resources, meaning, properties_of, words_of},
-        outline::{Entry, Node, Outline, Word},
+        keywords::{FileRole, contains_resources, keyword_doc, keywords_at, properties_of},
+        outline::{Node, NodeEntry, Outline, Word},
     },
     model::{
-        completion::Gap,
+        completion::CompletionTarget,
         schema::{Attribute, Schema, Shape},
     },
 };
@@ -17,12 +17,12 @@ pub struct Cursor<'o> {
     /// The word that stands there.
     pub word: Option<&'o Word>,
     /// What may stand there.
-    pub blanks: Vec<Blank<'o>>,
+    pub contexts: Vec<CompletionContext<'o>>,
 }
 
 /// Something that may be written.
 #[derive(Debug)]
-pub enum Blank<'o> {
+pub enum CompletionContext<'o> {
     /// The name of a node: a word of the language, each with what it means, or a kind.
     Node {
         /// The words.
@@ -64,17 +64,18 @@ pub enum Blank<'o> {
     File,
 }
 
-impl<'o> Blank<'o> {
+impl<'o> CompletionContext<'o> {
     /// Returns the resource that has a gap here.
-    pub fn gap(&self) -> Option<(&'o Node, Gap)> {
+    pub fn target(&self) -> Option<(&'o Node, CompletionTarget)> {
         let of = |attribute: &Attribute| attribute.name.to_owned();
         match self {
-            Self::Name(node) => Some((node, Gap::Name)),
-            Self::Value(node, attribute) => Some((node, Gap::Value(of(attribute)))),
-            Self::Key(node, attribute) => Some((node, Gap::Key(of(attribute)))),
-            Self::KeyValue(node, attribute, key) => {
-                Some((node, Gap::KeyValue(of(attribute), (*key).to_owned())))
-            }
+            Self::Name(node) => Some((node, CompletionTarget::Name)),
+            Self::Value(node, attribute) => Some((node, CompletionTarget::Value(of(attribute)))),
+            Self::Key(node, attribute) => Some((node, CompletionTarget::Key(of(attribute)))),
+            Self::KeyValue(node, attribute, key) => Some((
+                node,
+                CompletionTarget::KeyValue(of(attribute), (*key).to_owned()),
+            )),
             _ => None,
         }
     }
@@ -82,7 +83,7 @@ impl<'o> Blank<'o> {
     /// Returns what a word of the language means here.
     pub fn meaning(&self, word: &str) -> Option<&'static str> {
         match self {
-            Self::Node { .. } => meaning(word),
+            Self::Node { .. } => keyword_doc(word),
             Self::Property(_) => {
                 let mut properties = self.properties().iter();
                 properties
@@ -103,44 +104,50 @@ impl<'o> Blank<'o> {
 }
 
 /// Says what stands at a place and what else may. `schema_of` knows the kinds.
-pub fn cursor<'o>(
+pub fn context_at<'o>(
     outline: &'o Outline,
     offset: usize,
     schema_of: &dyn Fn(&str) -> Option<Schema>,
-    part: Part,
+    role: FileRole,
 ) -> Cursor<'o> {
     let mut comments = outline.comments.iter();
     if comments.any(|comment| comment.start < offset && offset <= comment.end) {
         return Cursor {
             word: None,
-            blanks: vec![],
+            contexts: vec![],
         };
     }
-    let (around, node) = find(&outline.nodes, offset);
+    let (around, node) = find_nodes(&outline.nodes, offset);
     let mut holders = around.iter();
-    let inner = holders.position(|node| !holds_resources(node));
-    let place = Place {
-        around: &around[..inner.unwrap_or(around.len())],
-        within: inner.map_or(&[], |at| &around[at..]),
+    let inner = holders.position(|node| !contains_resources(node));
+    let finder = ContextFinder {
+        containers: &around[..inner.unwrap_or(around.len())],
+        resource_path: inner.map_or(&[], |at| &around[at..]),
         schema_of,
-        part,
+        role,
     };
-    let spot = node.map_or(Spot::Begin, |node| Spot::of(node, offset));
-    let word = match (&spot, node) {
-        (Spot::Name, Some(node)) => Some(&node.name),
-        (Spot::Property(word) | Spot::Annotation(word), _) => Some(*word),
-        (Spot::Argument(_, Some(entry)) | Spot::Value(entry), _) => entry.value.as_ref(),
+    let position = node.map_or(CursorPosition::Begin, |node| {
+        CursorPosition::locate(node, offset)
+    });
+    let word = match (&position, node) {
+        (CursorPosition::Name, Some(node)) => Some(&node.name),
+        (CursorPosition::Property(word) | CursorPosition::Annotation(word), _) => Some(*word),
+        (CursorPosition::Argument(_, Some(entry)) | CursorPosition::Value(entry), _) => {
+            entry.value.as_ref()
+        }
         _ => None,
     };
-    let blanks = match node {
-        Some(node) if !matches!(spot, Spot::Name | Spot::Begin) => place.in_node(node, &spot),
-        _ => place.begin(),
+    let contexts = match node {
+        Some(node) if !matches!(position, CursorPosition::Name | CursorPosition::Begin) => {
+            finder.inside_node(node, &position)
+        }
+        _ => finder.at_node_start(),
     };
-    Cursor { word, blanks }
+    Cursor { word, contexts }
 }
 
 /// Finds the nodes around a place, and the one in whose head it is.
-fn find(mut nodes: &[Node], offset: usize) -> (Vec<&Node>, Option<&Node>) {
+fn find_nodes(mut nodes: &[Node], offset: usize) -> (Vec<&Node>, Option<&Node>) {
     let mut around = vec![];
     loop {
         let is_in = |node: &&Node| {
@@ -158,19 +165,19 @@ fn find(mut nodes: &[Node], offset: usize) -> (Vec<&Node>, Option<&Node>) {
 }
 
 /// Where in a node a place is.
-enum Spot<'o> {
+enum CursorPosition<'o> {
     Begin,
     Name,
     Annotation(&'o Word),
     Property(&'o Word),
     /// Which argument it is, counted from 0.
-    Argument(usize, Option<&'o Entry>),
+    Argument(usize, Option<&'o NodeEntry>),
     /// The value of a property.
-    Value(&'o Entry),
+    Value(&'o NodeEntry),
 }
 
-impl<'o> Spot<'o> {
-    fn of(node: &'o Node, offset: usize) -> Self {
+impl<'o> CursorPosition<'o> {
+    fn locate(node: &'o Node, offset: usize) -> Self {
         if node.name.is_at(offset) {
             return Self::Name;
         }
@@ -195,7 +202,7 @@ impl<'o> Spot<'o> {
         Self::Argument(index, None)
     }
 
-    fn entry(&self) -> Option<&'o Entry> {
+    fn entry(&self) -> Option<&'o NodeEntry> {
         match self {
             Self::Argument(_, entry) => *entry,
             Self::Value(entry) => Some(entry),
@@ -204,28 +211,28 @@ impl<'o> Spot<'o> {
     }
 }
 
-struct Place<'a, 'o> {
+struct ContextFinder<'a, 'o> {
     /// What holds the resource or is no resource.
-    around: &'a [&'o Node],
+    containers: &'a [&'o Node],
     /// The resource and what is open in it.
-    within: &'a [&'o Node],
+    resource_path: &'a [&'o Node],
     schema_of: &'a dyn Fn(&str) -> Option<Schema>,
-    part: Part,
+    role: FileRole,
 }
 
-impl<'o> Place<'_, 'o> {
+impl<'o> ContextFinder<'_, 'o> {
     fn schema(&self, node: &Node) -> Option<Schema> {
         (self.schema_of)(&node.name.text)
     }
 
     /// What may begin here.
-    fn begin(&self) -> Vec<Blank<'o>> {
-        match self.within {
+    fn at_node_start(&self) -> Vec<CompletionContext<'o>> {
+        match self.resource_path {
             [] => {
-                let is_top = self.around.is_empty();
-                vec![Blank::Node {
-                    words: words_of(is_top, self.part),
-                    has_kinds: !is_top || self.part != Part::Main,
+                let is_top = self.containers.is_empty();
+                vec![CompletionContext::Node {
+                    words: keywords_at(is_top, self.role),
+                    has_kinds: !is_top || self.role != FileRole::Main,
                 }]
             }
             [resource] => {
@@ -234,12 +241,15 @@ impl<'o> Place<'_, 'o> {
                 };
                 let key = schema
                     .entries()
-                    .map(|entries| Blank::Key(resource, entries));
-                [Blank::Child(resource)].into_iter().chain(key).collect()
+                    .map(|entries| CompletionContext::Key(resource, entries));
+                [CompletionContext::Child(resource)]
+                    .into_iter()
+                    .chain(key)
+                    .collect()
             }
             [resource, child] => {
                 let map = self.map(resource, child);
-                map.map(|map| Blank::Key(resource, map))
+                map.map(|map| CompletionContext::Key(resource, map))
                     .into_iter()
                     .collect()
             }
@@ -248,39 +258,46 @@ impl<'o> Place<'_, 'o> {
     }
 
     fn map(&self, resource: &Node, child: &Node) -> Option<&'static Attribute> {
-        let attribute = self.schema(resource)?.written(&child.name.text)?;
+        let attribute = self.schema(resource)?.user_attribute(&child.name.text)?;
         (attribute.shape == Shape::Map).then_some(attribute)
     }
 
     /// What may stand behind the name of a node.
-    fn in_node(&self, node: &'o Node, spot: &Spot<'o>) -> Vec<Blank<'o>> {
-        if let Spot::Annotation(_) = spot {
-            return vec![Blank::Annotation];
+    fn inside_node(&self, node: &'o Node, spot: &CursorPosition<'o>) -> Vec<CompletionContext<'o>> {
+        if let CursorPosition::Annotation(_) = spot {
+            return vec![CompletionContext::Annotation];
         }
         let annotation = spot.entry().and_then(|entry| entry.annotation.as_ref());
         match annotation.map(|word| word.text.as_str()) {
-            Some("var") => return vec![Blank::Variable],
-            Some("fact") => return vec![Blank::Fact],
+            Some("var") => return vec![CompletionContext::Variable],
+            Some("fact") => return vec![CompletionContext::Fact],
             Some(_) => return vec![],
             None => {}
         }
-        match self.within {
+        match self.resource_path {
             [] => match self.schema(node) {
-                Some(schema) => of_resource(node, &schema, spot),
-                None => of_word(node, spot),
+                Some(schema) => resource_contexts(node, &schema, spot),
+                None => keyword_contexts(node, spot),
             },
             [resource] => {
                 let Some(schema) = self.schema(resource) else {
                     return vec![];
                 };
                 let name = node.name.text.as_str();
-                let known = value(resource, &schema, name);
-                let entry = || Some(Blank::KeyValue(resource, schema.entries()?, name));
+                let known = value_context(resource, &schema, name);
+                let entry = || {
+                    Some(CompletionContext::KeyValue(
+                        resource,
+                        schema.entries()?,
+                        name,
+                    ))
+                };
                 known.or_else(entry).into_iter().collect()
             }
             [resource, child] => {
                 let map = self.map(resource, child);
-                let value = map.map(|map| Blank::KeyValue(resource, map, &node.name.text));
+                let value =
+                    map.map(|map| CompletionContext::KeyValue(resource, map, &node.name.text));
                 value.into_iter().collect()
             }
             _ => vec![],
@@ -288,61 +305,72 @@ impl<'o> Place<'_, 'o> {
     }
 }
 
-fn of_resource<'o>(node: &'o Node, schema: &Schema, spot: &Spot<'o>) -> Vec<Blank<'o>> {
+fn resource_contexts<'o>(
+    node: &'o Node,
+    schema: &Schema,
+    spot: &CursorPosition<'o>,
+) -> Vec<CompletionContext<'o>> {
     match spot {
-        Spot::Argument(0, _) => vec![Blank::Name(node)],
-        Spot::Argument(index, entry) => {
+        CursorPosition::Argument(0, _) => vec![CompletionContext::Name(node)],
+        CursorPosition::Argument(index, entry) => {
             let main = schema.main.filter(|_| *index == 1);
-            let main = main.and_then(|main| value(node, schema, main));
+            let main = main.and_then(|main| value_context(node, schema, main));
             let word = entry.and_then(|entry| entry.value.as_ref());
             let is_name = word.is_none_or(|word| !word.is_quoted());
-            let attribute = is_name.then_some(Blank::Attribute(node));
+            let attribute = is_name.then_some(CompletionContext::Attribute(node));
             main.into_iter().chain(attribute).collect()
         }
-        Spot::Property(_) => vec![Blank::Attribute(node)],
-        Spot::Value(entry) => {
+        CursorPosition::Property(_) => vec![CompletionContext::Attribute(node)],
+        CursorPosition::Value(entry) => {
             let name = entry.property.as_ref().map_or("", |word| &word.text);
-            value(node, schema, name).into_iter().collect()
+            value_context(node, schema, name).into_iter().collect()
         }
-        Spot::Begin | Spot::Name | Spot::Annotation(_) => vec![],
+        CursorPosition::Begin | CursorPosition::Name | CursorPosition::Annotation(_) => vec![],
     }
 }
 
-fn value<'o>(resource: &'o Node, schema: &Schema, attribute: &str) -> Option<Blank<'o>> {
+fn value_context<'o>(
+    resource: &'o Node,
+    schema: &Schema,
+    attribute: &str,
+) -> Option<CompletionContext<'o>> {
     match attribute {
-        "needs" => Some(Blank::Address),
-        "absent" | "override" => Some(Blank::Flag),
-        _ => Some(Blank::Value(resource, schema.written(attribute)?)),
+        "needs" => Some(CompletionContext::Address),
+        "absent" | "override" => Some(CompletionContext::Flag),
+        _ => Some(CompletionContext::Value(
+            resource,
+            schema.user_attribute(attribute)?,
+        )),
     }
 }
 
-fn of_word<'o>(node: &'o Node, spot: &Spot<'o>) -> Vec<Blank<'o>> {
+fn keyword_contexts<'o>(node: &'o Node, spot: &CursorPosition<'o>) -> Vec<CompletionContext<'o>> {
     let name = node.name.text.as_str();
-    let blank = match (name, spot) {
-        ("include", Spot::Argument(0, _)) => Blank::File,
-        ("use", Spot::Argument(0, _)) => Blank::Profile,
-        ("when", Spot::Argument(..) | Spot::Property(_)) | ("var", Spot::Property(_)) => {
-            Blank::Property(node)
+    let context = match (name, spot) {
+        ("include", CursorPosition::Argument(0, _)) => CompletionContext::File,
+        ("use", CursorPosition::Argument(0, _)) => CompletionContext::Profile,
+        ("when", CursorPosition::Argument(..) | CursorPosition::Property(_))
+        | ("var", CursorPosition::Argument(1.., _) | CursorPosition::Property(_)) => {
+            CompletionContext::Property(node)
         }
-        ("var", Spot::Argument(1.., _)) => Blank::Property(node),
-        ("when" | "var", Spot::Value(entry)) => {
+        ("when" | "var", CursorPosition::Value(entry)) => {
             let property = entry.property.as_ref().map_or("", |word| &word.text);
             match (name, property) {
-                ("when", "fact") => Blank::Fact,
-                ("when", "var") => Blank::Variable,
+                ("when", "fact") => CompletionContext::Fact,
+                ("when", "var") => CompletionContext::Variable,
                 ("when", _) => {
                     let fact = node.property("fact").and_then(|fact| fact.value.as_ref());
                     let Some(fact) = fact else { return vec![] };
-                    Blank::FactValue(&fact.text)
+                    CompletionContext::FactValue(&fact.text)
                 }
-                (_, "type") => Blank::OneOf(&["text", "number", "flag"]),
-                (_, "override") => Blank::Flag,
+                (_, "type") => CompletionContext::OneOf(&["text", "number", "flag"]),
+                (_, "override") => CompletionContext::Flag,
                 _ => return vec![],
             }
         }
         _ => return vec![],
     };
-    vec![blank]
+    vec![context]
 }
 
 #[cfg(test)]
@@ -371,38 +399,44 @@ mod tests {
         })
     }
 
-    fn check_part(part: Part, text: &str, expected: &str) {
+    fn check_part(part: FileRole, text: &str, expected: &str) {
         let offset = text.find('|').expect("a place is marked");
         let text = text.replace('|', "");
         let outline = outline(&text);
-        let found = cursor(&outline, offset, &schema_of, part);
-        let told = |blank: &Blank<'_>| match blank {
-            Blank::Node { words, has_kinds } => {
+        let found = context_at(&outline, offset, &schema_of, part);
+        let described = |blank: &CompletionContext<'_>| match blank {
+            CompletionContext::Node { words, has_kinds } => {
                 let words = words.iter().map(|(word, _)| *word);
                 let kinds = has_kinds.then_some("kinds");
                 words.chain(kinds).collect::<Vec<_>>().join(" ")
             }
-            Blank::Property(node) => format!("property of {}", node.name.text),
-            Blank::Attribute(node) => format!("attribute of {}", node.name.text),
-            Blank::Child(node) => format!("child of {}", node.name.text),
-            Blank::Key(_, attribute) => format!("key of {}", attribute.name),
-            Blank::Name(node) => format!("name of {}", node.name.text),
-            Blank::Value(_, attribute) => format!("value of {}", attribute.name),
-            Blank::KeyValue(_, attribute, key) => format!("value of {} {key}", attribute.name),
+            CompletionContext::Property(node) => format!("property of {}", node.name.text),
+            CompletionContext::Attribute(node) => format!("attribute of {}", node.name.text),
+            CompletionContext::Child(node) => format!("child of {}", node.name.text),
+            CompletionContext::Key(_, attribute) => format!("key of {}", attribute.name),
+            CompletionContext::Name(node) => format!("name of {}", node.name.text),
+            CompletionContext::Value(_, attribute) => format!("value of {}", attribute.name),
+            CompletionContext::KeyValue(_, attribute, key) => {
+                format!("value of {} {key}", attribute.name)
+            }
             other => format!("{other:?}"),
         };
-        let told: Vec<_> = found.blanks.iter().map(told).collect();
+        let described: Vec<_> = found.contexts.iter().map(described).collect();
         let word = found.word.map_or("", |word| &word.text);
-        assert_eq!(format!("{word}: {}", told.join(", ")), expected, "{text}");
+        assert_eq!(
+            format!("{word}: {}", described.join(", ")),
+            expected,
+            "{text}"
+        );
     }
 
     /// The place is where `|` stands.
     fn check(text: &str, expected: &str) {
-        check_part(Part::Main, text, expected);
+        check_part(FileRole::Main, text, expected);
     }
 
     #[test]
-    fn words_stand_at_the_top_and_kinds_within_a_host() {
+    fn completion_offers_keywords_at_top_and_kinds_in_host() {
         check("|", ": host var include profile");
         check("ho|", "ho: host var include profile");
         check("host \"x\" {\n    |\n}", ": include use when kinds");
@@ -412,16 +446,20 @@ mod tests {
             "t: include use when kinds",
         );
         check("profile \"x\" { |", ": include use when kinds");
-        check_part(Part::Included, "|", ": var profile include use when kinds");
         check_part(
-            Part::Either,
+            FileRole::Included,
+            "|",
+            ": var profile include use when kinds",
+        );
+        check_part(
+            FileRole::Unknown,
             "|",
             ": host var profile include use when kinds",
         );
     }
 
     #[test]
-    fn a_resource_has_a_name_a_main_value_and_attributes() {
+    fn completion_in_resource_offers_name_value_and_attributes() {
         check("host \"x\" { thing |", ": name of thing");
         check("host \"x\" { thing \"a|\"", "a: name of thing");
         check(
@@ -444,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_their_attributes_take() {
+    fn completion_of_value_follows_its_attribute() {
         check("host \"x\" { thing \"a\" needs=|", ": Address");
         check("host \"x\" { thing \"a\" needs=\"th|\" b=1", "th: Address");
         check("host \"x\" { thing \"a\" needs=\"th|\n}", "th: Address");
@@ -463,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn values_from_elsewhere_are_known_by_their_annotation() {
+    fn completion_of_value_follows_its_annotation() {
         check("host \"x\" { thing \"a\" value=(|", ": Annotation");
         check(
             "host \"x\" { thing \"a\" value=(va|)\"x\"",
@@ -476,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_language_have_their_own() {
+    fn keyword_nodes_complete_their_own_values() {
         check("include \"|\"", ": File");
         check("host \"x\" { use \"|\"", ": Profile");
         check("host \"x\" { when |", ": property of when");
@@ -496,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stands_in_a_comment() {
+    fn completion_in_comment_offers_nothing() {
         check("// |", ": ");
         check("/* | */", ": ");
         check("host \"x\" { thing \"a\" // |\n}", ": ");

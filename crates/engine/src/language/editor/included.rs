@@ -15,8 +15,8 @@ pub fn check_included<H: Host>(
     source: &Arc<Source>,
     registry: &Registry<H>,
 ) -> Result<(), SpecErrors> {
-    let read = crate::language::parse::on_a_large_stack(|| {
-        spec_file::fragment(source, registry, spec_file::Part::Included)
+    let read = crate::language::parse::with_large_stack(|| {
+        spec_file::read_spec_file(source, registry, spec_file::SpecFileRole::Included)
             .map(|fragment| fragment.errors)
     });
     match read? {

@@ -2,22 +2,22 @@
 
 use crate::language::{
     editor::outline::Node,
-    keywords::{HOST, INCLUDE, Meant, PROFILE, USE, VAR, WHEN, WORDS},
+    keywords::{HOST, INCLUDE, KEYWORDS, KeywordDoc, PROFILE, USE, VAR, WHEN},
 };
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum FileRole {
     /// It has the `host`.
     Main,
     /// Others include it.
     Included,
     /// Nobody can tell yet: it has no `host`, and nothing is known to include it.
-    Either,
+    Unknown,
 }
 
 /// What every kind takes besides its own attributes. `absent` only where a resource may be asked not to exist.
-pub const GENERIC: [Meant; 3] = [
+pub const COMMON_ATTRIBUTES: [KeywordDoc; 3] = [
     (
         "needs",
         "The address of a resource that comes first: `needs=\"KIND:NAME\"`.",
@@ -30,22 +30,22 @@ pub const GENERIC: [Meant; 3] = [
 ];
 
 /// Whether the language has a word that is no kind and may stand in any file.
-pub fn is_word(name: &str) -> bool {
-    WORDS.contains(&name)
+pub fn is_keyword(name: &str) -> bool {
+    KEYWORDS.contains(&name)
 }
 
 /// Returns the words that may begin a node at the top of a file, or else within a host, a profile or a `when`.
-pub(super) fn words_of(is_top: bool, part: Part) -> &'static [Meant] {
-    match (is_top, part) {
-        (true, Part::Main) => &[HOST, VAR, INCLUDE, PROFILE],
-        (true, Part::Included) => &[VAR, PROFILE, INCLUDE, USE, WHEN],
-        (true, Part::Either) => &[HOST, VAR, PROFILE, INCLUDE, USE, WHEN],
+pub(super) fn keywords_at(is_top: bool, role: FileRole) -> &'static [KeywordDoc] {
+    match (is_top, role) {
+        (true, FileRole::Main) => &[HOST, VAR, INCLUDE, PROFILE],
+        (true, FileRole::Included) => &[VAR, PROFILE, INCLUDE, USE, WHEN],
+        (true, FileRole::Unknown) => &[HOST, VAR, PROFILE, INCLUDE, USE, WHEN],
         (false, _) => &[INCLUDE, USE, WHEN],
     }
 }
 
 /// Returns the properties that a word of the language takes.
-pub(super) fn properties_of(word: &str) -> &'static [Meant] {
+pub(super) fn properties_of(word: &str) -> &'static [KeywordDoc] {
     match word {
         "var" => &[
             ("default", "Its value if none is set."),
@@ -71,13 +71,13 @@ pub(super) fn properties_of(word: &str) -> &'static [Meant] {
 }
 
 /// Returns what a word of the language means.
-pub(super) fn meaning(word: &str) -> Option<&'static str> {
+pub(super) fn keyword_doc(word: &str) -> Option<&'static str> {
     let all = [HOST, VAR, INCLUDE, PROFILE, USE, WHEN];
     let found = all.into_iter().find(|(name, _)| *name == word);
     found.map(|(_, meaning)| meaning)
 }
 
 /// Whether resources stand between the braces of a node.
-pub(super) fn holds_resources(node: &Node) -> bool {
+pub(super) fn contains_resources(node: &Node) -> bool {
     matches!(node.name.text.as_str(), "host" | "profile" | "when")
 }

@@ -7,10 +7,10 @@ pub(crate) mod keywords;
 pub(crate) mod outline;
 pub(crate) mod symbols;
 
-pub use completion::{Blank, Cursor, cursor};
+pub use completion::{CompletionContext, Cursor, context_at};
 pub use included::check_included;
-pub use keywords::{GENERIC, Part, is_word};
-pub use outline::{Entry, Node, Outline, Word, outline};
-pub use symbols::{Names, Use, Variable, names, used_at};
+pub use keywords::{COMMON_ATTRIBUTES, FileRole, is_keyword};
+pub use outline::{Node, NodeEntry, Outline, Word, outline};
+pub use symbols::{Reference, Symbols, Variable, reference_at, symbols};
 
-pub use crate::language::include::normal;
+pub use crate::language::include::normalize;

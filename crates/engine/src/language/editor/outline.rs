@@ -5,8 +5,8 @@ use std::ops::Range;
 use kdl::KdlDocument;
 
 use crate::language::{
-    grammar::DEPTH,
-    lexer::{Fault, Lexeme, Token, tokens},
+    grammar::MAX_DEPTH,
+    lexer::{LexError, Token, TokenKind, tokens},
 };
 
 /// The nodes of a text.
@@ -24,7 +24,7 @@ pub struct Node {
     /// Its name: a kind, or a word of the language.
     pub name: Word,
     /// What stands behind its name.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<NodeEntry>,
     /// All before its braces, up to the line break or brace that ends it.
     pub head: Range<usize>,
     /// What is between its braces.
@@ -35,7 +35,7 @@ pub struct Node {
 
 /// One argument or property of a node.
 #[derive(Clone, Debug, Default)]
-pub struct Entry {
+pub struct NodeEntry {
     /// The name before a `=`.
     pub property: Option<Word>,
     /// The word in parentheses before the value.
@@ -60,7 +60,7 @@ pub struct Word {
 
 impl Node {
     /// Returns the values that have no name before them.
-    pub fn arguments(&self) -> impl Iterator<Item = &Entry> {
+    pub fn arguments(&self) -> impl Iterator<Item = &NodeEntry> {
         self.entries.iter().filter(|entry| entry.property.is_none())
     }
 
@@ -71,8 +71,8 @@ impl Node {
     }
 
     /// Returns a property by its name.
-    pub fn property(&self, name: &str) -> Option<&Entry> {
-        let is_it = |entry: &&Entry| {
+    pub fn property(&self, name: &str) -> Option<&NodeEntry> {
+        let is_it = |entry: &&NodeEntry| {
             entry
                 .property
                 .as_ref()
@@ -96,7 +96,7 @@ impl Word {
 
 /// Finds the nodes of a text.
 pub fn outline(text: &str) -> Outline {
-    let mut writer = Writer {
+    let mut builder = OutlineBuilder {
         text,
         comments: vec![],
         levels: vec![Level::default()],
@@ -105,22 +105,22 @@ pub fn outline(text: &str) -> Outline {
         is_continued: false,
     };
     for token in tokens(text) {
-        writer.take(token);
-        if writer.levels.len() > DEPTH {
+        builder.push_token(token);
+        if builder.levels.len() > MAX_DEPTH {
             break;
         }
     }
-    while writer.levels.len() > 1 {
-        writer.close(text.len()..text.len());
+    while builder.levels.len() > 1 {
+        builder.close(text.len()..text.len());
     }
-    writer.end_node(text.len());
+    builder.end_node(text.len());
     Outline {
-        nodes: writer.levels.pop().unwrap_or_default().nodes,
-        comments: writer.comments,
+        nodes: builder.levels.pop().unwrap_or_default().nodes,
+        comments: builder.comments,
     }
 }
 
-struct Writer<'t> {
+struct OutlineBuilder<'t> {
     text: &'t str,
     comments: Vec<Range<usize>>,
     /// Nodes that are open, the outermost first; never empty.
@@ -133,20 +133,20 @@ struct Writer<'t> {
 #[derive(Default)]
 struct Level {
     nodes: Vec<Node>,
-    current: Option<Open>,
+    current: Option<OpenNode>,
     /// Where it began.
     start: usize,
     is_commented_out: bool,
 }
 
 /// A node that has not ended.
-struct Open {
+struct OpenNode {
     node: Node,
     is_commented_out: bool,
     /// Where its last word ended.
     end: usize,
     /// Whether a `=` waits for its value.
-    wants_value: bool,
+    expects_value: bool,
     /// Whether its braces are behind it.
     has_body: bool,
 }
@@ -159,26 +159,28 @@ struct Annotation {
     is_closed: bool,
 }
 
-impl Writer<'_> {
+impl OutlineBuilder<'_> {
     fn level(&mut self) -> &mut Level {
         self.levels.last_mut().expect("the outermost level stays")
     }
 
-    fn take(&mut self, token: Token) {
+    fn push_token(&mut self, token: Token) {
         let range = token.start..token.end;
-        match token.lexeme {
-            Lexeme::Space => {}
-            Lexeme::LineComment | Lexeme::BlockComment | Lexeme::Broken(Fault::OpenComment) => {
+        match token.kind {
+            TokenKind::Space => {}
+            TokenKind::LineComment
+            | TokenKind::BlockComment
+            | TokenKind::Broken(LexError::UnclosedComment) => {
                 self.comments.push(range);
             }
-            Lexeme::Newline if self.is_continued => self.is_continued = false,
-            Lexeme::Newline if self.is_slashdashed => {}
-            Lexeme::Newline | Lexeme::Semicolon => self.end_node(token.start),
-            Lexeme::Backslash => self.is_continued = true,
-            Lexeme::Slashdash => self.is_slashdashed = true,
-            Lexeme::Open => self.open(range),
-            Lexeme::Close => self.close(range),
-            Lexeme::OpenParen => {
+            TokenKind::Newline if self.is_continued => self.is_continued = false,
+            TokenKind::Newline if self.is_slashdashed => {}
+            TokenKind::Newline | TokenKind::Semicolon => self.end_node(token.start),
+            TokenKind::Backslash => self.is_continued = true,
+            TokenKind::Slashdash => self.is_slashdashed = true,
+            TokenKind::OpenBrace => self.open(range),
+            TokenKind::CloseBrace => self.close(range),
+            TokenKind::OpenParen => {
                 let nothing = Word {
                     range: range.end..range.end,
                     inside: range.end..range.end,
@@ -190,28 +192,28 @@ impl Writer<'_> {
                     is_closed: false,
                 });
             }
-            Lexeme::CloseParen => {
+            TokenKind::CloseParen => {
                 if let Some(annotation) = &mut self.annotation {
                     annotation.range.end = range.end;
                     annotation.is_closed = true;
                 }
             }
-            Lexeme::Equals => self.equals(range),
-            _ => self.word(word(self.text, token)),
+            TokenKind::Equals => self.set_property(range),
+            _ => self.add_word(parse_word(self.text, token)),
         }
     }
 
-    fn word(&mut self, word: Word) {
+    fn add_word(&mut self, word: Word) {
         if let Some(annotation) = self.annotation.as_mut().filter(|it| !it.is_closed) {
             annotation.range.end = word.range.end;
             annotation.word = word;
             return;
         }
-        self.entry(Some(word));
+        self.add_entry(Some(word));
     }
 
     /// Adds a value, or the name of a node; none where only an annotation was typed.
-    fn entry(&mut self, value: Option<Word>) {
+    fn add_entry(&mut self, value: Option<Word>) {
         let annotation = self.annotation.take();
         let is_commented_out = std::mem::take(&mut self.is_slashdashed);
         let ranges = [
@@ -224,11 +226,11 @@ impl Writer<'_> {
         let annotation = annotation.map(|it| it.word);
         let level = self.level();
         let Some(open) = &mut level.current else {
-            level.current = value.map(|name| Open::new(name, is_commented_out));
+            level.current = value.map(|name| OpenNode::new(name, is_commented_out));
             return;
         };
         open.end = end;
-        if std::mem::take(&mut open.wants_value)
+        if std::mem::take(&mut open.expects_value)
             && let Some(last) = open.node.entries.last_mut()
         {
             last.annotation = annotation;
@@ -236,7 +238,7 @@ impl Writer<'_> {
             last.range.end = end;
             return;
         }
-        open.node.entries.push(Entry {
+        open.node.entries.push(NodeEntry {
             property: None,
             annotation,
             value,
@@ -246,7 +248,7 @@ impl Writer<'_> {
     }
 
     /// What stood before is the name of a property.
-    fn equals(&mut self, range: Range<usize>) {
+    fn set_property(&mut self, range: Range<usize>) {
         let Some(open) = &mut self.level().current else {
             return;
         };
@@ -260,17 +262,17 @@ impl Writer<'_> {
             };
             last.range.end = name.range.start;
             let start = name.range.start;
-            open.node.entries.push(Entry {
+            open.node.entries.push(NodeEntry {
                 property: Some(name),
                 range: start..range.end,
-                ..Entry::default()
+                ..NodeEntry::default()
             });
         } else {
             last.property = last.value.take();
             last.range.end = range.end;
         }
         open.end = range.end;
-        open.wants_value = true;
+        open.expects_value = true;
     }
 
     fn open(&mut self, range: Range<usize>) {
@@ -284,7 +286,7 @@ impl Writer<'_> {
                 inside: nowhere,
                 ..Word::default()
             };
-            Open::new(name, is_commented_out)
+            OpenNode::new(name, is_commented_out)
         });
         open.end_head(range.start);
         self.levels.push(Level {
@@ -310,7 +312,7 @@ impl Writer<'_> {
 
     fn end_annotation(&mut self) {
         if self.annotation.is_some() {
-            self.entry(None);
+            self.add_entry(None);
         }
     }
 
@@ -329,7 +331,7 @@ impl Writer<'_> {
     }
 }
 
-impl Open {
+impl OpenNode {
     fn new(name: Word, is_commented_out: bool) -> Self {
         let head = name.range.clone();
         Self {
@@ -342,7 +344,7 @@ impl Open {
                 children: vec![],
             },
             is_commented_out,
-            wants_value: false,
+            expects_value: false,
             has_body: false,
         }
     }
@@ -356,7 +358,7 @@ impl Open {
 }
 
 /// Reads a word; of a string that is not closed, what is there.
-fn word(text: &str, token: Token) -> Word {
+fn parse_word(text: &str, token: Token) -> Word {
     let range = token.start..token.end;
     let raw = &text[range.clone()];
     let before = raw.len() - raw.trim_start_matches('#').len();
@@ -370,13 +372,15 @@ fn word(text: &str, token: Token) -> Word {
     }
     let is_long = raw[before..].starts_with("\"\"\"")
         && matches!(
-            token.lexeme,
-            Lexeme::Multiline | Lexeme::RawMultiline | Lexeme::Broken(Fault::OpenMultiline)
+            token.kind,
+            TokenKind::Multiline
+                | TokenKind::RawMultiline
+                | TokenKind::Broken(LexError::UnclosedMultiline)
         );
     let quotes = if is_long { 3 } else { 1 };
     let is_closed = !matches!(
-        token.lexeme,
-        Lexeme::Broken(Fault::OpenString | Fault::OpenMultiline)
+        token.kind,
+        TokenKind::Broken(LexError::UnclosedString | LexError::UnclosedMultiline)
     );
     let start = range.start + before + quotes;
     let end = if is_closed {
@@ -387,16 +391,16 @@ fn word(text: &str, token: Token) -> Word {
     let inside = start..end.max(start);
     let plain = &text[inside.clone()];
     let is_plain = !is_long && (before > 0 || !plain.contains('\\'));
-    let said = if is_plain { None } else { said(raw) };
+    let unquoted = if is_plain { None } else { unquote(raw) };
     Word {
-        text: said.unwrap_or_else(|| plain.to_owned()),
+        text: unquoted.unwrap_or_else(|| plain.to_owned()),
         range,
         inside,
     }
 }
 
 /// Returns what a string says, if the parser understands it.
-fn said(raw: &str) -> Option<String> {
+fn unquote(raw: &str) -> Option<String> {
     let document = KdlDocument::parse_v2(&format!("x {raw}")).ok()?;
     let value = document.nodes().first()?.entries().first()?.value();
     value.as_string().map(str::to_owned)
@@ -411,7 +415,7 @@ mod tests {
     use super::*;
 
     /// Writes an outline down: nodes with their entries, and what is in them in braces.
-    fn told(nodes: &[Node]) -> String {
+    fn describe(nodes: &[Node]) -> String {
         let mut text = String::new();
         for node in nodes {
             text.push_str(&node.name.text);
@@ -428,7 +432,7 @@ mod tests {
                 }
             }
             if node.body.is_some() {
-                write!(text, " {{{}}}", told(&node.children)).unwrap();
+                write!(text, " {{{}}}", describe(&node.children)).unwrap();
             }
             text.push(';');
         }
@@ -436,11 +440,11 @@ mod tests {
     }
 
     fn check(text: &str, expected: &str) {
-        assert_eq!(told(&outline(text).nodes), expected, "{text}");
+        assert_eq!(describe(&outline(text).nodes), expected, "{text}");
     }
 
     #[test]
-    fn a_text_that_is_right_has_its_nodes() {
+    fn outline_of_valid_text_has_all_nodes() {
         check(
             "host \"x\" {\n  a \"b\" c=#true (var)\"d\" e=(fact)\"f\" // g\n  h; i { j \\\n 1 }\n}\n",
             "host <x> {a <b> c=<#true> (var)<d> e=(fact)<f>;h;i {j <1>;};};",
@@ -450,14 +454,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_commented_out_is_not_there() {
+    fn outline_omits_commented_out_nodes() {
         check("/-a { b; }\nc", "c;");
         check("a /-1 /-b=2 3 /-{ x; } { y; }", "a <3> {y;};");
         check("/-\na 1\nb", "b;");
     }
 
     #[test]
-    fn what_is_half_typed_has_its_place() {
+    fn outline_keeps_incomplete_nodes() {
         check("a needs=\nb", "a needs=;b;");
         check("a needs= persist=#true", "a needs= persist=<#true>;");
         check("a \"b\" needs=\"sysc\nd", "a <b> needs=<sysc>;d;");
@@ -470,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_ends_where_its_line_does() {
+    fn node_head_ends_before_newline_or_body() {
         let text = "a 1  \nb 2 { c; }";
         let nodes = outline(text).nodes;
         assert_eq!(&text[nodes[0].head.clone()], "a 1  ");
@@ -480,7 +484,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_an_outline(text in r#"[a{}()="/\\#;* \nü-]{0,40}"#) {
+        fn outline_ranges_are_valid_for_any_text(text in r#"[a{}()="/\\#;* \nü-]{0,40}"#) {
             fn walk(text: &str, nodes: &[Node]) {
                 for node in nodes {
                     assert!(text.get(node.head.clone()).is_some());

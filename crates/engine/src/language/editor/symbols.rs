@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use crate::{
     language::editor::{
-        completion::{Blank, Cursor},
-        keywords::holds_resources,
-        outline::{Entry, Node, Outline, Word},
+        completion::{CompletionContext, Cursor},
+        keywords::contains_resources,
+        outline::{Node, NodeEntry, Outline, Word},
     },
     model::address::Address,
 };
 
 /// What one file declares, each with the place of its name.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub struct Symbols {
     /// Whether a `host` stands at its top.
     pub has_host: bool,
     /// Resources whose names are written out.
@@ -39,7 +39,7 @@ pub struct Variable {
 
 /// Something declared elsewhere that a place speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum Reference {
     /// A resource.
     Resource(Address),
     /// A variable.
@@ -51,8 +51,8 @@ pub enum Use {
 }
 
 /// Finds what a text declares.
-pub fn names(text: &str, outline: &Outline, is_kind: &dyn Fn(&str) -> bool) -> Names {
-    let mut names = Names::default();
+pub fn symbols(text: &str, outline: &Outline, is_kind: &dyn Fn(&str) -> bool) -> Symbols {
+    let mut names = Symbols::default();
     for node in &outline.nodes {
         let argument = node.argument(0);
         match (node.name.text.as_str(), argument) {
@@ -60,7 +60,9 @@ pub fn names(text: &str, outline: &Outline, is_kind: &dyn Fn(&str) -> bool) -> N
             ("var", Some(name)) => names.variables.push(Variable {
                 name: name.text.clone(),
                 range: name.range.clone(),
-                default: node.property("default").and_then(|it| written(text, it)),
+                default: node
+                    .property("default")
+                    .and_then(|it| source_text(text, it)),
             }),
             ("profile", Some(name)) => {
                 names.profiles.push((name.text.clone(), name.range.clone()));
@@ -79,7 +81,7 @@ pub fn names(text: &str, outline: &Outline, is_kind: &dyn Fn(&str) -> bool) -> N
             }
             _ => {}
         }
-        if holds_resources(node) {
+        if contains_resources(node) {
             nodes.extend(node.children.iter().rev());
         }
     }
@@ -87,20 +89,20 @@ pub fn names(text: &str, outline: &Outline, is_kind: &dyn Fn(&str) -> bool) -> N
 }
 
 /// Says what the word at a place speaks of.
-pub fn used_at(cursor: &Cursor<'_>) -> Option<Use> {
+pub fn reference_at(cursor: &Cursor<'_>) -> Option<Reference> {
     let text = &cursor.word?.text;
-    let mut uses = cursor.blanks.iter().filter_map(|blank| match blank {
-        Blank::Address => Some(Use::Resource(text.parse().ok()?)),
-        Blank::Variable => Some(Use::Variable(text.clone())),
-        Blank::Profile => Some(Use::Profile(text.clone())),
-        Blank::File => Some(Use::File(text.clone())),
+    let mut uses = cursor.contexts.iter().filter_map(|blank| match blank {
+        CompletionContext::Address => Some(Reference::Resource(text.parse().ok()?)),
+        CompletionContext::Variable => Some(Reference::Variable(text.clone())),
+        CompletionContext::Profile => Some(Reference::Profile(text.clone())),
+        CompletionContext::File => Some(Reference::File(text.clone())),
         _ => None,
     });
     uses.next()
 }
 
 /// Returns a value with its annotation, as it is written.
-fn written(text: &str, entry: &Entry) -> Option<String> {
+fn source_text(text: &str, entry: &NodeEntry) -> Option<String> {
     let value = &entry.value.as_ref()?.range;
     let start = match &entry.annotation {
         // The parenthesis before it.
@@ -116,7 +118,7 @@ mod tests {
     use crate::language::editor::outline;
 
     #[test]
-    fn a_text_declares_resources_variables_and_profiles() {
+    fn symbols_collect_declarations_and_includes() {
         let text = r#"
             include "values.kdl"
             var "a" default=(env)"A"
@@ -128,7 +130,7 @@ mod tests {
                 thing "z" { thing "no resource" }
             }
         "#;
-        let names = names(text, &outline(text), &|kind| kind == "thing");
+        let names = symbols(text, &outline(text), &|kind| kind == "thing");
         assert!(names.has_host);
         let resources = names.resources.iter();
         let resources: Vec<_> = resources.map(|(address, _)| address.to_string()).collect();

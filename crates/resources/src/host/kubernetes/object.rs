@@ -10,23 +10,23 @@ use serde_with::skip_serializing_none;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterObject {
     /// Which it is.
-    pub identity: Identity,
+    pub identity: ObjectIdentity,
     /// Whether another object owns it, and it goes with that.
     pub is_owned: bool,
     /// Whether it is being deleted.
-    pub is_going: bool,
+    pub is_terminating: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The program that made it, as the API server notes it.
-    pub maker: Option<String>,
+    pub created_by: Option<String>,
     /// The manifest that `kubectl apply` made it from, in JSON; never that of a secret.
-    pub applied: Option<String>,
+    pub last_applied: Option<String>,
 }
 
 /// Which object of the cluster it is, for good: another one of the same name has another number.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Identity {
+pub struct ObjectIdentity {
     /// Its group, empty for the core.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
@@ -45,7 +45,7 @@ pub struct Identity {
     pub uid: String,
 }
 
-impl std::fmt::Display for Identity {
+impl std::fmt::Display for ObjectIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let namespace = self.namespace.iter();
         let words: Vec<_> = namespace.chain([&self.name]).map(String::as_str).collect();
@@ -53,8 +53,8 @@ impl std::fmt::Display for Identity {
     }
 }
 
-impl Identity {
-    pub(super) fn resource(&self) -> ApiResource {
+impl ObjectIdentity {
+    pub(super) fn api_resource(&self) -> ApiResource {
         let is_core = self.group.is_empty();
         ApiResource {
             group: self.group.clone(),

@@ -20,7 +20,7 @@ pub(crate) struct PodSpec {
     /// The node that it is on, once it has one.
     pub(crate) node_name: Option<String>,
     /// What it asks for as a whole.
-    pub(crate) resources: Option<Resources>,
+    pub(crate) resources: Option<ResourceRequirements>,
     /// What runs before its containers, or beside them from then on.
     pub(crate) init_containers: Option<Vec<Container>>,
     /// What it runs.
@@ -33,14 +33,14 @@ pub(crate) struct PodSpec {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Container {
     /// What it asks for.
-    pub(crate) resources: Option<Resources>,
+    pub(crate) resources: Option<ResourceRequirements>,
     /// `Always`: it runs on beside those that come after it.
     pub(crate) restart_policy: Option<String>,
 }
 
 /// What a pod or a container asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Resources {
+pub(crate) struct ResourceRequirements {
     /// By resource: `memory`.
     pub(crate) requests: Option<BTreeMap<String, Quantity>>,
 }
@@ -51,13 +51,13 @@ pub(crate) struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub(crate) phase: Option<String>,
     /// What is true of it.
-    pub(crate) conditions: Option<Vec<Condition>>,
+    pub(crate) conditions: Option<Vec<PodCondition>>,
 }
 
 /// Whether something is true of a pod.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Condition {
+pub(crate) struct PodCondition {
     /// What: `Ready`.
     #[serde(rename = "type")]
     pub(crate) type_: String,
@@ -79,7 +79,7 @@ pub(crate) struct ServiceSpec {
 }
 
 /// Names a kind of the core of Kubernetes.
-pub(super) fn core(kind: &str, plural: &str) -> ApiResource {
+pub(super) fn core_resource(kind: &str, plural: &str) -> ApiResource {
     ApiResource {
         group: String::new(),
         version: "v1".to_owned(),

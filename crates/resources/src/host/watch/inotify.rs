@@ -16,36 +16,36 @@ use nix::{
 
 use super::super::HostError;
 use crate::host::watch::{
-    process::Culprit,
-    trigger::{below, refused},
+    process::Process,
+    trigger::{path_under_root, service_error},
 };
 
 /// What happens to a path that counts.
-const MOVED: AddWatchFlags = AddWatchFlags::IN_CREATE
+const CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVE)
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_ATTRIB)
     .union(AddWatchFlags::IN_ONLYDIR);
 /// What happens to a folder after which others have to be watched.
-const PLACED: AddWatchFlags = AddWatchFlags::IN_CREATE
+const ENTRY_CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVE);
 /// What happens to a lock.
-const LOCKED: AddWatchFlags = AddWatchFlags::IN_OPEN.union(AddWatchFlags::IN_CLOSE);
+const LOCK_EVENTS: AddWatchFlags = AddWatchFlags::IN_OPEN.union(AddWatchFlags::IN_CLOSE);
 
 /// `IN_MASK_ADD` of `linux/inotify.h`, which nix does not name: other flags of a watch stay.
 const MASK_ADD: u32 = 0x2000_0000;
 
 /// What was heard.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct InotifyEvents {
     /// Paths that may have moved.
     pub(super) paths: BTreeSet<PathBuf>,
     /// Whether somebody has given the lock back.
-    pub(super) is_lock_free: bool,
+    pub(super) lock_released: bool,
     /// Who had it, if that could be seen.
-    pub(super) locked_by: Option<Culprit>,
+    pub(super) locked_by: Option<Process>,
 }
 
 /// Whoever hears of files.
@@ -56,10 +56,10 @@ pub(super) struct FileEvents {
     lock: Option<PathBuf>,
     inotify: Inotify,
     /// For each folder that is watched: the names in it that count, and the paths that they are part of.
-    folders: BTreeMap<i32, BTreeMap<String, BTreeSet<PathBuf>>>,
+    dirs: BTreeMap<i32, BTreeMap<String, BTreeSet<PathBuf>>>,
     /// Folders of which everything counts.
-    whole: BTreeMap<i32, PathBuf>,
-    locked_by: Option<Culprit>,
+    whole_dirs: BTreeMap<i32, PathBuf>,
+    locked_by: Option<Process>,
 }
 
 impl AsFd for FileEvents {
@@ -79,8 +79,8 @@ impl FileEvents {
             paths,
             lock,
             inotify: init()?,
-            folders: BTreeMap::new(),
-            whole: BTreeMap::new(),
+            dirs: BTreeMap::new(),
+            whole_dirs: BTreeMap::new(),
             locked_by: None,
         };
         events.arm()?;
@@ -90,29 +90,29 @@ impl FileEvents {
     /// Watches all that is there now of the paths.
     fn arm(&mut self) -> Result<(), HostError> {
         self.inotify = init()?;
-        self.folders.clear();
-        self.whole.clear();
+        self.dirs.clear();
+        self.whole_dirs.clear();
         let lock = self.lock.iter().cloned();
         for path in self.paths.iter().cloned().chain(lock).collect::<Vec<_>>() {
             let mut above: Vec<_> = path.ancestors().skip(1).collect();
             above.reverse();
             let names = path.components().skip(1);
             for (folder, name) in above.into_iter().zip(names) {
-                let mut flags = MOVED;
+                let mut flags = CHANGES;
                 if self.lock.as_ref() == Some(&path) && path.parent() == Some(folder) {
-                    flags |= LOCKED;
+                    flags |= LOCK_EVENTS;
                 }
                 let Some(watch) = self.add(folder, flags)? else {
                     break;
                 };
-                let names = self.folders.entry(watch.as_raw()).or_default();
+                let names = self.dirs.entry(watch.as_raw()).or_default();
                 let name = name.as_os_str().to_string_lossy().into_owned();
                 names.entry(name).or_default().insert(path.clone());
             }
             if self.lock.as_ref() != Some(&path)
-                && let Some(watch) = self.add(&path, MOVED)?
+                && let Some(watch) = self.add(&path, CHANGES)?
             {
-                self.whole.insert(watch.as_raw(), path);
+                self.whole_dirs.insert(watch.as_raw(), path);
             }
         }
         Ok(())
@@ -126,40 +126,44 @@ impl FileEvents {
     ) -> Result<Option<WatchDescriptor>, HostError> {
         // A folder may be watched for several paths, with flags of its own for each.
         let flags = flags | AddWatchFlags::from_bits_retain(MASK_ADD);
-        match self.inotify.add_watch(&below(&self.root, folder), flags) {
+        match self
+            .inotify
+            .add_watch(&path_under_root(&self.root, folder), flags)
+        {
             Ok(watch) => Ok(Some(watch)),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => Ok(None),
-            Err(errno) => Err(refused("the kernel's events of files")(errno.into())),
+            Err(errno) => Err(service_error("the kernel's events of files")(errno.into())),
         }
     }
 
     /// Returns what was heard since.
-    pub(super) fn read(&mut self) -> Result<Heard, HostError> {
-        let mut heard = Heard::default();
+    pub(super) fn read(&mut self) -> Result<InotifyEvents, HostError> {
+        let mut heard = InotifyEvents::default();
         let mut is_moved = false;
         loop {
             let events = match self.inotify.read_events() {
                 Ok(events) => events,
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(refused("the kernel's events of files")(errno.into())),
+                Err(errno) => {
+                    return Err(service_error("the kernel's events of files")(errno.into()));
+                }
             };
             for event in events {
                 if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                     heard.paths.extend(self.paths.iter().cloned());
-                    heard.is_lock_free = self.lock.is_some();
+                    heard.lock_released = self.lock.is_some();
                     continue;
                 }
                 let watch = event.wd.as_raw();
                 let name = event.name.unwrap_or_default();
                 let name = name.to_string_lossy();
-                if event.mask.intersects(MOVED)
-                    && let Some(path) = self.whole.get(&watch)
+                if event.mask.intersects(CHANGES)
+                    && let Some(path) = self.whole_dirs.get(&watch)
                 {
                     heard.paths.insert(path.clone());
                 }
-                let Some(paths) = self.folders.get(&watch).and_then(|names| names.get(&*name))
-                else {
+                let Some(paths) = self.dirs.get(&watch).and_then(|names| names.get(&*name)) else {
                     continue;
                 };
                 let (lock, others): (Vec<_>, Vec<_>) = paths
@@ -167,18 +171,18 @@ impl FileEvents {
                     .partition(|path| self.lock.as_ref() == Some(path));
                 if let Some(lock) = lock.first().filter(|lock| lock.ends_with(&*name)) {
                     if event.mask.contains(AddWatchFlags::IN_OPEN) {
-                        let lock = below(&self.root, lock);
-                        self.locked_by = Culprit::of_lock(&lock).or(self.locked_by.take());
+                        let lock = path_under_root(&self.root, lock);
+                        self.locked_by = Process::find_lock_holder(&lock).or(self.locked_by.take());
                     }
                     if event.mask.intersects(AddWatchFlags::IN_CLOSE) {
-                        heard.is_lock_free = true;
+                        heard.lock_released = true;
                         heard.locked_by = self.locked_by.take();
                     }
                 }
-                if event.mask.intersects(MOVED) {
+                if event.mask.intersects(CHANGES) {
                     let is_above = |path: &&PathBuf| !path.ends_with(&*name);
                     let is_folder = event.mask.contains(AddWatchFlags::IN_ISDIR);
-                    is_moved |= event.mask.intersects(PLACED)
+                    is_moved |= event.mask.intersects(ENTRY_CHANGES)
                         && (is_folder || paths.iter().any(|path| is_above(&path)));
                     heard.paths.extend(others.into_iter().cloned());
                 }
@@ -188,7 +192,7 @@ impl FileEvents {
             self.arm()?;
             // What happened between the two was told to nobody.
             heard.paths.extend(self.paths.iter().cloned());
-            heard.is_lock_free |= self.lock.is_some();
+            heard.lock_released |= self.lock.is_some();
         }
         Ok(heard)
     }
@@ -196,5 +200,5 @@ impl FileEvents {
 
 fn init() -> Result<Inotify, HostError> {
     Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
-        .map_err(|errno| refused("the kernel's events of files")(errno.into()))
+        .map_err(|errno| service_error("the kernel's events of files")(errno.into()))
 }

@@ -17,50 +17,50 @@ use nix::{
 use super::super::HostError;
 use crate::host::watch::{
     inotify::FileEvents,
-    nftables::{Moved, NetfilterEvents},
-    trigger::{Stirred, Trigger, refused},
+    nftables::{NetfilterEvents, TableEvent},
+    trigger::{Trigger, TriggerEvent, service_error},
 };
 
 /// Whoever hears.
 #[derive(Debug)]
-pub(super) struct Ear {
-    shared: Arc<Shared>,
+pub(super) struct EventListener {
+    shared: Arc<EventQueue>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the thread and its owner share.
 #[derive(Debug)]
-struct Shared {
-    heard: Mutex<Result<Vec<Stirred>, HostError>>,
+struct EventQueue {
+    heard: Mutex<Result<Vec<TriggerEvent>, HostError>>,
     /// Says that something was heard.
-    news: EventFd,
+    ready: EventFd,
     /// Says that nobody wants to know any more.
-    end: EventFd,
+    stop: EventFd,
 }
 
 /// What the thread works with.
-struct Sources {
+struct EventSources {
     triggers: BTreeSet<Trigger>,
     netfilter: Option<NetfilterEvents>,
     files: FileEvents,
 }
 
-impl Ear {
-    pub(super) fn open(
+impl EventListener {
+    pub(super) fn start(
         triggers: BTreeSet<Trigger>,
         netfilter: Option<NetfilterEvents>,
         files: FileEvents,
     ) -> Result<Self, HostError> {
         let counter = || {
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-                .map_err(|errno| refused("the kernel's events")(errno.into()))
+                .map_err(|errno| service_error("the kernel's events")(errno.into()))
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EventQueue {
             heard: Mutex::new(Ok(vec![])),
-            news: counter()?,
-            end: counter()?,
+            ready: counter()?,
+            stop: counter()?,
         });
-        let sources = Sources {
+        let sources = EventSources {
             triggers,
             netfilter,
             files,
@@ -68,8 +68,8 @@ impl Ear {
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("ear".to_owned())
-            .spawn(move || sources.hear(&theirs))
-            .map_err(refused("threads"))?;
+            .spawn(move || sources.listen(&theirs))
+            .map_err(service_error("threads"))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -77,34 +77,34 @@ impl Ear {
     }
 
     /// Returns what was heard since.
-    pub(super) fn take(&self) -> Result<Vec<Stirred>, HostError> {
+    pub(super) fn drain(&self) -> Result<Vec<TriggerEvent>, HostError> {
         // Nothing to read means that nothing is new.
-        let _counted = self.shared.news.read();
+        let _counted = self.shared.ready.read();
         let mut heard = self.shared.heard.lock().expect("no holder panics");
         std::mem::replace(&mut *heard, Ok(vec![]))
     }
 }
 
-impl AsFd for Ear {
+impl AsFd for EventListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.news.as_fd()
+        self.shared.ready.as_fd()
     }
 }
 
-impl Drop for Ear {
+impl Drop for EventListener {
     fn drop(&mut self) {
-        let _written = self.shared.end.write(1);
+        let _written = self.shared.stop.write(1);
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
     }
 }
 
-impl Sources {
-    fn hear(mut self, shared: &Shared) {
+impl EventSources {
+    fn listen(mut self, shared: &EventQueue) {
         loop {
             let mut descriptors = vec![
-                PollFd::new(shared.end.as_fd(), PollFlags::POLLIN),
+                PollFd::new(shared.stop.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.files.as_fd(), PollFlags::POLLIN),
             ];
             let netfilter = self.netfilter.as_ref().map(AsFd::as_fd);
@@ -112,8 +112,8 @@ impl Sources {
             match poll(&mut descriptors, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    let error = refused("the kernel's events")(errno.into());
-                    return shared.tell(Err(error));
+                    let error = service_error("the kernel's events")(errno.into());
+                    return shared.push(Err(error));
                 }
             }
             if descriptors[0].any() == Some(true) {
@@ -121,44 +121,44 @@ impl Sources {
             }
             match self.read() {
                 Ok(heard) if heard.is_empty() => {}
-                Ok(heard) => shared.tell(Ok(heard)),
-                Err(error) => return shared.tell(Err(error)),
+                Ok(heard) => shared.push(Ok(heard)),
+                Err(error) => return shared.push(Err(error)),
             }
         }
     }
 
-    fn read(&mut self) -> Result<Vec<Stirred>, HostError> {
+    fn read(&mut self) -> Result<Vec<TriggerEvent>, HostError> {
         let mut stirred = vec![];
         let told = self.netfilter.as_mut().map(NetfilterEvents::read);
-        for (moved, by) in told.transpose()?.unwrap_or_default() {
+        for (moved, process) in told.transpose()?.unwrap_or_default() {
             let meant = self
                 .triggers
                 .iter()
-                .filter(|trigger| is_meant(trigger, &moved));
-            stirred.extend(meant.map(|trigger| Stirred {
+                .filter(|trigger| is_relevant(trigger, &moved));
+            stirred.extend(meant.map(|trigger| TriggerEvent {
                 trigger: trigger.clone(),
-                by: by.clone(),
+                process: process.clone(),
             }));
         }
         let heard = self.files.read()?;
-        stirred.extend(heard.paths.into_iter().map(|path| Stirred {
+        stirred.extend(heard.paths.into_iter().map(|path| TriggerEvent {
             trigger: Trigger::Path(path),
-            by: None,
+            process: None,
         }));
-        if heard.is_lock_free {
+        if heard.lock_released {
             let chains = self.triggers.iter();
             let chains = chains.filter(|trigger| matches!(trigger, Trigger::Chain { .. }));
-            stirred.extend(chains.map(|trigger| Stirred {
+            stirred.extend(chains.map(|trigger| TriggerEvent {
                 trigger: trigger.clone(),
-                by: heard.locked_by.clone(),
+                process: heard.locked_by.clone(),
             }));
         }
         Ok(stirred)
     }
 }
 
-impl Shared {
-    fn tell(&self, heard: Result<Vec<Stirred>, HostError>) {
+impl EventQueue {
+    fn push(&self, heard: Result<Vec<TriggerEvent>, HostError>) {
         let mut all = self.heard.lock().expect("no holder panics");
         match (&mut *all, heard) {
             (Ok(all), Ok(heard)) => all.extend(heard),
@@ -166,17 +166,17 @@ impl Shared {
             (Err(_), _) => {}
         }
         drop(all);
-        let _written = self.news.write(1);
+        let _written = self.ready.write(1);
     }
 }
 
 /// Whether what netfilter says is about a trigger.
-fn is_meant(trigger: &Trigger, moved: &Moved) -> bool {
+fn is_relevant(trigger: &Trigger, moved: &TableEvent) -> bool {
     match (trigger, moved) {
-        (Trigger::Chain { .. }, Moved::Anything) => true,
+        (Trigger::Chain { .. }, TableEvent::Overflow) => true,
         (
             Trigger::Chain { table, chain },
-            Moved::Table {
+            TableEvent::Changed {
                 table: its_table,
                 chain: its_chain,
             },

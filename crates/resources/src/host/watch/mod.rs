@@ -15,7 +15,7 @@ use std::{
 };
 
 use inotify::FileEvents;
-use listener::Ear;
+use listener::EventListener;
 use nftables::NetfilterEvents;
 use nix::{
     errno::Errno,
@@ -23,28 +23,28 @@ use nix::{
 };
 
 use super::{HostError, Reader};
-use crate::host::watch::trigger::{Stirred, Trigger, refused};
+use crate::host::watch::trigger::{Trigger, TriggerEvent, service_error};
 
 /// How often values of the kernel are read. Nobody tells when they change.
-const EVERY: Duration = Duration::from_secs(1);
+const VALUE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest value that is read, in bytes.
-const LIMIT: u64 = 64 << 10;
+const MAX_VALUE: u64 = 64 << 10;
 /// What every program of the legacy back end locks while it changes something: `XT_LOCK_NAME` of iptables. The kernel tells nobody of
 /// such a change, so who takes the lock is what tells.
 const LEGACY_LOCK: &str = "/run/xtables.lock";
 
 /// Who looks out for triggers.
 #[derive(Debug)]
-pub struct Lookout {
+pub struct Watcher {
     root: PathBuf,
-    ear: Ear,
+    listener: EventListener,
     values: BTreeMap<PathBuf, Option<Vec<u8>>>,
-    next_look: Instant,
+    next_poll: Instant,
 }
 
 impl Reader {
     /// Looks out for triggers from now on.
-    pub fn look_out(&self, triggers: BTreeSet<Trigger>) -> Result<Lookout, HostError> {
+    pub fn watch(&self, triggers: BTreeSet<Trigger>) -> Result<Watcher, HostError> {
         let mut paths = BTreeSet::new();
         let mut values = BTreeMap::new();
         let mut netfilter = None;
@@ -52,7 +52,7 @@ impl Reader {
             match trigger {
                 Trigger::Path(path) => drop(paths.insert(path.clone())),
                 Trigger::Value(path) => {
-                    values.insert(path.clone(), self.read(path, LIMIT).unwrap_or(None));
+                    values.insert(path.clone(), self.read(path, MAX_VALUE).unwrap_or(None));
                 }
                 Trigger::Chain { .. } if netfilter.is_none() => {
                     netfilter = Some(NetfilterEvents::listen()?);
@@ -62,23 +62,23 @@ impl Reader {
         }
         let lock = netfilter.is_some().then(|| PathBuf::from(LEGACY_LOCK));
         let files = FileEvents::watch(&self.root, paths, lock)?;
-        Ok(Lookout {
-            ear: Ear::open(triggers, netfilter, files)?,
+        Ok(Watcher {
+            listener: EventListener::start(triggers, netfilter, files)?,
             root: self.root.clone(),
             values,
-            next_look: Instant::now() + EVERY,
+            next_poll: Instant::now() + VALUE_POLL_INTERVAL,
         })
     }
 }
 
-impl Lookout {
+impl Watcher {
     /// Waits until something stirs, at most so long; returns what. A signal ends the wait, too.
-    pub fn wait(&mut self, at_most: Duration) -> Result<Vec<Stirred>, HostError> {
+    pub fn wait(&mut self, at_most: Duration) -> Result<Vec<TriggerEvent>, HostError> {
         let deadline = Instant::now() + at_most;
         loop {
-            let mut stirred = self.ear.take()?;
-            if Instant::now() >= self.next_look {
-                self.look_at_values(&mut stirred);
+            let mut stirred = self.listener.drain()?;
+            if Instant::now() >= self.next_poll {
+                self.poll_values(&mut stirred);
             }
             let now = Instant::now();
             if !stirred.is_empty() || now >= deadline {
@@ -86,12 +86,12 @@ impl Lookout {
             }
             let mut until = deadline;
             if !self.values.is_empty() {
-                until = until.min(self.next_look);
+                until = until.min(self.next_poll);
             }
             // One more millisecond, since the remainder is cut off.
             let timeout = until.saturating_duration_since(now) + Duration::from_millis(1);
             let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-            let news = PollFd::new(self.ear.as_fd(), PollFlags::POLLIN);
+            let news = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
             match poll(&mut [news], timeout) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => {
@@ -99,21 +99,21 @@ impl Lookout {
                     thread::sleep(Duration::from_millis(5));
                     return Ok(stirred);
                 }
-                Err(errno) => return Err(refused("the kernel's events")(errno.into())),
+                Err(errno) => return Err(service_error("the kernel's events")(errno.into())),
             }
         }
     }
 
-    fn look_at_values(&mut self, stirred: &mut Vec<Stirred>) {
-        self.next_look = Instant::now() + EVERY;
+    fn poll_values(&mut self, stirred: &mut Vec<TriggerEvent>) {
+        self.next_poll = Instant::now() + VALUE_POLL_INTERVAL;
         let reader = Reader::new(&self.root);
         for (path, last) in &mut self.values {
-            let now = reader.read(path, LIMIT).unwrap_or(None);
+            let now = reader.read(path, MAX_VALUE).unwrap_or(None);
             if now != *last {
                 *last = now;
-                stirred.push(Stirred {
+                stirred.push(TriggerEvent {
                     trigger: Trigger::Value(path.clone()),
-                    by: None,
+                    process: None,
                 });
             }
         }
@@ -125,12 +125,12 @@ mod tests {
     use std::{fs, os::unix::fs::symlink, path::Path};
 
     use super::*;
-    use crate::host::watch::trigger::below;
+    use crate::host::watch::trigger::path_under_root;
 
     const ARGS: &str = "/var/snap/microk8s/current/args/kube-proxy";
 
     /// Expects that the path stirs after a change, and that nothing does without one.
-    fn expect_stir(lookout: &mut Lookout, path: &str, change: impl FnOnce()) {
+    fn expect_trigger(lookout: &mut Watcher, path: &str, change: impl FnOnce()) {
         let mut stirred = lookout.wait(Duration::from_millis(20)).unwrap();
         // What the last change still had to say.
         while !stirred.is_empty() {
@@ -139,30 +139,30 @@ mod tests {
         change();
         let stirred = lookout.wait(Duration::from_secs(20)).unwrap();
         let expected = Path::new(path);
-        let is_it = |stirred: &Stirred| matches!(&stirred.trigger, Trigger::Path(path) | Trigger::Value(path) if path == expected);
+        let is_it = |stirred: &TriggerEvent| matches!(&stirred.trigger, Trigger::Path(path) | Trigger::Value(path) if path == expected);
         assert!(stirred.iter().any(is_it), "{path}: {stirred:?}");
     }
 
     #[test]
-    fn a_file_is_followed_through_folders_that_come_and_links_that_move() {
+    fn watcher_follows_file_through_new_dirs_and_moved_links() {
         let root = tempfile::tempdir().unwrap();
-        let at = |path: &str| below(root.path(), Path::new(path));
+        let at = |path: &str| path_under_root(root.path(), Path::new(path));
         fs::create_dir_all(at("/var/snap")).unwrap();
         let reader = Reader::new(root.path());
         let triggers = BTreeSet::from([Trigger::Path(ARGS.into())]);
-        let mut lookout = reader.look_out(triggers).unwrap();
+        let mut lookout = reader.watch(triggers).unwrap();
         let revision = |revision: &str| {
             let folder = at(&format!("/var/snap/microk8s/{revision}/args"));
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("kube-proxy"), revision).unwrap();
         };
-        expect_stir(&mut lookout, ARGS, || revision("x1"));
-        expect_stir(&mut lookout, ARGS, || {
+        expect_trigger(&mut lookout, ARGS, || revision("x1"));
+        expect_trigger(&mut lookout, ARGS, || {
             symlink("x1", at("/var/snap/microk8s/current")).unwrap();
         });
-        expect_stir(&mut lookout, ARGS, || fs::write(at(ARGS), "other").unwrap());
+        expect_trigger(&mut lookout, ARGS, || fs::write(at(ARGS), "other").unwrap());
         revision("x2");
-        expect_stir(&mut lookout, ARGS, || {
+        expect_trigger(&mut lookout, ARGS, || {
             symlink("x2", at("/var/snap/microk8s/new")).unwrap();
             fs::rename(
                 at("/var/snap/microk8s/new"),
@@ -170,8 +170,8 @@ mod tests {
             )
             .unwrap();
         });
-        expect_stir(&mut lookout, ARGS, || fs::write(at(ARGS), "other").unwrap());
-        expect_stir(&mut lookout, ARGS, || fs::remove_file(at(ARGS)).unwrap());
+        expect_trigger(&mut lookout, ARGS, || fs::write(at(ARGS), "other").unwrap());
+        expect_trigger(&mut lookout, ARGS, || fs::remove_file(at(ARGS)).unwrap());
         // What was left behind does not count any more.
         lookout.wait(Duration::from_millis(50)).unwrap();
         fs::write(at("/var/snap/microk8s/x1/args/kube-proxy"), "old").unwrap();
@@ -179,23 +179,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_folder_counts_and_so_does_a_value_that_nobody_tells_of() {
+    fn watcher_reports_directory_entries_and_polled_values() {
         let root = tempfile::tempdir().unwrap();
-        let at = |path: &str| below(root.path(), Path::new(path));
+        let at = |path: &str| path_under_root(root.path(), Path::new(path));
         let reader = Reader::new(root.path());
         let value = "/proc/sys/net/ipv4/ip_forward";
         let triggers = BTreeSet::from([
             Trigger::Path("/etc/sysctl.d".into()),
             Trigger::Value(value.into()),
         ]);
-        let mut lookout = reader.look_out(triggers).unwrap();
-        expect_stir(&mut lookout, "/etc/sysctl.d", || {
+        let mut lookout = reader.watch(triggers).unwrap();
+        expect_trigger(&mut lookout, "/etc/sysctl.d", || {
             fs::create_dir_all(at("/etc/sysctl.d")).unwrap();
         });
-        expect_stir(&mut lookout, "/etc/sysctl.d", || {
+        expect_trigger(&mut lookout, "/etc/sysctl.d", || {
             fs::write(at("/etc/sysctl.d/60.conf"), "a = 1").unwrap();
         });
-        expect_stir(&mut lookout, value, || {
+        expect_trigger(&mut lookout, value, || {
             fs::create_dir_all(at("/proc/sys/net/ipv4")).unwrap();
             fs::write(at(value), "1\n").unwrap();
         });

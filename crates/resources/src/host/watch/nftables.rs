@@ -10,7 +10,7 @@ use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::errno::Errno;
 
 use super::super::HostError;
-use crate::host::watch::{process::Culprit, trigger::refused};
+use crate::host::watch::{process::Process, trigger::service_error};
 
 /// `NFNLGRP_NFTABLES`.
 const GROUP: u32 = 7;
@@ -25,34 +25,34 @@ const RULE: [u16; 2] = [6, 8];
 /// `NFT_MSG_NEWGEN`: the end of a transaction.
 const GENERATION: u16 = 15;
 /// `NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE` and `NFTA_RULE_TABLE` alike.
-const ITS_TABLE: u16 = 1;
+const TABLE_ATTRIBUTE: u16 = 1;
 /// `NFTA_CHAIN_NAME`.
-const ITS_NAME: u16 = 3;
+const CHAIN_NAME_ATTRIBUTE: u16 = 3;
 /// `NFTA_RULE_CHAIN`.
-const ITS_CHAIN: u16 = 2;
+const RULE_CHAIN_ATTRIBUTE: u16 = 2;
 /// `NFTA_GEN_PROC_PID`.
-const ITS_PROCESS: u16 = 2;
+const PROCESS_ATTRIBUTE: u16 = 2;
 /// `NFTA_GEN_PROC_NAME`.
-const ITS_PROGRAM: u16 = 3;
+const PROGRAM_ATTRIBUTE: u16 = 3;
 /// The header between that of netlink and the attributes, `nfgenmsg`, in bytes.
 const HEADER: usize = 4;
 /// How much the kernel may have waiting for us, in bytes.
 const QUEUE: usize = 1 << 20;
 /// The largest message, in bytes.
-const LARGEST: usize = 64 << 10;
+const MAX_MESSAGE: usize = 64 << 10;
 
 /// What has moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Moved {
+pub(super) enum TableEvent {
     /// A chain or its rules; all of a table without one.
-    Table {
+    Changed {
         /// The table.
         table: String,
         /// The chain.
         chain: Option<String>,
     },
     /// The kernel had more to tell than we could hear.
-    Anything,
+    Overflow,
 }
 
 /// Whoever hears of changes.
@@ -60,7 +60,7 @@ pub(super) enum Moved {
 pub(super) struct NetfilterEvents {
     socket: Socket,
     /// Of a transaction whose end is still to come.
-    pending: Vec<Moved>,
+    pending: Vec<TableEvent>,
     buffer: Vec<u8>,
 }
 
@@ -81,14 +81,14 @@ impl NetfilterEvents {
             Ok(socket)
         };
         Ok(Self {
-            socket: listen().map_err(refused("the kernel's events of netfilter"))?,
+            socket: listen().map_err(service_error("the kernel's events of netfilter"))?,
             pending: vec![],
-            buffer: Vec::with_capacity(LARGEST),
+            buffer: Vec::with_capacity(MAX_MESSAGE),
         })
     }
 
     /// Returns all that was told since, each with who did it.
-    pub(super) fn read(&mut self) -> Result<Vec<(Moved, Option<Culprit>)>, HostError> {
+    pub(super) fn read(&mut self) -> Result<Vec<(TableEvent, Option<Process>)>, HostError> {
         let mut told = vec![];
         loop {
             self.buffer.clear();
@@ -97,9 +97,9 @@ impl NetfilterEvents {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(told),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
-                    told.push((Moved::Anything, None));
+                    told.push((TableEvent::Overflow, None));
                 }
-                Err(error) => return Err(refused("the kernel's events of netfilter")(error)),
+                Err(error) => return Err(service_error("the kernel's events of netfilter")(error)),
             }
             let mut rest = self.buffer.as_slice();
             while let Ok(message) = NetlinkBuffer::new_checked(&rest) {
@@ -108,11 +108,11 @@ impl NetfilterEvents {
                 if kind >> 8 == SUBSYSTEM {
                     let attributes = attributes(message.payload());
                     if kind & 0xff == GENERATION {
-                        let by = culprit(&attributes);
+                        let by = process_of(&attributes);
                         let done = self.pending.drain(..);
                         told.extend(done.map(|moved| (moved, by.clone())));
                     } else {
-                        self.pending.extend(moved(kind & 0xff, &attributes));
+                        self.pending.extend(table_event(kind & 0xff, &attributes));
                     }
                 }
                 // Messages begin at multiples of four.
@@ -147,21 +147,21 @@ fn text(attributes: &[Attribute], kind: u16) -> Option<String> {
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-fn moved(kind: u16, attributes: &[Attribute]) -> Option<Moved> {
+fn table_event(kind: u16, attributes: &[Attribute]) -> Option<TableEvent> {
     let chain = match kind {
         _ if TABLE.contains(&kind) => None,
-        _ if CHAIN.contains(&kind) => Some(text(attributes, ITS_NAME)?),
-        _ if RULE.contains(&kind) => Some(text(attributes, ITS_CHAIN)?),
+        _ if CHAIN.contains(&kind) => Some(text(attributes, CHAIN_NAME_ATTRIBUTE)?),
+        _ if RULE.contains(&kind) => Some(text(attributes, RULE_CHAIN_ATTRIBUTE)?),
         _ => return None,
     };
-    let table = text(attributes, ITS_TABLE)?;
-    Some(Moved::Table { table, chain })
+    let table = text(attributes, TABLE_ATTRIBUTE)?;
+    Some(TableEvent::Changed { table, chain })
 }
 
-fn culprit(attributes: &[Attribute]) -> Option<Culprit> {
-    let pid = find(attributes, ITS_PROCESS)?.try_into().ok()?;
-    let name = text(attributes, ITS_PROGRAM)?;
-    Culprit::named(name, u32::from_be_bytes(pid))
+fn process_of(attributes: &[Attribute]) -> Option<Process> {
+    let pid = find(attributes, PROCESS_ATTRIBUTE)?.try_into().ok()?;
+    let name = text(attributes, PROGRAM_ATTRIBUTE)?;
+    Process::find_named(name, u32::from_be_bytes(pid))
 }
 
 #[cfg(test)]
@@ -169,39 +169,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_a_rule_and_a_table_are_told_apart() {
+    fn table_event_distinguishes_chain_rule_and_table() {
         let attribute = |kind, text: &str| (kind, format!("{text}\0").into_bytes());
         let chain = [
-            attribute(ITS_TABLE, "filter"),
-            attribute(ITS_NAME, "FORWARD"),
+            attribute(TABLE_ATTRIBUTE, "filter"),
+            attribute(CHAIN_NAME_ATTRIBUTE, "FORWARD"),
         ];
-        let forward = Moved::Table {
+        let forward = TableEvent::Changed {
             table: "filter".to_owned(),
             chain: Some("FORWARD".to_owned()),
         };
-        assert_eq!(moved(CHAIN[0], &chain), Some(forward.clone()));
+        assert_eq!(table_event(CHAIN[0], &chain), Some(forward.clone()));
         let rule = [
-            attribute(ITS_TABLE, "filter"),
-            attribute(ITS_CHAIN, "FORWARD"),
+            attribute(TABLE_ATTRIBUTE, "filter"),
+            attribute(RULE_CHAIN_ATTRIBUTE, "FORWARD"),
         ];
-        assert_eq!(moved(RULE[1], &rule), Some(forward));
-        let table = moved(TABLE[1], &rule[..1]);
+        assert_eq!(table_event(RULE[1], &rule), Some(forward));
+        let table = table_event(TABLE[1], &rule[..1]);
         assert!(
-            matches!(table, Some(Moved::Table { chain: None, .. })),
+            matches!(table, Some(TableEvent::Changed { chain: None, .. })),
             "{table:?}"
         );
-        assert_eq!(moved(9, &chain), None);
+        assert_eq!(table_event(9, &chain), None);
     }
 
     #[test]
-    fn attributes_are_read_behind_the_header_of_netfilter() {
+    fn attributes_are_parsed_after_the_netfilter_header() {
         let mut payload = vec![2, 0, 0, 7];
         // Length 11, type 3, "abcdef" and its end; filled up to a multiple of four.
         payload.extend([11, 0, 3, 0]);
         payload.extend(b"abcdef\0\0");
         payload.extend([8, 0, 2, 0, 0, 0, 1, 2]);
         let attributes = attributes(&payload);
-        assert_eq!(text(&attributes, ITS_PROGRAM).as_deref(), Some("abcdef"));
-        assert_eq!(find(&attributes, ITS_PROCESS), Some(&[0, 0, 1, 2][..]));
+        assert_eq!(
+            text(&attributes, PROGRAM_ATTRIBUTE).as_deref(),
+            Some("abcdef")
+        );
+        assert_eq!(
+            find(&attributes, PROCESS_ATTRIBUTE),
+            Some(&[0, 0, 1, 2][..])
+        );
     }
 }

@@ -8,13 +8,13 @@ use stead_engine::watch::backoff::Actor;
 use crate::host::program::XTABLES;
 
 /// How many words of whoever started a process are told: the program and what it runs. Those behind them may be secrets.
-const TOLD: usize = 2;
+const SHOWN_WORDS: usize = 2;
 /// The longest of them together, in characters.
-const LONGEST: usize = 80;
+const MAX_CHARS: usize = 80;
 
 /// A process that has moved something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Culprit {
+pub struct Process {
     /// Its number, if it was still there when it was looked for.
     pub pid: Option<u32>,
     /// The name of its program, as the kernel has it.
@@ -23,20 +23,20 @@ pub struct Culprit {
     pub started_by: Option<String>,
 }
 
-impl Culprit {
+impl Process {
     /// Looks for the process that the kernel has named. Its number is that of the whole machine, so in a container it is another one
     /// than here; then a process with that name counts if there is just one.
-    pub(super) fn named(name: String, number: u32) -> Option<Self> {
+    pub(super) fn find_named(name: String, number: u32) -> Option<Self> {
         let has_name = |pid: &u32| comm(*pid).as_deref() == Some(name.as_str());
         let pid = Some(number).filter(has_name).or_else(|| {
             let mut found = processes().into_iter().filter(has_name);
             found.next().filter(|_| found.next().is_none())
         });
-        Self::found(name, pid)
+        Self::unless_own_child(name, pid)
     }
 
     /// Finds who has locked a file: `proc_locks(5)`.
-    pub(super) fn of_lock(path: &Path) -> Option<Self> {
+    pub(super) fn find_lock_holder(path: &Path) -> Option<Self> {
         let meta = fs::metadata(path).ok()?;
         let locks = fs::read_to_string("/proc/locks").ok()?;
         let device = meta.dev();
@@ -46,22 +46,22 @@ impl Culprit {
             let pid = words.next()?.parse().ok()?;
             (words.next()? == place).then_some(pid)
         })?;
-        Self::found(comm(pid)?, Some(pid))
+        Self::unless_own_child(comm(pid)?, Some(pid))
     }
 
     /// Makes one, unless this very process has started it.
-    fn found(name: String, pid: Option<u32>) -> Option<Self> {
+    fn unless_own_child(name: String, pid: Option<u32>) -> Option<Self> {
         let parent = pid.and_then(parent);
         (parent != Some(process::id())).then(|| Self {
             name,
             pid,
-            started_by: parent.and_then(words),
+            started_by: parent.and_then(command_words),
         })
     }
 }
 
-impl Actor for Culprit {
-    fn behind(&self) -> &str {
+impl Actor for Process {
+    fn responsible(&self) -> &str {
         self.started_by.as_deref().unwrap_or(&self.name)
     }
 
@@ -100,19 +100,19 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// Returns the first words that a process was started with; `None` if it is gone, or nobody but the init.
-fn words(pid: u32) -> Option<String> {
+fn command_words(pid: u32) -> Option<String> {
     if pid <= 1 {
         return None;
     }
     let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = String::from_utf8_lossy(&words);
     let words = words.split('\0').filter(|word| !word.is_empty());
-    let words: Vec<&str> = words.take(TOLD).collect();
+    let words: Vec<&str> = words.take(SHOWN_WORDS).collect();
     let words = words.join(" ");
-    (!words.is_empty()).then(|| words.chars().take(LONGEST).collect())
+    (!words.is_empty()).then(|| words.chars().take(MAX_CHARS).collect())
 }
 
-impl fmt::Display for Culprit {
+impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parent = self.started_by.as_ref();
         let parent = parent.map(|parent| format!("started by `{parent}`"));
@@ -133,13 +133,13 @@ mod tests {
     #[test]
     fn process_is_shown_with_whoever_started_it_as_far_as_that_is_known() {
         let check = |name: &str, pid, started_by: Option<&str>, shown, may_be_ours| {
-            let culprit = Culprit {
+            let culprit = Process {
                 pid,
                 name: name.to_owned(),
                 started_by: started_by.map(str::to_owned),
             };
             assert_eq!(culprit.to_string(), shown);
-            assert_eq!(culprit.behind(), started_by.unwrap_or(name));
+            assert_eq!(culprit.responsible(), started_by.unwrap_or(name));
             assert_eq!(culprit.is_told(), started_by.is_some());
             assert_eq!(culprit.may_be_ours(), may_be_ours, "{shown}");
         };

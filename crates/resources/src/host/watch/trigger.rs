@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::{HostError, watch::process::Culprit};
+use crate::host::{HostError, watch::process::Process};
 
 /// Something whose change tells that a resource may have moved.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,15 +22,15 @@ pub enum Trigger {
 
 /// A trigger that has gone off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stirred {
+pub struct TriggerEvent {
     /// Which.
     pub trigger: Trigger,
     /// Who did it, if that can be known.
-    pub by: Option<Culprit>,
+    pub process: Option<Process>,
 }
 
 /// Returns an error of a service of the kernel.
-pub(crate) fn refused(service: &str) -> impl Fn(std::io::Error) -> HostError {
+pub(crate) fn service_error(service: &str) -> impl Fn(std::io::Error) -> HostError {
     let service = service.to_owned();
     move |error| HostError::Service {
         service: service.clone(),
@@ -39,6 +39,6 @@ pub(crate) fn refused(service: &str) -> impl Fn(std::io::Error) -> HostError {
 }
 
 /// Returns a path below the root.
-pub(crate) fn below(root: &Path, path: &Path) -> PathBuf {
+pub(crate) fn path_under_root(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }

@@ -3,22 +3,24 @@
 use stead_engine::model::change::Change;
 
 use crate::{
-    kinds::iptables_rule::{DEFAULT_TABLE, Place, State, spot},
-    netfilter::{ChainName, Column, Insert, MARK, Rule, Spot, quoted, saved_words},
+    kinds::iptables_rule::{DEFAULT_TABLE, RecordedPosition, State, parse_position},
+    netfilter::{
+        COMMENT_PREFIX, ChainName, Insert, Rule, RulePosition, TableVariant, quote, split_saved,
+    },
     values::setting::Setting,
 };
 
 /// What becomes of one rule in one column.
-pub(crate) struct Edit {
+pub(crate) struct RuleEdit {
     /// Whether it is taken out where it stands.
     pub(crate) is_removed: bool,
     /// What is put in.
     pub(crate) inserted: Option<Insert>,
 }
 
-impl Edit {
+impl RuleEdit {
     /// Finds what a change does to a column.
-    pub(crate) fn of(name: &str, change: &Change<State>, column: Column) -> Self {
+    pub(crate) fn of(name: &str, change: &Change<State>, column: TableVariant) -> Self {
         let before = change.before().and_then(|state| state.columns.get(column));
         let after = change.after().and_then(|state| state.columns.get(column));
         let stands = change
@@ -53,8 +55,8 @@ fn insert(
     name: &str,
     state: &State,
     wanted: Option<&Setting>,
-    column: Column,
-    stands: Option<&Place>,
+    column: TableVariant,
+    stands: Option<&RecordedPosition>,
 ) -> Insert {
     if let Some(place) = state
         .places
@@ -66,26 +68,26 @@ fn insert(
             chain: place.chain.clone(),
             text: place.text.clone(),
             name: name.to_owned(),
-            spot: Spot::Place(place.index),
+            position: RulePosition::Index(place.index),
         };
     }
     let table = state.table.as_deref().unwrap_or(DEFAULT_TABLE).to_owned();
     let chain = state.chain.clone().unwrap_or_default();
     let stays = stands.filter(|place| place.table == table && place.chain == chain);
-    let spot = match (stays, state.position.as_deref().and_then(spot)) {
-        (Some(place), _) => Spot::Place(place.index),
-        (None, spot) => spot.unwrap_or(Spot::Last),
+    let position = match (stays, state.position.as_deref().and_then(parse_position)) {
+        (Some(place), _) => RulePosition::Index(place.index),
+        (None, position) => position.unwrap_or(RulePosition::Last),
     };
     let mut words = vec![
         "-m".to_owned(),
         "comment".to_owned(),
         "--comment".to_owned(),
-        format!("{MARK}{name}"),
+        format!("{COMMENT_PREFIX}{name}"),
     ];
     words.extend(state.words());
     let text = words
         .iter()
-        .map(|word| quoted(word))
+        .map(|word| quote(word))
         .collect::<Vec<_>>()
         .join(" ");
     Insert {
@@ -93,19 +95,19 @@ fn insert(
         chain,
         text,
         name: name.to_owned(),
-        spot,
+        position,
     }
 }
 
 /// Whether what was recorded of a rule is what is wanted: then it goes back word for word.
-fn is_recorded(place: &Place, wanted: Option<&Setting>, column: Column) -> bool {
+fn is_recorded(place: &RecordedPosition, wanted: Option<&Setting>, column: TableVariant) -> bool {
     let chain = ChainName {
         table: &place.table,
         chain: &place.chain,
     };
-    let words = saved_words(&place.text).unwrap_or_default();
+    let words = split_saved(&place.text).unwrap_or_default();
     wanted
         == Some(&Setting::Value(
-            Rule::plain(&words, column.family).text(chain),
+            Rule::canonical(&words, column.family).text(chain),
         ))
 }

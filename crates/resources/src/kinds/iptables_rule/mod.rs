@@ -8,7 +8,7 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
@@ -22,21 +22,22 @@ use stead_engine::{
 };
 
 use crate::{
-    evidence::netfilter::{self, Since},
-    host::{Live, Reader, Trigger, Writer},
-    kinds::iptables_rule::edit::Edit,
+    evidence::netfilter::{self, SinceRun},
+    host::{LinuxHost, Reader, Trigger, Writer},
+    kinds::iptables_rule::edit::RuleEdit,
     netfilter::{
-        BACKEND, COLUMNS, ChainName, Column, Columns, FAMILY, Family, MARK, PERSIST, Reading, Rule,
-        Saved, Spoken, Spot, TABLES, Tables, check_words, implied_hook, list_rules, saved_words,
-        script, split,
+        BACKEND, COMMENT_PREFIX, ChainName, FAMILY, Family, PERSIST, PerVariant, Rule,
+        RulePosition, SavedTables, SpecRule, TABLES, TableRead, TableVariant, Tables,
+        VARIANT_ATTRIBUTES, build_restore_script, check_words, implied_hook, list_rules,
+        split_saved, split_words,
     },
-    values::{path::refused, setting::Setting},
+    values::{path::provider_error, setting::Setting},
 };
 
-pub(crate) use state::{DEFAULT_TABLE, Place, State, spot};
+pub(crate) use state::{DEFAULT_TABLE, RecordedPosition, State, parse_position};
 
 /// Longest comment in bytes: `XT_MAX_COMMENT_LEN` of `linux/netfilter/xt_comment.h`, less the closing NUL.
-const LONGEST_COMMENT: usize = 255;
+const MAX_COMMENT: usize = 255;
 
 /// The kind `iptables-rule`.
 pub(crate) struct IptablesRule;
@@ -76,10 +77,10 @@ const ATTRIBUTES: &[Attribute] = &[
         Role::Input,
         "The target with its options, in the syntax of iptables.",
     ),
-    COLUMNS[0],
-    COLUMNS[1],
-    COLUMNS[2],
-    COLUMNS[3],
+    VARIANT_ATTRIBUTES[0],
+    VARIANT_ATTRIBUTES[1],
+    VARIANT_ATTRIBUTES[2],
+    VARIANT_ATTRIBUTES[3],
     Attribute::new(
         "places",
         Shape::List,
@@ -89,15 +90,15 @@ const ATTRIBUTES: &[Attribute] = &[
 ];
 
 fn check_position(position: &str) -> Result<(), Problem> {
-    spot(position).map(drop).ok_or_else(|| {
+    parse_position(position).map(drop).ok_or_else(|| {
         Problem::new(format!("`{position}` is not a position"))
             .help("write `first`, `last`, `before:NAME` or `after:NAME`")
     })
 }
 
-impl Provider<Live> for IptablesRule {
+impl Provider<LinuxHost> for IptablesRule {
     const KIND: &'static str = "iptables-rule";
-    const CAPABILITIES: Capabilities<Live, Self> =
+    const CAPABILITIES: Capabilities<LinuxHost, Self> =
         Capabilities::new().importable().composite().watchable();
     type State = State;
 
@@ -125,9 +126,9 @@ impl Provider<Live> for IptablesRule {
                 ),
             );
         }
-        let length = MARK.len() + name.len();
-        if length > LONGEST_COMMENT {
-            let most = LONGEST_COMMENT - MARK.len();
+        let length = COMMENT_PREFIX.len() + name.len();
+        if length > MAX_COMMENT {
+            let most = MAX_COMMENT - COMMENT_PREFIX.len();
             return Err(
                 Problem::new(format!("the name has {} bytes", name.len())).help(format!(
                     "it becomes the comment of the rule: at most {most} bytes"
@@ -151,15 +152,15 @@ impl Provider<Live> for IptablesRule {
                     .help("write `{ jump \"ACCEPT\" }`"),
             );
         }
-        let families = Family::of(desired.family.as_deref());
+        let families = Family::from_word(desired.family.as_deref());
         problems.extend(check_words(
             "match",
-            &split(desired.matches.as_deref()),
+            &split_words(desired.matches.as_deref()),
             families,
         ));
         problems.extend(check_words(
             "jump",
-            &split(desired.jump.as_deref()),
+            &split_words(desired.jump.as_deref()),
             families,
         ));
         problems
@@ -171,18 +172,18 @@ impl Provider<Live> for IptablesRule {
         _name: &str,
         mut desired: State,
     ) -> Result<State, Vec<Problem>> {
-        if !desired.is_written() {
+        if !desired.is_declared() {
             return Ok(desired);
         }
-        let mut columns = Columns::default();
+        let mut columns = PerVariant::default();
         let name = desired.chain_name().map_err(|problem| vec![problem])?;
         let (family, backend) = (desired.family.as_deref(), desired.backend.as_deref());
-        let (tables, chosen) = Tables::chosen(host, family, backend, name).await?;
-        for column in Column::ALL {
+        let (tables, chosen) = Tables::resolve_variants(host, family, backend, name).await?;
+        for column in TableVariant::ALL {
             if chosen.contains(&column) {
-                let plain = Rule::plain(&desired.words(), column.family);
+                let plain = Rule::canonical(&desired.words(), column.family);
                 columns.set(column, Setting::Value(plain.text(name)));
-            } else if let Reading::Read(_) = tables.column(column) {
+            } else if let TableRead::Read(_) = tables.table_read(column) {
                 columns.set(column, Setting::Unset);
             }
         }
@@ -196,22 +197,23 @@ impl Provider<Live> for IptablesRule {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().copied().unwrap_or_default();
-        let tables =
-            Tables::read(host)
-                .await
-                .map_err(refused(Self::KIND, first, "read the tables"))?;
+        let tables = Tables::read(host).await.map_err(provider_error(
+            Self::KIND,
+            first,
+            "read the tables",
+        ))?;
         let mut states = vec![State::default(); names.len()];
         let mut is_hidden = false;
-        for column in Column::ALL {
-            let saved = match tables.column(column) {
-                Reading::Read(saved) => saved,
-                Reading::Unseen => {
+        for column in TableVariant::ALL {
+            let saved = match tables.table_read(column) {
+                TableRead::Read(saved) => saved,
+                TableRead::RootOnly => {
                     is_hidden = true;
                     continue;
                 }
-                Reading::Missing => continue,
+                TableRead::Missing => continue,
             };
-            let by_name = saved.named();
+            let by_name = saved.rules_by_name();
             for (name, state) in names.iter().zip(&mut states) {
                 let found = by_name.get(name).map_or(&[][..], Vec::as_slice);
                 let [only] = found else {
@@ -219,19 +221,19 @@ impl Provider<Live> for IptablesRule {
                         state.columns.set(column, Setting::Unset);
                         continue;
                     }
-                    return Err(twice(name, column, found.len()));
+                    return Err(duplicate_rule(name, column, found.len()));
                 };
                 let chain = ChainName {
                     table: only.table,
                     chain: only.chain,
                 };
-                let words = saved_words(only.text).unwrap_or_default();
-                let plain = Rule::plain(&words, column.family);
+                let words = split_saved(only.text).unwrap_or_default();
+                let plain = Rule::canonical(&words, column.family);
                 state.columns.set(column, Setting::Value(plain.text(chain)));
-                let place = Place {
+                let place = RecordedPosition {
                     table: only.table.to_owned(),
                     chain: only.chain.to_owned(),
-                    index: only.place,
+                    index: only.position,
                     text: only.text.to_owned(),
                 };
                 state.places.insert(column.name().to_owned(), place);
@@ -252,19 +254,17 @@ impl Provider<Live> for IptablesRule {
         let Some((first, _)) = changes.first() else {
             return Ok(());
         };
-        let tables = Tables::read(&Live::reader(host)).await.map_err(refused(
-            Self::KIND,
-            first,
-            "read the tables",
-        ))?;
-        for column in Column::ALL {
-            let Reading::Read(saved) = tables.column(column) else {
+        let tables = Tables::read(&LinuxHost::reader(host))
+            .await
+            .map_err(provider_error(Self::KIND, first, "read the tables"))?;
+        for column in TableVariant::ALL {
+            let TableRead::Read(saved) = tables.table_read(column) else {
                 continue;
             };
             let mut removed = vec![];
             let mut inserted = vec![];
             for (name, change) in &changes {
-                let edit = Edit::of(name, change, column);
+                let edit = RuleEdit::of(name, change, column);
                 removed.extend(edit.is_removed.then_some(*name));
                 inserted.extend(edit.inserted);
             }
@@ -272,7 +272,7 @@ impl Provider<Live> for IptablesRule {
                 continue;
             }
             let attempted = format!("change the rules of {}", column.name());
-            let input = script(saved, &removed, &inserted).map_err(|error| {
+            let input = build_restore_script(saved, &removed, &inserted).map_err(|error| {
                 ProviderError::new(Address::new(Self::KIND, *first), attempted.clone(), error)
             })?;
             host.run(
@@ -281,7 +281,7 @@ impl Provider<Live> for IptablesRule {
                 input.as_bytes(),
             )
             .await
-            .map_err(refused(Self::KIND, first, &attempted))?;
+            .map_err(provider_error(Self::KIND, first, &attempted))?;
         }
         Ok(())
     }
@@ -292,12 +292,12 @@ impl Provider<Live> for IptablesRule {
             .chain
             .iter()
             .cloned()
-            .chain(split(desired.jump.as_deref()).into_iter().next());
+            .chain(split_words(desired.jump.as_deref()).into_iter().next());
         let mut needed: Vec<_> = chains
             .map(|chain| Address::new("iptables-chain", format!("{table}/{chain}")))
             .collect();
-        if let Some(Spot::Before(name) | Spot::After(name)) =
-            desired.position.as_deref().and_then(spot)
+        if let Some(RulePosition::Before(name) | RulePosition::After(name)) =
+            desired.position.as_deref().and_then(parse_position)
         {
             needed.push(Address::new(Self::KIND, name));
         }
@@ -317,11 +317,11 @@ impl Provider<Live> for IptablesRule {
     }
 }
 
-impl Importable<Live> for IptablesRule {
+impl Importable<LinuxHost> for IptablesRule {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         list_rules(host)
             .await
-            .map_err(refused(Self::KIND, "", "read the tables"))
+            .map_err(provider_error(Self::KIND, "", "read the tables"))
     }
 
     async fn export(
@@ -329,25 +329,26 @@ impl Importable<Live> for IptablesRule {
         host: &Reader,
         name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        let tables =
-            Tables::read(host)
-                .await
-                .map_err(refused(Self::KIND, name, "read the tables"))?;
-        Ok(match as_written(&tables, &state) {
-            Ok(state) => Written::down(state),
-            Err(why) => Written::Unreadable(why.to_owned()),
+    ) -> Result<Export<State>, ProviderError> {
+        let tables = Tables::read(host).await.map_err(provider_error(
+            Self::KIND,
+            name,
+            "read the tables",
+        ))?;
+        Ok(match to_spec(&tables, &state) {
+            Ok(state) => Export::as_is(state),
+            Err(why) => Export::Unreadable(why.to_owned()),
         })
     }
 }
 
-impl Composite<Live> for IptablesRule {
+impl Composite<LinuxHost> for IptablesRule {
     fn implies(&self, _name: &str, desired: &State) -> Vec<(Address, Desired)> {
         implied_hook(desired.persist)
     }
 }
 
-impl Watchable<Live> for IptablesRule {
+impl Watchable<LinuxHost> for IptablesRule {
     fn triggers(&self, _name: &str, desired: Option<&State>) -> Vec<Trigger> {
         let chain = desired.and_then(|desired| desired.chain_name().ok());
         chain.iter().map(ChainName::trigger).collect()
@@ -362,10 +363,10 @@ impl Watchable<Live> for IptablesRule {
         let then = drift.change.after()?;
         let now = drift.change.before();
         let is_set = |setting: Option<&Setting>| matches!(setting, Some(Setting::Value(_)));
-        let has = |state: Option<&State>, column: Column| {
+        let has = |state: Option<&State>, column: TableVariant| {
             is_set(state.and_then(|state| state.columns.get(column)))
         };
-        let wanted = Column::ALL
+        let wanted = TableVariant::ALL
             .into_iter()
             .filter(|column| has(Some(then), *column));
         let wanted: Vec<_> = wanted.collect();
@@ -375,7 +376,7 @@ impl Watchable<Live> for IptablesRule {
             .copied()
             .filter(|column| !has(now, *column))
             .collect();
-        let is_other = |column: &Column| {
+        let is_other = |column: &TableVariant| {
             has(now, *column)
                 && now.and_then(|now| now.columns.get(*column)) != then.columns.get(*column)
         };
@@ -388,15 +389,15 @@ impl Watchable<Live> for IptablesRule {
             .next()
             .map(|place| place.table.as_str());
         let table = table.or(then.table.as_deref()).unwrap_or(DEFAULT_TABLE);
-        let is_kept = |saved: &Saved| saved.named().contains_key(name);
-        netfilter::of_absence(host, table, &gone, Since::of(drift), is_kept).await
+        let is_kept = |saved: &SavedTables| saved.rules_by_name().contains_key(name);
+        netfilter::removal_evidence(host, table, &gone, SinceRun::of(drift), is_kept).await
     }
 }
 
 /// Returns a rule in the words of a spec, or why it has none.
-fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
-    let found = |column: Column| Some((column, state.places.get(column.name())?.index));
-    let places: Vec<_> = Column::ALL.into_iter().filter_map(found).collect();
+fn to_spec(tables: &Tables, state: &State) -> Result<State, &'static str> {
+    let found = |column: TableVariant| Some((column, state.places.get(column.name())?.index));
+    let places: Vec<_> = TableVariant::ALL.into_iter().filter_map(found).collect();
     let place = state
         .places
         .values()
@@ -406,12 +407,12 @@ fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
         table: &place.table,
         chain: &place.chain,
     };
-    let Spoken {
+    let SpecRule {
         words: (family, backend),
         position,
         matches,
         jump,
-    } = Spoken::of(tables, &places, chain, &place.text)?;
+    } = SpecRule::from_text(tables, &places, chain, &place.text)?;
     Ok(State {
         table: (place.table != DEFAULT_TABLE).then(|| place.table.clone()),
         chain: Some(place.chain.clone()),
@@ -424,12 +425,12 @@ fn as_written(tables: &Tables, state: &State) -> Result<State, &'static str> {
     })
 }
 
-fn twice(name: &str, column: Column, count: usize) -> ProviderError {
+fn duplicate_rule(name: &str, column: TableVariant, count: usize) -> ProviderError {
     ProviderError::new(
         Address::new(IptablesRule::KIND, name),
         "identify it",
         format!(
-            "{count} rules of {} carry the comment `{MARK}{name}`",
+            "{count} rules of {} carry the comment `{COMMENT_PREFIX}{name}`",
             column.name()
         ),
     )
@@ -441,17 +442,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_is_a_place_or_a_neighbour() {
+    fn parse_position_accepts_ends_and_neighbours() {
         for position in ["first", "last", "before:a b", "after:x:y"] {
-            assert!(spot(position).is_some(), "{position}");
+            assert!(parse_position(position).is_some(), "{position}");
         }
         for position in ["", "second", "before:", "beside:x"] {
-            assert!(spot(position).is_none(), "{position}");
+            assert!(parse_position(position).is_none(), "{position}");
         }
     }
 
     #[test]
-    fn a_rule_needs_its_chain_and_its_target() {
+    fn rule_requires_its_chain_target_and_neighbour() {
         let state = State {
             chain: Some("IN".into()),
             jump: Some(vec!["MINE".into()]),

@@ -7,7 +7,7 @@ use serde_with::skip_serializing_none;
 use stead_engine::model::schema::Problem;
 
 use crate::{
-    netfilter::{ChainName, Columns, Spot, split},
+    netfilter::{ChainName, PerVariant, RulePosition, split_words},
     values::setting::Setting,
 };
 
@@ -42,15 +42,15 @@ pub(crate) struct State {
     #[serde(default)]
     pub(super) jump: Option<Vec<String>>,
     #[serde(flatten)]
-    pub(crate) columns: Columns<Setting>,
+    pub(crate) columns: PerVariant<Setting>,
     /// Where it stands, by column, so that going back is exact.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) places: BTreeMap<String, Place>,
+    pub(crate) places: BTreeMap<String, RecordedPosition>,
 }
 
 /// Where a rule stands, and its text as iptables prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct RecordedPosition {
     pub(crate) table: String,
     pub(crate) chain: String,
     /// Counted from 1.
@@ -59,12 +59,12 @@ pub(crate) struct Place {
 }
 
 /// Reads a position.
-pub(crate) fn spot(position: &str) -> Option<Spot> {
+pub(crate) fn parse_position(position: &str) -> Option<RulePosition> {
     match position.split_once(':') {
-        None if position == "first" => Some(Spot::First),
-        None if position == "last" => Some(Spot::Last),
-        Some(("before", name)) if !name.is_empty() => Some(Spot::Before(name.to_owned())),
-        Some(("after", name)) if !name.is_empty() => Some(Spot::After(name.to_owned())),
+        None if position == "first" => Some(RulePosition::First),
+        None if position == "last" => Some(RulePosition::Last),
+        Some(("before", name)) if !name.is_empty() => Some(RulePosition::Before(name.to_owned())),
+        Some(("after", name)) if !name.is_empty() => Some(RulePosition::After(name.to_owned())),
         _ => None,
     }
 }
@@ -73,13 +73,13 @@ impl State {
     pub(super) fn chain_name(&self) -> Result<ChainName<'_>, Problem> {
         let table = self.table.as_deref().unwrap_or(DEFAULT_TABLE);
         let chain = self.chain.as_deref().unwrap_or_default();
-        ChainName::of(table, chain)
+        ChainName::new(table, chain)
     }
 
     /// Returns all words behind the chain, without the name.
     pub(crate) fn words(&self) -> Vec<String> {
-        let mut words = split(self.matches.as_deref());
-        let jump = split(self.jump.as_deref());
+        let mut words = split_words(self.matches.as_deref());
+        let jump = split_words(self.jump.as_deref());
         if !jump.is_empty() {
             words.push("-j".to_owned());
             words.extend(jump);
@@ -87,7 +87,7 @@ impl State {
         words
     }
 
-    pub(super) fn is_written(&self) -> bool {
+    pub(super) fn is_declared(&self) -> bool {
         self.chain.is_some()
     }
 }

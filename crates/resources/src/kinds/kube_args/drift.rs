@@ -7,10 +7,10 @@ use stead_engine::model::drift::{Drift, Evidence};
 
 use crate::{
     evidence::{
-        forwarding::KUBELITE,
-        paths::{changed, of_files},
-        snap_changes::another_revision,
-        starts::{start, started},
+        forwarding::KUBELITE_UNIT,
+        paths::{change_times, files_changed},
+        snap_changes::revision_change,
+        starts::{describe_start, started_after},
     },
     host::Reader,
     kinds::kube_args::state::State,
@@ -27,7 +27,7 @@ const CURRENT: &str = "/var/snap/microk8s/current";
 /// The script that takes arguments away when kubelite starts.
 const SCRIPT: &str = "actions/common/utils.sh";
 /// What it takes away, by file, in some release: `sanitise_args_*`.
-const TAKEN: [(&str, &[&str]); 5] = [
+const SANITISED_FLAGS: [(&str, &[&str]); 5] = [
     (
         "kube-apiserver",
         &[
@@ -65,7 +65,7 @@ const TAKEN: [(&str, &[&str]); 5] = [
     ),
 ];
 /// What it takes away from all of these.
-const LOGGING: [&str; 12] = [
+const SANITISED_LOG_FLAGS: [&str; 12] = [
     "log-dir",
     "log-file",
     "log-flush-frequency",
@@ -81,14 +81,18 @@ const LOGGING: [&str; 12] = [
 ];
 
 /// Looks for what moved arguments in the file of a part of MicroK8s.
-pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
+pub(crate) async fn attribute_drift(
+    host: &Reader,
+    name: &str,
+    drift: &Drift<State>,
+) -> Option<Evidence> {
     let layout = Layout::find(host).ok()??;
     let (before, after) = (drift.change.before()?, drift.change.after()?);
-    let moved = moved(&before.flags, &after.flags);
+    let moved = changed_flags(&before.flags, &after.flags);
     let is_another = became_current(host).is_some_and(|at| at > drift.since);
     if is_another
-        && elsewhere(host, &layout, name, &moved)
-        && let Some(actor) = another_revision(host, SNAP, drift.since).await
+        && other_revision_has(host, &layout, name, &moved)
+        && let Some(actor) = revision_change(host, SNAP, drift.since).await
     {
         return Some(actor);
     }
@@ -96,14 +100,14 @@ pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> 
     if is_gone && let Some(actor) = by_microk8s(host, &layout, name, &moved, drift.since).await {
         return Some(actor);
     }
-    of_files(host, &[&layout.args(name)], drift.touched).await
+    files_changed(host, &[&layout.args(name)], drift.modified_at).await
 }
 
 /// Flags that moved, with what they were.
-type Moved = BTreeMap<String, Option<Vec<String>>>;
+type FlagValues = BTreeMap<String, Option<Vec<String>>>;
 
 /// Returns the flags that moved, with what a run had reached.
-fn moved(now: &Moved, then: &Moved) -> Moved {
+fn changed_flags(now: &FlagValues, then: &FlagValues) -> FlagValues {
     let names = now.keys().chain(then.keys());
     let moved = names
         .filter(|name| then.get(*name).cloned().flatten() != now.get(*name).cloned().flatten());
@@ -114,20 +118,20 @@ fn moved(now: &Moved, then: &Moved) -> Moved {
 
 /// Returns when the current revision became that.
 fn became_current(host: &Reader) -> Option<Timestamp> {
-    let link = changed(host, Path::new(CURRENT)).ok()??;
-    Some(link.contents)
+    let link = change_times(host, Path::new(CURRENT)).ok()??;
+    Some(link.mtime)
 }
 
 /// Whether the copy of another revision still has what moved: then the current one never had it.
-fn elsewhere(host: &Reader, layout: &Layout, name: &str, moved: &Moved) -> bool {
+fn other_revision_has(host: &Reader, layout: &Layout, name: &str, moved: &FlagValues) -> bool {
     let folder = layout.data.parent().unwrap_or(Path::new("/"));
-    let revisions = host.list_folder(folder).unwrap_or_default();
+    let revisions = host.list_dir(folder).unwrap_or_default();
     let others = revisions.iter().map(|revision| folder.join(revision));
     let mut others = others.filter(|data| *data != layout.data);
-    others.any(|data| has(host, layout, &data.join("args").join(name), name, moved))
+    others.any(|data| file_has(host, layout, &data.join("args").join(name), name, moved))
 }
 
-fn has(host: &Reader, layout: &Layout, file: &Path, name: &str, wanted: &Moved) -> bool {
+fn file_has(host: &Reader, layout: &Layout, file: &Path, name: &str, wanted: &FlagValues) -> bool {
     let Ok(Some(text)) = host.read_text(file, LIMIT) else {
         return false;
     };
@@ -144,11 +148,11 @@ async fn by_microk8s(
     host: &Reader,
     layout: &Layout,
     name: &str,
-    moved: &Moved,
+    moved: &FlagValues,
     since: Timestamp,
 ) -> Option<Evidence> {
     let is_taken = |(flag, wanted): (&String, &Option<Vec<String>>)| {
-        wanted.is_some() && takes(name, flag, wanted.as_deref())
+        wanted.is_some() && is_sanitised(name, flag, wanted.as_deref())
     };
     if !layout.is_kubelite || moved.is_empty() || !moved.iter().all(is_taken) {
         return None;
@@ -165,17 +169,18 @@ async fn by_microk8s(
     if script.is_some_and(|script| !moved.keys().all(|flag| script.contains(flag.as_str()))) {
         return None;
     }
-    let at = started(host, KUBELITE, since).await?;
+    let at = started_after(host, KUBELITE_UNIT, since).await?;
     Some(Evidence::Actor {
         name: "MicroK8s".to_owned(),
-        fact: start(KUBELITE, at),
+        fact: describe_start(KUBELITE_UNIT, at),
     })
 }
 
 /// Whether MicroK8s takes an argument away.
-fn takes(file: &str, flag: &str, value: Option<&[String]>) -> bool {
-    let known = TAKEN.iter().find(|(of, _)| *of == file);
-    let is_known = known.is_some_and(|(_, flags)| flags.contains(&flag) || LOGGING.contains(&flag));
+fn is_sanitised(file: &str, flag: &str, value: Option<&[String]>) -> bool {
+    let known = SANITISED_FLAGS.iter().find(|(of, _)| *of == file);
+    let is_known = known
+        .is_some_and(|(_, flags)| flags.contains(&flag) || SANITISED_LOG_FLAGS.contains(&flag));
     // Only this mode of kube-proxy.
     let is_other_mode = flag == "proxy-mode"
         && value.and_then(<[_]>::first).map(String::as_str) != Some("userspace");
@@ -187,10 +192,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_known_to_be_taken_away_is_taken_away() {
+    fn only_flags_that_microk8s_removes_are_recognized() {
         let check = |file: &str, flag: &str, value: &str, expected: bool| {
             let value = [value.to_owned()];
-            assert_eq!(takes(file, flag, Some(&value)), expected, "{file} {flag}");
+            assert_eq!(
+                is_sanitised(file, flag, Some(&value)),
+                expected,
+                "{file} {flag}"
+            );
         };
         check("kubelet", "log-dir", "/tmp", true);
         check("kubelet", "network-plugin", "cni", true);
@@ -203,24 +212,24 @@ mod tests {
     }
 
     #[test]
-    fn what_moved_is_told_with_what_it_was() {
+    fn moved_flags_have_their_earlier_values() {
         let flags = |text: &str| {
             let file = ArgsFile::parse(text, crate::microk8s::args_file::Grammar::Kubelite);
             let flags = file.flags().into_iter();
             flags
                 .map(|(flag, value)| (flag, Some(value.into_iter().collect())))
-                .collect::<Moved>()
+                .collect::<FlagValues>()
         };
         let then = flags("--a=1\n--b=2\n--c");
-        let found = moved(&flags("--a=1\n--b=3\n--d=4"), &then);
+        let found = changed_flags(&flags("--a=1\n--b=3\n--d=4"), &then);
         let value = |value: &str| Some(vec![value.to_owned()]);
         let expected = [("b", value("2")), ("c", Some(vec![])), ("d", None)];
-        let expected: Moved = expected
+        let expected: FlagValues = expected
             .into_iter()
             .map(|(flag, value)| (flag.to_owned(), value))
             .collect();
         assert_eq!(found, expected);
-        let root = crate::files::test_root::Root::new(&[
+        let root = crate::files::test_root::TestRoot::new(&[
             ("/var/snap/microk8s/1/args/kubelite", ""),
             (
                 "/var/snap/microk8s/1/args/kube-proxy",
@@ -231,11 +240,11 @@ mod tests {
                 "--a=9\n--b=2\n--c\n",
             ),
         ]);
-        root.link("/var/snap/microk8s/current", "1");
+        root.symlink("/var/snap/microk8s/current", "1");
         let host = root.reader();
         let layout = Layout::find(&host).unwrap().unwrap();
-        assert!(elsewhere(&host, &layout, "kube-proxy", &found));
+        assert!(other_revision_has(&host, &layout, "kube-proxy", &found));
         let other = flags("--a=7");
-        assert!(!elsewhere(&host, &layout, "kube-proxy", &other));
+        assert!(!other_revision_has(&host, &layout, "kube-proxy", &other));
     }
 }

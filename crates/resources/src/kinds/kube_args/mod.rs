@@ -11,9 +11,9 @@ use stead_engine::{
     model::{
         address::Address,
         change::Change,
-        completion::Gap,
+        completion::CompletionTarget,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
@@ -26,14 +26,14 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{Access, Existing, HostError, Live, Reader, Trigger, Writer},
+    host::{FileAttributes, HostError, IfExists, LinuxHost, Reader, Trigger, Writer},
     kinds::kube_args::state::State,
     microk8s::{
         args_file::{ArgsFile, check_value},
         layout::{self, Layout, SNAP},
-        restart::note_start,
+        restart::record_start,
     },
-    values::{implied_hook, path::refused, secret_patterns},
+    values::{implied_hook, path::provider_error, secret_patterns},
 };
 
 /// What kube-proxy knows: `cmd/kube-proxy/app/server_linux.go` of Kubernetes. It ends at once with any other.
@@ -56,9 +56,9 @@ const ATTRIBUTES: &[Attribute] = &[
     Attribute::new("text", Shape::Text, Role::Context, "The whole file."),
 ];
 
-impl Provider<Live> for KubeArgs {
+impl Provider<LinuxHost> for KubeArgs {
     const KIND: &'static str = "kube-args";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .completable()
@@ -109,7 +109,7 @@ impl Provider<Live> for KubeArgs {
             {
                 problems.push(Problem::new(format!("`{flag}` cannot be a flag")).at(flag));
             }
-            if layout::is_own(name, flag) {
+            if layout::is_self_managed(name, flag) {
                 let message = format!("MicroK8s itself sets `{flag}` of {name} at each start");
                 problems.push(Problem::new(message).at(flag).help("remove it"));
             }
@@ -154,7 +154,7 @@ impl Provider<Live> for KubeArgs {
             }
         }
         if problems.is_empty() {
-            problems = complaints(host, &layout, name, &desired).await;
+            problems = flag_errors(host, &layout, name, &desired).await;
         }
         if problems.is_empty() {
             Ok(desired)
@@ -169,7 +169,7 @@ impl Provider<Live> for KubeArgs {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let Some(layout) =
-            Layout::find(host).map_err(refused(Self::KIND, names[0], "find MicroK8s"))?
+            Layout::find(host).map_err(provider_error(Self::KIND, names[0], "find MicroK8s"))?
         else {
             return Ok(vec![None; names.len()]);
         };
@@ -177,12 +177,12 @@ impl Provider<Live> for KubeArgs {
         for name in names {
             let text = host
                 .read_text(&layout.args(name), layout::LIMIT)
-                .map_err(refused(Self::KIND, name, "read its arguments"))?;
+                .map_err(provider_error(Self::KIND, name, "read its arguments"))?;
             let file = ArgsFile::parse(text.as_deref().unwrap_or_default(), layout.grammar(name));
             let flags = file.flags().into_iter();
             states.push(Some(State {
                 flags: flags
-                    .filter(|(flag, _)| !layout::is_own(name, flag))
+                    .filter(|(flag, _)| !layout::is_self_managed(name, flag))
                     .map(|(flag, value)| (flag, Some(value.into_iter().collect())))
                     .collect(),
                 text,
@@ -205,12 +205,16 @@ impl Provider<Live> for KubeArgs {
                     fact,
                 ));
             };
-            note_start(host, name).await.map_err(refused(
+            record_start(host, name).await.map_err(provider_error(
                 Self::KIND,
                 name,
                 "read the arguments that its service was started with",
             ))?;
-            write(host, name, after).map_err(refused(Self::KIND, name, "write its arguments"))?;
+            write(host, name, after).map_err(provider_error(
+                Self::KIND,
+                name,
+                "write its arguments",
+            ))?;
         }
         Ok(())
     }
@@ -220,38 +224,36 @@ impl Provider<Live> for KubeArgs {
     }
 }
 
-impl Reversible<Live> for KubeArgs {
+impl Reversible<LinuxHost> for KubeArgs {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        let layout = Layout::find(&Reader::new(host.root())).map_err(refused(
+        let layout = Layout::find(&Reader::new(host.root())).map_err(provider_error(
             Self::KIND,
             name,
             "find MicroK8s",
         ))?;
         match layout {
-            Some(layout) => host.clean(&layout.args(name)).map_err(refused(
-                Self::KIND,
-                name,
-                "remove a temporary file",
-            )),
+            Some(layout) => host
+                .remove_temporary(&layout.args(name))
+                .map_err(provider_error(Self::KIND, name, "remove a temporary file")),
             None => Ok(()),
         }
     }
 }
 
-impl Importable<Live> for KubeArgs {
+impl Importable<LinuxHost> for KubeArgs {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(Self::KIND, "", "read its arguments");
+        let refused = provider_error(Self::KIND, "", "read its arguments");
         let Some(layout) = Layout::find(host).map_err(&refused)? else {
-            return Ok(Listing::outside(layout::NOT_INSTALLED));
+            return Ok(Listing::not_importable(layout::NOT_INSTALLED));
         };
         let heading = "Arguments of MicroK8s services that differ from those of its release; `#null` is a removed one.";
-        let mut listing = Listing::of(heading, []);
+        let mut listing = Listing::new(heading, []);
         for name in layout::files() {
             let Some(file) = layout.read_args(host, name).map_err(&refused)? else {
                 continue;
             };
             let default = layout.default_args(host, name).map_err(&refused)?;
-            let differing = differing(name, &file, &default);
+            let differing = non_default_flags(name, &file, &default);
             let secrets = differing
                 .keys()
                 .filter(|flag| secret_patterns::is_name_secret(flag));
@@ -272,40 +274,42 @@ impl Importable<Live> for KubeArgs {
         host: &Reader,
         name: &str,
         _state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        let refused = refused(Self::KIND, name, "read its arguments");
+    ) -> Result<Export<State>, ProviderError> {
+        let refused = provider_error(Self::KIND, name, "read its arguments");
         let Some(layout) = Layout::find(host).map_err(&refused)? else {
-            return Ok(Written::Default);
+            return Ok(Export::Default);
         };
         let file = layout
             .read_args(host, name)
             .map_err(&refused)?
             .unwrap_or_default();
         let default = layout.default_args(host, name).map_err(&refused)?;
-        let mut flags = differing(name, &file, &default);
+        let mut flags = non_default_flags(name, &file, &default);
         flags.retain(|flag, _| !secret_patterns::is_name_secret(flag));
         if flags.is_empty() {
-            return Ok(Written::Default);
+            return Ok(Export::Default);
         }
-        Ok(Written::down(State { flags, text: None }))
+        Ok(Export::as_is(State { flags, text: None }))
     }
 }
 
-impl Completable<Live> for KubeArgs {
-    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+impl Completable<LinuxHost> for KubeArgs {
+    async fn complete(&self, host: &Reader, name: &str, gap: &CompletionTarget) -> Vec<String> {
         match gap {
-            Gap::Name => layout::files().map(str::to_owned).collect(),
-            Gap::Key(_) => suggest::flags(host, name),
-            Gap::KeyValue(_, flag) if (name, &**flag) == ("kube-proxy", "proxy-mode") => {
+            CompletionTarget::Name => layout::files().map(str::to_owned).collect(),
+            CompletionTarget::Key(_) => suggest::flags(host, name),
+            CompletionTarget::KeyValue(_, flag)
+                if (name, &**flag) == ("kube-proxy", "proxy-mode") =>
+            {
                 PROXY_MODES.map(str::to_owned).to_vec()
             }
-            Gap::KeyValue(_, flag) => suggest::values_of_flag(host, name, flag),
-            Gap::Value(_) => vec![],
+            CompletionTarget::KeyValue(_, flag) => suggest::values_of_flag(host, name, flag),
+            CompletionTarget::Value(_) => vec![],
         }
     }
 }
 
-impl Composite<Live> for KubeArgs {
+impl Composite<LinuxHost> for KubeArgs {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         let group = layout::group(name).unwrap_or(name);
         let restart = Address::new("restart", format!("{SNAP}/{group}"));
@@ -316,7 +320,7 @@ impl Composite<Live> for KubeArgs {
     }
 }
 
-impl Watchable<Live> for KubeArgs {
+impl Watchable<LinuxHost> for KubeArgs {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
         vec![Trigger::Path(layout::current_args(name))]
     }
@@ -327,11 +331,11 @@ impl Watchable<Live> for KubeArgs {
         name: &str,
         drift: &Drift<State>,
     ) -> Option<Evidence> {
-        drift::culprit(host, name, drift).await
+        drift::attribute_drift(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for KubeArgs {
+impl Footprint<LinuxHost> for KubeArgs {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         vec!["/var/snap/microk8s/*".to_owned()]
     }
@@ -339,7 +343,7 @@ impl Footprint<Live> for KubeArgs {
 
 /// Asks the program itself what it would not take, where that is possible: see [`Layout::program`]. With kubelite only the restart
 /// shows it.
-async fn complaints(host: &Reader, layout: &Layout, name: &str, desired: &State) -> Vec<Problem> {
+async fn flag_errors(host: &Reader, layout: &Layout, name: &str, desired: &State) -> Vec<Problem> {
     let Some(program) = layout.program(name) else {
         return vec![];
     };
@@ -352,7 +356,7 @@ async fn complaints(host: &Reader, layout: &Layout, name: &str, desired: &State)
             Some([value, ..]) => format!("--{flag}={value}"),
             Some([]) => format!("--{flag}"),
         };
-        if let Some(complaint) = host.complaint(&program, &[&argument]).await {
+        if let Some(complaint) = host.flag_error(&program, &[&argument]).await {
             let message = format!("{name} of this release would not start: {complaint}");
             let help = format!("`{} --help` lists its flags", program.display());
             problems.push(Problem::new(message).at(flag).help(help));
@@ -362,7 +366,7 @@ async fn complaints(host: &Reader, layout: &Layout, name: &str, desired: &State)
 }
 
 /// Returns the flags in which a file differs from the default, as a spec says them.
-fn differing(
+fn non_default_flags(
     name: &str,
     file: &ArgsFile,
     default: &ArgsFile,
@@ -377,7 +381,7 @@ fn differing(
         others.map(|(flag, value)| (flag.clone(), Some(value.clone().into_iter().collect())));
     let differing = gone.chain(others);
     differing
-        .filter(|(flag, _)| !layout::is_own(name, flag))
+        .filter(|(flag, _)| !layout::is_self_managed(name, flag))
         .collect()
 }
 
@@ -415,7 +419,9 @@ fn write(host: &Writer, name: &str, after: &State) -> Result<(), HostError> {
             .flags
             .iter()
             .all(|(flag, wish)| flags.get(flag).map(values).as_ref() == wish.as_ref());
-        let others = flags.keys().filter(|flag| !layout::is_own(name, flag));
+        let others = flags
+            .keys()
+            .filter(|flag| !layout::is_self_managed(name, flag));
         are_there
             && others
                 .into_iter()
@@ -429,29 +435,29 @@ fn write(host: &Writer, name: &str, after: &State) -> Result<(), HostError> {
         (Some(text), Some(recorded)) if wanted(&recorded.flags()) => text.clone(),
         _ => {
             let there = reader.read_text(&path, layout::LIMIT)?.unwrap_or_default();
-            edited(&there, name, &layout, after)
+            edit_text(&there, name, &layout, after)
         }
     };
     let access = match reader.stat(&path)? {
-        Some(meta) => meta.access(),
-        None => Access {
+        Some(meta) => meta.attributes(),
+        None => FileAttributes {
             mode: NEW_MODE,
             uid: 0,
             gid: 0,
             xattrs: None,
         },
     };
-    host.put_file(
+    host.write_file(
         &path,
         &mut text.as_bytes(),
         None,
         &access,
-        Existing::Replace,
+        IfExists::Replace,
     )
 }
 
 /// Edits a text: the flags of `after` are what it then has, apart from those of MicroK8s itself.
-fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
+fn edit_text(there: &str, name: &str, layout: &Layout, after: &State) -> String {
     let mut file = ArgsFile::parse(there, layout.grammar(name));
     let flags = file.flags();
     for (flag, wish) in &after.flags {
@@ -466,7 +472,10 @@ fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
     }
     // What was read lists all flags, so one that is not listed has gone since.
     if after.text.is_some() {
-        for flag in flags.keys().filter(|flag| !layout::is_own(name, flag)) {
+        for flag in flags
+            .keys()
+            .filter(|flag| !layout::is_self_managed(name, flag))
+        {
             if !after.flags.contains_key(flag) {
                 file.unset(flag);
             }
@@ -479,14 +488,14 @@ fn edited(there: &str, name: &str, layout: &Layout, after: &State) -> String {
 #[expect(clippy::disallowed_methods, reason = "a test makes its own folder")]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     #[tokio::test]
-    async fn arguments_that_differ_are_listed_in_whatever_shape_they_stand() {
+    async fn import_compares_flags_in_any_notation() {
         let default = "--kubeconfig=${SNAP_DATA}/credentials/proxy.config\n--cluster-cidr=10.1.0.0/16\n--profiling=false\n";
         let now = "# mine\n\n--kubeconfig=\"${SNAP_DATA}/credentials/proxy.config\"\n--cluster-cidr 10.1.0.0/16\n\
             --proxy-mode=userspace\n--proxy-mode='iptables'\n--bare\n--conntrack-max-per-core=0\n--token=abc\n";
-        let root = Root::new(&[
+        let root = TestRoot::new(&[
             ("/var/snap/microk8s/7/args/kubelite", ""),
             ("/var/snap/microk8s/7/args/kube-proxy", now),
             ("/var/snap/microk8s/7/args/kubelet", "--a=1\n"),
@@ -505,7 +514,7 @@ mod tests {
             listing.secrets.into_iter().collect::<Vec<_>>(),
             ["kube-proxy --token"]
         );
-        let Written::Down(text) = KubeArgs
+        let Export::Write(text) = KubeArgs
             .export(&host, "kube-proxy", State::default())
             .await
             .unwrap()

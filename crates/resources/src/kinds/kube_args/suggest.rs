@@ -10,7 +10,7 @@ use crate::{
 /// Names the flags that a file of arguments has now, or has in this release before anybody changes it.
 pub(crate) fn flags(host: &Reader, file: &str) -> Vec<String> {
     let flags: BTreeSet<String> = all_flags(host, file).map(|(flag, _)| flag).collect();
-    let is_own = |flag: &String| layout::is_own(file, flag);
+    let is_own = |flag: &String| layout::is_self_managed(file, flag);
     flags.into_iter().filter(|flag| !is_own(flag)).collect()
 }
 

@@ -5,19 +5,19 @@ use std::path::Path;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use stead_engine::model::drift::Evidence;
 
-use crate::{evidence::times::when, host::Reader};
+use crate::{evidence::times::format_time, host::Reader};
 
 /// What apt did, and for whom: apt.conf(5), `Dir::Log::History`.
-const APT: &str = "/var/log/apt/history.log";
+const APT_LOG: &str = "/var/log/apt/history.log";
 /// What dpkg did: dpkg(1), FILES.
-const DPKG: &str = "/var/log/dpkg.log";
+const DPKG_LOG: &str = "/var/log/dpkg.log";
 /// The largest log that is read, in bytes.
 const LIMIT: u64 = 64 << 20;
 /// The program of unattended-upgrades.
 const UNATTENDED: &str = "unattended-upgrade";
 
 /// Looks for who moved a package to its version of now; no version is no package.
-pub(crate) fn culprit(
+pub(crate) fn attribute_drift(
     host: &Reader,
     name: &str,
     version: Option<&str>,
@@ -25,8 +25,8 @@ pub(crate) fn culprit(
 ) -> Option<Evidence> {
     let zone = TimeZone::system();
     let read = |path: &str| host.read_text(Path::new(path), LIMIT).ok().flatten();
-    let by_apt = read(APT).and_then(|log| by_apt(&log, name, version, since, &zone));
-    by_apt.or_else(|| by_dpkg(&read(DPKG)?, name, version, since, &zone))
+    let by_apt = read(APT_LOG).and_then(|log| by_apt(&log, name, version, since, &zone));
+    by_apt.or_else(|| by_dpkg(&read(DPKG_LOG)?, name, version, since, &zone))
 }
 
 fn by_apt(
@@ -37,13 +37,14 @@ fn by_apt(
     zone: &TimeZone,
 ) -> Option<Evidence> {
     let call = log.rsplit("\n\n").find(|call| {
-        field(call, "Start-Date").is_some_and(|at| time(at, zone).is_some_and(|at| at > since))
-            && Led::of(call, name).is_some()
+        field(call, "Start-Date")
+            .is_some_and(|at| parse_local_time(at, zone).is_some_and(|at| at > since))
+            && AptRequest::of(call, name).is_some()
     })?;
-    if Led::of(call, name)? != version.map_or(Led::Away, Led::To) {
+    if AptRequest::of(call, name)? != version.map_or(AptRequest::Removed, AptRequest::Version) {
         return None;
     }
-    let at = when(time(field(call, "Start-Date")?, zone)?);
+    let at = format_time(parse_local_time(field(call, "Start-Date")?, zone)?);
     let command = field(call, "Commandline").unwrap_or("apt");
     let fact = format!("{command}, {at}");
     let program = command.split(' ').next().unwrap_or_default();
@@ -58,20 +59,20 @@ fn by_apt(
             name: person.split(" (").next().unwrap_or(person).to_owned(),
             fact,
         },
-        None => Evidence::Trace { fact },
+        None => Evidence::Modified { fact },
     })
 }
 
 /// What a call of apt led a package to.
 #[derive(PartialEq, Eq)]
-enum Led<'a> {
+enum AptRequest<'a> {
     /// This version.
-    To(&'a str),
+    Version(&'a str),
     /// It was removed.
-    Away,
+    Removed,
 }
 
-impl<'a> Led<'a> {
+impl<'a> AptRequest<'a> {
     fn of(call: &'a str, name: &str) -> Option<Self> {
         for (action, is_removal) in [
             ("Install", false),
@@ -92,9 +93,9 @@ impl<'a> Led<'a> {
             };
             let versions = about.split(", ").filter(|word| *word != "automatic");
             return if is_removal {
-                Some(Self::Away)
+                Some(Self::Removed)
             } else {
-                versions.last().map(Self::To)
+                versions.last().map(Self::Version)
             };
         }
         None
@@ -115,13 +116,13 @@ fn by_dpkg(
         };
         let is_it = full.split(':').next() == Some(name)
             && matches!(action, "install" | "upgrade" | "remove" | "purge");
-        let at = time(&format!("{day} {hour}"), zone)?;
+        let at = parse_local_time(&format!("{day} {hour}"), zone)?;
         is_it.then_some((at, action, new))
     })?;
     let is_removal = matches!(action, "remove" | "purge");
     let is_it = at > since && Some(new).filter(|_| !is_removal) == version;
-    is_it.then(|| Evidence::Trace {
-        fact: format!("dpkg: {action}, {}", when(at)),
+    is_it.then(|| Evidence::Modified {
+        fact: format!("dpkg: {action}, {}", format_time(at)),
     })
 }
 
@@ -131,7 +132,7 @@ fn field<'a>(call: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Reads a time of the host.
-fn time(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+fn parse_local_time(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let (day, hour) = text.split_once(' ')?;
     let at: DateTime = format!("{day}T{}", hour.trim()).parse().ok()?;
     zone.to_timestamp(at).ok()
@@ -146,7 +147,7 @@ mod tests {
         Start-Date: 2026-11-25  11:00:00\nCommandline: /usr/bin/unattended-upgrade\nUpgrade: libc6:amd64 (2.41-12, 2.41-13), openssl:amd64 (3.5.1-1, 3.5.4-1)\n\
         End-Date: 2026-11-25  11:00:30\n\nStart-Date: 2026-11-25  12:00:00\nCommandline: apt-get remove nginx\nRemove: nginx:amd64 (1.26.3-3)\nEnd-Date: 2026-11-25  12:00:02\n";
 
-    fn said(log: &str, name: &str, version: Option<&str>, since: &str) -> Option<String> {
+    fn evidence_text(log: &str, name: &str, version: Option<&str>, since: &str) -> Option<String> {
         let since = since.parse().unwrap();
         let zone = TimeZone::UTC;
         let by_apt = by_apt(log, name, version, since, &zone);
@@ -154,16 +155,19 @@ mod tests {
             match by_apt.or_else(|| by_dpkg(log, name, version, since, &zone))? {
                 Evidence::Actor { name, fact } => format!("actor {name}: {fact}"),
                 Evidence::Person { name, fact } => format!("person {name}: {fact}"),
-                Evidence::Trace { fact } => format!("trace: {fact}"),
+                Evidence::Modified { fact } => format!("trace: {fact}"),
                 Evidence::Reboot => "reboot".to_owned(),
             },
         )
     }
 
     #[test]
-    fn the_log_of_apt_says_who_wanted_it() {
+    fn apt_log_attributes_changes_to_their_requester() {
         let check = |name: &str, version: Option<&str>, since: &str, expected: Option<&str>| {
-            assert_eq!(said(LOG, name, version, since).as_deref(), expected);
+            assert_eq!(
+                evidence_text(LOG, name, version, since).as_deref(),
+                expected
+            );
         };
         let morning = "2026-11-25T09:00:00Z";
         check(
@@ -192,14 +196,20 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_dpkg_says_when() {
+    fn dpkg_log_dates_changes() {
         let log = "2026-11-25 10:00:00 install less:amd64 <none> 668-1\n\
             2026-11-25 10:00:00 status half-installed less:amd64 668-1\n\
             2026-11-25 12:00:00 remove less:amd64 668-1 <none>\n";
         let since = "2026-11-25T11:00:00Z";
         let expected = "trace: dpkg: remove, 2026-11-25 12:00:00 UTC";
-        assert_eq!(said(log, "less", None, since).as_deref(), Some(expected));
-        assert_eq!(said(log, "less", Some("668-1"), since), None);
-        assert_eq!(said(log, "less", None, "2026-11-25T13:00:00Z"), None);
+        assert_eq!(
+            evidence_text(log, "less", None, since).as_deref(),
+            Some(expected)
+        );
+        assert_eq!(evidence_text(log, "less", Some("668-1"), since), None);
+        assert_eq!(
+            evidence_text(log, "less", None, "2026-11-25T13:00:00Z"),
+            None
+        );
     }
 }

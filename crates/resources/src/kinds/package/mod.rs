@@ -10,7 +10,7 @@ use stead_engine::{
     model::{
         change::{Change, Effects},
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -22,9 +22,11 @@ use stead_engine::{
 };
 
 use crate::{
-    dpkg::database::{Database, Installed, available, installed, is_interrupted},
-    host::{Call, HostError, Live, Reader, Writer},
-    values::path::refused,
+    dpkg::database::{
+        DpkgDatabase, InstalledPackage, available_versions, installed_packages, is_interrupted,
+    },
+    host::{CommandSpec, HostError, LinuxHost, Reader, Writer},
+    values::path::provider_error,
 };
 
 /// How long installing or removing may take.
@@ -50,7 +52,7 @@ const INSTALL: &[&str] = &[
 ];
 
 /// Finishes what is installed by halves.
-const FINISH: &[&str] = &["dpkg", "--configure", "--pending"];
+const CONFIGURE_PENDING: &[&str] = &["dpkg", "--configure", "--pending"];
 
 /// The kind `package`.
 pub(crate) struct Package;
@@ -118,9 +120,9 @@ fn check_version(version: &str) -> Result<(), Problem> {
     Err(problem.help("write one that `apt-cache policy` shows, such as `1.8.11-2`"))
 }
 
-impl Provider<Live> for Package {
+impl Provider<LinuxHost> for Package {
     const KIND: &'static str = "package";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .watchable()
@@ -172,7 +174,9 @@ impl Provider<Live> for Package {
         let said = |error: HostError| vec![Problem::new(error.to_string())];
         // What is set already is a state to go back to.
         desired.configured.get_or_insert(true);
-        let there = installed(host, &[name]).map_err(said)?.remove(name);
+        let there = installed_packages(host, &[name])
+            .map_err(said)?
+            .remove(name);
         let there = there.map(|package| package.version);
         if there.is_some()
             && desired
@@ -182,7 +186,7 @@ impl Provider<Live> for Package {
         {
             return Ok(desired);
         }
-        let Some(versions) = available(host, name).map_err(said)? else {
+        let Some(versions) = available_versions(host, name).map_err(said)? else {
             return Ok(desired);
         };
         let help = "update the package lists with `apt-get update`";
@@ -208,7 +212,7 @@ impl Provider<Live> for Package {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().unwrap_or(&"");
-        let mut there = installed(host, names).map_err(refused(
+        let mut there = installed_packages(host, names).map_err(provider_error(
             Self::KIND,
             first,
             "read the database of dpkg",
@@ -230,9 +234,9 @@ impl Provider<Live> for Package {
                 Change::Update { .. } => "change it",
                 Change::Delete { .. } => "remove it",
             };
-            carry_out(host, name, &change)
+            run_commands(host, name, &change)
                 .await
-                .map_err(refused(Self::KIND, name, attempted))?;
+                .map_err(provider_error(Self::KIND, name, attempted))?;
         }
         Ok(())
     }
@@ -247,10 +251,10 @@ impl Provider<Live> for Package {
     }
 }
 
-impl Reversible<Live> for Package {
+impl Reversible<LinuxHost> for Package {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let fail = || {
-            refused(
+            provider_error(
                 Self::KIND,
                 name,
                 "complete the update of an interrupted dpkg",
@@ -261,25 +265,28 @@ impl Reversible<Live> for Package {
             return Ok(());
         }
         // Selects nothing and runs no script of a package, but opens the database, and until then apt refuses to work.
-        run(host, &words(&["dpkg", "--set-selections"]))
+        run(host, &to_strings(&["dpkg", "--set-selections"]))
             .await
             .map_err(fail())?;
-        let there = installed(&reader, &[name]).map_err(fail())?;
+        let there = installed_packages(&reader, &[name]).map_err(fail())?;
         if there.get(name).is_none_or(|package| package.is_configured) {
             // What it needs may be half done. If that cannot be finished, apt says so when it matters.
-            drop(run(host, &words(FINISH)).await);
+            drop(run(host, &to_strings(CONFIGURE_PENDING)).await);
         }
         Ok(())
     }
 }
 
-impl Importable<Live> for Package {
+impl Importable<LinuxHost> for Package {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let database =
-            Database::read(host).map_err(refused(Self::KIND, "", "read the database of dpkg"))?;
+        let database = DpkgDatabase::read(host).map_err(provider_error(
+            Self::KIND,
+            "",
+            "read the database of dpkg",
+        ))?;
         let heading = "Manually installed packages, beside those of a base system.";
-        let mut listing = Listing::of(heading, []);
-        let others = database.others.iter();
+        let mut listing = Listing::new(heading, []);
+        let others = database.foreign_packages.iter();
         others.for_each(|name| listing.ignore("it has another architecture", name));
         for (name, package) in &database.packages {
             if !package.is_held && (package.is_automatic || database.base.contains(name)) {
@@ -299,14 +306,14 @@ impl Importable<Live> for Package {
         _host: &Reader,
         _name: &str,
         mut state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         state.version = None;
         state.hold.take_if(|hold| !*hold);
-        Ok(Written::down(state))
+        Ok(Export::as_is(state))
     }
 }
 
-impl Watchable<Live> for Package {
+impl Watchable<LinuxHost> for Package {
     async fn attribute_drift(
         &self,
         host: &Reader,
@@ -315,15 +322,15 @@ impl Watchable<Live> for Package {
     ) -> Option<Evidence> {
         let now = drift.change.before();
         let version = now.and_then(|now| now.version.as_deref());
-        let left = drift.left.as_ref().map(|left| left.version.as_deref());
+        let left = drift.after_run.as_ref().map(|left| left.version.as_deref());
         if now.is_some() && left.is_none_or(|left| left == version) {
             return None;
         }
-        drift::culprit(host, name, version, drift.touched)
+        drift::attribute_drift(host, name, version, drift.modified_at)
     }
 }
 
-impl Footprint<Live> for Package {
+impl Footprint<LinuxHost> for Package {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
         let below = [
             "/usr/*",
@@ -340,9 +347,9 @@ impl Footprint<Live> for Package {
     }
 }
 
-impl From<Installed> for State {
-    fn from(package: Installed) -> Self {
-        let Installed {
+impl From<InstalledPackage> for State {
+    fn from(package: InstalledPackage) -> Self {
+        let InstalledPackage {
             version,
             is_configured,
             is_held,
@@ -357,17 +364,17 @@ impl From<Installed> for State {
     }
 }
 
-async fn carry_out(host: &Writer, name: &str, change: &Change<State>) -> Result<(), HostError> {
+async fn run_commands(host: &Writer, name: &str, change: &Change<State>) -> Result<(), HostError> {
     if let Change::Update { before, .. } = change
         && before.configured == Some(false)
     {
-        select(host, name).await?;
+        mark_installed(host, name).await?;
     }
-    for call in calls(name, change) {
+    for call in commands(name, change) {
         if let Err(error) = run(host, &call).await {
             if matches!(change, Change::Delete { .. }) {
                 // dpkg keeps the wish to remove it even where it refuses: dpkg(1), selection states.
-                drop(select(host, name).await);
+                drop(mark_installed(host, name).await);
             }
             return Err(error);
         }
@@ -376,7 +383,7 @@ async fn carry_out(host: &Writer, name: &str, change: &Change<State>) -> Result<
 }
 
 /// Takes back the wish to remove a package, and a hold.
-async fn select(host: &Writer, name: &str) -> Result<(), HostError> {
+async fn mark_installed(host: &Writer, name: &str) -> Result<(), HostError> {
     let selection = format!("{name} install\n");
     host.run("dpkg", &["--set-selections"], selection.as_bytes())
         .await
@@ -385,27 +392,27 @@ async fn select(host: &Writer, name: &str) -> Result<(), HostError> {
 
 async fn run(host: &Writer, call: &[String]) -> Result<(), HostError> {
     let arguments: Vec<&str> = call[1..].iter().map(String::as_str).collect();
-    let call = Call {
+    let call = CommandSpec {
         environment: ENVIRONMENT,
         deadline: DEADLINE,
-        ..Call::new(&call[0], &arguments)
+        ..CommandSpec::new(&call[0], &arguments)
     };
-    host.call(call).await.map(drop)
+    host.run_command(call).await.map(drop)
 }
 
 /// Returns the programs of a change, each with its arguments.
-fn calls(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
+fn commands(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
     let before = change.before();
     let mut is_held = before.is_some_and(|before| before.hold == Some(true));
-    let unhold = words(&["apt-mark", "unhold", name]);
+    let unhold = to_strings(&["apt-mark", "unhold", name]);
     let Some(after) = change.after() else {
         // Unlike apt-get it takes nothing else along: what others need stays, and they are named.
-        let remove = words(&["dpkg", "--remove", name]);
+        let remove = to_strings(&["dpkg", "--remove", name]);
         let is_half = before.is_some_and(|before| before.configured == Some(false));
         let calls = [
             is_held.then_some(unhold),
             Some(remove),
-            is_half.then(|| words(FINISH)),
+            is_half.then(|| to_strings(CONFIGURE_PENDING)),
         ];
         return calls.into_iter().flatten().collect();
     };
@@ -415,18 +422,18 @@ fn calls(name: &str, change: &Change<State>) -> Vec<Vec<String>> {
         is_held = false;
         calls.push(install(name, after.version.as_deref()));
         if after.automatic == Some(true) {
-            calls.push(words(&["apt-mark", "auto", name]));
+            calls.push(to_strings(&["apt-mark", "auto", name]));
         }
     }
     match after.hold {
-        Some(true) if !is_held => calls.push(words(&["apt-mark", "hold", name])),
+        Some(true) if !is_held => calls.push(to_strings(&["apt-mark", "hold", name])),
         Some(false) if is_held => calls.push(unhold),
         _ => {}
     }
     calls
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+fn to_strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
@@ -437,7 +444,7 @@ fn needs_install(before: Option<&State>, after: &State) -> bool {
 }
 
 fn install(name: &str, version: Option<&str>) -> Vec<String> {
-    let mut call = words(INSTALL);
+    let mut call = to_strings(INSTALL);
     match version {
         Some(version) => {
             call.extend(["--allow-downgrades".to_owned(), format!("{name}={version}")]);
@@ -450,7 +457,7 @@ fn install(name: &str, version: Option<&str>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const STATUS: &str = "/var/lib/dpkg/status";
     const LIST: (&str, &str) = (
@@ -468,10 +475,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn packages_are_read_in_the_order_of_their_names() {
+    async fn package_read_keeps_order_of_requested_names() {
         let database = "Package: b\nStatus: hold ok installed\nVersion: 1\nArchitecture: all\n\n\
             Package: a\nStatus: install ok unpacked\nVersion: 2\nArchitecture: all\n";
-        let root = Root::new(&[(STATUS, database)]);
+        let root = TestRoot::new(&[(STATUS, database)]);
         let states = Package
             .read(&root.reader(), &["a", "b", "c"])
             .await
@@ -490,12 +497,12 @@ mod tests {
         let change = Change::between(before, after).unwrap();
         let install = INSTALL.join(" ");
         let shown = |call: &Vec<String>| call.join(" ").replace(&install, "INSTALL");
-        let calls: Vec<_> = calls("hello", &change).iter().map(shown).collect();
+        let calls: Vec<_> = commands("hello", &change).iter().map(shown).collect();
         assert_eq!(calls, expected);
     }
 
     #[test]
-    fn a_package_is_installed_at_the_version_that_is_wanted() {
+    fn package_is_installed_at_requested_version() {
         check_calls(None, Some(State::default()), &["INSTALL hello"]);
         let wish = State {
             hold: Some(true),
@@ -519,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_lifted_only_as_long_as_it_is_in_the_way() {
+    fn hold_is_lifted_only_for_the_change() {
         check_calls(
             Some(state("1", true, false)),
             Some(state("2", true, false)),
@@ -547,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_goes_takes_nothing_along() {
+    fn package_removal_removes_nothing_else() {
         check_calls(
             Some(state("1", false, false)),
             None,
@@ -574,13 +581,13 @@ mod tests {
             version: version.map(str::to_owned),
             ..State::default()
         };
-        let root = Root::new(files);
+        let root = TestRoot::new(files);
         let prepared = Package.prepare(&root.reader(), "hello", desired).await;
         prepared.map_err(|mut problems| problems.remove(0))
     }
 
     #[tokio::test]
-    async fn what_no_archive_has_is_said_before_anything_is_done() {
+    async fn package_missing_from_archives_is_rejected_before_apply() {
         let problem = prepared(&[], None).await.unwrap_err();
         assert_eq!(
             problem.message,
@@ -598,7 +605,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_installed_needs_no_archive() {
+    async fn installed_package_needs_no_archive() {
         let status =
             "Package: hello\nStatus: install ok installed\nVersion: 0.9\nArchitecture: all\n";
         prepared(&[(STATUS, status)], None).await.unwrap();
@@ -609,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_versions_are_those_of_debian() {
+    fn package_names_and_versions_follow_debian_rules() {
         for name in ["iptables", "g++", "libstdc++6", "0ad", "python3.13"] {
             Package.check_name(name).unwrap();
         }
@@ -635,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_package_says_what_stays() {
+    fn package_creation_names_its_remnants() {
         let effects = |change| Package.effects("hello", &change).leaves;
         let after = state("1", false, false);
         assert!(

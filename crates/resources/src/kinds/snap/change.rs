@@ -10,7 +10,7 @@ use crate::{
     host::{Reader, Writer},
     kinds::snap::{
         file,
-        state::{LONGEST, NO_CHANNEL, State},
+        state::{MAX_HOLD, NO_CHANNEL, State},
         store::canonical_channel,
     },
     snapd::{
@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Returns what a spec says of a snap: what every new one has is left out.
-pub(crate) fn as_written(name: &str, state: State) -> State {
-    let is_bare = is_bare(&state);
+pub(crate) fn to_spec(name: &str, state: State) -> State {
+    let is_bare = is_sideloaded(&state);
     let revision = state.revision.as_deref().unwrap_or_default();
-    let file = is_bare.then(|| file::kept(name, revision).display().to_string());
+    let file = is_bare.then(|| file::stored_path(name, revision).display().to_string());
     let hold = state.hold.filter(|hold| hold != NOT_HELD);
     State {
         channel: state
@@ -33,7 +33,7 @@ pub(crate) fn as_written(name: &str, state: State) -> State {
         devmode: state.devmode.filter(|devmode| *devmode),
         // What an old snapd makes of it is its own affair.
         hold: hold.map(|hold| {
-            if hold == LONGEST {
+            if hold == MAX_HOLD {
                 "forever".to_owned()
             } else {
                 hold
@@ -47,13 +47,13 @@ pub(crate) fn as_written(name: &str, state: State) -> State {
 }
 
 /// Whether a snap was installed from a file without assertions.
-pub(crate) fn is_bare(state: &State) -> bool {
+pub(crate) fn is_sideloaded(state: &State) -> bool {
     let revision = state.revision.as_deref().unwrap_or_default();
     revision.starts_with('x')
 }
 
 /// snapd refreshes after this many days at the latest: `overlord/snapstate/autorefresh.go`, maxPostponement.
-const LONGEST_DAYS: i64 = 95;
+const MAX_HOLD_DAYS: i64 = 95;
 
 /// Installs a snap; where the state was recorded, with its data as they were.
 pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<(), SnapdError> {
@@ -68,7 +68,7 @@ pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<
         )
         .await;
     }
-    if is_bare(after) {
+    if is_sideloaded(after) {
         let fault = "the file that it was installed from is not saved".to_owned();
         return Err(SnapdError::Failed(fault));
     }
@@ -83,15 +83,15 @@ pub(crate) async fn install(host: &Writer, name: &str, after: &State) -> Result<
             body[field] = text.as_str().into();
         }
     }
-    client::act(host, name, "install", body).await?;
+    client::snap_action(host, name, "install", body).await?;
     if after.version.is_some() {
-        restore(host, name).await?;
+        restore_snapshot(host, name).await?;
     }
     Ok(())
 }
 
 /// Brings back the data of a snap that was removed: the newest snapshot is the one that was taken then.
-async fn restore(host: &Writer, name: &str) -> Result<(), SnapdError> {
+async fn restore_snapshot(host: &Writer, name: &str) -> Result<(), SnapdError> {
     let sets = client::get(
         &Reader::new(host.root()),
         &format!("/v2/snapshots?snaps={name}"),
@@ -145,12 +145,12 @@ pub(crate) async fn refresh(
         Some(revision) if Some(revision) != before.revision.as_ref() => {
             let is_kept = before.kept.iter().flatten().any(|kept| kept == revision);
             let action = if is_kept { "revert" } else { "refresh" };
-            client::act(host, name, action, json!({"revision": revision})).await?;
+            client::snap_action(host, name, action, json!({"revision": revision})).await?;
         }
         _ => {
             if let Some(channel) = switches.filter(|_| !is_recorded) {
                 let refreshed =
-                    client::act(host, name, "refresh", json!({"channel": channel})).await;
+                    client::snap_action(host, name, "refresh", json!({"channel": channel})).await;
                 match refreshed {
                     Err(error) if error.kind() == "snap-no-update-available" => {}
                     refreshed => drop(refreshed?),
@@ -160,12 +160,12 @@ pub(crate) async fn refresh(
     }
     if let Some(channel) = switches {
         let reader = Reader::new(host.root());
-        let there = client::installed(&reader, &[name]).await?;
+        let there = client::installed_snaps(&reader, &[name]).await?;
         if there
             .get(name)
             .is_some_and(|there| canonical_channel(&there.channel) != *channel)
         {
-            client::act(host, name, "switch", json!({"channel": channel})).await?;
+            client::snap_action(host, name, "switch", json!({"channel": channel})).await?;
         }
     }
     if let (true, Some(kept)) = (is_recorded, &after.kept) {
@@ -175,14 +175,14 @@ pub(crate) async fn refresh(
             .flatten()
             .filter(|one| !kept.contains(one))
         {
-            client::act(host, name, "remove", json!({"revision": extra})).await?;
+            client::snap_action(host, name, "remove", json!({"revision": extra})).await?;
         }
     }
     Ok(())
 }
 
 /// Sets what goes without another revision.
-pub(crate) async fn settle(
+pub(crate) async fn reconcile(
     host: &Writer,
     name: &str,
     before: &State,
@@ -190,14 +190,16 @@ pub(crate) async fn settle(
 ) -> Result<(), SnapdError> {
     if let Some(enabled) = after.enabled.filter(|_| after.enabled != before.enabled) {
         let action = if enabled { "enable" } else { "disable" };
-        client::act(host, name, action, json!({})).await?;
+        client::snap_action(host, name, action, json!({})).await?;
     }
     let Some(hold) = after.hold.as_deref().filter(|_| after.hold != before.hold) else {
         return Ok(());
     };
-    if !client::holds_snaps(&Reader::new(host.root())).await? {
+    if !client::supports_hold(&Reader::new(host.root())).await? {
         let time = match (&after.held_until, hold) {
-            (_, LONGEST) if before.held_until == after.held_until || after.held_until.is_none() => {
+            (_, MAX_HOLD)
+                if before.held_until == after.held_until || after.held_until.is_none() =>
+            {
                 if held_until(host).await?.is_some_and(|until| is_held(&until)) {
                     // Somebody holds them all already, until when they want.
                     return Ok(());
@@ -207,26 +209,26 @@ pub(crate) async fn settle(
             (Some(until), _) if !until.is_empty() => until.as_str().into(),
             _ => Value::Null,
         };
-        return client::set(host, "system", &json!({"refresh.hold": time})).await;
+        return client::set_settings(host, "system", &json!({"refresh.hold": time})).await;
     }
     match hold {
-        NOT_HELD => client::act(host, name, "unhold", json!({})).await,
+        NOT_HELD => client::snap_action(host, name, "unhold", json!({})).await,
         time => {
             let body = json!({"time": time, "hold-level": "general"});
-            client::act(host, name, "hold", body).await
+            client::snap_action(host, name, "hold", body).await
         }
     }
     .map(drop)
 }
 
 /// Lets go of all snaps, after one has gone, if they were held for that one and nobody has set another end since.
-pub(crate) async fn release(host: &Writer, name: &str) -> Result<(), SnapdError> {
-    if client::holds_snaps(&Reader::new(host.root())).await? {
+pub(crate) async fn release_hold(host: &Writer, name: &str) -> Result<(), SnapdError> {
+    if client::supports_hold(&Reader::new(host.root())).await? {
         return Ok(());
     }
     match held_until(host).await? {
-        Some(until) if until.ends_with(&mark(name)) => {
-            client::set(host, "system", &json!({"refresh.hold": null})).await
+        Some(until) if until.ends_with(&hold_marker(name)) => {
+            client::set_settings(host, "system", &json!({"refresh.hold": null})).await
         }
         _ => Ok(()),
     }
@@ -239,12 +241,12 @@ async fn held_until(host: &Writer) -> Result<Option<String>, SnapdError> {
 
 /// Returns the latest end of a hold that snapd takes, marked as one that is for a snap.
 fn longest_hold(name: &str) -> String {
-    let end = Timestamp::now() + SignedDuration::from_hours(24 * LONGEST_DAYS);
-    end.strftime("%Y-%m-%dT%H:%M:%S").to_string() + &mark(name)
+    let end = Timestamp::now() + SignedDuration::from_hours(24 * MAX_HOLD_DAYS);
+    end.strftime("%Y-%m-%dT%H:%M:%S").to_string() + &hold_marker(name)
 }
 
 /// Returns what marks the end of a hold: the fraction of its second, which people do not write, made of the name of the snap.
-fn mark(name: &str) -> String {
+fn hold_marker(name: &str) -> String {
     let digest = digest(&name);
     let number = u64::from_str_radix(&digest[..12], 16).expect("a digest is hexadecimal");
     // snapd leaves zeros at the end away.

@@ -5,8 +5,10 @@ use stead_engine::model::drift::{Drift, Evidence};
 
 use crate::{
     evidence::{
-        snap_changes::{MOVES, Moved, actor, changes, trace},
-        times::when,
+        snap_changes::{
+            REVISION_CHANGES, SnapChange, actor_evidence, changes_since, trace_evidence,
+        },
+        times::format_time,
     },
     host::Reader,
     kinds::snap::state::State,
@@ -14,44 +16,51 @@ use crate::{
 };
 
 /// Looks for what moved a snap.
-pub(crate) async fn culprit(host: &Reader, name: &str, drift: &Drift<State>) -> Option<Evidence> {
-    let changes = changes(host, name, drift.touched).await?;
+pub(crate) async fn attribute_drift(
+    host: &Reader,
+    name: &str,
+    drift: &Drift<State>,
+) -> Option<Evidence> {
+    let changes = changes_since(host, name, drift.modified_at).await?;
     let newest = |kinds: &[&str]| {
-        let of_kind = |change: &&Moved| kinds.contains(&change.kind.as_str());
+        let of_kind = |change: &&SnapChange| kinds.contains(&change.kind.as_str());
         changes
             .iter()
             .filter(of_kind)
             .max_by_key(|change| change.ready)
     };
     let Some(now) = drift.change.before() else {
-        return newest(&["remove-snap"]).map(|change| trace(change, "removed it"));
+        return newest(&["remove-snap"]).map(|change| trace_evidence(change, "removed it"));
     };
     // Where the run did not change it, at least what is asked for is known.
-    let left = drift.left.as_ref().or(drift.change.after())?;
-    let kinds: Vec<&str> = MOVES.iter().map(|(kind, _)| *kind).collect();
+    let left = drift.after_run.as_ref().or(drift.change.after())?;
+    let kinds: Vec<&str> = REVISION_CHANGES.iter().map(|(kind, _)| *kind).collect();
     if now.revision != left.revision {
         return match newest(&kinds) {
-            Some(change) => Some(actor(change)),
-            None => installed(host, name, drift.touched).await,
+            Some(change) => Some(actor_evidence(change)),
+            None => revision_installed(host, name, drift.modified_at).await,
         };
     }
     if now.enabled != left.enabled {
         let kinds = ["disable-snap", "enable-snap"];
-        return newest(&kinds).map(|change| trace(change, "enabled or disabled it"));
+        return newest(&kinds).map(|change| trace_evidence(change, "enabled or disabled it"));
     }
     if now.channel != left.channel {
         let change = newest(&["switch-snap", "refresh-snap"])?;
-        return Some(trace(change, "switched it to another channel"));
+        return Some(trace_evidence(change, "switched it to another channel"));
     }
     None
 }
 
 /// snapd has forgotten the change, but not when it made the revision the current one: `snap.InstallDate`.
-async fn installed(host: &Reader, name: &str, since: Timestamp) -> Option<Evidence> {
+async fn revision_installed(host: &Reader, name: &str, since: Timestamp) -> Option<Evidence> {
     let snap = client::get(host, &format!("/v2/snaps/{name}")).await.ok()?;
     let at: Timestamp = snap["install-date"].as_str()?.parse().ok()?;
     let revision = snap["revision"].as_str()?;
-    (at > since).then(|| Evidence::Trace {
-        fact: format!("revision {revision} became the current one {}", when(at)),
+    (at > since).then(|| Evidence::Modified {
+        fact: format!(
+            "revision {revision} became the current one {}",
+            format_time(at)
+        ),
     })
 }

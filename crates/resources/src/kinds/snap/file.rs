@@ -13,11 +13,11 @@ use crate::{
 /// The first bytes of a squashfs, which every snap is: `SQUASHFS_MAGIC` of the kernel.
 const MAGIC: &[u8] = b"hsqs";
 /// Where snapd keeps what it has installed.
-const KEPT: &str = "/var/lib/snapd/snaps";
+const SNAPD_SNAPS: &str = "/var/lib/snapd/snaps";
 /// The longest assertions that are read, in bytes.
-const ASSERTIONS: u64 = 1 << 20;
+const MAX_ASSERTIONS: u64 = 1 << 20;
 /// The largest snap that is sent, in bytes: it is held in memory.
-const LARGEST: u64 = 2 << 30;
+const MAX_UPLOAD: u64 = 2 << 30;
 /// What separates the parts of an upload; longer than chance.
 const BOUNDARY: &str = "----stead-6f1c52d04b7e4f7d9a3c";
 
@@ -30,14 +30,14 @@ pub(crate) enum SnapFile {
         revision: String,
     },
     /// A snap alone.
-    Bare {
+    Sideloaded {
         /// SHA-256 in hexadecimal.
         sha256: String,
     },
 }
 
 /// Looks at a file that shall be installed.
-pub(crate) fn look(
+pub(crate) fn inspect(
     host: &Reader,
     file: &Path,
     is_dangerous: bool,
@@ -60,23 +60,25 @@ pub(crate) fn look(
                 .help("give the `.snap` file that `snap download` fetched"),
         ));
     }
-    let assertions = host.read_text(&beside(file), ASSERTIONS).map_err(failed)?;
+    let assertions = host
+        .read_text(&assertions_path(file), MAX_ASSERTIONS)
+        .map_err(failed)?;
     match assertions.as_deref().map(asserted_revision) {
         Some(Some(revision)) => Ok(SnapFile::Asserted { revision }),
         Some(None) => Err(wrong(Problem::new(format!(
             "`{}` does not assert a revision of a snap",
-            beside(file).display()
+            assertions_path(file).display()
         )))),
         None if is_dangerous => {
             let digested = host.digest(file).map_err(failed)?;
-            Ok(SnapFile::Bare {
+            Ok(SnapFile::Sideloaded {
                 sha256: digested.map(|digested| digested.sha256).unwrap_or_default(),
             })
         }
         None => Err(wrong(
             Problem::new(format!("there are no assertions beside `{shown}`")).help(format!(
                 "put `{}` there, as `snap download` fetches it, or write `dangerous=#true`",
-                beside(file)
+                assertions_path(file)
                     .file_name()
                     .unwrap_or_default()
                     .to_string_lossy()
@@ -91,13 +93,13 @@ pub(crate) fn digest_installed(
     name: &str,
     revision: &str,
 ) -> Result<Option<String>, HostError> {
-    let file = kept(name, revision);
+    let file = stored_path(name, revision);
     Ok(host.digest(&file)?.map(|digested| digested.sha256))
 }
 
 /// Returns where snapd keeps the file of a revision.
-pub(crate) fn kept(name: &str, revision: &str) -> PathBuf {
-    Path::new(KEPT).join(format!("{name}_{revision}.snap"))
+pub(crate) fn stored_path(name: &str, revision: &str) -> PathBuf {
+    Path::new(SNAPD_SNAPS).join(format!("{name}_{revision}.snap"))
 }
 
 /// Acknowledges the assertions beside a file, if there are any, and installs it.
@@ -112,20 +114,20 @@ pub(crate) async fn install(
     let reader = Reader::new(host.root());
     let file = &reader.resolve(file)?;
     let mut flags = vec![("classic", classic), ("devmode", devmode)];
-    match reader.read(&beside(file), ASSERTIONS)? {
+    match reader.read(&assertions_path(file), MAX_ASSERTIONS)? {
         Some(assertions) => {
             let reply = host
-                .snapd_bytes(
+                .snapd_upload(
                     "/v2/assertions",
                     "application/x.ubuntu.assertion",
                     assertions,
                 )
                 .await?;
-            client::understand(&reply)?;
+            client::parse_response(&reply)?;
         }
         None => flags.push(("dangerous", dangerous)),
     }
-    let Some(bytes) = reader.read(file, LARGEST)? else {
+    let Some(bytes) = reader.read(file, MAX_UPLOAD)? else {
         return Err(SnapdError::Failed(format!(
             "`{}` no longer exists",
             file.display()
@@ -135,10 +137,10 @@ pub(crate) async fn install(
     let flags: Vec<_> = flags.map(|(flag, _)| *flag).collect();
     let form = format!("multipart/form-data; boundary={BOUNDARY}");
     let reply = host
-        .snapd_bytes("/v2/snaps", &form, parts(name, &flags, &bytes))
+        .snapd_upload("/v2/snaps", &form, multipart_body(name, &flags, &bytes))
         .await?;
-    let reply: Value = client::understand(&reply)?;
-    let data = client::settle(host, &reply).await?;
+    let reply: Value = client::parse_response(&reply)?;
+    let data = client::wait_for_change(host, &reply).await?;
     match data["snap-name"].as_str() {
         Some(other) if other != name => Err(SnapdError::Failed(format!(
             "`{}` is the snap {other}, not {name}",
@@ -148,7 +150,7 @@ pub(crate) async fn install(
     }
 }
 
-fn beside(file: &Path) -> PathBuf {
+fn assertions_path(file: &Path) -> PathBuf {
     file.with_extension("assert")
 }
 
@@ -162,7 +164,7 @@ fn asserted_revision(assertions: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-fn parts(name: &str, flags: &[&str], snap: &[u8]) -> Vec<u8> {
+fn multipart_body(name: &str, flags: &[&str], snap: &[u8]) -> Vec<u8> {
     let mut body = vec![];
     for flag in flags {
         let part = format!(

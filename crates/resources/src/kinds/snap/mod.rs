@@ -16,9 +16,9 @@ use stead_engine::{
     model::{
         address::Address,
         change::{Change, Effects},
-        completion::Gap,
+        completion::CompletionTarget,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
         state::Desired,
     },
@@ -31,12 +31,12 @@ use stead_engine::{
 };
 
 use crate::{
-    host::{Live, Reader, Writer},
+    host::{LinuxHost, Reader, Writer},
     kinds::snap::{
-        change::{as_written, install, is_bare, refresh, release, settle},
+        change::{install, is_sideloaded, reconcile, refresh, release_hold, to_spec},
         file::SnapFile,
-        state::{LONGEST, State},
-        store::{ask_the_store, canonical_channel, refuse_other_confinement},
+        state::{MAX_HOLD, State},
+        store::{canonical_channel, check_confinement, check_store},
     },
     microk8s::leftovers,
     snapd::{
@@ -133,9 +133,9 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for Snap {
+impl Provider<LinuxHost> for Snap {
     const KIND: &'static str = "snap";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .completable()
@@ -234,18 +234,18 @@ impl Provider<Live> for Snap {
         if desired.version.is_some() {
             return Ok(desired);
         }
-        if !client::is_there(host).map_err(|error| vec![Problem::new(error.to_string())])? {
+        if !client::is_present(host).map_err(|error| vec![Problem::new(error.to_string())])? {
             return Err(vec![SnapdError::Missing.problem()]);
         }
         desired.channel = desired.channel.as_deref().map(canonical_channel);
         let failed = |error: SnapdError| vec![error.problem()];
-        let there = client::installed(host, &[name])
+        let there = client::installed_snaps(host, &[name])
             .await
             .map_err(failed)?
             .remove(name);
         if let Some(hold) = &desired.hold
             && hold != NOT_HELD
-            && !client::holds_snaps(host).await.map_err(failed)?
+            && !client::supports_hold(host).await.map_err(failed)?
         {
             if hold != "forever" {
                 return Err(vec![
@@ -256,20 +256,20 @@ impl Provider<Live> for Snap {
                     .help("write `hold=\"forever\"`: it then holds all snaps as long as it can"),
                 ]);
             }
-            desired.hold = Some(LONGEST.to_owned());
+            desired.hold = Some(MAX_HOLD.to_owned());
         }
         if let Some(there) = &there {
-            refuse_other_confinement(name, there, &desired)?;
+            check_confinement(name, there, &desired)?;
         }
         if let Some(file) = desired.file.clone() {
             let is_dangerous = desired.dangerous == Some(true);
-            match file::look(host, Path::new(&file), is_dangerous)? {
+            match file::inspect(host, Path::new(&file), is_dangerous)? {
                 SnapFile::Asserted { revision } => desired.revision = Some(revision),
-                SnapFile::Bare { sha256 } => desired.contents = Some(sha256),
+                SnapFile::Sideloaded { sha256 } => desired.contents = Some(sha256),
             }
             return Ok(desired);
         }
-        ask_the_store(host, name, there.as_ref(), &mut desired).await?;
+        check_store(host, name, there.as_ref(), &mut desired).await?;
         Ok(desired)
     }
 
@@ -279,7 +279,7 @@ impl Provider<Live> for Snap {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let refused = refused(names.first().unwrap_or(&""), "ask snapd");
-        if !client::is_there(host).map_err(|error| refused(error.into()))? {
+        if !client::is_present(host).map_err(|error| refused(error.into()))? {
             return Ok(vec![None; names.len()]);
         }
         match read::read(host, names).await {
@@ -304,19 +304,19 @@ impl Provider<Live> for Snap {
                         hold: Some(NOT_HELD.to_owned()),
                         ..State::default()
                     };
-                    settle(host, name, &before, &after).await
+                    reconcile(host, name, &before, &after).await
                 }
                 Change::Update { before, after } => {
                     refresh(host, name, &before, &after)
                         .await
                         .map_err(refused(name, "change its revision or channel"))?;
-                    settle(host, name, &before, &after).await
+                    reconcile(host, name, &before, &after).await
                 }
                 // snapd keeps a snapshot of its data for some weeks.
                 Change::Delete { .. } => {
-                    let removed = client::act(host, name, "remove", json!({})).await;
+                    let removed = client::snap_action(host, name, "remove", json!({})).await;
                     match removed {
-                        Ok(_) => release(host, name).await,
+                        Ok(_) => release_hold(host, name).await,
                         Err(error) => Err(error),
                     }
                 }
@@ -347,7 +347,7 @@ impl Provider<Live> for Snap {
             },
             outage: if is_refresh { REFRESH_OUTAGE } else { 0 },
             irreversible: match (before, after) {
-                (Some(before), None) if is_bare(before) => {
+                (Some(before), None) if is_sideloaded(before) => {
                     Some("the file that it was installed from is not saved".to_owned())
                 }
                 _ => None,
@@ -357,7 +357,7 @@ impl Provider<Live> for Snap {
     }
 }
 
-impl Reversible<Live> for Snap {
+impl Reversible<LinuxHost> for Snap {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         client::abort_changes(host, name)
             .await
@@ -373,10 +373,10 @@ impl Reversible<Live> for Snap {
             .into_iter()
             .partition(|(_, change)| matches!(change, Change::Delete { .. }));
         for (name, _) in made {
-            client::act(host, name, "remove", json!({"purge": true}))
+            client::snap_action(host, name, "remove", json!({"purge": true}))
                 .await
                 .map_err(refused(name, "remove it"))?;
-            release(host, name)
+            release_hold(host, name)
                 .await
                 .map_err(refused(name, "remove the hold that was set for it"))?;
         }
@@ -388,11 +388,11 @@ impl Reversible<Live> for Snap {
     }
 }
 
-impl Importable<Live> for Snap {
+impl Importable<LinuxHost> for Snap {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
         let refused = refused("", "ask snapd for its snaps");
-        if !client::is_there(host).map_err(|error| refused(error.into()))? {
-            return Ok(Listing::outside(crate::snapd::list::NONE));
+        if !client::is_present(host).map_err(|error| refused(error.into()))? {
+            return Ok(Listing::not_importable(crate::snapd::list::NO_SNAPD));
         }
         read::listing(host).await.map_err(refused)
     }
@@ -402,22 +402,24 @@ impl Importable<Live> for Snap {
         _host: &Reader,
         name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        Ok(Written::down(as_written(name, state)))
+    ) -> Result<Export<State>, ProviderError> {
+        Ok(Export::as_is(to_spec(name, state)))
     }
 }
 
-impl Completable<Live> for Snap {
-    async fn complete(&self, host: &Reader, name: &str, gap: &Gap) -> Vec<String> {
+impl Completable<LinuxHost> for Snap {
+    async fn complete(&self, host: &Reader, name: &str, gap: &CompletionTarget) -> Vec<String> {
         match gap {
-            Gap::Name => suggest::snaps(host).await,
-            Gap::Value(attribute) if attribute == "channel" => suggest::channels(host, name).await,
+            CompletionTarget::Name => suggest::snaps(host).await,
+            CompletionTarget::Value(attribute) if attribute == "channel" => {
+                suggest::channels(host, name).await
+            }
             _ => vec![],
         }
     }
 }
 
-impl Composite<Live> for Snap {
+impl Composite<LinuxHost> for Snap {
     fn implies(&self, name: &str, desired: &State) -> Vec<(Address, Desired)> {
         let settings = desired.config.iter().flatten();
         settings
@@ -433,20 +435,20 @@ impl Composite<Live> for Snap {
     }
 }
 
-impl Watchable<Live> for Snap {
+impl Watchable<LinuxHost> for Snap {
     async fn attribute_drift(
         &self,
         host: &Reader,
         name: &str,
         drift: &Drift<State>,
     ) -> Option<Evidence> {
-        drift::culprit(host, name, drift).await
+        drift::attribute_drift(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for Snap {
+impl Footprint<LinuxHost> for Snap {
     fn managed_paths(&self, name: &str) -> Vec<String> {
-        read::places(name)
+        read::managed_paths(name)
     }
 }
 
@@ -454,5 +456,5 @@ fn refused<'a>(
     name: &'a str,
     attempted: &'a str,
 ) -> impl Fn(SnapdError) -> ProviderError + use<'a> {
-    client::refused(Snap::KIND, name, attempted)
+    client::provider_error(Snap::KIND, name, attempted)
 }

@@ -6,20 +6,20 @@ use crate::{
     host::Reader,
     kinds::snap::{
         file,
-        state::{LONGEST, NO_CHANNEL, State},
+        state::{MAX_HOLD, NO_CHANNEL, State},
         store::canonical_channel,
     },
     snapd::{
         client::{self, SnapdError},
         hold::{NOT_HELD, canonical_hold, is_held},
-        list::all,
+        list::all_snaps,
     },
 };
 
 /// Reads the snaps of these names, in their order.
 pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<State>>, SnapdError> {
-    let snaps = client::installed(host, names).await?;
-    let held_until = if snaps.is_empty() || client::holds_snaps(host).await? {
+    let snaps = client::installed_snaps(host, names).await?;
+    let held_until = if snaps.is_empty() || client::supports_hold(host).await? {
         None
     } else {
         Some(
@@ -41,7 +41,7 @@ pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<Sta
             };
             let hold = match &held_until {
                 None => canonical_hold(snap.hold.as_deref()),
-                Some(until) if is_held(until) => LONGEST.to_owned(),
+                Some(until) if is_held(until) => MAX_HOLD.to_owned(),
                 Some(_) => NOT_HELD.to_owned(),
             };
             let channel = match snap.channel.as_str() {
@@ -57,7 +57,7 @@ pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<Sta
                 enabled: Some(snap.enabled),
                 contents,
                 version: Some(snap.version.clone()),
-                kept: Some(snap.kept.clone()),
+                kept: Some(snap.revisions.clone()),
                 held_until: held_until.clone(),
                 ..State::default()
             }))
@@ -67,8 +67,8 @@ pub(crate) async fn read(host: &Reader, names: &[&str]) -> Result<Vec<Option<Sta
 
 /// Lists the snaps that somebody installed.
 pub(crate) async fn listing(host: &Reader) -> Result<Listing, SnapdError> {
-    let mut listing = Listing::of("Installed snaps.", []);
-    for snap in all(host).await? {
+    let mut listing = Listing::new("Installed snaps.", []);
+    for snap in all_snaps(host).await? {
         match (snap.is_app, snap.has_programs) {
             (true, true) => drop(listing.managed.insert(snap.name)),
             (true, false) => {
@@ -81,7 +81,7 @@ pub(crate) async fn listing(host: &Reader) -> Result<Listing, SnapdError> {
 }
 
 /// Patterns of the paths that change with a snap.
-pub(crate) fn places(name: &str) -> Vec<String> {
+pub(crate) fn managed_paths(name: &str) -> Vec<String> {
     vec![
         "/var/lib/snapd/*".to_owned(),
         "/snap/*".to_owned(),

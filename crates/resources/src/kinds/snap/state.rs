@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
 
 /// What `hold` says where snapd can only hold all snaps, and not for ever.
-pub(crate) const LONGEST: &str = "all snaps, as long as this snapd can";
+pub(crate) const MAX_HOLD: &str = "all snaps, as long as this snapd can";
 /// What `channel` says of a snap that follows none.
 pub(crate) const NO_CHANNEL: &str = "none";
 

@@ -5,7 +5,7 @@ use stead_engine::model::schema::Problem;
 use crate::{
     host::Reader,
     kinds::snap::state::State,
-    snapd::client::{self, Installed, SnapdError},
+    snapd::client::{self, InstalledSnap, SnapdError},
 };
 
 /// The channel that is meant where none is named.
@@ -13,17 +13,17 @@ const DEFAULT_CHANNEL: &str = "latest/stable";
 
 /// Asks what the store would send, where something would have to be sent or another channel is to be followed: what the store
 /// refuses is known before anything changes.
-pub(crate) async fn ask_the_store(
+pub(crate) async fn check_store(
     host: &Reader,
     name: &str,
-    there: Option<&Installed>,
+    there: Option<&InstalledSnap>,
     desired: &mut State,
 ) -> Result<(), Vec<Problem>> {
     let channel = desired.channel.as_deref();
     let revision = desired.revision.as_deref();
     let is_followed = |channel| there.is_some_and(|there| channel == there.channel);
     let is_kept =
-        |revision| there.is_some_and(|there| there.kept.iter().any(|kept| kept == revision));
+        |revision| there.is_some_and(|there| there.revisions.iter().any(|kept| kept == revision));
     let is_there = match (revision, channel) {
         (Some(revision), channel) => is_kept(revision) && channel.is_none_or(is_followed),
         (None, Some(channel)) => is_followed(channel),
@@ -34,7 +34,7 @@ pub(crate) async fn ask_the_store(
     }
     let mut download = None;
     if let Some(revision) = revision.filter(|revision| !is_kept(revision)) {
-        match peek(host, name, None, Some(revision)).await {
+        match download_info(host, name, None, Some(revision)).await {
             Ok(Some(offer)) if offer.revision == revision => download = Some(offer.size),
             // Only root may ask; the plan then says nothing about it.
             Ok(None) => return Ok(()),
@@ -43,7 +43,7 @@ pub(crate) async fn ask_the_store(
         }
     }
     if channel.is_some() || revision.is_none() {
-        match peek(host, name, channel, None).await {
+        match download_info(host, name, channel, None).await {
             Ok(Some(offer)) => match revision {
                 None => download = Some(offer.size),
                 Some(revision) if revision == offer.revision => {}
@@ -67,20 +67,20 @@ pub(crate) async fn ask_the_store(
 }
 
 /// What the store would send.
-struct StoreOffer {
+struct DownloadInfo {
     revision: String,
     /// Bytes.
     size: u64,
 }
 
-async fn peek(
+async fn download_info(
     host: &Reader,
     name: &str,
     channel: Option<&str>,
     revision: Option<&str>,
-) -> Result<Option<StoreOffer>, SnapdError> {
-    let reply = host.peek_at_snap(name, channel, revision).await?;
-    match client::understand(&reply) {
+) -> Result<Option<DownloadInfo>, SnapdError> {
+    let reply = host.snap_download_info(name, channel, revision).await?;
+    match client::parse_response(&reply) {
         Ok(_) => {}
         Err(error) if error.kind() == "login-required" => return Ok(None),
         Err(error) => return Err(error),
@@ -92,7 +92,7 @@ async fn peek(
     let size = reply
         .header("snap-length")
         .and_then(|size| size.parse().ok());
-    Ok(revision.map(|revision| StoreOffer {
+    Ok(revision.map(|revision| DownloadInfo {
         revision: revision.to_owned(),
         size: size.unwrap_or(0),
     }))
@@ -117,7 +117,7 @@ fn no_revision(name: &str, desired: &State) -> Problem {
     .help(format!("`snap info {name}` lists the revisions"))
 }
 
-fn other_revision(offer: &StoreOffer, desired: &State) -> Problem {
+fn other_revision(offer: &DownloadInfo, desired: &State) -> Problem {
     Problem::new(format!(
         "the channel `{}` has revision {}, and `revision` is another one",
         desired.channel.as_deref().unwrap_or_default(),
@@ -144,7 +144,7 @@ fn problem(name: &str, error: &SnapdError, desired: &State) -> Problem {
         .at("channel")
         .help(format!("`snap info {name}` lists the channels")),
         "snap-revision-not-available" => no_revision(name, desired),
-        _ if error.is_silence() => error.problem(),
+        _ if error.is_unreachable() => error.problem(),
         "snap-architecture-not-available" => {
             Problem::new(format!("the store has no `{name}` for this architecture"))
         }
@@ -166,9 +166,9 @@ pub(crate) fn canonical_channel(channel: &str) -> String {
 }
 
 /// Says so when a snap would need another confinement than it has.
-pub(crate) fn refuse_other_confinement(
+pub(crate) fn check_confinement(
     name: &str,
-    there: &Installed,
+    there: &InstalledSnap,
     desired: &State,
 ) -> Result<(), Vec<Problem>> {
     for (wanted, is, attribute) in [
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_has_one_spelling() {
+    fn canonical_channel_adds_the_missing_track() {
         for (written, expected) in [
             ("stable", "latest/stable"),
             ("1.32", "1.32/stable"),

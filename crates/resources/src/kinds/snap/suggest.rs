@@ -9,7 +9,7 @@ use crate::{
 
 /// Names the snaps that are installed.
 pub(crate) async fn snaps(host: &Reader) -> Vec<String> {
-    let all = list::all(host).await.unwrap_or_default();
+    let all = list::all_snaps(host).await.unwrap_or_default();
     all.into_iter().map(|snap| snap.name).collect()
 }
 
@@ -19,7 +19,9 @@ pub(crate) async fn channels(host: &Reader, name: &str) -> Vec<String> {
     if name.is_empty() || !name.chars().all(is_plain) {
         return vec![];
     }
-    let installed = client::installed(host, &[name]).await.unwrap_or_default();
+    let installed = client::installed_snaps(host, &[name])
+        .await
+        .unwrap_or_default();
     let followed = installed.into_values().map(|snap| snap.channel);
     let mut channels: Vec<String> = followed.filter(|channel| !channel.is_empty()).collect();
     let found = client::get(host, &format!("/v2/find?name={name}")).await;

@@ -10,9 +10,9 @@ use stead_engine::{
     model::{
         address::Address,
         change::{Change, Effects},
-        completion::Gap,
+        completion::CompletionTarget,
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -26,12 +26,12 @@ use stead_engine::{
 use crate::kinds::sysctl::state::State;
 use crate::{
     etc::Etc,
-    host::{HostError, Live, Reader, Trigger, Writer},
+    host::{HostError, LinuxHost, Reader, Trigger, Writer},
     kernel::sysctl_d::{
-        FOLDERS, LAST, OURS, assignments, boot, canonical, check_key, files, name,
-        otherwise_at_boot, path, refuse_if_overruled, set_boot,
+        CONF_DIRS, STEAD_FILE, SYSCTL_CONF, assignments, boot_setting, canonical, check_key,
+        check_not_overridden, files, name, overridden_at_boot, path, set_boot,
     },
-    values::{path::refused, setting::Setting},
+    values::{path::provider_error, setting::Setting},
 };
 
 /// The largest value that is read, in bytes.
@@ -84,9 +84,9 @@ fn check_value(value: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-impl Provider<Live> for Sysctl {
+impl Provider<LinuxHost> for Sysctl {
     const KIND: &'static str = "sysctl";
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .reversible()
         .importable()
         .completable()
@@ -133,7 +133,7 @@ impl Provider<Live> for Sysctl {
             .stat(&path)
             .map_err(|error| vec![Problem::new(error.to_string())])?;
         match there {
-            None => return Err(vec![unknown(host, name)]),
+            None => return Err(vec![unknown_sysctl(host, name)]),
             Some(meta) if meta.mode & 0o222 == 0 => {
                 return Err(vec![Problem::new("this sysctl is read-only")]);
             }
@@ -141,11 +141,11 @@ impl Provider<Live> for Sysctl {
         }
         if let Some(value) = &desired.value {
             let value = canonical(value);
-            let other = otherwise_at_boot(host, name, &value);
+            let other = overridden_at_boot(host, name, &value);
             let other = other.map_err(|error| vec![Problem::new(error.to_string())])?;
             desired.remarks = other.map(|other| vec![other]);
             if desired.persist != Some(false) {
-                refuse_if_overruled(host, name, &value)?;
+                check_not_overridden(host, name, &value)?;
                 desired.boot = Some(Setting::Value(value.clone()));
             }
             desired.running = Some(value);
@@ -158,7 +158,7 @@ impl Provider<Live> for Sysctl {
         host: &Reader,
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
-        let refuse = |name: &str| refused(Self::KIND, name, "read the files for boot");
+        let refuse = |name: &str| provider_error(Self::KIND, name, "read the files for boot");
         let files = files(host).map_err(refuse(names.first().unwrap_or(&"")))?;
         names
             .iter()
@@ -170,12 +170,12 @@ impl Provider<Live> for Sysctl {
                         Some(None)
                     }
                     running => running
-                        .map_err(refused(Self::KIND, name, "read it"))?
+                        .map_err(provider_error(Self::KIND, name, "read it"))?
                         .map(Some),
                 };
                 Ok(running.map(|running| State {
                     running: running.map(|text| canonical(&text)),
-                    boot: Some(boot(&files, name)),
+                    boot: Some(boot_setting(&files, name)),
                     ..State::default()
                 }))
             })
@@ -197,7 +197,7 @@ impl Provider<Live> for Sysctl {
                 ));
             };
             if before.boot != after.boot {
-                set_boot(host, name, after.boot.as_ref()).map_err(refused(
+                set_boot(host, name, after.boot.as_ref()).map_err(provider_error(
                     Self::KIND,
                     name,
                     "set it for boot",
@@ -207,8 +207,12 @@ impl Provider<Live> for Sysctl {
                 .running
                 .filter(|value| before.running.as_ref() != Some(value))
             {
-                host.put_kernel(&path(name), value.as_bytes())
-                    .map_err(refused(Self::KIND, name, &format!("set it to `{value}`")))?;
+                host.write_kernel_file(&path(name), value.as_bytes())
+                    .map_err(provider_error(
+                        Self::KIND,
+                        name,
+                        &format!("set it to `{value}`"),
+                    ))?;
             }
         }
         Ok(())
@@ -239,16 +243,16 @@ impl Provider<Live> for Sysctl {
     }
 }
 
-impl Reversible<Live> for Sysctl {
+impl Reversible<LinuxHost> for Sysctl {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
-        host.clean(Path::new(OURS))
-            .map_err(refused(Self::KIND, name, "remove a temporary file"))
+        host.remove_temporary(Path::new(STEAD_FILE))
+            .map_err(provider_error(Self::KIND, name, "remove a temporary file"))
     }
 }
 
-impl Importable<Live> for Sysctl {
+impl Importable<LinuxHost> for Sysctl {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        list(host).map_err(refused(
+        list(host).map_err(provider_error(
             Self::KIND,
             "/etc/sysctl.d",
             "read the files for boot",
@@ -260,13 +264,13 @@ impl Importable<Live> for Sysctl {
         _host: &Reader,
         _name: &str,
         state: State,
-    ) -> Result<Written<State>, ProviderError> {
+    ) -> Result<Export<State>, ProviderError> {
         let Some(running) = state.running else {
-            return Ok(Written::Unreadable("only root may read it".to_owned()));
+            return Ok(Export::Unreadable("only root may read it".to_owned()));
         };
         let boot = match state.boot {
             Some(Setting::Value(boot)) if boot == running => {
-                return Ok(Written::down(State {
+                return Ok(Export::as_is(State {
                     value: Some(running),
                     ..State::default()
                 }));
@@ -279,23 +283,23 @@ impl Importable<Live> for Sysctl {
             persist: Some(false),
             ..State::default()
         };
-        Ok(Written::drift(now, boot))
+        Ok(Export::drift(now, boot))
     }
 }
 
-impl Completable<Live> for Sysctl {
+impl Completable<LinuxHost> for Sysctl {
     /// Names what a file in /etc sets that no package brought as it is.
-    async fn complete(&self, host: &Reader, _name: &str, gap: &Gap) -> Vec<String> {
+    async fn complete(&self, host: &Reader, _name: &str, gap: &CompletionTarget) -> Vec<String> {
         match gap {
-            Gap::Name => suggest::sysctls(host),
+            CompletionTarget::Name => suggest::sysctls(host),
             _ => vec![],
         }
     }
 }
 
-impl Watchable<Live> for Sysctl {
+impl Watchable<LinuxHost> for Sysctl {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        let folders = FOLDERS.iter().chain([&LAST]);
+        let folders = CONF_DIRS.iter().chain([&SYSCTL_CONF]);
         let files = folders.map(|path| Trigger::Path(path.into()));
         files.chain([Trigger::Value(path(name))]).collect()
     }
@@ -306,13 +310,13 @@ impl Watchable<Live> for Sysctl {
         name: &str,
         drift: &Drift<State>,
     ) -> Option<Evidence> {
-        drift::culprit(host, name, drift).await
+        drift::attribute_drift(host, name, drift).await
     }
 }
 
-impl Footprint<Live> for Sysctl {
+impl Footprint<LinuxHost> for Sysctl {
     fn managed_paths(&self, _name: &str) -> Vec<String> {
-        vec![OURS.to_owned()]
+        vec![STEAD_FILE.to_owned()]
     }
 
     fn blocks_rehearsal(&self, name: &str, change: &Change<State>) -> Option<&'static str> {
@@ -323,12 +327,12 @@ impl Footprint<Live> for Sysctl {
     }
 }
 
-fn unknown(host: &Reader, name: &str) -> Problem {
+fn unknown_sysctl(host: &Reader, name: &str) -> Problem {
     let problem = Problem::new(format!("there is no sysctl `{name}` on this host"));
     let path = path(name);
     let folder = path.parent().unwrap_or(Path::new("/proc/sys"));
     let last = path.file_name().unwrap_or_default().to_string_lossy();
-    let siblings = host.list_folder(folder).unwrap_or_default();
+    let siblings = host.list_dir(folder).unwrap_or_default();
     let near = siblings
         .iter()
         .map(|sibling| sibling.to_string_lossy())
@@ -345,7 +349,7 @@ fn unknown(host: &Reader, name: &str) -> Problem {
 
 fn list(host: &Reader) -> Result<Listing, HostError> {
     let etc = Etc::read(host)?;
-    let mut listing = Listing::of("Kernel settings from files in /etc.", []);
+    let mut listing = Listing::new("Kernel settings from files in /etc.", []);
     for file in files(host)? {
         for (key, _) in assignments(&file.text) {
             let Some(name) = name(&key) else {
@@ -353,7 +357,7 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
                 continue;
             };
             let there = host.stat(&path(&name))?;
-            if !file.path.starts_with("/etc") || !etc.is_decided(&file.path) {
+            if !file.path.starts_with("/etc") || !etc.is_admin_configured(&file.path) {
                 listing.default += 1;
             } else if let Some(meta) = there {
                 match meta.mode & 0o222 {
@@ -371,22 +375,22 @@ fn list(host: &Reader) -> Result<Listing, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{conf_d::HEADER, test_root::Root};
+    use crate::files::{conf_d::HEADER, test_root::TestRoot};
 
     const KEY: &str = "net.ipv4.ip_forward";
 
     fn check_boot(files: &[(&str, &str)], expected: Option<&str>) {
-        let root = Root::new(files);
+        let root = TestRoot::new(files);
         let expected = expected.map_or(Setting::Unset, |value| Setting::Value(value.to_owned()));
         assert_eq!(
-            boot(&super::files(&root.reader()).unwrap(), KEY),
+            boot_setting(&super::files(&root.reader()).unwrap(), KEY),
             expected,
             "{files:?}"
         );
     }
 
     #[test]
-    fn the_last_assignment_in_the_order_of_names_wins() {
+    fn last_assignment_in_order_of_names_wins() {
         check_boot(&[], None);
         check_boot(
             &[("/etc/sysctl.d/10-a.conf", "net.ipv4.ip_forward=1")],
@@ -416,7 +420,7 @@ mod tests {
         check_boot(
             &[
                 ("/etc/sysctl.conf", "net.ipv4.ip_forward = 0"),
-                (OURS, "net.ipv4.ip_forward = 1"),
+                (STEAD_FILE, "net.ipv4.ip_forward = 1"),
             ],
             Some("0"),
         );
@@ -424,32 +428,32 @@ mod tests {
     }
 
     #[test]
-    fn our_file_comes_and_goes_and_keeps_what_others_need_of_it() {
-        let root = Root::new(&[("/etc/sysctl.d/10-a.conf", "net.ipv4.ip_forward=0")]);
+    fn own_file_holds_only_settings_not_set_elsewhere() {
+        let root = TestRoot::new(&[("/etc/sysctl.d/10-a.conf", "net.ipv4.ip_forward=0")]);
         let host = root.writer();
         let set = |name: &str, value: &str| {
             set_boot(&host, name, Some(&Setting::Value(value.to_owned()))).unwrap();
         };
         set("vm.swappiness", "10");
-        let one = root.text(OURS).unwrap();
+        let one = root.text(STEAD_FILE).unwrap();
         set(KEY, "1");
         assert_eq!(
-            root.text(OURS).unwrap(),
+            root.text(STEAD_FILE).unwrap(),
             format!("{HEADER}\nnet.ipv4.ip_forward = 1\nvm.swappiness = 10\n")
         );
         set(KEY, "0");
         assert_eq!(
-            root.text(OURS).unwrap(),
+            root.text(STEAD_FILE).unwrap(),
             one,
             "the other file says it already"
         );
         set_boot(&host, "vm.swappiness", Some(&Setting::Unset)).unwrap();
-        assert_eq!(root.text(OURS), None);
+        assert_eq!(root.text(STEAD_FILE), None);
     }
 
     #[tokio::test]
-    async fn a_key_that_does_not_exist_names_the_nearest() {
-        let root = Root::new(&[("/proc/sys/net/ipv4/ip_forward", "0\n")]);
+    async fn unknown_sysctl_suggests_the_nearest_key() {
+        let root = TestRoot::new(&[("/proc/sys/net/ipv4/ip_forward", "0\n")]);
         let desired = State {
             value: Some("1".to_owned()),
             ..State::default()
@@ -465,8 +469,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_later_file_that_would_win_at_boot_is_a_problem() {
-        let root = Root::new(&[
+    async fn later_file_that_overrides_at_boot_is_a_problem() {
+        let root = TestRoot::new(&[
             ("/proc/sys/net/ipv4/ip_forward", "0\n"),
             ("/etc/sysctl.conf", "\nnet.ipv4.ip_forward=0\n"),
         ]);
@@ -497,8 +501,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_boot_makes_otherwise_is_said_with_its_file() {
-        let root = Root::new(&[
+    async fn sysctl_overridden_at_boot_names_the_file() {
+        let root = TestRoot::new(&[
             ("/proc/sys/net/ipv4/ip_forward", "0\n"),
             ("/etc/sysctl.d/10-x.conf", "net.ipv4.ip_forward=0\n"),
         ]);
@@ -518,8 +522,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_columns_are_read_changed_and_put_back() {
-        let root = Root::new(&[
+    async fn running_and_boot_values_are_changed_and_restored() {
+        let root = TestRoot::new(&[
             ("/proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
             ("/etc/sysctl.d/README", ""),
         ]);
@@ -566,11 +570,11 @@ mod tests {
             Sysctl.read(&root.reader(), &[name]).await.unwrap(),
             [Some(before)]
         );
-        assert_eq!(root.text(OURS), None);
+        assert_eq!(root.text(STEAD_FILE), None);
     }
 
     #[test]
-    fn a_key_has_one_spelling() {
+    fn sysctl_key_has_one_spelling() {
         Sysctl
             .check_name("net.ipv4.conf.eth0/100.forwarding")
             .unwrap();

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The most names that are suggested together.
-const ENOUGH: usize = 10_000;
+const MAX_SUGGESTIONS: usize = 10_000;
 
 /// Names the settings that the kernel has, as sysctl(8) writes them.
 pub(crate) fn sysctls(host: &Reader) -> Vec<String> {
@@ -16,10 +16,10 @@ pub(crate) fn sysctls(host: &Reader) -> Vec<String> {
     let mut folders = vec![top.to_owned()];
     let mut names = vec![];
     while let Some(folder) = folders.pop() {
-        for entry in host.list_folder(&folder).unwrap_or_default() {
+        for entry in host.list_dir(&folder).unwrap_or_default() {
             let path = folder.join(entry);
             match host.stat(&path).ok().flatten().map(|meta| meta.kind) {
-                Some(MetaKind::Folder) => folders.push(path),
+                Some(MetaKind::Directory) => folders.push(path),
                 Some(MetaKind::File) => {
                     let key = path.strip_prefix(top).ok().and_then(Path::to_str);
                     names.extend(key.and_then(sysctl_d::name));
@@ -27,7 +27,7 @@ pub(crate) fn sysctls(host: &Reader) -> Vec<String> {
                 _ => {}
             }
         }
-        if names.len() > ENOUGH {
+        if names.len() > MAX_SUGGESTIONS {
             break;
         }
     }

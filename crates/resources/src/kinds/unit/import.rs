@@ -6,43 +6,45 @@ use std::{
     sync::Arc,
 };
 
-use stead_engine::model::listing::{Concerns, Listing, Text, Written};
+use stead_engine::model::listing::{Export, ExportTarget, ExportedState, Listing};
 
 use crate::{
-    dpkg::owners::{DpkgFiles, Owner},
+    dpkg::owners::{DpkgFiles, PathOwner},
     etc::{
         Etc,
         rules::{FOREIGN, IGNORED, rule_for},
     },
-    files::content::{Content, SMALL},
+    files::content::{Content, MAX_IMPORTED_TEXT},
     host::{HostError, Reader},
     systemd::{
-        expressible::{is_fine, takes},
-        files::{self, UNITS, UnitFile, drop_in_of, find, known, path_of, text_of},
+        expressible::{is_consistent, is_expressible},
+        files::{
+            self, UNITS, UnitFile, drop_in_path, find_unit_files, unit_names, unit_path, unit_text,
+        },
         links::Links,
         name::UnitName,
         process::is_up,
-        state::State,
+        state::UnitState,
         text::UnitText,
     },
-    values::{glob::fits, secret_patterns},
+    values::{glob::matches, secret_patterns},
 };
 
 /// Why no unit is written where systemd does not run.
-pub(crate) const OUTSIDE: &str =
+pub(crate) const NO_SYSTEMD: &str =
     "systemd is not running here: unit files are recorded as files, and nothing starts them";
 /// Rule for a unit whose process is older than its files.
-const STALE: &str = "runs with outdated unit files; restart it and import again";
+const STALE_RULE: &str = "runs with outdated unit files; restart it and import again";
 /// Rule for a unit that is somewhere else.
-const LINKED: &str = "its file is elsewhere; the link to it is recorded";
+const LINKED_RULE: &str = "its file is elsewhere; the link to it is recorded";
 /// Rule for a unit of which nothing else can be written.
-const FILES: &str = "only its files were changed, which are recorded as files";
+const FILES_RULE: &str = "only its files were changed, which are recorded as files";
 /// What installers of packages have enabled, by the same links as in [`UNITS`]: deb-systemd-helper(1p).
-const ENABLED: &str = "/var/lib/systemd/deb-systemd-helper-enabled";
+const ENABLED_DIR: &str = "/var/lib/systemd/deb-systemd-helper-enabled";
 /// What they have masked when a package was removed.
-const MASKED: &str = "/var/lib/systemd/deb-systemd-helper-masked";
+const MASKED_DIR: &str = "/var/lib/systemd/deb-systemd-helper-masked";
 /// What the makers of systemd want enabled: systemd.preset(5).
-const PRESETS: [&str; 2] = [
+const PRESET_DIRS: [&str; 2] = [
     "/usr/lib/systemd/system-preset",
     "/lib/systemd/system-preset",
 ];
@@ -51,36 +53,36 @@ const LIMIT: u64 = 1 << 20;
 
 /// What installers have decided.
 #[derive(Debug, Default)]
-struct Installed {
+struct InstallerDefaults {
     enabled: BTreeSet<String>,
     masked: BTreeSet<String>,
     /// Patterns of names.
     presets: Vec<String>,
 }
 
-impl Installed {
+impl InstallerDefaults {
     /// Reads it, once in a moment.
     fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
-        host.once(|| Self::look(host))
+        host.memoize(|| Self::read_uncached(host))
     }
 
-    fn look(host: &Reader) -> Result<Self, HostError> {
+    fn read_uncached(host: &Reader) -> Result<Self, HostError> {
         let mut installed = Self::default();
-        for folder in host.list_folder(Path::new(ENABLED))? {
-            let folder = Path::new(ENABLED).join(folder);
+        for folder in host.list_dir(Path::new(ENABLED_DIR))? {
+            let folder = Path::new(ENABLED_DIR).join(folder);
             if folder
                 .extension()
                 .is_some_and(|ending| ending != "dsh-also")
-                && let Ok(names) = host.list_folder(&folder)
+                && let Ok(names) = host.list_dir(&folder)
             {
-                installed.enabled.extend(plain(names));
+                installed.enabled.extend(utf8_names(names));
             }
         }
         installed
             .masked
-            .extend(plain(host.list_folder(Path::new(MASKED))?));
-        for folder in PRESETS {
-            let names = match host.list_folder(Path::new(folder)) {
+            .extend(utf8_names(host.list_dir(Path::new(MASKED_DIR))?));
+        for folder in PRESET_DIRS {
+            let names = match host.list_dir(Path::new(folder)) {
                 Err(HostError::ThroughSymlink { .. }) => continue,
                 names => names?,
             };
@@ -97,21 +99,21 @@ impl Installed {
     }
 
     /// Whether a unit is enabled without anybody's doing.
-    fn has_enabled(&self, name: &str) -> bool {
+    fn enables(&self, name: &str) -> bool {
         let template = UnitName::parse(name).ok().and_then(UnitName::template);
-        let is_preset = |name: &str| self.presets.iter().any(|pattern| fits(pattern, name));
+        let is_preset = |name: &str| self.presets.iter().any(|pattern| matches(pattern, name));
         self.enabled.contains(name) || is_preset(name) || template.as_deref().is_some_and(is_preset)
     }
 }
 
-fn plain(names: Vec<std::ffi::OsString>) -> impl Iterator<Item = String> {
+fn utf8_names(names: Vec<std::ffi::OsString>) -> impl Iterator<Item = String> {
     names.into_iter().filter_map(|name| name.into_string().ok())
 }
 
 /// Lists the units about which somebody has decided something.
 pub(crate) async fn listing(host: &Reader) -> Result<Listing, HostError> {
     let heading = "systemd units that were created, changed, enabled, disabled or masked.";
-    let mut listing = Listing::of(heading, decided(host)?);
+    let mut listing = Listing::new(heading, admin_decisions(host)?);
     for template in listing.managed.clone() {
         let Some(unit) = UnitName::parse(&template)
             .ok()
@@ -119,14 +121,14 @@ pub(crate) async fn listing(host: &Reader) -> Result<Listing, HostError> {
         else {
             continue;
         };
-        for instance in host.units_like(&unit.of_instance("*")).await? {
-            if !is_started_by_others(host, &instance)? && is_up(&host.unit(&instance).await?) {
+        for instance in host.list_units(&unit.of_instance("*")).await? {
+            if !has_trigger_unit(host, &instance)? && is_up(&host.unit(&instance).await?) {
                 listing.managed.insert(instance);
             }
         }
     }
-    for name in known(host)? {
-        let path = path_of(&name).display().to_string();
+    for name in unit_names(host)? {
+        let path = unit_path(&name).display().to_string();
         if listing.managed.contains(&name) {
             continue;
         }
@@ -139,19 +141,19 @@ pub(crate) async fn listing(host: &Reader) -> Result<Listing, HostError> {
     Ok(listing)
 }
 
-fn decided(host: &Reader) -> Result<BTreeSet<String>, HostError> {
-    let installed = Installed::read(host)?;
+fn admin_decisions(host: &Reader) -> Result<BTreeSet<String>, HostError> {
+    let installed = InstallerDefaults::read(host)?;
     let links = Links::read(host)?;
     let etc = Etc::read(host)?;
-    let mut decided: BTreeSet<String> = etc.decided_units().map(str::to_owned).collect();
+    let mut decided: BTreeSet<String> = etc.admin_units().map(str::to_owned).collect();
     let is_others = |name: &str| {
-        let path = path_of(name).display().to_string();
+        let path = unit_path(name).display().to_string();
         rule_for(FOREIGN, &path).is_some() || rule_for(IGNORED, &path).is_some()
     };
     decided.retain(|name| !is_others(name) && !installed.masked.contains(name));
     let enabled = links.units();
     for name in &enabled {
-        if !installed.has_enabled(name) && !is_others(name) && can_be_enabled(host, name)? {
+        if !installed.enables(name) && !is_others(name) && can_be_enabled(host, name)? {
             decided.insert(name.clone());
         }
     }
@@ -168,9 +170,9 @@ fn can_be_enabled(host: &Reader, name: &str) -> Result<bool, HostError> {
     let Ok(unit) = UnitName::parse(name) else {
         return Ok(false);
     };
-    let mut found = find(host, name)?;
+    let mut found = find_unit_files(host, name)?;
     if let (Some(template), true) = (unit.template(), found.is_empty()) {
-        found = find(host, &template)?;
+        found = find_unit_files(host, &template)?;
     }
     let is_own = found.first().is_some_and(|first| {
         first
@@ -179,18 +181,18 @@ fn can_be_enabled(host: &Reader, name: &str) -> Result<bool, HostError> {
             .is_none_or(|link| link.file_name() == Some(name.as_ref()))
             && !first.is_generated()
     });
-    Ok(is_own && text_of(host, name, None, None)?.can_be_enabled())
+    Ok(is_own && unit_text(host, name, None, None)?.can_be_enabled())
 }
 
 /// Says what is written of a unit.
-pub(crate) fn written(
+pub(crate) fn export_unit(
     host: &Reader,
     name: &str,
-    state: &State,
-) -> Result<Written<State>, HostError> {
-    let first = find(host, name)?.into_iter().next();
+    state: &UnitState,
+) -> Result<Export<UnitState>, HostError> {
+    let first = find_unit_files(host, name)?.into_iter().next();
     if first.is_some_and(|first| first.is_in(UNITS) && first.link.is_some() && !first.is_mask()) {
-        return Ok(Written::Ignored(LINKED.to_owned()));
+        return Ok(Export::Ignored(LINKED_RULE.to_owned()));
     }
     let files = [state.content.as_ref()].into_iter().chain(
         state
@@ -199,39 +201,39 @@ pub(crate) fn written(
             .flat_map(|drop_ins| drop_ins.values().map(Option::as_ref)),
     );
     let mut texts = files.flatten().filter_map(UnitFile::text);
-    if texts.any(secret_patterns::are_in) {
-        return Ok(Written::Secret);
+    if texts.any(secret_patterns::contains_secret) {
+        return Ok(Export::Secret);
     }
-    let mut wish = State::default();
-    if takes(host, name)? {
+    let mut wish = UnitState::default();
+    if is_expressible(host, name)? {
         wish.drop_ins = own_drop_ins(host, name, state)?;
         match &state.content {
-            Some(UnitFile::File(Content::Text(text))) if text.len() > SMALL => {
-                wish.source = Some(path_of(name));
+            Some(UnitFile::File(Content::Text(text))) if text.len() > MAX_IMPORTED_TEXT => {
+                wish.source = Some(unit_path(name));
             }
             content => wish.content = content.clone().filter(|file| file.text().is_some()),
         }
         if (wish.content.is_some() || wish.source.is_some() || wish.drop_ins.is_some())
             && state.stale == Some(true)
         {
-            return Ok(Written::Ignored(STALE.to_owned()));
+            return Ok(Export::Ignored(STALE_RULE.to_owned()));
         }
     }
     if state.masked == Some(true) {
         wish.masked = Some(true);
         wish.running = state.running.filter(|is_running| !is_running);
-        return Ok(Written::down(wish));
+        return Ok(Export::as_is(wish));
     }
-    let text = text_of(host, name, None, None)?;
+    let text = unit_text(host, name, None, None)?;
     let unit = UnitName::parse(name).ok();
     // Nobody but a person starts an instance.
     let is_packaged =
-        state.content == Some(UnitFile::NOTHING) && !unit.is_some_and(UnitName::is_instance);
-    let has_decided = state.enabled != Some(Installed::read(host)?.has_enabled(name));
+        state.content == Some(UnitFile::ABSENT) && !unit.is_some_and(UnitName::is_instance);
+    let has_decided = state.enabled != Some(InstallerDefaults::read(host)?.enables(name));
     if text.can_be_enabled() && (has_decided || !is_packaged) {
         wish.enabled = state.enabled;
     }
-    let is_free = !is_over_soon(name, &text) && !is_started_by_others(host, name)?;
+    let is_free = !is_short_lived(name, &text) && !has_trigger_unit(host, name)?;
     if is_free && (wish.enabled.is_some() || !is_packaged) {
         wish.running = state.running;
     }
@@ -239,13 +241,16 @@ pub(crate) fn written(
         wish.running = None;
         wish.enabled = wish.enabled.filter(|_| text.default_instance().is_some());
     }
-    if wish == State::default() || !is_fine(name, &wish) {
-        return Ok(Written::Ignored(FILES.to_owned()));
+    if wish == UnitState::default() || !is_consistent(name, &wish) {
+        return Ok(Export::Ignored(FILES_RULE.to_owned()));
     }
-    Ok(Written::Down(Text {
-        notes: drift(&wish, &text).map(str::to_owned).into_iter().collect(),
+    Ok(Export::Write(ExportedState {
+        notes: reboot_drift(&wish, &text)
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
         state: wish,
-        concerns: Concerns::All,
+        target: ExportTarget::Shared,
     }))
 }
 
@@ -253,16 +258,16 @@ pub(crate) fn written(
 fn own_drop_ins(
     host: &Reader,
     name: &str,
-    state: &State,
+    state: &UnitState,
 ) -> Result<Option<files::DropIns>, HostError> {
     let owned = DpkgFiles::read(host)?;
     let mut own = BTreeMap::new();
     for (drop_in, file) in state.drop_ins.iter().flatten() {
-        let path = drop_in_of(name, drop_in);
+        let path = drop_in_path(name, drop_in);
         let is_as_made = match owned.owner(&path.display().to_string()) {
-            Owner::Package(md5) => host.md5(&path)?.as_ref() == Some(&md5),
-            Owner::Unknown => true,
-            Owner::Nobody => false,
+            PathOwner::Package(md5) => host.md5(&path)?.as_ref() == Some(&md5),
+            PathOwner::Unknown => true,
+            PathOwner::NoPackage => false,
         };
         if !is_as_made {
             own.insert(drop_in.clone(), file.clone());
@@ -272,12 +277,12 @@ fn own_drop_ins(
 }
 
 /// Whether it runs for a moment only.
-fn is_over_soon(name: &str, text: &UnitText) -> bool {
+fn is_short_lived(name: &str, text: &UnitText) -> bool {
     name.strip_suffix(".service").is_some() && text.ends_by_itself()
 }
 
 /// Whether something else starts a service when it is needed.
-fn is_started_by_others(host: &Reader, name: &str) -> Result<bool, HostError> {
+fn has_trigger_unit(host: &Reader, name: &str) -> Result<bool, HostError> {
     let Some(stem) = name.strip_suffix(".service") else {
         return Ok(false);
     };
@@ -288,7 +293,7 @@ fn is_started_by_others(host: &Reader, name: &str) -> Result<bool, HostError> {
         .into_iter()
         .chain([format!("{of_all}.socket")])
     {
-        if !find(host, &starter)?.is_empty() {
+        if !find_unit_files(host, &starter)?.is_empty() {
             return Ok(true);
         }
     }
@@ -296,7 +301,7 @@ fn is_started_by_others(host: &Reader, name: &str) -> Result<bool, HostError> {
 }
 
 /// Says what a reboot changes.
-fn drift(wish: &State, text: &UnitText) -> Option<&'static str> {
+fn reboot_drift(wish: &UnitState, text: &UnitText) -> Option<&'static str> {
     match (wish.enabled, wish.running) {
         (Some(true), Some(false)) => Some("drift: it starts at the next boot"),
         (Some(false), Some(true)) if text.can_be_enabled() => {
@@ -310,12 +315,12 @@ fn drift(wish: &State, text: &UnitText) -> Option<&'static str> {
 mod tests {
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
     const SERVICE: &str = "[Service]\nExecStart=/bin/x\n[Install]\nWantedBy=multi-user.target\n";
 
     #[test]
-    fn what_installers_decided_is_nobodys_decision() {
+    fn admin_decisions_exclude_installer_defaults() {
         let packaged = |name: &str| format!("/usr/lib/systemd/system/{name}");
         let names = [
             "as-installed.service",
@@ -334,14 +339,14 @@ mod tests {
         let wants = "multi-user.target.wants";
         for (path, text) in [
             (packaged("static.service"), "[Service]\n"),
-            (format!("{ENABLED}/{wants}/as-installed.service"), ""),
-            (format!("{ENABLED}/{wants}/disabled.service"), ""),
-            (format!("{ENABLED}/{wants}/static.service"), ""),
-            (format!("{ENABLED}/{wants}/gone.service"), ""),
-            (format!("{ENABLED}/off.service.dsh-also"), "x"),
-            (format!("{MASKED}/masked-by-dpkg.service"), ""),
+            (format!("{ENABLED_DIR}/{wants}/as-installed.service"), ""),
+            (format!("{ENABLED_DIR}/{wants}/disabled.service"), ""),
+            (format!("{ENABLED_DIR}/{wants}/static.service"), ""),
+            (format!("{ENABLED_DIR}/{wants}/gone.service"), ""),
+            (format!("{ENABLED_DIR}/off.service.dsh-also"), "x"),
+            (format!("{MASKED_DIR}/masked-by-dpkg.service"), ""),
             (
-                format!("{}/90-systemd.preset", PRESETS[0]),
+                format!("{}/90-systemd.preset", PRESET_DIRS[0]),
                 "# x\nenable preset.service\nenable preset@.service\ndisable enabled.service\n",
             ),
             (format!("{UNITS}/mine.service"), SERVICE),
@@ -355,18 +360,18 @@ mod tests {
             .iter()
             .map(|(path, text)| (path.as_str(), *text))
             .collect();
-        let root = Root::new(&files);
+        let root = TestRoot::new(&files);
         for name in ["as-installed", "enabled", "preset", "static"] {
             let name = format!("{name}.service");
-            root.link(&format!("{UNITS}/{wants}/{name}"), &packaged(&name));
+            root.symlink(&format!("{UNITS}/{wants}/{name}"), &packaged(&name));
         }
         for instance in ["preset@1.service", "snap.x.y.service"] {
-            root.link(&format!("{UNITS}/{wants}/{instance}"), "../any");
+            root.symlink(&format!("{UNITS}/{wants}/{instance}"), "../any");
         }
         for name in ["masked", "masked-by-dpkg"] {
-            root.link(&format!("{UNITS}/{name}.service"), "/dev/null");
+            root.symlink(&format!("{UNITS}/{name}.service"), "/dev/null");
         }
-        let decided = decided(&root.reader()).unwrap();
+        let decided = admin_decisions(&root.reader()).unwrap();
         let expected = ["changed", "disabled", "enabled", "masked", "mine"];
         assert_eq!(
             decided,

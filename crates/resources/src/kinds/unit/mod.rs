@@ -9,7 +9,7 @@ use stead_engine::{
         address::Address,
         change::{Change, Effects},
         drift::{Drift, Evidence},
-        listing::{Listing, Written},
+        listing::{Export, Listing},
         schema::{Absence, Attribute, Lifecycle, Problem, Role, Schema, Shape},
     },
     provider::{
@@ -23,21 +23,21 @@ use stead_engine::{
 use crate::{
     evidence,
     files::content::Content,
-    host::{HostError, Live, Reader, UnitStatus, Writer},
+    host::{HostError, LinuxHost, Reader, UnitStatus, Writer},
     systemd::{
-        change::carry_out,
+        change::execute,
         check::{
-            check_absent_here, check_drop_ins, check_host, check_text, check_together,
-            may_cut_network, must_have_systemd,
+            check_absent_here, check_consistency, check_drop_ins, check_host, check_text,
+            may_cut_network, require_systemd,
         },
-        files::{self, Own, UNITS, UnitFile, drop_in_of, find, path_of},
-        links::{Links, enabled_as, together},
+        files::{self, AdminFiles, UNITS, UnitFile, drop_in_path, find_unit_files, unit_path},
+        links::{Links, also_units, enabled_name},
         name::UnitName,
-        needs::{needs, wish_text},
+        needs::{desired_text, needs},
         process::{self, is_running, is_stale, is_up},
-        state::{KIND, State},
+        state::{KIND, UnitState},
     },
-    values::path::refused,
+    values::path::provider_error,
 };
 
 /// How long a service is away while it is restarted, in milliseconds: an estimate for the plan.
@@ -115,15 +115,15 @@ const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
-impl Provider<Live> for Unit {
+impl Provider<LinuxHost> for Unit {
     const KIND: &'static str = KIND;
-    const CAPABILITIES: Capabilities<Live, Self> = Capabilities::new()
+    const CAPABILITIES: Capabilities<LinuxHost, Self> = Capabilities::new()
         .removable()
         .reversible()
         .importable()
         .watchable()
         .footprint();
-    type State = State;
+    type State = UnitState;
 
     fn schema(&self) -> Schema {
         Schema {
@@ -148,11 +148,11 @@ impl Provider<Live> for Unit {
         UnitName::parse(name).map(drop)
     }
 
-    fn check(&self, name: &str, desired: &State) -> Vec<Problem> {
-        let mut problems = check_together(name, desired);
+    fn check(&self, name: &str, desired: &UnitState) -> Vec<Problem> {
+        let mut problems = check_consistency(name, desired);
         problems.extend(check_drop_ins(desired));
         if let Some(content) = desired.content.as_ref().and_then(UnitFile::text) {
-            problems.extend(check_text(name, desired, &wish_text(desired, content)));
+            problems.extend(check_text(name, desired, &desired_text(desired, content)));
         }
         problems
     }
@@ -161,8 +161,8 @@ impl Provider<Live> for Unit {
         &self,
         host: &Reader,
         name: &str,
-        mut desired: State,
-    ) -> Result<State, Vec<Problem>> {
+        mut desired: UnitState,
+    ) -> Result<UnitState, Vec<Problem>> {
         if desired.active.is_some() {
             // Nobody can start a process with settings that are nowhere any more.
             desired.stale = desired.stale.filter(|is_stale| !is_stale);
@@ -170,7 +170,7 @@ impl Provider<Live> for Unit {
         }
         if let Some(source) = &desired.source {
             let content =
-                Content::of_source(source).map_err(|problem| vec![problem.at("source")])?;
+                Content::read_source(source).map_err(|problem| vec![problem.at("source")])?;
             if !matches!(content, Content::Text(_)) {
                 let fact = "a unit file is a text of at most 64 KiB";
                 return Err(vec![Problem::new(fact).at("source")]);
@@ -182,7 +182,7 @@ impl Provider<Live> for Unit {
                 .check_length()
                 .map_err(|problem| vec![problem.at("content")])?;
         }
-        must_have_systemd(host).map_err(|problem| vec![problem])?;
+        require_systemd(host).map_err(|problem| vec![problem])?;
         check_host(host, name, &mut desired)?;
         if desired.content.is_some() || desired.drop_ins.is_some() {
             desired.stale = Some(false);
@@ -194,11 +194,11 @@ impl Provider<Live> for Unit {
         &self,
         host: &Reader,
         names: &[&str],
-    ) -> Result<Vec<Option<State>>, ProviderError> {
+    ) -> Result<Vec<Option<UnitState>>, ProviderError> {
         let mut states = vec![];
         let mut links = None;
         for name in names {
-            let refused = refused(KIND, name, "read it");
+            let refused = provider_error(KIND, name, "read it");
             if links.is_none() {
                 links = Some(Links::read(host).map_err(&refused)?);
             }
@@ -212,22 +212,24 @@ impl Provider<Live> for Unit {
     async fn apply(
         &self,
         host: &Writer,
-        changes: Vec<(&str, Change<State>)>,
+        changes: Vec<(&str, Change<UnitState>)>,
     ) -> Result<(), ProviderError> {
-        carry_out(host, changes).await
+        execute(host, changes).await
     }
 
-    fn requires(&self, name: &str, desired: &State) -> Vec<Address> {
+    fn requires(&self, name: &str, desired: &UnitState) -> Vec<Address> {
         needs(name, desired).into_iter().collect()
     }
 
-    fn effects(&self, name: &str, change: &Change<State>) -> Effects {
-        let processes =
-            |state: Option<&State>| state.map(|state| state.processes(name)).unwrap_or_default();
+    fn effects(&self, name: &str, change: &Change<UnitState>) -> Effects {
+        let processes = |state: Option<&UnitState>| {
+            state.map(|state| state.processes(name)).unwrap_or_default()
+        };
         let (before, after) = (change.before(), change.after());
         let (run, will_run) = (processes(before), processes(after));
         let is_stale = before.is_some_and(|before| before.stale == Some(true));
-        let is_due = is_stale || before.map(State::inputs) != after.map(State::inputs);
+        let is_due =
+            is_stale || before.map(UnitState::inputs_digest) != after.map(UnitState::inputs_digest);
         let restarts: Vec<_> = run.intersection(&will_run).cloned().collect();
         let restarts = if is_due { restarts } else { vec![] };
         let is_restart = !restarts.is_empty();
@@ -245,29 +247,29 @@ impl Provider<Live> for Unit {
     }
 }
 
-impl Removable<Live> for Unit {
+impl Removable<LinuxHost> for Unit {
     async fn prepare_absent(&self, host: &Reader, name: &str) -> Result<(), Vec<Problem>> {
-        must_have_systemd(host)
+        require_systemd(host)
             .and_then(|()| check_absent_here(host, name))
             .map_err(|problem| vec![problem.at("absent")])
     }
 }
 
-impl Reversible<Live> for Unit {
+impl Reversible<LinuxHost> for Unit {
     async fn back_up(
         &self,
         host: &Writer,
         name: &str,
-        change: &Change<State>,
+        change: &Change<UnitState>,
     ) -> Result<(), ProviderError> {
         let Some(before) = change.before() else {
             return Ok(());
         };
         let drop_ins = before.drop_ins.iter().flatten();
-        let drop_ins = drop_ins.map(|(drop_in, file)| (drop_in_of(name, drop_in), file.as_ref()));
-        for (path, file) in drop_ins.chain([(path_of(name), before.content.as_ref())]) {
+        let drop_ins = drop_ins.map(|(drop_in, file)| (drop_in_path(name, drop_in), file.as_ref()));
+        for (path, file) in drop_ins.chain([(unit_path(name), before.content.as_ref())]) {
             if let Some(UnitFile::File(content)) = file {
-                content.save(host, &path).map_err(refused(
+                content.back_up(host, &path).map_err(provider_error(
                     KIND,
                     name,
                     "save its files for rollback",
@@ -280,24 +282,24 @@ impl Reversible<Live> for Unit {
     async fn remove_partial(&self, host: &Writer, name: &str) -> Result<(), ProviderError> {
         let reader = Reader::new(host.root());
         let cleaned = async {
-            files::clean(host, name)?;
+            files::remove_remnants(host, name)?;
             let runs = UnitName::parse(name).is_ok_and(|name| !name.is_template());
             if runs && reader.has_systemd()? {
-                process::clean(host, name).await?;
+                process::cancel_remnants(host, name).await?;
             }
             Ok(())
         };
         cleaned
             .await
-            .map_err(refused(KIND, name, "remove what a killed run left"))
+            .map_err(provider_error(KIND, name, "remove what a killed run left"))
     }
 }
 
-impl Importable<Live> for Unit {
+impl Importable<LinuxHost> for Unit {
     async fn list(&self, host: &Reader) -> Result<Listing, ProviderError> {
-        let refused = refused(KIND, "*", "list its files");
+        let refused = provider_error(KIND, "*", "list its files");
         if !host.has_systemd().map_err(&refused)? {
-            return Ok(Listing::outside(import::OUTSIDE));
+            return Ok(Listing::not_importable(import::NO_SYSTEMD));
         }
         import::listing(host).await.map_err(&refused)
     }
@@ -306,9 +308,9 @@ impl Importable<Live> for Unit {
         &self,
         host: &Reader,
         name: &str,
-        state: State,
-    ) -> Result<Written<State>, ProviderError> {
-        import::written(host, name, &state).map_err(refused(
+        state: UnitState,
+    ) -> Result<Export<UnitState>, ProviderError> {
+        import::export_unit(host, name, &state).map_err(provider_error(
             KIND,
             name,
             "read which settings of it are the administrator's",
@@ -316,28 +318,28 @@ impl Importable<Live> for Unit {
     }
 }
 
-impl Watchable<Live> for Unit {
+impl Watchable<LinuxHost> for Unit {
     async fn attribute_drift(
         &self,
         host: &Reader,
         name: &str,
-        drift: &Drift<State>,
+        drift: &Drift<UnitState>,
     ) -> Option<Evidence> {
         let now = drift.change.before()?;
         let then = drift.change.after()?;
         let mut files = vec![];
         if now.content != then.content && then.content.is_some() {
-            files.push(path_of(name));
+            files.push(unit_path(name));
         }
-        let texts = |state: &State| state.drop_ins.clone().unwrap_or_default();
+        let texts = |state: &UnitState| state.drop_ins.clone().unwrap_or_default();
         let (is, was) = (texts(now), texts(then));
         let moved = was
             .iter()
             .filter(|(name, text)| is.get(*name).cloned().flatten() != **text);
-        files.extend(moved.map(|(file, _)| drop_in_of(name, file)));
+        files.extend(moved.map(|(file, _)| drop_in_path(name, file)));
         if !files.is_empty() {
             let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
-            return evidence::paths::of_files(host, &files, drift.touched).await;
+            return evidence::paths::files_changed(host, &files, drift.modified_at).await;
         }
         // A start of the host starts what is enabled and nothing else.
         let runs = then.running?;
@@ -349,7 +351,7 @@ impl Watchable<Live> for Unit {
     }
 }
 
-impl Footprint<Live> for Unit {
+impl Footprint<LinuxHost> for Unit {
     fn managed_paths(&self, name: &str) -> Vec<String> {
         vec![
             format!("{UNITS}/{name}"),
@@ -377,7 +379,7 @@ async fn processes(
         return Ok(Some(BTreeMap::from([(name.to_owned(), status)])));
     }
     let mut instances = BTreeMap::new();
-    for instance in host.units_like(&unit.of_instance("*")).await? {
+    for instance in host.list_units(&unit.of_instance("*")).await? {
         let status = host.unit(&instance).await?;
         if is_up(&status) && is_running(&status).is_some() {
             instances.insert(instance, status);
@@ -392,36 +394,36 @@ fn read(
     name: &str,
     links: &Links,
     processes: Option<&BTreeMap<String, UnitStatus>>,
-) -> Result<Option<State>, HostError> {
+) -> Result<Option<UnitState>, HostError> {
     let unit = UnitName::parse(name).ok();
     let is_instance = unit.is_some_and(UnitName::is_instance);
-    let own = Own::read(host, name)?;
+    let own = AdminFiles::read(host, name)?;
     let status = processes.and_then(|processes| processes.get(name));
-    let is_enabled = enabled_as(host, name)?.is_some_and(|name| !links.of(&name).is_empty());
+    let is_enabled = enabled_name(host, name)?.is_some_and(|name| !links.of_unit(&name).is_empty());
     let is_used = is_instance && (is_enabled || status.is_some_and(is_up));
-    if !own.is_any() && !is_used && find(host, name)?.is_empty() {
+    if !own.exists() && !is_used && find_unit_files(host, name)?.is_empty() {
         return Ok(None);
     }
-    let mut state = State {
+    let mut state = UnitState {
         content: own.content,
         drop_ins: own.drop_ins,
         enabled: Some(is_enabled),
         masked: Some(own.is_masked),
         links: Some(
-            together(host, name)?
+            also_units(host, name)?
                 .iter()
-                .flat_map(|name| links.of(name))
+                .flat_map(|name| links.of_unit(name))
                 .collect(),
         ),
         access: (!own.access.is_empty()).then_some(own.access),
         active: Some(String::new()),
-        ..State::default()
+        ..UnitState::default()
     };
     if let Some(status) = status {
         state.running = is_running(status);
-        state.active = Some(match status.load.as_str() {
+        state.active = Some(match status.load_state.as_str() {
             bad @ ("bad-setting" | "error") => bad.to_owned(),
-            _ => status.active.clone(),
+            _ => status.active_state.clone(),
         });
     } else if let Some(instances) = processes {
         state.running = Some(false);
@@ -440,9 +442,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::files::test_root::Root;
+    use crate::files::test_root::TestRoot;
 
-    fn state(value: serde_json::Value) -> State {
+    fn state(value: serde_json::Value) -> UnitState {
         serde_json::from_value(value).unwrap()
     }
 
@@ -453,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_needs_who_brings_it_and_what_it_names() {
+    fn unit_requires_its_provider_and_referenced_resources() {
         check_needs(
             "ssh.service",
             json!({"running": true}),
@@ -523,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn what_restarts_is_known_before() {
+    fn unit_effects_predict_restarts_and_network_cuts() {
         let unit = |text: &str, running: bool| json!({"content": text, "running": running});
         let (old, new) = ("[Service]\nNice=1\n", "[Service]\nNice=2\n");
         check_effects(
@@ -564,8 +566,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_systemd_the_files_are_seen_and_nothing_is_possible() {
-        let root = Root::new(&[("/etc/systemd/system/a.service", "[Service]\n")]);
+    async fn unit_without_systemd_is_read_but_not_prepared() {
+        let root = TestRoot::new(&[("/etc/systemd/system/a.service", "[Service]\n")]);
         let states = Unit.read(&root.reader(), &["a.service", "b.service"]).await;
         let states = states.unwrap();
         let there = states[0].as_ref().unwrap();
@@ -575,7 +577,7 @@ mod tests {
         );
         assert_eq!(states[1], None);
         let refused = Unit
-            .prepare(&root.reader(), "a.service", State::default())
+            .prepare(&root.reader(), "a.service", UnitState::default())
             .await;
         assert_eq!(
             refused.unwrap_err()[0].message,
@@ -584,7 +586,7 @@ mod tests {
         Unit.prepare_absent(&root.reader(), "a.service")
             .await
             .unwrap_err();
-        let recorded = State {
+        let recorded = UnitState {
             stale: Some(true),
             ..there.clone()
         };
@@ -593,9 +595,9 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_of_which_nothing_is_used_is_not_there() {
-        let root = Root::new(&[("/etc/systemd/system/w@.service", "[Service]\n")]);
-        let observed = |root: &Root, status: Option<UnitStatus>| {
+    fn unused_template_instance_is_absent() {
+        let root = TestRoot::new(&[("/etc/systemd/system/w@.service", "[Service]\n")]);
+        let observed = |root: &TestRoot, status: Option<UnitStatus>| {
             let links = Links::read(&root.reader()).unwrap();
             let processes =
                 BTreeMap::from([("w@1.service".to_owned(), status.unwrap_or_default())]);
@@ -603,11 +605,11 @@ mod tests {
         };
         assert_eq!(observed(&root, None), None);
         let active = UnitStatus {
-            active: "active".to_owned(),
+            active_state: "active".to_owned(),
             ..UnitStatus::default()
         };
         assert_eq!(observed(&root, Some(active)).unwrap().running, Some(true));
-        root.link(
+        root.symlink(
             "/etc/systemd/system/x.target.wants/w@1.service",
             "../w@.service",
         );

@@ -24,7 +24,7 @@ pub(crate) const WORKLOADS: [&str; 3] = ["DaemonSet", "Deployment", "StatefulSet
 
 /// All addons, by `repository/name`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Catalogue {
+pub(crate) struct Catalog {
     pub(crate) addons: BTreeMap<String, Addon>,
     /// Other names of some of them, as `core/storage` is one of `core/hostpath-storage`.
     aliases: BTreeMap<String, String>,
@@ -34,18 +34,18 @@ pub(crate) struct Catalogue {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addon {
     /// What `MicroK8s` looks for: part of `kind.group/name`, or the path of a file.
-    pub(crate) check: Check,
+    pub(crate) check: StatusCheck,
     /// The objects that its manifests make.
     pub(crate) manifests: Vec<Manifest>,
     /// The script that disables it.
     pub(crate) disable: String,
     /// Whether its repository comes with the addon `community` and is not there yet.
-    pub(crate) is_to_come: bool,
+    pub(crate) needs_community: bool,
 }
 
 /// What `MicroK8s` takes for a sign that an addon is enabled: `scripts/wrappers/status.py`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum StatusCheck {
     /// A file that enabling makes.
     File(PathBuf),
     /// A file of the snap itself: the addon is always there.
@@ -54,7 +54,7 @@ pub(crate) enum Check {
     Object(String),
 }
 
-impl Default for Check {
+impl Default for StatusCheck {
     fn default() -> Self {
         Self::Object(String::new())
     }
@@ -71,18 +71,18 @@ pub(crate) struct Manifest {
 
 /// An `addons.yaml`: the schema is in `scripts/wrappers/addons.py`.
 #[derive(Deserialize)]
-struct Listing {
+struct AddonsYaml {
     #[serde(rename = "microk8s-addons")]
-    top: Top,
+    top: AddonsSection,
 }
 
 #[derive(Deserialize)]
-struct Top {
-    addons: Vec<Entry>,
+struct AddonsSection {
+    addons: Vec<AddonEntry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct AddonEntry {
     name: String,
     #[serde(default)]
     check_status: String,
@@ -96,7 +96,7 @@ impl Addon {
     }
 }
 
-impl Catalogue {
+impl Catalog {
     /// Reads the repositories; `None` if this `MicroK8s` has none, as before 1.24.
     pub(crate) fn read(host: &Reader, layout: &Layout) -> Result<Option<Self>, HostError> {
         let common = Path::new(COMMON).join("addons");
@@ -104,24 +104,24 @@ impl Catalogue {
             return Ok(None);
         }
         let mut catalogue = Self::default();
-        for repository in host.list_folder(&common)? {
+        for repository in host.list_dir(&common)? {
             if let Some(name) = repository.to_str() {
-                catalogue.add(host, layout, name, &common.join(name), false)?;
+                catalogue.add_repository(host, layout, name, &common.join(name), false)?;
             }
         }
         let has_community = host.stat(&common.join(COMMUNITY))?.is_some();
         if !has_community {
             let source = layout.snap().join("addons").join(COMMUNITY);
-            catalogue.add(host, layout, COMMUNITY, &source, true)?;
+            catalogue.add_repository(host, layout, COMMUNITY, &source, true)?;
         }
-        catalogue.set_aliases_apart();
+        catalogue.split_off_aliases();
         Ok(Some(catalogue))
     }
 
     /// Takes those for other names that say nothing of their own and look for what another addon brings.
-    fn set_aliases_apart(&mut self) {
+    fn split_off_aliases(&mut self) {
         let says_nothing = |addon: &Addon| {
-            matches!(addon.check, Check::Object(_)) && addon.workloads().next().is_none()
+            matches!(addon.check, StatusCheck::Object(_)) && addon.workloads().next().is_none()
         };
         let aliases = self.addons.iter().filter(|(_, addon)| says_nothing(addon));
         let aliases = aliases.filter_map(|(alias, addon)| {
@@ -136,39 +136,39 @@ impl Catalogue {
         }
     }
 
-    fn add(
+    fn add_repository(
         &mut self,
         host: &Reader,
         layout: &Layout,
         repository: &str,
-        folder: &Path,
+        dir: &Path,
         is_to_come: bool,
     ) -> Result<(), HostError> {
-        let Some(text) = host.read_text(&folder.join("addons.yaml"), LIMIT)? else {
+        let Some(text) = host.read_text(&dir.join("addons.yaml"), LIMIT)? else {
             return Ok(());
         };
-        let listing: Listing =
+        let listing: AddonsYaml =
             serde_saphyr::from_str(&text).map_err(|error| HostError::Service {
-                service: format!("{}/addons.yaml", folder.display()),
+                service: format!("{}/addons.yaml", dir.display()),
                 fault: error.to_string(),
             })?;
         for entry in listing.top.addons {
-            let own = folder.join("addons").join(&entry.name);
+            let own = dir.join("addons").join(&entry.name);
             let mut addon = Addon {
-                check: check(&entry.check_status, layout),
+                check: parse_check(&entry.check_status, layout),
                 manifests: vec![],
                 disable: host
                     .read_text(&own.join("disable"), LIMIT)?
                     .unwrap_or_default(),
-                is_to_come,
+                needs_community: is_to_come,
             };
-            for file in host.list_folder(&own)? {
+            for file in host.list_dir(&own)? {
                 let file = own.join(file);
                 let is_yaml = file
                     .extension()
                     .is_some_and(|is| is == "yaml" || is == "yml");
                 if is_yaml && let Some(text) = host.read_text(&file, LIMIT)? {
-                    addon.manifests.extend(manifests(&text));
+                    addon.manifests.extend(parse_manifests(&text));
                 }
             }
             self.addons
@@ -192,7 +192,7 @@ impl Catalogue {
             .collect();
         match same.as_slice() {
             [only] => Ok(names[&(*only).to_owned()].clone()),
-            [] => Err(self.unknown(written)),
+            [] => Err(self.unknown_addon(written)),
             several => Err(Problem::new(format!(
                 "the addon `{written}` is in several repositories"
             ))
@@ -201,7 +201,7 @@ impl Catalogue {
         }
     }
 
-    fn unknown(&self, written: &str) -> Problem {
+    fn unknown_addon(&self, written: &str) -> Problem {
         let is_full = written.contains('/');
         let spelled = |full: &String| match full.split_once('/') {
             Some((_, bare)) if !is_full => bare.to_owned(),
@@ -210,7 +210,7 @@ impl Catalogue {
         let known: Vec<String> = self.addons.keys().map(spelled).collect();
         Problem::new(format!("no repository has an addon `{written}`"))
             .at(written)
-            .help(suggest::help(
+            .help(suggest::did_you_mean(
                 "the addons are",
                 written,
                 known.iter().map(String::as_str),
@@ -218,7 +218,7 @@ impl Catalogue {
     }
 }
 
-fn check(text: &str, layout: &Layout) -> Check {
+fn parse_check(text: &str, layout: &Layout) -> StatusCheck {
     for (variable, folder) in [
         ("${SNAP}", layout.snap()),
         ("${SNAP_DATA}", layout.data.clone()),
@@ -227,18 +227,18 @@ fn check(text: &str, layout: &Layout) -> Check {
         if let Some(rest) = text.strip_prefix(variable) {
             let path = folder.join(rest.trim_start_matches('/'));
             return if path.starts_with(layout.snap()) {
-                Check::BuiltIn
+                StatusCheck::BuiltIn
             } else {
-                Check::File(path)
+                StatusCheck::File(path)
             };
         }
     }
-    Check::Object(text.to_owned())
+    StatusCheck::Object(text.to_owned())
 }
 
 /// Takes a file of manifests apart. Placeholders that a script fills in are no YAML; a file that is none after all says nothing.
-fn manifests(text: &str) -> Vec<Manifest> {
-    let text = closed(text);
+fn parse_manifests(text: &str) -> Vec<Manifest> {
+    let text = fill_placeholders(text);
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_default();
     let items = documents.into_iter().flat_map(|document| match document {
         Value::Object(mut list) if list.contains_key("items") => match list.remove("items") {
@@ -257,12 +257,12 @@ fn manifests(text: &str) -> Vec<Manifest> {
                 content: document,
             })
         })
-        .filter(|manifest| !is_open(&manifest.name))
+        .filter(|manifest| !has_placeholder(&manifest.name))
         .collect()
 }
 
 /// Writes `{{NAME}}` in another way: braces open a map in YAML.
-fn closed(text: &str) -> String {
+fn fill_placeholders(text: &str) -> String {
     let mut closed = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -288,7 +288,7 @@ fn closed(text: &str) -> String {
 const PLACEHOLDER: &str = "~~";
 
 /// Whether a script fills in a part of a text.
-pub(crate) fn is_open(text: &str) -> bool {
+pub(crate) fn has_placeholder(text: &str) -> bool {
     text.contains(PLACEHOLDER) || text.contains('$')
 }
 
@@ -297,31 +297,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn manifests_are_read_past_what_a_script_fills_in() {
+    fn manifests_parse_despite_placeholders() {
         let text = "apiVersion: v1\nkind: Service\nmetadata: {name: kube-dns, namespace: kube-system, labels: {a: {b: c}}}\nspec:\n  clusterIP: {{ADDRESS}}\n---\nkind: ConfigMap\nmetadata:\n  name: $NAME\n---\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: a}\n";
-        let found = manifests(text);
+        let found = parse_manifests(text);
         let names: Vec<_> = found
             .iter()
             .map(|manifest| (manifest.kind.as_str(), manifest.name.as_str()))
             .collect();
         assert_eq!(names, [("Service", "kube-dns"), ("Namespace", "a")]);
         assert_eq!(found[0].namespace.as_deref(), Some("kube-system"));
-        assert_eq!(manifests("{{ a: [ }"), []);
+        assert_eq!(parse_manifests("{{ a: [ }"), []);
     }
 
-    fn catalogue(names: &[&str]) -> Catalogue {
+    fn catalog_of(names: &[&str]) -> Catalog {
         let addons = names.iter();
-        Catalogue {
+        Catalog {
             addons: addons
                 .map(|name| ((*name).to_owned(), Addon::default()))
                 .collect(),
-            ..Catalogue::default()
+            ..Catalog::default()
         }
     }
 
     #[test]
-    fn another_name_of_an_addon_means_that_addon() {
-        let mut catalogue = catalogue(&["core/hostpath-storage", "core/storage", "core/helm"]);
+    fn resolve_maps_aliases_to_their_addon() {
+        let mut catalogue = catalog_of(&["core/hostpath-storage", "core/storage", "core/helm"]);
         let deployment = "kind: Deployment\nmetadata: {name: a}\n";
         for (name, check, text) in [
             ("core/hostpath-storage", "deployment.apps/a", deployment),
@@ -329,10 +329,10 @@ mod tests {
             ("core/helm", "pod/helm", ""),
         ] {
             let addon = catalogue.addons.get_mut(name).unwrap();
-            addon.check = Check::Object(check.to_owned());
-            addon.manifests = manifests(text);
+            addon.check = StatusCheck::Object(check.to_owned());
+            addon.manifests = parse_manifests(text);
         }
-        catalogue.set_aliases_apart();
+        catalogue.split_off_aliases();
         for name in ["storage", "core/storage", "hostpath-storage"] {
             assert_eq!(catalogue.resolve(name).unwrap(), "core/hostpath-storage");
         }
@@ -341,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_must_say_which_addon_is_meant() {
-        let catalogue = catalogue(&["community/istio", "core/dns", "mine/istio"]);
+    fn resolve_rejects_ambiguous_and_unknown_names() {
+        let catalogue = catalog_of(&["community/istio", "core/dns", "mine/istio"]);
         assert_eq!(catalogue.resolve("dns").unwrap(), "core/dns");
         assert_eq!(catalogue.resolve("mine/istio").unwrap(), "mine/istio");
         let several = catalogue.resolve("istio").unwrap_err();

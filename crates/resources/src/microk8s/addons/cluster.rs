@@ -11,18 +11,18 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::{
-    host::{ClusterObject, HostError, Identity, Reader},
+    host::{ClusterObject, HostError, ObjectIdentity, Reader},
     microk8s::{
         addons::{
-            catalog::{Addon, Catalogue, Check, Manifest, is_open},
-            record::{Record, Records},
+            catalog::{Addon, Catalog, Manifest, StatusCheck, has_placeholder},
+            record::{AddonRecord, AddonRecords},
         },
         layout::Layout,
     },
 };
 
 /// Kinds that last as long as their addon. Jobs end, and programs of addons replace their own settings and secrets.
-const LASTING: [&str; 16] = [
+const PERSISTENT_KINDS: [&str; 16] = [
     "APIService",
     "ClusterRole",
     "ClusterRoleBinding",
@@ -41,21 +41,21 @@ const LASTING: [&str; 16] = [
     "ValidatingWebhookConfiguration",
 ];
 /// The service that runs the API server.
-const KUBELITE: &str = "snap.microk8s.daemon-kubelite.service";
+const KUBELITE_UNIT: &str = "snap.microk8s.daemon-kubelite.service";
 /// How long the API server may be on its way after its service was started.
-const STARTING: Duration = Duration::from_mins(2);
+const STARTUP_GRACE: Duration = Duration::from_mins(2);
 /// How often it is asked then.
-const PAUSE: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// The addon whose arguments can be seen: the name servers to which `CoreDNS` forwards.
-const DNS: &str = "core/dns";
+const DNS_ADDON: &str = "core/dns";
 /// What `CoreDNS` forwards to when nobody says where to.
-const RESOLVER: &str = "/etc/resolv.conf";
+const DEFAULT_FORWARDER: &str = "/etc/resolv.conf";
 
 /// What there is to see.
 #[derive(Debug)]
-pub(crate) enum Seen {
+pub(crate) enum ClusterView {
     /// `MicroK8s` is not installed.
-    Nothing,
+    NotInstalled,
     /// It is, and nothing can be said about its addons: it is stopped, a worker, or too old, or only root may ask.
     Unknown,
     /// All of it.
@@ -66,8 +66,8 @@ pub(crate) enum Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: String,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) records: Records,
+    pub(crate) catalog: Catalog,
+    pub(crate) records: AddonRecords,
     pub(crate) objects: Arc<[ClusterObject]>,
     /// The addons that a file makes known.
     files: BTreeSet<String>,
@@ -77,33 +77,33 @@ pub(crate) struct Cluster {
 
 /// How it is with an addon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum AddonStatus {
     /// It is not enabled.
     Disabled,
     /// It is.
-    Enabled(Owner),
+    Enabled(EnabledBy),
     /// Stead enabled it, and these have gone since.
-    Broken(Vec<Identity>),
+    Broken(Vec<ObjectIdentity>),
     /// It is not, but `MicroK8s` takes these for it.
-    Mistaken(Vec<Identity>),
+    Mistaken(Vec<ObjectIdentity>),
 }
 
 /// Who enabled an addon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum EnabledBy {
     /// Stead did.
     Stead,
     /// Somebody else did.
     Other,
     /// Nobody: it is part of the snap.
-    Nobody,
+    BuiltIn,
 }
 
 impl Cluster {
     /// Looks at the cluster of this host.
-    pub(crate) async fn look(host: &Reader) -> Result<Seen, HostError> {
+    pub(crate) async fn read(host: &Reader) -> Result<ClusterView, HostError> {
         let Some(layout) = Layout::find(host)? else {
-            return Ok(Seen::Nothing);
+            return Ok(ClusterView::NotInstalled);
         };
         let kubeconfig = match layout.kubeconfig(host) {
             Err(HostError::Io { source, .. })
@@ -115,104 +115,104 @@ impl Cluster {
         };
         let Some(kubeconfig) = kubeconfig.filter(|_| !layout.is_stopped && !layout.is_worker)
         else {
-            return Ok(Seen::Unknown);
+            return Ok(ClusterView::Unknown);
         };
-        let Some(catalogue) = Catalogue::read(host, &layout)? else {
-            return Ok(Seen::Unknown);
+        let Some(catalog) = Catalog::read(host, &layout)? else {
+            return Ok(ClusterView::Unknown);
         };
         let mut files = BTreeSet::new();
-        for (name, addon) in &catalogue.addons {
-            if let Check::File(path) = &addon.check
+        for (name, addon) in &catalog.addons {
+            if let StatusCheck::File(path) = &addon.check
                 && host.stat(path)?.is_some()
             {
                 files.insert(name.clone());
             }
         }
-        let objects = patiently(host, &kubeconfig).await?;
+        let objects = wait_for_objects(host, &kubeconfig).await?;
         let corefile = host
             .config_map(&kubeconfig, "kube-system", "coredns")
             .await?
             .and_then(|mut map| map.remove("Corefile"));
-        Ok(Seen::Cluster(Box::new(Self {
-            records: Records::read(host, &kubeconfig).await?,
+        Ok(ClusterView::Cluster(Box::new(Self {
+            records: AddonRecords::read(host, &kubeconfig).await?,
             forwarders: corefile.map(|text| forwarders(&text)),
             kubeconfig,
-            catalogue,
+            catalog,
             objects,
             files,
         })))
     }
 
     /// Says how it is with an addon, by its full name.
-    pub(crate) fn standing(&self, name: &str) -> Standing {
-        let Some(addon) = self.catalogue.addons.get(name) else {
-            return Standing::Disabled;
+    pub(crate) fn status(&self, name: &str) -> AddonStatus {
+        let Some(addon) = self.catalog.addons.get(name) else {
+            return AddonStatus::Disabled;
         };
-        if addon.check == Check::BuiltIn {
-            return Standing::Enabled(Owner::Nobody);
+        if addon.check == StatusCheck::BuiltIn {
+            return AddonStatus::Enabled(EnabledBy::BuiltIn);
         }
         let record = self.records.0.get(name);
-        if let Some(record) = record.filter(|record| record.begun.is_none()) {
-            let (there, gone): (Vec<_>, Vec<_>) = lasting(record)
+        if let Some(record) = record.filter(|record| record.partial.is_none()) {
+            let (there, gone): (Vec<_>, Vec<_>) = persistent_objects(record)
                 .cloned()
                 .partition(|identity| self.is_live(&identity.uid));
             match (there.is_empty(), gone.is_empty()) {
-                (false, true) => return Standing::Enabled(Owner::Stead),
-                (false, false) => return Standing::Broken(gone),
-                (true, true) if self.is_hit(name) => {
-                    return Standing::Enabled(Owner::Stead);
+                (false, true) => return AddonStatus::Enabled(EnabledBy::Stead),
+                (false, false) => return AddonStatus::Broken(gone),
+                (true, true) if self.is_reported_enabled(name) => {
+                    return AddonStatus::Enabled(EnabledBy::Stead);
                 }
                 // Nothing of it is left: whoever enabled it again since was not stead.
                 (true, _) => {}
             }
         }
-        self.unrecorded(name, addon)
+        self.unrecorded_status(name, addon)
     }
 
-    /// As [`Self::standing`], of an addon that stead did not enable.
-    fn unrecorded(&self, name: &str, addon: &Addon) -> Standing {
-        let Check::Object(_) = addon.check else {
-            return if self.is_hit(name) {
-                Standing::Enabled(Owner::Other)
+    /// As [`Self::status`], of an addon that stead did not enable.
+    fn unrecorded_status(&self, name: &str, addon: &Addon) -> AddonStatus {
+        let StatusCheck::Object(_) = addon.check else {
+            return if self.is_reported_enabled(name) {
+                AddonStatus::Enabled(EnabledBy::Other)
             } else {
-                Standing::Disabled
+                AddonStatus::Disabled
             };
         };
-        let hits = self.hits(addon);
+        let hits = self.matching_objects(addon);
         let mut workloads = addon.workloads().peekable();
         // Where no manifest says how its objects look, the word of `MicroK8s` has to do.
         let is_told = workloads.peek().is_none() && !hits.is_empty();
         if is_told || workloads.any(|manifest| self.made_from(manifest).is_some()) {
-            Standing::Enabled(Owner::Other)
+            AddonStatus::Enabled(EnabledBy::Other)
         } else if hits.is_empty() {
-            Standing::Disabled
+            AddonStatus::Disabled
         } else {
-            Standing::Mistaken(hits)
+            AddonStatus::Mistaken(hits)
         }
     }
 
     /// Whether `MicroK8s` takes the addon for enabled.
-    pub(crate) fn is_hit(&self, name: &str) -> bool {
-        let Some(addon) = self.catalogue.addons.get(name) else {
+    pub(crate) fn is_reported_enabled(&self, name: &str) -> bool {
+        let Some(addon) = self.catalog.addons.get(name) else {
             return false;
         };
         match addon.check {
-            Check::BuiltIn => true,
-            Check::File(_) => self.files.contains(name),
-            Check::Object(_) => !self.hits(addon).is_empty(),
+            StatusCheck::BuiltIn => true,
+            StatusCheck::File(_) => self.files.contains(name),
+            StatusCheck::Object(_) => !self.matching_objects(addon).is_empty(),
         }
     }
 
     /// Returns the objects by which `MicroK8s` takes the addon for enabled, without those that others of them own.
-    fn hits(&self, addon: &Addon) -> Vec<Identity> {
-        let Check::Object(text) = &addon.check else {
+    fn matching_objects(&self, addon: &Addon) -> Vec<ObjectIdentity> {
+        let StatusCheck::Object(text) = &addon.check else {
             return vec![];
         };
         if text.is_empty() {
             return vec![];
         }
         let hits = self.live().filter(|object| {
-            let Identity {
+            let ObjectIdentity {
                 group, kind, name, ..
             } = &object.identity;
             let dot = if group.is_empty() { "" } else { "." };
@@ -224,8 +224,8 @@ impl Cluster {
     /// Returns the object that was made from a manifest of a workload: it is where the manifest says, and `kubectl apply` made it with
     /// the same selector from one of the same images. Tags do not count: repositories are updated.
     fn made_from(&self, manifest: &Manifest) -> Option<&ClusterObject> {
-        let object = self.named(manifest)?;
-        let applied: Value = serde_json::from_str(object.applied.as_deref()?).ok()?;
+        let object = self.find_object(manifest)?;
+        let applied: Value = serde_json::from_str(object.last_applied.as_deref()?).ok()?;
         let selector = |of: &Value| of["spec"]["selector"].clone();
         let (wanted, there) = (images(&manifest.content), images(&applied));
         let is_same = selector(&manifest.content) == selector(&applied)
@@ -234,9 +234,9 @@ impl Cluster {
     }
 
     /// Returns the object that has the kind, the namespace and the name of a manifest.
-    pub(crate) fn named(&self, manifest: &Manifest) -> Option<&ClusterObject> {
+    pub(crate) fn find_object(&self, manifest: &Manifest) -> Option<&ClusterObject> {
         self.live().find(|object| {
-            let Identity {
+            let ObjectIdentity {
                 kind,
                 namespace,
                 name,
@@ -252,23 +252,23 @@ impl Cluster {
     }
 
     /// Returns what stands where the addon would put its own, and is not its own.
-    pub(crate) fn in_the_way(&self, name: &str) -> Vec<Identity> {
-        if let Standing::Mistaken(objects) = self.standing(name) {
+    pub(crate) fn conflicting_objects(&self, name: &str) -> Vec<ObjectIdentity> {
+        if let AddonStatus::Mistaken(objects) = self.status(name) {
             return objects;
         }
-        let own = self.own(name);
-        let addon = &self.catalogue.addons[name];
+        let own = self.own_uids(name);
+        let addon = &self.catalog.addons[name];
         addon
             .workloads()
             .filter(|manifest| self.made_from(manifest).is_none())
-            .filter_map(|manifest| self.named(manifest))
+            .filter_map(|manifest| self.find_object(manifest))
             .filter(|object| !own.contains(object.identity.uid.as_str()))
             .map(|object| object.identity.clone())
             .collect()
     }
 
     /// Returns the numbers of the addon's own objects: those that were recorded, or else those that its manifests made.
-    pub(crate) fn own(&self, name: &str) -> BTreeSet<&str> {
+    pub(crate) fn own_uids(&self, name: &str) -> BTreeSet<&str> {
         let recorded = self.records.0.get(name).into_iter();
         let mut own: BTreeSet<&str> = recorded
             .flat_map(|record| &record.objects)
@@ -276,12 +276,14 @@ impl Cluster {
             .filter(|uid| self.is_live(uid))
             .collect();
         if own.is_empty()
-            && let Standing::Enabled(_) = self.standing(name)
+            && let AddonStatus::Enabled(_) = self.status(name)
         {
-            let manifests = &self.catalogue.addons[name].manifests;
-            let made = manifests.iter().filter_map(|manifest| self.named(manifest));
+            let manifests = &self.catalog.addons[name].manifests;
+            let made = manifests
+                .iter()
+                .filter_map(|manifest| self.find_object(manifest));
             own.extend(
-                made.filter(|object| object.applied.is_some())
+                made.filter(|object| object.last_applied.is_some())
                     .map(|object| object.identity.uid.as_str()),
             );
         }
@@ -291,11 +293,11 @@ impl Cluster {
     /// Returns the arguments that an enabled addon has; `None` if nobody can tell.
     pub(crate) fn arguments(&self, name: &str) -> Option<Vec<String>> {
         let record = self.records.0.get(name);
-        let is_own = self.standing(name) == Standing::Enabled(Owner::Stead);
+        let is_own = self.status(name) == AddonStatus::Enabled(EnabledBy::Stead);
         let recorded = record
             .filter(|_| is_own)
             .map(|record| record.arguments.clone());
-        if name != DNS {
+        if name != DNS_ADDON {
             return recorded;
         }
         let Some(forwarders) = &self.forwarders else {
@@ -311,14 +313,14 @@ impl Cluster {
                 arguments[0] = listed;
                 Some(arguments)
             }
-            None if listed == RESOLVER => Some(vec![]),
+            None if listed == DEFAULT_FORWARDER => Some(vec![]),
             None => Some(vec![listed]),
         }
     }
 
     /// Returns the objects that are not going.
     pub(crate) fn live(&self) -> impl Iterator<Item = &ClusterObject> {
-        self.objects.iter().filter(|object| !object.is_going)
+        self.objects.iter().filter(|object| !object.is_terminating)
     }
 
     /// Whether an object is there, by its number.
@@ -328,7 +330,10 @@ impl Cluster {
 }
 
 /// Asks what is in the cluster, and waits while kubelite has only just been started.
-async fn patiently(host: &Reader, kubeconfig: &str) -> Result<Arc<[ClusterObject]>, HostError> {
+async fn wait_for_objects(
+    host: &Reader,
+    kubeconfig: &str,
+) -> Result<Arc<[ClusterObject]>, HostError> {
     loop {
         let error = match host.cluster_objects(kubeconfig).await {
             Err(error) => error,
@@ -337,20 +342,20 @@ async fn patiently(host: &Reader, kubeconfig: &str) -> Result<Arc<[ClusterObject
         if !host.has_systemd()? {
             return Err(error);
         }
-        let status = host.unit(KUBELITE).await?;
-        let started = UNIX_EPOCH + Duration::from_micros(status.started);
-        let is_new = started.elapsed().is_ok_and(|age| age < STARTING);
-        if !is_new || !matches!(&*status.active, "active" | "activating") {
+        let status = host.unit(KUBELITE_UNIT).await?;
+        let started = UNIX_EPOCH + Duration::from_micros(status.started_at);
+        let is_new = started.elapsed().is_ok_and(|age| age < STARTUP_GRACE);
+        if !is_new || !matches!(&*status.active_state, "active" | "activating") {
             return Err(error);
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Returns the recorded objects that last as long as their addon.
-pub(crate) fn lasting(record: &Record) -> impl Iterator<Item = &Identity> {
+pub(crate) fn persistent_objects(record: &AddonRecord) -> impl Iterator<Item = &ObjectIdentity> {
     let objects = record.objects.iter();
-    objects.filter(|identity| LASTING.contains(&identity.kind.as_str()))
+    objects.filter(|identity| PERSISTENT_KINDS.contains(&identity.kind.as_str()))
 }
 
 /// Returns the images of a workload, without tags; those that a script fills in are left out.
@@ -359,7 +364,7 @@ fn images(workload: &Value) -> BTreeSet<String> {
     let images = containers.into_iter().flatten();
     images
         .filter_map(|container| container["image"].as_str())
-        .filter(|image| !is_open(image))
+        .filter(|image| !has_placeholder(image))
         .map(|image| {
             let image = image.split('@').next().unwrap_or(image);
             match image.rsplit_once(':') {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use stead_engine::model::listing::{Listing, Written};
+use stead_engine::model::listing::{Export, Listing};
 
 use crate::{
     host::{HostError, Reader},
     microk8s::{
         addons::{
-            cluster::{Cluster, Owner, Seen, Standing},
+            cluster::{AddonStatus, Cluster, ClusterView, EnabledBy},
             switch,
         },
         layout::{self, SNAP},
@@ -16,49 +16,54 @@ use crate::{
 };
 
 /// Why nothing can be said about the addons of a `MicroK8s` that is there.
-const UNKNOWN: &str = "MicroK8s is stopped, a worker or older than 1.24, or needs root";
+const UNREADABLE: &str = "MicroK8s is stopped, a worker or older than 1.24, or needs root";
 
 /// Addons with their arguments.
-type Addons = BTreeMap<String, Option<Vec<String>>>;
+type AddonArguments = BTreeMap<String, Option<Vec<String>>>;
 
 /// Lists what somebody enabled.
-pub(crate) async fn list(host: &Reader) -> Result<Listing, HostError> {
-    let mut listing = Listing::of("Enabled addons of MicroK8s.", []);
-    match Cluster::look(host).await? {
-        Seen::Nothing => return Ok(Listing::outside(layout::NOT_INSTALLED)),
-        Seen::Unknown => drop(
+pub(crate) async fn list_enabled(host: &Reader) -> Result<Listing, HostError> {
+    let mut listing = Listing::new("Enabled addons of MicroK8s.", []);
+    match Cluster::read(host).await? {
+        ClusterView::NotInstalled => return Ok(Listing::not_importable(layout::NOT_INSTALLED)),
+        ClusterView::Unknown => drop(
             listing
                 .unreadable
-                .insert(SNAP.to_owned(), UNKNOWN.to_owned()),
+                .insert(SNAP.to_owned(), UNREADABLE.to_owned()),
         ),
-        Seen::Cluster(cluster) => cluster.list(&mut listing),
+        ClusterView::Cluster(cluster) => cluster.add_to_listing(&mut listing),
     }
     Ok(listing)
 }
 
 /// Returns what a spec says of enabled addons.
-pub(crate) async fn written(host: &Reader, addons: Addons) -> Result<Written<Addons>, HostError> {
-    let Seen::Cluster(cluster) = Cluster::look(host).await? else {
-        return Ok(Written::Unreadable(UNKNOWN.to_owned()));
+pub(crate) async fn export_addons(
+    host: &Reader,
+    addons: AddonArguments,
+) -> Result<Export<AddonArguments>, HostError> {
+    let ClusterView::Cluster(cluster) = Cluster::read(host).await? else {
+        return Ok(Export::Unreadable(UNREADABLE.to_owned()));
     };
     let chosen = addons
         .into_iter()
-        .filter(|(addon, _)| cluster.is_chosen(addon));
-    let named = chosen.map(|(addon, arguments)| (cluster.short(&addon), arguments));
-    Ok(Written::down(named.collect()))
+        .filter(|(addon, _)| cluster.is_user_enabled(addon));
+    let named = chosen.map(|(addon, arguments)| (cluster.shortest_name(&addon), arguments));
+    Ok(Export::as_is(named.collect()))
 }
 
 impl Cluster {
     /// Lists what somebody enabled, and names what only looks so.
-    fn list(&self, listing: &mut Listing) {
-        for addon in self.catalogue.addons.keys() {
-            match self.standing(addon) {
-                Standing::Disabled | Standing::Enabled(Owner::Nobody) => listing.default += 1,
-                Standing::Enabled(_) => drop(listing.managed.insert(SNAP.to_owned())),
-                Standing::Broken(_) => {
+    fn add_to_listing(&self, listing: &mut Listing) {
+        for addon in self.catalog.addons.keys() {
+            match self.status(addon) {
+                AddonStatus::Disabled | AddonStatus::Enabled(EnabledBy::BuiltIn) => {
+                    listing.default += 1;
+                }
+                AddonStatus::Enabled(_) => drop(listing.managed.insert(SNAP.to_owned())),
+                AddonStatus::Broken(_) => {
                     listing.ignore("it is broken: objects of it are missing", addon);
                 }
-                Standing::Mistaken(_) => {
+                AddonStatus::Mistaken(_) => {
                     listing.ignore("MicroK8s mistakes objects of others for it", addon);
                 }
             }
@@ -66,14 +71,14 @@ impl Cluster {
     }
 
     /// Returns the addons that are enabled, with their arguments, and says where MicroK8s thinks otherwise.
-    pub(crate) fn enabled(&self) -> (Addons, Vec<String>) {
+    pub(crate) fn enabled(&self) -> (AddonArguments, Vec<String>) {
         let mut addons = BTreeMap::new();
         let mut remarks = vec![];
-        for name in self.catalogue.addons.keys() {
-            match self.standing(name) {
-                Standing::Disabled => {}
-                Standing::Enabled(owner) => {
-                    if owner == Owner::Stead && !self.is_hit(name) {
+        for name in self.catalog.addons.keys() {
+            match self.status(name) {
+                AddonStatus::Disabled => {}
+                AddonStatus::Enabled(owner) => {
+                    if owner == EnabledBy::Stead && !self.is_reported_enabled(name) {
                         remarks.push(format!(
                             "MicroK8s reports {name} as disabled, although all its objects exist"
                         ));
@@ -81,13 +86,13 @@ impl Cluster {
                     let arguments = self.arguments(name);
                     addons.insert(name.clone(), Some(arguments.unwrap_or_default()));
                 }
-                Standing::Broken(gone) => remarks.push(format!(
+                AddonStatus::Broken(gone) => remarks.push(format!(
                     "{name} is broken: these are missing: {}",
-                    switch::list(&gone)
+                    switch::join_identities(&gone)
                 )),
-                Standing::Mistaken(objects) => remarks.push(format!(
+                AddonStatus::Mistaken(objects) => remarks.push(format!(
                     "MicroK8s reports {name} as enabled because of {}, which does not belong to it",
-                    switch::list(&objects)
+                    switch::join_identities(&objects)
                 )),
             }
         }
@@ -95,15 +100,18 @@ impl Cluster {
     }
 
     /// Whether an addon is enabled because somebody wanted it.
-    fn is_chosen(&self, addon: &str) -> bool {
-        let standing = self.standing(addon);
-        matches!(standing, Standing::Enabled(Owner::Stead | Owner::Other))
+    fn is_user_enabled(&self, addon: &str) -> bool {
+        let status = self.status(addon);
+        matches!(
+            status,
+            AddonStatus::Enabled(EnabledBy::Stead | EnabledBy::Other)
+        )
     }
 
     /// Returns the shortest name that means an addon.
-    fn short(&self, addon: &str) -> String {
+    fn shortest_name(&self, addon: &str) -> String {
         let bare = addon.split_once('/').map_or(addon, |(_, bare)| bare);
-        match self.catalogue.resolve(bare) {
+        match self.catalog.resolve(bare) {
             Ok(full) if full == addon => bare.to_owned(),
             _ => addon.to_owned(),
         }

@@ -10,9 +10,9 @@ pub(crate) const KIND: &str = "addon-repo";
 /// The repository that comes with the snap.
 pub(crate) const CORE: &str = "core";
 /// What MicroK8s itself clones lies in the snap.
-pub(crate) const OF_SNAP: &str = "/snap/microk8s/";
+pub(crate) const SNAP_PREFIX: &str = "/snap/microk8s/";
 
 /// Returns where a repository is.
-pub(crate) fn folder_of(name: &str) -> PathBuf {
+pub(crate) fn repository_dir(name: &str) -> PathBuf {
     Path::new(COMMON).join("addons").join(name)
 }

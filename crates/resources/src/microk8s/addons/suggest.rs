@@ -3,7 +3,7 @@
 use crate::{
     host::Reader,
     microk8s::{
-        addons::catalog::Catalogue,
+        addons::catalog::Catalog,
         layout::{Layout, SNAP},
     },
 };
@@ -11,7 +11,7 @@ use crate::{
 /// Names the addons that the repositories of this host have, without the repository where that is clear.
 pub(crate) fn addons(host: &Reader) -> Vec<String> {
     let layout = Layout::find(host).ok().flatten();
-    let catalogue = layout.and_then(|layout| Catalogue::read(host, &layout).ok().flatten());
+    let catalogue = layout.and_then(|layout| Catalog::read(host, &layout).ok().flatten());
     let Some(catalogue) = catalogue else {
         return vec![];
     };

@@ -10,13 +10,13 @@ use stead_engine::provider::error::ProviderError;
 use tokio::time::sleep;
 
 use crate::{
-    host::{Call, ClusterObject, Existing, HostError, Identity, Reader, Writer},
+    host::{ClusterObject, CommandSpec, HostError, IfExists, ObjectIdentity, Reader, Writer},
     microk8s::restart,
     microk8s::{
         addons::{
             catalog::WORKLOADS,
-            cluster::{Cluster, Owner, Seen, Standing, lasting},
-            record::{Begun, NAME, Record},
+            cluster::{AddonStatus, Cluster, ClusterView, EnabledBy, persistent_objects},
+            record::{AddonRecord, CONFIG_MAP, PartialEnable},
         },
         args_file::ArgsFile,
         layout::{self, LIMIT, Layout, SNAP},
@@ -24,19 +24,19 @@ use crate::{
 };
 
 /// How long a script of an addon may take. It may have to fetch what it installs.
-const SCRIPT: Duration = Duration::from_mins(15);
+const SCRIPT_TIMEOUT: Duration = Duration::from_mins(15);
 /// How long the API server may be away; some scripts restart it.
-const API: Duration = Duration::from_mins(3);
+const API_TIMEOUT: Duration = Duration::from_mins(3);
 /// How long objects may take to come after their script has ended well: it made them itself, mostly.
-const COMES: Duration = Duration::from_secs(20);
+const CREATION_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long objects may take to go after their script has ended. A namespace goes last.
-const SETTLED: Duration = Duration::from_mins(2);
+const REMOVAL_TIMEOUT: Duration = Duration::from_mins(2);
 /// How often it is looked at.
-const PAUSE: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// An addon was not switched.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SwitchError {
+pub(crate) enum AddonError {
     /// The host or the cluster refused.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -44,47 +44,47 @@ pub(crate) enum SwitchError {
     #[error("MicroK8s is not running here")]
     NoCluster,
     /// Objects of others would go too.
-    #[error("disabling {addon} would also delete objects of others: {}", list(.objects))]
-    WouldDie {
+    #[error("disabling {addon} would also delete objects of others: {}", join_identities(.objects))]
+    WouldDelete {
         /// The addon.
         addon: String,
         /// What would go.
-        objects: Vec<Identity>,
+        objects: Vec<ObjectIdentity>,
     },
     /// Objects of others stand where those of the addon would.
-    #[error("MicroK8s would mistake these for {addon}: {}", list(.objects))]
-    InTheWay {
+    #[error("MicroK8s would mistake these for {addon}: {}", join_identities(.objects))]
+    Conflict {
         /// The addon.
         addon: String,
         /// What is there.
-        objects: Vec<Identity>,
+        objects: Vec<ObjectIdentity>,
     },
     /// A service did not come up again.
     #[error(transparent)]
     Restart(#[from] ProviderError),
     /// The script ended well, and nothing came of it.
     #[error("`microk8s enable {0}` succeeded, but created no objects")]
-    NothingCame(String),
+    NothingCreated(String),
     /// The script ended, and the addon is still there.
-    #[error("`microk8s disable {addon}` ended, but these still exist: {}", list(.objects))]
-    StillThere {
+    #[error("`microk8s disable {addon}` ended, but these still exist: {}", join_identities(.objects))]
+    NotRemoved {
         /// The addon.
         addon: String,
         /// What is there.
-        objects: Vec<Identity>,
+        objects: Vec<ObjectIdentity>,
     },
     /// The script took what it should not have.
-    #[error("`microk8s disable {addon}` also deleted objects of others: {}", list(.objects))]
-    Took {
+    #[error("`microk8s disable {addon}` also deleted objects of others: {}", join_identities(.objects))]
+    DeletedOthers {
         /// The addon.
         addon: String,
         /// What has gone.
-        objects: Vec<Identity>,
+        objects: Vec<ObjectIdentity>,
     },
 }
 
 /// Names objects in a line.
-pub(crate) fn list(objects: &[Identity]) -> String {
+pub(crate) fn join_identities(objects: &[ObjectIdentity]) -> String {
     let names: Vec<_> = objects.iter().map(ToString::to_string).collect();
     names.join(", ")
 }
@@ -103,47 +103,47 @@ pub(crate) async fn enable(
     host: &Writer,
     name: &str,
     arguments: &[String],
-) -> Result<(), SwitchError> {
-    finish(host, name).await?;
-    let mut cluster = look(host).await?;
-    let objects = cluster.in_the_way(name);
+) -> Result<(), AddonError> {
+    clean_up(host, name).await?;
+    let mut cluster = read_cluster(host).await?;
+    let objects = cluster.conflicting_objects(name);
     if !objects.is_empty() {
         let addon = name.to_owned();
-        return Err(SwitchError::InTheWay { addon, objects });
+        return Err(AddonError::Conflict { addon, objects });
     }
-    if cluster.standing(name) != Standing::Disabled {
+    if cluster.status(name) != AddonStatus::Disabled {
         // Half of it is there, or it has other arguments: the command would do nothing.
         disable(host, name, Leftovers::Keep).await?;
-        cluster = look(host).await?;
+        cluster = read_cluster(host).await?;
     }
-    let begun = Begun {
-        objects: came(&cluster, &BTreeSet::new())
+    let begun = PartialEnable {
+        objects: created(&cluster, &BTreeSet::new())
             .map(|object| object.identity.uid.clone())
             .collect(),
-        arguments: argument_files(&Reader::new(host.root()))?,
+        arguments: read_argument_files(&Reader::new(host.root()))?,
     };
-    let mut record = Record {
+    let mut record = AddonRecord {
         arguments: arguments.to_vec(),
         objects: vec![],
-        begun: Some(begun.clone()),
+        partial: Some(begun.clone()),
     };
-    note(host, name, Some(&record)).await?;
-    run(host, "enable", name, arguments).await?;
+    write_record(host, name, Some(&record)).await?;
+    run_script(host, "enable", name, arguments).await?;
 
-    record.begun = None;
-    host.waits_for(format!("objects of the addon {name}"));
+    record.partial = None;
+    host.report_wait(format!("objects of the addon {name}"));
     let ended = Instant::now();
     loop {
-        let cluster = look(host).await?;
-        let objects = came(&cluster, &begun.objects).filter(|object| !object.is_going);
+        let cluster = read_cluster(host).await?;
+        let objects = created(&cluster, &begun.objects).filter(|object| !object.is_terminating);
         record.objects = objects.map(|object| object.identity.clone()).collect();
-        if lasting(&record).next().is_some() || cluster.is_hit(name) {
-            return note(host, name, Some(&record)).await;
+        if persistent_objects(&record).next().is_some() || cluster.is_reported_enabled(name) {
+            return write_record(host, name, Some(&record)).await;
         }
-        if ended.elapsed() > COMES {
-            return Err(SwitchError::NothingCame(name.to_owned()));
+        if ended.elapsed() > CREATION_TIMEOUT {
+            return Err(AddonError::NothingCreated(name.to_owned()));
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -152,163 +152,169 @@ pub(crate) async fn disable(
     host: &Writer,
     name: &str,
     leftovers: Leftovers,
-) -> Result<(), SwitchError> {
-    let before = look(host).await?;
-    let standing = before.standing(name);
-    if let Standing::Mistaken(_) | Standing::Disabled = standing {
-        return note(host, name, None).await;
+) -> Result<(), AddonError> {
+    let before = read_cluster(host).await?;
+    let status = before.status(name);
+    if let AddonStatus::Mistaken(_) | AddonStatus::Disabled = status {
+        return write_record(host, name, None).await;
     }
-    let objects = before.would_die(name);
+    let objects = before.would_be_deleted(name);
     if !objects.is_empty() {
         let addon = name.to_owned();
-        return Err(SwitchError::WouldDie { addon, objects });
+        return Err(AddonError::WouldDelete { addon, objects });
     }
     let own = before.records.0.get(name).cloned().unwrap_or_default();
-    let said = run(host, "disable", name, &[]).await;
-    host.waits_for(format!("the removal of the objects of the addon {name}"));
+    let said = run_script(host, "disable", name, &[]).await;
+    host.report_wait(format!("the removal of the objects of the addon {name}"));
     let begin = Instant::now();
-    while let Some(objects) = left(&look(host).await?, name, &own) {
-        if begin.elapsed() > SETTLED {
+    while let Some(objects) = remaining(&read_cluster(host).await?, name, &own) {
+        if begin.elapsed() > REMOVAL_TIMEOUT {
             said?;
             let addon = name.to_owned();
-            return Err(SwitchError::StillThere { addon, objects });
+            return Err(AddonError::NotRemoved { addon, objects });
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
-    if standing == Standing::Enabled(Owner::Stead) {
-        let objects = lost(&before, &look(host).await?, name);
+    if status == AddonStatus::Enabled(EnabledBy::Stead) {
+        let objects = missing(&before, &read_cluster(host).await?, name);
         if !objects.is_empty() {
             let addon = name.to_owned();
-            return Err(SwitchError::Took { addon, objects });
+            return Err(AddonError::DeletedOthers { addon, objects });
         }
     }
     if leftovers == Leftovers::Remove {
         let is_own = |object: &&ClusterObject| own.objects.contains(&object.identity);
-        remove(host, name, |cluster| {
+        delete_objects(host, name, |cluster| {
             cluster.objects.iter().filter(is_own).cloned().collect()
         })
         .await?;
     }
-    note(host, name, None).await
+    write_record(host, name, None).await
 }
 
 /// Takes back all that [`enable`] began and did not end, on a host whose cluster can be seen.
-pub(crate) async fn finish_all(host: &Writer) -> Result<(), SwitchError> {
-    let Some(cluster) = look_if_any(host).await? else {
+pub(crate) async fn clean_up_all(host: &Writer) -> Result<(), AddonError> {
+    let Some(cluster) = try_read_cluster(host).await? else {
         return Ok(());
     };
     let records = cluster.records.0.iter();
-    for (name, _) in records.filter(|(_, record)| record.begun.is_some()) {
-        finish(host, name).await?;
+    for (name, _) in records.filter(|(_, record)| record.partial.is_some()) {
+        clean_up(host, name).await?;
     }
     Ok(())
 }
 
 /// Takes back what enabling an addon began and did not end: by its own script where that is safe, then object by object.
-async fn finish(host: &Writer, name: &str) -> Result<(), SwitchError> {
-    let cluster = look(host).await?;
+async fn clean_up(host: &Writer, name: &str) -> Result<(), AddonError> {
+    let cluster = read_cluster(host).await?;
     let record = cluster.records.0.get(name);
-    let Some(begun) = record.and_then(|record| record.begun.clone()) else {
+    let Some(begun) = record.and_then(|record| record.partial.clone()) else {
         return Ok(());
     };
-    let own: BTreeSet<&str> = came(&cluster, &begun.objects)
+    let own: BTreeSet<&str> = created(&cluster, &begun.objects)
         .map(|object| object.identity.uid.as_str())
         .collect();
-    if !own.is_empty() && cluster.doomed(name, &own).is_empty() {
+    if !own.is_empty() && cluster.deletion_set(name, &own).is_empty() {
         // It also undoes what the other script did outside of the cluster. That it may fail half way is why the rest follows.
-        drop(run(host, "disable", name, &[]).await);
+        drop(run_script(host, "disable", name, &[]).await);
     }
-    remove(host, name, |cluster| {
-        came(cluster, &begun.objects).cloned().collect()
+    delete_objects(host, name, |cluster| {
+        created(cluster, &begun.objects).cloned().collect()
     })
     .await?;
-    restore(host, &begun.arguments).await?;
-    note(host, name, None).await
+    restore_argument_files(host, &begun.arguments).await?;
+    write_record(host, name, None).await
 }
 
 /// Deletes objects one by one and waits until they are gone.
-async fn remove(
+async fn delete_objects(
     host: &Writer,
     name: &str,
     which: impl Fn(&Cluster) -> Vec<ClusterObject>,
-) -> Result<(), SwitchError> {
+) -> Result<(), AddonError> {
     let begin = Instant::now();
     loop {
-        let cluster = look(host).await?;
+        let cluster = read_cluster(host).await?;
         let objects = which(&cluster);
         if objects.is_empty() {
             return Ok(());
         }
-        for object in objects.iter().filter(|object| !object.is_going) {
+        for object in objects.iter().filter(|object| !object.is_terminating) {
             host.delete_object(&cluster.kubeconfig, &object.identity)
                 .await?;
         }
-        if begin.elapsed() > SETTLED {
+        if begin.elapsed() > REMOVAL_TIMEOUT {
             let objects = objects.into_iter().map(|object| object.identity).collect();
             let addon = name.to_owned();
-            return Err(SwitchError::StillThere { addon, objects });
+            return Err(AddonError::NotRemoved { addon, objects });
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// Returns the objects without an owner that are not among `before`, apart from stead's own note.
-fn came<'a>(
+fn created<'a>(
     cluster: &'a Cluster,
     before: &BTreeSet<String>,
 ) -> impl Iterator<Item = &'a ClusterObject> {
     let is_new = move |object: &&ClusterObject| {
-        !object.is_owned && !before.contains(&object.identity.uid) && object.identity.name != NAME
+        !object.is_owned
+            && !before.contains(&object.identity.uid)
+            && object.identity.name != CONFIG_MAP
     };
     cluster.objects.iter().filter(is_new)
 }
 
 /// Returns what is still there of an addon that was disabled, or is going; `None` if it is gone.
-fn left(now: &Cluster, name: &str, own: &Record) -> Option<Vec<Identity>> {
+fn remaining(now: &Cluster, name: &str, own: &AddonRecord) -> Option<Vec<ObjectIdentity>> {
     let there = now.objects.iter().filter(|object| {
         let is_program = WORKLOADS.contains(&object.identity.kind.as_str());
-        own.objects.contains(&object.identity) && (is_program || object.is_going)
+        own.objects.contains(&object.identity) && (is_program || object.is_terminating)
     });
     let there: Vec<_> = there.map(|object| object.identity.clone()).collect();
-    let is_enabled = matches!(now.standing(name), Standing::Enabled(Owner::Other));
+    let is_enabled = matches!(now.status(name), AddonStatus::Enabled(EnabledBy::Other));
     (!there.is_empty() || is_enabled && own.objects.is_empty()).then_some(there)
 }
 
 /// Returns what has gone since `before` that is not the addon's.
-fn lost(before: &Cluster, now: &Cluster, name: &str) -> Vec<Identity> {
-    let own = before.own(name);
+fn missing(before: &Cluster, now: &Cluster, name: &str) -> Vec<ObjectIdentity> {
+    let own = before.own_uids(name);
     before
         .live()
         .filter(|object| !object.is_owned && !now.is_live(&object.identity.uid))
         .filter(|object| !own.contains(object.identity.uid.as_str()))
-        .filter(|object| !before.is_debris(&own, object))
+        .filter(|object| !before.is_leftover(&own, object))
         .map(|object| object.identity.clone())
         .collect()
 }
 
 /// Looks at the cluster, and waits while it is away: scripts of addons restart it.
-async fn look(host: &Writer) -> Result<Cluster, SwitchError> {
-    look_if_any(host).await?.ok_or(SwitchError::NoCluster)
+async fn read_cluster(host: &Writer) -> Result<Cluster, AddonError> {
+    try_read_cluster(host).await?.ok_or(AddonError::NoCluster)
 }
 
-/// As [`look`]; `None` where there is no cluster to look at.
-async fn look_if_any(host: &Writer) -> Result<Option<Cluster>, SwitchError> {
+/// As [`read_cluster`]; `None` where there is no cluster to look at.
+async fn try_read_cluster(host: &Writer) -> Result<Option<Cluster>, AddonError> {
     let begin = Instant::now();
     loop {
-        match Cluster::look(&Reader::new(host.root())).await {
-            Ok(Seen::Cluster(cluster)) => return Ok(Some(*cluster)),
-            Ok(Seen::Nothing | Seen::Unknown) => return Ok(None),
-            Err(error) if begin.elapsed() > API => return Err(error.into()),
-            Err(_) => sleep(PAUSE).await,
+        match Cluster::read(&Reader::new(host.root())).await {
+            Ok(ClusterView::Cluster(cluster)) => return Ok(Some(*cluster)),
+            Ok(ClusterView::NotInstalled | ClusterView::Unknown) => return Ok(None),
+            Err(error) if begin.elapsed() > API_TIMEOUT => return Err(error.into()),
+            Err(_) => sleep(POLL_INTERVAL).await,
         }
     }
 }
 
 /// Notes what is known of an addon; `None` forgets it.
-async fn note(host: &Writer, name: &str, record: Option<&Record>) -> Result<(), SwitchError> {
+async fn write_record(
+    host: &Writer,
+    name: &str,
+    record: Option<&AddonRecord>,
+) -> Result<(), AddonError> {
     let begin = Instant::now();
     loop {
-        let mut cluster = look(host).await?;
+        let mut cluster = read_cluster(host).await?;
         let noted = match record {
             Some(record) => cluster.records.0.insert(name.to_owned(), record.clone()),
             None => cluster.records.0.remove(name),
@@ -318,25 +324,30 @@ async fn note(host: &Writer, name: &str, record: Option<&Record>) -> Result<(), 
         }
         match cluster.records.write(host, &cluster.kubeconfig).await {
             Ok(()) => return Ok(()),
-            Err(error) if begin.elapsed() > API => return Err(error.into()),
-            Err(_) => sleep(PAUSE).await,
+            Err(error) if begin.elapsed() > API_TIMEOUT => return Err(error.into()),
+            Err(_) => sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-async fn run(host: &Writer, verb: &str, name: &str, arguments: &[String]) -> Result<(), HostError> {
+async fn run_script(
+    host: &Writer,
+    verb: &str,
+    name: &str,
+    arguments: &[String],
+) -> Result<(), HostError> {
     let mut line = vec!["run", SNAP, verb, name];
     line.extend(arguments.iter().map(String::as_str));
-    let call = Call {
-        deadline: SCRIPT,
-        ..Call::new("snap", &line)
+    let call = CommandSpec {
+        deadline: SCRIPT_TIMEOUT,
+        ..CommandSpec::new("snap", &line)
     };
-    host.waits_for(format!("the script that {verb}s the addon {name}"));
-    host.call(call).await.map(drop)
+    host.report_wait(format!("the script that {verb}s the addon {name}"));
+    host.run_command(call).await.map(drop)
 }
 
 /// Reads the files of arguments that scripts of addons may edit.
-fn argument_files(host: &Reader) -> Result<BTreeMap<String, String>, HostError> {
+fn read_argument_files(host: &Reader) -> Result<BTreeMap<String, String>, HostError> {
     let mut texts = BTreeMap::new();
     let Some(layout) = Layout::find(host)? else {
         return Ok(texts);
@@ -350,8 +361,11 @@ fn argument_files(host: &Reader) -> Result<BTreeMap<String, String>, HostError> 
 }
 
 /// Puts back the files of arguments that differ, and restarts what reads them.
-async fn restore(host: &Writer, texts: &BTreeMap<String, String>) -> Result<(), SwitchError> {
-    let now = argument_files(&Reader::new(host.root()))?;
+async fn restore_argument_files(
+    host: &Writer,
+    texts: &BTreeMap<String, String>,
+) -> Result<(), AddonError> {
+    let now = read_argument_files(&Reader::new(host.root()))?;
     let Some(layout) = Layout::find(&Reader::new(host.root()))? else {
         return Ok(());
     };
@@ -367,7 +381,7 @@ async fn restore(host: &Writer, texts: &BTreeMap<String, String>) -> Result<(), 
         let path = layout.args(file);
         if let Some(meta) = Reader::new(host.root()).stat(&path)? {
             let bytes = &mut text.as_bytes();
-            host.put_file(&path, bytes, None, &meta.access(), Existing::Replace)?;
+            host.write_file(&path, bytes, None, &meta.attributes(), IfExists::Replace)?;
         }
         let group = layout::group(file).unwrap_or(file);
         let service = layout::service(layout.is_kubelite, file);
