@@ -1,4 +1,4 @@
-//! An archive of Debian packages on a test host: a folder that apt trusts, and the only one that it knows.
+//! An archive of Debian packages on a test host: a directory that apt trusts, and the only one that it knows.
 
 use crate::{Host, TestEnv};
 
@@ -43,30 +43,30 @@ impl Host {
             version,
             control,
             files,
-            postinst: after,
+            postinst,
         } = package;
-        let folder = format!("/root/build/{name}_{version}");
+        let dir = format!("/root/build/{name}_{version}");
         let control = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\n\
              Description: greets\n{control}"
         );
-        self.put(&format!("{folder}/DEBIAN/control"), &control);
+        self.put(&format!("{dir}/DEBIAN/control"), &control);
         let settings = files.iter().map(|(path, _)| path);
         let settings: Vec<String> = settings
             .filter(|path| path.starts_with("/etc/"))
             .map(|path| format!("{path}\n"))
             .collect();
-        self.put(&format!("{folder}/DEBIAN/conffiles"), &settings.concat());
+        self.put(&format!("{dir}/DEBIAN/conffiles"), &settings.concat());
         for (path, text) in *files {
-            self.put(&format!("{folder}{path}"), text);
+            self.put(&format!("{dir}{path}"), text);
         }
-        if let Some(after) = after {
-            let script = format!("{folder}/DEBIAN/postinst");
-            self.put(&script, &format!("#!/bin/sh\n{after}\n"));
+        if let Some(postinst) = postinst {
+            let script = format!("{dir}/DEBIAN/postinst");
+            self.put(&script, &format!("#!/bin/sh\n{postinst}\n"));
             self.run_ok(&["chmod", "0755", &script]);
         }
         let file = format!("{ARCHIVE_DIR}/{name}_{version}_all.deb");
-        self.run_ok(&["dpkg-deb", "--root-owner-group", "--build", &folder, &file]);
+        self.run_ok(&["dpkg-deb", "--root-owner-group", "--build", &dir, &file]);
         let size = self.run_ok(&["stat", "--format=%s", &file]).out;
         let digest = self.run_ok(&["sha256sum", &file]).out;
         let digest = digest.split(' ').next().unwrap();

@@ -90,13 +90,13 @@ pub fn handwritten_pages() -> Vec<Page> {
 
 /// Returns all pages of the guide, in order of their paths.
 pub fn guide_pages() -> Vec<Page> {
-    let mut folders = vec![PathBuf::from(GUIDE)];
+    let mut dirs = vec![PathBuf::from(GUIDE)];
     let mut paths = vec![];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(repository().join(&folder)).unwrap() {
-            let path = folder.join(entry.unwrap().file_name());
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(repository().join(&dir)).unwrap() {
+            let path = dir.join(entry.unwrap().file_name());
             if repository().join(&path).is_dir() {
-                folders.push(path);
+                dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "md") {
                 paths.push(path);
             }

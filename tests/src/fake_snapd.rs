@@ -250,12 +250,9 @@ async fn changes(State(shared): State<Arc<ServerState>>, parameters: Parameters)
 async fn change(State(shared): State<Arc<ServerState>>, Segment(id): Segment<String>) -> Response {
     let ticked = shared.world().advance(&id);
     match ticked {
-        Ok(Progress {
-            change,
-            outage: vanish,
-        }) => {
-            if vanish.is_some() {
-                *shared.outage.lock().unwrap() = vanish;
+        Ok(Progress { change, outage }) => {
+            if outage.is_some() {
+                *shared.outage.lock().unwrap() = outage;
                 shared.stop.notify_one();
             }
             sync_response(&change)

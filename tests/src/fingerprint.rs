@@ -21,9 +21,9 @@ pub fn difference(one: &Fingerprint, other: &Fingerprint) -> Vec<String> {
         .collect()
 }
 
-/// Adds the files of a folder: mode, owners, and what is in them.
-pub(crate) fn add_files(inside: &impl TestEnv, folder: &str, found: &mut Fingerprint) {
-    add_path(inside, Path::new(folder), found);
+/// Adds the files of a directory: mode, owners, and what is in them.
+pub(crate) fn add_files(inside: &impl TestEnv, dir: &str, found: &mut Fingerprint) {
+    add_path(inside, Path::new(dir), found);
 }
 
 fn add_path(inside: &impl TestEnv, path: &Path, found: &mut Fingerprint) {

@@ -34,7 +34,7 @@ pub struct Host {
     holder: Child,
     /// Its systemd, as seen from outside.
     pid: u32,
-    /// Held as long as the folder is in use; what a killed test left is removed by the next.
+    /// Held as long as the directory is in use; what a killed test left is removed by the next.
     _lock: Flock<File>,
 }
 
@@ -101,20 +101,21 @@ impl Host {
             std::process::id(),
             NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)
         );
-        let folder = hosts.join(&name);
-        fs::create_dir(&folder).unwrap();
-        let claim = lock_file(&folder.join("claim"), IfLocked::Skip).expect("the folder is new");
+        let directory = hosts.join(&name);
+        fs::create_dir(&directory).unwrap();
+        let claim =
+            lock_file(&directory.join("claim"), IfLocked::Skip).expect("the directory is new");
         drop(one_at_a_time);
-        let image = folder.join("disk.img");
+        let image = directory.join("disk.img");
         match disk {
             Some(disk) => copy_sparse(disk, &image),
             None => make_disk(&image),
         }
         let cgroup = cgroups().join(&name);
-        let holder = spawn_holder(&layers, &folder, &cgroup);
+        let holder = spawn_holder(&layers, &directory, &cgroup);
         let mut host = Self {
             layers,
-            dir: folder,
+            dir: directory,
             cgroup,
             holder,
             pid: 0,
@@ -228,8 +229,8 @@ impl Host {
     /// Looks at everything that stead may manage on the host.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut found = Fingerprint::new();
-        for folder in ["/etc", "/srv", "/var/snap/microk8s/current/args"] {
-            fingerprint::add_files(self, folder, &mut found);
+        for directory in ["/etc", "/srv", "/var/snap/microk8s/current/args"] {
+            fingerprint::add_files(self, directory, &mut found);
         }
         fingerprint::add_sysctls(self, r"^(net|vm|fs\.inotify)\.", &mut found);
         // Not a setting: how many connections the kernel follows just now.
@@ -265,7 +266,7 @@ impl Host {
 }
 
 impl Host {
-    /// Copies a file or a folder to the same place on another host.
+    /// Copies a file or a directory to the same place on another host.
     ///
     /// # Panics
     /// If that fails.
@@ -349,10 +350,10 @@ impl Drop for Host {
 }
 
 /// Starts what holds a host: it dies with the thread that called, and everything of the host dies with it.
-fn spawn_holder(layers: &[PathBuf], folder: &Path, cgroup: &Path) -> Child {
+fn spawn_holder(layers: &[PathBuf], directory: &Path, cgroup: &Path) -> Child {
     fs::create_dir(cgroup).unwrap();
     let lower: Vec<&str> = layers.iter().map(|layer| layer.to_str().unwrap()).collect();
-    let console = File::create(folder.join("console")).unwrap();
+    let console = File::create(directory.join("console")).unwrap();
     let mut stead = program("stead").into_os_string();
     stead.push(":/usr/local/bin/stead");
     Command::new("setpriv")
@@ -366,7 +367,7 @@ fn spawn_holder(layers: &[PathBuf], folder: &Path, cgroup: &Path) -> Child {
         ])
         .args(["--kill-child", "--propagation", "private"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/boot"))
-        .arg(folder)
+        .arg(directory)
         .arg(lower.join(":"))
         .arg(cgroup)
         .arg("host")
@@ -456,15 +457,15 @@ fn remove_cgroup(cgroup: &Path) -> std::io::Result<()> {
     fs::remove_dir(cgroup)
 }
 
-/// Removes what tests that were killed left: nobody holds the claim to their folders any more.
+/// Removes what tests that were killed left: nobody holds the claim to their directories any more.
 fn remove_abandoned(hosts: &Path) {
-    for folder in fs::read_dir(hosts).unwrap() {
-        let folder = folder.unwrap().path();
-        if !folder.is_dir() || lock_file(&folder.join("claim"), IfLocked::Skip).is_none() {
+    for directory in fs::read_dir(hosts).unwrap() {
+        let directory = directory.unwrap().path();
+        if !directory.is_dir() || lock_file(&directory.join("claim"), IfLocked::Skip).is_none() {
             continue;
         }
-        let name = folder.file_name().unwrap();
+        let name = directory.file_name().unwrap();
         drop(remove_cgroups(name));
-        drop(fs::remove_dir_all(&folder));
+        drop(fs::remove_dir_all(&directory));
     }
 }

@@ -54,7 +54,7 @@ impl Image {
         }
     }
 
-    /// Returns the folders that make up its files, topmost first, after building those that are missing.
+    /// Returns the directories that make up its files, topmost first, after building those that are missing.
     pub(crate) fn layers(self) -> Vec<PathBuf> {
         let mut layers = vec![
             standin::microk8s_layer(),
@@ -83,7 +83,7 @@ impl Image {
             .map(|layer| layer.as_os_str().as_encoded_bytes())
             .collect();
         let name = format!("{}-disk", self.name());
-        let folder = cache_entry(&name, &inputs, |folder| {
+        let dir = cache_entry(&name, &inputs, |dir| {
             let mut host = Host::boot_layers(layers.clone(), None);
             for snap in ["core22", "snapd"] {
                 let file = format!("{}/{snap}.snap", standin::SNAPS_DIR);
@@ -93,12 +93,12 @@ impl Image {
                 // It has no store, and would wait for one when it stops.
                 host.run_ok(&["snap", "set", "system", "store.access=offline"]);
             }
-            copy_sparse(&host.power_off(), &folder.join("disk.img"));
+            copy_sparse(&host.power_off(), &dir.join("disk.img"));
         });
-        folder.join("disk.img")
+        dir.join("disk.img")
     }
 
-    /// A root folder as Debian's packages make it, with what no test waits for switched off.
+    /// A root directory as Debian's packages make it, with what no test waits for switched off.
     fn root_dir(self) -> PathBuf {
         let packages: Vec<&str> = match self {
             Self::Debian13Firewalls => {
@@ -120,7 +120,7 @@ impl Image {
         cache_entry(
             &format!("{}-root", self.name()),
             &[packages.as_bytes(), switch_off.as_bytes()],
-            |folder| {
+            |dir| {
                 let mut command = Command::new("mmdebstrap");
                 command
                     .args(["--quiet", "--variant=minbase", "--format=directory"])
@@ -128,7 +128,7 @@ impl Image {
                     .arg(format!("--include={packages}"))
                     .arg(format!("--customize-hook={switch_off}"))
                     .arg(self.suite())
-                    .arg(folder.join("root"));
+                    .arg(dir.join("root"));
                 run_local_ok(&mut command);
             },
         )
@@ -200,8 +200,8 @@ const GENERATORS: [&str; 12] = [
 /// A layer that hides [`GENERATORS`]: a character device without a number hides what is below it, by overlayfs.
 fn generator_masks() -> PathBuf {
     let names = GENERATORS.map(|name| format!("systemd-{name}-generator"));
-    cache_entry("no-generators", &[names.join(" ").as_bytes()], |folder| {
-        let place = folder.join("usr/lib/systemd/system-generators");
+    cache_entry("no-generators", &[names.join(" ").as_bytes()], |dir| {
+        let place = dir.join("usr/lib/systemd/system-generators");
         fs::create_dir_all(&place).unwrap();
         for name in &names {
             mknod(&place.join(name), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
@@ -220,12 +220,12 @@ fn store_layer() -> PathBuf {
     built_layer("store", "ca-certificates,dpkg-dev", "usr/lib/snapd")
 }
 
-/// Runs the recipe of a name in a root folder of Debian 12 and returns a layer that has what it made in a folder.
+/// Runs the recipe of a name in a root directory of Debian 12 and returns a layer that has what it made in a directory.
 fn built_layer(name: &str, packages: &str, place: &str) -> PathBuf {
     let recipe = recipes_dir().join(name);
     let text = fs::read(&recipe).unwrap();
-    cache_entry(name, &[&text, packages.as_bytes()], |folder| {
-        let place = folder.join(place);
+    cache_entry(name, &[&text, packages.as_bytes()], |dir| {
+        let place = dir.join(place);
         fs::create_dir_all(&place).unwrap();
         let mut command = Command::new("mmdebstrap");
         command
@@ -241,32 +241,32 @@ fn built_layer(name: &str, packages: &str, place: &str) -> PathBuf {
                 place.display()
             ))
             .args(["bookworm", "-"])
-            .env("TMPDIR", folder);
+            .env("TMPDIR", dir);
         run_local_ok(&mut command);
     })
 }
 
-/// A layer with the files of a folder beside the recipes, all of them root's.
+/// A layer with the files of a directory beside the recipes, all of them root's.
 fn files_layer(name: &str) -> PathBuf {
     let source = recipes_dir().join(name);
-    cache_entry(name, &[&directory_bytes(&source)], |folder| {
-        fs::remove_dir(folder).unwrap();
+    cache_entry(name, &[&directory_bytes(&source)], |dir| {
+        fs::remove_dir(dir).unwrap();
         run_local_ok(
             Command::new("cp")
                 .args(["--recursive", "--no-dereference", "--preserve=mode"])
-                .args([source.as_path(), folder]),
+                .args([source.as_path(), dir]),
         );
     })
 }
 
-/// The folder of the recipes.
+/// The directory of the recipes.
 pub(crate) fn recipes_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("images")
 }
 
-/// Names, modes and contents of all files under a directory, in a fixed order: what a digest of the folder is taken from.
-pub(crate) fn directory_bytes(folder: &Path) -> Vec<u8> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+/// Names, modes and contents of all files under a directory, in a fixed order: what a digest of the directory is taken from.
+pub(crate) fn directory_bytes(dir: &Path) -> Vec<u8> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -288,7 +288,7 @@ pub(crate) fn directory_bytes(folder: &Path) -> Vec<u8> {
     all
 }
 
-/// Returns the folder of the cache: `STEAD_TEST_CACHE`, or one in the user's own.
+/// Returns the directory of the cache: `STEAD_TEST_CACHE`, or one in the user's own.
 ///
 /// # Panics
 /// If there is neither that variable nor a home.
@@ -313,20 +313,20 @@ pub(crate) fn cache_entry(name: &str, inputs: &[&[u8]], build: impl FnOnce(&Path
     let digest = hex::encode(&digest.finalize()[..8]);
     let entries = cache_dir().join("images");
     fs::create_dir_all(&entries).unwrap();
-    let folder = entries.join(format!("{name}-{digest}"));
+    let dir = entries.join(format!("{name}-{digest}"));
     let _claim = lock_file(&entries.join(format!("{name}.lock")), IfLocked::Wait);
-    if !folder.exists() {
-        print_progress(&format!("building {name} (kept in {})", folder.display()));
+    if !dir.exists() {
+        print_progress(&format!("building {name} (kept in {})", dir.display()));
         let partial = entries.join(format!("{name}.partial"));
         drop(fs::remove_dir_all(&partial));
         fs::create_dir(&partial).unwrap();
         build(&partial);
-        fs::rename(&partial, &folder).unwrap();
+        fs::rename(&partial, &dir).unwrap();
         remove_unused(&entries, name);
     }
     let now = FileTimes::new().set_modified(SystemTime::now());
-    File::open(&folder).unwrap().set_times(now).unwrap();
-    folder
+    File::open(&dir).unwrap().set_times(now).unwrap();
+    dir
 }
 
 fn remove_unused(entries: &Path, name: &str) {

@@ -22,7 +22,7 @@ pub struct Peer {
     program: &'static str,
     /// The most files that one waits for.
     max_files: usize,
-    /// Writes what it reads, into a folder: the files of the workload, so many.
+    /// Writes what it reads, into a directory: the files of the workload, so many.
     write: fn(&Path, usize),
     /// What it is told, to bring the files about.
     apply_args: &'static [&'static str],
@@ -92,7 +92,7 @@ impl Peer {
     /// Whether it is installed.
     pub fn is_installed(&self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join(self.program).is_file())
+        std::env::split_paths(&path).any(|dir| dir.join(self.program).is_file())
     }
 
     /// Returns how many of so many files it is measured with.
@@ -105,9 +105,9 @@ impl Peer {
     /// # Panics
     /// If one is not as it should be afterwards.
     pub fn apply_from_nothing(&self, count: usize) {
-        for folder in [PEER_DIR, MANAGED_DIR] {
-            drop(fs::remove_dir_all(folder));
-            fs::create_dir_all(folder).unwrap();
+        for dir in [PEER_DIR, MANAGED_DIR] {
+            drop(fs::remove_dir_all(dir));
+            fs::create_dir_all(dir).unwrap();
         }
         (self.write)(Path::new(PEER_DIR), count);
         let said = self.command().output().unwrap();
@@ -156,48 +156,43 @@ fn write_lines(
     fs::write(path, all + foot).unwrap();
 }
 
-fn comtrya(folder: &Path, count: usize) {
-    let files = folder.join("many/files");
+fn comtrya(dir: &Path, count: usize) {
+    let files = dir.join("many/files");
     fs::create_dir_all(&files).unwrap();
     for number in 0..count {
         let name = format!("f{number}");
         fs::write(files.join(name), workload::text(number)).unwrap();
     }
-    let main = folder.join("many/main.yaml");
+    let main = dir.join("many/main.yaml");
     write_lines(main, count, ["actions:\n", ""], |path, _| {
         let name = path.rsplit('/').next().unwrap();
         format!("  - action: file.copy\n    from: {name}\n    to: {path}")
     });
 }
 
-fn cfengine(folder: &Path, count: usize) {
+fn cfengine(dir: &Path, count: usize) {
     let head = "body perms m { mode => \"644\"; }\nbundle agent __main__ {\n files:\n";
-    write_lines(
-        folder.join("many.cf"),
-        count,
-        [head, "}\n"],
-        |path, text| {
-            format!("  \"{path}\" create => \"true\", perms => m, content => \"{text}$(const.n)\";")
-        },
-    );
+    write_lines(dir.join("many.cf"), count, [head, "}\n"], |path, text| {
+        format!("  \"{path}\" create => \"true\", perms => m, content => \"{text}$(const.n)\";")
+    });
 }
 
-fn puppet(folder: &Path, count: usize) {
-    write_lines(folder.join("many.pp"), count, ["", ""], |path, text| {
+fn puppet(dir: &Path, count: usize) {
+    write_lines(dir.join("many.pp"), count, ["", ""], |path, text| {
         format!("file {{ '{path}': mode => '0644', content => \"{text}\\n\" }}")
     });
 }
 
-fn pyinfra(folder: &Path, count: usize) {
+fn pyinfra(dir: &Path, count: usize) {
     let head = "from io import StringIO\nfrom pyinfra.operations import files\n";
-    write_lines(folder.join("many.py"), count, [head, ""], |path, text| {
+    write_lines(dir.join("many.py"), count, [head, ""], |path, text| {
         format!("files.put(src=StringIO(\"{text}\\n\"), dest=\"{path}\", mode=\"644\")")
     });
 }
 
-fn ansible(folder: &Path, count: usize) {
+fn ansible(dir: &Path, count: usize) {
     let head = "- hosts: all\n  gather_facts: false\n  tasks:\n";
-    write_lines(folder.join("many.yml"), count, [head, ""], |path, text| {
+    write_lines(dir.join("many.yml"), count, [head, ""], |path, text| {
         format!("    - copy: {{dest: {path}, mode: '0644', content: \"{text}\\n\"}}")
     });
 }

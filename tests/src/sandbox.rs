@@ -131,7 +131,7 @@ impl Sandbox {
     /// # Panics
     /// As [`Self::new`].
     pub fn bare() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let holder = Command::new("unshare")
             .args([
                 "--mount",
@@ -147,7 +147,7 @@ impl Sandbox {
             .expect("util-linux is installed: `make test` does it");
         let sandbox = Self {
             holder,
-            dir: folder,
+            dir: directory,
         };
         sandbox.wait_for_namespaces();
         sandbox.set_up();
@@ -211,11 +211,11 @@ impl Sandbox {
         self.run_ok(&argv);
     }
 
-    /// Looks at everything that stead may manage in the sandbox. Not at its own run folder.
+    /// Looks at everything that stead may manage in the sandbox. Not at its own run directory.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut found = Fingerprint::new();
-        for folder in ["/etc", "/srv"] {
-            fingerprint::add_files(self, folder, &mut found);
+        for directory in ["/etc", "/srv"] {
+            fingerprint::add_files(self, directory, &mut found);
         }
         let settings = r"^net\.ipv4\.(ip_forward$|conf\.|tcp_[a-z]*$)";
         fingerprint::add_sysctls(self, settings, &mut found);

@@ -299,13 +299,13 @@ fn write_spec(name: &str, text: &str) -> String {
     path
 }
 
-fn remove_dir(folder: &str) {
-    if Path::new(folder).exists() {
-        fs::remove_dir_all(folder).unwrap();
+fn remove_dir(dir: &str) {
+    if Path::new(dir).exists() {
+        fs::remove_dir_all(dir).unwrap();
     }
 }
 
-/// Removes all that stead has made and knows, and makes the folder of its files.
+/// Removes all that stead has made and knows, and makes the directory of its files.
 fn reset_state() {
     remove_dir("/var/lib/stead");
     remove_dir(workload::MANAGED_DIR);

@@ -14,12 +14,12 @@ use crate::{
 /// Where a test host has the packed snaps, each as `NAME.snap`.
 pub const SNAPS_DIR: &str = "/usr/share/stead-tests/snaps";
 
-/// Top-level folders that snapd wants to find in a base.
+/// Top-level directories that snapd wants to find in a base.
 const BASE_DIRS: [&str; 13] = [
     "dev", "etc", "home", "lib", "media", "mnt", "proc", "root", "run", "snap", "sys", "usr", "var",
 ];
 
-/// A snap that stands in for `MicroK8s`: its file, the folder of its files, and the version that it says it is.
+/// A snap that stands in for `MicroK8s`: its file, the directory of its files, and the version that it says it is.
 const MICROK8S_SNAPS: [(&str, &str, &str); 4] = [
     ("microk8s_1", "microk8s", "v1.32.9"),
     ("microk8s_2", "microk8s", "v1.33.5"),
@@ -31,9 +31,9 @@ const MICROK8S_SNAPS: [(&str, &str, &str); 4] = [
 pub(crate) fn bases_layer() -> PathBuf {
     let source = source_dir();
     let inputs = ["core22", "snapd"].map(|name| directory_bytes(&source.join(name)));
-    cache_entry("bases", &[&inputs[0], &inputs[1]], |folder| {
-        let target = snaps_dir(folder);
-        let work = folder.join("work");
+    cache_entry("bases", &[&inputs[0], &inputs[1]], |dir| {
+        let target = snaps_dir(dir);
+        let work = dir.join("work");
         fs::create_dir(&work).unwrap();
         for name in ["core22", "snapd"] {
             copy(&source.join(name), &work.join(name));
@@ -53,9 +53,9 @@ pub(crate) fn microk8s_layer() -> PathBuf {
     let source = source_dir();
     let versions = format!("{MICROK8S_SNAPS:?}");
     let inputs = [&directory_bytes(&source), versions.as_bytes()];
-    cache_entry("microk8s", &inputs, |folder| {
-        let target = snaps_dir(folder);
-        let work = folder.join("work");
+    cache_entry("microk8s", &inputs, |dir| {
+        let target = snaps_dir(dir);
+        let work = dir.join("work");
         copy(&source, &work);
         for repository in ["core", "community"] {
             make_repository(&work.join("microk8s/addons").join(repository));
@@ -91,15 +91,15 @@ fn copy(from: &Path, to: &Path) {
     );
 }
 
-/// Makes a git repository of a folder: `MicroK8s` clones its addons from the snap.
-fn make_repository(folder: &Path) {
+/// Makes a git repository of a directory: `MicroK8s` clones its addons from the snap.
+fn make_repository(dir: &Path) {
     for arguments in [
         &["init", "--quiet", "--initial-branch=main"][..],
         &["add", "--all"],
         &["commit", "--quiet", "--message=addons"],
     ] {
         let mut command = Command::new("git");
-        command.arg("-C").arg(folder).args(arguments);
+        command.arg("-C").arg(dir).args(arguments);
         for who in ["AUTHOR", "COMMITTER"] {
             command
                 .env(format!("GIT_{who}_NAME"), "stand-in")
@@ -110,8 +110,8 @@ fn make_repository(folder: &Path) {
     }
 }
 
-fn pack(folder: &Path, snap: &Path) {
-    run_local_ok(Command::new("mksquashfs").args([folder, snap]).args([
+fn pack(dir: &Path, snap: &Path) {
+    run_local_ok(Command::new("mksquashfs").args([dir, snap]).args([
         "-noappend",
         "-comp",
         "xz",

@@ -32,11 +32,8 @@ impl Terminal {
     pub fn open(program: &Command, (columns, rows): (u16, u16)) -> Self {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let server = format!("stead-test-{}-{number}", std::process::id());
-        let code = NamedTempFile::new().unwrap();
-        let terminal = Self {
-            server,
-            code_file: code,
-        };
+        let code_file = NamedTempFile::new().unwrap();
+        let terminal = Self { server, code_file };
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let mut tmux = terminal.tmux(&["-f", "/dev/null", "start-server", ";"]);
         for (option, value) in [("remain-on-exit", "on"), ("remain-on-exit-format", "")] {

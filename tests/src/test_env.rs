@@ -126,9 +126,9 @@ impl From<Output> for CommandOutput {
 /// If it was not built.
 pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    let folder = this.parent().unwrap();
-    let path = [folder, folder.parent().unwrap_or(Path::new("/"))]
-        .map(|folder| folder.join(name))
+    let dir = this.parent().unwrap();
+    let path = [dir, dir.parent().unwrap_or(Path::new("/"))]
+        .map(|dir| dir.join(name))
         .into_iter()
         .find(|path| path.exists());
     path.unwrap_or_else(|| panic!("{name} is not there: `cargo build --workspace` makes it"))

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-/// The folder of the files that stead writes.
+/// The directory of the files that stead writes.
 pub const MANAGED_DIR: &str = "/srv/managed";
-/// The folder of the files that the floor writes.
+/// The directory of the files that the floor writes.
 pub const FLOOR_DIR: &str = "/srv/bare";
 
 /// Bytes of one file.
 const FILE_BYTES: usize = 200;
 
-/// Returns the path of a file in a folder.
-pub fn path(folder: &str, number: usize) -> String {
-    format!("{folder}/f{number}")
+/// Returns the path of a file in a directory.
+pub fn path(dir: &str, number: usize) -> String {
+    format!("{dir}/f{number}")
 }
 
 /// Returns the contents of a file: a line of 200 bytes, like that of no other file.

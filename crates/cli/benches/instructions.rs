@@ -17,13 +17,13 @@ use gungraun::{
 /// Files of the spec.
 const FILE_COUNT: usize = 100;
 
-/// Writes a spec and the files that it names, into the folder where the program will run.
+/// Writes a spec and the files that it names, into the directory where the program will run.
 fn write_spec_and_files() {
     fs::create_dir("managed").unwrap();
     let mut spec = "host \"many\" {\n".to_owned();
-    let folder = fs::canonicalize("managed").unwrap();
+    let dir = fs::canonicalize("managed").unwrap();
     for number in 0..FILE_COUNT {
-        let path = folder.join(format!("f{number}"));
+        let path = dir.join(format!("f{number}"));
         fs::write(&path, format!("what file {number} has\n")).unwrap();
         let text = format!("what file {number} shall have, and no other; ").repeat(3);
         writeln!(

@@ -43,17 +43,17 @@ const ROUNDS: usize = 5;
 fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "parse", folder, ..] => parse(Path::new(folder)),
-        [_, "resolve", folder, ..] => drop(resolve_all(Path::new(folder))),
-        [_, "order", folder, ..] => order_and_compare(Path::new(folder), 10),
-        [_, "order-all", folder, ..] => order_and_compare(Path::new(folder), 1),
+        [_, "parse", dir, ..] => parse(Path::new(dir)),
+        [_, "resolve", dir, ..] => drop(resolve_all(Path::new(dir))),
+        [_, "order", dir, ..] => order_and_compare(Path::new(dir), 10),
+        [_, "order-all", dir, ..] => order_and_compare(Path::new(dir), 1),
         _ => run_alternately(),
     }
 }
 
 fn run_alternately() {
-    let folder = tempfile::tempdir().unwrap();
-    let bytes = u32::try_from(write_spec(folder.path())).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = u32::try_from(write_spec(dir.path())).unwrap();
     let megabytes = f64::from(bytes) / 1e6;
     let mut measured = [vec![], vec![], vec![], vec![]];
     for _ in 0..ROUNDS {
@@ -64,7 +64,7 @@ fn run_alternately() {
             let own = std::env::current_exe().unwrap();
             let output = Command::new(own)
                 .arg(what)
-                .arg(folder.path())
+                .arg(dir.path())
                 .output()
                 .unwrap();
             assert!(output.status.success(), "{output:?}");
@@ -108,9 +108,9 @@ fn run_alternately() {
 }
 
 /// Parses the files one after the other, as the crate does it alone.
-fn parse(folder: &Path) {
+fn parse(dir: &Path) {
     let begin = Instant::now();
-    let documents: Vec<_> = part_paths(folder)
+    let documents: Vec<_> = part_paths(dir)
         .map(|path| {
             fs::read_to_string(path)
                 .unwrap()
@@ -123,9 +123,9 @@ fn parse(folder: &Path) {
 }
 
 /// Resolves the spec that includes them.
-fn resolve_all(folder: &Path) -> Spec {
+fn resolve_all(dir: &Path) -> Spec {
     let registry = stead_resources::registry();
-    let main = folder.join("host.kdl");
+    let main = dir.join("host.kdl");
     let begin = Instant::now();
     let source = load(main.clone(), fs::read(main).unwrap()).unwrap();
     let inputs = SpecInputs {
@@ -142,9 +142,9 @@ fn resolve_all(folder: &Path) -> Spec {
 
 /// Orders the resources, each of which needs those before it, and compares each with a reading, of which one in so many differs. What
 /// would change is kept with both its sides, as a plan does.
-fn order_and_compare(folder: &Path, one_in: usize) {
+fn order_and_compare(dir: &Path, one_in: usize) {
     let registry = stead_resources::registry();
-    let mut spec = resolve_all(folder);
+    let mut spec = resolve_all(dir);
     for at in 0..spec.resources.len() {
         let before = spec.resources[at.saturating_sub(NEEDS)..at].iter();
         let before = before.map(|need| (need.address.clone(), need.span.clone()));
@@ -186,24 +186,24 @@ fn print_usage(begin: Instant) {
     println!("{seconds} {}", kib * 1024.0 / 1e6);
 }
 
-fn part_paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let folder = folder.to_owned();
-    (0..FILES).map(move |file| folder.join(format!("part-{file}.kdl")))
+fn part_paths(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let dir = dir.to_owned();
+    (0..FILES).map(move |file| dir.join(format!("part-{file}.kdl")))
 }
 
 /// Writes the spec; returns its bytes.
-fn write_spec(folder: &Path) -> usize {
+fn write_spec(dir: &Path) -> usize {
     let includes: Vec<_> = (0..FILES)
         .map(|file| format!("    include \"part-{file}.kdl\"\n"))
         .collect();
     let includes = includes.concat();
     fs::write(
-        folder.join("host.kdl"),
+        dir.join("host.kdl"),
         format!("host \"many\" {{\n{includes}}}\n"),
     )
     .unwrap();
     let mut bytes = 0;
-    for (file, path) in part_paths(folder).enumerate() {
+    for (file, path) in part_paths(dir).enumerate() {
         let text: String = (0..EACH)
             .map(|number| resource_text(file, number))
             .collect();

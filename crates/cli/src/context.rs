@@ -46,7 +46,7 @@ use crate::{
     spec_input::{SpecOverrides, SpecTexts, with_inputs},
 };
 
-/// Where the state folder is.
+/// Where the state directory is.
 const STATE_DIR: &str = "var/lib/stead";
 /// Where the lock is.
 const LOCK_PATH: &str = "run/stead/lock";
@@ -167,16 +167,15 @@ impl Context {
     /// Keeps what a spec asks for that was read as a whole for a plan.
     pub(crate) fn store_cached(&self, origin: Option<&SpecOrigin>, plan: &Plan) {
         let state = StateDir::new(&self.state_dir);
-        if let (
-            Some(SpecOrigin {
-                basis,
-                assignments: given,
-            }),
-            Some(program),
-        ) = (origin, program_id())
-        {
+        if let (Some(SpecOrigin { basis, assignments }), Some(program)) = (origin, program_id()) {
             // It only saves time: without it the files are read again.
-            drop(spec_cache::store(&state, &program, basis, given, plan));
+            drop(spec_cache::store(
+                &state,
+                &program,
+                basis,
+                assignments,
+                plan,
+            ));
         }
     }
 
@@ -256,12 +255,9 @@ impl Context {
             SpecRequest::Resolved(graph, origin) => return Ok((self.plan(&graph)?, origin)),
             SpecRequest::Cached(kept) => kept,
         };
-        let CachedSpec {
-            host,
-            desired: wanted,
-        } = asked;
+        let CachedSpec { host, desired } = asked;
         let planned = self.plan_and_explain(async |registry, reader| {
-            planner::plan_desired(registry, reader, &host, wanted).await
+            planner::plan_desired(registry, reader, &host, desired).await
         })?;
         let plan = match planned {
             // Where that stands only the files of the spec can show.

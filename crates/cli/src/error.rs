@@ -261,7 +261,7 @@ impl From<ApplyError> for CommandError {
             ApplyError::Damaged => Self::from_error(Exit::Usage, &error)
                 .with_help("create it again with `stead plan --out FILE`"),
             ApplyError::Observe(error) => error.into(),
-            ApplyError::Folder(error) => error.into(),
+            ApplyError::StateDir(error) => error.into(),
             ApplyError::Journal(_) => Self::from_error(Exit::Failed, &error),
         }
     }
@@ -270,7 +270,7 @@ impl From<ApplyError> for CommandError {
 impl From<RecoverError> for CommandError {
     fn from(error: RecoverError) -> Self {
         match error {
-            RecoverError::Folder(error) => error.into(),
+            RecoverError::StateDir(error) => error.into(),
             RecoverError::Pending { run, .. } => Self::from_error(Exit::Locked, &error).with_help(format!(
                 "`stead confirm` confirms run {run}, `stead revert` rolls it back now; without either it is rolled back when its time is over"
             )),

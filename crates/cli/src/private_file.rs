@@ -63,9 +63,9 @@ mod tests {
 
     #[test]
     fn write_replaces_file_with_mode_0600() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out");
-        let left = folder.path().join(".out.stead-new");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let left = dir.path().join(".out.stead-new");
         for file in [&path, &left] {
             fs::write(file, "older").unwrap();
             fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
@@ -79,16 +79,16 @@ mod tests {
 
     #[test]
     fn write_refuses_symlinks_directories_and_sockets() {
-        let folder = tempfile::tempdir().unwrap();
-        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
         fs::write(&target, "mine").unwrap();
         symlink(&target, &link).unwrap();
         assert!(write(&link, b"new").is_err());
-        assert!(write(folder.path(), b"new").is_err());
-        let socket = folder.path().join("socket");
+        assert!(write(dir.path(), b"new").is_err());
+        let socket = dir.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
         assert!(write(&socket, b"new").is_err());
         assert_eq!(fs::read(&target).unwrap(), b"mine");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }

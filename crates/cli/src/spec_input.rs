@@ -72,14 +72,14 @@ pub(crate) struct SpecOverrides {
 impl SpecOverrides {
     /// What was typed; everything else comes from this host.
     pub(crate) fn of(values: &VarArgs) -> Result<Self, CommandError> {
-        let mut given = vec![];
+        let mut assignments = vec![];
         for path in &values.vars {
-            given.extend(Assignment::from_file(&SpecTexts::read(path)?.main)?);
+            assignments.extend(Assignment::from_file(&SpecTexts::read(path)?.main)?);
         }
         let typed = values.var.iter();
-        given.extend(typed.filter_map(|text| Assignment::from_argument(text)));
+        assignments.extend(typed.filter_map(|text| Assignment::from_argument(text)));
         Ok(Self {
-            assignments: given,
+            assignments,
             ..Self::default()
         })
     }

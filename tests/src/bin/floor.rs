@@ -19,20 +19,18 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["nothing"] => {}
-        ["compare", folder, count] => compare(folder, count.parse().unwrap()),
-        ["write", folder, count] => write(folder, count.parse().unwrap()),
+        ["compare", dir, count] => compare(dir, count.parse().unwrap()),
+        ["write", dir, count] => write(dir, count.parse().unwrap()),
         ["parse", spec] => parse(spec),
         ["peak", program, ref arguments @ ..] => print_peak_memory(program, arguments),
-        _ => panic!(
-            "floor nothing | compare FOLDER N | write FOLDER N | parse SPEC | peak PROGRAM …"
-        ),
+        _ => panic!("floor nothing | compare DIR N | write DIR N | parse SPEC | peak PROGRAM …"),
     }
 }
 
 /// Looks at so many files, and compares what is in them.
-fn compare(folder: &str, count: usize) {
+fn compare(dir: &str, count: usize) {
     for number in 0..count {
-        let path = path(folder, number);
+        let path = path(dir, number);
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
         let mut bytes = vec![];
         File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
@@ -41,10 +39,10 @@ fn compare(folder: &str, count: usize) {
 }
 
 /// Writes so many files, each durably and whole or not at all.
-fn write(folder: &str, count: usize) {
-    fs::create_dir_all(folder).unwrap();
+fn write(dir: &str, count: usize) {
+    fs::create_dir_all(dir).unwrap();
     for number in 0..count {
-        let path = path(folder, number);
+        let path = path(dir, number);
         let temporary = format!("{path}.new");
         let mut file = File::create_new(&temporary).unwrap();
         file.write_all(text(number).as_bytes()).unwrap();

@@ -20,12 +20,12 @@ pub fn mentioned_commands(page: &Page) -> Vec<String> {
 
 /// Says what is wrong if a test has not seen the lines of a text in a page.
 pub fn check_seen_by_test(test: &str, shown: &str, page: &Path) -> Result<(), String> {
-    let mut folders = vec![repository().join("tests"), repository().join("crates")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut dirs = vec![repository().join("tests"), repository().join("crates")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let source = fs::read_to_string(&path).unwrap();
                 if let Some((_, body)) = source.split_once(&format!("fn {test}()")) {

@@ -181,9 +181,9 @@ impl<T: TestEnv> Shell<'_, T> {
             return String::new();
         }
         let stead = self.place.stead_path();
-        let (folder, _) = stead.rsplit_once('/').unwrap();
+        let (dir, _) = stead.rsplit_once('/').unwrap();
         let script = format!(
-            "exec 2>&1\ncd {PAGE_DIR}\nPATH=$PATH:/usr/sbin:/sbin:{folder}\n(exit {})\n{line}\n",
+            "exec 2>&1\ncd {PAGE_DIR}\nPATH=$PATH:/usr/sbin:/sbin:{dir}\n(exit {})\n{line}\n",
             self.last_code
         );
         let shell = ["sh", "-c", script.as_str()];

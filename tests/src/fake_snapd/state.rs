@@ -380,7 +380,7 @@ impl SnapdState {
             total: 1,
         });
         let id = (self.changes.len() + 1).to_string();
-        let (error, vanish) = match fault {
+        let (error, outage) = match fault {
             Some(SnapdFault::Error(message)) => (Some(message), None),
             Some(SnapdFault::Outage(pause)) => (None, Some(pause)),
             _ => (None, None),
@@ -391,7 +391,7 @@ impl SnapdState {
             tasks,
             effect: Some(effect),
             error,
-            outage: vanish,
+            outage,
             is_aborted: false,
         };
         self.changes.insert(id.clone(), change);
@@ -434,7 +434,7 @@ impl SnapdState {
             task.done = (task.done + step).min(task.total);
         }
         let middle = change.tasks[0].done == 1;
-        let vanish = if middle { change.outage.take() } else { None };
+        let outage = if middle { change.outage.take() } else { None };
         let effect = if change.is_ready() {
             change.effect.take()
         } else {
@@ -447,7 +447,7 @@ impl SnapdState {
         }
         Ok(Progress {
             change: shown,
-            outage: vanish,
+            outage,
         })
     }
 

@@ -254,12 +254,12 @@ fn host_with_archive() -> Host {
         })
         .collect();
     let packages: Vec<_> = std::iter::zip(packages, &files)
-        .map(|((name, version, control, after), files)| Package {
+        .map(|((name, version, control, postinst), files)| Package {
             name,
             version,
             control,
             files,
-            postinst: after,
+            postinst,
         })
         .collect();
     host.publish_packages(&packages);

@@ -58,7 +58,7 @@ const CALLS: [&str; 6] = [
     "symlinkat",
 ];
 
-/// The records of the journal, the folders that were synced for files, and the files: between two of them a power cut at one place is as
+/// The records of the journal, the directories that were synced for files, and the files: between two of them a power cut at one place is as
 /// good as at another.
 const CUT_CALLS: [&str; 3] = ["fdatasync", "fsync", "renameat2"];
 /// How many kills and power cuts a sample has, if there are not more sorts of calls.

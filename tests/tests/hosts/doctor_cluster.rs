@@ -37,8 +37,8 @@ fn make_certificate(host: &Host, days: u32, address: &str) {
     let make = "cd \"$0\" && openssl req -new -key server.key -subj /CN=127.0.0.1 -out server.csr && \
         printf 'subjectAltName=DNS:kubernetes,IP:127.0.0.1,IP:10.152.183.1,IP:%s\\n' \"$2\" >server.ext && \
         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days \"$1\" -extfile server.ext -out server.crt";
-    let folder = format!("{DATA}/certs");
-    host.run_ok(&["bash", "-c", make, &folder, &days.to_string(), address]);
+    let dir = format!("{DATA}/certs");
+    host.run_ok(&["bash", "-c", make, &dir, &days.to_string(), address]);
 }
 
 #[test]

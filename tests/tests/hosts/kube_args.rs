@@ -151,15 +151,15 @@ fn check_due_restart_after_kills(host: &Host) {
     }
     let first = start_count(host);
 
-    // Killed when the file has been written and its folder is synced: the restart is still due.
+    // Killed when the file has been written and its directory is synced: the restart is still due.
     write_spec(
         host,
         "kube-args \"kube-proxy\" {\n metrics-bind-address \"127.0.0.1:10302\"\n}",
     );
-    let folder = host.run_ok(&["readlink", "-f", PROXY.trim_end_matches("/kube-proxy")]);
-    let folder = [folder.out.trim().to_owned()];
+    let dir = host.run_ok(&["readlink", "-f", PROXY.trim_end_matches("/kube-proxy")]);
+    let dir = [dir.out.trim().to_owned()];
     let apply = ["apply", "--yes", SPEC];
-    let mut killed = host.stead_injected("fsync", "signal=KILL:when=1", &folder, &apply);
+    let mut killed = host.stead_injected("fsync", "signal=KILL:when=1", &dir, &apply);
     let said = CommandOutput::from(killed.output().expect("strace is on the host"));
     assert_eq!(said.code, None, "{said:?}");
     assert!(host.get(PROXY).unwrap_or_default().contains("10302"));

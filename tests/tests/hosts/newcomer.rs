@@ -40,21 +40,21 @@ fn boot() -> Host {
 
 /// Makes a package of the program that is tested, as `make package` does of the released one, and puts it into a host.
 fn make_package(host: &Host) -> String {
-    let folder = host.outside_path(PACKAGES);
-    fs::create_dir_all(&folder).unwrap();
-    // Tests run side by side, and a package has one folder to be made in.
+    let dir = host.outside_path(PACKAGES);
+    fs::create_dir_all(&dir).unwrap();
+    // Tests run side by side, and a package has one directory to be made in.
     let alone = File::create(repository().join("target/package.lock")).unwrap();
     alone.lock().unwrap();
     let made = Command::new("make")
         .args(["--no-print-directory", "package"])
         .arg(format!("PROGRAM={}", program("stead").display()))
-        .arg(format!("DEB=--fast --output {}", folder.display()))
+        .arg(format!("DEB=--fast --output {}", dir.display()))
         .current_dir(repository())
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let mut packages: Vec<PathBuf> = fs::read_dir(&folder)
+    let mut packages: Vec<PathBuf> = fs::read_dir(&dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();

@@ -65,15 +65,12 @@ fn processes(host: &Host) -> BTreeSet<String> {
     let mut parents = BTreeMap::new();
     let mut lines = BTreeMap::new();
     for entry in fs::read_dir(&proc).unwrap() {
-        let folder = entry.unwrap().path();
-        let Some(process) = folder
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok())
-        else {
+        let dir = entry.unwrap().path();
+        let Some(process) = dir.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
             continue;
         };
         // It may have gone meanwhile.
-        let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let read = |name| fs::read_to_string(dir.join(name)).unwrap_or_default();
         let (stat, cgroup) = (read("stat"), read("cgroup"));
         let Some((_, fields)) = stat.rsplit_once(") ") else {
             continue;
@@ -388,7 +385,7 @@ time.sleep(100000)
 
     let script = "python3 /root/escapes.py; snap set system refresh.retain=9; systemctl --no-block stop listen.service";
     let unit = script_unit("escape.service", script);
-    // The clone must see the folder of the spec.
+    // The clone must see the directory of the spec.
     let spec = "/tmp/host.kdl";
     // A program that stead itself runs tries the same, before the run and after it.
     let check =
@@ -458,7 +455,7 @@ fn rehearse_leaves_nothing_after_a_signal_at_any_time() {
         host.run(&kill);
         child.wait().unwrap();
         if signal == "KILL" {
-            // What a kill leaves goes by itself, but for an empty folder, which the next start takes away.
+            // What a kill leaves goes by itself, but for an empty directory, which the next start takes away.
             wait_for(|| {
                 let said = host.run(&["pgrep", "--full", "clone hold"]);
                 if said.code == Some(1) {
@@ -481,11 +478,11 @@ fn rehearse_leaves_nothing_after_a_signal_at_any_time() {
     rehearse(&host, &[], 0);
 }
 
-/// This machine, but for folders of its own where others write while a test runs.
+/// This machine, but for directories of its own where others write while a test runs.
 fn sandboxed_machine() -> Sandbox {
     let sandbox = Sandbox::bare();
-    for folder in ["/opt", "/usr/local"] {
-        sandbox.run_ok(&["mount", "-t", "tmpfs", "tmpfs", folder]);
+    for dir in ["/opt", "/usr/local"] {
+        sandbox.run_ok(&["mount", "-t", "tmpfs", "tmpfs", dir]);
     }
     sandbox
 }

@@ -192,7 +192,7 @@ fn host_of_a_killed_test_is_removed() {
         let left = now.difference(&before).find(running);
         left.map_or(Ok(()), |trace| Err(format!("left behind: {trace}")))
     });
-    // The folder and the cgroup are removed by whoever boots next.
+    // The directory and the cgroup are removed by whoever boots next.
     drop(Host::boot(Image::Debian13));
     assert!(!is_there());
 }

@@ -282,18 +282,18 @@ fn units_are_created_changed_and_removed_on_debian_12() {
 
 /// A unit that somebody made by hand: hidden from others, with a drop-in that is a link, and enabled by a link of its own kind.
 fn make_admin_unit(host: &Host) {
-    let folder = "/etc/systemd/system";
+    let dir = "/etc/systemd/system";
     host.put(
-        &format!("{folder}/hand.service"),
+        &format!("{dir}/hand.service"),
         "[Service]\nExecStart=sleep 5555\n[Install]\nWantedBy=multi-user.target\n",
     );
-    host.run_ok(&["chmod", "0600", &format!("{folder}/hand.service")]);
-    host.put(&format!("{folder}/hand.service.d/10-x.conf"), "[Unit]\n");
+    host.run_ok(&["chmod", "0600", &format!("{dir}/hand.service")]);
+    host.put(&format!("{dir}/hand.service.d/10-x.conf"), "[Unit]\n");
     for (target, link) in [
         ("/dev/null", "hand.service.d/20-y.conf"),
         ("../hand.service", "multi-user.target.wants/hand.service"),
     ] {
-        host.run_ok(&["ln", "--symbolic", target, &format!("{folder}/{link}")]);
+        host.run_ok(&["ln", "--symbolic", target, &format!("{dir}/{link}")]);
     }
     host.run_ok(&["systemctl", "daemon-reload"]);
     host.run_ok(&["systemctl", "start", "hand.service"]);

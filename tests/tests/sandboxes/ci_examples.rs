@@ -337,14 +337,14 @@ impl CiHost {
         let mut ran = vec![];
         for job in self.system.jobs(trigger) {
             self.git("clean -q -ffdx");
-            let mut said = CommandOutput {
+            let mut output = CommandOutput {
                 code: None,
                 out: String::new(),
                 err: String::new(),
             };
             for step in &job.steps {
-                said = self.run(self.system.shell(), &step.environment, &step.script);
-                if said.code != Some(0) {
+                output = self.run(self.system.shell(), &step.environment, &step.script);
+                if output.code != Some(0) {
                     break;
                 }
             }
@@ -353,11 +353,11 @@ impl CiHost {
                 let text = self.sandbox.get(&repository_path(&name))?;
                 Some((name, text))
             });
-            let is_over = said.code != Some(0);
+            let is_over = output.code != Some(0);
             ran.push(JobResult {
                 name: job.name,
                 artifacts: artifacts.collect(),
-                output: said,
+                output,
             });
             if is_over {
                 break;

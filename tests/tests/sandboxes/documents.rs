@@ -59,8 +59,8 @@ fn document_blocks_are_all_run_or_checked() {
 
 #[test]
 fn document_specs_are_valid() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("page.kdl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("page.kdl");
     let name = path.to_str().unwrap();
     let mut checked = 0;
     for page in handwritten_pages() {
@@ -116,11 +116,11 @@ fn document_links_resolve() {
                 continue;
             }
             let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
-            let folder = page.path.parent().unwrap();
+            let dir = page.path.parent().unwrap();
             let target = if path.is_empty() {
                 page.path.clone()
             } else {
-                folder.join(path)
+                dir.join(path)
             };
             let is_there = repository().join(&target).exists();
             // A book has nothing of what is beside it.

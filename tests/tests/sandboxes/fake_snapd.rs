@@ -17,8 +17,8 @@ struct Fake {
 }
 
 fn start_fake(version: (u32, u32)) -> Fake {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("snapd.socket");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("snapd.socket");
     let world = SnapdState::new(
         version,
         vec![
@@ -30,7 +30,7 @@ fn start_fake(version: (u32, u32)) -> Fake {
     Fake {
         snapd,
         socket,
-        _folder: folder,
+        _folder: dir,
     }
 }
 

@@ -28,7 +28,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-fn stead_ends(sandbox: &Sandbox, arguments: &[&str], code: i32) -> CommandOutput {
+fn stead_exits(sandbox: &Sandbox, arguments: &[&str], code: i32) -> CommandOutput {
     let mut argv = vec![PROGRAM];
     argv.extend(arguments);
     let said = sandbox.run(&argv);
@@ -70,14 +70,14 @@ fn parse_json(text: &str) -> Value {
 #[test]
 fn plan_and_events_are_printed_as_by_0_1() {
     let sandbox = sandbox();
-    let planned = stead_ends(&sandbox, &["plan", "--json", "/run/host.kdl"], 3);
+    let planned = stead_exits(&sandbox, &["plan", "--json", "/run/host.kdl"], 3);
     assert_eq!(
         planned.out.trim_end(),
         recorded_text("plan.json").trim_end()
     );
-    let applied = stead_ends(&sandbox, &["apply", "--yes", "--json", "/run/host.kdl"], 0);
+    let applied = stead_exits(&sandbox, &["apply", "--yes", "--json", "/run/host.kdl"], 0);
     assert_eq!(applied.out, recorded_text("apply.jsonl"));
-    let undone = stead_ends(&sandbox, &["undo", "--yes", "--json", "1"], 0);
+    let undone = stead_exits(&sandbox, &["undo", "--yes", "--json", "1"], 0);
     assert_eq!(undone.out, recorded_text("undo.jsonl"));
 }
 
@@ -85,9 +85,9 @@ fn plan_and_events_are_printed_as_by_0_1() {
 fn saved_plan_of_0_1_is_applied() {
     let sandbox = sandbox();
     sandbox.put("/run/plan.json", &recorded_text("plan.json"));
-    let applied = stead_ends(&sandbox, &["apply", "--yes", "--json", "/run/plan.json"], 0);
+    let applied = stead_exits(&sandbox, &["apply", "--yes", "--json", "/run/plan.json"], 0);
     assert_eq!(applied.out, recorded_text("apply.jsonl"));
-    stead_ends(&sandbox, &["plan", "/run/host.kdl"], 0);
+    stead_exits(&sandbox, &["plan", "/run/host.kdl"], 0);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn runs_of_0_1_are_shown_as_before() {
     let sandbox = sandbox();
     put_state(&sandbox);
     for run in ["1", "2", "3"] {
-        let shown = stead_ends(&sandbox, &["show", run, "--json"], 0);
+        let shown = stead_exits(&sandbox, &["show", run, "--json"], 0);
         assert_eq!(
             parse_json(&shown.out),
             parse_json(&recorded_text(&format!("show-{run}.json")))
@@ -107,9 +107,9 @@ fn runs_of_0_1_are_shown_as_before() {
 fn run_of_0_1_is_undone() {
     let sandbox = sandbox();
     let start = sandbox.fingerprint();
-    stead_ends(&sandbox, &["apply", "--yes", "/run/host.kdl"], 0);
+    stead_exits(&sandbox, &["apply", "--yes", "/run/host.kdl"], 0);
     put_state(&sandbox);
     assert_ne!(difference(&start, &sandbox.fingerprint()), [""; 0]);
-    stead_ends(&sandbox, &["undo", "--yes", "3"], 0);
+    stead_exits(&sandbox, &["undo", "--yes", "3"], 0);
     assert_eq!(difference(&start, &sandbox.fingerprint()), [""; 0]);
 }

@@ -64,7 +64,7 @@ fn history_page() -> String {
 /// A browser of this machine.
 struct Browser {
     program: &'static str,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Browser {
@@ -72,21 +72,21 @@ impl Browser {
     fn find() -> Self {
         let is_there = |name: &&str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|folder| folder.join(name).exists())
+            std::env::split_paths(&path).any(|dir| dir.join(name).exists())
         };
         let known = ["chromium-headless-shell", "chromium"];
         let program = known.into_iter().find(is_there);
         Self {
             program: program.expect("one of them is installed; `make test` does that"),
-            folder: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().unwrap(),
         }
     }
 
     /// Opens a page, does what `arguments` say, and returns what it prints.
     fn open(&self, page: &str, arguments: &[&str]) -> String {
-        let path = self.folder.path().join("page.html");
+        let path = self.dir.path().join("page.html");
         fs::write(&path, page).unwrap();
-        let profile = self.folder.path().join("profile");
+        let profile = self.dir.path().join("profile");
         let output = Command::new("timeout")
             .args([
                 "120",
@@ -102,7 +102,7 @@ impl Browser {
             ])
             .args(arguments)
             .arg(format!("file://{}", path.display()))
-            .current_dir(self.folder.path())
+            .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -176,6 +176,6 @@ fn history_page_fits_narrow_and_wide_windows() {
     assert_eq!(browser.evaluate(&page, 1_400, hidden), "false");
 
     browser.open(&page, &["--screenshot=page.png", "--window-size=500,900"]);
-    let picture = fs::read(browser.folder.path().join(Path::new("page.png"))).unwrap();
+    let picture = fs::read(browser.dir.path().join(Path::new("page.png"))).unwrap();
     assert!(picture.starts_with(b"\x89PNG") && picture.len() > 5_000);
 }

@@ -221,7 +221,7 @@ fn file_in_the_wrong_format_is_rejected() {
         assert!(said.err.contains(expected), "{expected}: {said:?}");
         assert!(!said.err.contains("SECRET"), "{said:?}");
     }
-    // In a folder a link to something else is a file that says nothing.
+    // In a directory a link to something else is a file that says nothing.
     let (spec, said) = import(&sandbox, &["sysctl", "/run/folder"], 8);
     assert!(
         spec.contains("// left out: /run/folder/a.conf:1: it is not `key = value`\n"),
@@ -230,7 +230,7 @@ fn file_in_the_wrong_format_is_rejected() {
     assert!(!spec.contains("SECRET") && !said.contains("SECRET"));
 }
 
-/// Files of three folders, with all that systemd-sysctl knows, for sysctls that belong to a network namespace.
+/// Files of three directories, with all that systemd-sysctl knows, for sysctls that belong to a network namespace.
 const SYSCTL_FILES: [(&str, &str); 5] = [
     (
         "/etc/sysctl.d/10-first.conf",
@@ -273,8 +273,8 @@ fn sysctl_files_become_a_spec_with_an_empty_plan() {
     for program in programs {
         let sandbox = sandbox_with_sysctls();
         sandbox.run(program);
-        let folders = ["sysctl", "/run/sysctl.d", "/etc/sysctl.d"];
-        let (spec, said) = import(&sandbox, &folders, 0);
+        let dirs = ["sysctl", "/run/sysctl.d", "/etc/sysctl.d"];
+        let (spec, said) = import(&sandbox, &dirs, 0);
         for expected in [
             "    sysctl \"net.ipv4.ip_forward\" \"1\"\n",
             "    sysctl \"net.ipv4.ip_local_port_range\" \"20000 50000\"\n",
@@ -298,8 +298,8 @@ fn sysctl_pattern_is_named_and_exact_key_wins() {
     let text = "net.ipv4.conf.lo.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 1\n-net.ipv4.conf.all.rp_filter\n";
     sandbox.put("/etc/sysctl.d/90-pattern.conf", text);
     sandbox.run(&["/usr/lib/systemd/systemd-sysctl", "--prefix=/net/ipv4"]);
-    let folders = ["sysctl", "/run/sysctl.d", "/etc/sysctl.d"];
-    let (spec, _) = import(&sandbox, &folders, 8);
+    let dirs = ["sysctl", "/run/sysctl.d", "/etc/sysctl.d"];
+    let (spec, _) = import(&sandbox, &dirs, 8);
     assert!(
         spec.contains("sysctl \"net.ipv4.conf.lo.rp_filter\" \"2\"\n"),
         "{spec}"

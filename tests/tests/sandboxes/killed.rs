@@ -44,8 +44,8 @@ impl StartAndEnd {
 
     /// Takes the newest run back.
     fn undo_latest(&self, sandbox: &Sandbox) {
-        let runs = sandbox.stead(&["history"]).out.lines().count().to_string();
-        let undone = sandbox.stead(&["undo", "--yes", &runs]);
+        let latest = (next_run(sandbox) - 1).to_string();
+        let undone = sandbox.stead(&["undo", "--yes", &latest]);
         assert_eq!(undone.code, Some(0), "{undone:?}");
         assert_eq!(difference(&self.start, &sandbox.fingerprint()), [""; 0]);
     }
@@ -168,9 +168,11 @@ impl Walk<'_> {
     }
 }
 
-/// Returns the number that the next run will have.
+/// Returns the number that the next run will have. Older runs are pruned, so it is not how many there are.
 fn next_run(sandbox: &Sandbox) -> usize {
-    sandbox.stead(&["history"]).out.lines().count() + 1
+    let history = sandbox.stead(&["history"]).out;
+    let first_word = |line: &str| line.split_whitespace().next()?.parse::<usize>().ok();
+    history.lines().filter_map(first_word).max().unwrap_or(0) + 1
 }
 
 fn check_kills(make: fn() -> Sandbox, calls: &str) {

@@ -1,4 +1,4 @@
-//! What must hold in sandboxes on this kernel, and for a host that is a folder.
+//! What must hold in sandboxes on this kernel, and for a host that is a directory.
 
 mod checks;
 mod ci_examples;

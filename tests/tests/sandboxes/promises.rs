@@ -255,11 +255,11 @@ fn plan_of_many_resources_runs_few_programs() {
 
 #[test]
 fn examples_are_applied_and_undone() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hosts");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hosts");
     let mut count = 0;
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        // A folder is a spec of several files, which is planned on recorded hosts.
+        // A directory is a spec of several files, which is planned on recorded hosts.
         if path.is_dir() {
             continue;
         }

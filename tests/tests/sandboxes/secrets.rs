@@ -27,8 +27,8 @@ fn target(number: usize) -> String {
 
 /// Makes the places where secrets come from, and returns the spec that names them.
 fn spec_with_secrets(sandbox: &Sandbox, end: &str) -> String {
-    for folder in ["/etc/stead", "/etc/credstore", "/etc/commands"] {
-        run_ok(sandbox, &["mkdir", "-p", "-m", "700", folder]);
+    for dir in ["/etc/stead", "/etc/credstore", "/etc/commands"] {
+        run_ok(sandbox, &["mkdir", "-p", "-m", "700", dir]);
     }
     let mut spec = "host \"x\" {\n    directory \"/etc/app\" mode=\"0711\"\n".to_owned();
     for number in 0..SECRET_COUNT {
@@ -83,7 +83,7 @@ fn stead_traced(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String, 
 /// Returns the files that hold a secret, without those where they come from and those that are to have them.
 fn files_with_secrets(sandbox: &Sandbox) -> String {
     let own = ["app", "stead", "credstore", "commands"];
-    let own = own.map(|folder| format!("--exclude-dir={folder}"));
+    let own = own.map(|dir| format!("--exclude-dir={dir}"));
     let mut argv = vec!["grep", "-rla", SECRET_PREFIX, "/run", "/etc"];
     argv.extend(own.iter().map(String::as_str));
     let elsewhere = sandbox.run(&argv).out;

@@ -18,17 +18,17 @@ use serde_json::{Value, json};
 const OLD_SNAP: &str = "snap \"microk8s\" channel=\"1.32/stable\" classic=#true";
 const NEW_SNAP: &str = "snap \"microk8s\" channel=\"1.33/stable\" classic=#true";
 
-/// A host in a folder: a snapd and nothing else.
+/// A host in a directory: a snapd and nothing else.
 struct FaultyHost {
     snapd: FakeSnapd,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl FaultyHost {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         for (path, text) in [("run/none", ""), ("usr/lib/snapd/snapd", "")] {
-            let path = folder.path().join(path);
+            let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
@@ -36,9 +36,9 @@ impl FaultyHost {
             Offer::microk8s("1.32/stable", "7"),
             Offer::microk8s("1.33/stable", "8"),
         ];
-        let socket = folder.path().join("run/snapd.socket");
+        let socket = dir.path().join("run/snapd.socket");
         let snapd = FakeSnapd::start(&socket, SnapdState::new((2, 68), offers));
-        Self { snapd, folder }
+        Self { snapd, dir }
     }
 
     /// As [`Self::new`], with the old release installed.
@@ -49,14 +49,14 @@ impl FaultyHost {
     }
 
     fn write_spec(&self, resources: &str) -> PathBuf {
-        let spec = self.folder.path().join("host.kdl");
+        let spec = self.dir.path().join("host.kdl");
         fs::write(&spec, format!("host \"test\" {{\n{resources}\n}}\n")).unwrap();
         spec
     }
 
     fn command(&self, arguments: &[&str], resources: &str) -> Command {
         let mut command = Command::new(program("stead"));
-        command.arg("--root").arg(self.folder.path());
+        command.arg("--root").arg(self.dir.path());
         command.args(arguments).arg(self.write_spec(resources));
         command
             .env_remove("STEAD_STATE_DIR")

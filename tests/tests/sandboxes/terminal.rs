@@ -27,7 +27,7 @@ fn plan_reads_the_same_on_every_terminal() {
     let plan = ["plan", SPEC];
     let piped = joined_words(&sandbox.stead(&plan).out);
     assert!(piped.contains("\"0644\" → \"0640\""), "{piped}");
-    for (environment, has_colours, has_letters) in [
+    for (environment, has_colours, has_unicode) in [
         (&["TERM=tmux-256color", "LANG=C.UTF-8"][..], true, true),
         (
             &["TERM=tmux-256color", "LANG=C.UTF-8", "NO_COLOR=1"],
@@ -43,7 +43,7 @@ fn plan_reads_the_same_on_every_terminal() {
         assert_eq!(terminal.wait_for_exit(), 3);
         let (text, coloured) = (terminal.text(), terminal.coloured());
         assert_eq!(coloured.contains('\u{1b}'), has_colours, "{coloured:?}");
-        assert_eq!(!text.is_ascii(), has_letters, "{text}");
+        assert_eq!(!text.is_ascii(), has_unicode, "{text}");
         let said = joined_words(&text).replace("->", "→");
         assert!(said.starts_with(&piped), "{said}\n\n{piped}");
         // Prose is laid out; what is quoted from files is left as it is.

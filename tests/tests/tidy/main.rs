@@ -29,7 +29,7 @@ const MAX_LINES: usize = 500;
 /// What breaks a rule and is tolerated until it is mended. It may only shrink.
 const EXCEPTIONS: &[&str] = &[];
 
-/// Returns the folder of the workspace.
+/// Returns the directory of the workspace.
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -149,8 +149,8 @@ fn mod_files_define_nothing_that_their_children_use() {
     let mut complaints = BTreeSet::new();
     for_each_tree(|tree, arrows| {
         for arrow in arrows {
-            let folder = arrow.to.strip_suffix("mod.rs");
-            if folder.is_some_and(|folder| arrow.from.starts_with(folder)) {
+            let dir = arrow.to.strip_suffix("mod.rs");
+            if dir.is_some_and(|dir| arrow.from.starts_with(dir)) {
                 complaints.insert(format!(
                     "{}: {} uses {} of {}",
                     tree.name,
@@ -169,7 +169,7 @@ fn kinds_import_no_other_kind() {
     let tree = Tree::read(&workspace(), "resources");
     let kind = |file: &str| {
         let inside = file.strip_prefix("kinds/")?;
-        let name = inside.split_once('/').map_or(inside, |(folder, _)| folder);
+        let name = inside.split_once('/').map_or(inside, |(dir, _)| dir);
         (name != "mod.rs").then(|| name.trim_end_matches(".rs").to_owned())
     };
     let mut complaints = BTreeSet::new();

@@ -3,7 +3,7 @@
 /// A row of the table.
 #[derive(Debug)]
 pub(crate) struct Room {
-    /// A folder of `src`, or the stem of a file.
+    /// A directory of `src`, or the stem of a file.
     pub(crate) name: String,
     imports: Imports,
 }

@@ -16,15 +16,15 @@ pub(crate) struct Tree {
 impl Tree {
     /// Reads and parses all files of a crate.
     pub(crate) fn read(workspace: &Path, name: &'static str) -> Self {
-        let folder = format!("crates/{name}/src");
+        let dir = format!("crates/{name}/src");
         let mut paths = Vec::new();
-        rust_files(workspace, &folder, &mut paths);
+        rust_files(workspace, &dir, &mut paths);
         let files = paths.into_iter().map(|path| {
             let text = fs::read_to_string(workspace.join(&path)).unwrap();
             let mut source =
                 syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
             source.items.retain(|item| !is_for_tests(attributes(item)));
-            let inside = path[folder.len() + 1..].to_owned();
+            let inside = path[dir.len() + 1..].to_owned();
             (inside, source)
         });
         let mut files: BTreeMap<String, syn::File> = files.collect();
@@ -42,7 +42,7 @@ impl Tree {
     }
 }
 
-/// Returns the room of a file: the folder below `src`, or its own name.
+/// Returns the room of a file: the directory below `src`, or its own name.
 pub(crate) fn room(file: &str) -> &str {
     file.split_once('/')
         .map_or(file.trim_end_matches(".rs"), |(room, _)| room)
@@ -73,11 +73,9 @@ fn is_declared_for_tests(workspace: &Path, name: &str, file: &str) -> bool {
         return false;
     };
     let src = workspace.join(format!("crates/{name}/src"));
-    let folder = parent
-        .iter()
-        .fold(src, |folder, segment| folder.join(segment));
-    let candidates = ["mod.rs", "lib.rs", "main.rs"].map(|file| folder.join(file));
-    let beside = folder.with_extension("rs");
+    let dir = parent.iter().fold(src, |dir, segment| dir.join(segment));
+    let candidates = ["mod.rs", "lib.rs", "main.rs"].map(|file| dir.join(file));
+    let beside = dir.with_extension("rs");
     candidates
         .iter()
         .chain([&beside])
@@ -94,22 +92,22 @@ fn is_declared_for_tests(workspace: &Path, name: &str, file: &str) -> bool {
 /// Returns the source files of the workspace. Files of nothing but tests have no lines before them.
 pub(crate) fn all_files(workspace: &Path) -> Vec<String> {
     let mut files = Vec::new();
-    for folder in [
+    for dir in [
         "crates/engine/src",
         "crates/resources/src",
         "crates/cli/src",
         "tests/src",
     ] {
-        rust_files(workspace, folder, &mut files);
+        rust_files(workspace, dir, &mut files);
     }
     assert!(files.len() > 300, "only {} files were found", files.len());
     files
 }
 
-fn rust_files(workspace: &Path, folder: &str, files: &mut Vec<String>) {
-    for entry in fs::read_dir(workspace.join(folder)).unwrap() {
+fn rust_files(workspace: &Path, dir: &str, files: &mut Vec<String>) {
+    for entry in fs::read_dir(workspace.join(dir)).unwrap() {
         let entry = entry.unwrap();
-        let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        let path = format!("{dir}/{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
             rust_files(workspace, &path, files);
         } else if Path::new(&path)

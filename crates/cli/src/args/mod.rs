@@ -242,7 +242,7 @@ pub(crate) enum CloneCommand {
     /// Be a clone without an init, in namespaces of its own
     #[command(name = "idle")]
     Init {
-        /// Its root folder
+        /// Its root directory
         root: PathBuf,
         /// Pairs of what is shown in it and where
         shown: Vec<PathBuf>,
@@ -470,12 +470,7 @@ impl Command {
             Self::Rehearse(rehearse) | Self::Clone(CloneCommand::Supervise(rehearse)) => {
                 rehearse.json
             }
-            Self::Apply(ApplyArgs {
-                options: consent, ..
-            })
-            | Self::Undo {
-                options: consent, ..
-            } => consent.json,
+            Self::Apply(ApplyArgs { options, .. }) | Self::Undo { options, .. } => options.json,
             Self::Facts { json }
             | Self::History(HistoryArgs { json, .. })
             | Self::Show { json, .. }

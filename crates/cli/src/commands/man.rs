@@ -47,22 +47,22 @@ const SEE_ALSO: [&str; 5] = [
 
 /// Prints the manual page, or writes the pages of all commands.
 pub(crate) fn man(out: Option<&Path>) -> Result<Exit, CommandError> {
-    let Some(folder) = out else {
+    let Some(dir) = out else {
         let whole = build_command();
         render::print_data(&page(&whole, &whole));
         return Ok(Exit::Done);
     };
     let wrong = |error: &dyn std::fmt::Display| {
-        let message = format!("cannot write into `{}`: {error}", folder.display());
+        let message = format!("cannot write into `{}`: {error}", dir.display());
         CommandError::usage(message, "give a directory that exists")
     };
-    let real = canonical_dir(folder).map_err(|error| wrong(&error))?;
+    let real = canonical_dir(dir).map_err(|error| wrong(&error))?;
     let writer = Writer::new(&real, &real);
     for (name, text) in pages() {
         writer
             .write_text(&Path::new("/").join(&name), text.as_bytes(), 0o644)
             .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
-        render::eprint_message(&format!("Wrote {}.\n", folder.join(name).display()));
+        render::eprint_message(&format!("Wrote {}.\n", dir.join(name).display()));
     }
     Ok(Exit::Done)
 }
@@ -71,8 +71,8 @@ pub(crate) fn man(out: Option<&Path>) -> Result<Exit, CommandError> {
     clippy::disallowed_methods,
     reason = "the pages are output, not the host"
 )]
-fn canonical_dir(folder: &Path) -> std::io::Result<std::path::PathBuf> {
-    let real = folder.canonicalize()?;
+fn canonical_dir(dir: &Path) -> std::io::Result<std::path::PathBuf> {
+    let real = dir.canonicalize()?;
     if real.is_dir() {
         Ok(real)
     } else {

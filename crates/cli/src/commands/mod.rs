@@ -50,10 +50,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, CommandError> {
         Command::Explain(args) => explain::explain(&context, &args),
         Command::History(args) => history::history(&context, &args),
         Command::Show { run, json } => history::show(&context, run, json),
-        Command::Undo {
-            run,
-            options: consent,
-        } => undo::undo(&context, run, &consent),
+        Command::Undo { run, options } => undo::undo(&context, run, &options),
         Command::Recover { json } => recover::recover(&context, json),
         Command::Confirm { json } => confirm::confirm(&context, json),
         Command::Revert(args) => revert::revert(&context, &args),

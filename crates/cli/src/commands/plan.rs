@@ -90,9 +90,9 @@ fn render_document(
         PlanFormat::Text => context.render_plan(plan),
         PlanFormat::Markdown => render::markdown(registry, plan, spec),
         PlanFormat::Gitlab => {
-            let folder =
+            let dir =
                 current_dir().map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
-            render::gitlab(registry, plan, spec, &folder)
+            render::gitlab(registry, plan, spec, &dir)
         }
         PlanFormat::Junit => render::junit(registry, plan),
     })

@@ -78,7 +78,7 @@ pub(crate) fn rehearse(context: &Context, args: &RehearseArgs) -> Result<Exit, C
     }
 }
 
-/// Writes down what the holder is to do. It runs in another folder.
+/// Writes down what the holder is to do. It runs in another directory.
 fn supervisor_args(
     context: &Context,
     args: &RehearseArgs,
@@ -93,7 +93,7 @@ fn supervisor_args(
     let spec = absolute(spec).map_err(failed)?;
     if ["/run", "/proc", "/sys", "/dev"]
         .iter()
-        .any(|folder| spec.starts_with(folder))
+        .any(|dir| spec.starts_with(dir))
     {
         return Err(CommandError::usage(
             format!("the clone cannot see `{}`", spec.display()),

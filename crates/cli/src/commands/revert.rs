@@ -3,7 +3,7 @@
 use stead_engine::{
     history::{journal::Outcome, stage::Stage, state_dir::StateDir},
     provider::host::Host,
-    run::{confirm::revert as take_back, recover::LatestRun},
+    run::{confirm::revert as roll_back, recover::LatestRun},
 };
 use stead_resources::host::{LinuxHost, Reader};
 
@@ -24,7 +24,7 @@ pub(crate) fn revert(context: &Context, args: &RevertArgs) -> Result<Exit, Comma
     }
     let runner = LockedRunner::lock_within(context, args.json, LOCK_TIMEOUT)?;
     let because = Some("rolled back by `stead revert`");
-    let ended = runner.with_lock(async |apply, lock| take_back(apply, lock, because).await)?;
+    let ended = runner.with_lock(async |apply, lock| roll_back(apply, lock, because).await)?;
     let Some((run, stage)) = ended else {
         render::eprint_message("Nothing to roll back: there is no run yet.\n");
         return Ok(Exit::Done);
@@ -68,7 +68,7 @@ fn revert_if_due(context: &Context, run: u64, as_json: bool) -> Result<Exit, Com
         Err(failure) if failure.exit() == Exit::Locked => return Ok(Exit::Locked),
         runner => runner?,
     };
-    let ended = runner.with_lock(async |apply, lock| take_back(apply, lock, None).await)?;
+    let ended = runner.with_lock(async |apply, lock| roll_back(apply, lock, None).await)?;
     let stage = ended.map(|(_, stage)| stage);
     match &stage {
         Some(Stage::Ended(outcome)) => {

@@ -110,23 +110,23 @@ fn plan_recording(
     texts: &SpecTexts,
     recorded: &HostRecording,
 ) -> Result<String, CommandError> {
-    let given: Vec<_> = recorded
+    let assignments: Vec<_> = recorded
         .variables
         .iter()
         .filter_map(|(name, value)| Assignment::from_argument(&format!("{name}={value}")))
         .collect();
     let overrides = SpecOverrides {
-        assignments: given,
+        assignments,
         environment: Some(recorded.environment.clone()),
         facts: Some(recorded.facts.clone()),
     };
     let graph = context.graph(texts, &overrides)?;
-    let folder = parent_dir(spec);
-    let found = expected_changes(&graph, &context.registry, recorded, folder);
+    let dir = parent_dir(spec);
+    let found = expected_changes(&graph, &context.registry, recorded, dir);
     Ok(render::expected_plan(
         &found,
         graph.resources().count(),
-        folder,
+        dir,
     ))
 }
 
@@ -184,7 +184,7 @@ fn record_host(context: &Context, spec: &Path, name: &str) -> Result<(), Command
     Ok(())
 }
 
-/// Returns the folder of what is expected of a spec: `laptop.expect` beside `laptop.kdl`.
+/// Returns the directory of what is expected of a spec: `laptop.expect` beside `laptop.kdl`.
 fn expectation_dir(spec: &Path) -> PathBuf {
     spec.with_extension("expect")
 }
@@ -199,12 +199,12 @@ fn parent_dir(spec: &Path) -> &Path {
     reason = "what is expected is input, not the host"
 )]
 fn list_cases(spec: &Path) -> Result<Vec<PathBuf>, CommandError> {
-    let folder = expectation_dir(spec);
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let dir = expectation_dir(spec);
+    let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
     let mut cases: Vec<_> = entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            Some(folder.join(name.strip_suffix(HOST_SUFFIX)?))
+            Some(dir.join(name.strip_suffix(HOST_SUFFIX)?))
         })
         .collect();
     cases.sort();
@@ -213,7 +213,7 @@ fn list_cases(spec: &Path) -> Result<Vec<PathBuf>, CommandError> {
             format!(
                 "there are no expectations for `{}`: `{}` has no `NAME{HOST_SUFFIX}`",
                 spec.display(),
-                folder.display()
+                dir.display()
             ),
             format!(
                 "record this host as the first: `stead test --record first {}`",

@@ -349,7 +349,7 @@ impl CompletionBuilder {
         }
     }
 
-    /// Lists what is in the folder that the path typed so far names.
+    /// Lists what is in the directory that the path typed so far names.
     fn files(
         &mut self,
         position: &DocumentPosition<'_>,
@@ -360,15 +360,15 @@ impl CompletionBuilder {
             let end = position.offset.clamp(word.inside.start, word.inside.end);
             &position.file.text[word.inside.start..end]
         });
-        let folder = typed.rfind('/').map_or("", |at| &typed[..=at]);
-        for (name, is_folder) in list_dir(&position.file.include_path(folder)) {
+        let dir = typed.rfind('/').map_or("", |at| &typed[..=at]);
+        for (name, is_folder) in list_dir(&position.file.include_path(dir)) {
             let path = Path::new(&name);
             let fits = extension.is_none_or(|it| path.extension().is_some_and(|is| is == it));
-            let is_itself = position.file.include_path(folder).join(path) == position.file.path;
+            let is_itself = position.file.include_path(dir).join(path) == position.file.path;
             if is_folder {
-                self.texts([format!("{folder}{name}/").as_str()], "");
+                self.texts([format!("{dir}{name}/").as_str()], "");
             } else if fits && !is_itself {
-                self.texts([format!("{folder}{name}").as_str()], "");
+                self.texts([format!("{dir}{name}").as_str()], "");
             }
         }
     }
@@ -419,10 +419,10 @@ fn is_unused(node: &Node, cursor: &Cursor<'_>, name: &str) -> bool {
     !written.any(|word| word.text == name && !is_typed(&word.range))
 }
 
-/// Lists a directory, each name with whether it is a folder itself; hidden ones are left out.
+/// Lists a directory, each name with whether it is a directory itself; hidden ones are left out.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-fn list_dir(folder: &Path) -> Vec<(String, bool)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+fn list_dir(dir: &Path) -> Vec<(String, bool)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let named = entries.filter_map(|entry| {
         let is_folder = entry.file_type().ok()?.is_dir();
         let name = entry.file_name().into_string().ok()?;

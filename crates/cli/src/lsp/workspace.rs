@@ -18,7 +18,7 @@ use super::documents::Documents;
 const DEFAULT_SPEC: &str = "host.kdl";
 /// The most files of a spec that are looked at for names.
 const MAX_FILES: usize = 1_000;
-/// The most files of a folder that are looked at for a spec.
+/// The most files of a directory that are looked at for a spec.
 const MAX_CANDIDATES: usize = 64;
 
 /// Files as they are at one moment, each read once.
@@ -48,8 +48,8 @@ impl WorkspaceFile {
 
     /// Returns the path of a file that it includes.
     pub(crate) fn include_path(&self, written: &str) -> PathBuf {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        normalize(&folder.join(written))
+        let dir = self.path.parent().unwrap_or(Path::new(""));
+        normalize(&dir.join(written))
     }
 }
 
@@ -102,7 +102,7 @@ impl<'a> Workspace<'a> {
     }
 
     /// Returns the spec that a file belongs to: itself if it has a `host`; else one that is open and includes it; else one beside it
-    /// or in the folder above.
+    /// or in the directory above.
     pub(crate) fn spec_of(&mut self, path: &Path) -> Option<PathBuf> {
         if self.file(path)?.is_spec() {
             return Some(normalize(path));
@@ -113,8 +113,8 @@ impl<'a> Workspace<'a> {
             .map(|(path, _)| path.to_owned())
             .collect();
         let mut candidates = open;
-        for folder in path.ancestors().skip(1).take(2) {
-            candidates.extend(list_specs(folder));
+        for dir in path.ancestors().skip(1).take(2) {
+            candidates.extend(list_specs(dir));
         }
         candidates
             .into_iter()
@@ -142,10 +142,10 @@ impl<'a> Workspace<'a> {
     }
 }
 
-/// Lists the files of a folder that may be specs, the usual one first.
+/// Lists the files of a directory that may be specs, the usual one first.
 #[expect(clippy::disallowed_methods, reason = "a spec is input, not the host")]
-fn list_specs(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+fn list_specs(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let is_kdl = |path: &PathBuf| path.extension().is_some_and(|is| is == "kdl");
     let mut paths: Vec<PathBuf> = paths.filter(is_kdl).collect();

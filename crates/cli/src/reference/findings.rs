@@ -34,12 +34,12 @@ fn page(rule: &FindingRule) -> String {
         name,
         fact,
         why,
-        criterion: looks_at,
+        criterion,
         by_hand,
         spec,
     } = rule;
     let mut text = format!(
-        "{GENERATED_NOTE}# {name}\n\nProblem: {fact}.\n\n## What is checked\n\n{looks_at}\n\n## Why it matters\n\n{why}\n\n## Fix now\n\n"
+        "{GENERATED_NOTE}# {name}\n\nProblem: {fact}.\n\n## What is checked\n\n{criterion}\n\n## Why it matters\n\n{why}\n\n## Fix now\n\n"
     );
     for way in *by_hand {
         writeln!(text, "- {}", format_fix(way)).unwrap();

@@ -35,20 +35,20 @@ fn pages() -> Pages {
 /// Returns SUMMARY.md with a line for each page that is in a directory, where such lines are already.
 fn list_pages(summary: &str, pages: &Pages) -> String {
     let mut text = String::new();
-    let mut folders = vec![];
+    let mut dirs = vec![];
     for line in summary.split_inclusive('\n') {
-        let folder = ["kinds", "findings"]
+        let dir = ["kinds", "findings"]
             .into_iter()
-            .find(|folder| line.contains(&format!("]({folder}/")));
-        let Some(folder) = folder else {
+            .find(|dir| line.contains(&format!("]({dir}/")));
+        let Some(dir) = dir else {
             text.push_str(line);
             continue;
         };
-        if folders.contains(&folder) {
+        if dirs.contains(&dir) {
             continue;
         }
-        folders.push(folder);
-        let inside = format!("{folder}/");
+        dirs.push(dir);
+        let inside = format!("{dir}/");
         for path in pages.keys().filter(|path| path.starts_with(&inside)) {
             let name = path.trim_start_matches(&inside).trim_end_matches(".md");
             writeln!(text, "  - [{name}]({path})").unwrap();
@@ -57,13 +57,13 @@ fn list_pages(summary: &str, pages: &Pages) -> String {
     text
 }
 
-/// Returns the files that are there in the folders of made pages.
+/// Returns the files that are there in the directories of made pages.
 fn existing_pages() -> Vec<String> {
     let mut kept = vec![];
-    for folder in ["kinds", "findings"] {
-        for entry in fs::read_dir(guide().join(folder)).into_iter().flatten() {
+    for dir in ["kinds", "findings"] {
+        for entry in fs::read_dir(guide().join(dir)).into_iter().flatten() {
             let name = entry.unwrap().file_name();
-            kept.push(format!("{folder}/{}", name.to_str().unwrap()));
+            kept.push(format!("{dir}/{}", name.to_str().unwrap()));
         }
     }
     kept

@@ -49,7 +49,7 @@ struct Lines {
     begin: usize,
 }
 
-/// Shows a plan. Paths below `folder` are actual from there, because GitLab knows no others.
+/// Shows a plan. Paths below `directory` are actual from there, because GitLab knows no others.
 pub(crate) fn gitlab(
     registry: &Registry<LinuxHost>,
     plan: &Plan,
@@ -123,7 +123,7 @@ fn description(shown: &ChangeView<'_>) -> String {
     truncate(&one_line(&text), MAX_DESCRIPTION)
 }
 
-/// Tells a path from a folder if it is below it, else as it is. Nothing is looked up.
+/// Tells a path from a directory if it is below it, else as it is. Nothing is looked up.
 fn relative_path(path: &Path, dir: &Path) -> PathBuf {
     let whole = normalize(&dir.join(path));
     match whole.strip_prefix(dir) {
@@ -141,8 +141,8 @@ mod tests {
     use super::{super::hostile_fixture, *};
 
     fn render_plan(plan: &Plan) -> String {
-        let (spec, folder) = (Path::new("host.kdl"), Path::new("/builds/hosts"));
-        gitlab(&stead_resources::registry(), plan, spec, folder)
+        let (spec, directory) = (Path::new("host.kdl"), Path::new("/builds/hosts"));
+        gitlab(&stead_resources::registry(), plan, spec, directory)
     }
 
     #[test]

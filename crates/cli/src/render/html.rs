@@ -117,19 +117,11 @@ fn outcome_markup(run: &Run) -> Markup {
     let text = anstream::adapter::strip_str(&text).to_string();
     let back = match &run.outcome {
         Some(
-            Outcome::Failed {
-                restored: reverted, ..
-            }
-            | Outcome::CheckFailed {
-                restored: reverted, ..
-            }
-            | Outcome::NotConfirmed {
-                restored: reverted, ..
-            }
-            | Outcome::Residue {
-                restored: reverted, ..
-            },
-        ) => &reverted[..],
+            Outcome::Failed { restored, .. }
+            | Outcome::CheckFailed { restored, .. }
+            | Outcome::NotConfirmed { restored, .. }
+            | Outcome::Residue { restored, .. },
+        ) => &restored[..],
         _ => &[],
     };
     html! {

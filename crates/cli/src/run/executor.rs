@@ -33,7 +33,7 @@ pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often it is looked whether another run has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The lock, the run folder and whoever watches.
+/// The lock, the run directory and whoever watches.
 pub(crate) struct LockedRunner<'a> {
     runner: Runner<'a>,
     lock: Lock,
@@ -42,7 +42,7 @@ pub(crate) struct LockedRunner<'a> {
 }
 
 impl<'a> LockedRunner<'a> {
-    /// Takes the lock and makes the run folder.
+    /// Takes the lock and makes the run directory.
     pub(crate) fn lock(context: &'a Context, as_json: bool) -> Result<Self, CommandError> {
         let state = StateDir::create(&context.state_dir)?;
         let lock = Lock::acquire(&context.lock_path(), &state)?;
@@ -83,7 +83,7 @@ impl<'a> LockedRunner<'a> {
         self
     }
 
-    /// Returns the run folder.
+    /// Returns the run directory.
     pub(crate) fn state(&self) -> &StateDir {
         &self.runner.state
     }

@@ -12,13 +12,13 @@ use std::{
     process::Command,
 };
 
-/// Plans `spec` and returns what was said, with the folder of the spec shortened.
-fn plan_error(folder: &Path, spec: &[u8]) -> String {
-    let path = folder.join("host.kdl");
+/// Plans `spec` and returns what was said, with the directory of the spec shortened.
+fn plan_error(dir: &Path, spec: &[u8]) -> String {
+    let path = dir.join("host.kdl");
     fs::write(&path, spec).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_stead"))
         .args(["plan", "--root"])
-        .arg(folder)
+        .arg(dir)
         .arg(&path)
         .env("NO_COLOR", "1")
         .output()
@@ -31,29 +31,29 @@ fn plan_error(folder: &Path, spec: &[u8]) -> String {
         .map(str::trim_end)
         .collect::<Vec<_>>()
         .join("\n");
-    lines.replace(&format!("{}/", folder.display()), "")
+    lines.replace(&format!("{}/", dir.display()), "")
 }
 
 /// Plans a spec with these resources.
 fn plan_error_of(resources: &str) -> String {
-    let folder = host_dir();
+    let dir = host_dir();
     plan_error(
-        folder.path(),
+        dir.path(),
         format!("host \"test\" {{\n{resources}\n}}\n").as_bytes(),
     )
 }
 
 /// A host with one sysctl.
 fn host_dir() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("proc/sys/net/ipv4")).unwrap();
-    fs::write(folder.path().join("proc/sys/net/ipv4/ip_forward"), "0\n").unwrap();
-    folder
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("proc/sys/net/ipv4")).unwrap();
+    fs::write(dir.path().join("proc/sys/net/ipv4/ip_forward"), "0\n").unwrap();
+    dir
 }
 
 #[test]
 fn apply_reads_a_spec_once() {
-    let folder = host_dir();
+    let dir = host_dir();
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer
         .write_all(b"host \"test\" {\n    sysclt \"a\"\n}\n")
@@ -61,7 +61,7 @@ fn apply_reads_a_spec_once() {
     drop(writer);
     let output = Command::new(env!("CARGO_BIN_EXE_stead"))
         .args(["apply", "--yes", "/dev/stdin", "--root"])
-        .arg(folder.path())
+        .arg(dir.path())
         .stdin(reader)
         .output()
         .unwrap();
@@ -163,33 +163,33 @@ fn nesting_of_20_000_nodes_is_rejected() {
 
 #[test]
 fn source_of_5_gigabytes_is_rejected() {
-    let folder = host_dir();
-    File::create(folder.path().join("large"))
+    let dir = host_dir();
+    File::create(dir.path().join("large"))
         .unwrap()
         .set_len(5_000_000_000)
         .unwrap();
     let spec = b"host \"test\" {\n    file \"/etc/x\" source=\"large\"\n}\n";
-    insta::assert_snapshot!(plan_error(folder.path(), spec));
+    insta::assert_snapshot!(plan_error(dir.path(), spec));
 }
 
 #[test]
 fn unreadable_source_is_rejected() {
-    let folder = host_dir();
-    let source = folder.path().join("secret");
+    let dir = host_dir();
+    let source = dir.path().join("secret");
     fs::write(&source, "").unwrap();
     fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     fs::set_permissions(
-        folder.path(),
+        dir.path(),
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )
     .unwrap();
     fs::write(
-        folder.path().join("host.kdl"),
+        dir.path().join("host.kdl"),
         "host \"test\" {\n    file \"/etc/x\" source=\"secret\"\n}\n",
     )
     .unwrap();
     // Root may read everything, so somebody else has to try.
-    let copy = folder.path().join("stead");
+    let copy = dir.path().join("stead");
     fs::copy(env!("CARGO_BIN_EXE_stead"), &copy).unwrap();
     let output = Command::new("setpriv")
         .args([
@@ -202,12 +202,12 @@ fn unreadable_source_is_rejected() {
         ])
         .arg(&copy)
         .args(["plan", "--root"])
-        .arg(folder.path())
-        .arg(folder.path().join("host.kdl"))
+        .arg(dir.path())
+        .arg(dir.path().join("host.kdl"))
         .env("NO_COLOR", "1")
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    insta::assert_snapshot!(said.replace(&format!("{}/", folder.path().display()), ""));
+    insta::assert_snapshot!(said.replace(&format!("{}/", dir.path().display()), ""));
 }

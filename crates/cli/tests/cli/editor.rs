@@ -22,7 +22,7 @@ use tempfile::TempDir;
 /// When the server is given up; nothing is said about how long it should take.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The editor, with the folder of its files in a host of its own.
+/// The editor, with the directory of its files in a host of its own.
 pub(crate) struct Editor {
     server: Child,
     input: Option<ChildStdin>,
@@ -93,7 +93,7 @@ impl Editor {
         self.request("initialize", &params)
     }
 
-    /// Returns the folder of the files.
+    /// Returns the directory of the files.
     pub(crate) fn root_dir(&self) -> &Path {
         self.root.path()
     }

@@ -19,8 +19,8 @@ fn stead(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn examples_are_valid_and_formatted() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts");
-    let entries = fs::read_dir(folder).unwrap();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts");
+    let entries = fs::read_dir(dir).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     let paths: Vec<_> = paths.filter(|path| path.is_file()).collect();
     assert!(paths.len() >= 2);
@@ -43,8 +43,8 @@ fn examples_are_valid_and_formatted() {
 
 #[test]
 fn graph_has_shared_implied_resource_once_with_all_needs() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("host.kdl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("host.kdl");
     let spec = r#"host "test" {
     iptables-policy "filter/FORWARD" "ACCEPT"
     iptables-policy "filter/INPUT" "ACCEPT" needs="iptables-policy:filter/FORWARD"
@@ -60,8 +60,8 @@ fn graph_has_shared_implied_resource_once_with_all_needs() {
 
 #[test]
 fn graph_marks_planned_changes_by_sign_and_colour() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
     fs::write(at("same"), "as it is\n").unwrap();
     fs::write(at("old"), "old\n").unwrap();
     fs::write(at("gone"), "").unwrap();
@@ -98,15 +98,15 @@ fn graph_marks_planned_changes_by_sign_and_colour() {
 
 #[test]
 fn fleet_example_meets_its_expectations() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts/fleet");
-    for entry in fs::read_dir(&folder).unwrap() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hosts/fleet");
+    for entry in fs::read_dir(&dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
             let path = path.to_str().unwrap();
             assert_eq!(stead(&["fmt", "--check", path]), (Some(0), String::new()));
         }
     }
-    let spec = folder.join("host.kdl");
+    let spec = dir.join("host.kdl");
     let (code, said) = stead(&["test", spec.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{said}");
     assert!(
@@ -117,8 +117,8 @@ fn fleet_example_meets_its_expectations() {
 
 /// A spec that asks a fact, a variable and the environment, with one recorded host.
 fn spec_with_recorded_host() -> (tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let spec = folder.path().join("host.kdl");
+    let dir = tempfile::tempdir().unwrap();
+    let spec = dir.path().join("host.kdl");
     let text = r#"var "owner" default="root"
 host "x" {
     when fact="cloud" is="azure" {
@@ -130,18 +130,18 @@ host "x" {
 }
 "#;
     fs::write(&spec, text).unwrap();
-    fs::create_dir(folder.path().join("host.expect")).unwrap();
+    fs::create_dir(dir.path().join("host.expect")).unwrap();
     let live = r#"{"format": "stead.live/1", "facts": {"cloud": "azure"}, "variables": {"owner": "alice"},
         "environment": {"GROUP": "staff"}, "resources": {"directory:/a": {"owner": "root", "mode": "0755"}}}"#;
-    fs::write(folder.path().join("host.expect/one.live.json"), live).unwrap();
+    fs::write(dir.path().join("host.expect/one.live.json"), live).unwrap();
     let spec = spec.to_str().unwrap().to_owned();
-    (folder, spec)
+    (dir, spec)
 }
 
 #[test]
 fn test_compares_and_updates_the_expected_plan() {
-    let (folder, spec) = spec_with_recorded_host();
-    let plan = folder.path().join("host.expect/one.plan");
+    let (dir, spec) = spec_with_recorded_host();
+    let plan = dir.path().join("host.expect/one.plan");
     let (code, said) = stead(&["test", &spec]);
     assert_eq!(code, Some(3), "nothing is expected yet: {said}");
     assert!(said.contains("+  ~ directory:/a"), "{said}");
@@ -174,8 +174,8 @@ Plan: 1 to create, 1 to change (2 resources).
 
 #[test]
 fn test_rejects_an_invalid_recorded_host() {
-    let (folder, spec) = spec_with_recorded_host();
-    let live = folder.path().join("host.expect/one.live.json");
+    let (dir, spec) = spec_with_recorded_host();
+    let live = dir.path().join("host.expect/one.live.json");
     for text in ["", "{}", r#"{"format": "stead.live/9", "facts": {}}"#] {
         fs::write(&live, text).unwrap();
         let (code, said) = stead(&["test", &spec]);
@@ -201,8 +201,8 @@ fn first_address(spec: &str) -> String {
 
 #[test]
 fn fmt_check_shows_a_diff_and_fmt_applies_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("host.kdl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("host.kdl");
     fs::write(&path, "host \"x\" {\n  directory   \"/a\" // why\n}\n").unwrap();
     let path = path.to_str().unwrap();
     let (code, said) = stead(&["fmt", "--check", path]);
@@ -223,8 +223,8 @@ fn fmt_check_shows_a_diff_and_fmt_applies_it() {
 fn explain_shows_a_valid_example_of_each_kind() {
     let (_, kinds) = stead(&["kinds", "--json"]);
     let kinds: serde_json::Value = serde_json::from_str(&kinds).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("host.kdl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("host.kdl");
     let path = path.to_str().unwrap();
     for (kind, schema) in kinds["kinds"].as_object().unwrap() {
         let example = schema["example"].as_str().unwrap();

@@ -12,22 +12,22 @@ const SYSCTLS: [&str; 2] = ["net/ipv4/ip_forward", "vm/swappiness"];
 
 /// Imports among these files and returns all that was said, with the exit code.
 fn import_output(files: &[(&str, &[u8])], from: &[&str]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root");
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
     for key in SYSCTLS {
         let path = root.join("proc/sys").join(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "0\n").unwrap();
     }
     for (name, bytes) in files {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
     let output = Command::new(env!("CARGO_BIN_EXE_stead"))
         .args(["import", "--root", "root"])
         .args(from)
-        .current_dir(&folder)
+        .current_dir(&dir)
         .env("NO_COLOR", "1")
         .output()
         .unwrap();
@@ -45,7 +45,7 @@ fn import_output(files: &[(&str, &[u8])], from: &[&str]) -> String {
         text(output.stderr)
     );
     said.replace(
-        &format!("{}/", folder.path().canonicalize().unwrap().display()),
+        &format!("{}/", dir.path().canonicalize().unwrap().display()),
         "",
     )
 }

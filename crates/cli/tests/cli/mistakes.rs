@@ -29,18 +29,18 @@ fn validation_error(files: &[(&str, &str)], arguments: &[&str]) -> String {
 
 /// Validates `host.kdl` among these files, for a host with recorded facts, and returns what was said.
 fn validation_error_once(files: &[(&str, &str)], arguments: &[&str]) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
     let facts = r#"{"format": "stead.facts/1", "facts": {"cloud": "azure", "memory": 3900, "os": "debian", "os-version": "13"}}"#;
-    fs::write(folder.path().join("facts.json"), facts).unwrap();
+    fs::write(dir.path().join("facts.json"), facts).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_stead"))
         .args(["validate", "host.kdl", "--facts", "facts.json"])
         .args(arguments)
-        .current_dir(&folder)
+        .current_dir(&dir)
         .env("NO_COLOR", "1")
         .env("STEAD_TEST_MODE", "0999")
         .output()

@@ -154,11 +154,16 @@ fn states_before(run: &Run) -> impl Iterator<Item = (&Address, Option<&State>)> 
     run.records.iter().flat_map(|record| match record {
         Record::Step {
             before,
-            start_states: moved,
+            start_states,
             ..
         } => before
             .iter()
-            .map(|(address, before)| (address, moved.get(address).unwrap_or(before).as_ref()))
+            .map(|(address, before)| {
+                (
+                    address,
+                    start_states.get(address).unwrap_or(before).as_ref(),
+                )
+            })
             .collect(),
         _ => vec![],
     })

@@ -229,7 +229,7 @@ pub enum JournalError {
     },
     /// Its file.
     #[error(transparent)]
-    Folder(#[from] StateDirError),
+    StateDir(#[from] StateDirError),
 }
 
 impl Journal {
@@ -348,7 +348,7 @@ fn checked_json(line: &[u8]) -> Option<&str> {
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use proptest::prelude::*;
@@ -380,8 +380,8 @@ mod tests {
     proptest! {
         #[test]
         fn truncated_journal_yields_whole_records_and_accepts_more(cut in 0_usize..400) {
-            let folder = tempfile::tempdir().unwrap();
-            let state = StateDir::create(&folder.path().join("state")).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let state = StateDir::create(&dir.path().join("state")).unwrap();
             let run = state.create_run().unwrap();
             let mut journal = Journal::open(&state, run).unwrap();
             for record in records() {
@@ -409,8 +409,8 @@ mod tests {
 
     #[test]
     fn has_ended_requires_complete_last_record() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         let run = state.create_run().unwrap();
         assert!(!has_ended(&state, run).unwrap());
         let mut journal = Journal::open(&state, run).unwrap();

@@ -22,7 +22,7 @@ use crate::history::state_dir::StateDir;
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The lock of the host. Programs that a run starts hold it too, so that a recovery never races one that outlived its run.
-/// It is taken on a file that others can read, and on the folder of the runs: somebody may empty /run.
+/// It is taken on a file that others can read, and on the directory of the runs: somebody may empty /run.
 #[derive(Debug)]
 pub struct Lock {
     file: Flock<File>,
@@ -119,11 +119,11 @@ fn lock_both(file: File, runs: File) -> Result<Lock, (File, File, Errno)> {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    if let Some(folder) = path.parent() {
+    if let Some(dir) = path.parent() {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder)?;
+            .create(dir)?;
     }
     let file = OpenOptions::new()
         .read(true)
@@ -176,9 +176,9 @@ mod tests {
 
     #[test]
     fn lock_error_names_the_holder() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/lock");
-        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/lock");
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         let mut lock = Lock::acquire(&path, &state).unwrap();
         lock.record_run(7).unwrap();
         let error = Lock::acquire(&path, &state).unwrap_err().to_string();
@@ -192,11 +192,11 @@ mod tests {
 
     #[test]
     fn lock_survives_removal_of_its_directory() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/lock");
-        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/lock");
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         let lock = Lock::acquire(&path, &state).unwrap();
-        std::fs::remove_dir_all(folder.path().join("run")).unwrap();
+        std::fs::remove_dir_all(dir.path().join("run")).unwrap();
         let refused = Lock::acquire(&path, &state);
         assert!(
             matches!(refused, Err(LockError::Held { .. })),
@@ -208,14 +208,14 @@ mod tests {
 
     #[test]
     fn lock_refuses_symlinked_lock_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap();
-        let state = StateDir::new(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        let state = StateDir::new(dir.path());
         assert!(matches!(
             Lock::acquire(&path, &state),
             Err(LockError::Io { .. })
         ));
-        assert!(!folder.path().join("elsewhere").exists());
+        assert!(!dir.path().join("elsewhere").exists());
     }
 }

@@ -3,7 +3,7 @@
 pub mod journal;
 #[expect(
     clippy::disallowed_methods,
-    reason = "the run folder and its lock are what the engine itself keeps"
+    reason = "the run directory and its lock are what the engine itself keeps"
 )]
 pub mod lock;
 pub(crate) mod prune;
@@ -12,7 +12,7 @@ pub mod spec_cache;
 pub mod stage;
 #[expect(
     clippy::disallowed_methods,
-    reason = "the run folder and its lock are what the engine itself keeps"
+    reason = "the run directory and its lock are what the engine itself keeps"
 )]
 pub mod state_dir;
 pub mod window;

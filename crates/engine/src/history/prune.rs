@@ -14,7 +14,7 @@ use crate::{
 /// brought back what had been overwritten.
 const KEEP_NEWEST: usize = 100;
 
-/// Removes the folders of runs that nothing needs, and contents that no run refers to. Called when a run has ended, so that none
+/// Removes the directories of runs that nothing needs, and contents that no run refers to. Called when a run has ended, so that none
 /// waits for it.
 ///
 /// What is kept beside the newest: the runs that [`runs::committed`] reads, and those that take one of the kept runs back.

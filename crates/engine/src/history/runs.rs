@@ -91,9 +91,9 @@ pub enum HistoryError {
     /// There is no such run.
     #[error("there is no run {0}")]
     NoSuchRun(u64),
-    /// A run folder.
+    /// A run directory.
     #[error(transparent)]
-    Folder(#[from] StateDirError),
+    StateDir(#[from] StateDirError),
     /// A journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -209,10 +209,10 @@ pub fn load(state: &StateDir, run: u64) -> Result<Run, HistoryError> {
         Some(Record::Ended { at, .. }) => Some(*at),
         _ => None,
     };
-    let (outcome, left) = match Stage::from_records(&records) {
+    let (outcome, retry) = match Stage::from_records(&records) {
         Stage::Started => (None, None),
         Stage::Pending(Pending { until, .. }) => (Some(Outcome::Pending { run, until }), None),
-        Stage::RollingBack { retry: left, .. } => (None, left),
+        Stage::RollingBack { retry, .. } => (None, retry),
         Stage::Ended(outcome) => (Some(outcome), None),
     };
     Ok(Run {
@@ -221,7 +221,7 @@ pub fn load(state: &StateDir, run: u64) -> Result<Run, HistoryError> {
         ended,
         undoes,
         outcome,
-        retry: left,
+        retry,
         plan,
         records,
     })

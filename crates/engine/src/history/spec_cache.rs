@@ -79,7 +79,7 @@ impl CacheKey {
             (inputs.environment)(name).is_some_and(|value| sha256(value.as_bytes()) == *digest)
         };
         self.program == program
-            && std::env::current_dir().is_ok_and(|folder| folder == self.working_dir)
+            && std::env::current_dir().is_ok_and(|dir| dir == self.working_dir)
             && *path == main.path
             && *digest == sha256(main.text.as_bytes())
             && self.assignments == digest_of(inputs.assignments)

@@ -63,9 +63,9 @@ impl Stage {
         match self {
             Self::Started => true,
             Self::Pending(pending) => now.has_passed(&pending.deadline),
-            Self::RollingBack { retry: left, .. } => left
+            Self::RollingBack { retry, .. } => retry
                 .as_ref()
-                .is_none_or(|left| now.has_passed(&left.retry_at)),
+                .is_none_or(|retry| now.has_passed(&retry.retry_at)),
             Self::Ended(_) => false,
         }
     }

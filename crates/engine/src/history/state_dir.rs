@@ -16,19 +16,19 @@ use nix::{
 /// How much space is kept for going back, in bytes: its records are short.
 const RESERVE_BYTES: i64 = 64 << 10;
 
-/// The folder of all runs, `/var/lib/stead` unless told otherwise.
+/// The directory of all runs, `/var/lib/stead` unless told otherwise.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
 }
 
-/// The state folder cannot be used.
+/// The state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// Somebody else could read or change what undo relies on.
     #[error("the state directory `{path}` {fault}")]
     Unsafe {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// What is wrong with it.
         fault: String,
@@ -38,7 +38,7 @@ pub enum StateDirError {
     Io {
         /// What was attempted.
         attempted: &'static str,
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// What the system answered.
         #[source]
@@ -58,14 +58,14 @@ impl StateDirError {
 }
 
 impl StateDir {
-    /// Names the folder without touching it; reading it when it does not exist finds no runs.
+    /// Names the directory without touching it; reading it when it does not exist finds no runs.
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
         }
     }
 
-    /// Makes the folder if it is missing, and checks that it is ours alone.
+    /// Makes the directory if it is missing, and checks that it is ours alone.
     pub fn create(path: &Path) -> Result<Self, StateDirError> {
         DirBuilder::new()
             .recursive(true)
@@ -75,11 +75,11 @@ impl StateDir {
         check_private_dir(path)?;
         let runs = path.join("runs");
         if create_dir(&runs)? {
-            // What is on disk in a folder that is not counts for nothing after a power cut.
+            // What is on disk in a directory that is not counts for nothing after a power cut.
             sync_dir(path)?;
-            for folder in path.ancestors().skip(1) {
+            for dir in path.ancestors().skip(1) {
                 // A parent may be empty, where the path is relative.
-                drop(sync_dir(folder));
+                drop(sync_dir(dir));
             }
         }
         check_private_dir(&runs)?;
@@ -98,15 +98,15 @@ impl StateDir {
 
     /// Returns the numbers of all runs, oldest first.
     pub fn run_numbers(&self) -> Result<Vec<u64>, StateDirError> {
-        let folder = self.path.join("runs");
-        let entries = match std::fs::read_dir(&folder) {
+        let dir = self.path.join("runs");
+        let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(error) => return Err(StateDirError::io("list", &folder)(error)),
+            Err(error) => return Err(StateDirError::io("list", &dir)(error)),
         };
         let mut runs = vec![];
         for entry in entries {
-            let entry = entry.map_err(StateDirError::io("list", &folder))?;
+            let entry = entry.map_err(StateDirError::io("list", &dir))?;
             runs.extend(
                 entry
                     .file_name()
@@ -118,7 +118,7 @@ impl StateDir {
         Ok(runs)
     }
 
-    /// Returns the folder itself.
+    /// Returns the directory itself.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -142,34 +142,34 @@ impl StateDir {
         self.path.join("reserve")
     }
 
-    /// Returns the folder of a run.
+    /// Returns the directory of a run.
     pub fn run_dir(&self, run: u64) -> PathBuf {
         self.path.join("runs").join(format!("{run:06}"))
     }
 
-    /// Removes the folder of a run. Its journal goes first, so that what a power cut leaves of it is a run that never began.
+    /// Removes the directory of a run. Its journal goes first, so that what a power cut leaves of it is a run that never began.
     pub(crate) fn remove_run(&self, run: u64) -> Result<(), StateDirError> {
-        let folder = self.run_dir(run);
-        let journal = folder.join("journal");
+        let dir = self.run_dir(run);
+        let journal = dir.join("journal");
         match std::fs::remove_file(&journal) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StateDirError::io("remove", &journal)(error));
             }
-            _ => sync_dir(&folder)?,
+            _ => sync_dir(&dir)?,
         }
-        std::fs::remove_dir_all(&folder).map_err(StateDirError::io("remove", &folder))
+        std::fs::remove_dir_all(&dir).map_err(StateDirError::io("remove", &dir))
     }
 
     /// Removes contents that are kept under other digests than these.
     pub(crate) fn retain_blobs(&self, digests: &BTreeSet<String>) -> Result<(), StateDirError> {
-        let folder = self.blobs_dir();
-        let entries = match std::fs::read_dir(&folder) {
+        let dir = self.blobs_dir();
+        let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StateDirError::io("list", &folder)(error)),
+            Err(error) => return Err(StateDirError::io("list", &dir)(error)),
         };
         for entry in entries {
-            let path = entry.map_err(StateDirError::io("list", &folder))?.path();
+            let path = entry.map_err(StateDirError::io("list", &dir))?.path();
             let name = path.file_name().and_then(|name| name.to_str());
             if name.is_none_or(|name| !digests.contains(name)) {
                 std::fs::remove_file(&path).map_err(StateDirError::io("remove", &path))?;
@@ -178,7 +178,7 @@ impl StateDir {
         Ok(())
     }
 
-    /// Makes the folder of the next run.
+    /// Makes the directory of the next run.
     pub(crate) fn create_run(&self) -> Result<u64, StateDirError> {
         let run = self.latest_run()?.map_or(1, |last| last + 1);
         create_dir(&self.run_dir(run))?;
@@ -187,7 +187,7 @@ impl StateDir {
     }
 }
 
-/// Makes a folder unless it is there, and says whether it was not.
+/// Makes a directory unless it is there, and says whether it was not.
 fn create_dir(path: &Path) -> Result<bool, StateDirError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -232,7 +232,7 @@ pub(crate) fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), StateDirE
     file.sync_all()
         .map_err(StateDirError::io("sync", &temporary))?;
     std::fs::rename(&temporary, path).map_err(StateDirError::io("rename into place", path))?;
-    sync_dir(path.parent().expect("a file has a folder"))
+    sync_dir(path.parent().expect("a file has a parent directory"))
 }
 
 /// Replaces a file that nothing depends on: nobody waits for the disk, so that a power cut may leave anything of it.
@@ -268,7 +268,7 @@ pub(crate) fn read_private(path: &Path, limit: u64) -> Option<Vec<u8>> {
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StateDirError> {
     File::open(path)
-        .and_then(|folder| folder.sync_all())
+        .and_then(|dir| dir.sync_all())
         .map_err(StateDirError::io("sync", path))
 }
 
@@ -284,7 +284,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateDirError> {
 pub(crate) fn open_append(path: &Path) -> Result<File, StateDirError> {
     let file = open_private(path, OpenOptions::new().append(true).create(true))
         .map_err(StateDirError::io("open", path))?;
-    sync_dir(path.parent().expect("a file has a folder"))?;
+    sync_dir(path.parent().expect("a file has a parent directory"))?;
     Ok(file)
 }
 
@@ -313,8 +313,8 @@ mod tests {
 
     #[test]
     fn state_dir_refuses_directory_open_to_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
         StateDir::create(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let error = StateDir::create(&path).unwrap_err().to_string();
@@ -323,8 +323,8 @@ mod tests {
 
     #[test]
     fn state_dir_numbers_runs_consecutively() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         assert_eq!(state.create_run().unwrap(), 1);
         assert_eq!(state.create_run().unwrap(), 2);
         assert_eq!(state.run_numbers().unwrap(), [1, 2]);

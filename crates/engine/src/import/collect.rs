@@ -162,7 +162,7 @@ impl Collector<'_> {
         let ExportedState {
             state,
             notes,
-            target: concerns,
+            target,
         } = text;
         let state = user_attributes(&self.schema, &state);
         if self.import.files_dir.is_none() && path_attributes(&self.schema, &state).next().is_some()
@@ -176,7 +176,7 @@ impl Collector<'_> {
             listing.unreadable.insert(name, fault);
             return;
         }
-        let group = self.collected.section(concerns);
+        let group = self.collected.section(target);
         let desired = Desired::present(state);
         group
             .resources

@@ -65,7 +65,7 @@ impl From<Listing> for KindCoverage {
             ignored,
             secrets,
             unreadable,
-            not_importable: outside,
+            not_importable,
         } = listing;
         managed.extend(absent);
         Self {
@@ -75,7 +75,7 @@ impl From<Listing> for KindCoverage {
             ignored,
             secrets,
             unreadable,
-            not_importable: outside.map(str::to_owned),
+            not_importable: not_importable.map(str::to_owned),
         }
     }
 }

@@ -61,14 +61,14 @@ pub async fn import<H: Host>(
     }
     let mut round_trip = RoundTrip::begin(registry, reader, import, coverage).await;
     let spec = round_trip.verify(parts.shared).await?;
-    let own = if parts.machine.is_empty() {
+    let machine_spec = if parts.machine.is_empty() {
         None
     } else {
         Some(round_trip.verify(parts.machine).await?)
     };
     Ok(Imported {
         spec,
-        machine_spec: own,
+        machine_spec,
         sources: round_trip.sources.into_iter().collect(),
         resources: round_trip.resources,
         coverage: round_trip.coverage,

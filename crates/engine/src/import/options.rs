@@ -19,7 +19,7 @@ pub struct ImportOptions<'a> {
     pub host: &'a str,
     /// Where the spec will be, so that mistakes can name it.
     pub path: &'a Path,
-    /// The folder beside the spec for the bytes of files; `None` where there is no place for it.
+    /// The directory beside the spec for the bytes of files; `None` where there is no place for it.
     pub files_dir: Option<&'a str>,
     /// Whether what concerns this machine alone is a spec of its own.
     pub machine_specific: MachineSpecific,

@@ -295,8 +295,8 @@ impl<'a, H: Host> RoundTrip<'a, H> {
     }
 
     fn copied_path(&self, path: &str) -> String {
-        let folder = self.import.files_dir.unwrap_or_default();
-        format!("{folder}/{}", path.trim_start_matches('/'))
+        let dir = self.import.files_dir.unwrap_or_default();
+        format!("{dir}/{}", path.trim_start_matches('/'))
     }
 
     /// Remembers what was written.

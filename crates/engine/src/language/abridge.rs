@@ -30,30 +30,27 @@ struct Elision {
 
 impl<'a> ShortenedText<'a> {
     /// Abridges a text whose grammar was checked.
-    pub(crate) fn new(whole: &'a str) -> Self {
+    pub(crate) fn new(source: &'a str) -> Self {
         let mut abridged = Self {
-            source: whole,
-            text: String::with_capacity(whole.len()),
+            source,
+            text: String::with_capacity(source.len()),
             elisions: vec![],
         };
         let mut copied = 0;
-        if !whole.contains(PLACEHOLDER) && !whole.contains(UNICODE_ESCAPE) {
+        if !source.contains(PLACEHOLDER) && !source.contains(UNICODE_ESCAPE) {
             let is_string =
                 |token: &Token| matches!(token.kind, TokenKind::Quoted | TokenKind::Multiline);
-            for token in tokens(whole).filter(is_string) {
-                for range in long_runs(&whole[..token.end], token.start) {
-                    abridged.text.push_str(&whole[copied..range.start]);
-                    let stand_in = abridged.text.len();
+            for token in tokens(source).filter(is_string) {
+                for range in long_runs(&source[..token.end], token.start) {
+                    abridged.text.push_str(&source[copied..range.start]);
+                    let placeholder = abridged.text.len();
                     abridged.text.push(PLACEHOLDER);
                     copied = range.end;
-                    abridged.elisions.push(Elision {
-                        range,
-                        placeholder: stand_in,
-                    });
+                    abridged.elisions.push(Elision { range, placeholder });
                 }
             }
         }
-        abridged.text.push_str(&whole[copied..]);
+        abridged.text.push_str(&source[copied..]);
         abridged
     }
 

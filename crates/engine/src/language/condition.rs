@@ -55,7 +55,7 @@ impl Condition {
         let mistake =
             |message: String, span: Span| SpecError::new("spec::when", message, span).help(USAGE);
         let mut subject: Option<(Subject, &KdlEntry)> = None;
-        let mut relation: Option<(Operator, &KdlEntry)> = None;
+        let mut operator: Option<(Operator, &KdlEntry)> = None;
         for entry in node.entries() {
             let span = entry_span(source, entry);
             let Some(property) = entry.name().map(KdlIdentifier::value) else {
@@ -69,10 +69,10 @@ impl Condition {
             let is_second = match property {
                 "fact" => subject.replace((Subject::Fact, entry)).is_some(),
                 "var" => subject.replace((Subject::Variable, entry)).is_some(),
-                "is" => relation.replace((Operator::Is, entry)).is_some(),
-                "is-not" => relation.replace((Operator::IsNot, entry)).is_some(),
-                "at-least" => relation.replace((Operator::AtLeast, entry)).is_some(),
-                "below" => relation.replace((Operator::Below, entry)).is_some(),
+                "is" => operator.replace((Operator::Is, entry)).is_some(),
+                "is-not" => operator.replace((Operator::IsNot, entry)).is_some(),
+                "at-least" => operator.replace((Operator::AtLeast, entry)).is_some(),
+                "below" => operator.replace((Operator::Below, entry)).is_some(),
                 other => {
                     let help = suggest::did_you_mean("a comparison has", other, PROPERTIES);
                     let fact = format!("`when` has no `{other}`");
@@ -85,7 +85,7 @@ impl Condition {
                 return Err(mistake(fact, span).help(help));
             }
         }
-        let (Some((subject, what)), Some((relation, with))) = (subject, relation) else {
+        let (Some((subject, what)), Some((operator, with))) = (subject, operator) else {
             let fact = match subject {
                 None => "this `when` names neither a fact nor a variable",
                 Some(_) => "this `when` has no value to compare with",
@@ -104,7 +104,7 @@ impl Condition {
             return Err(mistake(fact, value_span(source, with)));
         }
         if let (Operator::AtLeast | Operator::Below, KdlValue::String(text)) =
-            (relation, with.value())
+            (operator, with.value())
             && Version::from(text).is_none()
         {
             let fact = format!("`{text}` is not a version, and only versions can be ordered");
@@ -115,7 +115,7 @@ impl Condition {
             subject,
             name: name.to_owned(),
             name_span: value_span(source, what),
-            operator: relation,
+            operator,
             operand: with.value().clone(),
             operand_span: value_span(source, with),
             operand_text: source_text(source, with),

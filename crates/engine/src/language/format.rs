@@ -77,19 +77,14 @@ fn format_text(text: &str) -> String {
 fn lines(text: &str) -> Vec<Line<'_>> {
     let mut lines = vec![Line::default()];
     let mut touches_previous = false;
-    for Token {
-        kind: lexeme,
-        start,
-        end,
-    } in tokens(text)
-    {
-        match lexeme {
+    for Token { kind, start, end } in tokens(text) {
+        match kind {
             TokenKind::Space => touches_previous = false,
             TokenKind::Newline => lines.push(Line::default()),
             _ => {
                 let line = lines.last_mut().expect("there is always one");
                 line.words.push(Word {
-                    kind: lexeme,
+                    kind,
                     text: &text[start..end],
                     touches_previous,
                 });

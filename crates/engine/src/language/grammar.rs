@@ -195,7 +195,7 @@ impl GrammarChecker<'_> {
     fn open(&mut self, token: Token) {
         self.check_incomplete();
         let is_slashdashed = self.slashdash.take().is_some();
-        let then = match self.position {
+        let resume = match self.position {
             Position::Start => {
                 self.error(
                     token,
@@ -219,10 +219,7 @@ impl GrammarChecker<'_> {
                 Position::AfterChildren
             }
         };
-        self.open.push(Brace {
-            token,
-            resume: then,
-        });
+        self.open.push(Brace { token, resume });
         self.position = Position::Start;
         self.can_be_key = false;
         if self.open.len() > MAX_DEPTH {

@@ -90,11 +90,11 @@ impl Iterator for Tokens<'_> {
 
     fn next(&mut self) -> Option<Token> {
         let rest = &self.text[self.at..];
-        let (lexeme, length) = next_token(rest)?;
+        let (kind, length) = next_token(rest)?;
         let start = self.at;
         self.at += length;
         Some(Token {
-            kind: lexeme,
+            kind,
             start,
             end: self.at,
         })

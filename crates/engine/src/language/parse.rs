@@ -30,11 +30,11 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<KdlDocument, SpecErrors> {
 /// Parses a part of a source whose grammar was checked, where the stack is large enough; `None` if the parser finds a mistake in it.
 pub(crate) fn parse_range(source: &Arc<Source>, part: Range<usize>) -> Option<Vec<KdlNode>> {
     let text = blank_comments(&source.text[part.clone()]);
-    let abridged = ShortenedText::new(&text);
-    let mut document = KdlDocument::parse_v2(&abridged.text).ok()?;
+    let shortened = ShortenedText::new(&text);
+    let mut document = KdlDocument::parse_v2(&shortened.text).ok()?;
     let mut nodes = std::mem::take(document.nodes_mut());
     let whole = SourceRestorer {
-        shortened: abridged,
+        shortened,
         start: part.start,
     };
     for node in &mut nodes {

@@ -146,7 +146,7 @@ impl<H: Host> Resolver<'_, H> {
         self.errors.extend(unknown_needs(&resources));
         let fragments = self.files.parsed.iter();
         let (environment, facts) = self.bindings.lookups();
-        let basis = SpecSources {
+        let sources = SpecSources {
             files: fragments.map(|fragment| fragment.source.clone()).collect(),
             environment,
             facts,
@@ -154,7 +154,7 @@ impl<H: Host> Resolver<'_, H> {
         Spec {
             host,
             resources,
-            sources: basis,
+            sources,
         }
     }
 

@@ -201,10 +201,10 @@ impl<'a, H: Host> SpecFileBuilder<'a, H> {
         Some(self.finish())
     }
 
-    fn host_in_chunks(&mut self, source: &Arc<Source>, cut_out: &NodeSpan) -> Option<()> {
-        let children = cut_out.children.clone()?;
+    fn host_in_chunks(&mut self, source: &Arc<Source>, host_span: &NodeSpan) -> Option<()> {
+        let children = host_span.children.clone()?;
         // The brace stands just before what is between the braces.
-        let head = cut_out.range.start..children.start - 1;
+        let head = host_span.range.start..children.start - 1;
         for node in parse_range(source, head)? {
             self.host(node);
         }
@@ -431,8 +431,8 @@ impl<'a, H: Host> SpecFileBuilder<'a, H> {
         self.check_no_children(node);
         let file = self.single_text(node, "write `include \"FILE.kdl\"`")?;
         let span = value_span(self.source(), &node.entries()[0]);
-        let folder = self.source().path.parent();
-        let path = folder.map_or_else(|| PathBuf::from(&file), |folder| folder.join(&file));
+        let dir = self.source().path.parent();
+        let path = dir.map_or_else(|| PathBuf::from(&file), |dir| dir.join(&file));
         Some(Include { path, span })
     }
 

@@ -255,9 +255,9 @@ impl ValueDecoder<'_> {
             }
             Shape::Path => {
                 let text = self.text(entry)?;
-                let folder = self.source.path.parent().map(|folder| folder.join(&text));
+                let dir = self.source.path.parent().map(|dir| dir.join(&text));
                 let path =
-                    absolute(folder.unwrap_or_else(|| text.clone().into())).map_err(|error| {
+                    absolute(dir.unwrap_or_else(|| text.clone().into())).map_err(|error| {
                         self.error_at(
                             "spec::value",
                             &format!("`{text}` is not a path: {error}"),

@@ -52,17 +52,17 @@ impl<S> Drift<S> {
     pub fn try_map<T, E>(self, mut convert: impl FnMut(S) -> Result<T, E>) -> Result<Drift<T>, E> {
         let Self {
             since,
-            modified_at: touched,
+            modified_at,
             rebooted,
-            after_run: left,
+            after_run,
             original,
             change,
         } = self;
         Ok(Drift {
             since,
-            modified_at: touched,
+            modified_at,
             rebooted,
-            after_run: left.map(&mut convert).transpose()?,
+            after_run: after_run.map(&mut convert).transpose()?,
             original: original.map(&mut convert).transpose()?,
             change: change.try_map(convert)?,
         })

@@ -118,11 +118,11 @@ impl<S> Export<S> {
             Self::Write(ExportedState {
                 state,
                 notes,
-                target: concerns,
+                target,
             }) => Export::Write(ExportedState {
                 state: convert(state),
                 notes,
-                target: concerns,
+                target,
             }),
             Self::Default => Export::Default,
             Self::Ignored(rule) => Export::Ignored(rule),

@@ -58,7 +58,7 @@ pub(crate) async fn observe_and_diff<H: Host>(
     let readings = state_digests(registry, &observed);
     let diffing = async {
         let needs = LazyLock::new(|| Dependencies::new(wanted));
-        let mut to_come = None;
+        let mut to_be_created = None;
         let mut differ = Differ::new(registry, observed);
         let mut problems = vec![];
         let mut all = stream::iter(early).chain(prepared);
@@ -66,8 +66,9 @@ pub(crate) async fn observe_and_diff<H: Host>(
             match prepared {
                 Ok(desired) => differ.diff_resource(next, &desired),
                 Err(found) => {
-                    let to_come = to_come.get_or_insert_with(|| differ.to_be_created(wanted));
-                    if needs.depends_on_any(&next.address, |need| to_come.contains(need)) {
+                    let to_be_created =
+                        to_be_created.get_or_insert_with(|| differ.to_be_created(wanted));
+                    if needs.depends_on_any(&next.address, |need| to_be_created.contains(need)) {
                         // Nothing can be said yet; its step asks again.
                         differ.diff_resource(next, &next.desired);
                     } else {
@@ -149,11 +150,11 @@ impl<'a, H: Host> Differ<'a, H> {
 
     /// Returns what does not exist and shall.
     fn to_be_created<'w>(&self, wanted: &'w [DesiredResource]) -> BTreeSet<&'w Address> {
-        let is_to_come = |wanted: &&DesiredResource| {
+        let is_to_be_created = |wanted: &&DesiredResource| {
             let there = self.observed.get(&wanted.address);
             wanted.desired != Desired::Absent && matches!(there, Some(None))
         };
-        let wanted = wanted.iter().filter(is_to_come);
+        let wanted = wanted.iter().filter(is_to_be_created);
         wanted.map(|wanted| &wanted.address).collect()
     }
 
@@ -162,7 +163,7 @@ impl<'a, H: Host> Differ<'a, H> {
         let DesiredResource {
             address,
             needs,
-            reason: because,
+            reason,
             ..
         } = wanted;
         let schema = &self.schemas[address.kind.as_str()];
@@ -218,7 +219,7 @@ impl<'a, H: Host> Differ<'a, H> {
         self.diff.changes.push(PlannedChange {
             address: address.clone(),
             change,
-            reason: because.clone(),
+            reason: reason.clone(),
             cause: None,
             effects,
         });

@@ -210,7 +210,7 @@ impl Plan {
     ) -> Self {
         let Diff {
             changes,
-            unobserved: unseen,
+            unobserved,
             remarks,
         } = diff;
         let plan = Self {
@@ -219,7 +219,7 @@ impl Plan {
             scope: Scope::Whole,
             summary: Summary::new(&changes, state_digests.len()),
             changes,
-            unobserved: unseen,
+            unobserved,
             remarks,
             desired,
             state_digests,

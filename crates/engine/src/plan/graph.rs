@@ -163,8 +163,11 @@ impl Graph {
             let number = node.index();
             let address = &self.edges[node].address;
             let name = address.to_string().replace('"', "#quot;");
-            if let Some(NodeStyle { symbol: sign, fill }) = marks.get(address) {
-                write_line(&mut text, format_args!("    n{number}[\"{sign} {name}\"]"));
+            if let Some(NodeStyle { symbol, fill }) = marks.get(address) {
+                write_line(
+                    &mut text,
+                    format_args!("    n{number}[\"{symbol} {name}\"]"),
+                );
                 write_line(&mut text, format_args!("    style n{number} fill:{fill}"));
             } else {
                 write_line(&mut text, format_args!("    n{number}[\"{name}\"]"));

@@ -21,21 +21,18 @@ pub struct Merged {
 /// Lays a desired state over an observed one. An attribute that was not observed is not compared: it is reported.
 pub fn merge(schema: &Schema, observed: &State, desired: &State) -> Merged {
     let mut after = observed.clone();
-    let mut unseen = vec![];
+    let mut unobserved = vec![];
     for attribute in schema.attributes {
         let Some(wish) = get(desired, attribute.name) else {
             continue;
         };
         if attribute.role.is_compared() && get(observed, attribute.name).is_none() {
-            unseen.push(attribute.name.to_owned());
+            unobserved.push(attribute.name.to_owned());
         } else {
             overlay(&mut after[attribute.name], wish);
         }
     }
-    Merged {
-        after,
-        unobserved: unseen,
-    }
+    Merged { after, unobserved }
 }
 
 /// Whether a state has all that is desired as it stands there. Then laying it over changes nothing that is compared, and nothing is unseen.

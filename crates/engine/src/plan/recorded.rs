@@ -56,14 +56,14 @@ pub struct ExpectedChange {
     pub is_restart: bool,
 }
 
-/// Compares a spec with a recorded host, in the order of a plan. Paths below `folder` are told relative to it.
+/// Compares a spec with a recorded host, in the order of a plan. Paths below `directory` are told relative to it.
 pub fn expected_changes<H: Host>(
     graph: &Graph,
     registry: &Registry<H>,
     recorded: &HostRecording,
-    folder: &Path,
+    dir: &Path,
 ) -> Vec<ExpectedChange> {
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| PathBuf::from(dir));
     let mut changed: BTreeSet<&Address> = BTreeSet::new();
     let found = graph.with_needs().filter_map(|(resource, needs)| {
         let kind = registry.provider_of(&resource.address).ok()?;
@@ -76,7 +76,7 @@ pub fn expected_changes<H: Host>(
         let live = recorded.resources.get(&resource.address);
         let wanted = match &resource.desired {
             Desired::Absent => None,
-            Desired::Present(state) => Some(with_relative_paths(&kind.schema(), state, &folder)),
+            Desired::Present(state) => Some(with_relative_paths(&kind.schema(), state, &dir)),
         };
         if let (Some(live), Some(wanted)) = (live, &wanted)
             && is_satisfied(live, wanted)
@@ -106,12 +106,12 @@ fn is_satisfied(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-fn with_relative_paths(schema: &Schema, state: &State, folder: &Path) -> State {
+fn with_relative_paths(schema: &Schema, state: &State, dir: &Path) -> State {
     let mut state = state.clone();
     for attribute in schema.attributes {
         let place = state.get_mut(attribute.name);
         if let (Shape::Path, Some(Value::String(path))) = (attribute.shape, place)
-            && let Ok(rest) = Path::new(path.as_str()).strip_prefix(folder)
+            && let Ok(rest) = Path::new(path.as_str()).strip_prefix(dir)
         {
             *path = rest.to_string_lossy().into_owned();
         }

@@ -114,38 +114,38 @@ impl<'a, P: Provider<H>, H: Host> IntoTyped<P, H> for Vec<(&'a str, Change<State
 }
 
 /// The answer of a method whose argument is no state of the kind: it comes from another version of stead, or attributes do not form one.
-trait NotUnderstood {
-    fn not_understood(error: ProviderError) -> Self;
+trait UnreadableState {
+    fn unreadable_state(error: ProviderError) -> Self;
 }
 
-impl<T> NotUnderstood for Result<T, ProviderError> {
-    fn not_understood(error: ProviderError) -> Self {
+impl<T> UnreadableState for Result<T, ProviderError> {
+    fn unreadable_state(error: ProviderError) -> Self {
         Err(error)
     }
 }
 
-impl<T> NotUnderstood for Result<T, Vec<Problem>> {
-    fn not_understood(error: ProviderError) -> Self {
-        Err(NotUnderstood::not_understood(error))
+impl<T> UnreadableState for Result<T, Vec<Problem>> {
+    fn unreadable_state(error: ProviderError) -> Self {
+        Err(UnreadableState::unreadable_state(error))
     }
 }
 
-impl NotUnderstood for Vec<Problem> {
-    fn not_understood(error: ProviderError) -> Self {
+impl UnreadableState for Vec<Problem> {
+    fn unreadable_state(error: ProviderError) -> Self {
         vec![Problem::new(error.source.to_string())]
     }
 }
 
-impl NotUnderstood for Option<Result<(), String>> {
-    fn not_understood(error: ProviderError) -> Self {
+impl UnreadableState for Option<Result<(), String>> {
+    fn unreadable_state(error: ProviderError) -> Self {
         Some(Err(error.to_string()))
     }
 }
 
 macro_rules! nothing_if_not_understood {
     ($($type:ty),*) => {
-        $(impl NotUnderstood for $type {
-            fn not_understood(_error: ProviderError) -> Self {
+        $(impl UnreadableState for $type {
+            fn unreadable_state(_error: ProviderError) -> Self {
                 Self::default()
             }
         })*
@@ -225,13 +225,13 @@ macro_rules! implement {
     (@convert $pass:ident $arg:ident, [$name:ident]) => {
         let $arg = match IntoTyped::<P, H>::into_typed($arg, $name) {
             Ok(typed) => typed,
-            Err(error) => return NotUnderstood::not_understood(error),
+            Err(error) => return UnreadableState::unreadable_state(error),
         };
     };
     (@convert $pass:ident $arg:ident, []) => {
         let $arg = match IntoTyped::<P, H>::into_typed($arg, "") {
             Ok(typed) => typed,
-            Err(error) => return NotUnderstood::not_understood(error),
+            Err(error) => return UnreadableState::unreadable_state(error),
         };
     };
     (@pass ref $arg:ident) => { &$arg };

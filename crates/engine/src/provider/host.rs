@@ -49,7 +49,7 @@ pub trait Host: Send + Sync + 'static {
 pub struct Watchdog<'a> {
     /// The run.
     pub run: u64,
-    /// The folder of all runs.
+    /// The directory of all runs.
     pub state_dir: &'a Path,
     /// How often.
     pub poll_interval: Duration,

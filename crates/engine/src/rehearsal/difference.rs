@@ -11,8 +11,8 @@ use crate::{
 
 /// The beginning of the name of a feature that tells one start of a service from another.
 pub const START_PREFIX: &str = "start:";
-/// The beginning of the value of a folder.
-pub const FOLDER: &str = "a directory";
+/// The beginning of the value of a directory.
+pub const DIRECTORY: &str = "a directory";
 
 /// What a place looks like: one value for each thing that was looked at, by its name.
 pub type Snapshot = BTreeMap<String, String>;
@@ -101,7 +101,7 @@ impl Own {
         let is_new_folder = |moved: &Difference| {
             let below = format!("{}/", moved.name);
             let after = moved.after.as_ref();
-            after.is_some_and(|after| after.starts_with(FOLDER))
+            after.is_some_and(|after| after.starts_with(DIRECTORY))
                 && found.iter().any(|other| other.name.starts_with(&below))
         };
         let is_told: Vec<bool> = found.iter().map(|moved| !is_new_folder(moved)).collect();
@@ -114,7 +114,7 @@ impl Own {
     fn has(&self, name: &str) -> bool {
         let below = format!("{name}/");
         let mut patterns = self.patterns.iter();
-        // The folders above a new file are made with it.
+        // The directories above a new file are made with it.
         patterns.any(|pattern| (self.fits)(pattern, name) || pattern.starts_with(&below))
     }
 }

@@ -53,13 +53,13 @@ impl Returning {
     }
 
     fn reboot(&mut self, settled: Option<Instant>, lost: Vec<Skipped>) -> Reboot {
-        let mut came_back = std::mem::take(&mut self.came_back);
-        came_back.retain(|address| !lost.iter().any(|left| left.address == *address));
+        let mut restored = std::mem::take(&mut self.came_back);
+        restored.retain(|address| !lost.iter().any(|left| left.address == *address));
         Reboot {
             up_ms: self.up_ms,
             settled_ms: settled.map(|since| to_millis(since.duration_since(self.begin))),
             lost,
-            restored: came_back,
+            restored,
         }
     }
 }

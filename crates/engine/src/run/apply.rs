@@ -56,9 +56,9 @@ pub enum ApplyError {
     /// The host could not be read.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// The run folder could not be made.
+    /// The run directory could not be made.
     #[error(transparent)]
-    Folder(#[from] StateDirError),
+    StateDir(#[from] StateDirError),
     /// The journal could not be made.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -82,11 +82,11 @@ enum Failure {
     #[error("the host differs from the plan after the changes: {0}")]
     Unverified(String),
     #[error("the watchdog that rolls the run back cannot be armed")]
-    Guard(#[from] WatchdogError),
+    Watchdog(#[from] WatchdogError),
     #[error("{0} passed before and fails now: {1}")]
     Check(Address, String),
     #[error(transparent)]
-    Sign(#[from] HealthLost),
+    Health(#[from] HealthLost),
     #[error("interrupted by Ctrl-C or a signal")]
     Stopped,
 }
@@ -106,13 +106,13 @@ impl<H: Host> RunContext<'_, H> {
         if !plan.has_valid_fingerprint() {
             return Err(ApplyError::Damaged);
         }
-        let start = observe(
+        let start_states = observe(
             self.registry,
             &H::reader(self.writer),
             plan.state_digests.keys(),
         )
         .await?;
-        let moved = self.stale_addresses(plan, &start);
+        let moved = self.stale_addresses(plan, &start_states);
         if !moved.is_empty() {
             return Ok(Outcome::Stale { addresses: moved });
         }
@@ -136,7 +136,7 @@ impl<H: Host> RunContext<'_, H> {
             window,
             plan,
             dependencies: Dependencies::new(&plan.desired),
-            start_states: start,
+            start_states,
             started: vec![],
             changed: BTreeSet::new(),
         };
@@ -402,10 +402,10 @@ impl<H: Host> RunContext<'_, H> {
         let RunProgress {
             run,
             window,
-            started: begun,
+            started,
             ..
         } = running;
-        if let (Failure::Stale(addresses), []) = (failure, begun.as_slice()) {
+        if let (Failure::Stale(addresses), []) = (failure, started.as_slice()) {
             let outcome = Outcome::Stale {
                 addresses: addresses.clone(),
             };
@@ -418,7 +418,7 @@ impl<H: Host> RunContext<'_, H> {
             return outcome;
         }
         let reason = match failure {
-            Failure::Check(..) | Failure::Sign(..) => RollbackReason::Check,
+            Failure::Check(..) | Failure::Health(..) => RollbackReason::Check,
             _ => RollbackReason::Failed,
         };
         let rollback = RollbackRun {
@@ -430,7 +430,7 @@ impl<H: Host> RunContext<'_, H> {
             earlier_tries: None,
             damaged_records: 0,
         };
-        rollback.execute(self, &begun, journal).await
+        rollback.execute(self, &started, journal).await
     }
 }
 

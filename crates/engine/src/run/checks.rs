@@ -43,7 +43,7 @@ impl<'a, H: Host> UserChecks<'a, H> {
         writer: &H::Writer,
         plan: &'a Plan,
     ) -> Self {
-        let mut probes = BTreeMap::new();
+        let mut checks = BTreeMap::new();
         for wanted in &plan.desired {
             let (Desired::Present(desired), Ok(kind)) =
                 (&wanted.desired, registry.provider_of(&wanted.address))
@@ -54,16 +54,16 @@ impl<'a, H: Host> UserChecks<'a, H> {
                 continue;
             };
             if let Some(result) = kind.probe(writer, &wanted.address.name, desired).await {
-                let passed = result.is_ok();
+                let passed_before = result.is_ok();
                 let probe = UserCheck {
                     kind,
                     desired,
-                    passed_before: passed,
+                    passed_before,
                 };
-                probes.insert(&wanted.address, probe);
+                checks.insert(&wanted.address, probe);
             }
         }
-        Self { checks: probes }
+        Self { checks }
     }
 
     /// Looks after the last step, as long as each may take. A check that failed before and fails still is told to whoever watches.
@@ -146,10 +146,10 @@ impl HealthChecks {
             for sign in signs {
                 let HealthCheck {
                     name,
-                    grace_period: patience,
+                    grace_period,
                     fault,
                 } = sign;
-                let is_over = H::now(writer).has_passed(&since.plus(patience));
+                let is_over = H::now(writer).has_passed(&since.plus(grace_period));
                 if !self.0.contains(name) || fault.is_some() && !is_over {
                     continue;
                 }

@@ -27,9 +27,9 @@ pub enum RecoverError {
         /// When it goes back.
         until: Timestamp,
     },
-    /// Its folder.
+    /// Its directory.
     #[error(transparent)]
-    Folder(#[from] StateDirError),
+    StateDir(#[from] StateDirError),
     /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -79,26 +79,26 @@ pub struct LatestRun {
 
 impl LatestRun {
     /// Reads it; `None` if there was no run yet.
-    pub fn load(folder: &StateDir) -> Result<Option<Self>, RecoverError> {
-        let Some(run) = folder.latest_run()? else {
+    pub fn load(dir: &StateDir) -> Result<Option<Self>, RecoverError> {
+        let Some(run) = dir.latest_run()? else {
             return Ok(None);
         };
-        let records = journal::read(folder, run)?;
+        let records = journal::read(dir, run)?;
         let stage = Stage::from_records(&records);
         let window = match records.first() {
             Some(Record::Started { window, .. }) => *window,
             _ => None,
         };
-        let damaged = journal::damaged_count(&records);
+        let damaged_records = journal::damaged_count(&records);
         let steps = records.into_iter().filter_map(|record| match record {
             Record::Step {
                 before,
-                start_states: moved,
-                remnants: left,
+                start_states,
+                remnants,
             } => Some(StartedStep {
                 before,
-                start_states: moved,
-                remnants: left,
+                start_states,
+                remnants,
             }),
             _ => None,
         });
@@ -107,15 +107,15 @@ impl LatestRun {
             stage,
             window,
             steps: steps.collect(),
-            damaged_records: damaged,
+            damaged_records,
         }))
     }
 
     /// Reads it if it has not ended.
-    pub fn load_unfinished(folder: &StateDir) -> Result<Option<Self>, RecoverError> {
-        match folder.latest_run()? {
-            Some(run) if journal::has_ended(folder, run)? => Ok(None),
-            _ => Self::load(folder),
+    pub fn load_unfinished(dir: &StateDir) -> Result<Option<Self>, RecoverError> {
+        match dir.latest_run()? {
+            Some(run) if journal::has_ended(dir, run)? => Ok(None),
+            _ => Self::load(dir),
         }
     }
 
@@ -128,12 +128,12 @@ impl LatestRun {
         because: Option<&str>,
     ) -> Result<Outcome, RecoverError> {
         (apply.observer)(&Event::Recovering { run: self.run });
-        let (reason, cause, tried) = match self.stage {
+        let (reason, cause, earlier_tries) = match self.stage {
             Stage::RollingBack {
                 cause,
                 reason,
-                retry: left,
-            } => (reason, cause, Some(left.map_or(0, |left| left.tries))),
+                retry,
+            } => (reason, cause, Some(retry.map_or(0, |retry| retry.tries))),
             Stage::Pending(pending) => {
                 let is_another_boot = H::now(apply.writer).boot != pending.deadline.boot;
                 let cause = match because {
@@ -157,7 +157,7 @@ impl LatestRun {
             reason,
             window: self.window,
             on_residue,
-            earlier_tries: tried,
+            earlier_tries,
             damaged_records: self.damaged_records,
         };
         let mut journal = Journal::open(apply.state, self.run)?;

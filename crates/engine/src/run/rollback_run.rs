@@ -112,31 +112,29 @@ impl RollbackRun {
             run, cause, reason, ..
         } = self;
         let RollbackReport {
-            restored: reverted,
-            residue,
-            ..
+            restored, residue, ..
         } = rollback;
         match reason {
             _ if !residue.is_empty() => Outcome::Residue {
                 run,
                 cause,
-                restored: reverted,
+                restored,
                 residue,
             },
             RollbackReason::Failed => Outcome::Failed {
                 run,
                 cause,
-                restored: reverted,
+                restored,
             },
             RollbackReason::Check => Outcome::CheckFailed {
                 run,
                 cause,
-                restored: reverted,
+                restored,
             },
             RollbackReason::Unconfirmed => Outcome::NotConfirmed {
                 run,
                 cause,
-                restored: reverted,
+                restored,
             },
         }
     }

@@ -85,13 +85,13 @@ pub async fn undo<H: Host>(
         let kind = registry.provider_of(address)?;
         let schema = kind.schema();
         let now = &observed[address];
-        let because = Reason::Undo { run };
+        let reason = Reason::Undo { run };
         let desired = before.clone().map_or(Desired::Absent, Desired::present);
         wanted.push(DesiredResource {
             address: address.clone(),
             desired,
             needs: vec![],
-            reason: because.clone(),
+            reason: reason.clone(),
         });
         if merge::is_same_state(&schema, now.as_ref(), before.as_ref()) {
             continue;
@@ -106,7 +106,7 @@ pub async fn undo<H: Host>(
         comparison.changes.push(PlannedChange {
             address: address.clone(),
             change,
-            reason: because,
+            reason,
             cause: None,
             effects,
         });
@@ -129,14 +129,14 @@ fn original_states<H: Host>(
     for record in records {
         let Record::Step {
             before,
-            start_states: moved,
+            start_states,
             ..
         } = record
         else {
             continue;
         };
         for (address, before) in before.iter().filter(|(address, _)| seen.insert(address)) {
-            match moved.get(address) {
+            match start_states.get(address) {
                 Some(None) if !outlives_parent(registry, address) => {}
                 Some(start) => found.push((address.clone(), start.clone())),
                 None => found.push((address.clone(), before.clone())),

@@ -1,7 +1,7 @@
 //! A disk that has lost a record of a journal: all others still go back, and that one is named.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 
 use stead_engine::{
@@ -15,7 +15,7 @@ use crate::{
     world::{Directory, Fault, Leaf, Node, Tree},
 };
 
-/// A world with a folder and three things, and what is wanted: two changes in two steps, one removal, one thing more.
+/// A world with a directory and three things, and what is wanted: two changes in two steps, one removal, one thing more.
 fn site() -> (Site, stead_engine::language::spec::Spec) {
     let text = |text: &str| Leaf {
         mode: None,

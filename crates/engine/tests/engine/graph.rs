@@ -19,7 +19,7 @@ use crate::{
     world::{Directory, registry},
 };
 
-/// Makes a spec of lines `NAME [absent] [needs NAME]…`, each a folder.
+/// Makes a spec of lines `NAME [absent] [needs NAME]…`, each a directory.
 fn spec(text: &str) -> Spec {
     let source = Arc::new(Source::new("host.kdl", text.to_owned()));
     let span = |word: &str| {

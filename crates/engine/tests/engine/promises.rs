@@ -33,7 +33,7 @@ use crate::world::{
     Directory, Fault, Handle, Leaf, MemoryHost, Node, Tree, differing_paths, parents, registry,
 };
 
-/// Where state folders are: what matters is which bytes are on disk, not when.
+/// Where state directories are: what matters is which bytes are on disk, not when.
 const IN_MEMORY: &str = "/dev/shm";
 const DIRECTORIES: [&str; 4] = ["a", "a/b", "a/b/c", "d"];
 const LEAVES: [&str; 6] = ["x", "a/x", "a/y", "a/b/x", "a/b/c/x", "d/x"];
@@ -72,7 +72,10 @@ impl Site {
         self.dir.path().join("state")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test looks at its own folder")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test looks at its own directory"
+    )]
     fn has_state(&self) -> bool {
         self.state_path().exists()
     }
@@ -168,11 +171,11 @@ fn text() -> impl Strategy<Value = String> {
 
 /// A tree without orphans.
 pub(crate) fn tree() -> impl Strategy<Value = Tree> {
-    let folders = prop::collection::vec(prop::option::of(text()), DIRECTORIES.len());
+    let dirs = prop::collection::vec(prop::option::of(text()), DIRECTORIES.len());
     let leaves = prop::collection::vec(prop::option::of((text(), text())), LEAVES.len());
-    (folders, leaves).prop_map(|(folders, leaves)| {
+    (dirs, leaves).prop_map(|(dirs, leaves)| {
         let mut tree = Tree::new();
-        for (path, mode) in DIRECTORIES.iter().zip(folders) {
+        for (path, mode) in DIRECTORIES.iter().zip(dirs) {
             if let Some(mode) = mode {
                 tree.insert(
                     (*path).to_owned(),
@@ -203,11 +206,10 @@ fn desired_resources() -> impl Strategy<Value = Vec<(Address, Desired)>> {
     let details = (wish, prop::option::of(text()), prop::option::of(text()));
     prop::collection::vec(details, DIRECTORIES.len() + LEAVES.len())
         .prop_map(|details| {
-            let folders = DIRECTORIES.map(|path| ("folder", path));
+            let dirs = DIRECTORIES.map(|path| ("folder", path));
             let leaves = LEAVES.map(|path| ("leaf", path));
             let mut wishes: BTreeMap<&str, (Address, Desired)> = BTreeMap::new();
-            for ((kind, path), (wish, mode, text)) in folders.into_iter().chain(leaves).zip(details)
-            {
+            for ((kind, path), (wish, mode, text)) in dirs.into_iter().chain(leaves).zip(details) {
                 let is_inside_absent = parents(path)
                     .any(|parent| matches!(wishes.get(parent), Some((_, Desired::Absent))));
                 let desired = match wish {

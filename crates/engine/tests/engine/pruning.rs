@@ -1,7 +1,7 @@
 //! Which runs are kept.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 
 use stead_engine::{

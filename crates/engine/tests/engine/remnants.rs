@@ -215,23 +215,23 @@ fn present(setting: Option<&str>) -> Desired {
 /// Plans and applies.
 async fn plan_and_apply(
     host: &Handle,
-    folder: &TempDir,
+    dir: &TempDir,
     wishes: Vec<(&str, &str, Desired)>,
 ) -> Result<Outcome, PlanError> {
     let wishes = wishes.into_iter();
     let wishes = wishes.map(|(kind, name, desired)| (Address::new(kind, name), desired));
     let graph = Graph::build(spec(wishes.collect()), &registry()).unwrap();
     let plan = plan(&registry(), host, &graph).await?;
-    Ok(apply_plan(host, folder, &plan).await)
+    Ok(apply_plan(host, dir, &plan).await)
 }
 
 async fn apply_plan(
     host: &Handle,
-    folder: &TempDir,
+    dir: &TempDir,
     plan: &stead_engine::plan::document::Plan,
 ) -> Outcome {
-    let state = StateDir::create(&folder.path().join("state")).unwrap();
-    let mut lock = Lock::acquire(&folder.path().join("lock"), &state).unwrap();
+    let state = StateDir::create(&dir.path().join("state")).unwrap();
+    let mut lock = Lock::acquire(&dir.path().join("lock"), &state).unwrap();
     let apply = RunContext {
         registry: &registry(),
         writer: host,
@@ -244,7 +244,7 @@ async fn apply_plan(
 
 #[tokio::test]
 async fn rollback_removes_remnants_of_created_resources() {
-    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    let (host, dir) = (Handle::default(), tempfile::tempdir().unwrap());
     let both = || {
         vec![
             ("package", "a", present(None)),
@@ -253,46 +253,45 @@ async fn rollback_removes_remnants_of_created_resources() {
     };
     let mut failing = both();
     failing.push(("service", "broken", present(Some("1"))));
-    let outcome = plan_and_apply(&host, &folder, failing).await.unwrap();
+    let outcome = plan_and_apply(&host, &dir, failing).await.unwrap();
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
     assert_eq!(*host.lock().unwrap(), PackageState::default());
 
-    let Outcome::Done { run: number } = plan_and_apply(&host, &folder, both()).await.unwrap()
-    else {
+    let Outcome::Done { run: number } = plan_and_apply(&host, &dir, both()).await.unwrap() else {
         panic!("nothing stands against it")
     };
     assert_eq!(host.lock().unwrap().settings["a"], "1");
-    let state = StateDir::new(&folder.path().join("state"));
+    let state = StateDir::new(&dir.path().join("state"));
     let back = undo(&registry(), &host, &state, number).await.unwrap();
-    let outcome = apply_plan(&host, &folder, &back).await;
+    let outcome = apply_plan(&host, &dir, &back).await;
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     assert_eq!(*host.lock().unwrap(), PackageState::default());
 }
 
 #[tokio::test]
 async fn step_members_may_satisfy_each_others_requirements() {
-    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    let (host, dir) = (Handle::default(), tempfile::tempdir().unwrap());
     let wishes = vec![
         ("package", "b", present(None)),
         ("service", "a", present(Some("1"))),
         ("service", "b", present(Some("2"))),
     ];
-    let outcome = plan_and_apply(&host, &folder, wishes).await.unwrap();
+    let outcome = plan_and_apply(&host, &dir, wishes).await.unwrap();
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     assert_eq!(host.lock().unwrap().settings["b"], "2");
     let alone = vec![("service", "b", present(Some("3")))];
     host.lock().unwrap().settings.remove("a");
-    let refused = plan_and_apply(&host, &folder, alone).await;
+    let refused = plan_and_apply(&host, &dir, alone).await;
     assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn impossible_absence_is_rejected_at_planning() {
-    let (host, folder) = (Handle::default(), tempfile::tempdir().unwrap());
+    let (host, dir) = (Handle::default(), tempfile::tempdir().unwrap());
     host.lock().unwrap().installed.insert("a".to_owned());
-    let refused = plan_and_apply(&host, &folder, vec![("service", "a", Desired::Absent)]).await;
+    let refused = plan_and_apply(&host, &dir, vec![("service", "a", Desired::Absent)]).await;
     assert!(matches!(refused, Err(PlanError::Spec(_))), "{refused:?}");
-    plan_and_apply(&host, &folder, vec![("service", "b", Desired::Absent)])
+    plan_and_apply(&host, &dir, vec![("service", "b", Desired::Absent)])
         .await
         .unwrap();
 }

@@ -1,5 +1,5 @@
-//! A host in memory, stricter than a real one: creating what exists fails, a folder with children cannot be removed,
-//! nothing lives without its folder, and a state that is not the one the change starts from is refused.
+//! A host in memory, stricter than a real one: creating what exists fails, a directory with children cannot be removed,
+//! nothing lives without its directory, and a state that is not the one the change starts from is refused.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,7 +42,7 @@ pub(crate) enum Node {
     Leaf(Leaf),
 }
 
-/// State of the kind `folder`.
+/// State of the kind `directory`.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,7 +194,7 @@ pub(crate) fn registry() -> Registry<MemoryHost> {
     Registry::default().with(Directories).with(Leaves)
 }
 
-/// The folders of a path, nearest first.
+/// The directories of a path, nearest first.
 pub(crate) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(end, _)| &path[..end])
 }
@@ -230,7 +230,7 @@ impl KindState for Directory {
 
     fn from_node(node: &Node) -> Option<&Self> {
         match node {
-            Node::Directory(folder) => Some(folder),
+            Node::Directory(dir) => Some(dir),
             Node::Leaf(_) => None,
         }
     }
@@ -469,7 +469,7 @@ fn apply_change<T: KindState>(
         .next()
         .filter(|parent| !matches!(world.tree.get(*parent), Some(Node::Directory(_))))
     {
-        return Err(format!("{orphan} is no folder"));
+        return Err(format!("{orphan} is no directory"));
     }
     match change {
         Change::Create { after } | Change::Update { after, .. } => {

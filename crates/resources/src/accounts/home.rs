@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::host::{HostError, Meta, MetaKind, Reader, Writer};
 
-/// What a new home folder is filled with: useradd(8), `--skel`.
+/// What a new home directory is filled with: useradd(8), `--skel`.
 const SKELETON: &str = "/etc/skel";
 
-/// Whether a folder holds the same as /etc/skel and belongs to this user and group alone.
+/// Whether a directory holds the same as /etc/skel and belongs to this user and group alone.
 pub(crate) fn is_unmodified(
     host: &Reader,
     home: &Path,
@@ -23,7 +23,7 @@ pub(crate) fn is_unmodified(
     }
 }
 
-/// Removes a folder in which nothing is but what is in /etc/skel. Anything else in it stays, and so does the folder.
+/// Removes a directory in which nothing is but what is in /etc/skel. Anything else in it stays, and so does the directory.
 pub(crate) fn remove(host: &Writer, home: &Path) -> Result<(), HostError> {
     remove_copy(host, &Reader::new(host.root()), home, Path::new(SKELETON))
 }

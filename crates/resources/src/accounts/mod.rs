@@ -212,9 +212,9 @@ impl PackageScripts {
     fn read(host: &Reader) -> Result<Arc<Self>, HostError> {
         host.memoize(|| {
             let mut names = BTreeSet::new();
-            for folder in SCRIPT_DIRS.map(Path::new) {
-                for file in host.list_dir(folder)? {
-                    let path = folder.join(&file);
+            for dir in SCRIPT_DIRS.map(Path::new) {
+                for file in host.list_dir(dir)? {
+                    let path = dir.join(&file);
                     let is_script = path.extension().is_some_and(|extension| {
                         ["conf", "postinst", "preinst", "config"]
                             .iter()

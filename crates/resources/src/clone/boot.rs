@@ -32,7 +32,7 @@ static NEXT_NUMBER: AtomicU32 = AtomicU32::new(0);
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 /// How much of the console goes into an error, in bytes.
 const CONSOLE_TAIL: usize = 2000;
-/// Folders of which the init of the clone has its own: what lies there on the host is shown to it one by one.
+/// Directories of which the init of the clone has its own: what lies there on the host is shown to it one by one.
 const INIT_DIRS: [&str; 2] = ["/tmp", "/dev"];
 
 /// A clone of this host.
@@ -48,40 +48,39 @@ pub struct HostClone {
 }
 
 impl HostClone {
-    /// Makes a clone and boots it. Layers are kept in memory, or in `layers`. `shown` are files and folders that it must see although
-    /// its init has a folder of its own there. From then on this process sees nothing of /run any more: that is where the clone is
+    /// Makes a clone and boots it. Layers are kept in memory, or in `layers`. `shown` are files and directories that it must see although
+    /// its init has a directory of its own there. From then on this process sees nothing of /run any more: that is where the clone is
     /// mounted, and where systemd-nspawn leaves traces.
     ///
     /// # Errors
     /// If something that it needs is not here, or it does not come up.
-    pub fn boot(layers: Option<&OverlayDirs>, shown: &[&Path]) -> Result<Self, CloneError> {
+    pub fn boot(layers: Option<&OverlayDirs>, paths: &[&Path]) -> Result<Self, CloneError> {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         if number == 0 {
             overlay::mount_tmpfs(Path::new("/run"))?;
         }
-        let folder = &Path::new("/run").join(format!("clone-{number}"));
-        fs::create_dir(folder).map_err(refused("create a directory for the clone"))?;
+        let directory = &Path::new("/run").join(format!("clone-{number}"));
+        fs::create_dir(directory).map_err(refused("create a directory for the clone"))?;
         let mounted = overlay::read_mounts()?;
         match layers {
-            None => overlay::mount_tmpfs(folder)?,
+            None => overlay::mount_tmpfs(directory)?,
             Some(layers) => {
                 let own = layers.path().join(number.to_string());
                 fs::create_dir(&own).map_err(refused("create a directory for the overlay"))?;
-                overlay::bind_mount(&own, folder)?;
+                overlay::bind_mount(&own, directory)?;
             }
         }
-        let mut tree = CloneTree::create(folder, &mounted)?;
+        let mut tree = CloneTree::create(directory, &mounted)?;
         renew_identity(&tree)?;
         let is_hidden = |path: &&&Path| INIT_DIRS.iter().any(|own| path.starts_with(own));
         let mut binds = vec![];
-        for path in shown.iter().filter(is_hidden) {
+        for path in paths.iter().filter(is_hidden) {
             binds.push(if path.is_dir() {
-                (tree.layer_for_bind(folder, path)?, path.to_path_buf())
+                (tree.layer_for_bind(directory, path)?, path.to_path_buf())
             } else {
                 (path.to_path_buf(), path.to_path_buf())
             });
         }
-        let shown = binds;
         let has_init = match boot_blocker() {
             None => true,
             Some((why, help)) => {
@@ -92,15 +91,15 @@ impl HostClone {
             }
         };
         let container = if has_init {
-            start_nspawn(folder, &tree, &shown)?
+            start_nspawn(directory, &tree, &binds)?
         } else {
-            namespaces::start_namespaces(&tree.root, &shown)?
+            namespaces::start_namespaces(&tree.root, &binds)?
         };
         let mut clone = Self {
             has_init,
-            dir: folder.to_owned(),
+            dir: directory.to_owned(),
             tree,
-            binds: shown,
+            binds,
             container,
             init: 0,
         };
@@ -302,11 +301,11 @@ pub fn boot_blocker() -> Option<(&'static str, &'static str)> {
 
 /// Boots it.
 fn start_nspawn(
-    folder: &Path,
+    directory: &Path,
     tree: &CloneTree,
-    shown: &[(PathBuf, PathBuf)],
+    binds: &[(PathBuf, PathBuf)],
 ) -> Result<Child, CloneError> {
-    let console = File::create(folder.join("console")).map_err(refused("create a console"))?;
+    let console = File::create(directory.join("console")).map_err(refused("create a console"))?;
     let other = console.try_clone().map_err(refused("create a console"))?;
     let mut command = Command::new(require_program("systemd-nspawn", "systemd-container")?);
     command
@@ -320,7 +319,7 @@ fn start_nspawn(
         .arg(format!("--directory={}", tree.root.display()))
         .arg(format!(
             "--machine={}",
-            folder.file_name().unwrap_or_default().display()
+            directory.file_name().unwrap_or_default().display()
         ))
         .args([
             "--register=no",
@@ -344,7 +343,7 @@ fn start_nspawn(
         let path = path.display().to_string();
         path.replace('\\', "\\\\").replace(':', "\\:")
     };
-    for (from, to) in shown {
+    for (from, to) in binds {
         command.arg(format!("--bind-ro={}:{}", word(from), word(to)));
     }
     command

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use stead_engine::rehearsal::difference::{FOLDER, Snapshot};
+use stead_engine::rehearsal::difference::{DIRECTORY, Snapshot};
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
 const IGNORED_PATHS: [&str; 25] = [
@@ -43,7 +43,7 @@ const IGNORED_PATHS: [&str; 25] = [
 const MAX_DIGESTED: u64 = 16 << 20;
 
 /// Adds what was written to a layer, by its path in the clone, unless it is as on the host below `host`: overlayfs copies a file for
-/// any change of it, and the folders above it too.
+/// any change of it, and the directories above it too.
 fn collect_changes(
     upper: &Path,
     place: &Path,
@@ -84,7 +84,7 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
     Ok(if file_type.is_symlink() {
         format!("a link to {}", fs::read_link(path)?.display())
     } else if file_type.is_dir() {
-        format!("{FOLDER}, {access}")
+        format!("{DIRECTORY}, {access}")
     } else if file_type.is_char_device() && meta.rdev() == 0 {
         // How overlayfs notes that something of the layer below is removed.
         "removed".to_owned()
@@ -107,7 +107,7 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
     })
 }
 
-/// Returns what was written in the layers `(place in the clone, upper folder)` over the host whose root folder is `host`.
+/// Returns what was written in the layers `(place in the clone, upper directory)` over the host whose root directory is `host`.
 ///
 /// # Errors
 /// If a layer cannot be read.
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn clone_diff_lists_written_paths_without_noise() {
-        let folder = tempfile::tempdir().unwrap();
-        let (upper, host) = (folder.path().join("upper"), folder.path().join("host"));
-        for folder in [&upper, &host] {
-            fs::create_dir_all(folder.join("etc/ssh")).unwrap();
-            fs::write(folder.join("etc/same"), "same").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (upper, host) = (dir.path().join("upper"), dir.path().join("host"));
+        for dir in [&upper, &host] {
+            fs::create_dir_all(dir.join("etc/ssh")).unwrap();
+            fs::write(dir.join("etc/same"), "same").unwrap();
         }
         fs::create_dir_all(upper.join("var/log/journal/1")).unwrap();
         fs::write(upper.join("etc/motd"), "hello").unwrap();

@@ -55,6 +55,6 @@ pub(super) fn require_program(name: &str, package: &str) -> Result<PathBuf, Clon
 pub(super) fn find_program(name: &str) -> Option<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
-        .map(|folder| Path::new(folder).join(name))
+        .map(|dir| Path::new(dir).join(name))
         .find(|path| path.is_file())
 }

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{CloneError, refused};
 
-/// The folder that whoever rehearses has locked.
+/// The directory that whoever rehearses has locked.
 const LOCK_DIR: &str = "/run/stead/rehearsal";
 /// The name of its cgroup and of its layers, and the beginning of that of its unit.
 pub const REHEARSAL_NAME: &str = "stead-rehearsal";
@@ -35,16 +35,15 @@ impl HostState {
     pub fn create(needs_cgroup: bool) -> Result<Option<Self>, CloneError> {
         let place = Path::new(LOCK_DIR);
         let above = place.parent().expect("it has one");
-        let made_above = create_dir(above, 0o700)?;
+        let created_parent = create_dir(above, 0o700)?;
         create_dir(place, 0o700)?;
-        let folder =
-            fs::File::open(place).map_err(refused("open the directory of the rehearsal"))?;
-        let Ok(claim) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) else {
+        let dir = fs::File::open(place).map_err(refused("open the directory of the rehearsal"))?;
+        let Ok(claim) = Flock::lock(dir, FlockArg::LockExclusiveNonblock) else {
             return Ok(None);
         };
         remove_cgroups()?;
         let traces = Self {
-            created_parent: made_above,
+            created_parent,
             _lock: claim,
         };
         if needs_cgroup {
@@ -139,7 +138,7 @@ pub(super) fn hierarchies(version: &str) -> Vec<PathBuf> {
     places.collect()
 }
 
-/// A folder on a disk for what clones write.
+/// A directory on a disk for what clones write.
 #[derive(Debug)]
 pub struct OverlayDirs(PathBuf);
 
@@ -148,8 +147,8 @@ impl OverlayDirs {
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn create(folder: &Path) -> Result<Self, CloneError> {
-        let own = Self(folder.join(REHEARSAL_NAME));
+    pub fn create(dir: &Path) -> Result<Self, CloneError> {
+        let own = Self(dir.join(REHEARSAL_NAME));
         own.clear()?;
         create_dir(&own.0, 0o700)?;
         Ok(own)

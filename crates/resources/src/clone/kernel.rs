@@ -75,14 +75,14 @@ fn is_for_all(path: &Path) -> bool {
         .any(|part| part.as_os_str() == "all" || part.as_os_str() == "default")
 }
 
-/// Returns all settings below a folder that can be read and written, by their files.
+/// Returns all settings below a directory that can be read and written, by their files.
 pub(super) fn settings_below(
     reader: &Reader,
-    folder: &Path,
+    dir: &Path,
 ) -> Result<BTreeMap<PathBuf, String>, HostError> {
     let mut found = BTreeMap::new();
-    for name in reader.list_dir(folder)? {
-        let path = folder.join(name);
+    for name in reader.list_dir(dir)? {
+        let path = dir.join(name);
         let Some(meta) = reader.stat(&path)? else {
             continue;
         };

@@ -9,9 +9,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::error::{CloneError, refused};
 
-/// Folders that the init of the clone fills itself.
+/// Directories that the init of the clone fills itself.
 const INIT_MOUNTS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
-/// Folders whose contents are layers of overlayfs themselves, or are to be: a layer over them does not work. They begin empty.
+/// Directories whose contents are layers of overlayfs themselves, or are to be: a layer over them does not work. They begin empty.
 const EMPTIED_DIRS: [(&str, &str); 3] = [
     (
         "/var/lib/docker",
@@ -47,60 +47,60 @@ struct MountEntry {
     file_system: String,
 }
 
-/// The files of the clone, all of them below one folder.
+/// The files of the clone, all of them below one directory.
 #[derive(Debug)]
 pub(super) struct CloneTree {
-    /// Its root folder.
+    /// Its root directory.
     pub(super) root: PathBuf,
-    /// The upper folder of each layer, with the place of the layer in the clone.
+    /// The upper directory of each layer, with the place of the layer in the clone.
     pub(super) layers: Vec<(PathBuf, PathBuf)>,
     /// In what it differs from the host.
     pub(super) differences: Vec<String>,
 }
 
 impl CloneTree {
-    /// Makes it in `folder`, which is empty and not below a layer.
-    pub(super) fn create(folder: &Path, mounts: &str) -> Result<Self, CloneError> {
-        let root = folder.join("root");
+    /// Makes it in `directory`, which is empty and not below a layer.
+    pub(super) fn create(dir: &Path, mounts: &str) -> Result<Self, CloneError> {
+        let root = dir.join("root");
         fs::create_dir(&root).map_err(refused("create the root directory of the clone"))?;
         let mut tree = Self {
             root,
             layers: vec![],
             differences: vec![],
         };
-        tree.add_layer(folder, Path::new("/"))?;
-        let fresh = tree.mount_empty_dirs(folder)?;
+        tree.add_layer(dir, Path::new("/"))?;
+        let fresh = tree.mount_empty_dirs(dir)?;
         for MountEntry {
-            mount_point: place,
+            mount_point,
             file_system,
         } in parse_mounts(mounts)
         {
-            let is_below = |folder: &str| place.starts_with(folder);
-            if place == Path::new("/")
+            let is_below = |dir: &str| mount_point.starts_with(dir);
+            if mount_point == Path::new("/")
                 || INIT_MOUNTS.into_iter().any(is_below)
                 || fresh.iter().any(|fresh| is_below(fresh))
-                || place.starts_with(folder)
+                || mount_point.starts_with(dir)
             {
                 continue;
             }
-            let target = tree.at(&place);
+            let target = tree.at(&mount_point);
             // What is mounted below something that is not there is not seen on the host either.
-            let (Ok(here), Ok(there)) = (fs::metadata(&place), fs::metadata(&target)) else {
+            let (Ok(here), Ok(there)) = (fs::metadata(&mount_point), fs::metadata(&target)) else {
                 continue;
             };
             let is_folder = here.is_dir() && there.is_dir();
             match file_system.as_str() {
                 kind if OVERLAY_FILE_SYSTEMS.contains(&kind) && is_folder => {
-                    tree.add_layer(folder, &place)?;
+                    tree.add_layer(dir, &mount_point)?;
                 }
                 kind if OVERLAY_FILE_SYSTEMS.contains(&kind)
                     || READ_ONLY_FILE_SYSTEMS.contains(&kind) =>
                 {
-                    bind_mount_read_only(&place, &target)?;
+                    bind_mount_read_only(&mount_point, &target)?;
                 }
                 kind => tree.differences.push(format!(
                     "{} is empty in it, because a {kind} cannot be cloned",
-                    place.display()
+                    mount_point.display()
                 )),
             }
         }
@@ -113,9 +113,9 @@ impl CloneTree {
     }
 
     /// Mounts a layer over what is at `place` on the host.
-    fn add_layer(&mut self, folder: &Path, place: &Path) -> Result<(), CloneError> {
+    fn add_layer(&mut self, dir: &Path, place: &Path) -> Result<(), CloneError> {
         let target = self.at(place);
-        match self.mount_layer(folder, place, &target) {
+        match self.mount_layer(dir, place, &target) {
             Err(_) if place != Path::new("/") => {
                 self.differences.push(format!(
                     "{} is read-only in it, because overlayfs cannot cover it",
@@ -131,25 +131,20 @@ impl CloneTree {
     /// in the clone: what is bound to it is bound to the file below.
     pub(super) fn layer_for_bind(
         &mut self,
-        folder: &Path,
+        dir: &Path,
         place: &Path,
     ) -> Result<PathBuf, CloneError> {
-        let target = folder.join("shown").join(self.layers.len().to_string());
+        let target = dir.join("shown").join(self.layers.len().to_string());
         fs::create_dir_all(&target).map_err(refused("create a directory for the clone"))?;
-        self.mount_layer(folder, place, &target)?;
+        self.mount_layer(dir, place, &target)?;
         Ok(target)
     }
 
-    fn mount_layer(
-        &mut self,
-        folder: &Path,
-        place: &Path,
-        target: &Path,
-    ) -> Result<(), CloneError> {
-        let own = folder.join("layers").join(self.layers.len().to_string());
+    fn mount_layer(&mut self, dir: &Path, place: &Path, target: &Path) -> Result<(), CloneError> {
+        let own = dir.join("layers").join(self.layers.len().to_string());
         let (upper, work) = (own.join("upper"), own.join("work"));
-        for folder in [&upper, &work] {
-            fs::create_dir_all(folder).map_err(refused("create an overlay"))?;
+        for dir in [&upper, &work] {
+            fs::create_dir_all(dir).map_err(refused("create an overlay"))?;
         }
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -172,15 +167,15 @@ impl CloneTree {
         Ok(())
     }
 
-    /// Puts empty folders over what cannot be cloned.
-    fn mount_empty_dirs(&mut self, folder: &Path) -> Result<Vec<&'static str>, CloneError> {
+    /// Puts empty directories over what cannot be cloned.
+    fn mount_empty_dirs(&mut self, dir: &Path) -> Result<Vec<&'static str>, CloneError> {
         let mut fresh = vec![];
         for (place, difference) in EMPTIED_DIRS {
             let target = self.at(Path::new(place));
             if !target.is_dir() {
                 continue;
             }
-            let own = folder.join("fresh").join(fresh.len().to_string());
+            let own = dir.join("fresh").join(fresh.len().to_string());
             fs::create_dir_all(&own).map_err(refused("create an empty directory"))?;
             bind_mount(&own, &target)?;
             fresh.push(place);
@@ -190,7 +185,7 @@ impl CloneTree {
     }
 }
 
-/// Shows a folder or a file at another place.
+/// Shows a directory or a file at another place.
 pub(super) fn bind_mount(from: &Path, to: &Path) -> Result<(), CloneError> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .map_err(refused(format!("show {} in the clone", from.display())))
@@ -224,7 +219,7 @@ pub(super) fn unmount(place: &Path) -> Result<(), CloneError> {
     umount2(place, MntFlags::MNT_DETACH).map_err(refused("unmount the clone"))
 }
 
-/// Overlayfs splits its options at commas and lower folders at colons; a backslash keeps them.
+/// Overlayfs splits its options at commas and lower directories at colons; a backslash keeps them.
 fn escape(path: &Path) -> String {
     let mut text = String::new();
     for character in path.to_string_lossy().chars() {
@@ -241,15 +236,17 @@ fn parse_mounts(mounts: &str) -> Vec<MountEntry> {
     let mut all: Vec<MountEntry> = vec![];
     for line in mounts.lines() {
         let mut halves = line.splitn(2, " - ");
-        let place = halves.next().and_then(|half| half.split(' ').nth(4));
+        let mount_point = halves.next().and_then(|half| half.split(' ').nth(4));
         let file_system = halves.next().and_then(|half| half.split(' ').next());
-        let (Some(place), Some(file_system)) = (place, file_system) else {
+        let (Some(mount_point), Some(file_system)) = (mount_point, file_system) else {
             continue;
         };
-        let place = PathBuf::from(unescape(place));
-        all.retain(|other| !other.mount_point.starts_with(&place) || place == Path::new("/"));
+        let mount_point = PathBuf::from(unescape(mount_point));
+        all.retain(|other| {
+            !other.mount_point.starts_with(&mount_point) || mount_point == Path::new("/")
+        });
         all.push(MountEntry {
-            mount_point: place,
+            mount_point,
             file_system: file_system.to_owned(),
         });
     }

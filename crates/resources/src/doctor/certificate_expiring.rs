@@ -20,7 +20,7 @@ pub(super) const RULE: FindingRule = FindingRule {
     by_hand: &["microk8s refresh-certs --cert FILE   (restarts the API server)"],
     spec: &[],
 };
-/// They are in the folder `certs` of the data: `certs` in MicroK8s' `scripts/wrappers/refresh_certs.py`.
+/// They are in the directory `certs` of the data: `certs` in MicroK8s' `scripts/wrappers/refresh_certs.py`.
 pub(super) const SERVER: &str = "certs/server.crt";
 const CERTIFICATES: [&str; 3] = ["certs/ca.crt", SERVER, "certs/front-proxy-client.crt"];
 /// From so many days on it is said.

@@ -68,19 +68,19 @@ fn exists(host: &Reader, path: &str) -> Result<bool, HostError> {
 fn evaluate(clock: Clock, up: Duration) -> Option<Finding> {
     let Clock {
         is_synchronised,
-        can_sync: can_be,
-        is_sync_enabled: is_kept,
+        can_sync,
+        is_sync_enabled,
     } = clock;
     if is_synchronised {
         return None;
     }
     let word = |is| if is { "yes" } else { "no" };
-    let (can, kept) = (word(can_be), word(is_kept));
+    let (can, kept) = (word(can_sync), word(is_sync_enabled));
     let minutes = up.as_secs() / 60;
     let finding = RULE.found(vec![format!(
         "systemd-timedated: NTPSynchronized is no, {minutes} minutes after the boot; CanNTP is {can}, NTP is {kept}"
     )]);
-    let way = match (can_be, is_kept) {
+    let way = match (can_sync, is_sync_enabled) {
         (_, true) => INSPECT,
         (true, false) => ENABLE,
         (false, false) => INSTALL,
@@ -98,11 +98,16 @@ fn evaluate(clock: Clock, up: Duration) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    fn check(is_synchronised: bool, can_be: bool, is_kept: bool, expected: Option<(&str, usize)>) {
+    fn check(
+        is_synchronised: bool,
+        can_sync: bool,
+        is_sync_enabled: bool,
+        expected: Option<(&str, usize)>,
+    ) {
         let clock = Clock {
             is_synchronised,
-            can_sync: can_be,
-            is_sync_enabled: is_kept,
+            can_sync,
+            is_sync_enabled,
         };
         let found = evaluate(clock, Duration::from_hours(1));
         let told = found.as_ref();

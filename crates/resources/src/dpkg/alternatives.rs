@@ -46,17 +46,17 @@ impl Alternatives {
     /// priority and a line for each name that goes along.
     fn parse(text: &str) -> Self {
         let mut lines = text.lines().skip(2);
-        let mut along = vec![];
+        let mut secondary_links = vec![];
         for name in lines
             .by_ref()
             .take_while(|line| !line.is_empty())
             .step_by(2)
         {
-            along.push(name.to_owned());
+            secondary_links.push(name.to_owned());
         }
         let rest: Vec<&str> = lines.collect();
         let mut best: Option<(i64, &str)> = None;
-        for block in rest.chunks(2 + along.len()) {
+        for block in rest.chunks(2 + secondary_links.len()) {
             let [path, priority, ..] = block else {
                 continue;
             };
@@ -69,14 +69,14 @@ impl Alternatives {
             }
         }
         Self {
-            secondary_links: along,
+            secondary_links,
             best: best.map(|(_, path)| path.to_owned()),
         }
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test makes its own folder")]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own directory")]
 mod tests {
     use super::*;
     use crate::files::test_root::TestRoot;

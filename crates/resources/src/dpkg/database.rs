@@ -214,7 +214,7 @@ pub(crate) fn available_versions(
     Ok(Some(versions))
 }
 
-/// Returns where a list is: apt makes a link to that of an archive which is a folder of the host.
+/// Returns where a list is: apt makes a link to that of an archive which is a directory of the host.
 fn list_path(host: &Reader, list: &str) -> Result<PathBuf, HostError> {
     let path = Path::new(LISTS).join(list);
     match host.stat(&path)? {

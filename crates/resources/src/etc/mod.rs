@@ -24,7 +24,7 @@ use crate::{
     values::glob::matches,
 };
 
-/// The folder.
+/// The directory.
 const ETC: &str = "/etc";
 
 /// Everything in /etc.
@@ -33,7 +33,7 @@ pub(crate) struct Etc {
     entries: Vec<EtcEntry>,
     /// Settings of packages that somebody removed.
     removed: BTreeSet<String>,
-    /// Folders that could not be looked into.
+    /// Directories that could not be looked into.
     unreadable_dirs: Vec<(String, String)>,
 }
 
@@ -76,7 +76,7 @@ impl Etc {
                 .collect();
             let is_hidden = |path: &str| {
                 let mut closed = etc.unreadable_dirs.iter();
-                closed.any(|(folder, _)| path.starts_with(folder.as_str()))
+                closed.any(|(dir, _)| path.starts_with(dir.as_str()))
             };
             etc.removed = owned
                 .current_conffiles()
@@ -104,12 +104,10 @@ impl Etc {
             entry.kind == kind || (kind == MetaKind::File && entry.kind == MetaKind::Other)
         };
         for EtcEntry {
-            path,
-            disposition: fate,
-            ..
+            path, disposition, ..
         } in self.entries.iter().filter(is_meant)
         {
-            match fate {
+            match disposition {
                 Disposition::Managed => drop(listing.managed.insert(path.clone())),
                 Disposition::Default => listing.default += 1,
                 Disposition::Foreign(whose) => listing.add_foreign(*whose),
@@ -180,19 +178,19 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn walk_dir(&mut self, folder: &Path) -> Result<(), HostError> {
-        let names = match self.host.list_dir(folder) {
+    fn walk_dir(&mut self, dir: &Path) -> Result<(), HostError> {
+        let names = match self.host.list_dir(dir) {
             Err(error) if error.is_not_allowed() => {
                 let why = "only its owner may read it".to_owned();
                 self.etc
                     .unreadable_dirs
-                    .push((folder.display().to_string(), why));
+                    .push((dir.display().to_string(), why));
                 return Ok(());
             }
             names => names?,
         };
         for name in names {
-            self.walk_entry(&folder.join(&name), &name)?;
+            self.walk_entry(&dir.join(&name), &name)?;
         }
         Ok(())
     }
@@ -227,11 +225,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn add(&mut self, path: String, meta: &Meta, fate: Disposition) {
+    fn add(&mut self, path: String, meta: &Meta, disposition: Disposition) {
         self.etc.entries.push(EtcEntry {
             path,
             kind: meta.kind,
-            disposition: fate,
+            disposition,
         });
     }
 
@@ -336,8 +334,8 @@ impl Walk<'_> {
 
     /// Whether a link is another name of a unit that is somewhere.
     fn is_unit_alias(&self, path: &Path) -> Result<bool, HostError> {
-        let is_among_units = path.parent().is_some_and(|folder| {
-            [UNITS, "/etc/systemd/user"].contains(&folder.to_str().unwrap_or_default())
+        let is_among_units = path.parent().is_some_and(|dir| {
+            [UNITS, "/etc/systemd/user"].contains(&dir.to_str().unwrap_or_default())
         });
         if !is_among_units || path.ends_with("default.target") {
             return Ok(false);
@@ -371,7 +369,7 @@ impl Walk<'_> {
     }
 }
 
-/// Returns the unit whose file, or folder of drop-ins, or drop-in a path of the administrator's can be.
+/// Returns the unit whose file, or directory of drop-ins, or drop-in a path of the administrator's can be.
 fn unit_of(path: &Path) -> Option<&str> {
     let rest = path.strip_prefix(UNITS).ok()?;
     let first = rest.iter().next()?.to_str()?;

@@ -16,7 +16,7 @@ use crate::{
 /// Where nothing outlives a start of the host: file-hierarchy(7).
 const VOLATILE: &str = "/run";
 
-/// Looks for what moved a file, folder or link.
+/// Looks for what moved a file, directory or link.
 pub(crate) async fn path_changed<S>(
     host: &Reader,
     path: &str,
@@ -75,21 +75,18 @@ impl ChangeTimes {
 }
 
 pub(crate) fn change_times(host: &Reader, path: &Path) -> Result<Option<ChangeTimes>, HostError> {
-    let (Some(contents), Some(anything)) = (host.modified_at(path)?, host.changed_at(path)?) else {
+    let (Some(mtime), Some(ctime)) = (host.modified_at(path)?, host.changed_at(path)?) else {
         return Ok(None);
     };
-    Ok(from_microseconds(contents)
-        .zip(from_microseconds(anything))
-        .map(|(contents, anything)| ChangeTimes {
-            mtime: contents,
-            ctime: anything,
-        }))
+    Ok(from_microseconds(mtime)
+        .zip(from_microseconds(ctime))
+        .map(|(mtime, ctime)| ChangeTimes { mtime, ctime }))
 }
 
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use std::{

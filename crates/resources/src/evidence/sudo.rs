@@ -107,7 +107,7 @@ async fn last_command(
 }
 
 impl SudoCommand {
-    /// Returns the name of its program, without the folder.
+    /// Returns the name of its program, without the directory.
     fn program(&self) -> &str {
         let path = self.words.first().map_or("", String::as_str);
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -169,11 +169,11 @@ fn parse_journal(journal: &str) -> Vec<SudoCommand> {
             continue;
         };
         let process = format!("{} {}", text("_BOOT_ID"), text("_PID"));
-        if let Some((person, words)) = parse_message(text("MESSAGE")).filter(|_| is_of_sudo) {
+        if let Some((user, words)) = parse_message(text("MESSAGE")).filter(|_| is_of_sudo) {
             let command = SudoCommand {
                 started: at,
                 ended: None,
-                user: person,
+                user,
                 words,
             };
             commands.push((process, command));

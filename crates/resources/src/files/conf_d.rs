@@ -26,11 +26,11 @@ pub(crate) struct ConfFile {
 }
 
 /// Reads all files `*.conf` that count, in the order in which they are read at boot.
-pub(crate) fn read_conf_dirs(host: &Reader, folders: &[&str]) -> Result<Vec<ConfFile>, HostError> {
+pub(crate) fn read_conf_dirs(host: &Reader, dirs: &[&str]) -> Result<Vec<ConfFile>, HostError> {
     let mut names: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-    for folder in folders {
-        // /lib is a link to /usr/lib on most hosts; that folder stands in the list itself.
-        let entries = match host.list_dir(Path::new(folder)) {
+    for dir in dirs {
+        // /lib is a link to /usr/lib on most hosts; that directory stands in the list itself.
+        let entries = match host.list_dir(Path::new(dir)) {
             Err(HostError::ThroughSymlink { .. }) => continue,
             entries => entries?,
         };
@@ -38,7 +38,7 @@ pub(crate) fn read_conf_dirs(host: &Reader, folders: &[&str]) -> Result<Vec<Conf
             .into_iter()
             .filter(|name| name.to_string_lossy().ends_with(".conf"))
         {
-            let path = Path::new(folder).join(&name);
+            let path = Path::new(dir).join(&name);
             names.entry(name).or_insert(path);
         }
     }
@@ -48,7 +48,7 @@ pub(crate) fn read_conf_dirs(host: &Reader, folders: &[&str]) -> Result<Vec<Conf
         .collect()
 }
 
-/// Reads a file; a link in such a folder is followed as far as it is one link to a plain path.
+/// Reads a file; a link in such a directory is followed as far as it is one link to a plain path.
 pub(crate) fn read_conf_file(host: &Reader, path: PathBuf) -> Result<ConfFile, HostError> {
     let is_link = host
         .stat(&path)?

@@ -87,9 +87,9 @@ fn read_refs(host: &Reader, clone: &Path) -> Result<Vec<(String, String)>, HostE
         }
     }
     for kind in ["refs/heads", "refs/tags"] {
-        let folder = clone.join(".git").join(kind);
-        for file in host.list_dir(&folder)? {
-            let path = folder.join(&file);
+        let dir = clone.join(".git").join(kind);
+        for file in host.list_dir(&dir)? {
+            let path = dir.join(&file);
             let is_file = host
                 .stat(&path)?
                 .is_some_and(|meta| meta.kind == MetaKind::File);

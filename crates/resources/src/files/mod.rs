@@ -9,6 +9,6 @@ pub(crate) mod secret_source;
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 pub(crate) mod test_root;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::host::{Reader, Writer};
 
-/// The folder; it goes when this goes.
+/// The directory; it goes when this goes.
 pub(crate) struct TestRoot(tempfile::TempDir);
 
 impl TestRoot {
@@ -27,7 +27,7 @@ impl TestRoot {
         self.0.path().join(path.trim_start_matches('/'))
     }
 
-    /// Makes a link, with its folder.
+    /// Makes a link, with its directory.
     pub(crate) fn symlink(&self, path: &str, target: &str) {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -34,29 +34,26 @@ pub async fn read_foreign(
     let mut sysctls = SysctlFiles::default();
     for source in sources {
         let ForeignSource {
-            format: origin,
+            format,
             path,
             contents,
         } = source;
         let bytes = match contents {
-            Contents::Directory(folder) if origin == ForeignFormat::Sysctl => {
-                if !sysctls.dirs.contains(&folder) {
-                    sysctls.dirs.push(folder);
+            Contents::Directory(dir) if format == ForeignFormat::Sysctl => {
+                if !sysctls.dirs.contains(&dir) {
+                    sysctls.dirs.push(dir);
                 }
                 continue;
             }
             Contents::Directory(_) => {
-                return Err(SourceError::IsDirectory {
-                    path,
-                    format: origin,
-                });
+                return Err(SourceError::IsDirectory { path, format });
             }
             Contents::Bytes(bytes) if bytes.len() > LIMIT => {
                 return Err(SourceError::TooLarge(path));
             }
             Contents::Bytes(bytes) => bytes,
         };
-        let family = match origin {
+        let family = match format {
             ForeignFormat::LaunchConfig => {
                 let text = String::from_utf8_lossy(&bytes);
                 let read = launch_config.add_text(&text);
@@ -71,7 +68,7 @@ pub async fn read_foreign(
             ForeignFormat::RulesV6 => Family::Ipv6,
         };
         if files.iter().any(|file| file.family == family) {
-            return Err(SourceError::Duplicate(origin.word()));
+            return Err(SourceError::Duplicate(format.word()));
         }
         files.push(RulesFile::parse(&path, family, &bytes)?);
     }

@@ -29,7 +29,7 @@ pub enum ForeignFormat {
     RulesV4,
     /// Rules of IPv6, as `ip6tables-save` prints them.
     RulesV6,
-    /// A file of sysctl.d, or a folder of such files.
+    /// A file of sysctl.d, or a directory of such files.
     Sysctl,
 }
 
@@ -71,7 +71,7 @@ impl ForeignFormat {
     }
 }
 
-/// A file or folder that was named.
+/// A file or directory that was named.
 #[derive(Debug)]
 pub struct ForeignSource {
     /// What it is.
@@ -82,19 +82,19 @@ pub struct ForeignSource {
     pub contents: Contents,
 }
 
-/// What is in a file or a folder.
+/// What is in a file or a directory.
 #[derive(Debug)]
 pub enum Contents {
     /// The bytes of a file.
     Bytes(Vec<u8>),
-    /// A folder: its real path.
+    /// A directory: its real path.
     Directory(String),
 }
 
 /// A source is not what it was named as.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// A folder stands where a file is wanted.
+    /// A directory stands where a file is wanted.
     #[error("`{path}` is a directory")]
     IsDirectory {
         /// The path.
@@ -140,7 +140,7 @@ pub enum SourceError {
     /// No line of a file sets a sysctl.
     #[error("`{0}` has no line `key = value`")]
     NotSysctls(String),
-    /// A folder cannot be read.
+    /// A directory cannot be read.
     #[error(transparent)]
     Host(#[from] HostError),
 }
@@ -151,12 +151,12 @@ pub(super) const LIMIT: usize = 4 << 20;
 impl SourceError {
     /// Says what to type.
     pub fn help(&self) -> String {
-        let name = |origin: ForeignFormat| {
-            let (word, place) = (origin.word(), origin.usual_path());
+        let name = |format: ForeignFormat| {
+            let (word, place) = (format.word(), format.usual_path());
             format!("give a file, as in `--from {word} {place}`")
         };
         match self {
-            Self::IsDirectory { format: origin, .. } => name(*origin),
+            Self::IsDirectory { format, .. } => name(*format),
             Self::TooLarge(_) => "remove what programs write themselves, such as the rules of Kubernetes".to_owned(),
             Self::Duplicate(_) => "give one of them".to_owned(),
             Self::LaunchConfig { .. } => "give a launch configuration of MicroK8s".to_owned(),

@@ -20,10 +20,10 @@ use crate::{
     kinds::sysctl::Sysctl,
 };
 
-/// What was named: folders first, as sysctl.d(5) puts them in order, then files as they were named.
+/// What was named: directories first, as sysctl.d(5) puts them in order, then files as they were named.
 #[derive(Debug, Default)]
 pub(super) struct SysctlFiles {
-    /// Real paths of folders.
+    /// Real paths of directories.
     pub(super) dirs: Vec<String>,
     /// Files, by the path that was named, with their texts.
     files: Vec<(String, String)>,
@@ -115,20 +115,20 @@ impl SysctlFiles {
 
     /// Reads the files.
     fn read_files(mut self) -> Result<SourceTexts, SourceError> {
-        // Folders that were copied from a host count as those that they were.
-        self.dirs.sort_by_key(|folder| {
+        // Directories that were copied from a host count as those that they were.
+        self.dirs.sort_by_key(|dir| {
             let mut known = CONF_DIRS.iter();
-            known.position(|known| Path::new(folder).ends_with(known.trim_start_matches('/')))
+            known.position(|known| Path::new(dir).ends_with(known.trim_start_matches('/')))
         });
-        // A folder that was named is input: it is read where it is, whatever the root of the host.
+        // A directory that was named is input: it is read where it is, whatever the root of the host.
         let here = Reader::new(Path::new("/"));
-        let folders: Vec<&str> = self.dirs.iter().map(String::as_str).collect();
-        let files = read_conf_dirs(&here, &folders)?;
+        let directories: Vec<&str> = self.dirs.iter().map(String::as_str).collect();
+        let files = read_conf_dirs(&here, &directories)?;
         let counting: BTreeSet<&PathBuf> = files.iter().map(|file| &file.path).collect();
         let mut hidden = vec![];
-        for folder in &folders {
-            for name in here.list_dir(Path::new(folder))? {
-                let path = Path::new(folder).join(name);
+        for dir in &directories {
+            for name in here.list_dir(Path::new(dir))? {
+                let path = Path::new(dir).join(name);
                 let is_one = path.extension().is_some_and(|end| end == "conf");
                 if is_one && !counting.contains(&path) {
                     hidden.push(path.display().to_string());
@@ -165,7 +165,7 @@ fn lines_by_name(
 }
 
 /// Reads a line as systemd-sysctl does; says why it is for no single sysctl. The line itself is not repeated: it may be of any file.
-fn parse_line(line: &str, place: String) -> Result<Option<(String, SysctlLine)>, &'static str> {
+fn parse_line(line: &str, location: String) -> Result<Option<(String, SysctlLine)>, &'static str> {
     if line.is_empty() || line.starts_with(['#', ';']) {
         return Ok(None);
     }
@@ -186,7 +186,7 @@ fn parse_line(line: &str, place: String) -> Result<Option<(String, SysctlLine)>,
     }
     let name = name(key).ok_or(INVALID_KEY)?;
     let said = SysctlLine {
-        location: place,
+        location,
         value,
         may_fail,
     };
@@ -234,10 +234,10 @@ mod tests {
         ("/proc/sys/net/ipv4/conf/eth0.100/rp_filter", "0\n"),
     ];
 
-    /// Reads these files of a folder each, and these texts; returns what is written, and what is not, with the reason.
+    /// Reads these files of a directory each, and these texts; returns what is written, and what is not, with the reason.
     fn read_settings(
         there: &[(&str, &str)],
-        folders: &[&str],
+        directories: &[&str],
         text: &str,
     ) -> (Vec<String>, Vec<String>) {
         let files: Vec<(&str, &str)> = KEYS.iter().chain(there).copied().collect();
@@ -249,7 +249,7 @@ mod tests {
             )
         };
         let mut sysctls = SysctlFiles {
-            dirs: folders.iter().map(at).collect(),
+            dirs: directories.iter().map(at).collect(),
             ..SysctlFiles::default()
         };
         sysctls
@@ -290,8 +290,8 @@ mod tests {
             .iter()
             .map(|(path, text)| (path.as_str(), text.as_str()))
             .collect();
-        let folders = ["/usr/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d"];
-        let (written, left) = read_settings(&there, &folders, "");
+        let directories = ["/usr/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d"];
+        let (written, left) = read_settings(&there, &directories, "");
         assert_eq!(written, ["net.ipv4.ip_forward 3"]);
         assert_eq!(
             left,
@@ -301,7 +301,7 @@ mod tests {
                 format!("/run/sysctl.d/40-z.conf:1 {key} = 4: {OVERRIDDEN}"),
             ]
         );
-        let (written, _) = read_settings(&there, &folders, "net/ipv4/ip_forward = 9\n");
+        let (written, _) = read_settings(&there, &directories, "net/ipv4/ip_forward = 9\n");
         assert_eq!(written, ["net.ipv4.ip_forward 9"], "named files come last");
     }
 

@@ -54,13 +54,13 @@ impl Reader {
 impl<'r> PathBatch<'r> {
     /// Looks at a path without following it; `None` if nothing is there.
     pub(crate) fn entry(&mut self, path: &Path) -> Result<Option<PathEntry<'r>>, HostError> {
-        let Some(place) = PathHandle::find_cached(&mut self.last, &self.reader.root, path)? else {
+        let Some(handle) = PathHandle::find_cached(&mut self.last, &self.reader.root, path)? else {
             return Ok(None);
         };
-        let stat = place.stat()?;
+        let stat = handle.stat()?;
         Ok(stat.map(|stat| PathEntry {
             meta: meta(&stat),
-            handle: place,
+            handle,
             reader: self.reader,
         }))
     }
@@ -69,19 +69,15 @@ impl<'r> PathBatch<'r> {
 impl<'r> PathEntry<'r> {
     /// Opens it, if it is a regular file; `None` if it has gone.
     pub(crate) fn open(self) -> Result<Option<OpenFile<'r>>, HostError> {
-        let Self {
-            handle: place,
-            reader,
-            ..
-        } = self;
-        let file = place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let Self { handle, reader, .. } = self;
+        let file = handle.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
         Ok(file.map(|file| {
             reader
                 .trace
-                .record(|| place.path.display().to_string(), None);
+                .record(|| handle.path.display().to_string(), None);
             OpenFile {
                 file,
-                path: place.path,
+                path: handle.path,
                 reader,
             }
         }))

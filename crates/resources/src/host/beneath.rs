@@ -17,34 +17,34 @@ use nix::{
 
 use super::HostError;
 
-/// A name in an open folder.
+/// A name in an open directory.
 #[derive(Debug)]
 pub(crate) struct PathHandle {
-    /// The folder.
+    /// The directory.
     pub(crate) dir: Arc<OwnedFd>,
-    /// The name in it; `.` for the root folder itself.
+    /// The name in it; `.` for the root directory itself.
     pub(crate) name: OsString,
     /// The whole path, for messages.
     pub(crate) path: PathBuf,
 }
 
-/// The folder that was opened last, so that its files need not open it again.
+/// The directory that was opened last, so that its files need not open it again.
 #[derive(Debug, Default)]
 pub(crate) struct DirCache(Option<(PathBuf, Arc<OwnedFd>)>);
 
 impl DirCache {
     fn open(&mut self, root: &Path, path: &Path) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some((_, folder)) = self.0.as_ref().filter(|(last, _)| last == path) {
-            return Ok(folder.clone());
+        if let Some((_, directory)) = self.0.as_ref().filter(|(last, _)| last == path) {
+            return Ok(directory.clone());
         }
-        let folder = Arc::new(open_dir(root, path)?);
-        self.0 = Some((path.to_owned(), folder.clone()));
-        Ok(folder)
+        let directory = Arc::new(open_dir(root, path)?);
+        self.0 = Some((path.to_owned(), directory.clone()));
+        Ok(directory)
     }
 }
 
 impl PathHandle {
-    /// Opens the folder of `path` below `root`; `None` if that folder does not exist.
+    /// Opens the directory of `path` below `root`; `None` if that directory does not exist.
     pub(crate) fn find(root: &Path, path: &Path) -> Result<Option<Self>, HostError> {
         Self::find_cached(&mut DirCache::default(), root, path)
     }
@@ -56,16 +56,16 @@ impl PathHandle {
         path: &Path,
     ) -> Result<Option<Self>, HostError> {
         let name = path.file_name().unwrap_or(OsStr::new(".")).to_owned();
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        match last.open(root, folder) {
-            Ok(folder) => Ok(Some(Self {
-                dir: folder,
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        match last.open(root, directory) {
+            Ok(directory) => Ok(Some(Self {
+                dir: directory,
                 name,
                 path: path.to_owned(),
             })),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(Errno::ELOOP) => {
-                let link = first_symlink(root, folder);
+                let link = first_symlink(root, directory);
                 Err(HostError::ThroughSymlink {
                     path: path.to_owned(),
                     link,
@@ -75,7 +75,7 @@ impl PathHandle {
         }
     }
 
-    /// Opens the folder of `path`, which must exist.
+    /// Opens the directory of `path`, which must exist.
     pub(crate) fn find_existing(root: &Path, path: &Path) -> Result<Self, HostError> {
         Self::find(root, path)?.ok_or_else(|| {
             HostError::io("open the directory of", path)(io::Error::from(Errno::ENOENT))
@@ -127,7 +127,7 @@ impl PathHandle {
     }
 }
 
-/// Opens a folder below `root`, following no link.
+/// Opens a directory below `root`, following no link.
 pub(crate) fn open_dir(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let root = open(root, flags, Mode::empty())?;
@@ -151,36 +151,36 @@ pub(crate) fn open_dir(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
 
 /// As `openat2` with `RESOLVE_NO_SYMLINKS`, for kernels before 5.6: openat2(2), HISTORY.
 fn open_dir_stepwise(root: OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-    let mut folder = root;
+    let mut directory = root;
     for part in path.components() {
-        let stat = fstatat(&folder, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let stat = fstatat(&directory, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFLNK {
             return Err(Errno::ELOOP);
         }
-        folder = nix::fcntl::openat(
-            &folder,
+        directory = nix::fcntl::openat(
+            &directory,
             part.as_os_str(),
             flags | OFlag::O_NOFOLLOW,
             Mode::empty(),
         )?;
     }
-    Ok(folder)
+    Ok(directory)
 }
 
-fn first_symlink(root: &Path, folder: &Path) -> PathBuf {
-    let mut ancestors: Vec<_> = folder.ancestors().collect();
+fn first_symlink(root: &Path, directory: &Path) -> PathBuf {
+    let mut ancestors: Vec<_> = directory.ancestors().collect();
     ancestors.reverse();
     ancestors
         .into_iter()
         .find(|ancestor| matches!(open_dir(root, ancestor), Err(Errno::ELOOP)))
-        .unwrap_or(folder)
+        .unwrap_or(directory)
         .to_owned()
 }
 
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use super::*;
@@ -192,8 +192,8 @@ mod tests {
         std::os::unix::fs::symlink("a", root.path().join("link")).unwrap();
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
         let walked = |path: &str| {
-            let folder = open(root.path(), flags, Mode::empty()).unwrap();
-            open_dir_stepwise(folder, Path::new(path), flags).map(drop)
+            let directory = open(root.path(), flags, Mode::empty()).unwrap();
+            open_dir_stepwise(directory, Path::new(path), flags).map(drop)
         };
         for (path, expected) in [
             ("a/b", Ok(())),

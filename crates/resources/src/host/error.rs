@@ -18,7 +18,7 @@ pub enum HostError {
         /// What the kernel answered.
         source: io::Error,
     },
-    /// A folder on the way to the path is a symlink. Following it could lead anywhere.
+    /// A directory on the way to the path is a symlink. Following it could lead anywhere.
     #[error("`{link}` in the path `{path}` is a symlink; write the real path")]
     ThroughSymlink {
         /// The path.

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{HostError, Reader, Writer};
 
-/// Where snapd listens, below the root folder.
+/// Where snapd listens, below the root directory.
 const SNAPD: &str = "run/snapd.socket";
 /// How long one answer may take. snapd asks the store for some of them.
 const DEADLINE: Duration = Duration::from_mins(1);

@@ -27,8 +27,8 @@ pub fn forbid_writes(except: &[&Path]) -> Result<Confinement, RulesetError> {
         .handle_access(AccessFs::from_write(NEWEST))?
         .create()?;
     for path in except.iter().copied().chain([Path::new("/dev/null")]) {
-        if let Ok(folder) = PathFd::new(path) {
-            rules = rules.add_rule(PathBeneath::new(folder, AccessFs::from_write(NEWEST)))?;
+        if let Ok(dir) = PathFd::new(path) {
+            rules = rules.add_rule(PathBeneath::new(dir, AccessFs::from_write(NEWEST)))?;
         }
     }
     let status = rules.restrict_self()?;
@@ -46,7 +46,7 @@ pub fn forbid_writes(except: &[&Path]) -> Result<Confinement, RulesetError> {
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use std::{fs, thread};
@@ -55,28 +55,28 @@ mod tests {
 
     #[test]
     fn confined_thread_can_read_but_not_write() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let allowed = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("there"), "text").unwrap();
+        fs::write(dir.path().join("there"), "text").unwrap();
         let confinement = thread::scope(|scope| {
             let confined = scope.spawn(|| {
                 let confinement = forbid_writes(&[allowed.path()]).unwrap();
                 assert_eq!(
-                    fs::read_to_string(folder.path().join("there")).unwrap(),
+                    fs::read_to_string(dir.path().join("there")).unwrap(),
                     "text"
                 );
                 fs::write(allowed.path().join("new"), "text").unwrap();
-                let refused = fs::write(folder.path().join("new"), "text").is_err();
+                let refused = fs::write(dir.path().join("new"), "text").is_err();
                 assert_eq!(refused, confinement == Confinement::Enforced);
                 // So are the threads that it starts.
-                let write = || fs::write(folder.path().join("new"), "text").is_err();
+                let write = || fs::write(dir.path().join("new"), "text").is_err();
                 let refused = thread::scope(|scope| scope.spawn(write).join().unwrap());
                 assert_eq!(refused, confinement == Confinement::Enforced);
                 confinement
             });
             confined.join().unwrap()
         });
-        fs::write(folder.path().join("new"), "only that thread was confined").unwrap();
+        fs::write(dir.path().join("new"), "only that thread was confined").unwrap();
         let has_landlock = fs::read_to_string("/sys/kernel/security/lsm")
             .is_ok_and(|list| list.contains("landlock"));
         assert!(!has_landlock || confinement == Confinement::Enforced);

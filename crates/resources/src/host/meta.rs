@@ -44,7 +44,7 @@ impl Meta {
 pub enum MetaKind {
     /// A regular file.
     File,
-    /// A folder.
+    /// A directory.
     Directory,
     /// A symlink.
     Symlink,

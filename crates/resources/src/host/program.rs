@@ -91,14 +91,14 @@ impl Reader {
         let answer = self.cached_output(query);
         answer
             .get_or_try_init(async || {
-                let said = run(
+                let stdout = run(
                     self.root(),
                     CommandSpec::new(query.program(), query.arguments()),
                 )
                 .await?;
                 let words = [&[query.program()], query.arguments()].concat();
-                self.trace.record(|| words.join(" "), Some(&said));
-                Ok(said.into())
+                self.trace.record(|| words.join(" "), Some(&stdout));
+                Ok(stdout.into())
             })
             .await
             .cloned()
@@ -113,11 +113,9 @@ impl Reader {
         }
         let arguments = [&["--help"], arguments].concat();
         let call = CommandSpec::new(program.to_str()?, &arguments);
-        let CommandOutput {
-            stderr: complained, ..
-        } = command_output(program, call).await.ok()?;
-        let complained = String::from_utf8_lossy(&complained);
-        let words = complained.lines().find_map(|line| {
+        let CommandOutput { stderr, .. } = command_output(program, call).await.ok()?;
+        let stderr = String::from_utf8_lossy(&stderr);
+        let words = stderr.lines().find_map(|line| {
             let from = PFLAG_ERRORS.iter().find_map(|error| line.find(error))?;
             line.get(from..)
         });
@@ -186,7 +184,7 @@ impl Writer {
     }
 }
 
-/// Returns the path of a program, which acts on the running host and so is not run for another root folder.
+/// Returns the path of a program, which acts on the running host and so is not run for another root directory.
 pub(super) fn find_program(root: &Path, program: &str) -> Result<PathBuf, HostError> {
     if root != Path::new("/") {
         return Err(HostError::Program {
@@ -221,7 +219,7 @@ fn old_iptables_path(program: &str) -> Option<PathBuf> {
 fn path_in_program_dirs(program: &str) -> Option<PathBuf> {
     PROGRAM_DIRS
         .iter()
-        .map(|folder| Path::new(folder).join(program))
+        .map(|dir| Path::new(dir).join(program))
         .find(|path| is_executable(path))
 }
 
@@ -246,21 +244,21 @@ async fn run(root: &Path, call: CommandSpec<'_>) -> Result<Vec<u8>, HostError> {
     let path = find_program(root, call.program)?;
     let CommandOutput {
         status,
-        stdout: said,
-        stderr: complained,
+        stdout,
+        stderr,
     } = command_output(&path, call).await?;
-    if said.len() as u64 >= OUTPUT_LIMIT {
+    if stdout.len() as u64 >= OUTPUT_LIMIT {
         return Err(program_error(
             &call,
             format!("printed more than {OUTPUT_LIMIT} bytes"),
         ));
     }
     if status.success() {
-        return Ok(said);
+        return Ok(stdout);
     }
     // Some programs complain on their standard output.
-    let complaint = Some(tail(&complained)).filter(|complaint| !complaint.is_empty());
-    let complaint = complaint.unwrap_or_else(|| tail(&said));
+    let complaint = Some(tail(&stderr)).filter(|complaint| !complaint.is_empty());
+    let complaint = complaint.unwrap_or_else(|| tail(&stdout));
     Err(program_error(
         &call,
         format!("failed ({status}): {complaint}"),
@@ -303,7 +301,9 @@ pub(super) async fn command_output(
         .kill_on_drop(true)
         .spawn()
         .map_err(HostError::io("start", path))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let stdin = child.stdin.take();
+    let mut stdout_pipe = child.stdout.take().expect("piped").take(OUTPUT_LIMIT);
+    let mut stderr_pipe = child.stderr.take().expect("piped").take(OUTPUT_LIMIT);
     let talk = async {
         let feed = async {
             if let Some(mut stdin) = stdin {
@@ -311,21 +311,18 @@ pub(super) async fn command_output(
                 drop(stdin.write_all(call.input).await);
             }
         };
-        let mut said = Vec::with_capacity(PIPE_CAPACITY);
-        let mut complained = Vec::with_capacity(PIPE_CAPACITY);
-        let listen = stdout.expect("piped").take(OUTPUT_LIMIT);
-        let hear = stderr.expect("piped").take(OUTPUT_LIMIT);
-        let (mut listen, mut hear) = (listen, hear);
+        let mut stdout = Vec::with_capacity(PIPE_CAPACITY);
+        let mut stderr = Vec::with_capacity(PIPE_CAPACITY);
         let ((), one, two, status) = tokio::join!(
             feed,
-            listen.read_to_end(&mut said),
-            hear.read_to_end(&mut complained),
+            stdout_pipe.read_to_end(&mut stdout),
+            stderr_pipe.read_to_end(&mut stderr),
             child.wait()
         );
         one.and(two).and(status).map(|status| CommandOutput {
             status,
-            stdout: said,
-            stderr: complained,
+            stdout,
+            stderr,
         })
     };
     let late = || format!("did not end within {} s", call.deadline.as_secs());
@@ -336,8 +333,8 @@ pub(super) async fn command_output(
 }
 
 /// Returns the end of what a program said.
-fn tail(said: &[u8]) -> String {
-    let end = &said[said.len().saturating_sub(MAX_ERROR_TEXT)..];
+fn tail(output: &[u8]) -> String {
+    let end = &output[output.len().saturating_sub(MAX_ERROR_TEXT)..];
     String::from_utf8_lossy(end).trim().to_owned()
 }
 
@@ -347,8 +344,9 @@ mod tests {
 
     async fn run_here(program: &str, arguments: &[&str], input: &[u8]) -> Result<String, String> {
         let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
-        let said = writer.run(program, arguments, input).await;
-        said.map(|bytes| String::from_utf8(bytes).unwrap())
+        let stdout = writer.run(program, arguments, input).await;
+        stdout
+            .map(|bytes| String::from_utf8(bytes).unwrap())
             .map_err(|error| error.to_string())
     }
 
@@ -367,12 +365,12 @@ mod tests {
     #[tokio::test]
     async fn run_command_sets_only_the_given_environment() {
         let writer = Writer::new(Path::new("/"), Path::new("/nowhere"));
-        let said = writer.run_command(CommandSpec {
+        let stdout = writer.run_command(CommandSpec {
             environment: &[("DEBIAN_FRONTEND", "noninteractive")],
             ..CommandSpec::new("env", &[])
         });
-        let said = String::from_utf8(said.await.unwrap()).unwrap();
-        let mut names: Vec<_> = said
+        let stdout = String::from_utf8(stdout.await.unwrap()).unwrap();
+        let mut names: Vec<_> = stdout
             .lines()
             .filter_map(|line| line.split('=').next())
             .collect();

@@ -24,21 +24,18 @@ impl ReadLog {
     }
 
     /// Notes that something was looked at, each place once.
-    pub(super) fn record(&self, place: impl FnOnce() -> String, bytes: Option<&[u8]>) {
+    pub(super) fn record(&self, source: impl FnOnce() -> String, bytes: Option<&[u8]>) {
         let Some(trace) = &self.0 else { return };
-        let place = place();
+        let source = source();
         let text = bytes
             .filter(|bytes| bytes.len() <= MAX_TEXT)
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .map(str::to_owned);
-        let mut looked = trace.lock().expect("no holder panics");
-        match looked.iter_mut().find(|looked| looked.source == place) {
+        let mut records = trace.lock().expect("no holder panics");
+        match records.iter_mut().find(|record| record.source == source) {
             Some(known) if text.is_some() => known.text = text,
             Some(_) => {}
-            None => looked.push(ReadRecord {
-                source: place,
-                text,
-            }),
+            None => records.push(ReadRecord { source, text }),
         }
     }
 

@@ -69,7 +69,7 @@ impl DiskSpace {
 }
 
 impl Reader {
-    /// Reads the host whose root folder is `root`. Programs are only run where that is `/`.
+    /// Reads the host whose root directory is `root`. Programs are only run where that is `/`.
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
@@ -129,7 +129,7 @@ impl Reader {
         answers.entry(query).or_default().clone()
     }
 
-    /// Returns the root folder.
+    /// Returns the root directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -261,16 +261,16 @@ impl Reader {
         std::env::current_exe().map_err(HostError::io("find", Path::new("/proc/self/exe")))
     }
 
-    /// Names what is in a directory, sorted; nothing if the folder does not exist.
+    /// Names what is in a directory, sorted; nothing if the directory does not exist.
     pub fn list_dir(&self, path: &Path) -> Result<Vec<OsString>, HostError> {
         let Some(place) = PathHandle::find(&self.root, path)? else {
             return Ok(vec![]);
         };
-        let Some(folder) = place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY)? else {
+        let Some(directory) = place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY)? else {
             return Ok(vec![]);
         };
         let mut names = vec![];
-        for entry in Dir::from_fd(folder.into()).map_err(HostError::io("list", path))? {
+        for entry in Dir::from_fd(directory.into()).map_err(HostError::io("list", path))? {
             let entry = entry.map_err(HostError::io("list", path))?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
@@ -281,19 +281,19 @@ impl Reader {
         Ok(names)
     }
 
-    /// Returns how much room the file system of a folder has; `None` if the folder does not exist.
+    /// Returns how much room the file system of a directory has; `None` if the directory does not exist.
     pub fn disk_space(&self, path: &Path) -> Result<Option<DiskSpace>, HostError> {
-        let Some(folder) = self.open(path)? else {
+        let Some(directory) = self.open(path)? else {
             return Ok(None);
         };
-        let found = fstatvfs(&folder).map_err(HostError::io("measure", path))?;
+        let found = fstatvfs(&directory).map_err(HostError::io("measure", path))?;
         Ok(Some(DiskSpace {
             total: found.fragment_size() * found.blocks(),
             free: found.fragment_size() * found.blocks_available(),
         }))
     }
 
-    /// Returns the extended attributes of a file or folder, ACLs among them; values in hexadecimal.
+    /// Returns the extended attributes of a file or directory, ACLs among them; values in hexadecimal.
     pub fn xattrs(&self, path: &Path) -> Result<BTreeMap<String, String>, HostError> {
         match self.open(path)? {
             Some(file) => {

@@ -32,37 +32,37 @@ struct PendingRename {
 
 impl StagedFile {
     /// Takes what may be at `temporary` into care, even if it is not whole yet.
-    pub(super) fn new(place: PathHandle, temporary: PathHandle, existing: IfExists) -> Self {
+    pub(super) fn new(place: PathHandle, temporary: PathHandle, if_exists: IfExists) -> Self {
         Self {
             pending: Some(PendingRename { place, temporary }),
-            if_exists: existing,
+            if_exists,
         }
     }
 
-    /// Puts it into its place. That is on the disk once the folders are.
-    pub(crate) fn commit(mut self, folders: &mut DirsToSync) -> Result<(), HostError> {
+    /// Puts it into its place. That is on the disk once the directories are.
+    pub(crate) fn commit(mut self, dirs: &mut DirsToSync) -> Result<(), HostError> {
         if let Some(waiting) = &self.pending {
             waiting.rename(self.if_exists)?;
         }
         if let Some(waiting) = self.pending.take() {
-            folders.add(waiting.place);
+            dirs.add(waiting.place);
         }
         Ok(())
     }
 
     /// Puts it into its place, on the disk.
     pub(crate) fn commit_and_sync(self) -> Result<(), HostError> {
-        let mut folders = DirsToSync::default();
-        self.commit(&mut folders)?;
-        folders.sync()
+        let mut dirs = DirsToSync::default();
+        self.commit(&mut dirs)?;
+        dirs.sync()
     }
 }
 
 impl PendingRename {
-    fn rename(&self, existing: IfExists) -> Result<(), HostError> {
+    fn rename(&self, if_exists: IfExists) -> Result<(), HostError> {
         let Self { place, temporary } = self;
         let (from, to) = (temporary.name.as_os_str(), place.name.as_os_str());
-        match existing {
+        match if_exists {
             IfExists::Replace => {
                 renameat(&temporary.dir, from, &place.dir, to).map_err(io::Error::from)
             }
@@ -90,17 +90,17 @@ impl Drop for StagedFile {
     }
 }
 
-/// Folders with changes that may not be on the disk yet.
+/// Directories with changes that may not be on the disk yet.
 #[derive(Debug, Default)]
 #[must_use = "the changes are on the disk once these are"]
 pub(crate) struct DirsToSync(BTreeMap<PathBuf, PathHandle>);
 
 impl DirsToSync {
-    /// Notes that the folder of a place has changed.
+    /// Notes that the directory of a place has changed.
     pub(super) fn add(&mut self, place: PathHandle) {
-        let folder = place.path.parent().unwrap_or(Path::new("/"));
-        if !self.0.contains_key(folder) {
-            self.0.insert(folder.to_owned(), place);
+        let directory = place.path.parent().unwrap_or(Path::new("/"));
+        if !self.0.contains_key(directory) {
+            self.0.insert(directory.to_owned(), place);
         }
     }
 
@@ -114,14 +114,14 @@ pub(super) fn sync_parent_dir(place: &PathHandle) -> Result<(), HostError> {
     fsync(&place.dir).map_err(HostError::io("sync the directory of", &place.path))
 }
 
-/// Removes what is at a place. That is on the disk once the folders are.
+/// Removes what is at a place. That is on the disk once the directories are.
 pub(super) fn unlink(
     place: PathHandle,
     what: UnlinkatFlags,
-    folders: &mut DirsToSync,
+    dirs: &mut DirsToSync,
 ) -> Result<(), HostError> {
     unlinkat(&place.dir, place.name.as_os_str(), what)
         .map_err(HostError::io("remove", &place.path))?;
-    folders.add(place);
+    dirs.add(place);
     Ok(())
 }

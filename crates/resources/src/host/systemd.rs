@@ -18,7 +18,7 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "/org/freedesktop/systemd1";
 /// How long one answer may take.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// The folder that exists while systemd is the init: `sd_booted(3)`.
+/// The directory that exists while systemd is the init: `sd_booted(3)`.
 const BOOTED: &str = "/run/systemd/system";
 
 /// What systemd says of a unit: org.freedesktop.systemd1(5).
@@ -87,7 +87,7 @@ pub struct UnitRef {
 impl Reader {
     /// Whether systemd runs this host.
     pub fn has_systemd(&self) -> Result<bool, HostError> {
-        // Whoever answers on the bus runs this machine, and not a folder of it.
+        // Whoever answers on the bus runs this machine, and not a directory of it.
         Ok(self.root() == Path::new("/") && self.stat(Path::new(BOOTED))?.is_some())
     }
 
@@ -195,10 +195,10 @@ impl Writer {
             }
         };
         for (_, link, _) in changes {
-            let folder = PathBuf::from(link).parent().map(Path::to_owned);
-            // A folder that was made or removed for the link is an entry of the folder above.
-            for folder in folder.iter().flat_map(|folder| folder.ancestors().take(2)) {
-                self.sync_dir(folder)?;
+            let dir = PathBuf::from(link).parent().map(Path::to_owned);
+            // A directory that was made or removed for the link is an entry of the directory above.
+            for dir in dir.iter().flat_map(|dir| dir.ancestors().take(2)) {
+                self.sync_dir(dir)?;
             }
         }
         Ok(())
@@ -271,7 +271,7 @@ async fn unit_status(connection: &Connection, name: &str) -> Result<UnitStatus, 
     let (job, _) = unit
         .get::<(u32, OwnedObjectPath)>("Job")
         .unwrap_or_default();
-    let (_, fault) = unit
+    let (_, load_error) = unit
         .get::<(String, String)>("LoadError")
         .unwrap_or_default();
     let was_tried = unit
@@ -283,7 +283,7 @@ async fn unit_status(connection: &Connection, name: &str) -> Result<UnitStatus, 
     let invocation: Vec<u8> = unit.get("InvocationID").unwrap_or_default();
     Ok(UnitStatus {
         load_state: unit.text("LoadState"),
-        load_error: fault,
+        load_error,
         is_outdated: unit.get("NeedDaemonReload").unwrap_or(false),
         active_state: unit.text("ActiveState"),
         sub_state: unit.text("SubState"),

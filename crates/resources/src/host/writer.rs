@@ -44,19 +44,19 @@ impl fmt::Debug for Writer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             root,
-            blob_dir: blobs,
+            blob_dir,
             listener: _,
         } = self;
         formatter
             .debug_struct("Writer")
             .field("root", root)
-            .field("blobs", blobs)
+            .field("blobs", blob_dir)
             .finish_non_exhaustive()
     }
 }
 
 impl Writer {
-    /// Changes the host whose root folder is `root`; contents that undo needs go to the folder `blobs`.
+    /// Changes the host whose root directory is `root`; contents that undo needs go to the directory `blobs`.
     pub fn new(root: &Path, blobs: &Path) -> Self {
         Self {
             root: root.to_owned(),
@@ -85,7 +85,7 @@ impl Writer {
         self.emit(StepProgress::Waiting(Wait { what: what.into() }));
     }
 
-    /// Returns the root folder.
+    /// Returns the root directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -138,30 +138,30 @@ impl Writer {
 
     /// Removes a file or a symlink.
     pub fn remove_file(&self, path: &Path) -> Result<(), HostError> {
-        let mut folders = DirsToSync::default();
-        self.remove_file_unsynced(path, &mut folders)?;
-        folders.sync()
+        let mut dirs = DirsToSync::default();
+        self.remove_file_unsynced(path, &mut dirs)?;
+        dirs.sync()
     }
 
-    /// Removes an empty folder.
+    /// Removes an empty directory.
     pub fn remove_dir(&self, path: &Path) -> Result<(), HostError> {
-        let mut folders = DirsToSync::default();
+        let mut dirs = DirsToSync::default();
         let place = PathHandle::find_existing(&self.root, path)?;
-        unlink(place, UnlinkatFlags::RemoveDir, &mut folders)?;
-        folders.sync()
+        unlink(place, UnlinkatFlags::RemoveDir, &mut dirs)?;
+        dirs.sync()
     }
 
-    /// Removes a file or a symlink. That is on the disk once the folders are.
+    /// Removes a file or a symlink. That is on the disk once the directories are.
     pub(crate) fn remove_file_unsynced(
         &self,
         path: &Path,
-        folders: &mut DirsToSync,
+        dirs: &mut DirsToSync,
     ) -> Result<(), HostError> {
         let place = PathHandle::find_existing(&self.root, path)?;
-        unlink(place, UnlinkatFlags::NoRemoveDir, folders)
+        unlink(place, UnlinkatFlags::NoRemoveDir, dirs)
     }
 
-    /// Makes a folder where nothing is.
+    /// Makes a directory where nothing is.
     pub fn create_dir(&self, path: &Path, access: &FileAttributes) -> Result<(), HostError> {
         let place = PathHandle::find_existing(&self.root, path)?;
         mkdirat(
@@ -188,7 +188,7 @@ impl Writer {
         StagedFile::new(place, temporary, existing).commit_and_sync()
     }
 
-    /// Sets owner, group, extended attributes and mode of a file or folder. In this order: a change of owner clears
+    /// Sets owner, group, extended attributes and mode of a file or directory. In this order: a change of owner clears
     /// mode bits and capabilities (chown(2)), and an ACL that is set brings its own mode (acl(5)).
     pub fn set_attributes(&self, path: &Path, access: &FileAttributes) -> Result<(), HostError> {
         let place = PathHandle::find_existing(&self.root, path)?;
@@ -208,7 +208,7 @@ impl Writer {
         fsync(&file).map_err(HostError::io("sync", path))
     }
 
-    /// Puts on the disk what others have put into a folder or taken out of it, if it is there.
+    /// Puts on the disk what others have put into a directory or taken out of it, if it is there.
     pub fn sync_dir(&self, path: &Path) -> Result<(), HostError> {
         match PathHandle::find(&self.root, &path.join("any"))? {
             Some(place) => sync_parent_dir(&place),
@@ -231,7 +231,7 @@ impl Writer {
         }
     }
 
-    /// Removes what killed writes may have left in a folder.
+    /// Removes what killed writes may have left in a directory.
     pub fn remove_temporaries(&self, path: &Path) -> Result<(), HostError> {
         for name in Reader::new(&self.root).list_dir(path)? {
             let is_temporary = name
@@ -452,8 +452,8 @@ mod tests {
         fs::metadata(root.at(path)).unwrap().permissions().mode() & 0o7777
     }
 
-    fn names(root: &TestRoot, folder: &str) -> Vec<OsString> {
-        Reader::list_dir(&root.reader(), Path::new(folder)).unwrap()
+    fn names(root: &TestRoot, directory: &str) -> Vec<OsString> {
+        Reader::list_dir(&root.reader(), Path::new(directory)).unwrap()
     }
 
     /// Gives a file an extended attribute; whether the file system has them.

@@ -20,7 +20,7 @@ const LOAD_DIRS: [&str; 5] = [
     "/usr/lib/modules-load.d",
     "/lib/modules-load.d",
 ];
-/// Debian's own list, older than the folders: modules(5).
+/// Debian's own list, older than the directories: modules(5).
 const LOAD_LIST: &str = "/etc/modules";
 /// Where options are looked for, in order of precedence: modprobe.d(5).
 const OPTION_DIRS: [&str; 5] = [
@@ -179,11 +179,8 @@ impl LoadableModules {
     /// Reads modules.dep(5).
     pub(crate) fn read(host: &Reader) -> Result<Self, HostError> {
         let kernel = kernel_release(host)?;
-        let loadable = module_files(&read_module_list(host, &kernel, "modules.dep")?);
-        Ok(Self {
-            kernel,
-            names: loadable,
-        })
+        let names = module_files(&read_module_list(host, &kernel, "modules.dep")?);
+        Ok(Self { kernel, names })
     }
 
     /// Says that a module is not among them, and names the nearest.

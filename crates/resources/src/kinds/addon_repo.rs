@@ -222,8 +222,8 @@ impl Importable<LinuxHost> for AddonRepo {
             return Ok(Listing::not_importable(layout::NOT_INSTALLED));
         }
         let mut listing = Listing::new("Added repositories of MicroK8s addons.", []);
-        let folder = Path::new(COMMON).join("addons");
-        for name in host.list_dir(&folder).map_err(&refused)? {
+        let dir = Path::new(COMMON).join("addons");
+        for name in host.list_dir(&dir).map_err(&refused)? {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with('.') {
                 continue;

@@ -338,14 +338,14 @@ impl<'a> AddonChanges<'a> {
                 .collect()
         }
         let (before, mut come) = (enabled(change.before()), enabled(change.after()));
-        let gone = before
+        let disabled = before
             .iter()
             .filter(|(addon, arguments)| come.get(*addon) != Some(*arguments))
             .map(|(addon, _)| *addon)
             .collect();
         come.retain(|addon, arguments| before.get(addon) != Some(arguments));
         Self {
-            disabled: gone,
+            disabled,
             enabled: come,
         }
     }

@@ -233,7 +233,7 @@ fn check_empty(host: &Reader, name: &str) -> Result<(), ProviderError> {
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use std::{fs, os::unix::fs::symlink};
@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    /// Somebody else, where we may give folders away.
+    /// Somebody else, where we may give directories away.
     fn owner() -> u32 {
         let me = nix::unistd::geteuid();
         if me.is_root() { 12345 } else { me.as_raw() }

@@ -182,7 +182,7 @@ impl Provider<LinuxHost> for File {
         host: &Writer,
         changes: Vec<(&str, Change<State>)>,
     ) -> Result<(), ProviderError> {
-        let mut folders = DirsToSync::default();
+        let mut dirs = DirsToSync::default();
         let small = |change: &(&str, Change<State>)| is_batchable(&change.1);
         for neighbours in changes.chunk_by(|one, other| small(one) && small(other)) {
             let staged = stage(host, neighbours)?;
@@ -190,10 +190,10 @@ impl Provider<LinuxHost> for File {
                 let path = Path::new(name);
                 match change {
                     Change::Delete { .. } => host
-                        .remove_file_unsynced(path, &mut folders)
+                        .remove_file_unsynced(path, &mut dirs)
                         .map_err(provider_error(Self::KIND, name, "remove it"))?,
                     Change::Create { after } | Change::Update { after, .. } => match written {
-                        Some(written) => written.commit(&mut folders).map_err(provider_error(
+                        Some(written) => written.commit(&mut dirs).map_err(provider_error(
                             Self::KIND,
                             name,
                             "write it",
@@ -205,8 +205,7 @@ impl Provider<LinuxHost> for File {
         }
         let first = changes.first().map_or("", |(name, _)| *name);
         let attempted = "sync it to disk";
-        folders
-            .sync()
+        dirs.sync()
             .map_err(provider_error(Self::KIND, first, attempted))
     }
 
@@ -401,7 +400,7 @@ fn stage_one(
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use std::{

@@ -128,12 +128,12 @@ impl Provider<LinuxHost> for IptablesChain {
                     state.and_then(|state| state.columns.get(column).copied())
                 };
                 let is = is_there(change.before()).unwrap_or(false);
-                let shall_be = match change.after() {
+                let should_exist = match change.after() {
                     None => false,
                     after => is_there(after).unwrap_or(is),
                 };
-                if is != shall_be {
-                    set(host, name, column, shall_be).await?;
+                if is != should_exist {
+                    set(host, name, column, should_exist).await?;
                 }
             }
         }

@@ -427,14 +427,14 @@ mod tests {
         "/usr/lib/modules/6.8.0-31-generic/modules.builtin",
         "kernel/fs/ext4/ext4.ko\nkernel/net/netfilter/nf_conntrack.ko\n",
     );
-    /// The folders that packages bring.
-    const FOLDERS: [(&str, &str); 2] = [
+    /// The directories that packages bring.
+    const DIRS: [(&str, &str); 2] = [
         ("/etc/modules-load.d/README", ""),
         ("/etc/modprobe.d/README", ""),
     ];
 
     fn host(files: &[(&str, &str)]) -> TestRoot {
-        TestRoot::new(&[&FOLDERS, files].concat())
+        TestRoot::new(&[&DIRS, files].concat())
     }
 
     async fn observed(root: &TestRoot) -> Option<State> {

@@ -200,7 +200,7 @@ impl Footprint<LinuxHost> for Symlink {
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use std::{fs, os::unix::ffi::OsStrExt};

@@ -79,7 +79,7 @@ struct RecordedAccount {
     groups: Vec<String>,
     subuids: Vec<String>,
     subgids: Vec<String>,
-    /// The mode of the home folder, if there is one.
+    /// The mode of the home directory, if there is one.
     #[serde(default)]
     home_mode: Option<Mode>,
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// The name of the snap.
 pub(crate) const SNAP: &str = "microk8s";
-/// Where the data of the current revision is: a symlink to the folder of that revision.
+/// Where the data of the current revision is: a symlink to the directory of that revision.
 const CURRENT: &str = "/var/snap/microk8s/current";
 /// Where the data of all revisions is.
 pub(crate) const COMMON: &str = "/var/snap/microk8s/common";
@@ -76,7 +76,7 @@ pub(crate) fn possible_services(group: &str) -> BTreeSet<String> {
 /// MicroK8s as it is installed.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
-    /// The folder of the current revision.
+    /// The directory of the current revision.
     pub(crate) data: PathBuf,
     /// Whether one process runs all of Kubernetes: from 1.21 on.
     pub(crate) is_kubelite: bool,
@@ -125,7 +125,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Returns the folder of the snap itself, which nobody can change.
+    /// Returns the directory of the snap itself, which nobody can change.
     pub(crate) fn snap(&self) -> PathBuf {
         Path::new(SNAP_MOUNT).join(self.data.file_name().unwrap_or_default())
     }

@@ -79,7 +79,7 @@ pub(crate) fn build_restore_script(
         chain,
         text,
         name,
-        position: spot,
+        position,
     } in sorted
     {
         let rules = chains.entry((table.clone(), chain.clone())).or_default();
@@ -93,7 +93,7 @@ pub(crate) fn build_restore_script(
                     chain: chain.clone(),
                 })
         };
-        let index = match spot {
+        let index = match position {
             RulePosition::Index(place) => place.saturating_sub(1).min(rules.len()),
             RulePosition::First => 0,
             RulePosition::Last => rules.len(),
@@ -125,13 +125,13 @@ mod tests {
         -A INPUT -j DROP\n\
         -A INPUT -m comment --comment \"stead:b\" -j ACCEPT\nCOMMIT\n";
 
-    fn insert(name: &str, spot: RulePosition) -> Insert {
+    fn insert(name: &str, position: RulePosition) -> Insert {
         Insert {
             table: "filter".into(),
             chain: "INPUT".into(),
             text: name.into(),
             name: name.into(),
-            position: spot,
+            position,
         }
     }
 

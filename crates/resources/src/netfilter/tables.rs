@@ -40,18 +40,18 @@ impl Tables {
         let read = reader.memoize_async(async || {
             let [a, b, c, d] = TableVariant::ALL.map(|column| read(reader, column));
             let (a, b, c, d) = tokio::try_join!(a, b, c, d)?;
-            let columns = [a, b, c, d];
-            if columns
+            let reads = [a, b, c, d];
+            if reads
                 .iter()
                 .all(|column| matches!(column, TableRead::Missing))
             {
                 return Err(reader.missing_program_error(TableVariant::ALL[0].query().program()));
             }
-            let preferred =
+            let default_backends =
                 [Family::Ipv4, Family::Ipv6].map(|family| detect_default_backend(reader, family));
             Ok(Self {
-                reads: columns,
-                default_backends: preferred,
+                reads,
+                default_backends,
             })
         });
         read.await
@@ -252,7 +252,7 @@ fn has_legacy_tables(reader: &Reader, family: Family) -> Result<bool, HostError>
 /// of all names, `xtables-nft-multi`, `xtables-legacy-multi`, or [`OLD_IPTABLES`] before there were two.
 pub(crate) fn detect_default_backend(reader: &Reader, family: Family) -> Option<Backend> {
     let mut links = ["/etc/alternatives", "/usr/sbin", "/sbin"]
-        .map(|folder| Path::new(folder).join(family.program()))
+        .map(|dir| Path::new(dir).join(family.program()))
         .into_iter();
     let link = links.find(|link| matches!(reader.stat(link), Ok(Some(_))))?;
     let target = reader.read_link(&link).unwrap_or_default();

@@ -70,7 +70,7 @@ impl ConnectionOrigin {
     /// old one.
     fn detect(host: &Reader) -> Result<Self, HostError> {
         let made = host.connections()?;
-        let is_made = |session: &SshSession| {
+        let is_established_session = |session: &SshSession| {
             made.iter().any(|one| {
                 one.is_established && one.local == session.server && one.remote == session.client
             })
@@ -90,7 +90,7 @@ impl ConnectionOrigin {
                 .split(|byte| *byte == 0)
                 .filter_map(|entry| str::from_utf8(entry).ok()?.strip_prefix(SSH_CONNECTION))
                 .find_map(SshSession::parse);
-            if let Some(session) = told.filter(is_made) {
+            if let Some(session) = told.filter(is_established_session) {
                 return Ok(Self::Ssh(Some(session)));
             }
             let Some((name, parent)) = status(host, &process)? else {
@@ -203,8 +203,9 @@ impl SshSession {
             .iter()
             .find(|one| one.local == self.server && one.remote == self.client);
         Ok(ours.and_then(|one| {
-            let is_heard = now.has_passed(&since.plus(one.since_last_received)) && now != *since;
-            (is_heard || one.unacked_bytes > 0).then_some(is_heard)
+            let has_received =
+                now.has_passed(&since.plus(one.since_last_received)) && now != *since;
+            (has_received || one.unacked_bytes > 0).then_some(has_received)
         }))
     }
 }

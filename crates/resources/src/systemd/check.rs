@@ -377,8 +377,8 @@ pub(crate) fn check_absent_here(host: &Reader, name: &str) -> Result<(), Problem
     let Some(other) = found.iter().find(|found| !is_ours(found)) else {
         return Ok(());
     };
-    let folder = other.path.parent().unwrap_or(&other.path).display();
-    let fact = format!("`{name}` is in `{folder}`, and only what is in {UNITS} can be removed");
+    let dir = other.path.parent().unwrap_or(&other.path).display();
+    let fact = format!("`{name}` is in `{dir}`, and only what is in {UNITS} can be removed");
     Err(Problem::new(fact).help(match found.iter().find(is_ours) {
         Some(ours) if !ours.is_mask() => {
             format!(

@@ -40,7 +40,7 @@ const UNIT_DIRS: [&str; 10] = [
     "/usr/lib/systemd/system",
     GENERATORS[2],
 ];
-/// Endings of the folders whose links say what starts with what.
+/// Endings of the directories whose links say what starts with what.
 const LINK_DIR_SUFFIXES: [&str; 3] = ["wants", "requires", "upholds"];
 /// Where the link of a masked unit leads.
 const MASK_TARGET: &str = "/dev/null";
@@ -165,7 +165,7 @@ pub(crate) fn unit_path(name: &str) -> PathBuf {
     Path::new(UNITS).join(name)
 }
 
-/// Returns the folder of the drop-ins of the administrator.
+/// Returns the directory of the drop-ins of the administrator.
 pub(crate) fn drop_in_dir(name: &str) -> PathBuf {
     Path::new(UNITS).join(format!("{name}.d"))
 }
@@ -185,9 +185,9 @@ pub(crate) struct UnitFileLocation {
 }
 
 impl UnitFileLocation {
-    /// Whether it is in a folder.
-    pub(crate) fn is_in(&self, folder: &str) -> bool {
-        self.path.parent() == Some(Path::new(folder))
+    /// Whether it is in a directory.
+    pub(crate) fn is_in(&self, dir: &str) -> bool {
+        self.path.parent() == Some(Path::new(dir))
     }
 
     /// Whether it is a link to /dev/null.
@@ -197,18 +197,18 @@ impl UnitFileLocation {
 
     /// Whether systemd made it of another file.
     pub(crate) fn is_generated(&self) -> bool {
-        GENERATORS.iter().any(|folder| self.is_in(folder))
+        GENERATORS.iter().any(|dir| self.is_in(dir))
     }
 }
 
-/// Finds the files of a name in all folders, the one that counts first.
+/// Finds the files of a name in all directories, the one that counts first.
 pub(crate) fn find_unit_files(
     host: &Reader,
     name: &str,
 ) -> Result<Vec<UnitFileLocation>, HostError> {
     let mut found = vec![];
-    for folder in UNIT_DIRS {
-        let path = Path::new(folder).join(name);
+    for dir in UNIT_DIRS {
+        let path = Path::new(dir).join(name);
         let link = match host.stat(&path) {
             Ok(Some(meta)) if meta.kind == MetaKind::Symlink => Some(host.read_link(&path)?),
             Ok(Some(_)) => None,
@@ -223,8 +223,8 @@ pub(crate) fn find_unit_files(
 /// Names all units that have a file.
 pub(crate) fn unit_names(host: &Reader) -> Result<BTreeSet<String>, HostError> {
     let mut known = BTreeSet::new();
-    for folder in UNIT_DIRS {
-        let names = match host.list_dir(Path::new(folder)) {
+    for dir in UNIT_DIRS {
+        let names = match host.list_dir(Path::new(dir)) {
             Err(HostError::ThroughSymlink { .. }) => continue,
             names => names?,
         };
@@ -256,13 +256,13 @@ pub(crate) fn unit_text(
             unit = Some(conf_d::read_conf_file(host, found.path)?.text);
         }
     }
-    let folders: Vec<String> = names
+    let dirs: Vec<String> = names
         .iter()
-        .flat_map(|name| UNIT_DIRS.map(|folder| format!("{folder}/{name}.d")))
+        .flat_map(|name| UNIT_DIRS.map(|dir| format!("{dir}/{name}.d")))
         .collect();
-    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
     let mut texts = BTreeMap::new();
-    for file in read_conf_dirs(host, &folders)? {
+    for file in read_conf_dirs(host, &dirs)? {
         let name = file.path.file_stem().unwrap_or_default().to_string_lossy();
         texts.insert(name.into_owned(), file.text);
     }
@@ -285,19 +285,19 @@ pub(crate) fn unit_text_if_readable(host: &Reader, name: &str) -> Result<UnitTex
     }
 }
 
-/// Returns the folders of links that say what starts with what.
+/// Returns the directories of links that say what starts with what.
 pub(crate) fn link_dirs(host: &Reader) -> Result<Vec<PathBuf>, HostError> {
-    let mut folders = vec![];
+    let mut dirs = vec![];
     for entry in host.list_dir(Path::new(UNITS))? {
-        let folder = Path::new(UNITS).join(entry);
+        let dir = Path::new(UNITS).join(entry);
         let is_folder = host
-            .stat(&folder)?
+            .stat(&dir)?
             .is_some_and(|meta| meta.kind == MetaKind::Directory);
-        if is_folder && has_suffix(&folder, &LINK_DIR_SUFFIXES) {
-            folders.push(folder);
+        if is_folder && has_suffix(&dir, &LINK_DIR_SUFFIXES) {
+            dirs.push(dir);
         }
     }
-    Ok(folders)
+    Ok(dirs)
 }
 
 fn has_suffix(path: &Path, endings: &[&str]) -> bool {
@@ -305,7 +305,7 @@ fn has_suffix(path: &Path, endings: &[&str]) -> bool {
     ending.is_some_and(|ending| endings.contains(&ending))
 }
 
-/// Puts a file of a unit where it belongs, with its folder.
+/// Puts a file of a unit where it belongs, with its directory.
 pub(crate) fn write_unit_file(
     host: &Writer,
     path: &Path,
@@ -331,13 +331,13 @@ pub(crate) fn write_unit_file(
     staged.commit_and_sync()
 }
 
-/// Puts a link where it belongs, with its folder.
+/// Puts a link where it belongs, with its directory.
 pub(crate) fn write_symlink(host: &Writer, path: &Path, target: &Path) -> Result<(), HostError> {
     create_parent_dirs(host, path)?;
     host.write_symlink(path, target, IfExists::Replace)
 }
 
-/// Removes a file or a link, if it is there, and its folder if nothing else is in it; to systemd such a folder says nothing.
+/// Removes a file or a link, if it is there, and its directory if nothing else is in it; to systemd such a directory says nothing.
 pub(crate) fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
     if Reader::new(host.root()).stat(path)?.is_some() {
         host.remove_file(path)?;
@@ -345,44 +345,44 @@ pub(crate) fn remove(host: &Writer, path: &Path) -> Result<(), HostError> {
     remove_empty_dir(host, path)
 }
 
-/// Makes the folders on the way to a path that are missing.
+/// Makes the directories on the way to a path that are missing.
 pub(crate) fn create_parent_dirs(host: &Writer, path: &Path) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
-    let folders: Vec<_> = path.ancestors().skip(1).collect();
-    for folder in folders.into_iter().rev() {
-        if reader.stat(folder)?.is_none() {
-            host.create_dir(folder, &FileAttributes::for_current_user(0o755))?;
+    let dirs: Vec<_> = path.ancestors().skip(1).collect();
+    for dir in dirs.into_iter().rev() {
+        if reader.stat(dir)?.is_none() {
+            host.create_dir(dir, &FileAttributes::for_current_user(0o755))?;
         }
     }
     Ok(())
 }
 
-/// Removes the folder of drop-ins or of links that a path is in, if nothing is.
+/// Removes the directory of drop-ins or of links that a path is in, if nothing is.
 pub(crate) fn remove_empty_dir(host: &Writer, path: &Path) -> Result<(), HostError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let is_of_units = folder.parent() == Some(Path::new(UNITS))
-        && (has_suffix(folder, &LINK_DIR_SUFFIXES) || has_suffix(folder, &["d"]));
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let is_of_units = dir.parent() == Some(Path::new(UNITS))
+        && (has_suffix(dir, &LINK_DIR_SUFFIXES) || has_suffix(dir, &["d"]));
     let reader = Reader::new(host.root());
-    if is_of_units && reader.stat(folder)?.is_some() && reader.list_dir(folder)?.is_empty() {
-        host.remove_dir(folder)?;
+    if is_of_units && reader.stat(dir)?.is_some() && reader.list_dir(dir)?.is_empty() {
+        host.remove_dir(dir)?;
     }
     Ok(())
 }
 
-/// Removes what a killed run left in the folders of units, and the folder of drop-ins of one if nothing is in it.
+/// Removes what a killed run left in the directories of units, and the directory of drop-ins of one if nothing is in it.
 pub(crate) fn remove_remnants(host: &Writer, name: &str) -> Result<(), HostError> {
     let reader = Reader::new(host.root());
-    for folder in link_dirs(&reader)? {
-        host.remove_temporaries(&folder)?;
+    for dir in link_dirs(&reader)? {
+        host.remove_temporaries(&dir)?;
     }
     host.remove_temporaries(Path::new(UNITS))?;
     host.remove_temporaries(&drop_in_dir(name))?;
     remove_empty_dir(host, &drop_in_path(name, "any"))
 }
 
-/// Writes a file of systemd, or a link where the text is `-> TARGET`, with the folders that it needs.
+/// Writes a file of systemd, or a link where the text is `-> TARGET`, with the directories that it needs.
 pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostError> {
-    // Releases of MicroK8s without hooks have no folder for them; after a refresh to another one they count.
+    // Releases of MicroK8s without hooks have no directory for them; after a refresh to another one they count.
     create_parent_dirs(host, path)?;
     if let Some(target) = text.strip_prefix("-> ") {
         return host.write_symlink(path, &PathBuf::from(target), IfExists::Replace);
@@ -394,7 +394,7 @@ pub(crate) fn write(host: &Writer, path: &Path, text: &str) -> Result<(), HostEr
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test makes and looks at its own folder"
+    reason = "a test makes and looks at its own directory"
 )]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
@@ -510,7 +510,7 @@ mod tests {
         ]);
         remove_remnants(&root.writer(), NAME).unwrap();
         let reader = root.reader();
-        let left = |folder: &str| reader.list_dir(&Path::new(UNITS).join(folder)).unwrap();
+        let left = |dir: &str| reader.list_dir(&Path::new(UNITS).join(dir)).unwrap();
         assert_eq!(left(""), ["a.service", "b.service.d", "x.target.wants"]);
         assert_eq!(left("b.service.d"), ["x.conf"]);
         assert_eq!(left("x.target.wants"), ["b.service"]);

@@ -21,11 +21,11 @@ impl Links {
     /// Reads all of them.
     pub(crate) fn read(host: &Reader) -> Result<Self, HostError> {
         let mut links = BTreeMap::new();
-        let mut folders = link_dirs(host)?;
-        folders.push(UNITS.into());
-        for folder in folders {
-            for entry in host.list_dir(&folder)? {
-                let path = folder.join(entry);
+        let mut dirs = link_dirs(host)?;
+        dirs.push(UNITS.into());
+        for dir in dirs {
+            for entry in host.list_dir(&dir)? {
+                let path = dir.join(entry);
                 let is_link = host
                     .stat(&path)?
                     .is_some_and(|meta| meta.kind == MetaKind::Symlink);

@@ -390,9 +390,9 @@ mod tests {
 
     #[test]
     fn failure_reason_explains_failed_starts() {
-        let failed = |result: &str, exit: i32| UnitStatus {
+        let failed = |result: &str, exit_status: i32| UnitStatus {
             result: result.to_owned(),
-            exit_status: exit,
+            exit_status,
             ..status("failed", "failed")
         };
         let mut unmet = failed("success", 0);

@@ -41,7 +41,7 @@ pub(crate) fn check(path: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Returns what the folders on the way to a path could be declared as.
+/// Returns what the directories on the way to a path could be declared as.
 pub(crate) fn ancestors(path: &str) -> Vec<Address> {
     let above = path
         .rmatch_indices('/')

@@ -193,8 +193,8 @@ impl<'a> RehearsalRunner<'a> {
     }
 
     fn boot(&self) -> Result<Trial<'a>, CommandError> {
-        let folder = self.spec.parent().unwrap_or(Path::new("/"));
-        let shown = [self.exe.as_path(), folder];
+        let dir = self.spec.parent().unwrap_or(Path::new("/"));
+        let shown = [self.exe.as_path(), dir];
         let clone = HostClone::boot(self.overlay, &shown)?;
         Ok(Trial {
             context: self.context,

@@ -195,7 +195,7 @@ impl Trial<'_> {
         let before = self.wait_until_quiet()?;
         let mut run = SteppedRun::start(&self.clone, &self.exe, plan)?;
         let mut started = 0;
-        let fault = loop {
+        let error = loop {
             match run.next_event() {
                 StepEvent::Before(_) => {
                     started += 1;
@@ -208,7 +208,7 @@ impl Trial<'_> {
                 }
                 StepEvent::After => run.resume(),
                 StepEvent::End(Ok(_)) => break Some("the run ended before this step".to_owned()),
-                StepEvent::End(Err(fault)) => break Some(fault),
+                StepEvent::End(Err(error)) => break Some(error),
             }
         };
         let said = self.run_inside(&["recover", "--json"], "")?;
@@ -221,7 +221,7 @@ impl Trial<'_> {
             addresses: step.addresses.clone(),
             outcome: last,
             differences: before.left(&after),
-            error: fault,
+            error,
         })
     }
 }

@@ -54,23 +54,23 @@ fn parse_format(word: &str) -> Result<ForeignFormat, CommandError> {
     clippy::disallowed_methods,
     reason = "what is named is input, not the host"
 )]
-fn read_source(origin: ForeignFormat, path: &Path) -> Result<ForeignSource, CommandError> {
+fn read_source(format: ForeignFormat, path: &Path) -> Result<ForeignSource, CommandError> {
     let contents = if path.is_dir() {
-        let folder = path.canonicalize().ok();
-        let folder = folder.and_then(|folder| folder.to_str().map(str::to_owned));
-        let folder = folder.ok_or_else(|| {
+        let dir = path.canonicalize().ok();
+        let dir = dir.and_then(|dir| dir.to_str().map(str::to_owned));
+        let dir = dir.ok_or_else(|| {
             let fact = format!(
                 "the path of the directory `{}` is not UTF-8",
                 path.display()
             );
             CommandError::usage(fact, "name the files in it")
         })?;
-        Contents::Directory(folder)
+        Contents::Directory(dir)
     } else {
         Contents::Bytes(read_input(path)?)
     };
     Ok(ForeignSource {
-        format: origin,
+        format,
         path: path.display().to_string(),
         contents,
     })

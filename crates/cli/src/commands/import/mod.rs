@@ -129,7 +129,7 @@ fn import_verified(
     only: &[Pattern],
     except: &[Pattern],
     ignores: &Ignores,
-    against: Option<&Graph>,
+    existing: Option<&Graph>,
 ) -> Result<Result<Imported, ImportError>, CommandError> {
     let options = ImportOptions {
         host: output.map_or(DEFAULT_HOST, |output| &output.stem),
@@ -143,7 +143,7 @@ fn import_verified(
         only,
         except,
         ignores,
-        existing: against,
+        existing,
     };
     context.run_read_only(async |registry, reader| import_host(registry, reader, &options).await)
 }
@@ -212,9 +212,9 @@ struct OutputPaths {
     spec: PathBuf,
     /// Its name without the extension: that of the host.
     stem: String,
-    /// The name of the folder beside it.
+    /// The name of the directory beside it.
     files_dir: String,
-    /// The folder that they are all in.
+    /// The directory that they are all in.
     dir: PathBuf,
 }
 
@@ -234,18 +234,21 @@ impl OutputPaths {
                 spec.display()
             )));
         };
-        let folder = spec
+        let directory = spec
             .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let folder = folder
-            .canonicalize()
-            .map_err(|error| wrong(format!("cannot write into `{}`: {error}", folder.display())))?;
+            .filter(|directory| !directory.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let directory = directory.canonicalize().map_err(|error| {
+            wrong(format!(
+                "cannot write into `{}`: {error}",
+                directory.display()
+            ))
+        })?;
         Ok(Self {
             spec: spec.to_owned(),
             stem: stem.to_owned(),
             files_dir: format!("{stem}.d"),
-            dir: folder,
+            dir: directory,
         })
     }
 
@@ -260,15 +263,15 @@ impl OutputPaths {
         let failed = |error| CommandError::from_error(Exit::Failed, &error);
         for source in &imported.sources {
             let to = Path::new("/").join(&source.to);
-            let folders: Vec<_> = to.ancestors().skip(1).collect();
-            for folder in folders.into_iter().rev().skip(1) {
+            let dirs: Vec<_> = to.ancestors().skip(1).collect();
+            for directory in dirs.into_iter().rev().skip(1) {
                 if Reader::new(&self.dir)
-                    .stat(folder)
+                    .stat(directory)
                     .map_err(failed)?
                     .is_none()
                 {
                     writer
-                        .create_dir(folder, &FileAttributes::for_current_user(0o700))
+                        .create_dir(directory, &FileAttributes::for_current_user(0o700))
                         .map_err(failed)?;
                 }
             }

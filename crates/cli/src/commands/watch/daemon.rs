@@ -200,20 +200,19 @@ impl<'a> WatchDaemon<'a> {
             .wait(until.saturating_duration_since(now))
             .map_err(|error| CommandError::from_error(Exit::Failed, &error))?;
         let mut is_of_others = false;
-        for TriggerEvent {
-            trigger,
-            process: by,
-        } in events
-        {
+        for TriggerEvent { trigger, process } in events {
             is_of_others |= trigger == run_trigger(&self.runner);
             for address in self.by_trigger.get(&trigger).into_iter().flatten() {
                 if self.history.is_suspended(address) {
                     continue;
                 }
                 self.pending.insert(address.clone());
-                if let Some(by) = by.as_ref().filter(|_| attribution == Attribution::Record) {
+                if let Some(process) = process
+                    .as_ref()
+                    .filter(|_| attribution == Attribution::Record)
+                {
                     self.history
-                        .record_writer(address, by.clone(), Instant::now());
+                        .record_writer(address, process.clone(), Instant::now());
                 }
             }
         }
@@ -300,9 +299,9 @@ impl<'a> WatchDaemon<'a> {
         }
         if self.last_run != Some(run) {
             let before = self.last_run.unwrap_or(0);
-            let is_as_asked_for = runs::request_unchanged_since(&self.runner.state, before)?;
+            let is_request_unchanged = runs::request_unchanged_since(&self.runner.state, before)?;
             self.last_run = Some(run);
-            if !is_as_asked_for {
+            if !is_request_unchanged {
                 self.history.reset();
             }
             self.load_desired()?;

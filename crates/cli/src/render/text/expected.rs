@@ -16,7 +16,7 @@ use crate::render::{
     text::plan::attribute,
 };
 
-/// Shows what a spec would change, each with its reason. Without colour: it is kept in a file. Paths are told from `folder`.
+/// Shows what a spec would change, each with its reason. Without colour: it is kept in a file. Paths are told from `directory`.
 pub(crate) fn expected_plan(differences: &[ExpectedChange], count: usize, dir: &Path) -> String {
     let mut text = String::new();
     let (mut create, mut change, mut remove, mut restarts) = (0, 0, 0, 0);

@@ -39,19 +39,19 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Outcome::Failed {
             run,
             cause,
-            restored: reverted,
+            restored,
         }
         | Outcome::NotConfirmed {
             run,
             cause,
-            restored: reverted,
+            restored,
         }
         | Outcome::CheckFailed {
             run,
             cause,
-            restored: reverted,
+            restored,
         } => {
-            let back = match reverted.len() {
+            let back = match restored.len() {
                 0 => String::new(),
                 1 => " (1 resource)".to_owned(),
                 count => format!(" ({count} resources)"),
@@ -104,12 +104,9 @@ pub(crate) fn rolling_back(run: u64, stage: Option<&Stage>) -> String {
         "{} run {run} is being rolled back\n",
         style::error("error:")
     );
-    if let Some(Stage::RollingBack {
-        cause, retry: left, ..
-    }) = stage
-    {
+    if let Some(Stage::RollingBack { cause, retry, .. }) = stage {
         push_line(&mut text, format_args!("  {}", escape_control(cause)));
-        text += &left.as_ref().map_or_else(String::new, pending_residue);
+        text += &retry.as_ref().map_or_else(String::new, pending_residue);
     }
     text
 }

@@ -85,14 +85,14 @@ impl Progress {
         })
     }
 
-    fn with_mode(manner: ProgressMode) -> Self {
+    fn with_mode(mode: ProgressMode) -> Self {
         let target = if supports_cursor() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         Self {
-            mode: manner,
+            mode,
             state: Mutex::new(ProgressState {
                 bars: MultiProgress::with_draw_target(target),
                 steps: None,

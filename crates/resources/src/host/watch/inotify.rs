@@ -1,6 +1,6 @@
 //! What the kernel tells of files: inotify(7).
 //!
-//! A path is followed from the root on: each folder above it is watched for its next part, because any of them may come, go, or be a
+//! A path is followed from the root on: each directory above it is watched for its next part, because any of them may come, go, or be a
 //! link that is put elsewhere, as `/var/snap/NAME/current` is by a refresh.
 
 use std::{
@@ -27,7 +27,7 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_ATTRIB)
     .union(AddWatchFlags::IN_ONLYDIR);
-/// What happens to a folder after which others have to be watched.
+/// What happens to a directory after which others have to be watched.
 const ENTRY_CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVE);
@@ -55,9 +55,9 @@ pub(super) struct FileEvents {
     paths: BTreeSet<PathBuf>,
     lock: Option<PathBuf>,
     inotify: Inotify,
-    /// For each folder that is watched: the names in it that count, and the paths that they are part of.
+    /// For each directory that is watched: the names in it that count, and the paths that they are part of.
     dirs: BTreeMap<i32, BTreeMap<String, BTreeSet<PathBuf>>>,
-    /// Folders of which everything counts.
+    /// Directories of which everything counts.
     whole_dirs: BTreeMap<i32, PathBuf>,
     locked_by: Option<Process>,
 }
@@ -97,12 +97,12 @@ impl FileEvents {
             let mut above: Vec<_> = path.ancestors().skip(1).collect();
             above.reverse();
             let names = path.components().skip(1);
-            for (folder, name) in above.into_iter().zip(names) {
+            for (dir, name) in above.into_iter().zip(names) {
                 let mut flags = CHANGES;
-                if self.lock.as_ref() == Some(&path) && path.parent() == Some(folder) {
+                if self.lock.as_ref() == Some(&path) && path.parent() == Some(dir) {
                     flags |= LOCK_EVENTS;
                 }
-                let Some(watch) = self.add(folder, flags)? else {
+                let Some(watch) = self.add(dir, flags)? else {
                     break;
                 };
                 let names = self.dirs.entry(watch.as_raw()).or_default();
@@ -118,17 +118,13 @@ impl FileEvents {
         Ok(())
     }
 
-    /// Watches a folder; `None` if there is none.
-    fn add(
-        &self,
-        folder: &Path,
-        flags: AddWatchFlags,
-    ) -> Result<Option<WatchDescriptor>, HostError> {
-        // A folder may be watched for several paths, with flags of its own for each.
+    /// Watches a directory; `None` if there is none.
+    fn add(&self, dir: &Path, flags: AddWatchFlags) -> Result<Option<WatchDescriptor>, HostError> {
+        // A directory may be watched for several paths, with flags of its own for each.
         let flags = flags | AddWatchFlags::from_bits_retain(MASK_ADD);
         match self
             .inotify
-            .add_watch(&path_under_root(&self.root, folder), flags)
+            .add_watch(&path_under_root(&self.root, dir), flags)
         {
             Ok(watch) => Ok(Some(watch)),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => Ok(None),

@@ -152,9 +152,9 @@ mod tests {
         let triggers = BTreeSet::from([Trigger::Path(ARGS.into())]);
         let mut lookout = reader.watch(triggers).unwrap();
         let revision = |revision: &str| {
-            let folder = at(&format!("/var/snap/microk8s/{revision}/args"));
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("kube-proxy"), revision).unwrap();
+            let dir = at(&format!("/var/snap/microk8s/{revision}/args"));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("kube-proxy"), revision).unwrap();
         };
         expect_trigger(&mut lookout, ARGS, || revision("x1"));
         expect_trigger(&mut lookout, ARGS, || {

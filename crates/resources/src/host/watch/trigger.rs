@@ -7,7 +7,7 @@ use crate::host::{HostError, watch::process::Process};
 /// Something whose change tells that a resource may have moved.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trigger {
-    /// A file, or what is in a folder.
+    /// A file, or what is in a directory.
     Path(PathBuf),
     /// A small file of the kernel that tells nobody when it changes.
     Value(PathBuf),

@@ -124,9 +124,9 @@ fn became_current(host: &Reader) -> Option<Timestamp> {
 
 /// Whether the copy of another revision still has what moved: then the current one never had it.
 fn other_revision_has(host: &Reader, layout: &Layout, name: &str, moved: &FlagValues) -> bool {
-    let folder = layout.data.parent().unwrap_or(Path::new("/"));
-    let revisions = host.list_dir(folder).unwrap_or_default();
-    let others = revisions.iter().map(|revision| folder.join(revision));
+    let dir = layout.data.parent().unwrap_or(Path::new("/"));
+    let revisions = host.list_dir(dir).unwrap_or_default();
+    let others = revisions.iter().map(|revision| dir.join(revision));
     let mut others = others.filter(|data| *data != layout.data);
     others.any(|data| file_has(host, layout, &data.join("args").join(name), name, moved))
 }

@@ -485,7 +485,7 @@ fn edit_text(there: &str, name: &str, layout: &Layout, after: &State) -> String 
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test makes its own folder")]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own directory")]
 mod tests {
     use super::*;
     use crate::files::test_root::TestRoot;

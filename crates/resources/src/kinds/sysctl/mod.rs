@@ -299,8 +299,8 @@ impl Completable<LinuxHost> for Sysctl {
 
 impl Watchable<LinuxHost> for Sysctl {
     fn triggers(&self, name: &str, _desired: Option<&State>) -> Vec<Trigger> {
-        let folders = CONF_DIRS.iter().chain([&SYSCTL_CONF]);
-        let files = folders.map(|path| Trigger::Path(path.into()));
+        let dirs = CONF_DIRS.iter().chain([&SYSCTL_CONF]);
+        let files = dirs.map(|path| Trigger::Path(path.into()));
         files.chain([Trigger::Value(path(name))]).collect()
     }
 
@@ -330,9 +330,9 @@ impl Footprint<LinuxHost> for Sysctl {
 fn unknown_sysctl(host: &Reader, name: &str) -> Problem {
     let problem = Problem::new(format!("there is no sysctl `{name}` on this host"));
     let path = path(name);
-    let folder = path.parent().unwrap_or(Path::new("/proc/sys"));
+    let dir = path.parent().unwrap_or(Path::new("/proc/sys"));
     let last = path.file_name().unwrap_or_default().to_string_lossy();
-    let siblings = host.list_dir(folder).unwrap_or_default();
+    let siblings = host.list_dir(dir).unwrap_or_default();
     let near = siblings
         .iter()
         .map(|sibling| sibling.to_string_lossy())

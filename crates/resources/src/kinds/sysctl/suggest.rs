@@ -13,13 +13,13 @@ const MAX_SUGGESTIONS: usize = 10_000;
 /// Names the settings that the kernel has, as sysctl(8) writes them.
 pub(crate) fn sysctls(host: &Reader) -> Vec<String> {
     let top = Path::new("/proc/sys");
-    let mut folders = vec![top.to_owned()];
+    let mut dirs = vec![top.to_owned()];
     let mut names = vec![];
-    while let Some(folder) = folders.pop() {
-        for entry in host.list_dir(&folder).unwrap_or_default() {
-            let path = folder.join(entry);
+    while let Some(dir) = dirs.pop() {
+        for entry in host.list_dir(&dir).unwrap_or_default() {
+            let path = dir.join(entry);
             match host.stat(&path).ok().flatten().map(|meta| meta.kind) {
-                Some(MetaKind::Directory) => folders.push(path),
+                Some(MetaKind::Directory) => dirs.push(path),
                 Some(MetaKind::File) => {
                     let key = path.strip_prefix(top).ok().and_then(Path::to_str);
                     names.extend(key.and_then(sysctl_d::name));

@@ -68,12 +68,10 @@ impl InstallerDefaults {
 
     fn read_uncached(host: &Reader) -> Result<Self, HostError> {
         let mut installed = Self::default();
-        for folder in host.list_dir(Path::new(ENABLED_DIR))? {
-            let folder = Path::new(ENABLED_DIR).join(folder);
-            if folder
-                .extension()
-                .is_some_and(|ending| ending != "dsh-also")
-                && let Ok(names) = host.list_dir(&folder)
+        for dir in host.list_dir(Path::new(ENABLED_DIR))? {
+            let dir = Path::new(ENABLED_DIR).join(dir);
+            if dir.extension().is_some_and(|ending| ending != "dsh-also")
+                && let Ok(names) = host.list_dir(&dir)
             {
                 installed.enabled.extend(utf8_names(names));
             }
@@ -81,13 +79,13 @@ impl InstallerDefaults {
         installed
             .masked
             .extend(utf8_names(host.list_dir(Path::new(MASKED_DIR))?));
-        for folder in PRESET_DIRS {
-            let names = match host.list_dir(Path::new(folder)) {
+        for dir in PRESET_DIRS {
+            let names = match host.list_dir(Path::new(dir)) {
                 Err(HostError::ThroughSymlink { .. }) => continue,
                 names => names?,
             };
             for name in names {
-                let path = Path::new(folder).join(name);
+                let path = Path::new(dir).join(name);
                 let text = host.read_text(&path, LIMIT)?.unwrap_or_default();
                 let enabled = text.lines().filter_map(|line| line.strip_prefix("enable "));
                 installed

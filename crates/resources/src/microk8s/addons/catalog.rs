@@ -142,7 +142,7 @@ impl Catalog {
         layout: &Layout,
         repository: &str,
         dir: &Path,
-        is_to_come: bool,
+        needs_community: bool,
     ) -> Result<(), HostError> {
         let Some(text) = host.read_text(&dir.join("addons.yaml"), LIMIT)? else {
             return Ok(());
@@ -160,7 +160,7 @@ impl Catalog {
                 disable: host
                     .read_text(&own.join("disable"), LIMIT)?
                     .unwrap_or_default(),
-                needs_community: is_to_come,
+                needs_community,
             };
             for file in host.list_dir(&own)? {
                 let file = own.join(file);
@@ -219,13 +219,13 @@ impl Catalog {
 }
 
 fn parse_check(text: &str, layout: &Layout) -> StatusCheck {
-    for (variable, folder) in [
+    for (variable, directory) in [
         ("${SNAP}", layout.snap()),
         ("${SNAP_DATA}", layout.data.clone()),
         ("${SNAP_COMMON}", PathBuf::from(COMMON)),
     ] {
         if let Some(rest) = text.strip_prefix(variable) {
-            let path = folder.join(rest.trim_start_matches('/'));
+            let path = directory.join(rest.trim_start_matches('/'));
             return if path.starts_with(layout.snap()) {
                 StatusCheck::BuiltIn
             } else {
