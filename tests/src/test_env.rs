@@ -41,6 +41,13 @@ pub trait TestEnv {
         self.run(&argv)
     }
 
+    /// Returns the number of the newest run; 0 if there was none. Older runs are pruned, so it is not how many there are.
+    fn latest_run(&self) -> usize {
+        let history = self.stead(&["history"]).out;
+        let first_word = |line: &str| line.split_whitespace().next()?.parse::<usize>().ok();
+        history.lines().filter_map(first_word).max().unwrap_or(0)
+    }
+
     /// Runs stead, which must end with `code`.
     ///
     /// # Panics

@@ -549,8 +549,7 @@ fn recover_rolls_back_a_kill_at_any_call() {
     let arguments = ["apply", "--yes", SPEC];
     let undo_all = || {
         check_no_changes(&host);
-        let runs = host.stead(&["history"]).out.lines().count();
-        undo(&host, runs);
+        undo(&host, host.latest_run());
         assert_eq!(difference(&start, &unit_fingerprint(&host)), [""; 0]);
     };
     let made = walk::trace_calls(&host, &CALLS.join(","), &[], &arguments, 0);

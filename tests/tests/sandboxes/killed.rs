@@ -44,7 +44,7 @@ impl StartAndEnd {
 
     /// Takes the newest run back.
     fn undo_latest(&self, sandbox: &Sandbox) {
-        let latest = (next_run(sandbox) - 1).to_string();
+        let latest = sandbox.latest_run().to_string();
         let undone = sandbox.stead(&["undo", "--yes", &latest]);
         assert_eq!(undone.code, Some(0), "{undone:?}");
         assert_eq!(difference(&self.start, &sandbox.fingerprint()), [""; 0]);
@@ -129,7 +129,7 @@ impl Walk<'_> {
         let walk = format!("{} at {all}", self.injection);
         let mut made = vec![];
         if !walk::is_exhaustive() {
-            let paths = (self.paths)(next_run(&sandbox));
+            let paths = (self.paths)(sandbox.latest_run() + 1);
             made = walk::trace_calls(&sandbox, &all, &paths, &APPLY, 0);
             ends.undo_latest(&sandbox);
         }
@@ -151,7 +151,7 @@ impl Walk<'_> {
         check: impl Fn(&Sandbox, &StartAndEnd, &CommandOutput, &str) -> SandboxAfter,
     ) -> bool {
         let injection = format!("{}:when={number}", self.injection);
-        let paths = (self.paths)(next_run(sandbox));
+        let paths = (self.paths)(sandbox.latest_run() + 1);
         let mut injected = sandbox.stead_injected(calls, &injection, &paths, &APPLY);
         let said = CommandOutput::from(injected.output().expect("strace is installed"));
         let what = format!("{injection} of {calls}: {said:?}");
@@ -166,13 +166,6 @@ impl Walk<'_> {
         }
         is_injected
     }
-}
-
-/// Returns the number that the next run will have. Older runs are pruned, so it is not how many there are.
-fn next_run(sandbox: &Sandbox) -> usize {
-    let history = sandbox.stead(&["history"]).out;
-    let first_word = |line: &str| line.split_whitespace().next()?.parse::<usize>().ok();
-    history.lines().filter_map(first_word).max().unwrap_or(0) + 1
 }
 
 fn check_kills(make: fn() -> Sandbox, calls: &str) {
