@@ -14,12 +14,20 @@ use crate::language::{
 /// What a value given by `NAME=VALUE` is shown as standing in.
 const ARGUMENT: &str = "--var";
 
+/// A value as it was given, before the type of its variable is known.
+#[derive(Clone, Debug)]
+pub(crate) enum AssignedValue {
+    /// A value that was written with a type of its own.
+    Typed(KdlValue),
+    /// A text that the type of the variable says how to read.
+    Untyped(String),
+}
+
 /// A value that a variable was given from outside of the spec.
 #[derive(Clone, Debug)]
 pub struct Assignment {
     pub(crate) name: String,
-    /// A text that is read by the type of the variable, or a value with a type of its own.
-    pub(crate) value: Result<KdlValue, String>,
+    pub(crate) value: AssignedValue,
     /// Where the name stands.
     pub(crate) name_span: Span,
     /// Where the value stands.
@@ -34,7 +42,7 @@ impl Assignment {
         let after = name.len() + 1;
         (!name.is_empty()).then(|| Self {
             name: name.to_owned(),
-            value: Err(value.to_owned()),
+            value: AssignedValue::Untyped(value.to_owned()),
             name_span: Span::new(&source, 0..name.len()),
             span: Span::new(&source, after..text.len()),
         })
@@ -83,7 +91,7 @@ impl Assignment {
                     }
                     given.push(Self {
                         name,
-                        value: Ok(entry.value().clone()),
+                        value: AssignedValue::Typed(entry.value().clone()),
                         name_span,
                         span: value_span(source, entry),
                     });

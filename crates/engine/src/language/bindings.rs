@@ -10,6 +10,7 @@ use kdl::{KdlEntry, KdlValue};
 
 use crate::{
     language::{
+        assignment::AssignedValue,
         error::SpecError,
         inputs::SpecInputs,
         provenance::ValueOrigin,
@@ -172,10 +173,13 @@ impl<'a> Bindings<'a> {
         }
         let given = self.inputs.assignments.iter().rev();
         if let Some(given) = given.into_iter().find(|given| given.name == *name) {
-            let value = given.value.clone().or_else(|text| {
-                let value = one.r#type().parse(&text);
-                value.ok_or_else(|| one.type_mismatch(&text, &given.span))
-            })?;
+            let value = match &given.value {
+                AssignedValue::Typed(value) => value.clone(),
+                AssignedValue::Untyped(text) => {
+                    let value = one.r#type().parse(text);
+                    value.ok_or_else(|| one.type_mismatch(text, &given.span))?
+                }
+            };
             one.check(&value, &given.span)?;
             let said = format!("the variable `{name}` is set here");
             return Ok((value, vec![(given.span.clone(), said)]));
