@@ -256,35 +256,46 @@ impl Context {
             SpecRequest::Cached(kept) => kept,
         };
         let CachedSpec { host, desired } = asked;
-        let planned = self.plan_and_explain(async |registry, reader| {
-            planner::plan_desired(registry, reader, &host, desired).await
-        })?;
+        let planned =
+            self.try_run_read_only(async |registry, reader| {
+                match planner::plan_desired(registry, reader, &host, desired).await {
+                    Err(PlanError::Problems(_)) => Ok(None),
+                    planned => {
+                        Ok::<_, PlanError>(Some(self.explain(registry, reader, planned?).await))
+                    }
+                }
+            })?;
         let plan = match planned {
-            // Where that stands only the files of the spec can show.
-            Err(PlanError::Problems(_)) => self.plan(&self.graph(&texts, &overrides)?)?,
-            planned => planned?,
+            Some(plan) => plan,
+            // Where its problems stand only the files of the spec can show.
+            None => self.plan(&self.graph(&texts, &overrides)?)?,
         };
         Ok((plan, None))
     }
 
     /// Plans a spec, and says why what differs does so.
     pub(crate) fn plan(&self, graph: &Graph) -> Result<Plan, CommandError> {
-        let planned = self.plan_and_explain(async |registry, reader| {
-            planner::plan(registry, reader, graph).await
-        })?;
-        Ok(planned?)
+        self.try_run_read_only(async |registry, reader| {
+            let plan = planner::plan(registry, reader, graph).await?;
+            Ok::<_, PlanError>(self.explain(registry, reader, plan).await)
+        })
     }
 
-    fn plan_and_explain(
-        &self,
-        plan: impl AsyncFnOnce(&Registry<LinuxHost>, &Reader) -> Result<Plan, PlanError> + Send,
-    ) -> Result<Result<Plan, PlanError>, CommandError> {
+    async fn explain(&self, registry: &Registry<LinuxHost>, reader: &Reader, plan: Plan) -> Plan {
         let state = StateDir::new(&self.state_dir);
-        self.run_read_only(async |registry, reader| {
-            let plan = plan(registry, reader).await?;
-            let explaining = explain(registry, reader, &state, plan);
-            Ok::<_, PlanError>(explaining.instrument(debug_span!("causes")).await)
-        })
+        let explaining = explain(registry, reader, &state, plan);
+        explaining.instrument(debug_span!("causes")).await
+    }
+
+    /// As [`Context::run_read_only`], for work that may fail itself.
+    pub(crate) fn try_run_read_only<T: Send, E: Send>(
+        &self,
+        work: impl AsyncFnOnce(&Registry<LinuxHost>, &Reader) -> Result<T, E> + Send,
+    ) -> Result<T, CommandError>
+    where
+        CommandError: From<E>,
+    {
+        Ok(self.run_read_only(work)??)
     }
 
     /// Runs `work` with a reader, on a thread that the kernel lets write nothing.

@@ -73,6 +73,6 @@ fn plan_text(context: &Context, text: String) -> Result<Plan, CommandError> {
     let source = Arc::new(Source::new("doctor.kdl", text));
     let spec = decode(&source, &context.registry)?;
     let graph = Graph::build(spec, &context.registry)?;
-    Ok(context
-        .run_read_only(async |registry, reader| planner::plan(registry, reader, &graph).await)??)
+    context
+        .try_run_read_only(async |registry, reader| planner::plan(registry, reader, &graph).await)
 }

@@ -21,9 +21,9 @@ pub(crate) fn undo(
         return Ok(Exit::Residue);
     }
     let state = runner.state().clone();
-    let plan = context.run_read_only(async |registry, reader| {
+    let plan = context.try_run_read_only(async |registry, reader| {
         undo::undo(registry, reader, &state, run).await
-    })??;
+    })?;
     if plan.is_empty() {
         render::eprint_message(&format!(
             "Nothing to do: everything is as before run {run}.\n"

@@ -23,9 +23,9 @@ use crate::{
     evidence::netfilter::{self, SinceRun},
     host::{LinuxHost, Reader, Trigger, Writer},
     netfilter::{
-        BACKEND, ChainName, FAMILY, ODD_VARIANTS, PERSIST, PerVariant, SavedTables, TableRead,
-        TableVariant, Tables, VARIANT_ATTRIBUTES, family_and_backend_of, implied_hook,
-        known_writers, tables_for_import,
+        BACKEND, ChainName, FAMILY, ImportableTables, ODD_VARIANTS, PERSIST, PerVariant,
+        SavedTables, TableRead, TableVariant, Tables, VARIANT_ATTRIBUTES, family_and_backend_of,
+        implied_hook, known_writers, tables_for_import,
     },
     values::path::provider_error,
 };
@@ -146,8 +146,8 @@ impl Importable<LinuxHost> for IptablesChain {
         let heading = "iptables chains that are not from a known program.";
         let refused = provider_error(Self::KIND, "", "read the tables");
         let tables = match tables_for_import(host, heading).await.map_err(refused)? {
-            Ok(tables) => tables,
-            Err(listing) => return Ok(listing),
+            ImportableTables::Read(tables) => tables,
+            ImportableTables::Unavailable(listing) => return Ok(listing),
         };
         let mut listing = Listing::new(heading, []);
         for (_, saved) in tables.readable() {

@@ -76,16 +76,26 @@ pub(crate) const ODD_VARIANTS: &str = "no `family` and `backend` describe exactl
 /// Why the tables could not be seen.
 pub(super) const ROOT_ONLY: &str = "only root can read the tables";
 
-/// Reads the tables for a listing; where there are none, or none that may be seen, returns a listing that says so.
+/// What an import finds of the tables.
+pub(crate) enum ImportableTables {
+    /// The tables, to be listed.
+    Read(Arc<Tables>),
+    /// There are none, or none that may be seen: a listing that says so.
+    Unavailable(Listing),
+}
+
+/// Reads the tables for a listing.
 pub(crate) async fn tables_for_import(
     host: &Reader,
     heading: &str,
-) -> Result<Result<Arc<Tables>, Listing>, HostError> {
+) -> Result<ImportableTables, HostError> {
     if !TableVariant::ALL
         .into_iter()
         .any(|column| host.has_program(column.query().program()))
     {
-        return Ok(Err(Listing::not_importable(NOT_INSTALLED)));
+        return Ok(ImportableTables::Unavailable(Listing::not_importable(
+            NOT_INSTALLED,
+        )));
     }
     let tables = Tables::read(host).await?;
     if tables.needs_root() {
@@ -93,9 +103,9 @@ pub(crate) async fn tables_for_import(
         listing
             .unreadable
             .insert("*".to_owned(), ROOT_ONLY.to_owned());
-        return Ok(Err(listing));
+        return Ok(ImportableTables::Unavailable(listing));
     }
-    Ok(Ok(tables))
+    Ok(ImportableTables::Read(tables))
 }
 
 /// The attributes that hold what stands in each column.

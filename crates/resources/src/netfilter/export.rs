@@ -3,7 +3,7 @@
 use stead_engine::model::listing::Listing;
 
 use super::{
-    ChainName, FamilyAndBackend, ODD_VARIANTS, TableRead, TableVariant, Tables,
+    ChainName, FamilyAndBackend, ImportableTables, ODD_VARIANTS, TableRead, TableVariant, Tables,
     saved::{SavedRule, SavedTables},
     tables_for_import,
     words::split_saved,
@@ -18,8 +18,8 @@ pub(crate) const DUPLICATE_RULE: &str = "the same rule precedes it, so it has no
 pub(crate) async fn list_rules(host: &Reader) -> Result<Listing, HostError> {
     let heading = "iptables rules that are not from a known program. `#` and a digest identify a rule without a name.";
     let tables = match tables_for_import(host, heading).await? {
-        Ok(tables) => tables,
-        Err(listing) => return Ok(listing),
+        ImportableTables::Read(tables) => tables,
+        ImportableTables::Unavailable(listing) => return Ok(listing),
     };
     let mut listing = Listing::new(heading, []);
     for (_, saved) in tables.readable() {

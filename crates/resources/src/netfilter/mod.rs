@@ -12,7 +12,7 @@ mod tables;
 mod words;
 
 pub(crate) use attributes::{
-    BACKEND, FAMILY, FamilyAndBackend, ODD_VARIANTS, PERSIST, VARIANT_ATTRIBUTES,
+    BACKEND, FAMILY, FamilyAndBackend, ImportableTables, ODD_VARIANTS, PERSIST, VARIANT_ATTRIBUTES,
     family_and_backend_of, implied_hook, tables_for_import,
 };
 pub(crate) use column::{Backend, Family, PerVariant, TableVariant};

@@ -30,9 +30,9 @@ pub(super) fn plan_possible(
     left_out: &[Skipped],
     has_init: bool,
 ) -> Result<RehearsalPlan, CommandError> {
-    Ok(context.run_read_only(async |registry, reader| {
+    context.try_run_read_only(async |registry, reader| {
         plan_rehearsal(registry, reader, (host, wanted), left_out, has_init).await
-    })??)
+    })
 }
 
 /// Prints what the clone looks like.

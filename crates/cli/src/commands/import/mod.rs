@@ -73,17 +73,6 @@ pub(crate) fn import(context: &Context, args: &args::ImportArgs) -> Result<Exit,
         &ignores,
         against.as_ref(),
     )?;
-    let imported = match imported {
-        Err(ImportError::NotEmpty(plan)) => {
-            render::eprint_message(&context.render_plan(&plan));
-            return Err(CommandError::new(
-                Exit::Failed,
-                "the imported spec would change this host, so nothing was written",
-                "if something changed during the import, try again; otherwise exclude it with `--except KIND:NAME`",
-            ));
-        }
-        imported => imported?,
-    };
     mention_launch_configs(context);
     write_result(context, args, output.as_ref(), &imported)
 }
@@ -123,6 +112,7 @@ fn mention_launch_configs(context: &Context) {
     }
 }
 
+/// Imports this host; where the plan of that is not empty, shows it.
 fn import_verified(
     context: &Context,
     output: Option<&OutputPaths>,
@@ -130,7 +120,7 @@ fn import_verified(
     except: &[Pattern],
     ignores: &Ignores,
     existing: Option<&Graph>,
-) -> Result<Result<Imported, ImportError>, CommandError> {
+) -> Result<Imported, CommandError> {
     let options = ImportOptions {
         host: output.map_or(DEFAULT_HOST, |output| &output.stem),
         path: output.map_or(Path::new("-"), |output| &output.spec),
@@ -145,7 +135,19 @@ fn import_verified(
         ignores,
         existing,
     };
-    context.run_read_only(async |registry, reader| import_host(registry, reader, &options).await)
+    let imported = context
+        .run_read_only(async |registry, reader| import_host(registry, reader, &options).await)?;
+    match imported {
+        Err(ImportError::NotEmpty(plan)) => {
+            render::eprint_message(&context.render_plan(&plan));
+            Err(CommandError::new(
+                Exit::Failed,
+                "the imported spec would change this host, so nothing was written",
+                "if something changed during the import, try again; otherwise exclude it with `--except KIND:NAME`",
+            ))
+        }
+        imported => Ok(imported?),
+    }
 }
 
 fn parse_patterns(context: &Context, words: &[String]) -> Result<Vec<Pattern>, CommandError> {

@@ -347,12 +347,12 @@ impl<'a> WatchDaemon<'a> {
             kind.is_ok_and(|kind| kind.schema().lifecycle.needs_init)
         };
         let is_of_microk8s = wanted.iter().any(needs_init);
-        let mut plan = context.run_read_only(async |registry, reader| {
+        let mut plan = context.try_run_read_only(async |registry, reader| {
             if is_of_microk8s {
                 stead_resources::wait_until_settled(reader).await;
             }
             plan_possible(registry, reader, &host, wanted, report).await
-        })??;
+        })?;
         for planned in &mut plan.changes {
             let writer = self.history.last_writer(&planned.address);
             planned.cause = writer.map(|by| Cause::Modified {

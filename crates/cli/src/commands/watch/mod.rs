@@ -104,12 +104,12 @@ fn plan_overwritten(context: &Context, state: &StateDir) -> Result<Option<Plan>,
         return Ok(None);
     };
     let wanted = runtime_resources(&context.registry, wanted);
-    let plan = context.run_read_only(async |registry, reader| {
+    let plan = context.try_run_read_only(async |registry, reader| {
         stead_resources::wait_until_settled(reader).await;
         let report = |left_out: &str| render::eprint_message(left_out);
         let plan = plan_possible(registry, reader, &host, wanted, report).await?;
         Ok::<_, PlanError>(explain(registry, reader, state, plan).await)
-    })??;
+    })?;
     if plan.is_empty() {
         render::eprint_message("Nothing has been overwritten.\n");
         return Ok(None);
