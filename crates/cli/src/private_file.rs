@@ -4,7 +4,9 @@
     reason = "what was asked for is output, not the host"
 )]
 
-use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fs, io, path::Path};
+
+use stead_engine::history::atomic_file::{Durability, write_atomic};
 
 use crate::{error::CommandError, exit::Exit};
 
@@ -31,25 +33,7 @@ fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = path.with_file_name(format!(".{}.stead-new", name.to_string_lossy()));
-    // Whoever made one before us may have it open.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(contents)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-    if written.is_err() {
-        drop(fs::remove_file(&temporary));
-    }
-    written
+    write_atomic(path, &temporary, contents, Durability::Contents).map_err(|error| error.source)
 }
 
 #[cfg(test)]

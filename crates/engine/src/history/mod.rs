@@ -1,5 +1,10 @@
 //! What the engine keeps on disk: state directory, lock, journal, runs and the spec cache.
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is written is the engine's own, or output, not the host"
+)]
+pub mod atomic_file;
 pub mod journal;
 #[expect(
     clippy::disallowed_methods,

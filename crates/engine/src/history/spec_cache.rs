@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    history::state_dir::{self, StateDir, StateDirError},
+    history::{
+        atomic_file::Durability,
+        state_dir::{self, StateDir, StateDirError},
+    },
     language::{assignment::Assignment, inputs::SpecInputs, source::Source, spec::SpecSources},
     model::{digest::digest, facts::Fact},
     plan::document::{DesiredResource, Plan},
@@ -122,7 +125,7 @@ pub fn store(
     let mut contents = sha256(&body).into_bytes();
     contents.push(b'\n');
     contents.append(&mut body);
-    state_dir::write_atomic_unsynced(&path(state), &contents)
+    state_dir::write_atomic(&path(state), &contents, Durability::None)
 }
 
 /// Finds what a spec asks for, if it was kept and all that it was resolved from is as it was then. Whatever is wrong with what was kept,

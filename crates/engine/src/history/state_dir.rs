@@ -13,6 +13,8 @@ use nix::{
     unistd::geteuid,
 };
 
+use crate::history::atomic_file::{self, AtomicWriteError, Durability};
+
 /// How much space is kept for going back, in bytes: its records are short.
 const RESERVE_BYTES: i64 = 64 << 10;
 
@@ -50,6 +52,21 @@ impl StateDirError {
     fn io(attempted: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {
+            attempted,
+            path,
+            source,
+        }
+    }
+}
+
+impl From<AtomicWriteError> for StateDirError {
+    fn from(error: AtomicWriteError) -> Self {
+        let AtomicWriteError {
+            attempted,
+            path,
+            source,
+        } = error;
+        Self::Io {
             attempted,
             path,
             source,
@@ -221,32 +238,16 @@ fn check_private_dir(path: &Path) -> Result<(), StateDirError> {
     })
 }
 
-/// Writes a file that is there whole or not at all.
-pub(crate) fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), StateDirError> {
+/// Writes a file that is there whole or not at all, by way of one that is called `NAME.new`.
+pub(crate) fn write_atomic(
+    path: &Path,
+    contents: &[u8],
+    durability: Durability,
+) -> Result<(), StateDirError> {
     let temporary = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = open_private(&temporary, options.write(true).create(true).truncate(true))
-        .map_err(StateDirError::io("create", &temporary))?;
-    file.write_all(contents)
-        .map_err(StateDirError::io("write", &temporary))?;
-    file.sync_all()
-        .map_err(StateDirError::io("sync", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(StateDirError::io("rename into place", path))?;
-    sync_dir(path.parent().expect("a file has a parent directory"))
-}
-
-/// Replaces a file that nothing depends on: nobody waits for the disk, so that a power cut may leave anything of it.
-pub(crate) fn write_atomic_unsynced(path: &Path, contents: &[u8]) -> Result<(), StateDirError> {
-    let temporary = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let written = open_private(&temporary, options.write(true).create(true).truncate(true))
-        .and_then(|mut file| file.write_all(contents))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // There may be no room for it.
-        drop(std::fs::remove_file(&temporary));
-        StateDirError::io("write", path)(error)
-    })
+    Ok(atomic_file::write_atomic(
+        path, &temporary, contents, durability,
+    )?)
 }
 
 /// Reads a file of at most `limit` bytes that nobody else can have written or read; `None` if it is not that.
@@ -267,9 +268,7 @@ pub(crate) fn read_private(path: &Path, limit: u64) -> Option<Vec<u8>> {
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StateDirError> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(StateDirError::io("sync", path))
+    atomic_file::sync_dir(path).map_err(StateDirError::io("sync", path))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateDirError> {

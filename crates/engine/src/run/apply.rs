@@ -11,6 +11,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::{
     history::{
+        atomic_file::Durability,
         journal::{Journal, JournalError, Outcome, Pending, Record, RollbackReason, VERSION},
         lock::Lock,
         prune::prune,
@@ -119,7 +120,11 @@ impl<H: Host> RunContext<'_, H> {
         self.state.reserve_space()?;
         let run = self.state.create_run()?;
         let document = serde_json::to_vec_pretty(plan).expect("a plan has string keys");
-        state_dir::write_atomic(&self.state.run_dir(run).join("plan.json"), &document)?;
+        state_dir::write_atomic(
+            &self.state.run_dir(run).join("plan.json"),
+            &document,
+            Durability::ContentsAndName,
+        )?;
         let mut journal = Journal::open(self.state, run)?;
         journal.write(&Record::Started {
             version: VERSION,
