@@ -8,7 +8,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     history::{
@@ -16,7 +15,10 @@ use crate::{
         state_dir::{self, StateDir, StateDirError},
     },
     language::{assignment::Assignment, inputs::SpecInputs, source::Source, spec::SpecSources},
-    model::{digest::digest, facts::Fact},
+    model::{
+        digest::{digest, sha256},
+        facts::Fact,
+    },
     plan::document::{DesiredResource, Plan},
 };
 
@@ -165,8 +167,4 @@ fn digest_of(given: &[Assignment]) -> String {
         .map(|given| (&given.name, format!("{:?}", given.value)))
         .collect();
     digest(&values)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }

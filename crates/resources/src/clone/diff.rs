@@ -7,8 +7,10 @@ use std::{
     path::Path,
 };
 
-use sha2::{Digest, Sha256};
-use stead_engine::rehearsal::difference::{DIRECTORY, Snapshot};
+use stead_engine::{
+    model::digest::sha256,
+    rehearsal::difference::{DIRECTORY, Snapshot},
+};
 
 /// Places where the init, its journal and stead itself go on writing whatever a spec says.
 const IGNORED_PATHS: [&str; 25] = [
@@ -39,6 +41,8 @@ const IGNORED_PATHS: [&str; 25] = [
     "/var/lib/private",
     "/root/.cache",
 ];
+/// How many digits of a digest tell contents apart.
+const DIGITS: usize = 12;
 /// The largest file of which a digest is taken, in bytes; a larger one counts by its size and its time.
 const MAX_DIGESTED: u64 = 16 << 20;
 
@@ -89,12 +93,8 @@ fn describe(path: &Path, meta: &Metadata) -> io::Result<String> {
         // How overlayfs notes that something of the layer below is removed.
         "removed".to_owned()
     } else if file_type.is_file() && meta.len() <= MAX_DIGESTED {
-        let digest = Sha256::digest(fs::read(path)?);
-        format!(
-            "{} bytes, {access}, {}",
-            meta.len(),
-            hex::encode(&digest[..6])
-        )
+        let digest = sha256(fs::read(path)?);
+        format!("{} bytes, {access}, {}", meta.len(), &digest[..DIGITS])
     } else if file_type.is_file() {
         format!(
             "{} bytes, {access}, {}.{}",

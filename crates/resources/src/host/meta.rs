@@ -8,7 +8,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
-use sha2::{Digest, Sha256};
+use stead_engine::model::digest::Sha256Writer;
 use xattr::FileExt;
 use zeroize::Zeroizing;
 
@@ -75,12 +75,12 @@ pub struct FileDigest {
 
 /// Digests what is left of an open file.
 pub(super) fn digest_file(file: &mut File) -> io::Result<FileDigest> {
-    let mut hasher = DigestWriter {
-        hasher: Sha256::new(),
-        size: 0,
-    };
-    io::copy(file, &mut hasher)?;
-    Ok(hasher.finish())
+    let mut hashing = Sha256Writer::default();
+    let size = io::copy(file, &mut hashing)?;
+    Ok(FileDigest {
+        sha256: hashing.finish(),
+        size,
+    })
 }
 
 /// Returns the extended attributes of an open file; none where the file system has none.
@@ -113,33 +113,6 @@ pub(super) fn meta(stat: &FileStat) -> Meta {
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: u64::try_from(stat.st_size).unwrap_or(0),
-    }
-}
-
-/// A sink that digests what is written to it.
-pub(super) struct DigestWriter {
-    pub(super) hasher: Sha256,
-    pub(super) size: u64,
-}
-
-impl DigestWriter {
-    pub(super) fn finish(self) -> FileDigest {
-        FileDigest {
-            sha256: hex::encode(self.hasher.finalize()),
-            size: self.size,
-        }
-    }
-}
-
-impl io::Write for DigestWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

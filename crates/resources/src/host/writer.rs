@@ -17,14 +17,16 @@ use nix::{
     sys::stat::{Mode, fchmod, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat},
 };
-use sha2::{Digest, Sha256};
-use stead_engine::run::event::{StepProgress, Wait};
+use stead_engine::{
+    model::digest::{Sha256Writer, sha256},
+    run::event::{StepProgress, Wait},
+};
 use xattr::FileExt;
 
 use super::{HostError, Reader};
 use crate::host::{
     beneath::PathHandle,
-    meta::{DigestWriter, FileAttributes, FileDigest, IfExists, MetaKind, Secret, meta, xattrs},
+    meta::{FileAttributes, FileDigest, IfExists, MetaKind, Secret, meta, xattrs},
     staged_file::{DirsToSync, StagedFile, sync_parent_dir, unlink},
 };
 
@@ -355,18 +357,19 @@ fn apply_attributes(
 }
 
 fn copy(contents: &mut dyn Read, file: &mut File) -> io::Result<FileDigest> {
-    let mut hashing = DigestWriter {
-        hasher: Sha256::new(),
-        size: 0,
-    };
+    let (mut hashing, mut size) = (Sha256Writer::default(), 0);
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = contents.read(&mut buffer)?;
         if count == 0 {
-            return Ok(hashing.finish());
+            return Ok(FileDigest {
+                sha256: hashing.finish(),
+                size,
+            });
         }
         file.write_all(&buffer[..count])?;
         hashing.write_all(&buffer[..count])?;
+        size += count as u64;
     }
 }
 
@@ -407,11 +410,7 @@ fn temporary_name(name: &OsStr) -> OsString {
     if temporary.len() <= NAME_MAX {
         return temporary;
     }
-    format!(
-        ".{}{TEMPORARY_SUFFIX}",
-        hex::encode(Sha256::digest(name.as_bytes()))
-    )
-    .into()
+    format!(".{}{TEMPORARY_SUFFIX}", sha256(name.as_bytes())).into()
 }
 
 #[cfg(test)]
@@ -542,7 +541,7 @@ mod tests {
     fn write_file_rejects_unplanned_bytes() {
         let root = TestRoot::new(&[(PATH, "old")]);
         let expected = FileDigest {
-            sha256: hex::encode(Sha256::digest("other")),
+            sha256: sha256("other"),
             size: 5,
         };
         let put = |text: &str| {
@@ -635,7 +634,7 @@ mod tests {
     fn remove_temporary_finds_the_file_of_a_killed_write() {
         check_cleaned("motd", ".motd.stead-new");
         let long = "x".repeat(NAME_MAX);
-        let digest = hex::encode(Sha256::digest(&long));
+        let digest = sha256(&long);
         check_cleaned(&long, &format!(".{digest}.stead-new"));
         let root = TestRoot::new(&[]);
         root.writer()

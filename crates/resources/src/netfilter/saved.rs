@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
+use stead_engine::model::digest::sha256;
 
 use super::TableVariant;
 use crate::netfilter::words::split_saved;
@@ -166,8 +166,8 @@ const LONGEST_WORDS: usize = 60;
 
 /// Returns a name for a rule of others.
 fn foreign_rule_name(column: TableVariant, table: &str, chain: &str, text: &str) -> String {
-    let digest = Sha256::digest(format!("{}\n{table}\n{chain}\n{text}", column.name()));
-    let digest = &hex::encode(digest)[..DIGITS];
+    let digest = sha256(format!("{}\n{table}\n{chain}\n{text}", column.name()));
+    let digest = &digest[..DIGITS];
     let words = comment(text).unwrap_or_else(|| readable_name(chain, text));
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || " ./:,!_=-".contains(*c);
     let words: String = words.chars().filter(is_plain).take(LONGEST_WORDS).collect();
