@@ -14,10 +14,12 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry};
 
-use crate::render::{self, format_duration};
+use crate::render::{self, Column, format_duration, table};
 
 /// Spans of other crates are their own business.
 const TARGET_PREFIX: &str = "stead";
+/// How many characters most durations take at most.
+const DURATION_WIDTH: usize = 9;
 
 /// What is measured from here on.
 pub(crate) struct Timings {
@@ -56,24 +58,26 @@ impl Timings {
     /// Says what took how long. What goes on at the same time is shown with its whole time.
     pub(crate) fn print(&self) {
         let rows = self.rows.lock().expect("no holder panics");
-        render::eprint_message(&table(&rows.all, self.begin.elapsed()));
+        render::eprint_message(&timings_table(&rows.all, self.begin.elapsed()));
     }
 }
 
-fn table(rows: &[Row], all: Duration) -> String {
-    let width = rows.iter().map(|row| row.label.len()).max();
-    let width = width.unwrap_or(0).max("all".len());
-    let mut text = "Time:\n".to_owned();
-    for Row { label, time, times } in rows {
+fn timings_table(rows: &[Row], all: Duration) -> String {
+    let shown = rows.iter().map(|Row { label, time, times }| {
         let often = match times {
             1 => String::new(),
-            times => format!("  {times} times"),
+            times => format!("{times} times"),
         };
-        let time = format_duration(*time);
-        writeln!(text, "  {label:width$}  {time:>9}{often}")
-            .expect("writing to a String cannot fail");
-    }
-    text + &format!("  {:width$}  {:>9}\n", "all", format_duration(all))
+        [label.clone(), format_duration(*time), often]
+    });
+    let sum = ["all".to_owned(), format_duration(all), String::new()];
+    let shown: Vec<_> = shown.chain([sum]).collect();
+    let columns = [
+        Column::LEFT,
+        Column::RIGHT.min_width(DURATION_WIDTH),
+        Column::LEFT,
+    ];
+    format!("Time:\n{}", table("  ", columns, &shown))
 }
 
 struct SpanTimer(Arc<Mutex<Rows>>);
@@ -155,7 +159,7 @@ mod tests {
             times,
         };
         let rows = [row("spec", 4, 1), row("read file", 1200, 2)];
-        let table = table(&rows, Duration::from_millis(1300));
+        let table = timings_table(&rows, Duration::from_millis(1300));
         let expected = "Time:\n  spec            4 ms\n  read file      1.2 s  2 times\n  all            1.3 s\n";
         assert_eq!(table, expected);
     }

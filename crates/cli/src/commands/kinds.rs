@@ -2,7 +2,13 @@
 
 use serde_json::{Map, json};
 
-use crate::{args::KindsArgs, context::Context, exit::Exit, json, render};
+use crate::{
+    args::KindsArgs,
+    context::Context,
+    exit::Exit,
+    json,
+    render::{self, Column, table},
+};
 
 /// Lists the kinds.
 pub(crate) fn kinds(context: &Context, args: &KindsArgs) -> Exit {
@@ -20,17 +26,12 @@ pub(crate) fn kinds(context: &Context, args: &KindsArgs) -> Exit {
         render::print_data(&format!("{document:#}\n"));
         return Exit::Done;
     }
-    let width = context
+    let rows: Vec<_> = context
         .registry
         .iter()
-        .map(|(name, _)| name.len())
-        .max()
-        .unwrap_or(0);
-    let lines = context
-        .registry
-        .iter()
-        .map(|(name, kind)| format!("{name:width$}  {}\n", kind.schema().summary));
-    render::print_text(&lines.collect::<String>());
+        .map(|(name, kind)| [name.to_owned(), kind.schema().summary.to_owned()])
+        .collect();
+    render::print_text(&table("", [Column::LEFT; 2], &rows));
     render::eprint_message("`stead explain KIND` shows its attributes.\n");
     Exit::Done
 }

@@ -11,6 +11,7 @@ mod markdown;
 pub(crate) mod plan_view;
 pub(crate) mod print;
 mod svg;
+pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod text;
 
@@ -23,6 +24,7 @@ pub(crate) use markdown::markdown;
 pub(crate) use plan_view::{Detail, marks};
 pub(crate) use print::{eprint_message, print_data, print_text, push_line, style};
 pub(crate) use svg::svg;
+pub(crate) use table::{Column, table};
 pub(crate) use terminal::{is_interactive, respect_dumb_terminals, supports_unicode};
 pub(crate) use text::coverage::coverage;
 pub(crate) use text::expected::expected_plan;

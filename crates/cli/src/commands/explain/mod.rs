@@ -14,7 +14,7 @@ use crate::{
     context::Context,
     error::CommandError,
     exit::Exit,
-    render::{self, push_line, style},
+    render::{self, Column, push_line, style, table},
 };
 
 /// Explains a kind, what `stead doctor` may find, or one resource.
@@ -57,50 +57,25 @@ fn kind_text(name: &str, schema: &Schema) -> String {
     }
     push_line(&mut text, format_args!("\nName: {}.", schema.name));
     push_line(&mut text, format_args!("\nAttributes:"));
-    let written = || {
-        schema
-            .attributes
-            .iter()
-            .filter(|attribute| attribute.role.is_user_written())
+    let written = schema
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.role.is_user_written());
+    let mut rows: Vec<_> = written
+        .map(|attribute| {
+            let doc = render::attribute_text(schema, attribute);
+            let shape = render::shape_text(attribute.shape);
+            [attribute.name.to_owned(), format!("{doc} ({shape})")]
+        })
+        .collect();
+    let absent = match schema.absence {
+        Absence::Allowed => "Makes it not exist. (#true or #false)".to_owned(),
+        Absence::Refused(why) => format!("Not possible: {why}."),
     };
-    let width = written()
-        .map(|attribute| attribute.name.len())
-        .max()
-        .unwrap_or(0)
-        .max("absent".len());
-    for attribute in written() {
-        let shape = render::shape_text(attribute.shape);
-        push_line(
-            &mut text,
-            format_args!(
-                "  {:width$}  {} ({shape})",
-                attribute.name,
-                render::attribute_text(schema, attribute)
-            ),
-        );
-    }
-    match schema.absence {
-        Absence::Allowed => push_line(
-            &mut text,
-            format_args!(
-                "  {:width$}  Makes it not exist. (#true or #false)",
-                "absent"
-            ),
-        ),
-        Absence::Refused(why) => {
-            push_line(
-                &mut text,
-                format_args!("  {:width$}  Not possible: {why}.", "absent"),
-            );
-        }
-    }
-    push_line(
-        &mut text,
-        format_args!(
-            "  {:width$}  What must exist first. (\"KIND:NAME\")",
-            "needs"
-        ),
-    );
+    let needs = "What must exist first. (\"KIND:NAME\")".to_owned();
+    rows.push(["absent".to_owned(), absent]);
+    rows.push(["needs".to_owned(), needs]);
+    text += &table("  ", [Column::LEFT; 2], &rows);
     text
 }
 

@@ -32,7 +32,7 @@ use crate::{
     context::Context,
     error::CommandError,
     exit::Exit,
-    render::{self, escape_control, format_time, format_value, push_line, style},
+    render::{self, Column, escape_control, format_time, format_value, push_line, style, table},
     spec_input::{SpecOverrides, SpecTexts, find_spec},
 };
 
@@ -40,6 +40,8 @@ use crate::{
 const MAX_LINES: usize = 6;
 /// The longest line or value that is shown, in characters.
 const MAX_CHARS: usize = 160;
+/// The most characters of a value for which the places of all values are moved to the right.
+const MAX_VALUE_WIDTH: usize = 40;
 
 /// Explains one resource.
 pub(super) fn explain_address(context: &Context, args: &ExplainArgs) -> Result<Exit, CommandError> {
@@ -174,11 +176,11 @@ fn desired_table(
     let rows = match &resource.desired {
         Desired::Absent => {
             let at = resource.attribute_span("absent");
-            vec![("absent".to_owned(), "true".to_owned(), location(at))]
+            vec![["absent".to_owned(), "true".to_owned(), location(at)]]
         }
         Desired::Present(state) => desired_rows(schema, resource, state, prepared),
     };
-    push_table(&mut text, &rows);
+    text += &attribute_table(rows);
     let needs = |of: &dyn Fn(&Address, &Address) -> Option<Address>| {
         let edges = graph.needs();
         let found = edges.filter_map(|(from, to, edge)| Some((of(from, to)?, edge)));
@@ -205,24 +207,24 @@ fn desired_rows(
     resource: &Resource,
     state: &State,
     prepared: Option<&State>,
-) -> Vec<(String, String, String)> {
+) -> Vec<[String; 3]> {
     let mut rows = vec![];
     for (name, wanted) in flatten(schema, state) {
         let span = resource.attribute_span(&name);
         let values = &resource.provenance.values;
         let origin = values.iter().find(|origin| overlaps(&origin.at, span));
         let from = origin.map_or_else(|| location(span), origin_text);
-        rows.push((name, truncate(&format_value(&wanted)), from));
+        rows.push([name, truncate(&format_value(&wanted)), from]);
     }
     let follows = prepared.map_or_else(Vec::new, |prepared| flatten(schema, prepared));
     for (name, wanted) in follows {
         let role = |attribute: &stead_engine::model::schema::Attribute| {
             attribute.name == name && matches!(attribute.role, Role::Context | Role::Remark)
         };
-        let is_told = rows.iter().any(|(known, ..)| *known == name);
+        let is_told = rows.iter().any(|[known, ..]| *known == name);
         if !is_told && !schema.attributes.iter().any(role) {
             let wanted = truncate(&format_value(&wanted));
-            rows.push((name, wanted, "computed on this host".to_owned()));
+            rows.push([name, wanted, "computed on this host".to_owned()]);
         }
     }
     rows
@@ -272,22 +274,21 @@ fn truncate(value: &str) -> String {
     format!("{begin}… ({count} characters)")
 }
 
-fn push_table(text: &mut String, rows: &[(String, String, String)]) {
-    let names = rows.iter().map(|(name, ..)| name.chars().count()).max();
-    let values = rows.iter().map(|(_, value, _)| value.chars().count()).max();
-    let (names, values) = (names.unwrap_or(0), values.unwrap_or(0).min(40));
-    for (name, value, from) in rows {
-        let (name, value) = (escape_control(name), escape_control(value));
-        if from.is_empty() {
-            push_line(text, format_args!("  {name:names$}  {value}"));
-        } else {
-            let from = style::faint(&escape_control(from));
-            push_line(
-                text,
-                format_args!("  {name:names$}  {value:values$}  {from}"),
-            );
-        }
-    }
+/// Lays out rows of a name, a value and where that comes from.
+fn attribute_table(rows: Vec<[String; 3]>) -> String {
+    let rows = rows.into_iter().map(|[name, value, from]| {
+        let from = match escape_control(&from) {
+            from if from.is_empty() => from,
+            from => style::faint(&from),
+        };
+        [escape_control(&name), escape_control(&value), from]
+    });
+    let columns = [
+        Column::LEFT,
+        Column::LEFT.max_width(MAX_VALUE_WIDTH),
+        Column::LEFT,
+    ];
+    table("  ", columns, &rows.collect::<Vec<_>>())
 }
 
 fn observed_table(address: &Address, schema: &Schema, observed: &ObservedResource) -> String {
@@ -299,11 +300,11 @@ fn observed_table(address: &Address, schema: &Schema, observed: &ObservedResourc
         ),
         Ok(None) => push_line(&mut text, format_args!("  does not exist")),
         Ok(Some(state)) => {
-            let rows: Vec<_> = flatten(schema, state)
+            let rows = flatten(schema, state)
                 .into_iter()
-                .map(|(name, found)| (name, truncate(&format_value(&found)), String::new()))
+                .map(|(name, found)| [name, truncate(&format_value(&found)), String::new()])
                 .collect();
-            push_table(&mut text, &rows);
+            text += &attribute_table(rows);
         }
     }
     let marks = search_terms(address, observed);
