@@ -4,7 +4,10 @@ use std::{ops::Range, path::Path, rc::Rc};
 
 use lsp_types::{Location, TextDocumentPositionParams, Uri};
 use stead_engine::{
-    language::editor::{Cursor, FileRole, Variable, context_at},
+    language::{
+        editor::{Cursor, Variable, context_at},
+        source::FileRole,
+    },
     model::address::Address,
     provider::{erased::DynProvider, registry::Registry},
 };
@@ -22,8 +25,8 @@ pub(crate) struct DocumentPosition<'a> {
     pub(crate) registry: &'a Registry<LinuxHost>,
     pub(crate) encoding: Encoding,
     pub(crate) file: Rc<WorkspaceFile>,
-    /// What the file is to its spec.
-    part: FileRole,
+    /// What the file is to its spec; `None` if it belongs to none.
+    role: Option<FileRole>,
     pub(crate) files: Vec<Rc<WorkspaceFile>>,
     pub(crate) offset: usize,
 }
@@ -39,14 +42,14 @@ impl<'a> DocumentPosition<'a> {
         let path = path_of(&at.text_document.uri);
         let mut workspace = Workspace::new(documents, registry);
         let file = workspace.file(&path)?;
-        let (part, files) = workspace.files_of(&path);
+        let (role, files) = workspace.files_of(&path);
         let offset = PositionMap::new(&file.text, encoding).offset(at.position);
         Some(Self {
             documents,
             registry,
             encoding,
             file,
-            part,
+            role,
             files,
             offset,
         })
@@ -55,7 +58,7 @@ impl<'a> DocumentPosition<'a> {
     /// Says what stands there and what else may.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
         let schema_of = |kind: &str| self.registry.get(kind).map(DynProvider::schema);
-        context_at(&self.file.outline, self.offset, &schema_of, self.part)
+        context_at(&self.file.outline, self.offset, &schema_of, self.role)
     }
 
     /// Returns where an editor sees a range of the file.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use stead_engine::{
-    language::editor::{FileRole, Outline, Symbols, normalize, outline, symbols},
+    language::{
+        editor::{Outline, Symbols, normalize, outline, symbols},
+        source::FileRole,
+    },
     provider::registry::Registry,
 };
 use stead_resources::host::LinuxHost;
@@ -131,14 +134,16 @@ impl<'a> Workspace<'a> {
     }
 
     /// Returns all files of the spec that a file belongs to, with what it is to that; itself alone if it belongs to none.
-    pub(crate) fn files_of(&mut self, path: &Path) -> (FileRole, Vec<Rc<WorkspaceFile>>) {
+    pub(crate) fn files_of(&mut self, path: &Path) -> (Option<FileRole>, Vec<Rc<WorkspaceFile>>) {
         let spec = self.spec_of(path);
-        let part = match &spec {
-            Some(spec) if *spec == normalize(path) => FileRole::Main,
-            Some(_) => FileRole::Included,
-            None => FileRole::Unknown,
-        };
-        (part, self.with_included(spec.as_deref().unwrap_or(path)))
+        let role = spec.as_ref().map(|spec| {
+            if *spec == normalize(path) {
+                FileRole::Main
+            } else {
+                FileRole::Included
+            }
+        });
+        (role, self.with_included(spec.as_deref().unwrap_or(path)))
     }
 }
 

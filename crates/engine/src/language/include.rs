@@ -16,8 +16,8 @@ use crate::{
         inputs::{ReadFile, SpecInputs},
         load::load_included,
         parse::parser_pool,
-        source::{Source, Span},
-        spec_file::{Include, Item, Profile, SpecFile, SpecFileRole, read_spec_file},
+        source::{FileRole, Source, Span},
+        spec_file::{Include, Item, Profile, SpecFile, read_spec_file},
     },
     provider::{host::Host, registry::Registry},
 };
@@ -51,7 +51,7 @@ impl SpecFiles {
         registry: &Registry<H>,
     ) -> Result<Self, SpecErrors> {
         let mut files = Self {
-            parsed: vec![read_spec_file(main, registry, SpecFileRole::Main)?],
+            parsed: vec![read_spec_file(main, registry, FileRole::Main)?],
             indices: HashMap::from([(normalize(&main.path), 0)]),
             errors: vec![],
         };
@@ -220,7 +220,7 @@ fn read_included<H: Host>(
         SpecErrors(errors)
     })?;
     source.included_at = Some(Box::new(include.span.clone()));
-    read_spec_file(&Arc::new(source), registry, SpecFileRole::Included)
+    read_spec_file(&Arc::new(source), registry, FileRole::Included)
 }
 
 fn collect_includes<'i>(items: &'i [Item], includes: &mut Vec<&'i Include>) {

@@ -18,6 +18,15 @@ pub struct Span {
     pub length: usize,
 }
 
+/// What a file is to its spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileRole {
+    /// The one that was named: it has the `host`.
+    Main,
+    /// One that others include.
+    Included,
+}
+
 /// One file of a spec.
 #[derive(Debug)]
 pub struct Source {

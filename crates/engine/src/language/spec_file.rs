@@ -14,7 +14,7 @@ use crate::{
         grammar,
         keywords::KEYWORDS,
         parse::{parse, parse_range, parser_pool, with_large_stack},
-        source::{Source, Span},
+        source::{FileRole, Source, Span},
         spans::{entry_span, head_span, name_span, value_span},
         spec::Resource,
         split::{NodeSpan, batch, split_nodes},
@@ -91,15 +91,6 @@ pub(crate) struct Profile {
     pub(crate) items: Vec<Item>,
 }
 
-/// What a file is.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum SpecFileRole {
-    /// The one that was named: it has the `host`.
-    Main,
-    /// One that is included.
-    Included,
-}
-
 /// Reads one file; one that is included on a thread of [`crate::language::parse::parser_pool`].
 ///
 /// # Errors
@@ -107,15 +98,15 @@ pub(crate) enum SpecFileRole {
 pub(crate) fn read_spec_file<H: Host>(
     source: &Arc<Source>,
     registry: &Registry<H>,
-    role: SpecFileRole,
+    role: FileRole,
 ) -> Result<SpecFile, SpecErrors> {
     let here = || read_on_current_stack(source, registry, role);
     match role {
-        SpecFileRole::Main if is_large(source) => {
+        FileRole::Main if is_large(source) => {
             parser_pool(|| Span::new(source, 0..0))?.install(here)
         }
-        SpecFileRole::Main => with_large_stack(here),
-        SpecFileRole::Included => here(),
+        FileRole::Main => with_large_stack(here),
+        FileRole::Included => here(),
     }
 }
 
@@ -128,7 +119,7 @@ fn is_large(source: &Source) -> bool {
 fn read_on_current_stack<H: Host>(
     source: &Arc<Source>,
     registry: &Registry<H>,
-    role: SpecFileRole,
+    role: FileRole,
 ) -> Result<SpecFile, SpecErrors> {
     let mistakes = grammar::check(source);
     if mistakes.is_empty()
@@ -175,12 +166,12 @@ impl<'a, H: Host> SpecFileBuilder<'a, H> {
     }
 
     /// Takes the file a few nodes at a time; `None` if the parser finds a mistake.
-    fn parse_in_chunks(mut self, part: SpecFileRole) -> Option<SpecFile> {
+    fn parse_in_chunks(mut self, role: FileRole) -> Option<SpecFile> {
         let source = self.source();
         let cuts = split_nodes(&source.text, 0..source.text.len());
         let is_host = |cut: &NodeSpan| {
             let name = cut.name.clone().map(|name| &source.text[name]);
-            part == SpecFileRole::Main && name == Some("host") && cut.children.is_some()
+            role == FileRole::Main && name == Some("host") && cut.children.is_some()
         };
         for run in cuts.chunk_by(|one, other| !is_host(one) && !is_host(other)) {
             if let [only] = run
@@ -190,12 +181,12 @@ impl<'a, H: Host> SpecFileBuilder<'a, H> {
                 continue;
             }
             let ranges = batch(run);
-            let top = |builder: &mut Self, node| builder.top_level_node(node, part);
-            match part {
-                SpecFileRole::Main => ranges
+            let top = |builder: &mut Self, node| builder.top_level_node(node, role);
+            match role {
+                FileRole::Main => ranges
                     .into_iter()
                     .try_for_each(|range| self.parse_chunk(range, top))?,
-                SpecFileRole::Included => self.parse_chunks(&ranges, top)?,
+                FileRole::Included => self.parse_chunks(&ranges, top)?,
             }
         }
         Some(self.finish())
@@ -261,17 +252,17 @@ impl<'a, H: Host> SpecFileBuilder<'a, H> {
         self.file.errors.push(error);
     }
 
-    fn top_level_node(&mut self, node: KdlNode, role: SpecFileRole) {
+    fn top_level_node(&mut self, node: KdlNode, role: FileRole) {
         match (node.name().value(), role) {
             ("var", _) => self.variable(&node),
             ("profile", _) => self.profile(node),
-            ("host", SpecFileRole::Main) => self.host(node),
-            ("include", SpecFileRole::Main) => {
+            ("host", FileRole::Main) => self.host(node),
+            ("include", FileRole::Main) => {
                 if let Some(include) = self.include(&node) {
                     self.file.includes.push(include);
                 }
             }
-            ("host", SpecFileRole::Included) => {
+            ("host", FileRole::Included) => {
                 let span = head_span(self.source(), &node);
                 self.error(
                     SpecError::new(
@@ -282,12 +273,12 @@ impl<'a, H: Host> SpecFileBuilder<'a, H> {
                     .help("write its resources without `host` around them: they are inserted where the `include` is"),
                 );
             }
-            (_, SpecFileRole::Included) => {
+            (_, FileRole::Included) => {
                 if let Some(item) = self.item(node) {
                     self.file.items.push(item);
                 }
             }
-            (_, SpecFileRole::Main) => {
+            (_, FileRole::Main) => {
                 let error = self.misplaced_node(&node);
                 self.error(error);
             }

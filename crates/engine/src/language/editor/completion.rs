@@ -1,9 +1,12 @@
 //! What may be written at a position of a text.
 
 use crate::{
-    language::editor::{
-        keywords::{FileRole, contains_resources, keyword_doc, keywords_at, properties_of},
-        outline::{Node, NodeEntry, Outline, Word},
+    language::{
+        editor::{
+            keywords::{contains_resources, keyword_doc, keywords_at, properties_of},
+            outline::{Node, NodeEntry, Outline, Word},
+        },
+        source::FileRole,
     },
     model::{
         completion::CompletionTarget,
@@ -103,12 +106,13 @@ impl<'o> CompletionContext<'o> {
     }
 }
 
-/// Says what stands at a place and what else may. `schema_of` knows the kinds.
+/// Says what stands at a place and what else may. `schema_of` knows the kinds; `role` is `None` where nobody can tell yet what the file
+/// is to a spec.
 pub fn context_at<'o>(
     outline: &'o Outline,
     offset: usize,
     schema_of: &dyn Fn(&str) -> Option<Schema>,
-    role: FileRole,
+    role: Option<FileRole>,
 ) -> Cursor<'o> {
     let mut comments = outline.comments.iter();
     if comments.any(|comment| comment.start < offset && offset <= comment.end) {
@@ -217,7 +221,7 @@ struct ContextFinder<'a, 'o> {
     /// The resource and what is open in it.
     resource_path: &'a [&'o Node],
     schema_of: &'a dyn Fn(&str) -> Option<Schema>,
-    role: FileRole,
+    role: Option<FileRole>,
 }
 
 impl<'o> ContextFinder<'_, 'o> {
@@ -232,7 +236,7 @@ impl<'o> ContextFinder<'_, 'o> {
                 let is_top = self.containers.is_empty();
                 vec![CompletionContext::Node {
                     words: keywords_at(is_top, self.role),
-                    has_kinds: !is_top || self.role != FileRole::Main,
+                    has_kinds: !is_top || self.role != Some(FileRole::Main),
                 }]
             }
             [resource] => {
@@ -399,11 +403,11 @@ mod tests {
         })
     }
 
-    fn check_part(part: FileRole, text: &str, expected: &str) {
+    fn check_role(role: Option<FileRole>, text: &str, expected: &str) {
         let offset = text.find('|').expect("a place is marked");
         let text = text.replace('|', "");
         let outline = outline(&text);
-        let found = context_at(&outline, offset, &schema_of, part);
+        let found = context_at(&outline, offset, &schema_of, role);
         let described = |blank: &CompletionContext<'_>| match blank {
             CompletionContext::Node { words, has_kinds } => {
                 let words = words.iter().map(|(word, _)| *word);
@@ -432,7 +436,7 @@ mod tests {
 
     /// The place is where `|` stands.
     fn check(text: &str, expected: &str) {
-        check_part(FileRole::Main, text, expected);
+        check_role(Some(FileRole::Main), text, expected);
     }
 
     #[test]
@@ -446,16 +450,12 @@ mod tests {
             "t: include use when kinds",
         );
         check("profile \"x\" { |", ": include use when kinds");
-        check_part(
-            FileRole::Included,
+        check_role(
+            Some(FileRole::Included),
             "|",
             ": var profile include use when kinds",
         );
-        check_part(
-            FileRole::Unknown,
-            "|",
-            ": host var profile include use when kinds",
-        );
+        check_role(None, "|", ": host var profile include use when kinds");
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    language::{error::SpecErrors, source::Source, spec_file},
+    language::{
+        error::SpecErrors,
+        source::{FileRole, Source},
+        spec_file,
+    },
     provider::{host::Host, registry::Registry},
 };
 
@@ -16,7 +20,7 @@ pub fn check_included<H: Host>(
     registry: &Registry<H>,
 ) -> Result<(), SpecErrors> {
     let read = crate::language::parse::with_large_stack(|| {
-        spec_file::read_spec_file(source, registry, spec_file::SpecFileRole::Included)
+        spec_file::read_spec_file(source, registry, FileRole::Included)
             .map(|fragment| fragment.errors)
     });
     match read? {

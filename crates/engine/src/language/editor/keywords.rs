@@ -3,18 +3,8 @@
 use crate::language::{
     editor::outline::Node,
     keywords::{HOST, INCLUDE, KEYWORDS, KeywordDoc, PROFILE, USE, VAR, WHEN},
+    source::FileRole,
 };
-
-/// What a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileRole {
-    /// It has the `host`.
-    Main,
-    /// Others include it.
-    Included,
-    /// Nobody can tell yet: it has no `host`, and nothing is known to include it.
-    Unknown,
-}
 
 /// What every kind takes besides its own attributes. `absent` only where a resource may be asked not to exist.
 pub const COMMON_ATTRIBUTES: [KeywordDoc; 3] = [
@@ -34,12 +24,13 @@ pub fn is_keyword(name: &str) -> bool {
     KEYWORDS.contains(&name)
 }
 
-/// Returns the words that may begin a node at the top of a file, or else within a host, a profile or a `when`.
-pub(super) fn keywords_at(is_top: bool, role: FileRole) -> &'static [KeywordDoc] {
+/// Returns the words that may begin a node at the top of a file, or else within a host, a profile or a `when`. `role` is `None` where
+/// nobody can tell yet: the file has no `host`, and nothing is known to include it.
+pub(super) fn keywords_at(is_top: bool, role: Option<FileRole>) -> &'static [KeywordDoc] {
     match (is_top, role) {
-        (true, FileRole::Main) => &[HOST, VAR, INCLUDE, PROFILE],
-        (true, FileRole::Included) => &[VAR, PROFILE, INCLUDE, USE, WHEN],
-        (true, FileRole::Unknown) => &[HOST, VAR, PROFILE, INCLUDE, USE, WHEN],
+        (true, Some(FileRole::Main)) => &[HOST, VAR, INCLUDE, PROFILE],
+        (true, Some(FileRole::Included)) => &[VAR, PROFILE, INCLUDE, USE, WHEN],
+        (true, None) => &[HOST, VAR, PROFILE, INCLUDE, USE, WHEN],
         (false, _) => &[INCLUDE, USE, WHEN],
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod symbols;
 
 pub use completion::{CompletionContext, Cursor, context_at};
 pub use included::check_included;
-pub use keywords::{COMMON_ATTRIBUTES, FileRole, is_keyword};
+pub use keywords::{COMMON_ATTRIBUTES, is_keyword};
 pub use outline::{Node, NodeEntry, Outline, Word, outline};
 pub use symbols::{Reference, Symbols, Variable, reference_at, symbols};
 
