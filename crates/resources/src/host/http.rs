@@ -1,9 +1,22 @@
 //! HTTP over the sockets of the host: snapd's, and services on loopback. Responses are bounded and have a deadline.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::Read,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, body::Bytes, client::conn::http1::handshake, header};
+use hyper::{
+    Method, Request,
+    body::{Body, Bytes},
+    client::conn::http1::handshake,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
@@ -12,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{HostError, Reader, Writer};
+use super::{HostError, Reader, Writer, upload::UploadBody};
 
 /// Where snapd listens, below the root directory.
 const SNAPD: &str = "run/snapd.socket";
@@ -22,6 +35,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an answer may be, in bytes.
 const LIMIT: usize = 16 << 20;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a service answered.
 #[derive(Clone, Debug)]
@@ -146,20 +161,21 @@ impl Writer {
         request_snapd(socket, method, path, Some(body.to_string().into_bytes())).await
     }
 
-    /// Sends snapd bytes of another type, such as a snap.
+    /// Sends snapd `length` bytes of another type, such as a snap, while they are read.
     pub async fn snapd_upload(
         &self,
         path: &str,
         content_type: &str,
-        body: Vec<u8>,
+        (body, length): (impl Read + Send + Unpin + 'static, u64),
     ) -> Result<HttpResponse, HostError> {
-        let mut request = request(Method::POST, path, Some(body))
+        let body = UploadBody::new(body, length);
+        let sent = body.sent();
+        let request = Request::post(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, content_type)
+            .body(body)
             .map_err(|error| service_error(SNAPD, &error))?;
-        let value = content_type
-            .parse()
-            .map_err(|error| service_error(SNAPD, &error))?;
-        request.headers_mut().insert(header::CONTENT_TYPE, value);
-        request_socket(self.root().join(SNAPD), request).await
+        request_socket(self.root().join(SNAPD), request, &sent).await
     }
 }
 
@@ -170,25 +186,35 @@ async fn request_snapd(
     body: Option<Vec<u8>>,
 ) -> Result<HttpResponse, HostError> {
     let request = request(method, path, body).map_err(|error| service_error(SNAPD, &error))?;
-    request_socket(socket, request).await
+    request_socket(socket, request, &Arc::default()).await
 }
 
-async fn request_socket(
+/// Sends a request. Each time that `sent` grows, the deadline of the answer begins anew.
+async fn request_socket<B>(
     socket: PathBuf,
-    request: Request<Full<Bytes>>,
-) -> Result<HttpResponse, HostError> {
+    request: Request<B>,
+    sent: &AtomicU64,
+) -> Result<HttpResponse, HostError>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
     let shown = socket.display().to_string();
-    let asked = async {
+    let mut asked = Box::pin(async {
         let stream = UnixStream::connect(&socket)
             .await
             .map_err(HostError::io("connect to", &socket))?;
         send(stream, request)
             .await
             .map_err(|error| service_error(&shown, &*error))
-    };
-    timeout(DEADLINE, asked)
-        .await
-        .unwrap_or_else(|error| Err(service_error(&shown, &error)))
+    });
+    loop {
+        let before = sent.load(Ordering::Relaxed);
+        match timeout(DEADLINE, &mut asked).await {
+            Ok(reply) => return reply,
+            Err(_) if sent.load(Ordering::Relaxed) > before => {}
+            Err(error) => return Err(service_error(&shown, &error)),
+        }
+    }
 }
 
 fn request(
@@ -207,10 +233,11 @@ fn request(
     builder.body(Full::new(body.unwrap_or_default().into()))
 }
 
-async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<HttpResponse, Box<dyn std::error::Error + Send + Sync>> {
+async fn send<S, B>(stream: S, request: Request<B>) -> Result<HttpResponse, BoxError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let served = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
@@ -240,5 +267,76 @@ fn service_error(service: &str, error: &(dyn std::error::Error + 'static)) -> Ho
     HostError::Service {
         service: service.to_owned(),
         fault: stead_engine::model::error_chain::error_chain(error).join(": "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        os::unix::net::{UnixListener, UnixStream},
+        thread,
+    };
+
+    use super::*;
+    use crate::files::test_root::TestRoot;
+
+    /// How many bytes a snap of the test has.
+    const SIZE: u64 = 64 << 20;
+    /// How many bytes may be on their way: in the socket and in hyper.
+    const MAX_AHEAD: u64 = 4 << 20;
+
+    /// A file that counts how many of its bytes were read.
+    struct CountedFile(Arc<AtomicU64>);
+
+    impl Read for CountedFile {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            buffer.fill(b'x');
+            Ok(buffer.len())
+        }
+    }
+
+    /// Reads a request whose body has `SIZE` bytes; returns how far ahead of that the file was read at most.
+    fn receive(mut stream: &UnixStream, read: &AtomicU64) -> u64 {
+        let mut text = vec![];
+        let mut byte = [0];
+        while !text.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            text.extend(byte);
+        }
+        let length = format!("content-length: {SIZE}\r\n");
+        assert!(String::from_utf8(text).unwrap().contains(&length));
+        let (mut received, mut ahead) = (0, 0);
+        let mut buffer = vec![0; 1 << 16];
+        while received < SIZE {
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "{received} bytes of {SIZE}");
+            received += length as u64;
+            ahead = ahead.max(read.load(Ordering::Relaxed).saturating_sub(received));
+        }
+        stream
+            .write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}")
+            .unwrap();
+        ahead
+    }
+
+    #[test]
+    fn upload_reads_the_file_as_fast_as_snapd_takes_it() {
+        let root = TestRoot::new(&[("/run/other", "")]);
+        let listener = UnixListener::bind(root.reader().root().join(SNAPD)).unwrap();
+        let read: Arc<AtomicU64> = Arc::default();
+        let counted = read.clone();
+        let server = thread::spawn(move || receive(&listener.accept().unwrap().0, &counted));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (writer, file) = (root.writer(), CountedFile(read.clone()));
+        let reply = writer.snapd_upload("/v2/snaps", "text/plain", (file, SIZE));
+        assert_eq!(runtime.block_on(reply).unwrap().status, 202);
+        let ahead = server.join().unwrap();
+        assert!(ahead <= MAX_AHEAD, "{ahead} bytes were read ahead");
+        assert_eq!(read.load(Ordering::Relaxed), SIZE);
     }
 }

@@ -36,6 +36,7 @@ pub(crate) mod timedate;
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
 )]
+mod upload;
 mod watch;
 #[expect(
     clippy::disallowed_methods,

@@ -1,6 +1,9 @@
 //! Snap files: their checks, and the upload to snapd.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{Cursor, Read},
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use stead_engine::model::schema::Problem;
@@ -16,8 +19,6 @@ const MAGIC: &[u8] = b"hsqs";
 const SNAPD_SNAPS: &str = "/var/lib/snapd/snaps";
 /// The longest assertions that are read, in bytes.
 const MAX_ASSERTIONS: u64 = 1 << 20;
-/// The largest snap that is sent, in bytes: it is held in memory.
-const MAX_UPLOAD: u64 = 2 << 30;
 /// What separates the parts of an upload; longer than chance.
 const BOUNDARY: &str = "----stead-6f1c52d04b7e4f7d9a3c";
 
@@ -52,7 +53,9 @@ pub(crate) fn inspect(
         return Err(wrong(Problem::new(format!("there is no file `{shown}`"))));
     };
     let mut start = vec![];
-    std::io::Read::read_to_end(&mut std::io::Read::take(opened, 4), &mut start)
+    opened
+        .take(4)
+        .read_to_end(&mut start)
         .map_err(|error| wrong(Problem::new(format!("cannot read `{shown}`: {error}"))))?;
     if start != MAGIC {
         return Err(wrong(
@@ -116,18 +119,19 @@ pub(crate) async fn install(
     let mut flags = vec![("classic", classic), ("devmode", devmode)];
     match reader.read(&assertions_path(file), MAX_ASSERTIONS)? {
         Some(assertions) => {
+            let length = assertions.len() as u64;
             let reply = host
                 .snapd_upload(
                     "/v2/assertions",
                     "application/x.ubuntu.assertion",
-                    assertions,
+                    (Cursor::new(assertions), length),
                 )
                 .await?;
             client::parse_response(&reply)?;
         }
         None => flags.push(("dangerous", dangerous)),
     }
-    let Some(bytes) = reader.read(file, MAX_UPLOAD)? else {
+    let Some(snap) = reader.open(file)? else {
         return Err(SnapdError::Failed(format!(
             "`{}` no longer exists",
             file.display()
@@ -136,9 +140,9 @@ pub(crate) async fn install(
     let flags = flags.iter().filter(|(_, flag)| *flag == Some(true));
     let flags: Vec<_> = flags.map(|(flag, _)| *flag).collect();
     let form = format!("multipart/form-data; boundary={BOUNDARY}");
-    let reply = host
-        .snapd_upload("/v2/snaps", &form, multipart_body(name, &flags, &bytes))
-        .await?;
+    let size = snap.metadata().map_err(HostError::io("read", file))?.len();
+    let body = multipart_body(name, &flags, (snap, size));
+    let reply = host.snapd_upload("/v2/snaps", &form, body).await?;
     let reply: Value = client::parse_response(&reply)?;
     let data = client::wait_for_change(host, &reply).await?;
     match data["snap-name"].as_str() {
@@ -164,20 +168,25 @@ fn asserted_revision(assertions: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-fn multipart_body(name: &str, flags: &[&str], snap: &[u8]) -> Vec<u8> {
-    let mut body = vec![];
-    for flag in flags {
-        let part = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{flag}\"\r\n\r\ntrue\r\n"
-        );
-        body.extend_from_slice(part.as_bytes());
-    }
-    let head = format!(
+/// Returns a form with flags and a snap, and how many bytes it has.
+fn multipart_body<S: Read>(
+    name: &str,
+    flags: &[&str],
+    (snap, size): (S, u64),
+) -> (impl Read + use<S>, u64) {
+    let flag = |flag: &&str| {
+        format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{flag}\"\r\n\r\ntrue\r\n")
+    };
+    let mut parts: Vec<String> = flags.iter().map(flag).collect();
+    parts.push(format!(
         "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"snap\"; filename=\"{name}.snap\"\r\n\
          Content-Type: application/octet-stream\r\n\r\n"
-    );
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(snap);
-    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-    body
+    ));
+    let head = parts.concat();
+    let tail = format!("\r\n--{BOUNDARY}--\r\n");
+    let length = head.len() as u64 + size + tail.len() as u64;
+    let body = Cursor::new(head)
+        .chain(snap.take(size))
+        .chain(Cursor::new(tail));
+    (body, length)
 }
