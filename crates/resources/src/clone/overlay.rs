@@ -1,7 +1,9 @@
 //! The files of the clone: an overlay over each file system of the host.
 
 use std::{
+    ffi::OsString,
     fs, io,
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
@@ -241,7 +243,7 @@ fn parse_mounts(mounts: &str) -> Vec<MountEntry> {
         let (Some(mount_point), Some(file_system)) = (mount_point, file_system) else {
             continue;
         };
-        let mount_point = PathBuf::from(unescape(mount_point));
+        let mount_point = unescape(mount_point);
         all.retain(|other| {
             !other.mount_point.starts_with(&mount_point) || mount_point == Path::new("/")
         });
@@ -253,18 +255,25 @@ fn parse_mounts(mounts: &str) -> Vec<MountEntry> {
     all
 }
 
-/// Blanks, tabs, newlines and backslashes stand there as three octal digits.
-fn unescape(word: &str) -> String {
-    let mut text = word.to_owned();
-    for (code, character) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
-        text = text.replace(code, character);
+/// Decodes a path of mountinfo, in which blanks, tabs, newlines and backslashes stand as a backslash and three octal digits.
+fn unescape(word: &str) -> PathBuf {
+    let mut bytes = vec![];
+    let mut rest = word.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if first == b'\\' => {
+                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+            }
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(first));
+        rest = if escaped.is_some() {
+            &after[3..]
+        } else {
+            after
+        };
     }
-    text
+    OsString::from_vec(bytes).into()
 }
 
 /// Returns what is mounted here now.
@@ -292,6 +301,20 @@ mod tests {
         assert_eq!(mounted, ["/ ext4", "/home xfs", "/snap/core22/1 squashfs"]);
         let one = &parse_mounts(&text.lines().take(3).collect::<Vec<_>>().join("\n"))[2];
         assert_eq!(one.mount_point, Path::new("/home/my disk"));
+    }
+
+    #[test]
+    fn unescape_decodes_each_code_once() {
+        for (word, expected) in [
+            ("/a", "/a"),
+            ("/a\\040b\\011c\\012d", "/a b\tc\nd"),
+            ("/a\\134040", "/a\\040"),
+            ("/a\\303\\244", "/aä"),
+            ("/a\\04", "/a\\04"),
+            ("/a\\", "/a\\"),
+        ] {
+            assert_eq!(unescape(word), Path::new(expected), "{word}");
+        }
     }
 
     #[test]
