@@ -32,11 +32,11 @@ mod sockets;
 pub(crate) mod staged_file;
 mod systemd;
 pub(crate) mod timedate;
+mod upload;
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is the room that touches it"
 )]
-mod upload;
 mod watch;
 #[expect(
     clippy::disallowed_methods,
@@ -62,7 +62,7 @@ pub(crate) use secret::LARGEST as LARGEST_SECRET;
 pub use sockets::{TcpConnection, TcpProbe};
 pub(crate) use staged_file::{DirsToSync, StagedFile};
 pub(crate) use systemd::TransientUnit;
-pub use systemd::{Manager, UnitFileChange, UnitRef, UnitStatus};
+pub use systemd::{Manager, UnitFileChange, UnitJob, UnitRef, UnitStatus};
 pub use timedate::Clock;
 pub use watch::{
     Watcher,

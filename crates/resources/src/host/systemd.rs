@@ -8,16 +8,24 @@ use std::{
 
 use stead_engine::model::error_chain::error_chain;
 use tokio::time::timeout;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{
+    Connection, OwnedObjectPath, OwnedVariant, Variant, connection::Builder, fdo::PropertiesProxy,
+    names::InterfaceName,
+};
 
 use super::{HostError, Reader, Writer};
 
 /// The name of systemd on the bus.
 const SYSTEMD: &str = "org.freedesktop.systemd1";
-/// Its manager object.
-const MANAGER: &str = "/org/freedesktop/systemd1";
+/// Its manager: its only object, and the interface of that.
+const MANAGER: (&str, &str) = (
+    "/org/freedesktop/systemd1",
+    "org.freedesktop.systemd1.Manager",
+);
 /// How long one answer may take.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// A job takes the place of one that is queued for the unit: `mode` of org.freedesktop.systemd1(5).
+const REPLACE: &str = "replace";
 /// The directory that exists while systemd is the init: `sd_booted(3)`.
 const BOOTED: &str = "/run/systemd/system";
 
@@ -69,6 +77,60 @@ pub enum UnitFileChange {
     Unmask,
 }
 
+/// What a unit is made to do: the jobs of org.freedesktop.systemd1(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitJob {
+    /// Becomes active.
+    Start,
+    /// Becomes inactive.
+    Stop,
+    /// Is stopped and started.
+    Restart,
+}
+
+/// The methods of systemd that are called: org.freedesktop.systemd1(5).
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait SystemdManager {
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_units_by_patterns(
+        &self,
+        states: &[&str],
+        patterns: &[&str],
+    ) -> zbus::Result<Vec<ListedUnit>>;
+    fn reload(&self) -> zbus::Result<()>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &TransientUnit<'_>,
+        others: &[(&str, TransientUnit<'_>)],
+    ) -> zbus::Result<OwnedObjectPath>;
+    fn ref_unit(&self, name: &str) -> zbus::Result<()>;
+    fn cancel_job(&self, id: u32) -> zbus::Result<()>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn enable_unit_files(
+        &self,
+        names: &[&str],
+        runtime: bool,
+        force: bool,
+    ) -> zbus::Result<(bool, Vec<LinkChange>)>;
+    fn disable_unit_files(&self, names: &[&str], runtime: bool) -> zbus::Result<Vec<LinkChange>>;
+    fn mask_unit_files(
+        &self,
+        names: &[&str],
+        runtime: bool,
+        force: bool,
+    ) -> zbus::Result<Vec<LinkChange>>;
+    fn unmask_unit_files(&self, names: &[&str], runtime: bool) -> zbus::Result<Vec<LinkChange>>;
+}
+
 /// What systemd says of itself and its host.
 #[derive(Clone, Debug)]
 pub struct Manager {
@@ -97,8 +159,10 @@ impl Reader {
             return None;
         }
         let connection = self.bus.get_or_try_init(connect).await.ok()?;
-        let of = format!("{SYSTEMD}.Manager");
-        let found = properties(connection, (SYSTEMD, MANAGER), &of).await.ok()?;
+        let (path, interface) = MANAGER;
+        let found = properties(connection, (SYSTEMD, path), interface)
+            .await
+            .ok()?;
         Some(Manager {
             version: found.get("Version")?,
             virtualisation: found.get("Virtualization")?,
@@ -125,8 +189,9 @@ impl Reader {
         pattern: &str,
     ) -> Result<Vec<String>, HostError> {
         let connection = self.bus.get_or_try_init(connect).await?;
-        let asked = (states, &[pattern][..]);
-        let found: Vec<ListedUnit> = call(connection, "ListUnitsByPatterns", &asked).await?;
+        let manager = systemd_manager(connection).await?;
+        let found = manager.list_units_by_patterns(states, &[pattern]).await;
+        let found = found.map_err(|error| systemd_error(&error))?;
         Ok(found.into_iter().map(|listed| listed.0).collect())
     }
 }
@@ -138,20 +203,31 @@ impl Writer {
             return Ok(());
         }
         let connection = connect().await?;
-        call_without_result(&connection, "Reload", &()).await
+        let manager = systemd_manager(&connection).await?;
+        manager
+            .reload()
+            .await
+            .map_err(|error| systemd_error(&error))
     }
 
-    /// Starts, stops or restarts a unit: `verb` is `StartUnit`, `StopUnit`, `RestartUnit`. Does not wait for its end.
-    pub async fn unit_job(&self, verb: &str, name: &str) -> Result<(), HostError> {
+    /// Starts, stops or restarts a unit. Does not wait for its end.
+    pub async fn unit_job(&self, job: UnitJob, name: &str) -> Result<(), HostError> {
         let connection = connect().await?;
-        let _job: OwnedObjectPath = call(&connection, verb, &(name, "replace")).await?;
-        Ok(())
+        let manager = systemd_manager(&connection).await?;
+        let begun = match job {
+            UnitJob::Start => manager.start_unit(name, REPLACE).await,
+            UnitJob::Stop => manager.stop_unit(name, REPLACE).await,
+            UnitJob::Restart => manager.restart_unit(name, REPLACE).await,
+        };
+        begun.map(drop).map_err(|error| systemd_error(&error))
     }
 
     /// Keeps what systemd knows of a unit, so that it can be asked how that ended.
     pub async fn ref_unit(&self, name: &str) -> Result<UnitRef, HostError> {
         let connection = connect().await?;
-        call_without_result(&connection, "RefUnit", &name).await?;
+        let manager = systemd_manager(&connection).await?;
+        let kept = manager.ref_unit(name).await;
+        kept.map_err(|error| systemd_error(&error))?;
         Ok(UnitRef {
             _connection: connection,
         })
@@ -160,13 +236,17 @@ impl Writer {
     /// Ends a job that is under way, such as that of a killed run. What it has begun stays as it is.
     pub async fn cancel_job(&self, job: u32) -> Result<(), HostError> {
         let connection = connect().await?;
-        call_without_result(&connection, "CancelJob", &job).await
+        let manager = systemd_manager(&connection).await?;
+        let cancelled = manager.cancel_job(job).await;
+        cancelled.map_err(|error| systemd_error(&error))
     }
 
     /// Makes systemd forget that a unit failed, and how often.
     pub async fn reset_failed(&self, name: &str) -> Result<(), HostError> {
         let connection = connect().await?;
-        call_without_result(&connection, "ResetFailedUnit", &name).await
+        let manager = systemd_manager(&connection).await?;
+        let reset = manager.reset_failed_unit(name).await;
+        reset.map_err(|error| systemd_error(&error))
     }
 
     /// Changes the links by which a unit is enabled or masked, on the disk before it is said to be done.
@@ -176,24 +256,18 @@ impl Writer {
         name: &str,
     ) -> Result<(), HostError> {
         let connection = connect().await?;
-        let (names, runtime, force) = (vec![name], false, false);
-        let connection = &connection;
-        let changes: Vec<LinkChange> = match links {
+        let manager = systemd_manager(&connection).await?;
+        let (names, runtime, force) = ([name], false, false);
+        let changes = match links {
             UnitFileChange::Enable => {
-                let reply: (bool, Vec<LinkChange>) =
-                    call(connection, "EnableUnitFiles", &(&names, runtime, force)).await?;
-                reply.1
+                let reply = manager.enable_unit_files(&names, runtime, force).await;
+                reply.map(|(_, changes)| changes)
             }
-            UnitFileChange::Disable => {
-                call(connection, "DisableUnitFiles", &(&names, runtime)).await?
-            }
-            UnitFileChange::Mask => {
-                call(connection, "MaskUnitFiles", &(&names, runtime, force)).await?
-            }
-            UnitFileChange::Unmask => {
-                call(connection, "UnmaskUnitFiles", &(&names, runtime)).await?
-            }
+            UnitFileChange::Disable => manager.disable_unit_files(&names, runtime).await,
+            UnitFileChange::Mask => manager.mask_unit_files(&names, runtime, force).await,
+            UnitFileChange::Unmask => manager.unmask_unit_files(&names, runtime).await,
         };
+        let changes = changes.map_err(|error| systemd_error(&error))?;
         for (_, link, _) in changes {
             let dir = PathBuf::from(link).parent().map(Path::to_owned);
             // A directory that was made or removed for the link is an entry of the directory above.
@@ -216,12 +290,15 @@ impl Writer {
         other: (&str, TransientUnit<'_>),
     ) -> Result<(), HostError> {
         let connection = connect().await?;
+        let manager = systemd_manager(&connection).await?;
         let (name, properties) = unit;
-        let body = (name, "replace", properties, vec![other]);
-        let _job: OwnedObjectPath = call(&connection, "StartTransientUnit", &body).await?;
-        Ok(())
+        let begun = manager
+            .start_transient_unit(name, REPLACE, &properties, &[other])
+            .await;
+        begun.map(drop).map_err(|error| systemd_error(&error))
     }
 }
+
 /// A unit in a list: its name, and much that is asked for elsewhere.
 type ListedUnit = (
     String,
@@ -244,14 +321,17 @@ pub(super) async fn connect() -> Result<Connection, HostError> {
         service: "the system bus, which the package `dbus` provides".to_owned(),
         fault: error_chain(error).join(": "),
     };
-    timeout(DEADLINE, Connection::system())
+    let connecting = Builder::system().method_timeout(DEADLINE).build();
+    timeout(DEADLINE, connecting)
         .await
         .map_err(|error| unreachable(&error))?
         .map_err(|error| unreachable(&error))
 }
 
 async fn unit_status(connection: &Connection, name: &str) -> Result<UnitStatus, HostError> {
-    let path: OwnedObjectPath = call(connection, "LoadUnit", &name).await?;
+    let manager = systemd_manager(connection).await?;
+    let loaded = manager.load_unit(name).await;
+    let path = loaded.map_err(|error| systemd_error(&error))?;
     let unit = unit_properties(connection, &path, "Unit").await?;
     // Each type of unit has an interface of its own, with its result; that of a template or a target has nothing of interest.
     let interface = match name.rsplit_once('.') {
@@ -306,32 +386,9 @@ async fn unit_status(connection: &Connection, name: &str) -> Result<UnitStatus, 
     })
 }
 
-async fn call<B, T>(connection: &Connection, method: &str, body: &B) -> Result<T, HostError>
-where
-    B: serde::Serialize + zbus::zvariant::DynamicType,
-    T: serde::de::DeserializeOwned + zbus::zvariant::Type,
-{
-    let interface = Some("org.freedesktop.systemd1.Manager");
-    let asked = connection.call_method(Some(SYSTEMD), MANAGER, interface, method, body);
-    let reply = timeout(DEADLINE, asked)
-        .await
-        .map_err(|error| systemd_error(&error))?
-        .map_err(|error| systemd_error(&error))?;
-    reply
-        .body()
-        .deserialize()
-        .map_err(|error| systemd_error(&error))
-}
-
-async fn call_without_result<B>(
-    connection: &Connection,
-    method: &str,
-    body: &B,
-) -> Result<(), HostError>
-where
-    B: serde::Serialize + zbus::zvariant::DynamicType,
-{
-    call::<B, ()>(connection, method, body).await
+async fn systemd_manager(connection: &Connection) -> Result<SystemdManagerProxy<'_>, HostError> {
+    let manager = SystemdManagerProxy::new(connection).await;
+    manager.map_err(|error| systemd_error(&error))
 }
 
 /// Properties of an object by name.
@@ -363,16 +420,15 @@ pub(super) async fn properties(
     (service, path): (&str, &str),
     of: &str,
 ) -> Result<Properties, HostError> {
-    let interface = Some("org.freedesktop.DBus.Properties");
-    let asked = connection.call_method(Some(service), path, interface, "GetAll", &of);
-    let reply = timeout(DEADLINE, asked)
-        .await
-        .map_err(|error| systemd_error(&error))?
-        .map_err(|error| systemd_error(&error))?;
-    let found = reply
-        .body()
-        .deserialize()
-        .map_err(|error| systemd_error(&error))?;
+    let found = async {
+        let object = PropertiesProxy::builder(connection)
+            .destination(service)
+            .path(path)
+            .build()
+            .await?;
+        zbus::Result::Ok(object.get_all(InterfaceName::try_from(of)?).await?)
+    };
+    let found = found.await.map_err(|error| systemd_error(&error))?;
     Ok(Properties(found))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     files::conf_d::HEADER,
-    host::{HostError, MetaKind, Reader, Writer},
+    host::{HostError, MetaKind, Reader, UnitJob, Writer},
     systemd::files::UNITS,
     values::implied_hook::SNAP_REFRESH,
 };
@@ -42,7 +42,7 @@ fn unit_instance(reason: &str) -> String {
 
 /// Has an interrupted run taken back, by a process that what it takes back does not end.
 pub async fn start_recovery_unit(host: &Writer) -> Result<(), HostError> {
-    host.unit_job("StartUnit", &unit_instance(INTERRUPTED))
+    host.unit_job(UnitJob::Start, &unit_instance(INTERRUPTED))
         .await
 }
 

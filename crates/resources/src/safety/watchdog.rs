@@ -8,7 +8,7 @@ use zbus::Variant;
 
 use crate::{
     files::conf_d::HEADER,
-    host::{HostError, Reader, TransientUnit, Writer},
+    host::{HostError, Reader, TransientUnit, UnitJob, Writer},
     systemd::files::{UNITS, remove, remove_empty_dir, write},
 };
 
@@ -74,7 +74,7 @@ pub(crate) async fn arm(host: &Writer, watchdog: &Watchdog<'_>) -> Result<(), Wa
 pub(crate) async fn disarm(host: &Writer, run: u64) -> Result<(), WatchdogError> {
     let names = UnitNames::of(run);
     // A timer that does not stop finds that the run has ended, and is lost in the next boot.
-    drop(host.unit_job("StopUnit", &names.timer).await);
+    drop(host.unit_job(UnitJob::Stop, &names.timer).await);
     for path in &names.boot {
         let path = Path::new(path);
         remove(host, path)

@@ -9,7 +9,7 @@ use stead_engine::{
 use tokio::time::sleep;
 
 use crate::{
-    host::{HostError, Reader, UnitStatus, Writer},
+    host::{HostError, Reader, UnitJob, UnitStatus, Writer},
     systemd::{
         inputs::StartInputs,
         start_record::{load_start_record, store_start_record},
@@ -135,9 +135,9 @@ async fn start_and_wait(host: &Writer, name: &str) -> Result<(), ProviderError> 
         .await
         .map_err(systemd_error(name, "inspect it"))?;
     let (verb, attempted) = if is_up(&before) {
-        ("RestartUnit", "restart it")
+        (UnitJob::Restart, "restart it")
     } else {
-        ("StartUnit", "start it")
+        (UnitJob::Start, "start it")
     };
     let _held = host
         .ref_unit(name)
@@ -176,7 +176,7 @@ pub(crate) async fn stop(host: &Writer, name: &str) -> Result<(), ProviderError>
     if before.job == 0 && matches!(before.active_state.as_str(), "inactive" | "failed") {
         return Ok(());
     }
-    host.unit_job("StopUnit", name)
+    host.unit_job(UnitJob::Stop, name)
         .await
         .map_err(systemd_error(name, attempted))?;
     let now = wait_for_job(host, name, attempted).await?;
