@@ -162,7 +162,7 @@ fn addons_are_enabled_verified_changed_and_undone() {
     );
     assert!(status.contains("core/ingress: enabled"), "{status}");
 
-    // The runs are taken back in turn: 3 disabled, 2 mended, 1 enabled.
+    // The runs are rolled back in turn: 3 disabled, 2 mended, 1 enabled.
     host.stead_exits(&["undo", "--yes", "3"], 0);
     let status = host
         .run_ok(&["microk8s", "status", "--format", "short"])

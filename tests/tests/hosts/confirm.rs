@@ -125,9 +125,9 @@ fn boot_watchdogs(host: &Host) -> String {
     host.run_ok(&find).out
 }
 
-/// Waits until the newest run was taken back, and nothing looks after it any more.
+/// Waits until the newest run was rolled back, and nothing looks after it any more.
 fn wait_until_rolled_back(host: &Host) {
-    wait_until("the run is taken back", || {
+    wait_until("the run is rolled back", || {
         exit_of_latest_run(host) == "7" && boot_watchdogs(host).is_empty()
     });
 }
@@ -253,9 +253,9 @@ fn unconfirmed_run_killed_anywhere_is_rolled_back() {
         kill,
     );
     assert!(kills > 12, "the apply has more calls than {kills}");
-    assert!(halfway > 3, "some kills must leave something to take back");
+    assert!(halfway > 3, "some kills must leave something to roll back");
 
-    // Two go back at once, and one confirms: one of them decides, and the others say so.
+    // Two roll back at once, and one confirms: one of them decides, and the others say so.
     let arguments = ["apply", "--yes", "--confirm", "10s", "/root/host.kdl"];
     assert_eq!(host.stead(&arguments).code, Some(0));
     let race = "for i in 1 2 3; do stead revert & done; stead confirm; echo confirm $?; wait";
@@ -359,7 +359,7 @@ fn unconfirmed_run_is_rolled_back_after_a_power_cut() {
     assert_eq!(watchdogs(&host), "");
 }
 
-/// What takes part in going back and can be away: files, systemd over its bus, snapd.
+/// What takes part in rollback and can be away: files, systemd over its bus, snapd.
 const FAULTY_SPEC: &str = r#"host "faulty" {
     file "/srv/large" { content "small now\n"; }
     hook "boot"
@@ -428,7 +428,7 @@ fn rollback_retries_until_missing_services_return() {
     });
     assert_eq!(difference(&start, &host.fingerprint()), [""; 0]);
 
-    // An error of the disk in the middle of going back, at one call after the other.
+    // An error of the disk in the middle of rollback, at one call after the other.
     for number in [1, 3, 5] {
         assert_eq!(host.stead(&arguments).code, Some(0));
         let inject = format!("error=EIO:when={number}+");
@@ -436,7 +436,7 @@ fn rollback_retries_until_missing_services_return() {
         let said = CommandOutput::from(injected.output().unwrap());
         assert_ne!(said.code, Some(0), "{said:?}");
         if host.stead(&["history"]).out.contains("not confirmed yet") {
-            // It could not even be recorded that the run goes back, and so nothing was done.
+            // It could not even be recorded that the run is rolled back, and so nothing was done.
             assert_eq!(said.code, Some(1), "{said:?}");
             assert_ne!(difference(&start, &host.fingerprint()), [""; 0]);
             assert_eq!(host.stead(&["revert"]).code, Some(0));

@@ -1,4 +1,4 @@
-//! As `host_drift`, on a host with other actors: firewalls, and upgrades that nobody asks for.
+//! As `drift`, on a host with other actors: firewalls, and upgrades that nobody asks for.
 
 use e2e::{
     Host, Image, TestEnv,

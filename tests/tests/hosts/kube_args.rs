@@ -173,7 +173,7 @@ fn check_due_restart_after_kills(host: &Host) {
     );
     assert_eq!(proxy_mode(host, 10302).out, "iptables");
 
-    // Killed when it has been restarted, before that was noted: going back needs one more.
+    // Killed when it has been restarted, before that was noted: rollback needs one more.
     write_spec(
         host,
         "kube-args \"kube-proxy\" {\n metrics-bind-address \"127.0.0.1:10303\"\n}",

@@ -150,7 +150,7 @@ fn boot_recovers_and_package_removal_waits_for_runs() {
     });
     assert!(persists(&host));
     host.power_cut();
-    wait_until("the boot has taken it back", || !persists(&host));
+    wait_until("the boot has rolled it back", || !persists(&host));
     wait_until("the run has ended", || {
         let said = host.run_ok(&["stead", "history"]).out;
         said.contains("reverted") || said.contains("failed")

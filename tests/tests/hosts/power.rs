@@ -95,7 +95,7 @@ fn recover_restores_the_start_after_a_power_cut() {
         cut,
     );
     assert!(cuts > 5, "the apply has more calls than {cuts}");
-    assert!(halfway > 2, "some cuts must leave something to take back");
+    assert!(halfway > 2, "some cuts must leave something to roll back");
 }
 
 /// Sees that all of an apply is on the disk of a host.

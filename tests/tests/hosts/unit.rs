@@ -1,4 +1,4 @@
-//! Units of systemd on a booted host: made, changed, masked, restarted, taken back, and killed half way.
+//! Units of systemd on a booted host: made, changed, masked, restarted, rolled back, and killed half way.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use e2e::{
@@ -192,7 +192,7 @@ fn check_lifecycle(host: &mut Host, again: fn(&mut Host)) {
     check_no_changes(host);
     assert_eq!(difference(&made, &unit_fingerprint(host)), [""; 0]);
 
-    // What systemd cannot load is taken back before anything was restarted.
+    // What systemd cannot load is rolled back before anything was restarted.
     let before = start_count(host);
     let broken = hello_unit(3000).replace("ExecStart=", "ExecStart=true\n            ExecStart=");
     check_apply_fails(host, &broken, "cannot load it");

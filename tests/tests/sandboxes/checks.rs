@@ -1,4 +1,4 @@
-//! What worked before a run and does not after it makes the run go back.
+//! What worked before a run and does not after it rolls the run back.
 
 use e2e::{CommandOutput, Sandbox, TestEnv, difference};
 

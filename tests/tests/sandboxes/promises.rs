@@ -265,7 +265,7 @@ fn examples_are_applied_and_undone() {
         }
         let sandbox = Sandbox::new();
         let text = fs::read_to_string(&path).unwrap();
-        // A sandbox has neither snapd nor systemd; `host_cloud_vm` and `host_unit` apply these.
+        // A sandbox has neither snapd nor systemd; `hosts::cloud_vm` and `hosts::unit` apply these.
         if text.contains("    snap \"microk8s\"") || text.contains("    unit \"") {
             continue;
         }

@@ -250,7 +250,7 @@ fn residue_is_named_with_exit_code_4() {
         "/run/host.kdl",
         "host \"test\" {\n    file \"/srv/first\" { content \"new\\n\"; }\n    directory \"/srv/none/x\" needs=\"file:/srv/first\"\n}\n",
     );
-    // After the first rename no other succeeds: the change cannot be taken back.
+    // After the first rename no other succeeds: the change cannot be rolled back.
     let mut injected = sandbox.stead_injected(
         "renameat",
         "error=EIO:when=2+",

@@ -200,7 +200,7 @@ fn changed_secret_is_planned_and_undone() {
     );
     assert_eq!(sandbox.get(&target(0)).as_deref(), Some("another"));
     assert_eq!(sandbox.get(&target(1)), Some(secret(1)));
-    // What going back needs is root's alone, and under a name that says nothing.
+    // What rollback needs is root's alone, and under a name that says nothing.
     let files = run_ok(
         &sandbox,
         &[

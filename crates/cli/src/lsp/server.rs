@@ -58,7 +58,7 @@ pub(crate) struct Server {
     can_watch: bool,
     /// Takes texts to be checked; there once the editor has introduced itself.
     to_check: Option<Sender<Documents>>,
-    /// What was said of which file, so that it is taken back.
+    /// What was said of which file, so that it is cleared.
     published: BTreeMap<String, Uri>,
 }
 

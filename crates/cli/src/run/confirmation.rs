@@ -121,7 +121,7 @@ impl ConfirmWaiter {
         }
     }
 
-    /// Confirms the run or takes it back, if there is a reason to. Whoever has the lock does that already.
+    /// Confirms the run or rolls it back, if there is a reason to. Whoever has the lock does that already.
     fn poll(
         &self,
         runner: &Runner<'_>,
@@ -179,7 +179,7 @@ fn spawn_answer_reader() -> Receiver<bool> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let mut answer = String::new();
-        // Without an answer the run goes back when its time is over.
+        // Without an answer the run is rolled back when its time is over.
         if std::io::stdin()
             .read_line(&mut answer)
             .is_ok_and(|length| length > 0)

@@ -32,7 +32,7 @@ use crate::{
 /// How often it is looked whether somebody asked to stop while an answer is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// All of it but the lock: what a run that waits goes on with, while others may confirm it or take it back.
+/// All of it but the lock: what a run that waits goes on with, while others may confirm it or roll it back.
 pub(crate) struct Runner<'a> {
     pub(crate) context: &'a Context,
     pub(crate) state: StateDir,

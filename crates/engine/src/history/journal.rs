@@ -38,7 +38,7 @@ pub enum Record {
         at: Timestamp,
         /// The version of stead.
         stead: String,
-        /// The run that this one takes back, if it does.
+        /// The run that this one undoes, if it does.
         undoes: Option<u64>,
         /// How long it waits for its confirmation in the end, if it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,9 +68,9 @@ pub enum Record {
     },
     /// A record stood here, and nobody can read it any more. Never written.
     Damaged,
-    /// All steps are made and verified. The run counts once it is confirmed, and goes back if it is not.
+    /// All steps are made and verified. The run counts once it is confirmed, and is rolled back if it is not.
     Pending(Pending),
-    /// The run has failed, or was not confirmed, and goes back.
+    /// The run has failed, or was not confirmed, and is rolled back.
     RollingBack {
         /// Why.
         cause: String,
@@ -78,7 +78,7 @@ pub enum Record {
         #[serde(default)]
         reason: RollbackReason,
     },
-    /// Going back has not come to its end yet, and will be tried again.
+    /// Rollback has not come to its end yet, and will be tried again.
     #[serde(rename = "left")]
     Retry(RetryState),
     /// The run has ended.
@@ -95,15 +95,15 @@ pub enum Record {
 /// A run that waits for its confirmation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// When it goes back, for people: by a clock that somebody may set.
+    /// When it is rolled back, for people: by a clock that somebody may set.
     pub until: Timestamp,
-    /// When it goes back, by a clock that nobody sets. Another boot is later.
+    /// When it is rolled back, by a clock that nobody sets. Another boot is later.
     pub deadline: BootTime,
     /// What is there now, for each address that the run changed; what `undo` goes by.
     pub after: BTreeMap<Address, Option<State>>,
 }
 
-/// What made a run go back.
+/// What caused a rollback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RollbackReason {
@@ -137,11 +137,11 @@ pub enum Outcome {
         /// The run.
         run: u64,
     },
-    /// Applied and verified; it goes back unless it is confirmed in time. Not an end yet.
+    /// Applied and verified; it is rolled back unless it is confirmed in time. Not an end yet.
     Pending {
         /// The run.
         run: u64,
-        /// When it goes back.
+        /// When it is rolled back.
         #[schemars(with = "String")]
         until: Timestamp,
     },
@@ -165,11 +165,11 @@ pub enum Outcome {
         #[serde(rename = "reverted")]
         restored: Vec<Address>,
     },
-    /// Nobody confirmed it in time, or somebody took it back; the host is as before.
+    /// Nobody confirmed it in time, or somebody asked for rollback; the host is as before.
     NotConfirmed {
         /// The run.
         run: u64,
-        /// Why it went back.
+        /// Why it was rolled back.
         cause: Vec<String>,
         /// What was put back, newest first.
         #[serde(rename = "reverted")]

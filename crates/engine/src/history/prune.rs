@@ -37,7 +37,7 @@ pub(crate) fn prune(state: &StateDir) -> Result<(), StateDirError> {
     let mut kept: BTreeSet<u64> = newest.map(|run| run.run).collect();
     kept.extend(effective_runs(&runs).iter().map(|run| run.run));
     for run in &runs {
-        // A run that was taken back would count again without the run that did it.
+        // A run that was undone would count again without the run that did it.
         if run.undoes.is_some_and(|other| kept.contains(&other)) {
             kept.insert(run.run);
         }

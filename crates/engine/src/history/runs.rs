@@ -24,11 +24,11 @@ pub struct Run {
     pub started: Option<Timestamp>,
     /// When it ended; `None` if it was interrupted.
     pub ended: Option<Timestamp>,
-    /// The run that it takes back, if it does.
+    /// The run that it undoes, if it does.
     pub undoes: Option<u64>,
     /// How it ended, or that it waits for its confirmation; `None` if it was interrupted or is under way.
     pub outcome: Option<Outcome>,
-    /// What it has not put back yet, if it goes back and could not put back everything so far.
+    /// What it has not put back yet, if it is rolled back and could not put back everything so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(rename = "left")]
     pub retry: Option<RetryState>,
@@ -118,7 +118,7 @@ pub fn list(state: &StateDir) -> Result<Vec<Run>, HistoryError> {
 }
 
 /// Returns what the runs that count have asked for: the newest of a whole spec and the parts that came after it, without
-/// those that were taken back. `None` if there is none.
+/// those that were undone. `None` if there is none.
 pub fn committed(state: &StateDir) -> Result<Option<(String, Vec<DesiredResource>)>, HistoryError> {
     let mut wanted: Vec<DesiredResource> = vec![];
     let mut host = None;
@@ -139,7 +139,7 @@ pub fn committed(state: &StateDir) -> Result<Option<(String, Vec<DesiredResource
 }
 
 /// Returns the runs that count, newest first: a whole spec, and the parts that came after it and say something that no later one does.
-/// None of them was taken back.
+/// None of them was undone.
 pub(crate) fn effective_runs(runs: &[Run]) -> Vec<&Run> {
     let mut undone = BTreeSet::new();
     let mut declared: BTreeSet<&Address> = BTreeSet::new();

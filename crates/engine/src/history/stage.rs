@@ -19,7 +19,7 @@ pub enum Stage {
     Started,
     /// It waits for its confirmation.
     Pending(Pending),
-    /// It goes back, or was about to when its process was killed.
+    /// It is rolled back, or was about to be when its process was killed.
     RollingBack {
         /// Why.
         cause: String,
@@ -58,7 +58,7 @@ impl Stage {
         stage
     }
 
-    /// Whether a run that nobody is at work on must go back now.
+    /// Whether a run that nobody is at work on must be rolled back now.
     pub fn is_rollback_due(&self, now: &BootTime) -> bool {
         match self {
             Self::Started => true,

@@ -15,7 +15,7 @@ use nix::{
 
 use crate::history::atomic_file::{self, AtomicWriteError, Durability};
 
-/// How much space is kept for going back, in bytes: its records are short.
+/// How much space is kept for rollback, in bytes: its records are short.
 const RESERVE_BYTES: i64 = 64 << 10;
 
 /// The directory of all runs, `/var/lib/stead` unless told otherwise.
@@ -140,7 +140,7 @@ impl StateDir {
         &self.path
     }
 
-    /// Keeps some space of the file system, so that going back can be recorded where there is none left.
+    /// Keeps some space of the file system, so that rollback can be recorded where there is none left.
     pub(crate) fn reserve_space(&self) -> Result<(), StateDirError> {
         let path = self.reserve_path();
         let file = open_private(&path, OpenOptions::new().write(true).create(true))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// One change of one resource; `before` is all that going back needs.
+/// One change of one resource; `before` is all that rollback needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Change<S> {
@@ -98,7 +98,7 @@ pub struct Effects {
     /// What cannot be brought back, if anything.
     #[serde(default)]
     pub irreversible: Option<String>,
-    /// What stays when the change is taken back, beside what was there before, if anything.
+    /// What stays when the change is rolled back, beside what was there before, if anything.
     #[serde(default)]
     pub leaves: Option<String>,
 }

@@ -9,7 +9,7 @@ use crate::model::change::Change;
 pub struct Drift<S> {
     /// When that run ended.
     pub since: Timestamp,
-    /// When a run last had it in hand. What has changed no later than that may be the work of a run that went back.
+    /// When a run last had it in hand. What has changed no later than that may be the work of a run that was rolled back.
     pub modified_at: Timestamp,
     /// Whether the host was started anew since; `None` if that is not known.
     pub rebooted: Option<bool>,

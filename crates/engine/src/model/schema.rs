@@ -127,7 +127,7 @@ pub enum Role {
     Input,
     /// Never written by users; observed or made by `prepare`, and compared.
     Derived,
-    /// Never written by users; observed so that going back is exact; never compared.
+    /// Never written by users; observed so that rollback is exact; never compared.
     Context,
     /// Never written by users and never compared: a list of texts that a plan shows, about what was observed or prepared.
     Remark,

@@ -122,7 +122,7 @@ pub enum Reason {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A run is taken back.
+    /// A run is undone.
     Undo {
         /// Its number.
         run: u64,

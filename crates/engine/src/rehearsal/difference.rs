@@ -61,7 +61,7 @@ impl HostSnapshot {
             .collect()
     }
 
-    /// Names in what it is another one `after` a run that was taken back. That services were started again is no difference.
+    /// Names in what it is another one `after` a run that was rolled back. That services were started again is no difference.
     pub fn left(&self, after: &Self) -> Vec<Difference> {
         let mut left = compare_snapshots(&self.files, &after.files, |_| false);
         left.extend(compare_snapshots(&self.features, &after.features, |name| {

@@ -94,7 +94,7 @@ enum Failure {
 
 impl<H: Host> RunContext<'_, H> {
     /// Carries out `plan` under `lock`. Nothing is done if the host has moved since it was made. With a window the run waits for its
-    /// confirmation in the end, and somebody outside this process takes it back if it does not come.
+    /// confirmation in the end, and somebody outside this process rolls it back if it does not come.
     ///
     /// # Errors
     /// Only before anything was changed; what fails later is in the outcome.

@@ -59,11 +59,11 @@ pub enum ConfirmedBy {
 pub struct Circumstances {
     /// Whether whoever begins it came over a network that it may cut.
     pub is_remote: bool,
-    /// Whether somebody outside this process would take it back.
+    /// Whether somebody outside this process would roll it back.
     pub is_guarded: bool,
 }
 
-/// Nobody would take a run back if it were not confirmed.
+/// Nobody would roll a run back if it were not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("`--confirm` needs systemd to roll the run back")]
 pub struct Unguarded;
@@ -88,11 +88,11 @@ pub enum Decision {
     Wait,
     /// It is kept: who confirms it.
     Keep(ConfirmedBy),
-    /// It is taken back: who wants that, if not its time is over.
+    /// It is rolled back: who wants that, if not its time is over.
     TakeBack(Option<Refusal>),
 }
 
-/// Why a run is taken back before its time is over.
+/// Why a run is rolled back before its time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The answer was no.
@@ -163,7 +163,7 @@ impl ConfirmPolicy {
     }
 }
 
-/// Keeps the newest run if it waits for that. It does so until it goes back, even if its time is over: whoever has the lock first decides.
+/// Keeps the newest run if it waits for that. It does so until it is rolled back, even if its time is over: whoever has the lock first decides.
 /// Returns the run and what has become of it; `None` if there was no run yet.
 pub async fn confirm<H: Host>(
     apply: &RunContext<'_, H>,
@@ -184,7 +184,7 @@ pub async fn confirm<H: Host>(
         after: pending.after,
     };
     if end.write(&mut journal, &outcome).is_err() {
-        // The file system may be full: what is kept for going back is not needed any more.
+        // The file system may be full: what is kept for rollback is not needed any more.
         apply.state.release_reserve();
         end.write(&mut journal, &outcome)?;
     }

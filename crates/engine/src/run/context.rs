@@ -22,6 +22,6 @@ pub struct RunContext<'a, H: Host> {
     pub state: &'a StateDir,
     /// Who watches.
     pub observer: Observer<'a>,
-    /// Set from outside to stop between two steps and go back.
+    /// Set from outside to stop between two steps and roll back.
     pub stop: &'a AtomicBool,
 }

@@ -8,7 +8,7 @@ use crate::model::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// A run that an earlier process left unfinished, or that nobody confirmed, is taken back.
+    /// A run that an earlier process left unfinished, or that nobody confirmed, is rolled back.
     Recovering {
         /// Its number.
         run: u64,
@@ -20,7 +20,7 @@ pub enum Event {
         /// How many steps it has.
         steps: usize,
     },
-    /// Somebody outside this process takes the run back unless it is confirmed.
+    /// Somebody outside this process rolls the run back unless it is confirmed.
     Armed {
         /// How many seconds after its last step.
         seconds: u64,
@@ -47,7 +47,7 @@ pub enum Event {
     Checked {
         /// Which.
         address: Address,
-        /// Why it failed, if it did. Then it had failed before the run too, or the run goes back.
+        /// Why it failed, if it did. Then it had failed before the run too, or the run is rolled back.
         fault: Option<String>,
     },
     /// It is looked whether what worked before the run still does.
@@ -58,10 +58,10 @@ pub enum Event {
     HealthResult {
         /// What, as the subject of a sentence.
         name: &'static str,
-        /// Why it does not, if it does not. Then the run goes back.
+        /// Why it does not, if it does not. Then the run is rolled back.
         fault: Option<String>,
     },
-    /// The run goes back.
+    /// The run is rolled back.
     RollingBack {
         /// Why, from the general to the particular.
         cause: Vec<String>,

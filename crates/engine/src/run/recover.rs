@@ -24,7 +24,7 @@ pub enum RecoverError {
     Pending {
         /// The run.
         run: u64,
-        /// When it goes back.
+        /// When it is rolled back.
         until: Timestamp,
     },
     /// Its directory.
@@ -119,7 +119,7 @@ impl LatestRun {
         }
     }
 
-    /// Takes it back, and says why: `because` somebody asked for that, or because of what its journal says.
+    /// Rolls it back, and says why: `because` somebody asked for that, or because of what its journal says.
     pub(crate) async fn roll_back_run<H: Host>(
         self,
         apply: &RunContext<'_, H>,

@@ -22,7 +22,7 @@ pub(crate) struct StartedStep {
 }
 
 impl StartedStep {
-    /// What going back puts back. What came to be with something that an earlier step made goes with that, but for its traces.
+    /// What rollback restores. What came to be with something that an earlier step made goes with that, but for its traces.
     fn to_restore<H: Host>(&self, registry: &Registry<H>) -> Vec<(Address, Option<State>)> {
         let to_restore = self.before.iter().filter_map(|(address, before)| {
             match self.start_states.get(address) {
@@ -73,7 +73,7 @@ pub(crate) async fn roll_back<H: Host>(
     rollback
 }
 
-/// Puts back every step once and says what refused. A step goes back as it went, several changes at once;
+/// Puts back every step once and says what refused. A step is rolled back as it was made, several changes at once;
 /// if that is refused, one by one. Restarts come last, in the order in which they were made.
 async fn restore_all<H: Host>(
     registry: &Registry<H>,

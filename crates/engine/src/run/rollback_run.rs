@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A run that goes back.
+/// A run that is rolled back.
 #[derive(Debug)]
 pub(crate) struct RollbackRun {
     /// Its number.
@@ -61,7 +61,7 @@ impl RollbackRun {
         });
         apply.state.release_reserve();
         if self.earlier_tries.is_none() {
-            // Going back matters more than its record: recovery would go the same way again.
+            // Rollback matters more than its record: recovery would go the same way again.
             drop(self.record(journal));
         }
         let mut rollback = roll_back(apply.registry, apply.writer, steps, apply.observer).await;
@@ -88,7 +88,7 @@ impl RollbackRun {
         outcome
     }
 
-    /// Records that the run goes back: from then on nobody can confirm it.
+    /// Records that the run is rolled back: from then on nobody can confirm it.
     pub(crate) fn record(&self, journal: &mut Journal) -> Result<(), StateDirError> {
         journal.write(&Record::RollingBack {
             cause: self.cause.join(": "),

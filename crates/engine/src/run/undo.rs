@@ -26,16 +26,16 @@ use crate::{
     run::rollback::{is_restart, outlives_parent},
 };
 
-/// A run cannot be taken back.
+/// A run cannot be undone.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
-    /// The run changed nothing that is still there: it failed and went back, or was stale.
+    /// The run changed nothing that is still there: it failed and was rolled back, or was stale.
     #[error("run {0} did not succeed: there is nothing to undo")]
     NothingDone(u64),
     /// Nobody can read what was there before some of its steps.
     #[error("the journal of run {0} is damaged: the state before it is not known")]
     Damaged(u64),
-    /// The host has moved since: taking the run back would lose what came later. Never empty.
+    /// The host has moved since: undoing it would lose what came later. Never empty.
     #[error("{} changed since that run", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Conflicts(Vec<Address>),
     /// The run.
@@ -118,7 +118,7 @@ pub async fn undo<H: Host>(
     Ok(Plan::new(host, wanted, comparison, readings))
 }
 
-/// Returns what a run found of all that it changed, in the order of going back: newest first, and restarts last. What came to be
+/// Returns what a run found of all that it changed, in the order of rollback: newest first, and restarts last. What came to be
 /// with something that the run made goes with it, and is left out unless it leaves traces.
 fn original_states<H: Host>(
     registry: &Registry<H>,

@@ -94,7 +94,7 @@ fn changed_spec_is_the_cause() {
     let gone = (Address::new("leaf", "x"), Desired::Absent);
     check_causes(&site, &[gone], &[spec_cause(1)]);
 
-    // A run that was taken back does not count.
+    // A run that was undone does not count.
     let run = apply(&site, &[desired_leaf("x", "2")]);
     let back = site.undo(run).unwrap();
     site.apply(&back).unwrap();

@@ -40,7 +40,7 @@ fn site_with_pending_run() -> Site {
 }
 
 impl Site {
-    /// Takes the run back if that is due, as whoever is armed does, or because somebody asked for it.
+    /// Rolls the run back if that is due, as whoever is armed does, or because somebody asked for it.
     fn revert(&self, because: Option<&str>) -> Option<Stage> {
         self.with_lock(async |apply, lock| revert(apply, lock, because).await.unwrap().unwrap().1)
     }
@@ -58,7 +58,7 @@ impl Site {
         world.tree.is_empty() && world.armed.is_none()
     }
 
-    /// Sees that the run went back because nobody confirmed it, for a reason.
+    /// Sees that the run was rolled back because nobody confirmed it, for a reason.
     fn check_unconfirmed(&self, stage: Option<&Stage>, why: &str) {
         let Some(Stage::Ended(Outcome::NotConfirmed { cause, .. })) = stage else {
             panic!("{stage:?}");

@@ -1,4 +1,4 @@
-//! A disk that has lost a record of a journal: all others still go back, and that one is named.
+//! A disk that has lost a record of a journal: all others are still rolled back, and that one is named.
 #![expect(
     clippy::disallowed_methods,
     reason = "a test makes and looks at its own directory"

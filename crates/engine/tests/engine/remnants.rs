@@ -1,4 +1,4 @@
-//! What comes with something else: its traces go when that is taken back, it says itself whether it may be absent, and those of one
+//! What comes with something else: its traces go when that is rolled back, it says itself whether it may be absent, and those of one
 //! step may need each other.
 
 use std::{

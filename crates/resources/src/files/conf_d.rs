@@ -87,7 +87,7 @@ fn resolve(link: &Path, target: &Path) -> PathBuf {
 }
 
 /// Sets the one line of a file of ours for which `is_wanted` holds, or takes it out; every other line stays as it is.
-/// The file comes with its first line and goes with its last, so that going back leaves no trace.
+/// The file comes with its first line and goes with its last, so that rollback leaves no trace.
 pub(crate) fn set_line(
     host: &Writer,
     path: &Path,

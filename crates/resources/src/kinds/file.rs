@@ -439,7 +439,7 @@ mod tests {
         }
     }
 
-    /// Makes a file with these bytes, lets `after` make another state of it, and goes back.
+    /// Makes a file with these bytes, lets `after` make another state of it, and rolls back.
     async fn check_round_trip(
         name: &str,
         bytes: Option<&[u8]>,

@@ -266,7 +266,7 @@ impl Composite<LinuxHost> for Hook {
     fn implies(&self, name: &str, _desired: &State) -> Vec<(Address, Desired)> {
         match name {
             // Its scripts start the unit of the other.
-            // What stays has it take back runs that were interrupted.
+            // What stays has it roll back runs that were interrupted.
             SNAP_REFRESH | WATCH => vec![implied(BOOT)],
             _ => vec![],
         }

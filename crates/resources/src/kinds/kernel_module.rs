@@ -149,7 +149,7 @@ impl Provider<LinuxHost> for KernelModule {
                 return Err(vec![tree.unknown_module(name)]);
             }
         }
-        // What is set already is a state to go back to.
+        // What is set already is a state to roll back to.
         desired.running.get_or_insert(true);
         if desired.persist != Some(false) {
             desired.boot.get_or_insert(true);
@@ -303,7 +303,7 @@ fn state(modules: &Modules, name: &str) -> Option<State> {
     })
 }
 
-/// Files first: a module that cannot be loaded or unloaded now is at least right after a reboot, and going back is the same.
+/// Files first: a module that cannot be loaded or unloaded now is at least right after a reboot, and rollback is the same.
 async fn apply(host: &Writer, name: &str, change: Change<State>) -> Result<(), ProviderError> {
     let fail = |attempted: &str| provider_error(KernelModule::KIND, name, attempted);
     let modules = Modules::read(&Reader::new(host.root())).map_err(fail("read the lists"))?;

@@ -343,7 +343,7 @@ async fn write_secret(
         .map_err(provider_error(SecretFile::KIND, name, "write it"))
 }
 
-/// Keeps the contents that are there, for going back, as root's alone.
+/// Keeps the contents that are there, for rollback, as root's alone.
 fn back_up_secret(host: &Writer, name: &str, digest: &str) -> Result<(), HostError> {
     let reader = reader(host);
     let changed = || HostError::Changed { path: name.into() };

@@ -58,7 +58,7 @@ async fn leftovers(host: &Reader) -> BTreeSet<String> {
             {
                 found.insert(format!("chains of kube-proxy in {program}"));
             }
-            // Its remove hook takes them away. snapd does not run that when it goes back from an install that failed.
+            // Its remove hook takes them away. snapd does not run that when it reverts an install that failed.
             let mut chains = saved.tables.values().flat_map(BTreeMap::values);
             if chains.any(|chain| chain.rules.iter().any(SavedRule::is_of_microk8s)) {
                 found.insert(format!("rules for pods in {program}"));

@@ -24,7 +24,7 @@ const OVERWRITING_UNITS: [&str; 6] = [
     "snap.microk8s.daemon-kubelite.service",
     "snap.microk8s.daemon-proxy.service",
 ];
-/// The reason for which an interrupted run is taken back.
+/// The reason for which an interrupted run is rolled back.
 const INTERRUPTED: &str = "interrupted";
 /// The reasons for which it runs beside one that watches. All others are starts of programs, of which that one hears itself.
 const OWN_REASONS: [&str; 3] = ["multi-user", SNAP_REFRESH, INTERRUPTED];
@@ -40,7 +40,7 @@ fn unit_instance(reason: &str) -> String {
     UNIT.replace('@', &format!("@{reason}"))
 }
 
-/// Has an interrupted run taken back, by a process that what it takes back does not end.
+/// Has an interrupted run rolled back, by a process that the rollback does not end.
 pub async fn start_recovery_unit(host: &Writer) -> Result<(), HostError> {
     host.unit_job(UnitJob::Start, &unit_instance(INTERRUPTED))
         .await

@@ -79,7 +79,7 @@ pub(crate) enum SnapdError {
         /// What it said.
         message: String,
     },
-    /// It tried, failed and went back.
+    /// It tried, failed and reverted.
     #[error("snapd failed: {0}")]
     Failed(String),
     /// It took too long.

@@ -149,7 +149,7 @@ impl UnitText {
             .map(|(_, key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Returns the value that counts of a setting that has one; an empty one takes it back.
+    /// Returns the value that counts of a setting that has one; an empty one clears it.
     fn effective_value<'a>(&'a self, section: &'a str, key: &str) -> Option<&'a str> {
         let mut values = self.in_section(section).filter(|(of, _)| *of == key);
         values

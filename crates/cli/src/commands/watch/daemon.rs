@@ -311,7 +311,7 @@ impl<'a> WatchDaemon<'a> {
         Ok(true)
     }
 
-    /// Has an interrupted run taken back, by another process: it may be the one that has started this one.
+    /// Has an interrupted run rolled back, by another process: it may be the one that has started this one.
     fn start_recovery(&mut self) -> Result<(), CommandError> {
         // A run that was under way when it was looked at may have ended before the lock was free.
         let is_interrupted = self.runner.try_with_lock(async |apply, _| {

@@ -99,7 +99,7 @@ fn insert(
     }
 }
 
-/// Whether what was recorded of a rule is what is wanted: then it goes back word for word.
+/// Whether what was recorded of a rule is what is wanted: then it is restored word for word.
 fn is_recorded(place: &RecordedPosition, wanted: Option<&Setting>, column: TableVariant) -> bool {
     let chain = ChainName {
         table: &place.table,

@@ -43,7 +43,7 @@ pub(crate) struct State {
     pub(super) jump: Option<Vec<String>>,
     #[serde(flatten)]
     pub(crate) columns: PerVariant<Setting>,
-    /// Where it stands, by column, so that going back is exact.
+    /// Where it stands, by column, so that rollback is exact.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) places: BTreeMap<String, RecordedPosition>,
 }

@@ -19,6 +19,6 @@ use serde_with::skip_serializing_none;
 pub(crate) struct State {
     /// Flags without their dashes; no value is a bare flag, `None` one that is not set.
     pub(crate) flags: BTreeMap<String, Option<Vec<String>>>,
-    /// The whole file, so that going back is exact.
+    /// The whole file, so that rollback is exact.
     pub(crate) text: Option<String>,
 }

@@ -172,7 +172,7 @@ impl Provider<LinuxHost> for Package {
         mut desired: State,
     ) -> Result<State, Vec<Problem>> {
         let said = |error: HostError| vec![Problem::new(error.to_string())];
-        // What is set already is a state to go back to.
+        // What is set already is a state to roll back to.
         desired.configured.get_or_insert(true);
         let there = installed_packages(host, &[name])
             .map_err(said)?

@@ -230,7 +230,7 @@ impl Provider<LinuxHost> for Snap {
         name: &str,
         mut desired: State,
     ) -> Result<State, Vec<Problem>> {
-        // A recorded state to go back to.
+        // A recorded state to roll back to.
         if desired.version.is_some() {
             return Ok(desired);
         }

@@ -94,7 +94,7 @@ pub(crate) fn join_identities(objects: &[ObjectIdentity]) -> String {
 pub(crate) enum Leftovers {
     /// It stays, as `MicroK8s` wants it: volumes with their data, for instance.
     Keep,
-    /// It goes: the run that made it is taken back.
+    /// It goes: the run that made it is rolled back.
     Remove,
 }
 
