@@ -1,5 +1,6 @@
 //! Parsers of single arguments: bytes, times, values of variables.
 
+use jiff::SignedDuration;
 use stead_engine::{language::assignment::Assignment, run::confirm::Confirm};
 
 /// The longest time that a run may wait to be confirmed, in seconds.
@@ -48,16 +49,16 @@ pub(crate) fn confirm(text: &str) -> Result<Confirm, String> {
     }
 }
 
-/// Reads a time with s, m or h; without one it is in seconds.
+/// Reads a time with units, as `90s` or `1h 30m`; without one it is in seconds.
 fn seconds(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
+    let time = || {
+        text.parse::<SignedDuration>()
+            .ok()?
+            .as_secs()
+            .try_into()
+            .ok()
     };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
+    text.parse().ok().or_else(time)
 }
 
 #[cfg(test)]
@@ -73,6 +74,8 @@ mod tests {
             ("2m", Confirm::Within(120)),
             ("90", Confirm::Within(90)),
             ("24h", Confirm::Within(86_400)),
+            ("1h 30m", Confirm::Within(5400)),
+            ("1m30s", Confirm::Within(90)),
         ] {
             assert_eq!(confirm(text).unwrap(), expected, "{text}");
         }
