@@ -160,11 +160,7 @@ impl Provider<LinuxHost> for IptablesPolicy {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().copied().unwrap_or_default();
-        let tables = Tables::read(host).await.map_err(provider_error(
-            Self::KIND,
-            first,
-            "read the tables",
-        ))?;
+        let tables = Tables::read_for(host, Self::KIND, first).await?;
         Ok(names.iter().map(|name| Some(read(&tables, name))).collect())
     }
 

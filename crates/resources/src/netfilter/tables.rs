@@ -1,17 +1,22 @@
 //! The four saved tables of one snapshot, read at most once, and the choice of back end.
 
-use stead_engine::model::{error_chain::error_chain, schema::Problem};
-
 use std::{path::Path, sync::Arc};
 
 use nix::unistd::geteuid;
+use stead_engine::{
+    model::{error_chain::error_chain, schema::Problem},
+    provider::error::ProviderError,
+};
 
 use super::{
     Backend, Family, TableVariant,
     names::ChainName,
     saved::{SavedChain, SavedTables},
 };
-use crate::host::{HostError, OLD_IPTABLES, Reader};
+use crate::{
+    host::{HostError, OLD_IPTABLES, Reader},
+    values::path::provider_error,
+};
 
 /// Longest list of table names that is read, in bytes.
 const NAMES_LIMIT: u64 = 4096;
@@ -35,6 +40,16 @@ pub(crate) enum TableRead {
 }
 
 impl Tables {
+    /// As [`Self::read`], for a resource, whose address an error names.
+    pub(crate) async fn read_for(
+        reader: &Reader,
+        kind: &str,
+        name: &str,
+    ) -> Result<Arc<Self>, ProviderError> {
+        let failed = provider_error(kind, name, "read the tables");
+        Self::read(reader).await.map_err(failed)
+    }
+
     /// Reads all columns at once: at most one child process for each in one moment of the host.
     pub(crate) async fn read(reader: &Reader) -> Result<Arc<Self>, HostError> {
         let read = reader.memoize_async(async || {

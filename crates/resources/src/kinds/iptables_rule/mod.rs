@@ -197,11 +197,7 @@ impl Provider<LinuxHost> for IptablesRule {
         names: &[&str],
     ) -> Result<Vec<Option<State>>, ProviderError> {
         let first = names.first().copied().unwrap_or_default();
-        let tables = Tables::read(host).await.map_err(provider_error(
-            Self::KIND,
-            first,
-            "read the tables",
-        ))?;
+        let tables = Tables::read_for(host, Self::KIND, first).await?;
         let mut states = vec![State::default(); names.len()];
         let mut is_hidden = false;
         for column in TableVariant::ALL {
@@ -254,9 +250,7 @@ impl Provider<LinuxHost> for IptablesRule {
         let Some((first, _)) = changes.first() else {
             return Ok(());
         };
-        let tables = Tables::read(&LinuxHost::reader(host))
-            .await
-            .map_err(provider_error(Self::KIND, first, "read the tables"))?;
+        let tables = Tables::read_for(&LinuxHost::reader(host), Self::KIND, first).await?;
         for column in TableVariant::ALL {
             let TableRead::Read(saved) = tables.table_read(column) else {
                 continue;
@@ -330,11 +324,7 @@ impl Importable<LinuxHost> for IptablesRule {
         name: &str,
         state: State,
     ) -> Result<Export<State>, ProviderError> {
-        let tables = Tables::read(host).await.map_err(provider_error(
-            Self::KIND,
-            name,
-            "read the tables",
-        ))?;
+        let tables = Tables::read_for(host, Self::KIND, name).await?;
         Ok(match to_spec(&tables, &state) {
             Ok(state) => Export::as_is(state),
             Err(why) => Export::Unreadable(why.to_owned()),
