@@ -94,7 +94,13 @@ impl Terminal {
         wait_for(|| {
             let code = fs::read_to_string(self.code_file.path()).unwrap();
             let ended = code.strip_suffix('\n').and_then(|code| code.parse().ok());
-            ended.ok_or_else(|| format!("it has not ended:\n{}", self.text()))
+            let code = ended.ok_or_else(|| format!("it has not ended:\n{}", self.text()))?;
+            // tmux closes the terminal once it has drawn all that was written.
+            let mut tmux = self.tmux(&["display-message", "-p", "#{pane_dead}"]);
+            match run_local_ok(&mut tmux).out.trim() {
+                "1" => Ok(code),
+                _ => Err("tmux has not drawn its last output".to_owned()),
+            }
         })
     }
 
