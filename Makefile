@@ -83,7 +83,7 @@ test-fast: packages runner browser programs ## run the tests that boot no host
 test-host: packages programs ## build the images of the test hosts that are missing, and boot each once
 	$(AS_ROOT) target/debug/test-host build --boot
 
-test-exhaustive: packages runner programs ## kill, refuse and cut the power at every call, where `make test` takes a sample; before a release, some hours
+test-exhaustive: packages runner programs ## kill, refuse and cut the power at every call, where `make test` takes a sample; before a release, up to an hour
 	$(AS_ROOT) target/debug/test-host build
 	$(AS_ROOT) env STEAD_EXHAUSTIVE=1 cargo nextest run --workspace --profile exhaustive --filterset '$(WALKS)'
 

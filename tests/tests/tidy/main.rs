@@ -26,7 +26,7 @@ use crate::{
 /// How many lines a file may have before its tests.
 const MAX_LINES: usize = 500;
 
-/// What breaks a rule and is tolerated until it is mended. It may only shrink.
+/// What breaks a rule and is tolerated until it is fixed. It may only shrink.
 const EXCEPTIONS: &[&str] = &[];
 
 /// Returns the directory of the workspace.

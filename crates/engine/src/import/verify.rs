@@ -203,7 +203,7 @@ impl<'a, H: Host> RoundTrip<'a, H> {
         Ok(is_any)
     }
 
-    /// Takes away what `against` says already.
+    /// Takes away what `existing` says already.
     async fn drop_declared(&mut self, groups: &mut SpecSections) {
         if self.import.existing.is_none() {
             return;

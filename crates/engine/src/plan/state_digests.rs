@@ -6,7 +6,7 @@ use crate::{
     provider::{host::Host, registry::Registry},
 };
 
-/// Returns the digest of each reading, as `Plan::readings` has them.
+/// Returns the digest of each reading, as `Plan::state_digests` has them.
 pub(crate) fn state_digests<H: Host>(registry: &Registry<H>, observed: &Observed) -> StateDigests {
     let observed = observed.iter();
     observed
@@ -19,7 +19,7 @@ pub(crate) fn state_digests<H: Host>(registry: &Registry<H>, observed: &Observed
         .collect()
 }
 
-/// Returns the digest of one reading, as `Plan::readings` has it.
+/// Returns the digest of one reading, as `Plan::state_digests` has it.
 pub(crate) fn state_digest<H: Host>(
     registry: &Registry<H>,
     address: &Address,

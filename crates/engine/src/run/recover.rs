@@ -16,7 +16,7 @@ use crate::{
 
 pub use crate::run::rollback_run::OnResidue;
 
-/// An unfinished run cannot be finished.
+/// An unfinished run cannot be rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// It waits for its confirmation, so that nothing else may begin.

@@ -41,7 +41,7 @@ pub trait Actor: Clone + Display {
 #[derive(Debug)]
 pub struct RestoreHistory<A>(BTreeMap<Address, AddressHistory<A>>);
 
-/// How often one address was.
+/// How often one address was restored.
 #[derive(Debug)]
 pub struct AddressHistory<A> {
     /// When, the oldest first.
@@ -80,7 +80,7 @@ enum Decision {
     Suspend(String),
 }
 
-/// Whether what is heard is held against whoever did it.
+/// Whether an event is attributed to its process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Attribution {
     /// It is.

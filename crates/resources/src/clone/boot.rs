@@ -48,7 +48,7 @@ pub struct HostClone {
 }
 
 impl HostClone {
-    /// Makes a clone and boots it. Layers are kept in memory, or in `layers`. `shown` are files and directories that it must see although
+    /// Makes a clone and boots it. Layers are kept in memory, or in `layers`. `paths` are files and directories that it must see although
     /// its init has a directory of its own there. From then on this process sees nothing of /run any more: that is where the clone is
     /// mounted, and where systemd-nspawn leaves traces.
     ///

@@ -61,7 +61,7 @@ pub(super) struct CloneTree {
 }
 
 impl CloneTree {
-    /// Makes it in `directory`, which is empty and not below a layer.
+    /// Makes it in `dir`, which is empty and not below a layer.
     pub(super) fn create(dir: &Path, mounts: &str) -> Result<Self, CloneError> {
         let root = dir.join("root");
         fs::create_dir(&root).map_err(refused("create the root directory of the clone"))?;

@@ -79,7 +79,7 @@ impl PendingRename {
 impl Drop for StagedFile {
     fn drop(&mut self) {
         if let Some(PendingRename { temporary, .. }) = &self.pending {
-            // What failed before is the one to tell; `Writer::clean` finds what is left.
+            // What failed before is the one to tell; `Writer::remove_temporary` finds what is left.
             unlinkat(
                 &temporary.dir,
                 temporary.name.as_os_str(),

@@ -1,4 +1,4 @@
-//! Health checks that every run must preserve: inbound SSH, the default route, DNS, the cluster.
+//! Health checks that a run which waits for confirmation must preserve: inbound SSH, the default route, DNS, the cluster.
 
 use std::{
     net::IpAddr,
